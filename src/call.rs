@@ -1,0 +1,543 @@
+//! The words: data that every other module speaks in. Nothing here acts, and nothing of ours is imported but `json`.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::json::{Json, JsonText};
+
+/// Names one call for its whole life: in the hold, the records, the refusal. Sixty random bits in Crockford's
+/// base 32, never used again.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CallId(String);
+
+impl CallId {
+    const ALPHABET: &'static [u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+
+    /// # Errors
+    /// Where the system has no randomness: the call is then refused.
+    pub fn random() -> Result<CallId, getrandom::Error> {
+        let mut bytes = [0; 12];
+        getrandom::fill(&mut bytes)?;
+        let letter = |byte: &u8| Self::ALPHABET.get(usize::from(byte & 31)).copied().map_or('0', char::from);
+        Ok(CallId(bytes.iter().map(letter).collect()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for CallId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for CallId {
+    type Err = NotAnId;
+
+    fn from_str(text: &str) -> Result<CallId, NotAnId> {
+        let upper = text.to_ascii_uppercase();
+        let valid = upper.len() == 12 && upper.bytes().all(|byte| CallId::ALPHABET.contains(&byte));
+        if valid { Ok(CallId(upper)) } else { Err(NotAnId) }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("not a call id: twelve letters and digits are expected")]
+pub struct NotAnId;
+
+/// SHA-256, shown as 64 lower-case hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// Over a domain tag and fields, each with its length before it.
+    pub fn of_fields(domain: &str, fields: &[&[u8]]) -> Digest {
+        let mut hasher = Sha256::new();
+        for field in std::iter::once(&domain.as_bytes()).chain(fields) {
+            hasher.update(u64::try_from(field.len()).unwrap_or(u64::MAX).to_be_bytes());
+            hasher.update(field);
+        }
+        Digest(hasher.finalize().into())
+    }
+
+    /// Plain SHA-256 of some bytes.
+    pub fn of_bytes(bytes: &[u8]) -> Digest {
+        Digest(Sha256::digest(bytes).into())
+    }
+
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Digest {
+    type Err = NotADigest;
+
+    fn from_str(text: &str) -> Result<Digest, NotADigest> {
+        let mut bytes = [0; 32];
+        if text.len() != 64 || !text.is_ascii() {
+            return Err(NotADigest);
+        }
+        for (n, byte) in bytes.iter_mut().enumerate() {
+            let pair = text.get(2 * n..2 * n + 2).ok_or(NotADigest)?;
+            *byte = u8::from_str_radix(pair, 16).map_err(|_| NotADigest)?;
+        }
+        Ok(Digest(bytes))
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("not a digest: 64 hex digits are expected")]
+pub struct NotADigest;
+
+impl Serialize for Digest {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Digest, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// What an operation does to the world, as the catalog says.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Class {
+    Read,
+    Write,
+    Financial,
+    Destructive,
+    /// Nothing is known about it: rules treat it as the worst.
+    Unknown,
+}
+
+impl Class {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Class::Read => "read",
+            Class::Write => "write",
+            Class::Financial => "financial",
+            Class::Destructive => "destructive",
+            Class::Unknown => "unknown",
+        }
+    }
+}
+
+/// An amount of money that a call names. The number keeps the spelling of the call; nothing is guessed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Money {
+    /// As spelled in the call; absent where the call leaves it out, and then `absent` says what that means.
+    pub amount: Option<String>,
+    /// `minor` (cents) or `major`.
+    pub unit: String,
+    /// ISO 4217 code as the call spells it; absent where it is not in the call.
+    pub currency: Option<String>,
+    /// What leaving the amount out means, for example `full`.
+    pub absent: Option<String>,
+}
+
+/// What a call really does, as the catalog reads it from the tool and its arguments.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Operation {
+    pub name: String,
+    pub class: Class,
+    /// Absent where the catalog does not say.
+    pub reversible: Option<bool>,
+    pub money: Option<Money>,
+    /// What it is done to: argument values such as a customer or a subscription id.
+    pub targets: Vec<String>,
+    /// How much besides money: a percentage, a count; as spelled in the call.
+    pub magnitude: Option<String>,
+    /// The environment or account that the arguments name, where they name one.
+    pub environment: Option<String>,
+    /// One sentence from the catalog about what this does.
+    pub effect: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PrincipalKind {
+    /// A bearer token over HTTP.
+    Token,
+    /// The user id of the process at the other end of the client socket.
+    Uid,
+}
+
+/// Who the client is, by our own evidence and never by its word.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Principal {
+    pub name: String,
+    pub kind: PrincipalKind,
+    pub scopes: Vec<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    Stdio,
+    Http,
+}
+
+/// What the client says about itself, and how it came in. `name` and `version` prove nothing.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ClientInfo {
+    pub name: Option<String>,
+    pub version: Option<String>,
+    pub protocol: Option<String>,
+    pub transport: Transport,
+    /// Of the process at the other end of the client socket, by the kernel.
+    pub uid: Option<u32>,
+    pub pid: Option<i32>,
+    /// Of an HTTP connection.
+    pub peer: Option<String>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct ServerFacts {
+    /// The name in our configuration, never what the server reports.
+    pub name: String,
+    pub vendor: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EnvironmentSource {
+    /// Declared in the configuration; the key says nothing about it.
+    Config,
+    /// Declared, and the form of the key says the same.
+    Key,
+}
+
+/// The environment of a server.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Environment {
+    pub name: String,
+    pub source: EnvironmentSource,
+    /// True where the key proves what the configuration declares.
+    pub verified: bool,
+    /// What contradicts it, where something does.
+    pub conflict: Option<String>,
+}
+
+impl Environment {
+    /// Only these names are taken for harmless; everything else counts as production.
+    pub fn is_production(&self) -> bool {
+        !matches!(self.name.as_str(), "sandbox" | "test" | "development" | "staging")
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pin {
+    Match,
+    Changed,
+    Unpinned,
+    /// The definition has not been seen in this session.
+    Unknown,
+}
+
+/// What the server claims about the tool that is called.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ToolFacts {
+    pub name: String,
+    /// The server's own claims: rules may tighten on them, never loosen.
+    pub annotations: Option<JsonText>,
+    /// Digest of the definition, where the session has seen it listed.
+    pub definition: Option<Digest>,
+    pub pin: Pin,
+}
+
+/// Methods that can change upstream state or carry data out: they are never passed on without a decision.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Decided {
+    ToolsCall,
+    ResourcesRead,
+    ResourcesSubscribe,
+    PromptsGet,
+    Complete,
+}
+
+impl Decided {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Decided::ToolsCall => "tools/call",
+            Decided::ResourcesRead => "resources/read",
+            Decided::ResourcesSubscribe => "resources/subscribe",
+            Decided::PromptsGet => "prompts/get",
+            Decided::Complete => "completion/complete",
+        }
+    }
+}
+
+/// A request that needs a decision, as the client made it: nearly always a `tools/call`. It holds no secret, and its
+/// message is the only form in which it can travel. Made only by `mcp`.
+#[derive(Clone, Debug)]
+pub struct ToolCall {
+    id: CallId,
+    method: Decided,
+    tool: String,
+    arguments: JsonText,
+    params: JsonText,
+    message: JsonText,
+}
+
+impl ToolCall {
+    /// `message` is the whole request; `params` its parameters without `_meta`; `arguments` the part that rules judge.
+    pub(crate) fn new(
+        id: CallId,
+        method: Decided,
+        tool: String,
+        arguments: JsonText,
+        params: JsonText,
+        message: JsonText,
+    ) -> ToolCall {
+        ToolCall { id, method, tool, arguments, params, message }
+    }
+
+    pub fn id(&self) -> &CallId {
+        &self.id
+    }
+
+    pub fn method(&self) -> Decided {
+        self.method
+    }
+
+    /// The tool; for other methods what they address: a resource's URI, a prompt's name, a completion's reference.
+    pub fn tool(&self) -> &str {
+        &self.tool
+    }
+
+    pub fn arguments(&self) -> &JsonText {
+        &self.arguments
+    }
+
+    /// Everything decisive that travels: all parameters but `_meta`.
+    pub fn params(&self) -> &JsonText {
+        &self.params
+    }
+
+    /// `_meta`, which travels too.
+    pub fn meta(&self) -> Option<Json<'_>> {
+        self.message.view().pointer("/params/_meta")
+    }
+
+    /// The request as it will be sent.
+    pub fn message(&self) -> &JsonText {
+        &self.message
+    }
+
+    /// What an approval binds: who asks, where, and every decisive byte. The same call in another session of the same
+    /// principal has the same digest; another spelling of a number has not.
+    pub fn digest(&self, context: &CallContext) -> Digest {
+        let mut params = String::with_capacity(self.params.as_str().len());
+        self.params.view().write_sorted(&mut params);
+        let definition = context.tool.definition.map(|digest| digest.to_string()).unwrap_or_default();
+        Digest::of_fields(
+            "countersign.call/v1",
+            &[
+                context.principal.name.as_bytes(),
+                context.server.name.as_bytes(),
+                context.environment.name.as_bytes(),
+                self.method.as_str().as_bytes(),
+                self.tool.as_bytes(),
+                params.as_bytes(),
+                definition.as_bytes(),
+            ],
+        )
+    }
+}
+
+/// Everything around a call that rules may ask about.
+#[derive(Clone, Debug)]
+pub struct CallContext {
+    pub session: String,
+    pub principal: Arc<Principal>,
+    pub client: ClientInfo,
+    pub server: Arc<ServerFacts>,
+    pub environment: Arc<Environment>,
+    pub tool: ToolFacts,
+    pub operation: Operation,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Effect {
+    Allow,
+    Deny,
+    Hold,
+}
+
+/// How much friction an approval needs.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tier {
+    Low,
+    Medium,
+    High,
+}
+
+/// A rule that spoke.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RuleHit {
+    pub rule: String,
+    pub reason: String,
+    /// The package, without `countersign.policy.`.
+    pub policy: String,
+    pub file: String,
+    /// Of the rule's head; 0 where it is not known.
+    pub line: usize,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<JsonText>,
+}
+
+/// What policy answers. Made only by `policy::combine`.
+#[must_use]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Decision {
+    pub effect: Effect,
+    pub reason: String,
+    /// The rules behind the effect, the strictest first.
+    pub rules: Vec<RuleHit>,
+    pub tier: Tier,
+    pub approvals: u8,
+    /// How long a hold may last; absent: the configured time.
+    pub ttl_seconds: Option<u32>,
+    /// JSON pointers into the policy input whose values the operator types.
+    pub confirm_with: Vec<String>,
+    pub grantable: bool,
+    /// Pointers whose values are not shown outside the console.
+    pub redact: Vec<String>,
+    pub policy_version: String,
+    /// What policies in mode `warn` or `shadow` would have said.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub observed: Vec<RuleHit>,
+}
+
+/// How a call ended that was not sent.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Policy said no.
+    Denied,
+    /// The operator said no.
+    Rejected,
+    /// The hold's time ended.
+    Expired,
+    /// No console was there.
+    Unattended,
+    /// The client took it back or went away.
+    Withdrawn,
+    /// Policy or the store failed.
+    Unavailable,
+    /// A limit was reached.
+    Overloaded,
+    ShuttingDown,
+}
+
+impl Outcome {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Denied => "denied",
+            Outcome::Rejected => "rejected",
+            Outcome::Expired => "expired",
+            Outcome::Unattended => "unattended",
+            Outcome::Withdrawn => "withdrawn",
+            Outcome::Unavailable => "unavailable",
+            Outcome::Overloaded => "overloaded",
+            Outcome::ShuttingDown => "shutting_down",
+        }
+    }
+}
+
+/// The answer for a call that is not sent. Anyone may make one: saying no needs no proof.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refusal {
+    pub outcome: Outcome,
+    pub call: Option<CallId>,
+    pub rule: Option<String>,
+    /// For the client: no policy source, no path, no secret.
+    pub reason: String,
+}
+
+impl Refusal {
+    pub fn new(outcome: Outcome, reason: impl Into<String>) -> Refusal {
+        Refusal { outcome, call: None, rule: None, reason: reason.into() }
+    }
+
+    pub fn of(self, call: &CallId) -> Refusal {
+        Refusal { call: Some(call.clone()), ..self }
+    }
+}
+
+/// Sizes, counts and times that bound everything. The defaults are what `limits:` in the configuration starts from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// One message from a client, in bytes.
+    pub message_bytes: usize,
+    /// One message from an upstream, in bytes.
+    pub answer_bytes: usize,
+    /// Parameters of a held call, in bytes: more cannot be shown to an operator and is refused.
+    pub held_bytes: usize,
+    /// All headers of an HTTP request, in bytes.
+    pub header_bytes: usize,
+    pub header_timeout: std::time::Duration,
+    pub body_timeout: std::time::Duration,
+    /// Time to reach an upstream or to see it start.
+    pub connect_timeout: std::time::Duration,
+    /// Time for an upstream to answer one request.
+    pub answer_timeout: std::time::Duration,
+    /// An HTTP session without a request ends after this.
+    pub session_idle: std::time::Duration,
+    /// Grace for calls that are already sent when the daemon stops.
+    pub drain: std::time::Duration,
+    pub sessions: usize,
+    pub connections: usize,
+    /// Requests of one session that are not answered yet.
+    pub in_flight: usize,
+    /// Messages that wait in one queue.
+    pub queue: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        use std::time::Duration;
+        Limits {
+            message_bytes: 4 << 20,
+            answer_bytes: 32 << 20,
+            held_bytes: 2 << 20,
+            header_bytes: 32 << 10,
+            header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            connect_timeout: Duration::from_secs(30),
+            answer_timeout: Duration::from_secs(300),
+            session_idle: Duration::from_secs(3600),
+            drain: Duration::from_secs(10),
+            sessions: 1000,
+            connections: 2000,
+            in_flight: 256,
+            queue: 64,
+        }
+    }
+}

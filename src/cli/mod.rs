@@ -1,0 +1,102 @@
+//! The command line: one file for each command family. The only place with anyhow and exit codes; nothing uses it.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub mod audit;
+pub mod connect;
+pub mod console;
+pub mod demo;
+pub mod pending;
+pub mod policy;
+pub mod serve;
+
+/// What a command ends with. Part of the interface: scripts rely on it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Exit {
+    Ok = 0,
+    /// A check, test or verification found problems.
+    Problems = 1,
+    /// Usage or configuration.
+    Usage = 2,
+    NotFound = 3,
+    /// Authentication or a signature is needed.
+    AuthNeeded = 4,
+    /// Already ruled, expired, wrong digest.
+    NoEffect = 5,
+    /// The audit is not intact.
+    Integrity = 6,
+    /// No daemon answers.
+    Unreachable = 7,
+    /// `policy eval --exit-code`: hold.
+    Hold = 10,
+    /// `policy eval --exit-code`: deny.
+    Deny = 11,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// A checkpoint between AI agents and production servers: Rego decides, a person countersigns, everything is recorded.
+#[derive(Parser, Debug)]
+#[command(name = "countersign", version, about, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// See it work: an embedded billing server, a scripted agent, you as the operator
+    Demo(demo::Args),
+    /// Run the daemon that owns keys, policy, holds and the audit
+    Serve(serve::Args),
+    /// The shim that an MCP client starts: no key, no config, no policy
+    Connect(connect::Args),
+    /// The operator's terminal
+    Console(console::Args),
+    /// List, show, approve and reject holds from scripts
+    #[command(subcommand)]
+    Pending(pending::Command),
+    /// Test, check and try policies
+    #[command(subcommand)]
+    Policy(policy::Command),
+    /// Read, verify and export the record
+    #[command(subcommand)]
+    Audit(audit::Command),
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    let ran = match cli.command {
+        Command::Demo(args) => demo::run(args),
+        Command::Serve(args) => serve::run(args),
+        Command::Connect(args) => connect::run(args),
+        Command::Console(args) => console::run(args),
+        Command::Pending(command) => pending::run(command),
+        Command::Policy(command) => policy::run(command),
+        Command::Audit(command) => audit::run(command),
+    };
+    match ran {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            complain(&error);
+            Exit::Usage.into()
+        }
+    }
+}
+
+/// An error for people, on stderr.
+#[allow(clippy::print_stderr)]
+fn complain(error: &anyhow::Error) {
+    eprintln!("countersign: {error:#}");
+}

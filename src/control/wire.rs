@@ -1,0 +1,243 @@
+//! What operators and the daemon say to each other: one JSON object a line, at most [`MAX_LINE`] bytes, version
+//! [`VERSION`]. Unknown fields and unknown commands are refused.
+//!
+//! An operator first sends [`Command::Hello`]; the daemon answers [`Notice::Welcome`]. Every other command carries a
+//! number that its answer repeats.
+
+use serde::{Deserialize, Serialize};
+
+use crate::call::{CallId, Class, ClientInfo, Digest, Environment, Money, Outcome, RuleHit, Tier};
+use crate::json::JsonText;
+
+pub const VERSION: u32 = 1;
+pub const HOLD_SCHEMA: &str = "countersign.hold/v1";
+/// Longest line in either direction: a hold with its complete parameters has to fit, escaped.
+pub const MAX_LINE: usize = 16 << 20;
+
+/// From the operator.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Command {
+    /// First line. `watch`: send a snapshot now and every change from here on. Somebody who watches without
+    /// `read_only` counts as an attached console.
+    Hello {
+        version: u32,
+        watch: bool,
+        read_only: bool,
+    },
+    /// All pending holds, and the holds that closed lately.
+    List {
+        seq: u64,
+    },
+    Show {
+        seq: u64,
+        id: CallId,
+    },
+    /// A ruling. `digest` has to be the hold's.
+    Rule {
+        seq: u64,
+        id: CallId,
+        digest: Digest,
+        ruling: RulingKind,
+        reason: Option<String>,
+    },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RulingKind {
+    Approve,
+    Reject,
+}
+
+/// From the daemon.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "notice", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Notice {
+    Welcome {
+        version: u32,
+        operator: String,
+        daemon: Daemon,
+    },
+    /// The whole truth; replaces whatever the operator's side knew. Answers `List` (with its `seq`), follows a
+    /// `Hello` that watches, and follows whenever a watcher was too slow for single changes.
+    Snapshot {
+        seq: Option<u64>,
+        holds: Vec<HoldView>,
+        daemon: Daemon,
+    },
+    /// A hold is new or has changed (state, approvals). Sent to watchers.
+    Hold {
+        hold: Box<HoldView>,
+    },
+    /// Answers `Show`.
+    Shown {
+        seq: u64,
+        hold: Box<HoldView>,
+    },
+    /// Answers `Rule`: the ruling took effect. `hold` as it is now.
+    Ruled {
+        seq: u64,
+        hold: Box<HoldView>,
+    },
+    /// Something about the daemon changed (policy reloaded or refused, consoles attached).
+    Daemon {
+        daemon: Daemon,
+    },
+    /// Answers any command that had no effect.
+    Failed {
+        seq: Option<u64>,
+        error: Failure,
+        message: String,
+    },
+}
+
+/// Why a command had no effect.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Failure {
+    /// Not a command of this version.
+    Malformed,
+    /// There is no such hold.
+    NotFound,
+    /// The hold is closed: somebody ruled, or it expired, or the client withdrew.
+    Closed,
+    /// The digest is not the hold's.
+    WrongDigest,
+    /// This server needs a signed ruling.
+    SignatureRequired,
+    /// This connection may only watch.
+    ReadOnly,
+    /// The ruling could not be recorded, so it did not count.
+    Unavailable,
+}
+
+/// The daemon, for the header line.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Daemon {
+    pub version: String,
+    pub servers: Vec<ServerView>,
+    pub policy_version: String,
+    pub rules: usize,
+    /// Why the last reload was refused, where it was.
+    pub policy_error: Option<String>,
+    pub consoles: usize,
+    /// Rulings on at least one production server are accepted without a signature.
+    pub unsigned_rulings: bool,
+    pub records: u64,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerView {
+    pub name: String,
+    pub environment: Environment,
+    pub production: bool,
+    pub sessions: usize,
+}
+
+/// Where a hold is in its life.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "name")]
+pub enum HoldState {
+    Pending,
+    /// Approved; the call is released or on its way.
+    Approved {
+        by: String,
+        at: String,
+    },
+    Rejected {
+        by: String,
+        at: String,
+        reason: String,
+    },
+    /// Ended without a ruling that counted.
+    Closed {
+        outcome: Outcome,
+        at: String,
+        reason: String,
+    },
+    /// The upstream answered an approved call: `ok`, `tool_error`, `error` or `outcome_unknown`.
+    Done {
+        by: String,
+        at: String,
+        result: String,
+    },
+}
+
+impl HoldState {
+    pub fn is_pending(&self) -> bool {
+        matches!(self, HoldState::Pending)
+    }
+}
+
+/// A hold as operators see it: `countersign.hold/v1`. Times are RFC 3339 in UTC.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HoldView {
+    pub schema: String,
+    pub id: CallId,
+    pub state: HoldState,
+    pub server: String,
+    pub environment: Environment,
+    /// Everything that is not a sandbox counts as production.
+    pub production: bool,
+    /// `tools/call` or another decided method.
+    pub method: String,
+    pub tool: String,
+    /// The tool's definition digest, where the session has seen it listed.
+    pub definition: Option<Digest>,
+    pub operation: String,
+    pub class: Class,
+    pub reversible: Option<bool>,
+    pub money: Option<Money>,
+    pub targets: Vec<String>,
+    pub effect: Option<String>,
+    /// Complete and exact.
+    pub arguments: JsonText,
+    /// Whatever else travels in `params` beside name and arguments; absent where there is nothing.
+    pub other_params: Option<JsonText>,
+    /// `_meta` travels too and is not part of the digest.
+    pub meta: Option<JsonText>,
+    pub digest: Digest,
+    pub rule: String,
+    pub reason: String,
+    /// Every rule behind the hold, with file and line.
+    pub rules: Vec<RuleHit>,
+    pub tier: Tier,
+    /// What the operator has to type: label (the pointer) and value, decoded.
+    pub confirm: Vec<Confirm>,
+    pub principal: String,
+    pub client: ClientInfo,
+    pub session: String,
+    pub created_at: String,
+    pub expires_at: String,
+    pub approvals: Approvals,
+    pub signature_required: bool,
+    /// Another hold or an executed call with the same digest: its id and what became of it.
+    pub same_as: Vec<SameCall>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Confirm {
+    /// The JSON pointer, for example `/arguments/amount`.
+    pub pointer: String,
+    pub value: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Approvals {
+    pub need: u8,
+    /// Operators that have approved so far.
+    pub have: Vec<String>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SameCall {
+    pub id: CallId,
+    pub state: String,
+}

@@ -1,0 +1,93 @@
+//! Bytes ⇄ messages, in both directions and over both transports. No policy, no audit, no decision: what arrives is
+//! read by `mcp::message`, what leaves was handed over as a [`Message`].
+//!
+//! A link is a pair of bounded channels. Its other end lives in `proxy::session`.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use crate::call::{ClientInfo, Principal};
+use crate::json::JsonText;
+use crate::mcp::message::{Id, Malformed, Message};
+
+/// What a client's transport brings.
+#[derive(Debug)]
+pub enum FromClient {
+    Message(Message),
+    /// Text that is not an accepted message. The session answers and records it.
+    Malformed(Malformed),
+    /// The stream that would carry the answer to this request is closed: the same as a cancel. HTTP only.
+    Gone(Id),
+}
+
+/// What goes to a client.
+#[derive(Debug)]
+pub enum ToClient {
+    /// A message; `related` names the client's request that it belongs to, where that is known. The answer to a
+    /// request always carries its id.
+    Message { text: JsonText, related: Option<Id> },
+    /// This request will take a while: an HTTP front opens its event stream now.
+    Waiting(Id),
+}
+
+/// A client's side of a session. Dropping the session's end closes the connection after what is queued is written;
+/// the end of `inbound` means that the client is gone.
+#[derive(Debug)]
+pub struct ClientLink {
+    pub inbound: mpsc::Receiver<FromClient>,
+    pub outbound: mpsc::Sender<ToClient>,
+}
+
+/// A client that a front has authenticated, on its way to becoming a session.
+#[derive(Debug)]
+pub struct NewSession {
+    pub server: String,
+    pub principal: Arc<Principal>,
+    pub client: ClientInfo,
+    pub link: ClientLink,
+}
+
+/// Something a front refused before there was a session to record it.
+#[derive(Debug)]
+pub struct Rejected {
+    pub server: Option<String>,
+    pub principal: Option<String>,
+    pub client: ClientInfo,
+    /// HTTP status, or JSON-RPC code.
+    pub code: i64,
+    pub reason: String,
+}
+
+/// What a front needs to hand over sessions and refusals.
+#[derive(Clone, Debug)]
+pub struct Handover {
+    pub sessions: mpsc::Sender<NewSession>,
+    pub rejected: mpsc::Sender<Rejected>,
+}
+
+/// What goes to an upstream.
+#[derive(Debug)]
+pub enum ToUpstream {
+    Send(Message),
+    /// Nobody waits for this request any more: an HTTP upstream's stream for it is closed.
+    Abandon(Id),
+}
+
+/// What an upstream's transport brings.
+#[derive(Debug)]
+pub enum FromUpstream {
+    /// A message; `related` names the request on whose stream it came (HTTP only).
+    Message { message: Message, related: Option<Id> },
+    /// No answer will come to this request. `sent` is false only where no byte of it left.
+    Lost { id: Id, sent: bool, reason: String },
+    /// The upstream is gone; nothing follows.
+    Closed { reason: String },
+}
+
+/// An upstream's side of a session. Dropping it stops the upstream cleanly.
+#[derive(Debug)]
+pub struct UpstreamLink {
+    pub outbound: mpsc::Sender<ToUpstream>,
+    pub inbound: mpsc::Receiver<FromUpstream>,
+}
