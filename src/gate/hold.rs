@@ -221,6 +221,7 @@ impl HoldQueue {
         call: Arc<ToolCall>,
         context: Arc<CallContext>,
         decision: Arc<Decision>,
+        digest: Digest,
         confirm: Vec<(String, String)>,
     ) -> Result<Place, (Outcome, String)> {
         let size = call.message().as_str().len();
@@ -249,7 +250,6 @@ impl HoldQueue {
         let created = Timestamp::now();
         let expires = created.checked_add(ttl).unwrap_or(created);
         let deadline = Instant::now() + ttl;
-        let digest = call.digest(&context);
         let others = inner.pending.values().map(|entry| &entry.hold).chain(&inner.past);
         let same = others.filter(|hold| hold.digest == digest);
         let same_as = same.map(|hold| (hold.id().clone(), hold.state_word())).take(8).collect();

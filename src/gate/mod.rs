@@ -9,8 +9,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::audit::{Answer, AuditLog, Entry, Event, RulingKind};
-use crate::call::{CallContext, CallId, Class, Decision, Digest, Effect, Operation, Outcome, Refusal, ToolCall};
+use crate::audit::{Answer, AuditLog, Entry, Event, Ruling as RulingKind};
+use crate::call::{CallContext, CallId, Decision, Digest, Effect, Operation, Outcome, Refusal, ToolCall};
 use crate::policy::{Phase, PolicyEngine};
 
 mod hold;
@@ -107,19 +107,21 @@ impl Gate {
         presence: &Presence,
     ) -> Result<Admission, Refusal> {
         let id = call.id().clone();
+        let digest = call.digest(&context);
         let decision = match self.policy.evaluate(Phase::Call, &call, &context).await {
             Ok(decision) => decision,
             Err(fault) => {
                 tracing::error!(call = %id, server = context.server.name, tool = call.tool(), %fault, "policy failed");
-                let record = record::failed(&call, &context, fault.to_string());
-                self.audit.append(record).await.map_err(|_| no_record(&id))?;
+                let record = record::failed(&call, &context, digest, fault.to_string());
+                let _receipt = self.audit.append(record).await.map_err(|_| no_record(&id))?;
                 return Err(Refusal::new(Outcome::Unavailable, "the policy could not decide this call").of(&id));
             }
         };
-        let receipt = self.audit.append(record::decided(&call, &context, &decision)).await.map_err(|error| {
-            tracing::error!(call = %id, %error, "no record, so no call");
-            no_record(&id)
-        })?;
+        let receipt =
+            self.audit.append(record::decided(&call, &context, digest, &decision)).await.map_err(|error| {
+                tracing::error!(call = %id, %error, "no record, so no call");
+                no_record(&id)
+            })?;
         match decision.effect {
             Effect::Deny => {
                 let rule = decision.rules.first().map(|hit| hit.rule.clone());
@@ -129,7 +131,7 @@ impl Gate {
                 Some((outcome, why)) => Err(self.close(&id, outcome, why.to_owned()).await),
                 None => Ok(Admission::Permitted(PermittedCall::new(call, receipt, false))),
             },
-            Effect::Hold => self.hold(call, context, decision).await,
+            Effect::Hold => self.hold(call, context, digest, decision).await,
         }
     }
 
@@ -137,12 +139,13 @@ impl Gate {
         self: &Arc<Self>,
         call: ToolCall,
         context: CallContext,
+        digest: Digest,
         decision: Decision,
     ) -> Result<Admission, Refusal> {
         let id = call.id().clone();
         let confirm = self.policy.confirm_values(&decision, &call, &context);
         let (call, context, decision) = (Arc::new(call), Arc::new(context), Arc::new(decision));
-        match self.holds.place(Arc::clone(&call), Arc::clone(&context), Arc::clone(&decision), confirm) {
+        match self.holds.place(Arc::clone(&call), Arc::clone(&context), Arc::clone(&decision), digest, confirm) {
             Err((outcome, reason)) => Err(self.close(&id, outcome, reason).await),
             Ok(place) => {
                 let held = Entry::new(Some(&id), true, Event::Held { expires_at: place.expires.to_string() });
@@ -227,14 +230,14 @@ impl Gate {
     ) {
         let duration_ms = u64::try_from(sent.since.elapsed().as_millis()).unwrap_or(u64::MAX);
         if sent.held {
-            let result = answer.as_str().to_owned();
+            let result = said(answer).to_owned();
             self.holds.amend(&sent.id, |state| match state {
                 State::Approved { by, at } => State::Done { by: by.clone(), at: *at, result },
                 other => other.clone(),
             });
         }
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        let event = Event::Completed { sent: sent.record, result: answer, bytes, digest, duration_ms, note };
+        let event = Event::Completed { result: answer, bytes, digest, duration_ms, note };
         if let Err(error) = self.audit.note(Entry::new(Some(&sent.id), false, event)).await {
             tracing::error!(call = %sent.id, %error, "an answer could not be recorded");
         }
@@ -405,11 +408,13 @@ async fn verdict(holds: &HoldQueue, id: &CallId, place: hold::Place, presence: &
     }
 }
 
-/// What has to be on disk before the call leaves: everything that can change something.
-fn must_sync(decision: &Decision, class: Class) -> bool {
-    match decision.effect {
-        Effect::Deny => false,
-        Effect::Hold => true,
-        Effect::Allow => class != Class::Read,
+/// How an answer is shown to operators.
+fn said(answer: Answer) -> &'static str {
+    match answer {
+        Answer::Ok => "ok",
+        Answer::ToolError => "tool_error",
+        Answer::Error => "error",
+        Answer::OutcomeUnknown => "outcome_unknown",
+        Answer::Undeliverable => "undeliverable",
     }
 }

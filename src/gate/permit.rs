@@ -31,7 +31,9 @@ impl PermittedCall {
     /// Ends the permit: the caller hands the message to the upstream's link now and at no other time.
     pub fn release(self) -> SentCall {
         let PermittedCall { call, receipt, held } = self;
-        SentCall { id: call.id().clone(), record: receipt.seq(), held, since: Instant::now() }
+        // The receipt has done its work: it is proof for this moment and for no other.
+        drop(receipt);
+        SentCall { id: call.id().clone(), held, since: Instant::now() }
     }
 }
 
@@ -39,8 +41,6 @@ impl PermittedCall {
 #[derive(Debug)]
 pub struct SentCall {
     pub(super) id: CallId,
-    /// Number of the record that let it go.
-    pub(super) record: u64,
     pub(super) held: bool,
     pub(super) since: Instant,
 }

@@ -1,34 +1,24 @@
 //! The records of a decision, from the call and what surrounds it.
 
 use crate::audit::{CallFacts, Entry, Event};
-use crate::call::{CallContext, Decision, ToolCall};
-use crate::json::JsonText;
+use crate::call::{CallContext, Class, Decision, Digest, Effect, ToolCall};
 
-use super::must_sync;
-
-fn facts(call: &ToolCall, context: &CallContext) -> CallFacts {
-    CallFacts {
-        session: context.session.clone(),
-        principal: (*context.principal).clone(),
-        client: context.client.clone(),
-        server: (*context.server).clone(),
-        environment: (*context.environment).clone(),
-        method: call.method().as_str().to_owned(),
-        tool: call.tool().to_owned(),
-        definition: context.tool.definition,
-        operation: context.operation.clone(),
-        digest: call.digest(context),
-        params: call.params().clone(),
-        meta: call.meta().map(JsonText::owned),
-    }
-}
-
-pub(super) fn decided(call: &ToolCall, context: &CallContext, decision: &Decision) -> Entry {
+pub(super) fn decided(call: &ToolCall, context: &CallContext, digest: Digest, decision: &Decision) -> Entry {
     let sync = must_sync(decision, context.operation.class);
-    let event = Event::Decided { call: Box::new(facts(call, context)), decision: Box::new(decision.clone()) };
-    Entry::new(Some(call.id()), sync, event)
+    let facts = Box::new(CallFacts::of(call, context, digest));
+    Entry::new(Some(call.id()), sync, Event::Decided { facts, decision: decision.clone() })
 }
 
-pub(super) fn failed(call: &ToolCall, context: &CallContext, fault: String) -> Entry {
-    Entry::new(Some(call.id()), false, Event::Failed { call: Box::new(facts(call, context)), fault })
+pub(super) fn failed(call: &ToolCall, context: &CallContext, digest: Digest, fault: String) -> Entry {
+    let facts = Box::new(CallFacts::of(call, context, digest));
+    Entry::new(Some(call.id()), false, Event::Failed { facts, fault })
+}
+
+/// What has to be on disk before the call leaves: everything that can change something.
+fn must_sync(decision: &Decision, class: Class) -> bool {
+    match decision.effect {
+        Effect::Deny => false,
+        Effect::Hold => true,
+        Effect::Allow => class != Class::Read,
+    }
 }

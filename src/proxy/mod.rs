@@ -121,7 +121,7 @@ impl Daemon {
             policy_version: policy.version(),
             servers: servers.keys().cloned().collect(),
         };
-        audit.append(Entry::new(None, true, started)).await?;
+        let _receipt = audit.append(Entry::new(None, true, started)).await?;
 
         let gate = Arc::new(Gate::new(policy, audit, hold_settings(&config)));
         let (fronts, stop) = (CancellationToken::new(), CancellationToken::new());

@@ -79,7 +79,15 @@ fn decision(approvals: u8) -> Arc<Decision> {
 }
 
 fn place(queue: &HoldQueue, call: &Arc<ToolCall>, approvals: u8) -> Place {
-    queue.place(Arc::clone(call), context("agent", "sandbox"), decision(approvals), vec![]).unwrap()
+    queue
+        .place(
+            Arc::clone(call),
+            context("agent", "sandbox"),
+            decision(approvals),
+            call.digest(&context("agent", "sandbox")),
+            vec![],
+        )
+        .unwrap()
 }
 
 fn ruling(queue: &HoldQueue, call: &ToolCall, operator: &str, approve: bool) -> Ruling {
@@ -183,7 +191,15 @@ async fn a_quorum_needs_distinct_operators_and_one_rejection_ends_it() {
 async fn production_takes_no_unsigned_approval_and_any_rejection() {
     let queue = HoldQueue::new(SETTINGS);
     let call = call(1);
-    let _place = queue.place(Arc::clone(&call), context("agent", "production"), decision(1), vec![]).unwrap();
+    let _place = queue
+        .place(
+            Arc::clone(&call),
+            context("agent", "production"),
+            decision(1),
+            call.digest(&context("agent", "production")),
+            vec![],
+        )
+        .unwrap();
     assert_eq!(rule(&queue, ruling(&queue, &call, "ana", true)).err(), Some(NoEffect::SignatureRequired));
     assert!(rule(&queue, ruling(&queue, &call, "ana", false)).is_ok());
 }
@@ -192,7 +208,9 @@ async fn production_takes_no_unsigned_approval_and_any_rejection() {
 async fn the_caps_hold_and_another_principal_still_gets_a_place() {
     let queue = HoldQueue::new(SETTINGS);
     let mut places: Vec<_> = (0..3).map(|n| place(&queue, &call(n), 1)).collect();
-    let over = |principal: &str| queue.place(call(9), context(principal, "sandbox"), decision(1), vec![]);
+    let over = |principal: &str| {
+        queue.place(call(9), context(principal, "sandbox"), decision(1), Digest::of_bytes(b"x"), vec![])
+    };
     assert!(matches!(over("agent"), Err((Outcome::Overloaded, why)) if why.contains("max_per_principal")));
     places.extend([over("other").unwrap(), over("third").unwrap()]);
     assert!(matches!(over("fourth"), Err((Outcome::Overloaded, why)) if why.contains("max_pending")));
@@ -202,7 +220,7 @@ async fn the_caps_hold_and_another_principal_still_gets_a_place() {
 #[tokio::test(start_paused = true)]
 async fn a_call_too_large_to_show_is_refused() {
     let queue = HoldQueue::new(Settings { held_bytes: 100, ..SETTINGS });
-    let refused = queue.place(call(1), context("agent", "sandbox"), decision(1), vec![]);
+    let refused = queue.place(call(1), context("agent", "sandbox"), decision(1), Digest::of_bytes(b"x"), vec![]);
     assert!(matches!(refused, Err((Outcome::Denied, _))));
 }
 
