@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::call::{Limits, Principal, ServerFacts};
+pub use crate::credential::source::SecretSource;
 
 /// A configuration that has passed every check that needs no secret and no network.
 #[derive(Debug)]
@@ -38,15 +39,6 @@ pub struct HttpListen {
     pub allowed_origins: Vec<String>,
     /// A TLS-terminating proxy stands in front: needed for an address that is not loopback.
     pub behind_proxy: bool,
-}
-
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum SecretSource {
-    Env(String),
-    /// Mode checked.
-    File(PathBuf),
-    /// argv; stdout without its last line end is the secret.
-    Command(Vec<String>),
 }
 
 #[derive(Clone, Debug)]
