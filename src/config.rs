@@ -9,6 +9,7 @@ use std::time::Duration;
 
 pub use crate::call::Mode;
 use crate::call::{Limits, Principal, ServerFacts};
+pub use crate::credential::source::SecretSource;
 
 /// A configuration that has passed every check that needs no secret and no network.
 #[derive(Debug)]
@@ -39,15 +40,6 @@ pub struct HttpListen {
     pub allowed_origins: Vec<String>,
     /// A TLS-terminating proxy stands in front: needed for an address that is not loopback.
     pub behind_proxy: bool,
-}
-
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum SecretSource {
-    Env(String),
-    /// Mode checked.
-    File(PathBuf),
-    /// argv; stdout without its last line end is the secret.
-    Command(Vec<String>),
 }
 
 #[derive(Clone, Debug)]
