@@ -1,1 +1,8 @@
-//! demo
+//! `countersign demo`: a billing company, an agent and, where nobody sits there, an operator, around a real daemon.
+
+pub mod books;
+pub mod billing;
+pub mod agent;
+pub mod story;
+#[cfg(test)]
+mod bridge;
