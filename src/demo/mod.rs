@@ -3,6 +3,7 @@
 pub mod books;
 pub mod billing;
 pub mod agent;
+pub mod operator;
 pub mod story;
 #[cfg(test)]
 mod bridge;
