@@ -5,5 +5,7 @@ pub mod billing;
 pub mod agent;
 pub mod operator;
 pub mod story;
+pub mod stage;
+pub mod verdict;
 #[cfg(test)]
 mod bridge;
