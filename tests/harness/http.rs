@@ -131,8 +131,7 @@ impl Reply {
             None if matches!(status, 202 | 204 | 304) => Framing::Length(0),
             None => Framing::UntilClose,
         };
-        let mut reply =
-            Reply { status, headers, stream, framing, raw, body: Vec::new(), ended: false, traffic };
+        let mut reply = Reply { status, headers, stream, framing, raw, body: Vec::new(), ended: false, traffic };
         reply.decode();
         Some(reply)
     }
@@ -194,7 +193,8 @@ impl Reply {
         }
         loop {
             let event = self.event().await?;
-            let data: Vec<&str> = event.lines().filter_map(|line| line.strip_prefix("data:")).map(str::trim_start).collect();
+            let data: Vec<&str> =
+                event.lines().filter_map(|line| line.strip_prefix("data:")).map(str::trim_start).collect();
             if data.iter().any(|line| !line.is_empty()) {
                 return Some(serde_json::from_str(&data.join("\n")).unwrap());
             }
@@ -218,7 +218,9 @@ impl Reply {
     pub async fn answer(&mut self, id: impl Into<Value>) -> Value {
         let id = id.into();
         loop {
-            let Some(message) = self.message().await else { panic!("the body ended before the answer to {id}: {self:?}") };
+            let Some(message) = self.message().await else {
+                panic!("the body ended before the answer to {id}: {self:?}")
+            };
             if message["id"] == id && message.get("method").is_none() {
                 return message;
             }

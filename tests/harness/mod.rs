@@ -3,7 +3,7 @@
 //! and every wait has an end.
 
 // Each test binary uses its part of this.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(dead_code, unused_imports)]
 
 pub mod daemon;
 pub mod http;
@@ -58,7 +58,8 @@ pub fn hello() -> serde_json::Value {
 
 /// The words of a refusal: outcome, where the answer is one.
 pub fn outcome(answer: &serde_json::Value) -> Option<&str> {
-    answer.pointer("/result/_meta/dev.countersign~1decision/outcome")
+    answer
+        .pointer("/result/_meta/dev.countersign~1decision/outcome")
         .or_else(|| answer.pointer("/error/data/dev.countersign~1decision/outcome"))
         .and_then(serde_json::Value::as_str)
 }

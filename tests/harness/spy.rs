@@ -98,7 +98,9 @@ impl Spy {
     }
 
     /// A child process; `script` gets a message and everything before it; `None` is the fixture's answer.
-    pub async fn stdio_with(script: impl Fn(&Received, &[Received]) -> Option<Vec<Act>> + Send + Sync + 'static) -> Spy {
+    pub async fn stdio_with(
+        script: impl Fn(&Received, &[Received]) -> Option<Vec<Act>> + Send + Sync + 'static,
+    ) -> Spy {
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("spy");
         let listener = UnixListener::bind(&socket).unwrap();
@@ -220,12 +222,8 @@ impl Spy {
         let message: Value = serde_json::from_slice(&asked.body).unwrap_or_default();
         let named = asked.header("mcp-session-id").parse::<usize>().ok();
         let session = named.unwrap_or_else(|| {
-            let session = Session {
-                hello: Value::Null,
-                bytes: Vec::new(),
-                closed: false,
-                orders: mpsc::unbounded_channel().0,
-            };
+            let session =
+                Session { hello: Value::Null, bytes: Vec::new(), closed: false, orders: mpsc::unbounded_channel().0 };
             self.change(|state| {
                 state.sessions.push(session);
                 state.sessions.len() - 1

@@ -95,7 +95,9 @@ impl Web {
                 });
                 tokio::spawn(async move {
                     // A client that goes away in the middle is part of some tests.
-                    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+                    let _ = hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service)
+                        .await;
                 });
             }
         });

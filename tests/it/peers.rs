@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::harness::peers::{EverythingOverHttp, everything, node, inspector_client, python_client};
+use crate::harness::peers::{EverythingOverHttp, everything, inspector_client, node, python_client};
 
 /// What the Inspector is asked.
 const INSPECTOR: [&[&str]; 6] = [

@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 use tokio::process::Command;
 
+use crate::harness::Shim;
 use crate::harness::peers::{node, source, stripe};
 use crate::harness::web::{Answer, Asked, Web};
-use crate::harness::Shim;
 
 /// Looks like a key of the vendor's test mode, and is found wherever it leaks.
 const KEY: &str = "sk_test_CANARY4vYq8LmT2rWz6Nc0";
