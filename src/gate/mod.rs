@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::audit::{Answer, AuditLog, Entry, Event, Ruling as RulingKind};
 use crate::call::{CallContext, CallId, Decision, Digest, Effect, Operation, Outcome, Refusal, ToolCall};
-use crate::policy::{Phase, PolicyEngine};
+use crate::policy::{Phase, PolicyEngine, confirm_value};
 
 mod hold;
 mod permit;
@@ -114,7 +114,7 @@ impl Gate {
                 tracing::error!(call = %id, server = context.server.name, tool = call.tool(), %fault, "policy failed");
                 let record = record::failed(&call, &context, digest, fault.to_string());
                 let _receipt = self.audit.append(record).await.map_err(|_| no_record(&id))?;
-                return Err(Refusal::new(Outcome::Unavailable, "the policy could not decide this call").of(&id));
+                return Err(Refusal::new(Outcome::Unavailable, fault.for_client()).of(&id));
             }
         };
         let receipt =
@@ -143,7 +143,9 @@ impl Gate {
         decision: Decision,
     ) -> Result<Admission, Refusal> {
         let id = call.id().clone();
-        let confirm = self.policy.confirm_values(&decision, &call, &context);
+        // Every pointer led somewhere when policy decided: one that does not is a policy fault.
+        let typed = |pointer: &String| Some((pointer.clone(), confirm_value(pointer, &call, &context)?));
+        let confirm = decision.confirm_with.iter().filter_map(typed).collect();
         let (call, context, decision) = (Arc::new(call), Arc::new(context), Arc::new(decision));
         match self.holds.place(Arc::clone(&call), Arc::clone(&context), Arc::clone(&decision), digest, confirm) {
             Err((outcome, reason)) => Err(self.close(&id, outcome, reason).await),
@@ -253,7 +255,7 @@ impl Gate {
     /// Whether this principal could ever be let through to a tool: what `tools/list` shows.
     pub async fn lists(&self, tool: &str, operation: Operation, context: &CallContext) -> bool {
         let context = CallContext { operation, ..context.clone() };
-        match self.policy.evaluate_listed(tool, &context).await {
+        match self.policy.evaluate_listed(&context).await {
             Ok(decision) => decision.effect != Effect::Deny,
             Err(fault) => {
                 tracing::error!(server = context.server.name, tool, %fault, "policy failed; the tool is not listed");
