@@ -261,3 +261,5 @@ fn stop_at_problem(
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tamper;
