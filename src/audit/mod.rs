@@ -267,3 +267,5 @@ fn stop_at_problem(
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tamper;

@@ -25,8 +25,10 @@ use super::{AuditError, Receipt};
 const BATCH: usize = 512;
 /// Records that may be unsynced before a commit is synced anyway.
 const MAX_UNSYNCED: u64 = 1000;
-/// Notes that are kept for another try when they could not be written.
-const BACKLOG: usize = 1024;
+/// Notes that are kept for another try when they could not be written, and bytes of their bodies. Less than there is
+/// room for in the queue: something new must always be able to come in, for it brings the next try.
+const BACKLOG: usize = 512;
+const BACKLOG_BYTES: usize = 16 << 20;
 /// Bytes of bodies after which an idle writer moves what was written ahead into the database, and after which a busy
 /// one does so too.
 const CHECKPOINT_IDLE: usize = 1 << 20;
@@ -114,6 +116,11 @@ impl Pending {
         self._room = Some(room);
     }
 
+    #[cfg(test)]
+    pub fn set_clock_back(&mut self, ms: i64) {
+        self.wall_ms -= ms;
+    }
+
     fn clock(&self) -> i64 {
         self.wall_ms.saturating_sub_unsigned(self.record.up_ms)
     }
@@ -173,6 +180,9 @@ impl Writer {
         let paths = Paths::for_writing(path)?;
         let lock = Lock::take(&paths.lock)?;
         let head = Head::read(&paths.head)?;
+        if let Some(head) = head.filter(|head| head.seq > 0 && !paths.db.exists()) {
+            return Err(AuditError::Broken(Problem::Cut { last: 0, head: head.seq }));
+        }
         let store = Store::open(&paths, busy)?;
         let end = check_end(&store, head.as_ref())?;
         let low = head.map_or(1, |head| head.low);
@@ -376,14 +386,16 @@ impl Writer {
         self.failed = Some(Failed { connection_good: connection_good && !known_bad, attempted: self.attempted });
         let mut waiting = batch;
         self.gather(None, &mut waiting, 2 * BATCH);
+        let mut bytes = 0;
         for pending in waiting {
-            match pending.reply {
-                Some(reply) => {
-                    self.refused += 1;
-                    let _ = reply.send(Err(error.clone()));
-                }
-                None if self.backlog.len() < BACKLOG => self.backlog.push_back(pending),
-                None => self.refused += 1,
+            if let Some(reply) = pending.reply {
+                self.refused += 1;
+                let _ = reply.send(Err(error.clone()));
+            } else if self.backlog.len() < BACKLOG && bytes + pending.size() <= BACKLOG_BYTES {
+                bytes += pending.size();
+                self.backlog.push_back(pending);
+            } else {
+                self.refused += 1;
             }
         }
     }
