@@ -336,7 +336,7 @@ impl Counter {
         said("subscription", self.books().cancel(&of.subscription))
     }
 
-    /// Delete a customer and its subscriptions for good.
+    /// Delete a customer with its invoices and subscriptions for good.
     #[tool(annotations(
         title = "Delete a customer",
         read_only_hint = false,

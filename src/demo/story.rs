@@ -5,6 +5,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use serde_json::Value;
 use tokio::sync::mpsc;
 use unicode_width::UnicodeWidthStr;
 
@@ -12,6 +13,8 @@ use unicode_width::UnicodeWidthStr;
 const WIDTH: usize = 80;
 /// Where the words of a line start.
 const INDENT: usize = 13;
+/// Where the words of a record start.
+const RECORD_INDENT: usize = 21;
 /// Lines that are kept; the scripts need fewer than fifty.
 const MAX_LINES: usize = 500;
 /// Queue to whoever prints lines as they come.
@@ -117,6 +120,45 @@ impl Check {
     }
 }
 
+/// A record of the audit, as far as the story tells it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Recorded {
+    pub seq: u64,
+    pub kind: String,
+    /// Its JSON body.
+    pub body: Value,
+}
+
+impl Recorded {
+    /// The record in a few words. Kinds that the demo does not cause are told by their whole body.
+    fn words(&self) -> String {
+        let text = |pointer: &str| self.body.pointer(pointer).and_then(Value::as_str).unwrap_or("?");
+        let number = |pointer: &str| self.body.pointer(pointer).and_then(Value::as_u64).unwrap_or_default();
+        match self.kind.as_str() {
+            "started" => format!("countersign {}", text("/version")),
+            "stopped" => text("/reason").to_owned(),
+            "decided" => {
+                let rule = self.body.pointer("/decision/rules/0/rule").and_then(Value::as_str);
+                let rule = rule.map(|rule| format!(" ({rule})")).unwrap_or_default();
+                format!("{} {}: {}{rule}", text("/decision/effect"), text("/tool"), text("/decision/reason"))
+            }
+            "held" => format!("until {}", text("/expires_at")),
+            "ruled" => {
+                let reason = self.body.pointer("/reason").and_then(Value::as_str);
+                let reason = reason.map(|reason| format!(": \"{reason}\"")).unwrap_or_default();
+                format!("{} by {}{reason}", text("/ruling"), text("/operator"))
+            }
+            "ruling_refused" => format!("by {}: {}", text("/operator"), text("/why")),
+            "sending" => "the call leaves now".to_owned(),
+            "completed" => {
+                format!("{}, {} bytes after {} ms", text("/result"), number("/bytes"), number("/duration_ms"))
+            }
+            "closed" => format!("{}, not sent: {}", text("/outcome"), text("/reason")),
+            _ => self.body.to_string(),
+        }
+    }
+}
+
 /// How lines are written.
 #[derive(Clone, Copy, Debug)]
 pub struct Style {
@@ -144,16 +186,26 @@ impl Style {
         }
     }
 
+    /// A record of the audit.
+    pub fn record(self, record: &Recorded) -> String {
+        let label = format!("{:>3} {}", record.seq, record.kind);
+        self.hanging(RECORD_INDENT, &label, "\x1b[2m", &record.words())
+    }
+
     /// A label, then words that hang to its right.
-    pub fn labelled(self, label: &str, color: &str, text: &str) -> String {
+    fn labelled(self, label: &str, color: &str, text: &str) -> String {
+        self.hanging(INDENT, label, color, text)
+    }
+
+    fn hanging(self, indent: usize, label: &str, color: &str, text: &str) -> String {
         let reset = if color.is_empty() { "" } else { "\x1b[0m" };
         let mut out = String::new();
-        for (number, line) in wrap(text, WIDTH - INDENT).into_iter().enumerate() {
+        for (number, line) in wrap(text, WIDTH - indent).into_iter().enumerate() {
             let left = if number == 0 { label } else { "" };
             if number > 0 {
                 out.push('\n');
             }
-            let pad = " ".repeat((INDENT - 2).saturating_sub(left.width()));
+            let pad = " ".repeat((indent - 2).saturating_sub(left.width()));
             if self.color && !left.is_empty() {
                 out.push_str(&format!("  {color}{left}{reset}{pad}{line}"));
             } else {
@@ -215,6 +267,8 @@ fn is_bidi(letter: char) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     const PLAIN: Style = Style { color: false };
@@ -251,6 +305,20 @@ mod tests {
         assert!(PLAIN.check(&Check::equal("one refund", &1, &1)).starts_with("  ok "));
         let text = PLAIN.check(&Check::equal("one refund", &1, &2));
         assert!(text.contains("NOT SO") && text.contains("expected 1") && text.contains("found    2"), "{text}");
+    }
+
+    #[test]
+    fn records_are_told_in_words() {
+        let told = |kind: &str, body: Value| PLAIN.record(&Recorded { seq: 7, kind: kind.into(), body });
+        let decision = json!({"effect": "deny", "reason": "nothing allows it", "rules": [{"rule": "a.b"}]});
+        let decided = told("decided", json!({"tool": "delete_customer", "decision": decision}));
+        assert_eq!(decided, "    7 decided        deny delete_customer: nothing allows it (a.b)");
+        let ruled = told("ruled", json!({"ruling": "reject", "operator": "ann", "reason": "no"}));
+        assert_eq!(ruled, "    7 ruled          reject by ann: \"no\"");
+        let completed = told("completed", json!({"result": "ok", "bytes": 12, "duration_ms": 3}));
+        assert!(completed.ends_with("ok, 12 bytes after 3 ms"), "{completed}");
+        assert!(told("gap", json!({"refused": 2})).ends_with("{\"refused\":2}"));
+        assert!(told("closed", json!({})).contains('?'), "a body of another shape is told, not hidden");
     }
 
     #[test]
