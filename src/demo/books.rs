@@ -14,7 +14,7 @@ pub const ATLAS: &str = "cus_atlas";
 /// Harbor's June invoice, and the second one that should not exist. 125.00 usd each.
 pub const JUNE: &str = "in_2041";
 pub const JUNE_AGAIN: &str = "in_2042";
-/// Harbor's annual plan: 4,800.00 usd.
+/// Harbor's annual plan: 4800.00 usd.
 pub const ANNUAL: &str = "in_1987";
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]

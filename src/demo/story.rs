@@ -216,34 +216,39 @@ impl Style {
     }
 }
 
-/// Breaks at spaces, and inside words that are longer than a line. At least one line.
+/// Breaks at spaces, after commas (JSON has no spaces), and inside whatever is longer than a line. At least one line.
 fn wrap(text: &str, width: usize) -> Vec<String> {
     let text = plain(text);
     let mut lines = vec![String::new()];
     let mut used = 0;
     for word in text.split(' ').filter(|word| !word.is_empty()) {
-        let wide = word.width();
-        if used > 0 && used + 1 + wide > width {
-            lines.push(String::new());
-            used = 0;
-        }
-        if let Some(line) = lines.last_mut().filter(|_| used > 0) {
-            line.push(' ');
-            used += 1;
-        }
-        for letter in word.chars() {
-            let cell = unicode_width::UnicodeWidthChar::width(letter).unwrap_or(0);
-            if used + cell > width {
+        for (number, piece) in word.split_inclusive(',').enumerate() {
+            let space = usize::from(number == 0 && used > 0);
+            if used > 0 && used + space + piece.width() > width {
                 lines.push(String::new());
                 used = 0;
+            } else if space > 0 {
+                push(&mut lines, ' ');
+                used += 1;
             }
-            if let Some(line) = lines.last_mut() {
-                line.push(letter);
+            for letter in piece.chars() {
+                let cell = unicode_width::UnicodeWidthChar::width(letter).unwrap_or(0);
+                if used + cell > width {
+                    lines.push(String::new());
+                    used = 0;
+                }
+                push(&mut lines, letter);
+                used += cell;
             }
-            used += cell;
         }
     }
     lines
+}
+
+fn push(lines: &mut [String], letter: char) {
+    if let Some(line) = lines.last_mut() {
+        line.push(letter);
+    }
 }
 
 /// Line ends become spaces; every other character that does not simply show itself becomes its escape.
