@@ -203,6 +203,15 @@ pub enum Kind {
     Null,
 }
 
+/// A token of a value, in the order of the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Token<'a> {
+    /// One of `{ } [ ] , :`.
+    Mark(char),
+    /// A key or a value that is not a container.
+    Scalar(Json<'a>),
+}
+
 /// A value inside a [`JsonText`]. The key of a member is a view of kind string.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Json<'a>(&'a str);
@@ -262,6 +271,22 @@ impl<'a> Json<'a> {
                 Kind::Array => value.items().nth(step.parse().ok()?),
                 Kind::String | Kind::Number | Kind::Bool | Kind::Null => None,
             }
+        })
+    }
+
+    /// The tokens, in one pass: walking the tree instead reads the inner text again at every level.
+    pub fn tokens(self) -> impl Iterator<Item = Token<'a>> {
+        let mut rest = self.0;
+        std::iter::from_fn(move || {
+            let first = rest.chars().next()?;
+            let end = match first {
+                '{' | '}' | '[' | ']' | ',' | ':' => 1,
+                '"' => string_end(rest.as_bytes(), 1)?,
+                _ => rest.find([',', '}', ']']).unwrap_or(rest.len()),
+            };
+            let (token, after) = rest.split_at_checked(end)?;
+            rest = after;
+            Some(if "{}[],:".contains(first) { Token::Mark(first) } else { Token::Scalar(Json(token)) })
         })
     }
 
@@ -735,6 +760,25 @@ mod tests {
 
     fn read(text: &str) -> Result<String, Fault> {
         JsonText::parse(text, Rules::CLIENT).map(|json| json.as_str().to_owned()).map_err(|error| error.fault)
+    }
+
+    #[test]
+    fn tokens_are_the_text_cut_up() {
+        for text in [r#"{"a":[1,-2.5e3,"x\",\"]}"],"b":{},"c":null}"#, "true", r#""\\""#, "[]"] {
+            let json = JsonText::parse(text, Rules::CLIENT).unwrap();
+            let tokens: Vec<_> = json.view().tokens().collect();
+            let joined: String = tokens
+                .iter()
+                .map(|token| match token {
+                    Token::Mark(mark) => mark.to_string(),
+                    Token::Scalar(scalar) => scalar.text().to_owned(),
+                })
+                .collect();
+            assert_eq!(joined, text);
+            let nested =
+                tokens.iter().any(|token| matches!(token, Token::Scalar(scalar) if scalar.kind() == Kind::Object));
+            assert!(!nested);
+        }
     }
 
     #[test]

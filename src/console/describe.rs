@@ -1,0 +1,288 @@
+//! What a hold says about itself, in words: the document of its detail, the badge, the summary of a row. Only facts that
+//! the daemon sent; no sentence is made of what a client wrote.
+
+use std::ops::Range;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::call::{ClientInfo, Digest, Environment, EnvironmentSource, Money, Outcome, Tier, Transport};
+use crate::console::doc::Doc;
+use crate::console::risk::{Risk, plural};
+use crate::console::visible;
+use crate::control::wire::{Approvals, HoldState, HoldView};
+use crate::json::JsonText;
+
+/// Why an approval of this hold has no effect yet, and what would change that.
+pub const UNSIGNED_HELP: [&str; 3] = [
+    "This server takes signed approvals only, and this console cannot sign.",
+    "An approval without a signature is refused and the call stays held. Rejecting needs no signature.",
+    "To accept unsigned approvals: operators: { unsigned_rulings: accept } in countersign.yaml.",
+];
+
+/// The detail of a hold: what an operator reads first, then all that travels, then what proves it.
+pub fn document(hold: &HoldView, risk: &Risk, zone: &TimeZone) -> Doc {
+    let mut doc = Doc::default();
+    state(&mut doc, hold, zone);
+    risk.warnings.iter().for_each(|warning| doc.warning(warning));
+    call(&mut doc, hold);
+    for (n, hit) in hold.rules.iter().enumerate() {
+        let place = if hit.line > 0 { format!("{}:{}", hit.file, hit.line) } else { hit.file.clone() };
+        doc.fact(if n == 0 { "Rule" } else { "" }, &format!("{}  {place}  {}", hit.rule, hit.reason));
+    }
+    if hold.rules.is_empty() {
+        doc.fact("Rule", &format!("{}  {}", hold.rule, hold.reason));
+    }
+    doc.fact("Where", &environment(&hold.environment, hold.production));
+    doc.fact("Client", &client(&hold.principal, &hold.client, &hold.session));
+    if hold.approvals.need > 1 {
+        doc.fact("Approvals", &approvals(&hold.approvals));
+    }
+    for same in &hold.same_as {
+        doc.fact("Same call", &format!("{} {}", same.id, same.state));
+    }
+    if hold.signature_required {
+        doc.fact("Signature", "required; this console cannot sign, so an approval would be refused (a explains)");
+    }
+    payload(&mut doc, "Arguments", &hold.arguments, &confirmed(hold));
+    if let Some(other) = &hold.other_params {
+        payload(&mut doc, "Other parameters that are sent", other, &[]);
+    }
+    if let Some(meta) = &hold.meta {
+        payload(&mut doc, "_meta, sent too, not part of the digest", meta, &[]);
+    }
+    doc.heading("Proof");
+    doc.fact("Hold", hold.id.as_str());
+    doc.fact("Digest", &hold.digest.to_string());
+    let definition = hold.definition.map_or_else(|| "not seen in this session".to_owned(), |digest| digest.to_string());
+    doc.fact("Tool def.", &definition);
+    doc.fact("Created", &hold.created_at);
+    doc.fact("Expires", &hold.expires_at);
+    doc
+}
+
+/// The same without what travels: what a question repeats.
+pub fn brief(hold: &HoldView, risk: &Risk) -> Doc {
+    let mut doc = Doc::default();
+    risk.warnings.iter().for_each(|warning| doc.warning(warning));
+    call(&mut doc, hold);
+    doc.fact("Rule", &format!("{}  {}", hold.rule, hold.reason));
+    doc.fact("Where", &environment(&hold.environment, hold.production));
+    doc.fact("Client", &client(&hold.principal, &hold.client, &hold.session));
+    if hold.approvals.need > 1 {
+        doc.fact("Approvals", &approvals(&hold.approvals));
+    }
+    doc.fact("Digest", &hold.digest.to_string());
+    doc
+}
+
+fn state(doc: &mut Doc, hold: &HoldView, zone: &TimeZone) {
+    if let Some(text) = outcome(&hold.state, zone) {
+        doc.fact("Ended", &text);
+    }
+}
+
+/// How a hold ended and when, in words that have not passed the escape function; nothing while it is pending.
+pub fn ended(state: &HoldState, zone: &TimeZone) -> Option<(String, String)> {
+    let (words, at) = match state {
+        HoldState::Pending => return None,
+        HoldState::Approved { by, at } => (format!("{by} approved"), at),
+        HoldState::Rejected { by, at, reason } => (format!("{by} rejected: {reason}"), at),
+        HoldState::Closed { outcome, at, reason } => (format!("{}: {reason}", outcome.as_str()), at),
+        HoldState::Done { by, at, result } => (format!("{by} approved, result {result}"), at),
+    };
+    Some((words, clock(at, zone)))
+}
+
+/// The same in one text.
+pub fn outcome(state: &HoldState, zone: &TimeZone) -> Option<String> {
+    ended(state, zone).map(|(words, at)| format!("{words}, {at}"))
+}
+
+/// Three letters for the list.
+pub fn mark(state: &HoldState, tier: Tier) -> &'static str {
+    match state {
+        HoldState::Pending => tier_mark(tier),
+        HoldState::Approved { .. } => "ok",
+        HoldState::Done { result, .. } if result == "ok" => "ok",
+        HoldState::Done { .. } => "err",
+        HoldState::Rejected { .. } => "REJ",
+        HoldState::Closed { outcome, .. } => match outcome {
+            Outcome::Denied => "DEN",
+            Outcome::Rejected => "REJ",
+            Outcome::Expired => "EXP",
+            Outcome::Unattended => "UNA",
+            Outcome::Withdrawn => "WDR",
+            Outcome::Unavailable => "ERR",
+            Outcome::Overloaded => "FUL",
+            Outcome::ShuttingDown => "OFF",
+        },
+    }
+}
+
+pub fn tier_mark(tier: Tier) -> &'static str {
+    match tier {
+        Tier::Low => "!",
+        Tier::Medium => "!!",
+        Tier::High => "!!!",
+    }
+}
+
+pub fn tier_word(tier: Tier) -> &'static str {
+    match tier {
+        Tier::Low => "LOW",
+        Tier::Medium => "MEDIUM",
+        Tier::High => "HIGH",
+    }
+}
+
+/// `[LIVE]`, `[TEST]`, or `[????]` for a name that nobody vouches for and that therefore counts as production.
+pub fn badge(hold: &HoldView) -> &'static str {
+    match (hold.production, hold.environment.name.as_str()) {
+        (false, _) => "[TEST]",
+        (true, "production") => "[LIVE]",
+        (true, _) => "[????]",
+    }
+}
+
+/// The value that matters, for a row of the list.
+pub fn summary(hold: &HoldView) -> String {
+    let amount = hold.money.as_ref().map(|money| match (&money.amount, &money.absent) {
+        (Some(amount), _) => format!("{amount} {}", money.currency.as_deref().unwrap_or(&money.unit)),
+        (None, Some(absent)) => absent.clone(),
+        (None, None) => "amount not in the call".to_owned(),
+    });
+    let target = hold.targets.first().map(|target| head_and_tail(target));
+    let parts: Vec<_> = amount.into_iter().chain(target).collect();
+    if parts.is_empty() { hold.rule.clone() } else { parts.join("  ") }
+}
+
+fn head_and_tail(id: &str) -> String {
+    let count = id.chars().count();
+    if count <= 14 {
+        return id.to_owned();
+    }
+    let head: String = id.chars().take(6).collect();
+    let tail: String = id.chars().skip(count - 6).collect();
+    format!("{head}…{tail}")
+}
+
+fn call(doc: &mut Doc, hold: &HoldView) {
+    let undo = match hold.reversible {
+        Some(true) => ", can be undone",
+        Some(false) => ", cannot be undone",
+        None => "",
+    };
+    let tool =
+        if hold.operation == hold.tool { hold.tool.clone() } else { format!("{} → {}", hold.tool, hold.operation) };
+    let method = if hold.method == "tools/call" { String::new() } else { format!("{} ", hold.method) };
+    doc.fact("Call", &format!("{} · {method}{tool}  {}{undo}", hold.server, hold.class.as_str()));
+    if let Some(effect) = &hold.effect {
+        doc.fact("Effect", effect);
+    }
+    if let Some(amount) = &hold.money {
+        doc.fact("Money", &money(amount));
+    }
+    if !hold.targets.is_empty() {
+        doc.fact("Target", &hold.targets.join(", "));
+    }
+}
+
+/// The number as it is spelled first; what is not in the call is said to be missing and never guessed.
+pub fn money(money: &Money) -> String {
+    let currency = match &money.currency {
+        Some(currency) => format!(", currency {currency}"),
+        None => "; the currency is not in the call".to_owned(),
+    };
+    match (&money.amount, &money.absent) {
+        (Some(amount), _) => format!("{amount} {} units{currency}", money.unit),
+        (None, Some(absent)) => format!("no amount in the call, which means: {absent}{currency}"),
+        (None, None) => format!("no amount in the call{currency}"),
+    }
+}
+
+pub fn environment(environment: &Environment, production: bool) -> String {
+    let counts = if production && environment.name != "production" { ", counts as production" } else { "" };
+    let proof = match (environment.source, environment.verified) {
+        (_, true) => "the key proves it",
+        (EnvironmentSource::Key, false) => "the key says so",
+        (EnvironmentSource::Config, false) => "declared, the key says nothing",
+    };
+    let conflict = environment.conflict.as_ref().map(|text| format!("; CONFLICT: {text}")).unwrap_or_default();
+    format!("{}{counts} ({proof}{conflict})", environment.name)
+}
+
+fn client(principal: &str, client: &ClientInfo, session: &str) -> String {
+    let mut text = format!("principal {principal}");
+    let way = match client.transport {
+        Transport::Stdio => "stdio",
+        Transport::Http => "http",
+    };
+    let peer = [
+        client.uid.map(|uid| format!("uid {uid}")),
+        client.pid.map(|pid| format!("pid {pid}")),
+        client.peer.as_ref().map(|peer| format!("from {peer}")),
+    ];
+    for part in [Some(way.to_owned())].into_iter().chain(peer).flatten() {
+        text.push_str(", ");
+        text.push_str(&part);
+    }
+    if let Some(name) = &client.name {
+        text.push_str(&format!("; calls itself {name} {}", client.version.as_deref().unwrap_or("")));
+    }
+    format!("{}; session {session}", text.trim_end())
+}
+
+pub fn approvals(approvals: &Approvals) -> String {
+    let have = if approvals.have.is_empty() { String::new() } else { format!(" ({})", approvals.have.join(", ")) };
+    format!("{} of {}{have}", approvals.have.len(), approvals.need)
+}
+
+fn payload(doc: &mut Doc, title: &str, value: &JsonText, marked: &[Range<usize>]) {
+    let text = value.as_str();
+    let digest = Digest::of_bytes(text.as_bytes()).to_string();
+    let keys = value.view().members().count();
+    let keys = if keys > 0 { format!(" · {}", plural(keys, "key")) } else { String::new() };
+    doc.heading(&format!(
+        "{title} · complete · {}{keys} · sha256 {}",
+        size(text.len()),
+        digest.get(..8).unwrap_or(&digest)
+    ));
+    doc.payload(value, marked);
+}
+
+/// Where the values stand in the arguments that the rule wants to be typed.
+fn confirmed(hold: &HoldView) -> Vec<Range<usize>> {
+    let whole = hold.arguments.as_str();
+    let places = hold.confirm.iter().filter_map(|confirm| {
+        let value = hold.arguments.view().pointer(confirm.pointer.strip_prefix("/arguments")?)?.text();
+        let start = (value.as_ptr() as usize).checked_sub(whole.as_ptr() as usize)?;
+        Some(start..start + value.len())
+    });
+    places.collect()
+}
+
+pub fn size(bytes: usize) -> String {
+    match bytes {
+        0..10_000 => format!("{bytes} B"),
+        10_000..1_000_000 => format!("{} kB ({bytes} B)", bytes / 1000),
+        _ => format!("{}.{} MB ({bytes} B)", bytes / 1_000_000, bytes / 100_000 % 10),
+    }
+}
+
+/// The time of day of a time of the daemon.
+pub fn clock(time: &str, zone: &TimeZone) -> String {
+    match time.parse::<Timestamp>() {
+        Ok(time) => time.to_zoned(zone.clone()).strftime("%H:%M:%S").to_string(),
+        Err(_) => visible::capped(time, 20),
+    }
+}
+
+/// Time left: `02:41`, `1:02:41`, or `over`.
+pub fn left(seconds: i64) -> String {
+    match seconds {
+        ..=0 => "over".to_owned(),
+        1..3600 => format!("{:02}:{:02}", seconds / 60, seconds % 60),
+        _ => format!("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60),
+    }
+}

@@ -1,0 +1,127 @@
+//! What this side sees in a hold that asks for more care than the rule did: hidden characters, an unknown operation,
+//! more text than a person reads. It can raise a tier and never lower one.
+
+use std::collections::BTreeSet;
+
+use crate::call::{Class, Tier};
+use crate::console::visible;
+use crate::control::wire::HoldView;
+use crate::json::{Json, JsonText, Kind, Token};
+
+/// Parameters beyond this size cannot be inspected by a person: they are shown, and cost the highest tier.
+pub const INSPECTABLE: usize = 256 << 10;
+/// Warnings of one sort that are spelled out.
+const SHOWN: usize = 3;
+/// Largest integer that a reader who uses doubles keeps exact.
+const EXACT: u64 = 1 << 53;
+
+/// How careful an approval has to be, and why.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Risk {
+    /// The rule's tier, or higher.
+    pub tier: Tier,
+    /// Sentences about what is odd; every one has passed the escape function.
+    pub warnings: Vec<String>,
+}
+
+impl Risk {
+    pub fn of(hold: &HoldView) -> Risk {
+        let mut found = Found::default();
+        for text in payloads(hold) {
+            found.value(text.view());
+        }
+        let names = [&hold.tool, &hold.operation, &hold.server, &hold.method].into_iter().map(String::as_str);
+        let claimed = [&hold.client.name, &hold.client.version].into_iter().filter_map(|text| text.as_deref());
+        names.chain(claimed).chain(hold.targets.iter().map(String::as_str)).for_each(|text| found.text(text));
+
+        let size: usize = payloads(hold).map(|text| text.as_str().len()).sum();
+        let mut warnings = Vec::new();
+        if found.hidden > 0 {
+            warnings.push(format!("{}: read every ⟨…⟩", plural(found.hidden, "hidden character")));
+        }
+        if hold.class == Class::Unknown {
+            warnings.push("nothing is known about this operation".to_owned());
+        }
+        if size > INSPECTABLE {
+            warnings.push(format!("{size} bytes are more than a person can inspect"));
+        }
+        let tier = if warnings.is_empty() { hold.tier } else { Tier::High };
+        warnings.extend(list(&found.mixed, "mixed alphabets"));
+        warnings.extend(list(&found.inexact, "a number that many readers round"));
+        Risk { tier, warnings }
+    }
+}
+
+/// Everything that travels.
+fn payloads(hold: &HoldView) -> impl Iterator<Item = &JsonText> {
+    [Some(&hold.arguments), hold.other_params.as_ref(), hold.meta.as_ref()].into_iter().flatten()
+}
+
+/// `1 line`, `2 lines`.
+pub fn plural(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+fn list(found: &BTreeSet<String>, what: &str) -> Option<String> {
+    let shown: Vec<_> = found.iter().take(SHOWN).map(String::as_str).collect();
+    let more = found.len().saturating_sub(SHOWN);
+    match (shown.is_empty(), more) {
+        (true, _) => None,
+        (false, 0) => Some(format!("{what}: {}", shown.join(", "))),
+        (false, more) => Some(format!("{what}: {}, and {more} more", shown.join(", "))),
+    }
+}
+
+#[derive(Default)]
+struct Found {
+    hidden: usize,
+    mixed: BTreeSet<String>,
+    inexact: BTreeSet<String>,
+}
+
+impl Found {
+    /// Every string and number of a value, keys included.
+    fn value(&mut self, value: Json<'_>) {
+        for token in value.tokens() {
+            let Token::Scalar(scalar) = token else { continue };
+            match scalar.kind() {
+                Kind::String => self.text(&scalar.as_str().unwrap_or_default()),
+                Kind::Number => self.number(scalar.text()),
+                Kind::Object | Kind::Array | Kind::Bool | Kind::Null => {}
+            }
+        }
+    }
+
+    fn number(&mut self, spelled: &str) {
+        let rounded = spelled
+            .trim_start_matches('-')
+            .parse::<u64>()
+            .map_or_else(|_| !spelled.contains(['.', 'e', 'E']) && spelled.len() > 15, |number| number > EXACT);
+        if rounded && self.inexact.len() < 1000 {
+            self.inexact.insert(visible::capped(spelled, 40));
+        }
+    }
+
+    fn text(&mut self, text: &str) {
+        if text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\n' | b'\t')) {
+            return;
+        }
+        self.hidden += visible::hidden_count(text);
+        for word in text.split_whitespace() {
+            let strange: BTreeSet<_> = word.chars().filter(|letter| is_strange(*letter)).collect();
+            let ascii = word.chars().any(|letter| letter.is_ascii_alphanumeric() || letter == '@' || letter == '_');
+            if ascii && !strange.is_empty() && self.mixed.len() < 1000 {
+                let points: Vec<_> =
+                    strange.iter().take(4).map(|letter| format!("U+{:04X}", u32::from(*letter))).collect();
+                self.mixed.insert(format!("{} ({})", visible::capped(word, 40), points.join(" ")));
+            }
+        }
+    }
+}
+
+/// A letter of another alphabet. Accented Latin letters look like nothing but themselves.
+fn is_strange(letter: char) -> bool {
+    letter.is_alphabetic()
+        && !letter.is_ascii()
+        && !matches!(letter, '\u{C0}'..='\u{24F}' | '\u{1E00}'..='\u{1EFF}' | '\u{AA}' | '\u{BA}')
+}
