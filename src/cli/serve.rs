@@ -122,7 +122,7 @@ pub(super) fn log_to_stderr() {
 }
 
 fn log_to_file(state_dir: &Path) -> anyhow::Result<()> {
-    crate::transport::runtime_dir::create(state_dir)?;
+    crate::transport::runtime_dir::private_folder(state_dir)?;
     let path = state_dir.join("countersign.log");
     let file = OpenOptions::new()
         .append(true)

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -18,6 +18,7 @@ use crate::audit::Event;
 use crate::call::Environment;
 use crate::gate::{Gate, Hold, NoEffect, Ruling, Says, State};
 use crate::json::{JsonText, Rules};
+use crate::transport::runtime_dir::Listener;
 
 use super::wire::{
     Approvals, Command, Confirm, Daemon, Failure, HOLD_SCHEMA, HoldState, HoldView, Notice, RulingKind, SameCall,
@@ -57,12 +58,12 @@ pub struct Control {
 }
 
 /// Serves operators until `stop`.
-pub async fn serve(listener: UnixListener, control: Arc<Control>, stop: CancellationToken, tracker: TaskTracker) {
+pub async fn serve(listener: Listener, control: Arc<Control>, stop: CancellationToken, tracker: TaskTracker) {
     let slots = Arc::new(tokio::sync::Semaphore::new(MAX_OPERATORS));
     loop {
         let stream = tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok(stream) => stream,
                 Err(error) => {
                     tracing::warn!(%error, "an operator could not connect");
                     tokio::time::sleep(Duration::from_millis(100)).await;

@@ -20,9 +20,12 @@ use crate::credential::secret::Secret;
 use crate::credential::source::{self, SecretError};
 use crate::gate::{self, Gate};
 use crate::policy::{self, PolicyEngine, PolicyErrors};
+use crate::transport::http_client::{HttpClient, TlsError};
+use crate::transport::http_upstream::{HeaderSource, HttpSpec};
 use crate::transport::principals::Principals;
 use crate::transport::runtime_dir::{self, SocketError};
-use crate::transport::{Handover, NewSession, Rejected, client_socket, http_front, http_upstream, stdio_upstream};
+use crate::transport::stdio_upstream::{EnvValue, StdioSpec};
+use crate::transport::{Handover, NewSession, Rejected, client_socket, http_front};
 
 mod listing;
 mod session;
@@ -47,7 +50,7 @@ struct ServerRuntime {
 struct Shared {
     gate: Arc<Gate>,
     scrubber: Arc<Scrubber>,
-    http_client: http_upstream::HttpClient,
+    http_client: HttpClient,
     limits: Limits,
     tracker: TaskTracker,
     stop: CancellationToken,
@@ -66,6 +69,8 @@ pub enum StartError {
     Audit(#[from] AuditError),
     #[error(transparent)]
     Socket(#[from] SocketError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error("cannot listen on {address}: {source}")]
     Listen { address: SocketAddr, source: std::io::Error },
     #[error(
@@ -75,8 +80,6 @@ pub enum StartError {
     Environment { server: String, declared: String, proves: &'static str },
     #[error("server {server}: {reason}")]
     Upstream { server: String, reason: String },
-    #[error("cannot create {path}: {source}")]
-    Folder { path: PathBuf, source: std::io::Error },
 }
 
 /// A running daemon. [`Daemon::shutdown`] ends it in order; dropping it does not.
@@ -85,6 +88,7 @@ pub struct Daemon {
     pub client_socket: PathBuf,
     pub operator_socket: PathBuf,
     control: Arc<Control>,
+    http_client: HttpClient,
     fronts: CancellationToken,
     stop: CancellationToken,
     tracker: TaskTracker,
@@ -102,7 +106,7 @@ impl Daemon {
         let scrubber = Arc::new(Scrubber::new(secrets.iter().map(|(name, secret)| (name.as_str(), &**secret))));
         let servers = servers(&config, &secrets)?;
         let policy = PolicyEngine::load(policy_settings(&config)).map_err(StartError::Policy)?;
-        runtime_dir::create(&config.state_dir)?;
+        runtime_dir::private_folder(&config.state_dir)?;
         let audit = AuditLog::open(&config.state_dir.join("audit.db"), config.audit.sync_all)?;
 
         let client_listener = runtime_dir::listen(&config.runtime_dir.join("client.sock"))?;
@@ -127,10 +131,11 @@ impl Daemon {
         let (fronts, stop) = (CancellationToken::new(), CancellationToken::new());
         let (tracker, session_tracker) = (TaskTracker::new(), TaskTracker::new());
         let control = Arc::new(Control { gate: Arc::clone(&gate), status: status(&config, &servers) });
+        let http_client = HttpClient::new(config.limits, tracker.clone())?;
         let shared = Arc::new(Shared {
             gate,
             scrubber,
-            http_client: http_upstream::HttpClient::new(config.limits),
+            http_client: http_client.clone(),
             limits: config.limits,
             tracker: tracker.clone(),
             stop: stop.clone(),
@@ -143,6 +148,7 @@ impl Daemon {
             client_socket: config.runtime_dir.join("client.sock"),
             operator_socket: config.runtime_dir.join("operator.sock"),
             control: Arc::clone(&control),
+            http_client,
             fronts: fronts.clone(),
             stop: stop.clone(),
             tracker: tracker.clone(),
@@ -160,9 +166,17 @@ impl Daemon {
         ));
         tracker.spawn(crate::control::server::serve(operator_listener, control, stop.clone(), tracker.clone()));
         if let (Some(listener), Some(listen)) = (http_listener, &config.http) {
-            let front =
-                http_front::HttpFront::new(listen.clone().into_parts(), principals, names, handover, config.limits);
-            tracker.spawn(http_front::serve(listener, Arc::new(front), fronts, tracker.clone()));
+            let front = http_front::HttpFront::new(
+                names,
+                principals,
+                listen.allowed_hosts.clone(),
+                listen.allowed_origins.clone(),
+                config.limits,
+                handover,
+                fronts,
+                tracker.clone(),
+            );
+            tracker.spawn(http_front::serve(listener, Arc::new(front)));
         }
         tracker.spawn(watch_policy(Arc::clone(&daemon.control), stop));
         Ok(daemon)
@@ -187,6 +201,7 @@ impl Daemon {
         if tokio::time::timeout(grace, self.session_tracker.wait()).await.is_err() {
             tracing::error!("some sessions did not end in time");
         }
+        self.http_client.close();
         if tokio::time::timeout(grace, self.tracker.wait()).await.is_err() {
             tracing::error!("some tasks did not end in time");
         }
@@ -251,8 +266,8 @@ fn runtime(server: &config::Server, secrets: &BTreeMap<String, Arc<Secret>>) -> 
     let wrong = |reason: String| StartError::Upstream { server: name.clone(), reason };
     let upstream = match &server.upstream {
         UpstreamConfig::Stdio { command, args, env, inherit, cwd } => {
-            let env = env.iter().map(|(key, value)| Ok((key.clone(), joined(value, secrets).map_err(wrong)?)));
-            upstream::Kind::Stdio(stdio_upstream::StdioSpec {
+            let env = env.iter().map(|(key, value)| Ok((key.clone(), variable(value, secrets).map_err(wrong)?)));
+            upstream::Kind::Stdio(StdioSpec {
                 server: name.clone(),
                 command: command.clone(),
                 args: args.clone(),
@@ -262,10 +277,9 @@ fn runtime(server: &config::Server, secrets: &BTreeMap<String, Arc<Secret>>) -> 
             })
         }
         UpstreamConfig::Http { url, headers } => {
-            let headers = headers.iter().map(|(key, value)| Ok((key.clone(), joined(value, secrets).map_err(wrong)?)));
+            let headers = headers.iter().map(|(key, value)| Ok((key.clone(), header(value, secrets).map_err(wrong)?)));
             let headers = headers.collect::<Result<Vec<_>, StartError>>()?;
-            let spec =
-                http_upstream::HttpSpec::new(name.clone(), url, headers).map_err(|error| wrong(error.to_string()))?;
+            let spec = HttpSpec::new(name, url, headers).map_err(|error| wrong(error.to_string()))?;
             upstream::Kind::Http(Arc::new(spec))
         }
     };
@@ -278,14 +292,22 @@ fn runtime(server: &config::Server, secrets: &BTreeMap<String, Arc<Secret>>) -> 
     })
 }
 
-fn joined(value: &Value, secrets: &BTreeMap<String, Arc<Secret>>) -> Result<stdio_upstream::EnvValue, String> {
-    match value {
-        Value::Plain(text) => Ok(stdio_upstream::EnvValue::Plain(text.clone())),
-        Value::Secret { name, prefix } => match secrets.get(name) {
-            Some(secret) => Ok(stdio_upstream::EnvValue::Secret { value: Arc::clone(secret), prefix: prefix.clone() }),
-            None => Err(format!("there is no secret {name}")),
-        },
-    }
+fn variable(value: &Value, secrets: &BTreeMap<String, Arc<Secret>>) -> Result<EnvValue, String> {
+    Ok(match value {
+        Value::Plain(text) => EnvValue::Plain(text.clone()),
+        Value::Secret { name, prefix } => EnvValue::Secret { value: find(name, secrets)?, prefix: prefix.clone() },
+    })
+}
+
+fn header(value: &Value, secrets: &BTreeMap<String, Arc<Secret>>) -> Result<HeaderSource, String> {
+    Ok(match value {
+        Value::Plain(text) => HeaderSource::Plain(text.clone()),
+        Value::Secret { name, prefix } => HeaderSource::Secret { value: find(name, secrets)?, prefix: prefix.clone() },
+    })
+}
+
+fn find(name: &str, secrets: &BTreeMap<String, Arc<Secret>>) -> Result<Arc<Secret>, String> {
+    secrets.get(name).cloned().ok_or_else(|| format!("there is no secret {name}"))
 }
 
 /// The environment of a server: declared, and checked against what the form of its keys proves.

@@ -13,15 +13,17 @@ use crate::json::JsonText;
 use crate::mcp::message::{Id, Message};
 use crate::mcp::method::Passage;
 use crate::mcp::reply;
-use crate::transport::{FromUpstream, ToUpstream, UpstreamLink, http_upstream, stdio_upstream};
+use crate::transport::http_upstream::{self, HttpSpec};
+use crate::transport::stdio_upstream::{self, StdioSpec};
+use crate::transport::{FromUpstream, ToUpstream, UpstreamLink};
 
 use super::Shared;
 
 /// How a server is reached.
 #[derive(Debug)]
 pub enum Kind {
-    Stdio(stdio_upstream::StdioSpec),
-    Http(Arc<http_upstream::HttpSpec>),
+    Stdio(StdioSpec),
+    Http(Arc<HttpSpec>),
 }
 
 /// The sending side of one upstream connection. It belongs to one client session.

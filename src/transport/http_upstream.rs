@@ -41,7 +41,8 @@ pub fn connect(
     limits: Limits,
     tracker: &TaskTracker,
 ) -> UpstreamLink {
-    let (outbound, from_session) = mpsc::channel(limits.queue);
+    // Room for every request that may be open, so that a session need not wait to hand one over.
+    let (outbound, from_session) = mpsc::channel(limits.in_flight + limits.queue);
     let (to_session, inbound) = mpsc::channel(limits.queue);
     let span = info_span!("upstream", server = %spec.server());
     let wire = Arc::new(Wire::new(spec, client, scrubber, limits, to_session));

@@ -84,7 +84,8 @@ pub fn connect(
     else {
         return Err(ConnectError::Pipes { server: spec.server.clone(), command: spec.command.clone() });
     };
-    let (outbound, from_session) = mpsc::channel(limits.queue);
+    // Room for every request that may be open, so that a session need not wait to hand one over.
+    let (outbound, from_session) = mpsc::channel(limits.in_flight + limits.queue);
     let (to_session, inbound) = mpsc::channel(limits.queue);
     let log = Log { server: spec.server.clone(), scrubber, budget: Budget::new(200, Duration::from_millis(20)) };
     let work = Work { child, group, to_session, log, limits, pending: Pending::default() };
