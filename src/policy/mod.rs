@@ -231,3 +231,6 @@ fn load(settings: &Settings) -> Result<set::PolicySet, PolicyErrors> {
     sources.add(source::read(&settings.paths)?);
     set::PolicySet::load(set::Build { sources, modes: settings.modes.clone(), time_limit: settings.time_limit })
 }
+
+#[cfg(test)]
+mod tests;
