@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use crate::call::Mode;
 use crate::call::{Limits, Principal, ServerFacts};
 
 /// A configuration that has passed every check that needs no secret and no network.
@@ -98,6 +97,13 @@ pub enum Match {
     /// Name of the secret that is the bearer token.
     Token(String),
     Uid(u32),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    Enforce,
+    Warn,
+    Shadow,
 }
 
 #[derive(Clone, Debug)]
