@@ -403,17 +403,6 @@ pub enum Tier {
     High,
 }
 
-/// What the entries of a policy count for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Mode {
-    /// They decide.
-    Enforce,
-    /// They are recorded, and operators are told.
-    Warn,
-    /// They are recorded.
-    Shadow,
-}
-
 /// A rule that spoke.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct RuleHit {

@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use crate::call::Mode;
 use crate::call::{Limits, Principal, ServerFacts};
 pub use crate::credential::source::SecretSource;
 
@@ -90,6 +89,13 @@ pub enum Match {
     /// Name of the secret that is the bearer token.
     Token(String),
     Uid(u32),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    Enforce,
+    Warn,
+    Shadow,
 }
 
 #[derive(Clone, Debug)]

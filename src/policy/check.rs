@@ -152,19 +152,15 @@ fn reference(
     let mut report =
         |message: String, help: String| found.push(module.problem(reference.offset, "reference", message, help));
     match (path.first().map(String::as_str), path.get(1).map(String::as_str)) {
-        (Some("data"), Some("countersign")) => {
-            if index.rules_below(path).next().is_none() {
-                report(
-                    format!("{} does not exist", path.join(".")),
-                    "name a rule of a loaded policy or library".to_owned(),
-                );
-            }
+        (Some("data"), Some("countersign")) if index.rules_below(path).next().is_none() => {
+            report(
+                format!("{} does not exist", path.join(".")),
+                "name a rule of a loaded policy or library".to_owned(),
+            );
         }
-        (Some("data"), Some(document)) => {
-            if !documents.iter().any(|known| known == document) && !module.is_test() {
-                let help = format!("add `{document}:` to a data file of the policy paths");
-                report(format!("there is no data document `{document}`"), help);
-            }
+        (Some("data"), Some(document)) if !documents.iter().any(|known| known == document) && !module.is_test() => {
+            let help = format!("add `{document}:` to a data file of the policy paths");
+            report(format!("there is no data document `{document}`"), help);
         }
         (Some("input"), Some(member)) if !module.is_test() => {
             let known = INPUT.iter().find(|(name, _)| *name == member);

@@ -23,12 +23,22 @@ use std::time::{Duration, SystemTime};
 use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 
-pub use crate::call::Mode;
 use crate::call::{CallContext, Decision, ToolCall};
 
 pub use input::confirm_value;
 pub use problem::{PolicyErrors, Problem};
 pub use source::builtin_names;
+
+/// What the entries of a policy count for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    /// They decide.
+    Enforce,
+    /// They are recorded, and operators are told.
+    Warn,
+    /// They are recorded.
+    Shadow,
+}
 
 /// Whether a call is judged, or a tool that a list may show.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -231,3 +241,6 @@ fn load(settings: &Settings) -> Result<set::PolicySet, PolicyErrors> {
     sources.add(source::read(&settings.paths)?);
     set::PolicySet::load(set::Build { sources, modes: settings.modes.clone(), time_limit: settings.time_limit })
 }
+
+#[cfg(test)]
+mod tests;

@@ -111,6 +111,15 @@ impl PolicySet {
         Ok(decision)
     }
 
+    /// The same set with another limit, which its own loading need not keep.
+    #[cfg(test)]
+    pub(super) fn limited_for_test(&self, time_limit: Duration) -> PolicySet {
+        let mut engine = self.engine.clone();
+        engine.set_execution_timer_config(timer(time_limit));
+        let (entries, lines, version) = (self.entries.clone(), self.lines.clone(), self.version.clone());
+        PolicySet { engine, entries, lines, version, rules: self.rules, time_limit }
+    }
+
     fn found(&self, point: &EntryPoint, entry: Entry) -> Found {
         let line = self.lines.get(&(point.policy.clone(), entry.rule.clone())).copied().unwrap_or(point.line);
         Found {
@@ -166,6 +175,18 @@ impl EntryPoint {
     }
 }
 
+/// The interpreter's own limit, looked at with every unit of work: fewer looks can lose an expiry.
+pub(super) fn timer(limit: Duration) -> ExecutionTimerConfig {
+    ExecutionTimerConfig { limit, check_interval: NonZeroU32::MIN }
+}
+
+/// Evaluates a set that no loaded file could declare.
+#[cfg(test)]
+pub(super) fn evaluate_for_test(engine: &mut Engine, path: &str) -> Result<Vec<Entry>, PolicyFault> {
+    let (policy, file) = ("x".to_owned(), "x.rego".to_owned());
+    EntryPoint { path: path.to_owned(), kind: Kind::Deny, policy, file, mode: Mode::Enforce, line: 0 }.evaluate(engine)
+}
+
 /// Runs work that parses and evaluates on a thread of its own. The work names the file it is at; one that takes too
 /// long is left behind, which costs a thread for each such load.
 pub(super) fn guarded<T: Send + 'static>(
@@ -202,11 +223,7 @@ impl Build {
         let (mut engine, modules) = self.checked(false, progress)?;
         let entries = self.entries(&modules)?;
         step(progress, "the policies");
-        engine.set_execution_timer_config(ExecutionTimerConfig {
-            limit: self.time_limit,
-            // Every unit of work: fewer checks can lose an expiry.
-            check_interval: NonZeroU32::MIN,
-        });
+        engine.set_execution_timer_config(timer(self.time_limit));
         // What a policy prints is for its tests; it is dropped with the engine of the call.
         engine.set_gather_prints(true);
         for document in ["{}", include_str!("sample_input.json")] {

@@ -162,7 +162,7 @@ fn read_rule(node: &Value, module: &Module, names: &HashSet<String>) -> Option<R
     let mut rule = walk.found;
     // The head's own name is no reference to the rule.
     rule.references.retain(|reference| reference.offset != chain.offset);
-    rule.entry = key.and_then(|key| key.get("Object")).and_then(|object| literal(object));
+    rule.entry = key.and_then(|key| key.get("Object")).and_then(literal);
     Some(rule)
 }
 
