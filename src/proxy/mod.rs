@@ -341,11 +341,17 @@ fn environment(server: &config::Server, secrets: &BTreeMap<String, Arc<Secret>>)
     Ok(Environment { source, verified, ..declared })
 }
 
-fn policy_settings(config: &Config) -> policy::Settings {
+/// What the configuration says about policy, as the engine takes it.
+pub(crate) fn policy_settings(config: &Config) -> policy::Settings {
+    let mode = |mode: &config::Mode| match mode {
+        config::Mode::Enforce => policy::Mode::Enforce,
+        config::Mode::Warn => policy::Mode::Warn,
+        config::Mode::Shadow => policy::Mode::Shadow,
+    };
     policy::Settings {
         builtin: config.policy.builtin.clone(),
         paths: config.policy.paths.clone(),
-        modes: config.policy.modes.clone(),
+        modes: config.policy.modes.iter().map(|(name, how)| (name.clone(), mode(how))).collect(),
         time_limit: config.policy.time_limit,
     }
 }
