@@ -62,6 +62,8 @@ pub struct Countersign {
     config: Value,
     policies: Vec<(String, String)>,
     environment: Vec<(String, String)>,
+    /// A shell's text that gets the daemon's command line as its arguments.
+    wrapper: Option<&'static str>,
     dir: Arc<tempfile::TempDir>,
 }
 
@@ -97,7 +99,7 @@ impl Countersign {
         let environment =
             vec![("AGENT_TOKEN".to_owned(), TOKEN.to_owned()), ("OTHER_TOKEN".to_owned(), OTHER_TOKEN.to_owned())];
         let policies = vec![("policy.rego".to_owned(), policy.to_owned())];
-        Countersign { config, policies, environment, dir: Arc::new(dir) }
+        Countersign { config, policies, environment, wrapper: None, dir: Arc::new(dir) }
     }
 
     /// The spy is the one server, a sandbox.
@@ -135,6 +137,12 @@ impl Countersign {
         self
     }
 
+    /// Starts the daemon from a shell; `text` ends with `exec "$@"`.
+    pub fn wrapped(mut self, text: &'static str) -> Countersign {
+        self.wrapper = Some(text);
+        self
+    }
+
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }
@@ -150,7 +158,14 @@ impl Countersign {
     }
 
     fn command(&self, config: &Path) -> Command {
-        let mut command = Command::new(binary());
+        let mut command = match self.wrapper {
+            None => Command::new(binary()),
+            Some(text) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", text, "sh", binary()]);
+                shell
+            }
+        };
         command.args(["serve", "--config"]).arg(config);
         // Only what a daemon needs: what the test's own environment holds must not matter.
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("HOME", self.dir.path());
@@ -310,6 +325,13 @@ impl Daemon {
         (text, code)
     }
 
+    /// Every audit record, oldest first. For a daemon that has stopped: then all of them are written.
+    pub async fn records(&self) -> Vec<Value> {
+        let (text, code) = self.run(&["audit", "export"]).await;
+        assert_eq!(code, 0, "audit export");
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
     pub fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_raw(i32::try_from(self.pid()).unwrap()).unwrap();
         rustix::process::kill_process(pid, signal).unwrap();
@@ -337,6 +359,7 @@ impl Daemon {
             config: self.setup.config.clone(),
             policies: self.setup.policies.clone(),
             environment: self.setup.environment.clone(),
+            wrapper: self.setup.wrapper,
             dir: self.setup.dir.clone(),
         };
         Stopped { setup }
