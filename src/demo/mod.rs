@@ -7,5 +7,6 @@ pub mod operator;
 pub mod story;
 pub mod stage;
 pub mod verdict;
+pub mod play;
 #[cfg(test)]
 mod bridge;
