@@ -16,7 +16,7 @@ const ENTRY_FIELDS: [&str; 9] =
     ["rule", "reason", "details", "tier", "approvals", "ttl_seconds", "confirm_with", "grantable", "redact"];
 
 /// The members of the input document; an empty list means that what lies below is free.
-const INPUT: [(&str, &[&str]); 14] = [
+const INPUT: [(&str, &[&str]); 13] = [
     ("version", &[]),
     ("now", &[]),
     ("phase", &[]),
@@ -30,8 +30,6 @@ const INPUT: [(&str, &[&str]); 14] = [
     ("operation", &["name", "class", "reversible", "money", "targets", "magnitude", "environment"]),
     ("arguments", &[]),
     ("digest", &[]),
-    // Not filled yet.
-    ("history", &[]),
 ];
 
 /// Every problem of a set of files; `documents` are the top-level names of the data.
@@ -149,39 +147,35 @@ fn reference(
     found: &mut Vec<Problem>,
 ) {
     let path = &reference.path;
-    let mut report =
-        |message: String, help: String| found.push(module.problem(reference.offset, "reference", message, help));
-    match (path.first().map(String::as_str), path.get(1).map(String::as_str)) {
-        (Some("data"), Some("countersign")) if index.rules_below(path).next().is_none() => {
-            report(
-                format!("{} does not exist", path.join(".")),
-                "name a rule of a loaded policy or library".to_owned(),
-            );
+    let wrong = match (path.first().map(String::as_str), path.get(1).map(String::as_str)) {
+        (Some("data"), Some("countersign")) => {
+            let help = "name a rule of a loaded policy or library".to_owned();
+            let exists = index.rules_below(path).next().is_some();
+            (!exists).then(|| (format!("{} does not exist", path.join(".")), help))
         }
-        (Some("data"), Some(document)) if !documents.iter().any(|known| known == document) && !module.is_test() => {
+        // Tests bring documents and inputs of their own.
+        _ if module.is_test() => None,
+        (Some("data"), Some(document)) => {
             let help = format!("add `{document}:` to a data file of the policy paths");
-            report(format!("there is no data document `{document}`"), help);
+            let exists = documents.iter().any(|known| known == document);
+            (!exists).then(|| (format!("there is no data document `{document}`"), help))
         }
-        (Some("input"), Some(member)) if !module.is_test() => {
-            let known = INPUT.iter().find(|(name, _)| *name == member);
-            let below = path.get(2).filter(|_| known.is_some_and(|(_, below)| !below.is_empty()));
-            let names = |names: Vec<&str>| format!("there are {}", names.join(", "));
-            match (known, below) {
-                (None, _) => report(
-                    format!("the input has no member `{member}`"),
-                    names(INPUT.iter().map(|(name, _)| *name).collect()),
-                ),
-                (Some((_, members)), Some(below)) if !members.contains(&below.as_str()) => {
-                    report(format!("input.{member} has no member `{below}`"), names(members.to_vec()));
-                }
-                (Some(("history", _)), None) => {
-                    report("input.history is not filled yet".to_owned(), "leave it out".to_owned());
-                }
-                (Some(_), _) => {}
-            }
-        }
-        _ => {}
+        (Some("input"), Some(member)) => unknown_input(member, path.get(2)),
+        _ => None,
+    };
+    if let Some((message, help)) = wrong {
+        found.push(module.problem(reference.offset, "reference", message, help));
     }
+}
+
+/// What is wrong with `input.MEMBER.BELOW`, and what there is instead.
+fn unknown_input(member: &str, below: Option<&String>) -> Option<(String, String)> {
+    let Some((_, members)) = INPUT.iter().find(|(name, _)| *name == member) else {
+        let names: Vec<&str> = INPUT.iter().map(|(name, _)| *name).collect();
+        return Some((format!("the input has no member `{member}`"), format!("there are {}", names.join(", "))));
+    };
+    let below = below.filter(|below| !members.is_empty() && !members.contains(&below.as_str()))?;
+    Some((format!("input.{member} has no member `{below}`"), format!("there are {}", members.join(", "))))
 }
 
 fn function(module: &Module, call: &Call, index: &Index<'_>, found: &mut Vec<Problem>) {
