@@ -270,6 +270,9 @@ async fn write_loop(mut write: OwnedWriteHalf, mut from_session: mpsc::Receiver<
             let Ok(more) = from_session.try_recv() else { break };
             bytes += push(&mut batch, more);
         }
+        if batch.is_empty() {
+            continue;
+        }
         match timeout(deadline, write_lines(&mut write, &batch)).await {
             Ok(Ok(())) => batch.clear(),
             Ok(Err(error)) => {
