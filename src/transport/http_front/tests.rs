@@ -4,11 +4,16 @@ use std::fmt::Write as _;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use http::header::CONTENT_TYPE;
+use tokio::sync::mpsc;
+
+use super::exchange::Exchange;
+use super::guard::Accepts;
 use super::*;
 use crate::call::{Principal, PrincipalKind};
 use crate::credential::secret::Secret;
 use crate::json::Rules;
-use crate::mcp::message::Id;
+use crate::mcp::message::{HEADER_MISMATCH, Id};
 use crate::transport::ToClient;
 
 const A: &str = "token-of-a-0123456789";
