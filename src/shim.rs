@@ -4,7 +4,7 @@
 //! there is nothing here to weaken. Its stdout carries what the daemon sends, or one JSON-RPC error of its own.
 
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::net::Shutdown;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
@@ -133,8 +133,7 @@ fn carry(stream: UnixStream, early: &[u8]) -> io::Result<Ended> {
     let upward = stream.try_clone()?;
     let ended = Arc::clone(&client_ended);
     std::thread::spawn(move || {
-        copy(&mut input, &upward);
-        ended.store(true, Ordering::SeqCst);
+        ended.store(copy(&mut input, &upward), Ordering::SeqCst);
         // The daemon learns that no more comes, and may still answer what it has.
         let _ = upward.shutdown(Shutdown::Write);
         std::thread::sleep(LAST_ANSWERS);
@@ -145,23 +144,23 @@ fn carry(stream: UnixStream, early: &[u8]) -> io::Result<Ended> {
     Ok(if client_ended.load(Ordering::SeqCst) { Ended::ByClient } else { Ended::ByDaemon })
 }
 
-/// Until the end of `from`, or until `to` takes no more.
-fn copy<R: io::Read, W>(from: &mut R, to: &W)
+/// True at the end of `from`, false where `to` takes no more.
+fn copy<R: io::Read, W>(from: &mut R, to: &W) -> bool
 where
     for<'a> &'a W: io::Write,
 {
     let mut buffer = vec![0; CHUNK];
     loop {
         match from.read(&mut buffer) {
-            Ok(0) => return,
+            Ok(0) => return true,
             Ok(count) => {
                 let mut to: &W = to;
                 if buffer.get(..count).is_none_or(|bytes| to.write_all(bytes).is_err()) {
-                    return;
+                    return false;
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return,
+            Err(_) => return true,
         }
     }
 }
@@ -174,11 +173,15 @@ fn pipes() -> io::Result<(File, File)> {
 }
 
 /// Where there is no connection: reads the client's first request and answers it with the reason, so that a person
-/// sees it where the client shows its errors. Returns at the end of the client's input, or after the answer.
+/// sees it where the client shows its errors. Returns at the end of the client's input, or after the answer; at once
+/// where a terminal is the client.
 ///
 /// # Errors
 /// Where the pipes break.
 pub fn answer_first(error: &ShimError) -> io::Result<()> {
+    if io::stdin().is_terminal() {
+        return Ok(());
+    }
     let (input, mut output) = pipes()?;
     let Some(id) = first_request(input)? else { return Ok(()) };
     let text = reply::error(&id, UNAVAILABLE, &format!("countersign: {error}"));

@@ -9,8 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CONNECTION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
@@ -25,25 +24,24 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, debug, info_span, warn};
 
-use self::answer::Outgoing;
-use self::exchange::{Exchange, Turn};
+use self::exchange::Exchange;
 use self::guard::{Accepts, Admitted, Refused};
+use self::respond::{accepted, empty, event_stream, json, lacks_meta, modern_status, respond};
 use self::session::{NoPlace, Session, Sessions};
-use self::sse::{Answer, Events, Feed};
+use self::sse::{Answer, Feed};
 use super::budget::Refusals;
 use super::principals::Principals;
 use super::{ClientLink, FromClient, Handover, NewSession, Rejected};
 use crate::call::{ClientInfo, Limits, Transport};
 use crate::json::JsonText;
 use crate::mcp::headers;
-use crate::mcp::message::{
-    HEADER_MISMATCH, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, Malformed, Message, Shape,
-};
+use crate::mcp::message::{INVALID_PARAMS, INVALID_REQUEST, Malformed, Message, Shape};
 use crate::mcp::reply;
 
 mod answer;
 mod exchange;
 mod guard;
+mod respond;
 mod session;
 mod socket;
 mod sse;
@@ -414,52 +412,6 @@ impl HttpFront {
     }
 }
 
-/// Waits for what decides the form of the answer, and gives it that form.
-async fn respond(
-    mut exchange: Exchange,
-    accepts: Accepts,
-    status: impl Fn(Outgoing) -> StatusCode,
-) -> Response<Answer> {
-    let first = if !accepts.json {
-        Some(Turn::Waiting)
-    } else if accepts.events {
-        timeout(PATIENCE, exchange.next()).await.unwrap_or(Some(Turn::Waiting))
-    } else {
-        // This client takes one JSON text and nothing else: whatever comes before it goes nowhere.
-        loop {
-            match exchange.next().await {
-                Some(Turn::Waiting | Turn::Related(_)) => {}
-                last => break last,
-            }
-        }
-    };
-    match first {
-        Some(Turn::Answer(text)) => json(status(answer::kind(&text)), text),
-        Some(Turn::Related(text)) => event_stream(Feed::Exchange(exchange), Some(text)),
-        Some(Turn::Waiting) => event_stream(Feed::Exchange(exchange), None),
-        None => json(StatusCode::SERVICE_UNAVAILABLE, sse::session_ended(&exchange)),
-    }
-}
-
-/// How the stateless era says in HTTP what an error says.
-fn modern_status(kind: Outgoing, lacks_meta: bool) -> StatusCode {
-    let Outgoing::Error(Some(code)) = kind else { return StatusCode::OK };
-    match code {
-        METHOD_NOT_FOUND => StatusCode::NOT_FOUND,
-        HEADER_MISMATCH | headers::MISSING_CAPABILITY | headers::UNSUPPORTED_VERSION => StatusCode::BAD_REQUEST,
-        INVALID_PARAMS if lacks_meta => StatusCode::BAD_REQUEST,
-        _ => StatusCode::OK,
-    }
-}
-
-/// A modern request that lacks what `_meta` has to carry besides the revision.
-fn lacks_meta(message: &Message) -> bool {
-    let capabilities = |params: crate::json::Json<'_>| {
-        params.get("_meta")?.get("io.modelcontextprotocol/clientCapabilities").map(|_| ())
-    };
-    message.params().and_then(capabilities).is_none()
-}
-
 fn no_version(message: &Message) -> Refused {
     let reason = "refused by countersign: _meta lacks io.modelcontextprotocol/protocolVersion";
     Refused::because(StatusCode::BAD_REQUEST, with_id(Malformed::new(INVALID_PARAMS, reason), message))
@@ -499,35 +451,6 @@ fn client_info(peer: SocketAddr) -> ClientInfo {
         pid: None,
         peer: Some(peer.to_string()),
     }
-}
-
-fn response(status: StatusCode, body: Answer) -> Response<Answer> {
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    response
-}
-
-fn empty(status: StatusCode) -> Response<Answer> {
-    response(status, Answer::whole(Bytes::new()))
-}
-
-fn accepted() -> Response<Answer> {
-    empty(StatusCode::ACCEPTED)
-}
-
-fn json(status: StatusCode, text: JsonText) -> Response<Answer> {
-    let mut response = response(status, Answer::whole(text.into_bytes()));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
-}
-
-fn event_stream(feed: Feed, first: Option<JsonText>) -> Response<Answer> {
-    let mut response = response(StatusCode::OK, Answer::Events(Box::new(Events::new(feed, first))));
-    let fields = response.headers_mut();
-    fields.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
-    fields.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    response
 }
 
 #[cfg(test)]
