@@ -50,9 +50,10 @@ pub enum RulingKind {
     Reject,
 }
 
-/// From the daemon.
+/// From the daemon: an object with one member, named like the notice. No tag inside: a tagged notice would be read
+/// through serde's own buffer, which cannot keep the exact text of arguments.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(tag = "notice", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Notice {
     Welcome {
         version: u32,
