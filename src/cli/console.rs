@@ -1,11 +1,92 @@
 //! `countersign console`.
 
+#![allow(clippy::print_stderr)]
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
 use super::Exit;
+use crate::console::{self, ConsoleError, Options};
+use crate::control::client::ControlError;
+
+/// File name of the operator's socket in the runtime directory.
+const SOCKET: &str = "operator.sock";
 
 #[derive(clap::Args, Debug)]
-pub struct Args {}
+pub struct Args {
+    #[command(flatten)]
+    daemon: DaemonArgs,
+}
+
+/// Where the daemon is.
+#[derive(clap::Args, Clone, Debug)]
+pub struct DaemonArgs {
+    /// The daemon's operator socket
+    #[arg(long, value_name = "PATH", global = true)]
+    socket: Option<PathBuf>,
+    /// The configuration whose runtime_dir has the socket
+    #[arg(long, value_name = "FILE", global = true, conflicts_with = "socket")]
+    config: Option<PathBuf>,
+}
+
+impl DaemonArgs {
+    /// The operator socket: `--socket`, else `COUNTERSIGN_RUNTIME_DIR`, else the configuration's `runtime_dir`, else its
+    /// default.
+    ///
+    /// # Errors
+    /// Where none of these names a directory.
+    pub fn socket(&self) -> anyhow::Result<PathBuf> {
+        if let Some(socket) = &self.socket {
+            return Ok(socket.clone());
+        }
+        if self.config.is_none()
+            && let Some(dir) = std::env::var_os("COUNTERSIGN_RUNTIME_DIR").filter(|dir| !dir.is_empty())
+        {
+            return Ok(Path::new(&dir).join(SOCKET));
+        }
+        Ok(runtime_dir(self.config.as_deref())?.join(SOCKET))
+    }
+}
+
+fn runtime_dir(config: Option<&Path>) -> anyhow::Result<PathBuf> {
+    let _ = config;
+    let var = |name: &str| std::env::var_os(name).filter(|dir| !dir.is_empty()).map(PathBuf::from);
+    let dir = var("XDG_RUNTIME_DIR").map(|dir| dir.join("countersign"));
+    dir.or_else(|| Some(var("HOME")?.join(".local/state/countersign/run")))
+        .context("neither XDG_RUNTIME_DIR nor HOME is set; say where the daemon is with --socket or --config")
+}
+
+/// Says on stderr why the daemon cannot be talked to, and what to do.
+pub fn unreachable(error: &ControlError) -> Exit {
+    eprintln!("countersign: {}", console::visible::line(&error.to_string()));
+    match error {
+        ControlError::Unreachable { .. } => {
+            eprintln!("help: start it with `countersign serve`, or name its socket with --socket PATH");
+        }
+        ControlError::Foreign { .. } => eprintln!("help: the daemon belongs to the operator: run this as that user"),
+        ControlError::Version { .. } | ControlError::Wire(_) => {
+            eprintln!("help: use the same version of countersign on both sides");
+        }
+        ControlError::Closed | ControlError::Io(_) => {}
+    }
+    Exit::Unreachable
+}
 
 pub fn run(args: Args) -> anyhow::Result<Exit> {
-    let Args {} = args;
-    Ok(Exit::Usage)
+    let socket = args.daemon.socket()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    match runtime.block_on(console::run(&socket, Options::from_env())) {
+        Ok(_) => Ok(Exit::Ok),
+        Err(ConsoleError::Control(error)) => Ok(unreachable(&error)),
+        Err(error @ ConsoleError::NoTerminal) => {
+            eprintln!("countersign: {error}");
+            eprintln!("help: `countersign pending ls`, `watch`, `approve` and `reject` do without one");
+            Ok(Exit::Usage)
+        }
+        Err(error @ (ConsoleError::Terminal(_) | ConsoleError::Panicked)) => {
+            eprintln!("countersign: {error}");
+            Ok(Exit::Problems)
+        }
+    }
 }

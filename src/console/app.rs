@@ -13,12 +13,13 @@ use crate::call::CallId;
 use crate::console::describe;
 use crate::console::dialog::{ARMING, Answer, Approve, Dialog, FOCUS, Ready, Reject};
 use crate::console::doc::{Doc, Layout};
-use crate::console::holds::{Change, Entry, Holds};
+use crate::console::holds::{Entry, Holds};
 use crate::console::keys::{self, Action, Context};
+use crate::console::news;
 use crate::console::risk::plural;
 use crate::console::view;
 use crate::console::visible;
-use crate::control::wire::{Command, Daemon, Failure, HoldView, Notice, RulingKind};
+use crate::control::wire::{Command, Daemon, Notice, RulingKind};
 
 /// A ruling key that came too early keeps the others dead for so long: a key that is held down never counts.
 const QUIET: Duration = Duration::from_secs(1);
@@ -119,10 +120,10 @@ pub struct Note {
 }
 
 #[derive(Clone, Debug)]
-struct InFlight {
-    seq: u64,
-    id: CallId,
-    kind: RulingKind,
+pub(super) struct InFlight {
+    pub seq: u64,
+    pub id: CallId,
+    pub kind: RulingKind,
     since: Duration,
 }
 
@@ -155,9 +156,9 @@ pub struct App {
     pub open: Option<Open>,
     pub dialog: Option<Dialog>,
     pub note: Option<Note>,
-    connection: u64,
+    pub(super) connection: u64,
     screen: Screen,
-    flight: Option<InFlight>,
+    pub(super) flight: Option<InFlight>,
     seq: u64,
     /// Row of the cursor in the list when the list was last put in order.
     row: Option<usize>,
@@ -225,25 +226,25 @@ impl App {
         if self.armed() { Duration::from_millis(500) } else { Duration::from_millis(50) }
     }
 
-    fn say(&mut self, text: impl Into<String>) {
+    pub(super) fn say(&mut self, text: impl Into<String>) {
         self.note = Some(Note { text: text.into(), bad: false, until: self.now.mono + NOTE });
     }
 
-    fn complain(&mut self, text: impl Into<String>) {
+    pub(super) fn complain(&mut self, text: impl Into<String>) {
         self.note = Some(Note { text: text.into(), bad: true, until: self.now.mono + NOTE });
     }
 
     /// The screen shows something else now: whatever was pressed before is void.
-    fn changed(&mut self) {
+    pub(super) fn changed(&mut self) {
         self.screen = Screen::default();
     }
 
-    fn open_dialog(&mut self, dialog: Dialog) {
+    pub(super) fn open_dialog(&mut self, dialog: Dialog) {
         self.dialog = Some(dialog);
         self.changed();
     }
 
-    fn close_dialog(&mut self) {
+    pub(super) fn close_dialog(&mut self) {
         self.dialog = None;
         self.changed();
     }
@@ -279,7 +280,7 @@ pub fn update(app: &mut App, event: Event) -> Vec<Effect> {
             tick(app);
             Vec::new()
         }
-        What::Link(link) => linked(app, link),
+        What::Link(link) => news::linked(app, link),
     };
     refit(app);
     effects
@@ -572,139 +573,4 @@ fn rule(app: &mut App, ruling: RulingKind, reason: Option<String>) -> Vec<Effect
     app.say(format!("{id}: asking the daemon…"));
     let command = Command::Rule { seq, id, digest, ruling, reason };
     vec![Effect::Send { connection: app.connection, command }]
-}
-
-fn linked(app: &mut App, link: Link) -> Vec<Effect> {
-    match link {
-        Link::Up { number, operator, daemon } => {
-            app.connection = number;
-            app.operator = visible::capped(&operator, 32);
-            app.daemon = Some(daemon);
-            app.state = State::Joining;
-            app.changed();
-            Vec::new()
-        }
-        Link::Down { why } => {
-            lost(app, why);
-            Vec::new()
-        }
-        Link::Notice(notice) => noticed(app, notice),
-    }
-}
-
-fn lost(app: &mut App, why: String) {
-    let since = match app.state {
-        State::Lost { since, .. } => since,
-        State::Joining | State::Live => app.now.mono,
-    };
-    app.state = State::Lost { why: visible::line(&why), since };
-    app.changed();
-    if app.dialog.as_ref().is_some_and(|dialog| dialog.hold().is_some()) {
-        app.close_dialog();
-        app.complain("the daemon went away: nothing was sent");
-    }
-    if let Some(flight) = app.flight.take() {
-        app.complain(format!("{}: the daemon went away before it answered; its list will tell", flight.id));
-    }
-}
-
-fn noticed(app: &mut App, notice: Notice) -> Vec<Effect> {
-    match notice {
-        Notice::Welcome { .. } => Vec::new(),
-        Notice::Snapshot { holds, daemon, .. } => {
-            app.daemon = Some(daemon);
-            app.state = State::Live;
-            replaced(app, holds);
-            Vec::new()
-        }
-        Notice::Hold { hold } | Notice::Shown { hold, .. } => {
-            if upserted(app, *hold) {
-                vec![Effect::Bell]
-            } else {
-                Vec::new()
-            }
-        }
-        Notice::Ruled { seq, hold } => {
-            let flight = app.flight.take_if(|flight| flight.seq == seq);
-            let mine = flight.map(|flight| ruled_words(&hold, flight.kind));
-            upserted(app, *hold);
-            if let Some(text) = mine {
-                app.say(text);
-            }
-            Vec::new()
-        }
-        Notice::Daemon { daemon } => {
-            app.daemon = Some(daemon);
-            Vec::new()
-        }
-        Notice::Failed { seq, error, message } => {
-            failed(app, seq, error, &message);
-            Vec::new()
-        }
-    }
-}
-
-fn ruled_words(hold: &HoldView, ruling: RulingKind) -> String {
-    match ruling {
-        RulingKind::Reject => format!("{}: rejected, nothing is sent; the agent reads the reason", hold.id),
-        RulingKind::Approve if hold.state.is_pending() => {
-            format!("{}: your approval counts, {}; it still waits", hold.id, describe::approvals(&hold.approvals))
-        }
-        RulingKind::Approve => format!("{}: approved, the call is released", hold.id),
-    }
-}
-
-fn failed(app: &mut App, seq: Option<u64>, error: Failure, message: &str) {
-    let flight = app.flight.take_if(|flight| Some(flight.seq) == seq);
-    let id = flight.map(|flight| format!("{}: ", flight.id)).unwrap_or_default();
-    match error {
-        Failure::SignatureRequired => {
-            let mut lines = vec![format!("{id}the daemon refused the ruling: {message}")];
-            lines.extend(describe::UNSIGNED_HELP.iter().map(|line| (*line).to_owned()));
-            app.open_dialog(Dialog::Notice { title: "a signature is required".to_owned(), lines });
-        }
-        Failure::NotFound
-        | Failure::Closed
-        | Failure::WrongDigest
-        | Failure::ReadOnly
-        | Failure::Unavailable
-        | Failure::Malformed => app.complain(format!("{id}no effect: {}", visible::line(message))),
-    }
-}
-
-fn replaced(app: &mut App, views: Vec<HoldView>) {
-    let asked = app.dialog.as_ref().and_then(Dialog::hold).cloned();
-    let before = asked.as_ref().and_then(|id| app.holds.get(id)).map(|entry| entry.view.clone());
-    let selected = app.selected().map(|entry| entry.view.clone());
-    app.holds.replace(views);
-    if let Some(id) = asked
-        && app.holds.get(&id).map(|entry| &entry.view) != before.as_ref()
-    {
-        app.close_dialog();
-        app.complain(format!("{id} changed while the question was open: nothing was sent"));
-    }
-    if app.selected().map(|entry| &entry.view) != selected.as_ref() {
-        app.open = None;
-    }
-    app.changed();
-}
-
-/// True where somebody should be told that a hold is new.
-fn upserted(app: &mut App, view: HoldView) -> bool {
-    let id = view.id.clone();
-    let pending = view.state.is_pending();
-    let words = describe::outcome(&view.state, &app.zone).unwrap_or_else(|| "it changed".to_owned());
-    let change = app.holds.upsert(view);
-    if change == Change::Changed {
-        if app.selected.as_ref() == Some(&id) {
-            app.open = None;
-            app.changed();
-        }
-        if app.dialog.as_ref().and_then(Dialog::hold) == Some(&id) {
-            app.close_dialog();
-            app.complain(format!("{id}: {}. Nothing was sent from here", visible::line(&words)));
-        }
-    }
-    app.holds.settle(app.selected.as_ref());
-    change == Change::New && pending
 }

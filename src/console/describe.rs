@@ -28,13 +28,13 @@ pub fn document(hold: &HoldView, risk: &Risk, zone: &TimeZone) -> Doc {
     call(&mut doc, hold);
     for (n, hit) in hold.rules.iter().enumerate() {
         let place = if hit.line > 0 { format!("{}:{}", hit.file, hit.line) } else { hit.file.clone() };
-        doc.fact(if n == 0 { "Rule" } else { "" }, &format!("{}  {place}  {}", hit.rule, hit.reason));
+        doc.fact(if n == 0 { "Rule" } else { "" }, &format!("{}  {}  {place}", hit.rule, hit.reason));
     }
     if hold.rules.is_empty() {
         doc.fact("Rule", &format!("{}  {}", hold.rule, hold.reason));
     }
     doc.fact("Where", &environment(&hold.environment, hold.production));
-    doc.fact("Client", &client(&hold.principal, &hold.client, &hold.session));
+    doc.fact("Client", &client(hold));
     if hold.approvals.need > 1 {
         doc.fact("Approvals", &approvals(&hold.approvals));
     }
@@ -56,6 +56,9 @@ pub fn document(hold: &HoldView, risk: &Risk, zone: &TimeZone) -> Doc {
     doc.fact("Digest", &hold.digest.to_string());
     let definition = hold.definition.map_or_else(|| "not seen in this session".to_owned(), |digest| digest.to_string());
     doc.fact("Tool def.", &definition);
+    if let Some(claimed) = claimed(&hold.client) {
+        doc.fact("Software", &claimed);
+    }
     doc.fact("Created", &hold.created_at);
     doc.fact("Expires", &hold.expires_at);
     doc
@@ -68,11 +71,12 @@ pub fn brief(hold: &HoldView, risk: &Risk) -> Doc {
     call(&mut doc, hold);
     doc.fact("Rule", &format!("{}  {}", hold.rule, hold.reason));
     doc.fact("Where", &environment(&hold.environment, hold.production));
-    doc.fact("Client", &client(&hold.principal, &hold.client, &hold.session));
+    doc.fact("Client", &client(hold));
     if hold.approvals.need > 1 {
         doc.fact("Approvals", &approvals(&hold.approvals));
     }
-    doc.fact("Digest", &hold.digest.to_string());
+    let digest = hold.digest.to_string();
+    doc.fact("Digest", &format!("{}…", digest.get(..16).unwrap_or(&digest)));
     doc
 }
 
@@ -212,25 +216,26 @@ pub fn environment(environment: &Environment, production: bool) -> String {
     format!("{}{counts} ({proof}{conflict})", environment.name)
 }
 
-fn client(principal: &str, client: &ClientInfo, session: &str) -> String {
-    let mut text = format!("principal {principal}");
-    let way = match client.transport {
+/// Who asks, by our own evidence.
+fn client(hold: &HoldView) -> String {
+    let way = match hold.client.transport {
         Transport::Stdio => "stdio",
         Transport::Http => "http",
     };
-    let peer = [
-        client.uid.map(|uid| format!("uid {uid}")),
-        client.pid.map(|pid| format!("pid {pid}")),
-        client.peer.as_ref().map(|peer| format!("from {peer}")),
+    let evidence = [
+        Some(way.to_owned()),
+        hold.client.uid.map(|uid| format!("uid {uid}")),
+        hold.client.pid.map(|pid| format!("pid {pid}")),
+        hold.client.peer.as_ref().map(|peer| format!("from {peer}")),
     ];
-    for part in [Some(way.to_owned())].into_iter().chain(peer).flatten() {
-        text.push_str(", ");
-        text.push_str(&part);
-    }
-    if let Some(name) = &client.name {
-        text.push_str(&format!("; calls itself {name} {}", client.version.as_deref().unwrap_or("")));
-    }
-    format!("{}; session {session}", text.trim_end())
+    let evidence: Vec<_> = evidence.into_iter().flatten().collect();
+    format!("{} ({}), session {}", hold.principal, evidence.join(", "), hold.session)
+}
+
+/// What the client says about itself, which proves nothing.
+fn claimed(client: &ClientInfo) -> Option<String> {
+    let name = client.name.as_ref()?;
+    Some(format!("{name} {} (its own words)", client.version.as_deref().unwrap_or("")))
 }
 
 pub fn approvals(approvals: &Approvals) -> String {

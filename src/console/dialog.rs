@@ -206,7 +206,7 @@ impl Approve {
             Some(Action::Forward) => return self.go(1),
             Some(Action::Backward) => return self.go(self.stops() - 1),
             Some(Action::Enter) => return self.enter(ready),
-            Some(Action::Erase) => self.edit(|text| drop(text.pop())),
+            Some(Action::Erase) => self.edit(|text| text.truncate(before_last(text))),
             Some(Action::Clear) => self.edit(String::clear),
             _ => {}
         }
@@ -269,6 +269,11 @@ impl Approve {
     }
 }
 
+/// Where the last character of a text starts.
+fn before_last(text: &str) -> usize {
+    text.char_indices().next_back().map_or(0, |(at, _)| at)
+}
+
 /// What the operator types: the values that the rule names, else the operation. A value that cannot be typed as it is
 /// read (long, not ASCII, blank at an end) is replaced by the start of the digest, which is on the screen too.
 fn fields(hold: &HoldView) -> Vec<Field> {
@@ -321,7 +326,7 @@ impl Reject {
             }
             Some(Action::Enter) if ready.ruling => return Answer::Reject(self.reason.trim().to_owned()),
             Some(Action::Enter) => return Answer::Early("not so fast"),
-            Some(Action::Erase) => drop(self.reason.pop()),
+            Some(Action::Erase) => self.reason.truncate(before_last(&self.reason)),
             Some(Action::Clear) => self.reason.clear(),
             _ => {}
         }

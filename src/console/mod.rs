@@ -1,5 +1,8 @@
 //! The operator's terminal. It only asks: whatever it shows came over the operator socket, whatever it decides goes
 //! back over it, and the daemon is the judge of both.
+//!
+//! `app` is pure: an event goes in, effects come out, and time is part of the event. `view` is pure too. Only this file,
+//! `link` and `terminal` touch the world. Reading order: `visible`, `doc`, `app`, `dialog`, `view`.
 
 pub mod visible;
 pub mod risk;
@@ -9,4 +12,187 @@ pub mod holds;
 pub mod keys;
 pub mod dialog;
 pub mod app;
+mod news;
 pub mod view;
+pub mod terminal;
+mod link;
+
+use std::io::{self, Write};
+use std::panic::AssertUnwindSafe;
+use std::path::Path;
+use std::time::Instant;
+
+use crossterm::event::{Event as Input, EventStream};
+use futures_util::{FutureExt, StreamExt};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use ratatui::Terminal;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::control::client::ControlError;
+use app::{App, Effect, Event, Now, What};
+use terminal::{Guard, Steady};
+
+/// How the console is started.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Cancelled from outside: the console gives the terminal back and ends.
+    pub stop: CancellationToken,
+    /// Colours beside words.
+    pub colour: bool,
+    /// The daemon runs in this process and ends with the console; the question before quitting says so.
+    pub owns_daemon: bool,
+    /// End on SIGTERM, SIGHUP and SIGINT. False where the caller listens for them and cancels `stop`.
+    pub signals: bool,
+}
+
+impl Options {
+    /// What a terminal of its own wants. Colours unless `NO_COLOR` says otherwise.
+    pub fn from_env() -> Options {
+        let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+            || std::env::var_os("CLICOLOR").is_some_and(|value| value == "0");
+        Options { stop: CancellationToken::new(), colour: !no_colour, owns_daemon: false, signals: true }
+    }
+}
+
+/// Why the console ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ended {
+    /// The operator quit.
+    Quit,
+    /// `stop` was cancelled.
+    Stopped,
+    /// A signal, or the terminal went away.
+    Signal,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConsoleError {
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    #[error("the terminal failed: {0}")]
+    Terminal(#[from] io::Error),
+    /// stdin or stdout is not a terminal, or it is one that cannot place a cursor.
+    #[error("the console needs a terminal that can place its cursor")]
+    NoTerminal,
+    #[error("the console stopped on an error of its own: nothing was ruled by that")]
+    Panicked,
+}
+
+/// Runs the console until somebody ends it. The terminal is as it was on every way out.
+///
+/// # Errors
+/// Where no daemon answers at first, or the terminal cannot be used. A daemon that goes away later is waited for.
+pub async fn run(socket: &Path, options: Options) -> Result<Ended, ConsoleError> {
+    if !terminal::is_there() || std::env::var_os("TERM").is_some_and(|term| term == "dumb") {
+        return Err(ConsoleError::NoTerminal);
+    }
+    let operator = link::connect(socket).await?;
+    let (line, keep) = link::keep(socket.to_owned(), operator);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(keep);
+    let looped = AssertUnwindSafe(watch(line, options)).catch_unwind().await;
+    tasks.shutdown().await;
+    looped.unwrap_or(Err(ConsoleError::Panicked))
+}
+
+/// Signals that end the console, where it is the one to listen.
+struct Signals(Vec<Signal>);
+
+impl Signals {
+    fn new(listen: bool) -> io::Result<Signals> {
+        let kinds = [SignalKind::terminate(), SignalKind::hangup(), SignalKind::interrupt()];
+        kinds.into_iter().filter(|_| listen).map(signal).collect::<io::Result<_>>().map(Signals)
+    }
+
+    async fn any(&mut self) {
+        if self.0.is_empty() {
+            return std::future::pending().await;
+        }
+        let waits = self.0.iter_mut().map(|signal| Box::pin(signal.recv()));
+        futures_util::future::select_all(waits).await;
+    }
+}
+
+async fn watch(mut line: link::Line, options: Options) -> Result<Ended, ConsoleError> {
+    let mut signals = Signals::new(options.signals)?;
+    let _guard = Guard::take()?;
+    let mut screen = Terminal::new(Steady::stdout())?;
+    let mut input = EventStream::new();
+    let size = screen.size()?;
+    let clock = Clock(Instant::now());
+    let mut app = App::new(clock.now(), (size.width, size.height), TimeZone::system());
+    app.colour = options.colour;
+    app.owns_daemon = options.owns_daemon;
+    loop {
+        terminal::inside(|| show(&mut app, &mut screen, clock))?;
+        let what = tokio::select! {
+            () = options.stop.cancelled() => return Ok(Ended::Stopped),
+            () = signals.any() => return Ok(Ended::Signal),
+            link = line.notices.recv() => match link {
+                Some(link) => What::Link(link),
+                None => return Ok(Ended::Stopped),
+            },
+            event = input.next() => match event {
+                Some(Ok(event)) => match what(event) {
+                    Some(what) => what,
+                    None => continue,
+                },
+                Some(Err(_)) | None => return Ok(Ended::Signal),
+            },
+            () = tokio::time::sleep(app.tick_after()) => What::Tick,
+        };
+        let mut effects = Vec::new();
+        terminal::inside(|| {
+            // A key is judged by the newest news, so that it cannot hit what is gone.
+            if !matches!(what, What::Link(_)) {
+                while let Ok(link) = line.notices.try_recv() {
+                    effects.extend(app::update(&mut app, Event { at: clock.now(), what: What::Link(link) }));
+                }
+            }
+            effects.extend(app::update(&mut app, Event { at: clock.now(), what }));
+        });
+        for effect in effects {
+            match effect {
+                Effect::Send { connection, command } => {
+                    if line.commands.try_send((connection, command)).is_err() {
+                        tracing::warn!("the daemon takes no commands: one was dropped");
+                    }
+                }
+                Effect::Quit => return Ok(Ended::Quit),
+                Effect::Redraw => screen.clear()?,
+                Effect::Bell => {
+                    let mut out = io::stdout();
+                    out.write_all(b"\x07")?;
+                    out.flush()?;
+                }
+            }
+        }
+    }
+}
+
+fn show(app: &mut App, screen: &mut Terminal<Steady<io::Stdout>>, clock: Clock) -> io::Result<()> {
+    screen.draw(|frame| view::render(app, frame))?;
+    app::update(app, Event { at: clock.now(), what: What::Drawn });
+    Ok(())
+}
+
+fn what(event: Input) -> Option<What> {
+    match event {
+        Input::Key(key) => Some(What::Key(key)),
+        Input::Paste(text) => Some(What::Paste(text)),
+        Input::Resize(width, height) => Some(What::Resize(width, height)),
+        Input::FocusGained | Input::FocusLost | Input::Mouse(_) => None,
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Clock(Instant);
+
+impl Clock {
+    fn now(self) -> Now {
+        Now { mono: self.0.elapsed(), wall: Timestamp::now() }
+    }
+}

@@ -37,7 +37,7 @@ impl Risk {
         let size: usize = payloads(hold).map(|text| text.as_str().len()).sum();
         let mut warnings = Vec::new();
         if found.hidden > 0 {
-            warnings.push(format!("{}: read every ⟨…⟩", plural(found.hidden, "hidden character")));
+            warnings.push(format!("{}: read every ⟨…⟩ and \\u…", plural(found.hidden, "hidden character")));
         }
         if hold.class == Class::Unknown {
             warnings.push("nothing is known about this operation".to_owned());

@@ -80,6 +80,11 @@ pub fn hidden_count(text: &str) -> usize {
     hidden
 }
 
+/// Whether a character may stand alone as itself. False for combining marks, which belong to what is before them.
+pub fn is_visible(character: char) -> bool {
+    kind(character) == Kind::Plain
+}
+
 /// A text that has passed [`line`], styled: the escapes in reverse video, so that they cannot be mistaken for text.
 pub fn spans(shown: &str, style: Style) -> Vec<Span<'static>> {
     let mut spans = Vec::new();

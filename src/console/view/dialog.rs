@@ -155,11 +155,9 @@ fn buttons(app: &App, question: &Approve, theme: Theme) -> Line<'static> {
 
 fn reject(question: &Reject, entry: &Entry, width: u16, height: u16, theme: Theme) -> Sheet {
     let hold = &entry.view;
-    let call = visible::line(&format!("{} · {}", hold.server, hold.tool));
     let mut doc = Doc::default();
     doc.fact("Call", &format!("{} · {}", hold.server, hold.tool));
     let mut lines = facts(&doc, width, 3, theme);
-    drop(call);
     lines.push(Line::default());
     lines.push(Line::from("Why? The agent reads this, word for word:"));
     let mut reason = Doc::default();
@@ -180,10 +178,8 @@ fn quit(app: &App, width: u16, theme: Theme) -> Sheet {
         doc.heading("The daemon runs in this terminal: quitting stops it. Held calls are refused, none is sent.");
     }
     if waiting > 0 {
-        doc.heading(&format!(
-            "{} and no other console is attached.",
-            plural(waiting, "call is waiting").replace("waitings", "waiting")
-        ));
+        let calls = if waiting == 1 { "1 call waits".to_owned() } else { format!("{waiting} calls wait") };
+        doc.heading(&format!("{calls}, and no other console is attached: nobody would rule."));
     }
     let mut lines = facts(&doc, width, 8, theme);
     lines.push(Line::default());

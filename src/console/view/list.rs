@@ -44,12 +44,12 @@ fn title(app: &App, areas: &Areas, buf: &mut Buffer, theme: Theme) {
     let fresh = fresh.filter(|entry| app.holds.row_of(&entry.view.id).is_some_and(|row| !shown.contains(&row))).count();
     let mut right = Vec::new();
     if fresh > 0 {
-        right.push(Span::styled(format!("{fresh} new below"), theme.strong()));
+        right.push(Span::styled(format!("{fresh} new"), theme.strong()));
     }
     let below = app.holds.len().saturating_sub(shown.end);
-    if below > fresh || app.top > 0 {
-        let text = format!("{}{} above, {below} below", if fresh > 0 { " · " } else { "" }, app.top);
-        right.push(Span::styled(text, theme.dim()));
+    for (count, way) in [(app.top, "above"), (below, "below")].into_iter().filter(|(count, _)| *count > 0) {
+        let gap = if right.is_empty() { "" } else { " · " };
+        right.push(Span::styled(format!("{gap}{count} {way}"), theme.dim()));
     }
     rule(buf, areas.list_title, theme, vec![Span::styled(format!("Waiting {waiting}"), theme.strong())], right);
 }

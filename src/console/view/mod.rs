@@ -12,6 +12,7 @@ use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
 
+use crate::call::Tier;
 use crate::console::app::{App, MIN, State};
 use crate::console::describe;
 use crate::console::dialog::Dialog;
@@ -65,6 +66,8 @@ pub fn areas(app: &App) -> Areas {
     };
     let row_height = if wide { 2 } else { 1 };
     let doc_top = title.y + 1;
+    // The gutter of the payload does not touch the divider.
+    let pad = u16::from(wide);
     Areas {
         header: row(0, 0, width),
         banner: Rect::new(0, 1, width, banners),
@@ -74,7 +77,12 @@ pub fn areas(app: &App) -> Areas {
         list_rows: usize::from(list.height / row_height),
         divider,
         title,
-        doc: Rect::new(title.x, doc_top, title.width, bottom.saturating_sub(1).saturating_sub(doc_top)),
+        doc: Rect::new(
+            title.x + pad,
+            doc_top,
+            title.width.saturating_sub(pad),
+            bottom.saturating_sub(1).saturating_sub(doc_top),
+        ),
         rule: row(bottom.saturating_sub(1), title.x, title.width),
         status: row(bottom, 0, width),
         keys: row(bottom + 1, 0, width),
@@ -96,7 +104,8 @@ fn draw(app: &App, buf: &mut Buffer, area: Rect) {
     let areas = areas(app);
     header(app, buf, areas.header, theme);
     for ((text, style), y) in banners(app).into_iter().zip(areas.banner.y..) {
-        put(buf, areas.banner.x, y, areas.banner.width, vec![Span::styled(fill(&text, areas.banner.width), style)]);
+        let text = fill(&cut(&text, areas.banner.width), areas.banner.width);
+        put(buf, areas.banner.x, y, areas.banner.width, vec![Span::styled(text, style)]);
     }
     list::draw(app, &areas, buf, theme);
     for y in areas.divider.top()..areas.divider.bottom() {
@@ -191,9 +200,8 @@ fn header(app: &App, buf: &mut Buffer, area: Rect, theme: Theme) {
 
 fn status(app: &App, buf: &mut Buffer, area: Rect, theme: Theme) {
     if let Some(Dialog::Approve(question)) = &app.dialog
-        && question.tier != crate::call::Tier::High
+        && question.tier == Tier::Low
         && let Some(entry) = app.holds.get(&question.id)
-        && question.tier == crate::call::Tier::Low
     {
         let hold = &entry.view;
         let what = visible::capped(&format!("{} · {}", hold.server, hold.tool), 40);
@@ -203,7 +211,7 @@ fn status(app: &App, buf: &mut Buffer, area: Rect, theme: Theme) {
     }
     if let Some(note) = &app.note {
         let (sign, style) = if note.bad { (" ! ", theme.strong()) } else { (" · ", Style::new()) };
-        let text = visible::capped(&note.text, usize::from(area.width).saturating_sub(4));
+        let text = cut(&note.text, area.width.saturating_sub(4));
         let mut spans = vec![Span::styled(sign, style)];
         spans.extend(visible::spans(&text, style));
         put(buf, area.x, area.y, area.width, spans);
@@ -218,6 +226,9 @@ fn footer(app: &App, buf: &mut Buffer, area: Rect, theme: Theme) {
     };
     let mut spans = vec![Span::raw(" ")];
     for (action, word) in footer_words(context) {
+        if app.state != State::Live && matches!(action, Action::Approve | Action::Reject) {
+            continue;
+        }
         let Some(keys) = shortest(context, *action) else { continue };
         spans.push(Span::styled(keys, theme.strong()));
         spans.push(Span::raw(format!(" {word}   ")));
@@ -290,6 +301,14 @@ fn rule(buf: &mut Buffer, area: Rect, theme: Theme, left: Vec<Span<'_>>, right: 
         let spans = std::iter::once(Span::raw(" ")).chain(right).chain([Span::raw(" ")]);
         put_right(buf, inner, spans.collect());
     }
+}
+
+/// At most so many columns of a text that has passed the escape function; a cut is shown.
+fn cut(text: &str, width: u16) -> String {
+    if visible::columns(text) <= usize::from(width) {
+        return text.to_owned();
+    }
+    format!("{}…", fill(text, width.saturating_sub(2)).trim_end())
 }
 
 /// A text of exactly so many columns.

@@ -1,0 +1,184 @@
+//! The terminal: taken with a guard and given back on every way out, a panic included.
+
+use std::cell::Cell;
+use std::io::{self, IsTerminal, Stdout, Write};
+use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossterm::cursor::{Hide, Show};
+use crossterm::event::{DisableBracketedPaste, EnableBracketedPaste};
+use crossterm::execute;
+use crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
+use ratatui::backend::{Backend, ClearType, CrosstermBackend, WindowSize};
+use ratatui::buffer::Cell as ScreenCell;
+use ratatui::layout::{Position, Size};
+
+/// The terminal is ours now.
+static TAKEN: AtomicBool = AtomicBool::new(false);
+
+thread_local! {
+    /// This thread is running code of the console.
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Raw mode, the other screen, bracketed paste, no cursor; undone when it is dropped.
+#[derive(Debug)]
+pub struct Guard(());
+
+impl Guard {
+    /// # Errors
+    /// Where the terminal cannot be set up; whatever was done before is undone.
+    pub fn take() -> io::Result<Guard> {
+        install_hook();
+        TAKEN.store(true, Ordering::SeqCst);
+        let guard = Guard(());
+        enable_raw_mode()?;
+        execute!(io::stdout(), EnterAlternateScreen, EnableBracketedPaste, Hide)?;
+        Ok(guard)
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        give_back();
+    }
+}
+
+/// True where both ends are a terminal.
+pub fn is_there() -> bool {
+    io::stdin().is_terminal() && io::stdout().is_terminal()
+}
+
+fn give_back() {
+    if TAKEN.swap(false, Ordering::SeqCst) {
+        // Best effort: there is nobody left to tell.
+        let _ = execute!(io::stdout(), DisableBracketedPaste, Show, LeaveAlternateScreen);
+        let _ = disable_raw_mode();
+        let _ = io::stdout().flush();
+    }
+}
+
+/// Runs a part of the console: a panic in it gives the terminal back before its message is printed.
+pub fn inside<T>(part: impl FnOnce() -> T) -> T {
+    struct Leave(bool);
+    impl Drop for Leave {
+        fn drop(&mut self) {
+            INSIDE.set(self.0);
+        }
+    }
+    let _leave = Leave(INSIDE.replace(true));
+    part()
+}
+
+/// A panic of the console prints on a terminal that is itself again. One elsewhere in the process, while the console
+/// goes on, goes to the log: on the screen it would only be noise.
+fn install_hook() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if INSIDE.get() {
+                give_back();
+            }
+            if TAKEN.load(Ordering::SeqCst) {
+                tracing::error!("{info}");
+            } else {
+                before(info);
+            }
+        }));
+    });
+}
+
+/// A backend that puts the cursor in its place again after every character that terminals may draw in another width,
+/// so that no character can push what follows it.
+#[derive(Debug)]
+pub struct Steady<W: Write>(CrosstermBackend<W>);
+
+impl Steady<Stdout> {
+    pub fn stdout() -> Steady<Stdout> {
+        Steady(CrosstermBackend::new(io::stdout()))
+    }
+}
+
+impl<W: Write> Steady<W> {
+    pub fn new(writer: W) -> Steady<W> {
+        Steady(CrosstermBackend::new(writer))
+    }
+}
+
+/// ASCII, and the box drawing of our own frames.
+fn is_steady(symbol: &str) -> bool {
+    symbol.chars().all(|character| character.is_ascii() || matches!(character, '\u{2500}'..='\u{257F}'))
+}
+
+impl<W: Write> Backend for Steady<W> {
+    type Error = io::Error;
+
+    fn draw<'a, I>(&mut self, content: I) -> io::Result<()>
+    where
+        I: Iterator<Item = (u16, u16, &'a ScreenCell)>,
+    {
+        // Every call of the inner `draw` starts with a move of the cursor.
+        let mut run = Vec::new();
+        for cell in content {
+            let steady = is_steady(cell.2.symbol());
+            run.push(cell);
+            if !steady {
+                self.0.draw(run.drain(..))?;
+            }
+        }
+        self.0.draw(run.into_iter())
+    }
+
+    fn hide_cursor(&mut self) -> io::Result<()> {
+        self.0.hide_cursor()
+    }
+
+    fn show_cursor(&mut self) -> io::Result<()> {
+        self.0.show_cursor()
+    }
+
+    fn get_cursor_position(&mut self) -> io::Result<Position> {
+        self.0.get_cursor_position()
+    }
+
+    fn set_cursor_position<P: Into<Position>>(&mut self, position: P) -> io::Result<()> {
+        self.0.set_cursor_position(position)
+    }
+
+    fn clear(&mut self) -> io::Result<()> {
+        self.0.clear()
+    }
+
+    fn clear_region(&mut self, region: ClearType) -> io::Result<()> {
+        self.0.clear_region(region)
+    }
+
+    fn size(&self) -> io::Result<Size> {
+        self.0.size()
+    }
+
+    fn window_size(&mut self) -> io::Result<WindowSize> {
+        self.0.window_size()
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Backend::flush(&mut self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_follows_a_doubtful_character_has_its_own_place() {
+        let mut out = Vec::new();
+        let cells: Vec<_> = ["a", "手", "b", "─", "c"].map(ScreenCell::new).into_iter().collect();
+        let places = [0, 1, 3, 4, 5];
+        Steady::new(&mut out).draw(places.into_iter().zip(&cells).map(|(x, cell)| (x, 2, cell))).unwrap();
+        let out = String::from_utf8(out).unwrap();
+        assert!(out.contains("\x1b[3;1Ha手"), "{out:?}");
+        assert!(out.contains("\x1b[3;4Hb─c"), "{out:?}");
+    }
+}

@@ -1,0 +1,735 @@
+//! The invariants of the operator's experience, by their numbers.
+
+use countersign::call::{Class, Tier};
+use countersign::console::app::{Effect, Link, State, What};
+use countersign::console::dialog::Dialog;
+use countersign::control::wire::{Approvals, Confirm, Failure, HoldState, HoldView, Notice, RulingKind};
+use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use proptest::prelude::*;
+
+use crate::support::{Desk, daemon, expired, gate, json, refund, rejected, rulings, sandbox, three};
+
+const A: &str = "H7K2QW0A1B2C";
+const B: &str = "H7K3M5N8P9RS";
+const C: &str = "H7K5T6V7X8YZ";
+const SIZE: (u16, u16) = (80, 24);
+
+fn approved(id: &str) -> Vec<(String, RulingKind, Option<String>)> {
+    vec![(id.to_owned(), RulingKind::Approve, None)]
+}
+
+/// The whole gesture of a tier, by somebody who looks.
+fn approve(desk: &mut Desk) -> Vec<Effect> {
+    desk.read_all();
+    desk.key(KeyCode::Char('a'));
+    let Some(Dialog::Approve(question)) = desk.app.dialog.clone() else { panic!("no question: {}", desk.note()) };
+    if question.tier != Tier::High {
+        return desk.key(KeyCode::Char('y'));
+    }
+    for field in &question.fields {
+        assert_eq!(desk.letters(&field.expected), []);
+        desk.key(KeyCode::Enter);
+    }
+    desk.key(KeyCode::Enter)
+}
+
+#[test]
+fn each_tier_has_its_gesture() {
+    for hold in three() {
+        let id = hold.id.to_string();
+        let mut desk = Desk::new(SIZE, vec![hold]);
+        assert_eq!(rulings(&approve(&mut desk)), approved(&id));
+        assert_eq!(desk.app.dialog, None);
+    }
+}
+
+/// C1: whatever single key is pressed, however often, nothing is approved; Esc never rejects.
+#[test]
+fn c1_no_single_key_approves_even_when_repeated() {
+    let mut codes = vec![
+        KeyCode::Enter,
+        KeyCode::Tab,
+        KeyCode::BackTab,
+        KeyCode::Esc,
+        KeyCode::Backspace,
+        KeyCode::Delete,
+        KeyCode::Up,
+        KeyCode::Down,
+        KeyCode::PageDown,
+        KeyCode::End,
+    ];
+    codes.extend((' '..='~').map(KeyCode::Char));
+    for hold in three() {
+        for code in &codes {
+            let mut desk = Desk::new(SIZE, vec![hold.clone()]);
+            desk.read_all();
+            for _ in 0..5 {
+                let effects = desk.key(*code);
+                assert_eq!(rulings(&effects), [], "{code:?}");
+            }
+        }
+    }
+}
+
+/// C1: with a question open, Enter, Space, Tab, Esc and a paste do not approve, and Esc does not reject.
+#[test]
+fn c1_a_question_is_not_answered_by_enter_space_tab_esc_or_paste() {
+    for hold in three() {
+        for code in [KeyCode::Enter, KeyCode::Char(' '), KeyCode::Tab, KeyCode::Esc] {
+            let mut desk = Desk::new(SIZE, vec![hold.clone()]);
+            desk.read_all();
+            desk.key(KeyCode::Char('a'));
+            assert!(desk.app.dialog.is_some());
+            for _ in 0..4 {
+                assert_eq!(rulings(&desk.key(code)), [], "{code:?}");
+            }
+        }
+        let mut desk = Desk::new(SIZE, vec![hold]);
+        desk.read_all();
+        desk.key(KeyCode::Char('a'));
+        desk.draw();
+        desk.wait(2000);
+        assert_eq!(desk.step(What::Paste("y\r125000\ty\r\n".to_owned())), []);
+        assert!(desk.note().contains("paste is off"), "{}", desk.note());
+        assert_eq!(rulings(&desk.key(KeyCode::Enter)), []);
+    }
+    let mut desk = Desk::new(SIZE, three());
+    desk.key(KeyCode::Char('r'));
+    desk.letters("no");
+    assert_eq!(rulings(&desk.key(KeyCode::Esc)), []);
+    assert_eq!(desk.app.dialog, None);
+}
+
+/// C1: releases and repeats of a key, as some terminals report them, are nothing.
+#[test]
+fn c1_repeats_and_releases_are_nothing() {
+    let mut desk = Desk::new(SIZE, vec![sandbox(C)]);
+    desk.read_all();
+    desk.key(KeyCode::Char('a'));
+    desk.draw();
+    desk.wait(2000);
+    for kind in [KeyEventKind::Repeat, KeyEventKind::Release] {
+        let key = KeyEvent::new_with_kind(KeyCode::Char('y'), KeyModifiers::NONE, kind);
+        assert_eq!(desk.step(What::Key(key)), []);
+    }
+}
+
+fn long(id: &str) -> HoldView {
+    let lines: Vec<_> = (0..60).map(|n| format!("\"key{n:02}\":{n}")).collect();
+    HoldView { arguments: json(&format!("{{{}}}", lines.join(","))), confirm: Vec::new(), ..sandbox(id) }
+}
+
+/// C2: every line has to have been on the screen; the end alone is not enough.
+#[test]
+fn c2_approve_waits_until_every_line_has_been_on_the_screen() {
+    let mut desk = Desk::new(SIZE, vec![long(C)]);
+    desk.key(KeyCode::Char('a'));
+    assert_eq!(desk.app.dialog, None);
+    assert!(desk.note().contains("of 62 lines"), "{}", desk.note());
+    for _ in 0..8 {
+        desk.press(KeyCode::PageDown);
+    }
+    // The pages between were never drawn.
+    desk.key(KeyCode::Char('a'));
+    assert_eq!(desk.app.dialog, None, "{:?}", desk.app.seen());
+    for _ in 0..80 {
+        desk.press(KeyCode::Char('K'));
+    }
+    desk.read_all();
+    desk.key(KeyCode::Char('a'));
+    assert!(desk.app.dialog.is_some());
+}
+
+/// C2: what was seen stays seen at another width, and nothing else becomes seen by it.
+#[test]
+fn c2_holds_across_a_resize() {
+    let text = "x".repeat(2000);
+    let hold = HoldView { arguments: json(&format!("{{\"a\":\"{text}\"}}")), ..sandbox(C) };
+    let mut desk = Desk::new((140, 40), vec![hold]);
+    let before = desk.app.seen();
+    assert_eq!(before.0, before.1);
+    desk.resize(60, 16);
+    let after = desk.app.seen();
+    assert_eq!(after.0, after.1);
+    assert!(after.1 > before.1);
+}
+
+/// C2: a line that a question covers has not been seen.
+#[test]
+fn c2_nothing_is_seen_behind_a_question() {
+    let mut desk = Desk::new(SIZE, vec![long(C)]);
+    let before = desk.app.seen();
+    desk.key(KeyCode::Char('?'));
+    desk.draw();
+    desk.step(What::Resize(120, 60));
+    desk.draw();
+    assert_eq!(desk.app.seen().0, before.0);
+}
+
+/// C3: the ruling names the hold and the digest that was on the screen.
+#[test]
+fn c3_the_ruling_names_the_digest_that_was_shown() {
+    let hold = sandbox(C);
+    let mut desk = Desk::new(SIZE, vec![hold.clone()]);
+    let effects = approve(&mut desk);
+    match &effects[..] {
+        [Effect::Send { connection: 1, command }] => {
+            let text = serde_json::to_string(command).unwrap();
+            assert!(text.contains(&hold.digest.to_string()), "{text}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// C3: a hold whose content changes has to be read again, and an open question about it is void.
+#[test]
+fn c3_a_change_voids_the_question_and_what_was_read() {
+    let mut desk = Desk::new(SIZE, vec![sandbox(C)]);
+    desk.read_all();
+    desk.key(KeyCode::Char('a'));
+    assert!(desk.app.dialog.is_some());
+    desk.hold(HoldView { arguments: json(r#"{"customer":"cust-999"}"#), ..sandbox(C) });
+    assert_eq!(desk.app.dialog, None);
+    assert_eq!(desk.app.seen().0, 0);
+    assert_eq!(rulings(&desk.press(KeyCode::Char('y'))), []);
+}
+
+/// C4: keys that are older than the display are ignored, whatever they are.
+#[test]
+fn c4_type_ahead_is_void() {
+    let mut desk = Desk::new(SIZE, vec![sandbox(C)]);
+    desk.read_all();
+    desk.wait(1000);
+    // All in one burst: the question was never on the screen.
+    assert_eq!(desk.press(KeyCode::Char('a')), []);
+    assert_eq!(desk.press(KeyCode::Char('y')), []);
+    desk.draw();
+    desk.wait(399);
+    assert_eq!(desk.press(KeyCode::Char('y')), []);
+    assert!(desk.note().contains("not so fast"));
+}
+
+/// C4: 400 ms in the tiers below high.
+#[test]
+fn c4_the_answer_counts_after_400_ms() {
+    for (hold, wait, counts) in
+        [(sandbox(C), 399, false), (sandbox(C), 400, true), (gate(B), 399, false), (gate(B), 400, true)]
+    {
+        let mut desk = Desk::new(SIZE, vec![hold]);
+        desk.read_all();
+        desk.key(KeyCode::Char('a'));
+        desk.draw();
+        desk.wait(wait);
+        assert_eq!(!rulings(&desk.press(KeyCode::Char('y'))).is_empty(), counts);
+    }
+}
+
+/// C4: a second in the highest tier, even for somebody who types fast; and the button needs a moment of its own.
+#[test]
+fn c4_tier_high_takes_a_second() {
+    let typed = |desk: &mut Desk, pause: u64| {
+        desk.read_all();
+        desk.key(KeyCode::Char('a'));
+        desk.draw();
+        desk.wait(400);
+        "125000".chars().for_each(|digit| drop(desk.press(KeyCode::Char(digit))));
+        desk.press(KeyCode::Tab);
+        desk.draw();
+        desk.wait(pause);
+        rulings(&desk.press(KeyCode::Enter))
+    };
+    assert_eq!(typed(&mut Desk::new(SIZE, vec![refund(A)]), 599), []);
+    assert_eq!(typed(&mut Desk::new(SIZE, vec![refund(A)]), 600), approved(A));
+
+    let mut desk = Desk::new(SIZE, vec![refund(A)]);
+    desk.read_all();
+    desk.key(KeyCode::Char('a'));
+    desk.letters("125000");
+    // Tab and Enter in one burst.
+    desk.press(KeyCode::Tab);
+    assert_eq!(rulings(&desk.press(KeyCode::Enter)), []);
+}
+
+/// C4: a key that is held down never counts, before the question or after it.
+#[test]
+fn c4_held_down_keys_never_rule() {
+    for hold in three() {
+        for code in [KeyCode::Char('a'), KeyCode::Char('y'), KeyCode::Enter] {
+            let mut desk = Desk::new(SIZE, vec![hold.clone()]);
+            desk.read_all();
+            desk.key(KeyCode::Char('a'));
+            desk.draw();
+            for _ in 0..200 {
+                desk.wait(30);
+                assert_eq!(rulings(&desk.press(code)), []);
+                desk.draw();
+            }
+        }
+    }
+}
+
+/// C4: `a` itself waits for the screen.
+#[test]
+fn c4_a_waits_for_the_screen() {
+    let mut desk = Desk::new(SIZE, vec![sandbox(C), gate(B)]);
+    desk.key(KeyCode::Char('j'));
+    desk.draw();
+    desk.wait(399);
+    desk.press(KeyCode::Char('a'));
+    assert_eq!(desk.app.dialog, None);
+    assert!(desk.note().contains("not so fast"));
+}
+
+/// C4: a question opens on Back.
+#[test]
+fn c4_enter_on_a_fresh_question_goes_back() {
+    for hold in three() {
+        let mut desk = Desk::new(SIZE, vec![hold]);
+        desk.read_all();
+        desk.key(KeyCode::Char('a'));
+        assert!(desk.app.dialog.is_some());
+        assert_eq!(desk.key(KeyCode::Enter), []);
+        assert_eq!(desk.app.dialog, None);
+    }
+}
+
+/// C5: what is new goes to the end; what ends above the cursor stays; the cursor stays on its hold.
+#[test]
+fn c5_the_list_never_moves_under_the_cursor() {
+    let mut desk = Desk::new(SIZE, three());
+    desk.key(KeyCode::Char('j'));
+    let row = |desk: &mut Desk| {
+        let screen = desk.screen();
+        screen.lines().position(|line| line.starts_with(" > ")).expect("a cursor")
+    };
+    let before = row(&mut desk);
+    assert_eq!(desk.app.selected.as_ref().unwrap().as_str(), B);
+    desk.hold(HoldView { created_at: "2020-01-01T00:00:00Z".to_owned(), ..refund("0000000000AA") });
+    desk.hold(rejected(refund(A), "no"));
+    for n in 0..30 {
+        desk.hold(sandbox(&format!("0000000000{n:02}")));
+    }
+    assert_eq!(desk.app.selected.as_ref().unwrap().as_str(), B);
+    assert_eq!(row(&mut desk), before);
+    desk.key(KeyCode::Char('k'));
+    assert_ne!(desk.app.selected.as_ref().unwrap().as_str(), B);
+}
+
+/// C5, tui-017: the question is about the hold that was selected, whatever arrives meanwhile.
+#[test]
+fn c5_a_question_stays_with_its_hold() {
+    let mut desk = Desk::new(SIZE, vec![sandbox(C)]);
+    desk.read_all();
+    desk.key(KeyCode::Char('a'));
+    desk.hold(refund(A));
+    assert_eq!(rulings(&desk.key(KeyCode::Char('y'))), approved(C));
+}
+
+/// C6: a hold that ends while its question is open voids the question.
+#[test]
+fn c6_a_hold_that_ends_voids_its_question() {
+    for hold in three() {
+        let mut desk = Desk::new(SIZE, vec![hold.clone()]);
+        desk.read_all();
+        desk.key(KeyCode::Char('a'));
+        assert!(desk.app.dialog.is_some());
+        desk.hold(rejected(hold, "wrong pi"));
+        assert_eq!(desk.app.dialog, None);
+        assert!(desk.note().contains("ben rejected: wrong pi"), "{}", desk.note());
+        for code in [KeyCode::Char('y'), KeyCode::Char('a'), KeyCode::Char('y'), KeyCode::Char('r')] {
+            assert_eq!(rulings(&desk.key(code)), []);
+        }
+        assert_eq!(desk.app.dialog, None);
+        assert!(desk.screen().contains("ben rejected: wrong pi"));
+    }
+}
+
+/// C6: when the hold's time is over nothing can be approved, whether or not the daemon has said so.
+#[test]
+fn c6_an_over_hold_cannot_be_approved() {
+    let mut desk = Desk::new(SIZE, vec![sandbox(C)]);
+    desk.read_all();
+    desk.key(KeyCode::Char('a'));
+    desk.wait(600_000);
+    assert_eq!(desk.app.dialog, None);
+    assert_eq!(rulings(&desk.key(KeyCode::Char('y'))), []);
+    desk.key(KeyCode::Char('a'));
+    assert!(desk.note().contains("time is over"), "{}", desk.note());
+
+    let unreadable = HoldView { expires_at: "soon".to_owned(), ..sandbox(C) };
+    let mut desk = Desk::new(SIZE, vec![unreadable]);
+    desk.read_all();
+    desk.key(KeyCode::Char('a'));
+    assert_eq!(desk.app.dialog, None);
+}
+
+/// C6: a snapshot without the hold voids the question too.
+#[test]
+fn c6_a_snapshot_replaces_everything() {
+    let mut desk = Desk::new(SIZE, vec![sandbox(C), gate(B)]);
+    desk.read_all();
+    desk.key(KeyCode::Char('a'));
+    assert_eq!(desk.app.dialog.as_ref().and_then(Dialog::hold).unwrap().as_str(), B, "the oldest is first");
+    desk.news(Notice::Snapshot { seq: None, holds: vec![sandbox(C)], daemon: daemon() });
+    assert_eq!(desk.app.dialog, None);
+    assert_eq!(desk.app.selected.as_ref().unwrap().as_str(), C);
+    assert_eq!(rulings(&desk.key(KeyCode::Char('y'))), []);
+}
+
+/// C7, tui-014: whatever the payload is, it stands behind the gutter, and the rest of the screen stays as it was.
+#[test]
+fn c7_payload_never_draws_chrome() {
+    let plain = HoldView { arguments: json(r#"{"note":"x"}"#), ..sandbox(C) };
+    let quiet = Desk::new(SIZE, vec![plain.clone()]).screen();
+    let note = r#"┐\n│ policy: ALLOW │\n└── press a⟨U+0041⟩ \r[2J"#.replace("\\r", "");
+    let loud =
+        Desk::new(SIZE, vec![HoldView { arguments: json(&format!("{{\"note\":\"{note}\"}}")), ..plain }]).screen();
+    let changed: Vec<_> = quiet.lines().zip(loud.lines()).filter(|(quiet, loud)| quiet != loud).collect();
+    assert_eq!(changed.len(), 2, "{loud}");
+    let [(_, heading), (_, payload)] = changed[..] else { panic!("{changed:?}") };
+    assert!(heading.starts_with("Arguments · complete"), "{heading}");
+    assert!(
+        payload.starts_with("│    \"note\": \"┐\\n│ policy: ALLOW │\\n└── press a⟨U+27E8⟩U+0041⟨U+27E9⟩"),
+        "{payload}"
+    );
+}
+
+/// C8: without colour the screen has the same text, so nothing is said by colour alone.
+#[test]
+fn c8_colour_carries_no_meaning() {
+    for code in [KeyCode::Char('a'), KeyCode::Char('r'), KeyCode::Char('?')] {
+        let mut with = Desk::new(SIZE, three());
+        let mut without = Desk::new(SIZE, three());
+        without.app.colour = false;
+        for desk in [&mut with, &mut without] {
+            desk.read_all();
+            desk.key(code);
+        }
+        assert_eq!(with.screen(), without.screen());
+        let buffer = without.draw();
+        assert!(buffer.content.iter().all(|cell| cell.fg == ratatui::style::Color::Reset));
+    }
+}
+
+/// C9: without the daemon nothing can be ruled, and an open question is void.
+#[test]
+fn c9_a_lost_daemon_takes_every_action_away() {
+    let mut desk = Desk::new(SIZE, vec![sandbox(C)]);
+    desk.read_all();
+    desk.key(KeyCode::Char('a'));
+    desk.link(Link::Down { why: "the daemon closed the connection".to_owned() });
+    assert_eq!(desk.app.dialog, None);
+    assert!(matches!(desk.app.state, State::Lost { .. }));
+    for code in [KeyCode::Char('y'), KeyCode::Char('a'), KeyCode::Char('y'), KeyCode::Char('r')] {
+        assert_eq!(rulings(&desk.key(code)), []);
+    }
+    assert_eq!(desk.app.dialog, None);
+    // Back, but the list has not come: still nothing.
+    desk.link(Link::Up { number: 2, operator: "ana".to_owned(), daemon: daemon() });
+    desk.key(KeyCode::Char('a'));
+    assert_eq!(desk.app.dialog, None);
+    desk.news(Notice::Snapshot { seq: None, holds: vec![sandbox(C)], daemon: daemon() });
+    let effects = approve(&mut desk);
+    assert!(matches!(effects[..], [Effect::Send { connection: 2, .. }]), "{effects:?}");
+}
+
+/// What this side finds odd raises the tier and never lowers it.
+#[test]
+fn hidden_characters_and_the_unknown_raise_the_tier() {
+    let spelled = HoldView { arguments: json(r#"{"customer":"cus_\u200b123"}"#), ..sandbox(C) };
+    let raw = HoldView { arguments: json("{\"customer\":\"cus_\u{200B}123\"}"), ..sandbox(C) };
+    let key = HoldView { arguments: json("{\"cus\u{202E}tomer\":1}"), ..sandbox(C) };
+    let meta = HoldView { meta: Some(json("{\"a\":\"\u{FEFF}\"}")), ..sandbox(C) };
+    let tool = HoldView { tool: "pay\u{2066}".to_owned(), ..sandbox(C) };
+    let unknown = HoldView { class: Class::Unknown, ..sandbox(C) };
+    let huge = HoldView { arguments: json(&format!("[\"{}\"]", "x".repeat(300_000))), ..sandbox(C) };
+    for hold in [spelled, raw, key, meta, tool, unknown, huge] {
+        let mut desk = Desk::new(SIZE, vec![hold]);
+        desk.read_all();
+        assert_eq!(desk.app.selected().unwrap().risk.tier, Tier::High);
+        assert!(!desk.app.selected().unwrap().risk.warnings.is_empty());
+        desk.key(KeyCode::Char('a'));
+        assert!(matches!(&desk.app.dialog, Some(Dialog::Approve(question)) if question.tier == Tier::High));
+    }
+    let accents = HoldView { arguments: json("{\"name\":\"Zoë\\nMüller\\t手紙\"}"), ..sandbox(C) };
+    assert_eq!(Desk::new(SIZE, vec![accents]).app.selected().unwrap().risk.tier, Tier::Low);
+}
+
+#[test]
+fn letters_of_another_alphabet_and_big_numbers_are_pointed_out() {
+    let hold = HoldView { arguments: json("{\"to\":\"p\u{430}ypal\",\"n\":9007199254740993}"), ..sandbox(C) };
+    let desk = Desk::new(SIZE, vec![hold]);
+    let warnings = desk.app.selected().unwrap().risk.warnings.join("\n");
+    assert!(
+        warnings.contains("mixed alphabets: \"p\u{430}ypal\" (U+0430)") || warnings.contains("p\u{430}ypal (U+0430)")
+    );
+    assert!(warnings.contains("9007199254740993"), "{warnings}");
+}
+
+/// A value that cannot be typed as it is read is replaced by the digest, which is on the screen.
+#[test]
+fn what_cannot_be_typed_is_replaced_by_the_digest() {
+    let field = |value: &str, operation: &str| {
+        let confirm = vec![Confirm { pointer: "/arguments/amount".to_owned(), value: value.to_owned() }];
+        let confirm = if value == "-" { Vec::new() } else { confirm };
+        let hold = HoldView { confirm, operation: operation.to_owned(), ..refund(A) };
+        let mut desk = Desk::new(SIZE, vec![hold.clone()]);
+        desk.read_all();
+        desk.key(KeyCode::Char('a'));
+        let Some(Dialog::Approve(question)) = desk.app.dialog else { panic!() };
+        (question.fields[0].expected.clone(), hold.digest.to_string()[..8].to_owned())
+    };
+    assert_eq!(field("125000", "x").0, "125000");
+    assert_eq!(field("-", "create_refund").0, "create_refund");
+    for value in ["", " 1", "1 ", "a  b", "12\u{200B}5", "m\u{fc}ller", &"9".repeat(65)] {
+        let (expected, digest) = field(value, "x");
+        assert_eq!(expected, digest, "{value:?}");
+    }
+}
+
+#[test]
+fn a_wrong_value_does_not_approve() {
+    let mut desk = Desk::new(SIZE, vec![refund(A)]);
+    desk.read_all();
+    desk.key(KeyCode::Char('a'));
+    desk.letters("12500");
+    desk.key(KeyCode::Tab);
+    assert_eq!(rulings(&desk.key(KeyCode::Enter)), []);
+    assert!(desk.note().contains("type the value"), "{}", desk.note());
+    desk.key(KeyCode::BackTab);
+    desk.letters("00");
+    desk.key(KeyCode::Backspace);
+    desk.key(KeyCode::Enter);
+    assert_eq!(rulings(&desk.key(KeyCode::Enter)), approved(A));
+}
+
+#[test]
+fn a_rejection_carries_its_reason() {
+    let mut desk = Desk::new(SIZE, vec![refund(A)]);
+    desk.key(KeyCode::Char('r'));
+    assert_eq!(rulings(&desk.key(KeyCode::Enter)), [], "a reason is needed");
+    desk.letters("wrong pi");
+    let effects = desk.key(KeyCode::Enter);
+    assert_eq!(rulings(&effects), [(A.to_owned(), RulingKind::Reject, Some("wrong pi".to_owned()))]);
+
+    let mut desk = Desk::new(SIZE, vec![refund(A)]);
+    desk.key(KeyCode::Char('r'));
+    desk.key(KeyCode::Char('3'));
+    desk.letters(" 3");
+    let effects = desk.key(KeyCode::Enter);
+    let reason = "This is not needed. Do not try it again. 3".to_owned();
+    assert_eq!(rulings(&effects), [(A.to_owned(), RulingKind::Reject, Some(reason))]);
+}
+
+/// A paste into a reason is text and nothing else.
+#[test]
+fn a_paste_into_a_reason_sends_nothing() {
+    let mut desk = Desk::new(SIZE, vec![refund(A)]);
+    desk.key(KeyCode::Char('r'));
+    desk.draw();
+    desk.wait(2000);
+    assert_eq!(desk.step(What::Paste("two\nlines\r\n".to_owned())), []);
+    let effects = desk.key(KeyCode::Enter);
+    assert_eq!(rulings(&effects), [(A.to_owned(), RulingKind::Reject, Some("two lines".to_owned()))]);
+}
+
+#[test]
+fn a_signature_that_is_required_is_explained_before_and_after() {
+    let signed = HoldView { signature_required: true, ..refund(A) };
+    let mut desk = Desk::new(SIZE, vec![signed]);
+    desk.read_all();
+    desk.key(KeyCode::Char('a'));
+    assert!(matches!(desk.app.dialog, Some(Dialog::Notice { .. })));
+    assert!(desk.screen().contains("unsigned_rulings: accept"));
+    desk.key(KeyCode::Esc);
+    desk.key(KeyCode::Char('r'));
+    assert!(matches!(desk.app.dialog, Some(Dialog::Reject(_))), "rejecting needs no signature");
+
+    let mut desk = Desk::new(SIZE, vec![sandbox(C)]);
+    approve(&mut desk);
+    let message = "stigg takes signed rulings only".to_owned();
+    desk.news(Notice::Failed { seq: Some(1), error: Failure::SignatureRequired, message });
+    let screen = desk.screen();
+    assert!(screen.contains("A SIGNATURE IS REQUIRED") && screen.contains("stigg takes signed rulings"), "{screen}");
+}
+
+#[test]
+fn the_answer_is_shown_and_a_second_ruling_waits_for_it() {
+    let mut desk = Desk::new(SIZE, vec![sandbox(C), gate(B)]);
+    approve(&mut desk);
+    assert!(desk.note().contains("asking"), "{}", desk.note());
+    desk.key(KeyCode::Char('j'));
+    desk.read_all();
+    desk.key(KeyCode::Char('a'));
+    assert_eq!(desk.app.dialog, None);
+    assert!(desk.note().contains("waiting for the daemon's answer"), "{}", desk.note());
+    let state = HoldState::Approved { by: "ana".to_owned(), at: "2026-11-21T14:07:40Z".to_owned() };
+    desk.news(Notice::Ruled { seq: 1, hold: Box::new(HoldView { state, ..sandbox(C) }) });
+    assert!(desk.note().contains("approved, the call is released"), "{}", desk.note());
+
+    let mut desk = Desk::new(SIZE, vec![HoldView { approvals: Approvals { need: 2, have: Vec::new() }, ..sandbox(C) }]);
+    approve(&mut desk);
+    let approvals = Approvals { need: 2, have: vec!["ana".to_owned()] };
+    desk.news(Notice::Ruled { seq: 1, hold: Box::new(HoldView { approvals, ..sandbox(C) }) });
+    assert!(desk.note().contains("1 of 2 (ana); it still waits"), "{}", desk.note());
+
+    let mut desk = Desk::new(SIZE, vec![sandbox(C)]);
+    approve(&mut desk);
+    let message = "ben rejected it 2 s ago\u{1b}[2J".to_owned();
+    desk.news(Notice::Failed { seq: Some(1), error: Failure::Closed, message });
+    assert!(desk.note().contains("no effect: ben rejected it 2 s ago⟨U+001B⟩[2J"), "{}", desk.note());
+}
+
+#[test]
+fn quitting_asks_while_holds_wait_and_nobody_else_watches() {
+    let mut desk = Desk::new(SIZE, three());
+    assert_eq!(desk.key(KeyCode::Char('q')), []);
+    assert_eq!(desk.app.dialog, Some(Dialog::Quit));
+    assert_eq!(desk.key(KeyCode::Enter), []);
+    assert_eq!(desk.app.dialog, None);
+    desk.key(KeyCode::Char('q'));
+    assert_eq!(desk.key(KeyCode::Char('y')), [Effect::Quit]);
+
+    let mut desk = Desk::new(SIZE, three());
+    desk.ctrl('c');
+    assert_eq!(desk.ctrl('c'), [Effect::Quit]);
+
+    let mut desk = Desk::new(SIZE, three());
+    desk.news(Notice::Daemon { daemon: countersign::control::wire::Daemon { consoles: 2, ..daemon() } });
+    assert_eq!(desk.key(KeyCode::Char('q')), [Effect::Quit]);
+    let mut desk = Desk::new(SIZE, vec![expired(refund(A))]);
+    assert_eq!(desk.key(KeyCode::Char('q')), [Effect::Quit]);
+    let mut desk = Desk::new(SIZE, Vec::new());
+    desk.app.owns_daemon = true;
+    assert_eq!(desk.key(KeyCode::Char('q')), []);
+    assert_eq!(desk.app.dialog, Some(Dialog::Quit));
+}
+
+#[test]
+fn a_window_that_is_too_small_rules_nothing() {
+    let mut desk = Desk::new(SIZE, vec![sandbox(C)]);
+    desk.read_all();
+    desk.key(KeyCode::Char('a'));
+    desk.resize(59, 24);
+    let screen = desk.screen();
+    assert!(screen.contains("59x24") && screen.contains("countersign pending"), "{screen}");
+    assert_eq!(rulings(&desk.key(KeyCode::Char('y'))), []);
+    assert_eq!(desk.key(KeyCode::Char('q')), [Effect::Quit]);
+}
+
+#[test]
+fn a_new_hold_rings_and_an_old_one_does_not() {
+    let mut desk = Desk::new(SIZE, Vec::new());
+    assert_eq!(desk.hold(refund(A)), [Effect::Bell]);
+    assert_eq!(desk.hold(refund(A)), []);
+    assert_eq!(desk.hold(rejected(refund(A), "no")), []);
+}
+
+/// Anything that may happen to a desk.
+#[derive(Clone, Debug)]
+enum Act {
+    Key(KeyCode),
+    Ctrl(char),
+    Wait(u64),
+    Draw,
+    Paste,
+    Resize(u16, u16),
+    Hold(usize),
+    End(usize),
+    Change(usize),
+    Snapshot,
+    Down,
+    Up,
+}
+
+fn any_act() -> impl Strategy<Value = Act> {
+    let key = prop_oneof![
+        4 => prop::sample::select(vec!['a', 'r', 'y', 'j', 'k', 'J', 'q', '?', '1', '2', '5', '0', 'n'])
+            .prop_map(KeyCode::Char),
+        2 => prop::sample::select(vec![
+            KeyCode::Enter, KeyCode::Tab, KeyCode::Esc, KeyCode::PageDown, KeyCode::Backspace, KeyCode::Char(' ')
+        ]),
+    ];
+    prop_oneof![
+        12 => key.prop_map(Act::Key),
+        1 => prop::sample::select(vec!['c', 'r', 'u', 'd']).prop_map(Act::Ctrl),
+        6 => prop::sample::select(vec![10, 399, 401, 1001, 20_000]).prop_map(Act::Wait),
+        8 => Just(Act::Draw),
+        1 => Just(Act::Paste),
+        1 => (40_u16..140, 10_u16..50).prop_map(|(width, height)| Act::Resize(width, height)),
+        2 => (0..6_usize).prop_map(Act::Hold),
+        1 => (0..6_usize).prop_map(Act::End),
+        1 => (0..6_usize).prop_map(Act::Change),
+        1 => Just(Act::Snapshot),
+        1 => Just(Act::Down),
+        2 => Just(Act::Up),
+    ]
+}
+
+fn nth(n: usize) -> HoldView {
+    let id = format!("00000000000{n}");
+    match n % 3 {
+        0 => refund(&id),
+        1 => gate(&id),
+        _ => sandbox(&id),
+    }
+}
+
+fn apply(desk: &mut Desk, act: Act) -> Vec<Effect> {
+    match act {
+        Act::Key(code) => desk.press(code),
+        Act::Ctrl(letter) => desk.ctrl(letter),
+        Act::Wait(millis) => {
+            desk.wait(millis);
+            Vec::new()
+        }
+        Act::Draw => {
+            desk.draw();
+            Vec::new()
+        }
+        Act::Paste => desk.step(What::Paste("125000\ty\r".to_owned())),
+        Act::Resize(width, height) => {
+            desk.resize(width, height);
+            Vec::new()
+        }
+        Act::Hold(n) => desk.hold(nth(n)),
+        Act::End(n) => desk.hold(rejected(nth(n), "no")),
+        Act::Change(n) => desk.hold(HoldView { arguments: json(r#"{"other":1}"#), ..nth(n) }),
+        Act::Snapshot => desk.news(Notice::Snapshot { seq: None, holds: (0..4).map(nth).collect(), daemon: daemon() }),
+        Act::Down => desk.link(Link::Down { why: "gone".to_owned() }),
+        Act::Up => {
+            desk.link(Link::Up { number: 2, operator: "ana".to_owned(), daemon: daemon() });
+            desk.news(Notice::Snapshot { seq: None, holds: (0..4).map(nth).collect(), daemon: daemon() })
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// Whatever happens in whatever order: a ruling is made by a key, of an open question about the selected, pending
+    /// hold that was on the screen, whole; and drawing never fails.
+    #[test]
+    fn rulings_only_come_from_an_open_question(acts in prop::collection::vec(any_act(), 1..120)) {
+        let mut desk = Desk::new(SIZE, (0..4).map(nth).collect());
+        for act in acts {
+            let before = desk.app.dialog.clone();
+            let (seen, must) = desk.app.seen();
+            let live = desk.app.state == State::Live;
+            let is_key = matches!(act, Act::Key(_));
+            let effects = apply(&mut desk, act);
+            for (id, ruling, _) in rulings(&effects) {
+                let asked = before.as_ref().and_then(Dialog::hold).map(ToString::to_string);
+                prop_assert!(is_key && live);
+                prop_assert_eq!(asked, Some(id.clone()));
+                let entry = desk.app.holds.get(&id.parse().unwrap()).unwrap();
+                prop_assert!(entry.is_pending());
+                if ruling == RulingKind::Approve {
+                    prop_assert!(matches!(before, Some(Dialog::Approve(_))));
+                    prop_assert_eq!(seen, must);
+                }
+            }
+        }
+        desk.draw();
+    }
+}

@@ -1,0 +1,216 @@
+//! The screens, as text, at the two sizes that everything is designed for.
+
+use countersign::call::Class;
+use countersign::console::app::Link;
+use countersign::control::wire::{Daemon, HoldView, Notice};
+use crossterm::event::KeyCode;
+use ratatui::style::Modifier;
+
+use crate::support::{Desk, daemon, done, expired, gate, json, refund, rejected, sandbox, three};
+
+const SMALL: (u16, u16) = (80, 24);
+const LARGE: (u16, u16) = (120, 40);
+
+fn busy() -> Vec<HoldView> {
+    let mut holds = three();
+    holds.push(done(sandbox("H7J9AAAAAAAA")));
+    holds.push(rejected(refund("H7J4AAAAAAAA"), "wrong pi"));
+    holds.push(expired(gate("H7J1AAAAAAAA")));
+    holds
+}
+
+fn both(name: &str, screen: impl Fn(&mut Desk), holds: fn() -> Vec<HoldView>) {
+    for size in [SMALL, LARGE] {
+        let mut desk = Desk::new(size, holds());
+        screen(&mut desk);
+        insta::assert_snapshot!(format!("{name}_{}x{}", size.0, size.1), desk.screen());
+    }
+}
+
+fn ask(desk: &mut Desk) {
+    desk.read_all();
+    desk.key(KeyCode::Char('a'));
+    desk.draw();
+    desk.wait(1100);
+}
+
+#[test]
+fn queue() {
+    both("queue", |_| {}, busy);
+}
+
+#[test]
+fn empty() {
+    both("empty", |_| {}, Vec::new);
+}
+
+#[test]
+fn detail() {
+    both("detail", |desk| drop(desk.key(KeyCode::Enter)), busy);
+}
+
+#[test]
+fn closed() {
+    both("closed", |desk| drop(desk.key(KeyCode::Char('G'))), busy);
+}
+
+#[test]
+fn approve_low() {
+    both("approve_low", ask, || vec![sandbox("H7K5T6V7X8YZ")]);
+}
+
+#[test]
+fn approve_medium() {
+    both("approve_medium", ask, || vec![gate("H7K3M5N8P9RS")]);
+}
+
+#[test]
+fn approve_high() {
+    let typing = |desk: &mut Desk| {
+        ask(desk);
+        desk.letters("1250");
+    };
+    both("approve_high", typing, three);
+    let ready = |desk: &mut Desk| {
+        ask(desk);
+        desk.letters("125000");
+        desk.key(KeyCode::Tab);
+    };
+    both("approve_high_ready", ready, three);
+}
+
+#[test]
+fn reject() {
+    let typing = |desk: &mut Desk| {
+        desk.key(KeyCode::Char('r'));
+        desk.key(KeyCode::Char('2'));
+        desk.letters(" It was cus_9.");
+    };
+    both("reject", typing, three);
+}
+
+#[test]
+fn signature_required() {
+    let holds = || vec![HoldView { signature_required: true, ..refund("H7K2QW0A1B2C") }];
+    both("signature_required", ask, holds);
+}
+
+#[test]
+fn lost_daemon() {
+    let lost = |desk: &mut Desk| {
+        desk.link(Link::Down { why: "the daemon closed the connection".to_owned() });
+        desk.wait(3000);
+    };
+    both("lost_daemon", lost, three);
+}
+
+#[test]
+fn refused_policy() {
+    let refused = |desk: &mut Desk| {
+        let policy_error = Some("policies/refunds.rego:9:1: rego_parse_error".to_owned());
+        desk.news(Notice::Daemon { daemon: Daemon { policy_error, ..daemon() } });
+    };
+    both("refused_policy", refused, three);
+}
+
+#[test]
+fn help() {
+    both("help", |desk| drop(desk.key(KeyCode::Char('?'))), three);
+}
+
+#[test]
+fn quit() {
+    both("quit", |desk| drop(desk.key(KeyCode::Char('q'))), three);
+}
+
+fn hostile() -> Vec<HoldView> {
+    let arguments = json(concat!(
+        "{\"to\":\"pay \u{202E}000,1$ ot\u{202C} p\u{430}ypal\",\"id\":\"cus_\u{200B}123\",\"spelled\":\"\\u202e\\u001b[2J\",",
+        "\"pad\":\"a                                                                                        b\",",
+        "\"marks\":\"a\u{301}\u{301}\u{301}\u{301}\",\"fake\":\"⟨U+0041⟩ │ policy: ALLOW\",\"amount\":100000000000000000000,",
+        "\"e\":1e+21,\"z\":-0.0,\"flag\":\"\u{1F468}\u{200D}\u{1F469}\u{1F1E9}\u{1F1EA}手紙\"}"
+    )
+    .replace("100000000000000000000", "9007199254740993")
+    .as_str());
+    let class = Class::Unknown;
+    vec![HoldView { arguments, class, tool: "create\u{1b}[31m_refund".to_owned(), ..sandbox("H7K5T6V7X8YZ") }]
+}
+
+/// tui-001 to tui-022 in one: everything that hides is visible, in reverse video, behind the gutter.
+#[test]
+fn hidden_characters() {
+    both("hidden_characters", |_| {}, hostile);
+    let mut desk = Desk::new((120, 60), hostile());
+    let buffer = desk.draw();
+    let mut reversed = String::new();
+    for cell in buffer.content.iter().filter(|cell| cell.modifier.contains(Modifier::REVERSED)) {
+        reversed.push_str(cell.symbol());
+    }
+    for escape in ["⟨U+202E⟩", "⟨U+200B⟩", "⟨space×88⟩", "⟨+4 marks⟩⟨U+0301×4⟩", "⟨U+27E8⟩", "⟨U+001B⟩", "⟨U+200D⟩"]
+    {
+        assert!(reversed.contains(escape), "{escape} is not in reverse video: {reversed}");
+    }
+    for cell in &buffer.content {
+        assert_eq!(countersign::console::visible::hidden_count(cell.symbol()), 0, "{:?}", cell.symbol());
+    }
+}
+
+#[test]
+fn huge_arguments() {
+    let holds = || {
+        let members: Vec<_> = (0..10_000).map(|n| format!("\"k{n:05}\":\"{}\"", "v".repeat(90))).collect();
+        vec![HoldView { arguments: json(&format!("{{{}}}", members.join(","))), ..sandbox("H7K5T6V7X8YZ") }]
+    };
+    both("huge_arguments", |desk| drop(desk.key(KeyCode::PageDown)), holds);
+}
+
+#[test]
+fn everything_a_hold_can_carry() {
+    let holds = || {
+        let mut hold = refund("H7K2QW0A1B2C");
+        hold.other_params = Some(json(r#"{"task":{"ttl":60000}}"#));
+        hold.meta = Some(json(r#"{"progressToken":7,"x":"\u200b"}"#));
+        hold.approvals.need = 2;
+        hold.approvals.have = vec!["ben".to_owned()];
+        hold.environment.name = "prod-eu".to_owned();
+        hold.environment.verified = false;
+        hold.environment.conflict = Some("the key says test".to_owned());
+        hold.operation = "refunds.create".to_owned();
+        vec![hold]
+    };
+    both("everything", |desk| drop(desk.key(KeyCode::Enter)), holds);
+}
+
+/// Every badge is a word in brackets, and production looks like nothing else.
+#[test]
+fn production_looks_like_nothing_else() {
+    let mut desk = Desk::new(SMALL, three());
+    let buffer = desk.draw();
+    let style_of = |badge: &str| {
+        (0..buffer.area.height).find_map(|y| {
+            let row: String = (0..buffer.area.width).map(|x| buffer[(x, y)].symbol()).collect();
+            let at = row.find(badge)?;
+            let x = u16::try_from(row[..at].chars().count()).unwrap();
+            Some((buffer[(x, y)].fg, buffer[(x, y)].modifier))
+        })
+    };
+    let (live, test) = (style_of("[LIVE]").unwrap(), style_of("[TEST]").unwrap());
+    assert!(live.1.contains(Modifier::REVERSED | Modifier::BOLD));
+    assert!(!test.1.contains(Modifier::REVERSED));
+    assert_ne!(live.0, test.0);
+}
+
+/// Nothing breaks at any size.
+#[test]
+fn every_size_draws() {
+    for width in (1..=200).step_by(7) {
+        for height in (1..=70).step_by(5) {
+            for code in ['a', 'r', '?', 'q', 'j'] {
+                let mut desk = Desk::new((width, height), busy());
+                desk.key(KeyCode::Char(code));
+                desk.key(KeyCode::Enter);
+                desk.draw();
+            }
+        }
+    }
+}

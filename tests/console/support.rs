@@ -1,0 +1,320 @@
+//! Holds to look at, and an app whose clock the test owns.
+
+use std::time::Duration;
+
+use countersign::call::{
+    Class, ClientInfo, Digest, Environment, EnvironmentSource, Money, Outcome, RuleHit, Tier, Transport,
+};
+use countersign::console::app::{App, Effect, Event, Link, Now, What, update};
+use countersign::console::view;
+use countersign::control::wire::{
+    Approvals, Command, Confirm, Daemon, HOLD_SCHEMA, HoldState, HoldView, Notice, RulingKind, ServerView,
+};
+use countersign::json::{JsonText, Rules};
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
+use ratatui::buffer::Buffer;
+
+/// The time at which every test starts.
+pub const START: &str = "2026-11-21T14:07:31Z";
+
+pub fn json(text: &str) -> JsonText {
+    JsonText::parse(text, Rules::CLIENT).expect("a test writes strict JSON")
+}
+
+/// The refund that everybody talks about: tier high, production, the amount has to be typed.
+pub fn refund(id: &str) -> HoldView {
+    let arguments =
+        json(r#"{"payment_intent":"pi_3PqLx2eZvKYlo2C1k8Yt","amount":125000,"reason":"requested_by_customer"}"#);
+    HoldView {
+        schema: HOLD_SCHEMA.to_owned(),
+        id: id.parse().expect("twelve letters"),
+        state: HoldState::Pending,
+        server: "stripe".to_owned(),
+        environment: Environment {
+            name: "production".to_owned(),
+            source: EnvironmentSource::Key,
+            verified: true,
+            conflict: None,
+        },
+        production: true,
+        method: "tools/call".to_owned(),
+        tool: "create_refund".to_owned(),
+        definition: Some(Digest::of_bytes(b"definition")),
+        operation: "create_refund".to_owned(),
+        class: Class::Financial,
+        reversible: Some(false),
+        money: Some(Money {
+            amount: Some("125000".to_owned()),
+            unit: "minor".to_owned(),
+            currency: None,
+            absent: Some("full".to_owned()),
+        }),
+        targets: vec!["pi_3PqLx2eZvKYlo2C1k8Yt".to_owned()],
+        effect: Some("Returns money to the payer.".to_owned()),
+        digest: Digest::of_bytes(format!("{id}{}", arguments.as_str()).as_bytes()),
+        arguments,
+        other_params: None,
+        meta: None,
+        rule: "refunds.over_limit".to_owned(),
+        reason: "refunds over 100.00 need a person".to_owned(),
+        rules: vec![RuleHit {
+            rule: "refunds.over_limit".to_owned(),
+            reason: "refunds over 100.00 need a person".to_owned(),
+            policy: "refunds".to_owned(),
+            file: "policies/refunds.rego".to_owned(),
+            line: 9,
+            details: None,
+        }],
+        tier: Tier::High,
+        confirm: vec![Confirm { pointer: "/arguments/amount".to_owned(), value: "125000".to_owned() }],
+        principal: "claude-code".to_owned(),
+        client: ClientInfo {
+            name: Some("claude-code".to_owned()),
+            version: Some("2.1.319".to_owned()),
+            protocol: Some("2025-11-25".to_owned()),
+            transport: Transport::Stdio,
+            uid: Some(1000),
+            pid: Some(4411),
+            peer: None,
+        },
+        session: "s-19".to_owned(),
+        created_at: "2026-11-21T14:05:12Z".to_owned(),
+        expires_at: "2026-11-21T14:10:12Z".to_owned(),
+        approvals: Approvals { need: 1, have: Vec::new() },
+        signature_required: false,
+        same_as: Vec::new(),
+    }
+}
+
+/// Production, and can be undone: tier medium.
+pub fn gate(id: &str) -> HoldView {
+    let arguments = json(r#"{"id":"checkout_v2","rollout":100}"#);
+    HoldView {
+        server: "statsig".to_owned(),
+        tool: "update_gate".to_owned(),
+        operation: "update_gate".to_owned(),
+        class: Class::Write,
+        reversible: Some(true),
+        money: None,
+        targets: vec!["checkout_v2".to_owned()],
+        effect: None,
+        digest: Digest::of_bytes(format!("{id}{}", arguments.as_str()).as_bytes()),
+        arguments,
+        rule: "rollouts.full".to_owned(),
+        reason: "a full rollout needs a person".to_owned(),
+        rules: Vec::new(),
+        tier: Tier::Medium,
+        confirm: Vec::new(),
+        created_at: "2026-11-21T14:06:41Z".to_owned(),
+        expires_at: "2026-11-21T14:11:41Z".to_owned(),
+        ..refund(id)
+    }
+}
+
+/// A sandbox: tier low.
+pub fn sandbox(id: &str) -> HoldView {
+    let arguments = json(r#"{"customer":"cust-118","plan":"plan-pro"}"#);
+    HoldView {
+        server: "stigg".to_owned(),
+        environment: Environment {
+            name: "sandbox".to_owned(),
+            source: EnvironmentSource::Config,
+            verified: false,
+            conflict: None,
+        },
+        production: false,
+        tool: "provision_subscription".to_owned(),
+        operation: "provision_subscription".to_owned(),
+        targets: vec!["cust-118".to_owned()],
+        digest: Digest::of_bytes(format!("{id}{}", arguments.as_str()).as_bytes()),
+        arguments,
+        rule: "writes.sandbox".to_owned(),
+        reason: "writes are looked at".to_owned(),
+        tier: Tier::Low,
+        created_at: "2026-11-21T14:07:01Z".to_owned(),
+        expires_at: "2026-11-21T14:12:01Z".to_owned(),
+        ..gate(id)
+    }
+}
+
+pub fn rejected(hold: HoldView, reason: &str) -> HoldView {
+    let state =
+        HoldState::Rejected { by: "ben".to_owned(), at: "2026-11-21T14:07:20Z".to_owned(), reason: reason.to_owned() };
+    HoldView { state, ..hold }
+}
+
+pub fn expired(hold: HoldView) -> HoldView {
+    let state = HoldState::Closed {
+        outcome: Outcome::Expired,
+        at: "2026-11-21T13:57:00Z".to_owned(),
+        reason: "nobody ruled in time".to_owned(),
+    };
+    HoldView { state, ..hold }
+}
+
+pub fn done(hold: HoldView) -> HoldView {
+    let state =
+        HoldState::Done { by: "ana".to_owned(), at: "2026-11-21T14:01:00Z".to_owned(), result: "ok".to_owned() };
+    HoldView { state, ..hold }
+}
+
+pub fn daemon() -> Daemon {
+    let environment = refund("H7K2QW0A1B2C").environment;
+    Daemon {
+        version: "0.1.0".to_owned(),
+        servers: vec![ServerView { name: "stripe".to_owned(), environment, production: true, sessions: 1 }],
+        policy_version: "9c41e0b7".to_owned(),
+        rules: 31,
+        policy_error: None,
+        consoles: 1,
+        unsigned_rulings: true,
+        records: 1204,
+    }
+}
+
+/// The three that most screens show.
+pub fn three() -> Vec<HoldView> {
+    vec![refund("H7K2QW0A1B2C"), gate("H7K3M5N8P9RS"), sandbox("H7K5T6V7X8YZ")]
+}
+
+/// The app, its clock, and the screen that it draws on.
+pub struct Desk {
+    pub app: App,
+    now: Duration,
+    terminal: Terminal<TestBackend>,
+}
+
+impl Desk {
+    /// Connected, with these holds, drawn, and long enough ago that keys count.
+    pub fn new(size: (u16, u16), holds: Vec<HoldView>) -> Desk {
+        let mut desk = Desk::unconnected(size);
+        desk.link(Link::Up { number: 1, operator: "ana".to_owned(), daemon: daemon() });
+        desk.news(Notice::Snapshot { seq: None, holds, daemon: daemon() });
+        desk.draw();
+        desk.wait(1000);
+        desk
+    }
+
+    pub fn unconnected(size: (u16, u16)) -> Desk {
+        let now = Duration::from_secs(10);
+        let app = App::new(at(now), size, TimeZone::UTC);
+        Desk { app, now, terminal: Terminal::new(TestBackend::new(size.0, size.1)).unwrap() }
+    }
+
+    pub fn step(&mut self, what: What) -> Vec<Effect> {
+        update(&mut self.app, Event { at: at(self.now), what })
+    }
+
+    pub fn link(&mut self, link: Link) -> Vec<Effect> {
+        self.step(What::Link(link))
+    }
+
+    pub fn news(&mut self, notice: Notice) -> Vec<Effect> {
+        self.link(Link::Notice(notice))
+    }
+
+    pub fn hold(&mut self, hold: HoldView) -> Vec<Effect> {
+        self.news(Notice::Hold { hold: Box::new(hold) })
+    }
+
+    /// Time passes, with the ticks of the loop.
+    pub fn wait(&mut self, millis: u64) {
+        self.now += Duration::from_millis(millis);
+        self.step(What::Tick);
+    }
+
+    /// As the loop does it: draw, then say so.
+    pub fn draw(&mut self) -> Buffer {
+        let app = &self.app;
+        let buffer = self.terminal.draw(|frame| view::render(app, frame)).unwrap().buffer.clone();
+        self.step(What::Drawn);
+        buffer
+    }
+
+    /// A key, without any time passing and without a new frame.
+    pub fn press(&mut self, code: KeyCode) -> Vec<Effect> {
+        self.step(What::Key(KeyEvent::new(code, KeyModifiers::NONE)))
+    }
+
+    pub fn ctrl(&mut self, letter: char) -> Vec<Effect> {
+        self.step(What::Key(KeyEvent::new(KeyCode::Char(letter), KeyModifiers::CONTROL)))
+    }
+
+    /// A key of somebody who looks: the screen is drawn, a second passes, then the key.
+    pub fn key(&mut self, code: KeyCode) -> Vec<Effect> {
+        self.draw();
+        self.wait(1100);
+        self.press(code)
+    }
+
+    pub fn letters(&mut self, text: &str) -> Vec<Effect> {
+        text.chars().flat_map(|letter| self.key(KeyCode::Char(letter))).collect()
+    }
+
+    /// Pages down until everything has been on the screen.
+    pub fn read_all(&mut self) {
+        self.draw();
+        for _ in 0..10_000 {
+            let (seen, must) = self.app.seen();
+            if seen >= must {
+                return;
+            }
+            self.press(KeyCode::PageDown);
+            self.draw();
+        }
+        panic!("the end is never reached");
+    }
+
+    pub fn resize(&mut self, width: u16, height: u16) {
+        self.terminal.backend_mut().resize(width, height);
+        self.step(What::Resize(width, height));
+    }
+
+    /// The screen as text.
+    pub fn screen(&mut self) -> String {
+        text(&self.draw())
+    }
+
+    pub fn note(&self) -> String {
+        self.app.note.as_ref().map(|note| note.text.clone()).unwrap_or_default()
+    }
+}
+
+fn at(mono: Duration) -> Now {
+    let start: Timestamp = START.parse().unwrap();
+    let wall = start + (mono - Duration::from_secs(10));
+    Now { mono, wall }
+}
+
+pub fn text(buffer: &Buffer) -> String {
+    let mut out = String::new();
+    for y in 0..buffer.area.height {
+        let mut row = String::new();
+        let mut x = 0;
+        while x < buffer.area.width {
+            let symbol = buffer[(x, y)].symbol();
+            row.push_str(symbol);
+            x += u16::try_from(unicode_width::UnicodeWidthStr::width(symbol)).unwrap().max(1);
+        }
+        out.push_str(row.trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+/// The rulings among some effects.
+pub fn rulings(effects: &[Effect]) -> Vec<(String, RulingKind, Option<String>)> {
+    effects
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::Send { command: Command::Rule { id, ruling, reason, .. }, .. } => {
+                Some((id.to_string(), *ruling, reason.clone()))
+            }
+            _ => None,
+        })
+        .collect()
+}
