@@ -114,7 +114,7 @@ fn audit(criterion: &mut Criterion) {
                 runtime.block_on(async {
                     let start = Instant::now();
                     for entry in entries {
-                        black_box(log.append(entry).await.unwrap());
+                        let _ = black_box(log.append(entry).await.unwrap());
                     }
                     start.elapsed()
                 })
@@ -127,7 +127,7 @@ fn audit(criterion: &mut Criterion) {
             runtime.block_on(async {
                 let start = Instant::now();
                 for [decided, completed] in calls {
-                    black_box(log.append(decided).await.unwrap());
+                    let _ = black_box(log.append(decided).await.unwrap());
                     log.note(completed).await.unwrap();
                 }
                 start.elapsed()
@@ -143,7 +143,7 @@ fn audit(criterion: &mut Criterion) {
                 for entries in calls {
                     let appends = entries.into_iter().map(|entry| log.append(entry));
                     for receipt in futures_util::future::join_all(appends).await {
-                        black_box(receipt.unwrap());
+                        let _ = black_box(receipt.unwrap());
                     }
                 }
                 start.elapsed()

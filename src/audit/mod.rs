@@ -77,18 +77,6 @@ impl AuditError {
     }
 }
 
-impl From<rusqlite::Error> for AuditError {
-    fn from(error: rusqlite::Error) -> AuditError {
-        use rusqlite::ErrorCode as Code;
-        match error.sqlite_error_code() {
-            Some(Code::DatabaseCorrupt | Code::NotADatabase | Code::TooBig) => {
-                AuditError::Broken(Problem::Unreadable(error.to_string()))
-            }
-            _ => AuditError::Write(error.to_string()),
-        }
-    }
-}
-
 /// Something to record.
 #[derive(Clone, Debug)]
 pub struct Entry {
@@ -139,6 +127,8 @@ pub struct AuditLog {
 struct Options {
     sync_all: bool,
     busy: Duration,
+    /// KiB of bodies that may wait.
+    room: usize,
 }
 
 impl AuditLog {
@@ -148,16 +138,16 @@ impl AuditLog {
     /// # Errors
     /// Another daemon writes it, it is not intact, others could change it, or it cannot be written.
     pub fn open(path: &Path, sync_all: bool) -> Result<AuditLog, AuditError> {
-        AuditLog::open_with(path, Options { sync_all, busy: BUSY })
+        AuditLog::open_with(path, Options { sync_all, busy: BUSY, room: ROOM })
     }
 
     fn open_with(path: &Path, options: Options) -> Result<AuditLog, AuditError> {
         let (sender, jobs) = mpsc::channel(QUEUE);
         let shared = Arc::new(Shared::new());
-        let writer = Writer::start(path, options.busy, jobs, Arc::clone(&shared))?;
+        let writer = Writer::start(path, options, jobs, Arc::clone(&shared))?;
         let thread = std::thread::Builder::new().name("audit".to_owned()).spawn(move || writer.run());
         thread.map_err(|error| AuditError::file(path, &error))?;
-        Ok(AuditLog { jobs: sender, room: Arc::new(Semaphore::new(ROOM)), shared, sync_all: options.sync_all })
+        Ok(AuditLog { jobs: sender, room: Arc::new(Semaphore::new(options.room)), shared, sync_all: options.sync_all })
     }
 
     /// Records, and returns once that is durable. Records of one task stand in the order of its calls.
@@ -195,7 +185,7 @@ impl AuditLog {
         let size = u32::try_from(1 + pending.size() / 1024).unwrap_or(u32::MAX);
         let room = Arc::clone(&self.room).acquire_many_owned(size).await.map_err(|_| AuditError::Closed)?;
         pending.attach(reply, room);
-        self.jobs.send(Job::Write(pending)).await.map_err(|_| AuditError::Closed)
+        self.jobs.send(Job::Write(Box::new(pending))).await.map_err(|_| AuditError::Closed)
     }
 
     /// How many records the log has.

@@ -65,6 +65,7 @@ impl Sample {
 /// Somebody with the file in hand: the triggers are away while he works, and back afterwards.
 fn tamper(path: &Path, work: impl FnOnce(&Connection)) {
     let db = Connection::open(path).unwrap();
+    db.execute_batch("PRAGMA synchronous = OFF; BEGIN").unwrap();
     let triggers: Vec<(String, String)> = db
         .prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'")
         .unwrap()
@@ -75,6 +76,7 @@ fn tamper(path: &Path, work: impl FnOnce(&Connection)) {
     triggers.iter().for_each(|(name, _)| db.execute_batch(&format!("DROP TRIGGER {name}")).unwrap());
     work(&db);
     triggers.iter().for_each(|(_, sql)| db.execute_batch(sql).unwrap());
+    db.execute_batch("COMMIT").unwrap();
 }
 
 fn insert(db: &Connection, record: &Record) {

@@ -19,20 +19,22 @@ use super::store::head::{Head, HeadFile};
 use super::store::sqlite::{Failure, Link, Store};
 use super::store::{Lock, Paths};
 use super::verify::{Chain, Problem};
-use super::{AuditError, Receipt};
+use super::{AuditError, Options, Receipt};
 
 /// Most records in one commit.
 const BATCH: usize = 512;
 /// Records that may be unsynced before a commit is synced anyway.
 const MAX_UNSYNCED: u64 = 1000;
-/// Notes that are kept for another try when they could not be written, and bytes of their bodies. Less than there is
-/// room for in the queue: something new must always be able to come in, for it brings the next try.
+/// Notes that are kept for another try when they could not be written. Their bodies take at most this part of the
+/// room: something new must always be able to come in, for it brings the next try.
 const BACKLOG: usize = 512;
-const BACKLOG_BYTES: usize = 16 << 20;
-/// Bytes of bodies after which an idle writer moves what was written ahead into the database, and after which a busy
-/// one does so too.
-const CHECKPOINT_IDLE: usize = 1 << 20;
-const CHECKPOINT_BUSY: usize = 16 << 20;
+const BACKLOG_PART: usize = 4;
+/// Bytes written ahead, roughly, after which an idle writer moves them into the database, and after which a busy one
+/// does so too.
+const CHECKPOINT_IDLE: usize = 4 << 20;
+const CHECKPOINT_BUSY: usize = 32 << 20;
+/// What a commit writes ahead besides its bodies: the page that it ends in, and now and then an inner one.
+const COMMIT_BYTES: usize = 6 << 10;
 /// How many records from the end are checked at start.
 const CHECKED_TAIL: u64 = 256;
 /// Wall clock and uptime may drift apart by so much before the clock counts as set.
@@ -42,7 +44,7 @@ pub(super) type Reply = oneshot::Sender<Result<Receipt, AuditError>>;
 
 #[derive(Debug)]
 pub(super) enum Job {
-    Write(Pending),
+    Write(Box<Pending>),
     Close(oneshot::Sender<()>),
     #[cfg(test)]
     Execute(&'static str),
@@ -157,6 +159,7 @@ pub(super) struct Writer {
     open: OpenCalls,
     /// Notes that could not be written yet.
     backlog: VecDeque<Pending>,
+    backlog_bytes: usize,
     /// Records that were refused since the last one that was written.
     refused: u64,
     /// The last write failed.
@@ -173,7 +176,7 @@ pub(super) struct Writer {
 impl Writer {
     pub fn start(
         path: &Path,
-        busy: Duration,
+        options: Options,
         jobs: mpsc::Receiver<Job>,
         shared: Arc<Shared>,
     ) -> Result<Writer, AuditError> {
@@ -183,7 +186,7 @@ impl Writer {
         if let Some(head) = head.filter(|head| head.seq > 0 && !paths.db.exists()) {
             return Err(AuditError::Broken(Problem::Cut { last: 0, head: head.seq }));
         }
-        let store = Store::open(&paths, busy)?;
+        let store = Store::open(&paths, options.busy)?;
         let end = check_end(&store, head.as_ref())?;
         let low = head.map_or(1, |head| head.low);
         let first = Head { seq: end.seq, hash: end.hash, low, closed: false };
@@ -198,6 +201,7 @@ impl Writer {
             attempted: end,
             open: OpenCalls::default(),
             backlog: VecDeque::new(),
+            backlog_bytes: options.room * 1024 / BACKLOG_PART,
             refused: 0,
             failed: None,
             closing: None,
@@ -272,7 +276,7 @@ impl Writer {
                 next = self.jobs.try_recv().ok();
             }
             match next.take() {
-                Some(Job::Write(pending)) => batch.push(pending),
+                Some(Job::Write(pending)) => batch.push(*pending),
                 Some(Job::Close(done)) => self.closing = Some(done),
                 #[cfg(test)]
                 Some(Job::Execute(sql)) => self.store.execute(sql),
@@ -322,6 +326,7 @@ impl Writer {
         self.end = end;
         self.refused = 0;
         self.clock = clock;
+        self.ahead += COMMIT_BYTES;
         self.shared.records.store(end.seq, Ordering::Relaxed);
         for Pending { record, step, .. } in own.iter().chain(&*batch) {
             self.open.apply(record.seq, record.call.as_deref(), *step);
@@ -384,6 +389,8 @@ impl Writer {
         tracing::error!(%error, "records are refused: nothing is sent until they can be written");
         let known_bad = self.failed.is_some_and(|failed| !failed.connection_good);
         self.failed = Some(Failed { connection_good: connection_good && !known_bad, attempted: self.attempted });
+        // On a full disk, what was written ahead may be what fills it.
+        self.ahead = CHECKPOINT_BUSY;
         let mut waiting = batch;
         self.gather(None, &mut waiting, 2 * BATCH);
         let mut bytes = 0;
@@ -391,7 +398,7 @@ impl Writer {
             if let Some(reply) = pending.reply {
                 self.refused += 1;
                 let _ = reply.send(Err(error.clone()));
-            } else if self.backlog.len() < BACKLOG && bytes + pending.size() <= BACKLOG_BYTES {
+            } else if self.backlog.len() < BACKLOG && bytes + pending.size() <= self.backlog_bytes {
                 bytes += pending.size();
                 self.backlog.push_back(pending);
             } else {

@@ -89,17 +89,28 @@ impl Store {
 
     /// Writes sealed records in one commit. After an error none of them is in the log.
     pub fn append<'a>(&mut self, records: impl Iterator<Item = &'a Record>, sync: bool) -> Result<(), Failure> {
+        if !self.log.0.is_autocommit() {
+            // A roll-back failed: whatever is written on this connection would not be committed.
+            let error = AuditError::Write("an earlier write is still open".to_owned());
+            return Err(Failure { error, connection_good: false });
+        }
         if self.sync != Some(sync) {
             self.sync = None;
             self.log.0.pragma_update(None, "synchronous", if sync { "FULL" } else { "NORMAL" })?;
             self.sync = Some(sync);
         }
+        let mut records = records.peekable();
+        let first = records.next();
+        if records.peek().is_none() {
+            // One statement is a commit by itself, and the cheapest one.
+            return Ok(insert_all(&self.log.0, first.into_iter())?);
+        }
         self.log.0.prepare_cached("BEGIN IMMEDIATE")?.raw_execute()?;
-        let written = insert_all(&self.log.0, records)
+        let written = insert_all(&self.log.0, first.into_iter().chain(records))
             .and_then(|()| self.log.0.prepare_cached("COMMIT")?.raw_execute())
             .map(|_| ());
         if written.is_err() && !self.log.0.is_autocommit() {
-            // Where even this fails, the connection is replaced before anything else is written.
+            // Where even this fails, the next write is refused and the connection replaced.
             let _ = self.log.0.execute_batch("ROLLBACK");
         }
         Ok(written?)
@@ -181,6 +192,17 @@ pub(in crate::audit) struct Failure {
     pub error: AuditError,
     /// The connection is as good as before: the disk is full, or somebody holds the lock.
     pub connection_good: bool,
+}
+
+impl From<rusqlite::Error> for AuditError {
+    fn from(error: rusqlite::Error) -> AuditError {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::TooBig) => {
+                AuditError::Broken(Problem::Unreadable(error.to_string()))
+            }
+            _ => AuditError::Write(error.to_string()),
+        }
+    }
 }
 
 impl From<AuditError> for Failure {
