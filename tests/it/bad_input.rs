@@ -51,7 +51,7 @@ async fn a_body_that_is_not_json_is_refused_over_http() {
 #[tokio::test]
 async fn a_message_beyond_the_limit_is_refused_on_both_fronts() {
     let spy = Spy::stdio().await;
-    let mut daemon = Countersign::new().upstream(&spy).set("/limits/message_bytes", json!(64 << 10)).start().await;
+    let mut daemon = Countersign::new().upstream(&spy).set("/limits/message_bytes", json!("64KiB")).start().await;
     let large = call("large", "get_balance", json!({"text": "x".repeat(80 << 10)}));
 
     let mut shim = daemon.shim().await;
@@ -161,7 +161,7 @@ async fn an_upstream_that_cannot_be_started_is_told_to_the_client() {
 async fn an_http_upstream_that_nobody_serves_is_told_to_the_client() {
     // A port that was free a moment ago.
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let upstream = json!({"http": {"url": format!("http://{free}/mcp")}});
+    let upstream = json!({"http": {"url": format!("http://{free}/mcp"), "allow_plain_http": true}});
     let mut daemon =
         Countersign::new().server("fixture", json!({"environment": "sandbox", "upstream": upstream})).start().await;
     let mut shim = daemon.raw_shim();
@@ -258,8 +258,8 @@ async fn answers_that_are_no_answers_reach_nobody() {
 async fn an_endless_answer_is_cut_off() {
     let spy =
         odd(|| vec![Act::Raw(r#"{"jsonrpc":"2.0","id":1,"result":""#.into()), Act::ForEver("a".repeat(8192))]).await;
-    let limit = 1_u64 << 20;
-    let mut daemon = Countersign::new().upstream(&spy).set("/limits/answer_bytes", json!(limit)).start().await;
+    let limit = 1 << 20;
+    let mut daemon = Countersign::new().upstream(&spy).set("/limits/answer_bytes", json!("1MiB")).start().await;
     assert_well(&mut daemon).await;
     let before = peak_memory(daemon.pid());
     let mut shim = daemon.shim().await;
@@ -398,8 +398,8 @@ async fn a_stream_that_ends_early_leaves_an_unknown_outcome() {
 async fn an_endless_stream_is_cut_off() {
     let spy =
         odd_http(|| vec![Act::ForEver("data: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa".repeat(64))]).await;
-    let limit = 1_u64 << 20;
-    let mut daemon = Countersign::new().upstream(&spy).set("/limits/answer_bytes", json!(limit)).start().await;
+    let limit = 1 << 20;
+    let mut daemon = Countersign::new().upstream(&spy).set("/limits/answer_bytes", json!("1MiB")).start().await;
     assert_well(&mut daemon).await;
     let before = peak_memory(daemon.pid());
     let mut shim: Shim = daemon.shim().await;
