@@ -71,6 +71,36 @@ async fn met_007() {
     assert!(!text.contains("inputRequests") && !text.contains("Paste your"), "{text}");
 }
 
+/// A person may be sent to an `https` address and nowhere else; nothing here opens or fetches it.
+#[tokio::test]
+async fn met_008() {
+    let spy = Spy::stdio_with(|received, _| {
+        (received.tool() == "get_balance").then(|| {
+            let url = received.message["params"]["arguments"]["url"].clone();
+            let asks =
+                json!({"method": "elicitation/create", "params": {"mode": "url", "message": "look", "url": url}});
+            vec![Act::Result(json!({"resultType": "input_required", "inputRequests": {"p": asks}}))]
+        })
+    })
+    .await;
+    let daemon = Countersign::new().upstream(&spy).start().await;
+    let mut shim = daemon.raw_shim();
+    let urls = [
+        ("javascript:alert(1)", false),
+        ("file:///etc/passwd", false),
+        ("http://evil.example", false),
+        ("https://xn--strpe-z5a.com", true),
+        ("https://a@evil.example", true),
+    ];
+    for (id, (url, passes)) in urls.into_iter().enumerate() {
+        shim.send(&stateless(call(id, "get_balance", json!({"url": url})), json!({"elicitation": {"url": {}}}))).await;
+        let answer = shim.answer(id).await;
+        let asked = answer.pointer("/result/inputRequests/p/params/url").and_then(Value::as_str);
+        assert_eq!(asked, passes.then_some(url), "{answer}");
+        assert!(passes || answer.get("error").is_some(), "{answer}");
+    }
+}
+
 /// The id spaces of the two directions do not touch, and nobody is asked for what was not offered.
 #[tokio::test]
 async fn met_009() {

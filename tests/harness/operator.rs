@@ -184,7 +184,7 @@ impl RawOperator {
         let mut operator = RawOperator::connect(socket).await;
         operator.send(r#"{"command":"hello","version":1,"watch":false,"read_only":false}"#).await;
         let welcome = operator.next().await.expect("a welcome");
-        assert_eq!(welcome["notice"], "welcome", "{welcome}");
+        assert!(welcome.get("welcome").is_some(), "{welcome}");
         operator
     }
 

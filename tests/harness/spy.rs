@@ -132,7 +132,7 @@ impl Spy {
             async move { spy.answer(asked) }
         })
         .await;
-        spy.upstream = json!({"http": {"url": format!("http://{}/mcp", web.address)}});
+        spy.upstream = json!({"http": {"url": format!("http://{}/mcp", web.address), "allow_plain_http": true}});
         spy
     }
 

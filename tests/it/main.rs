@@ -5,6 +5,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod bad_input;
 mod fixtures;
 mod peers;
 mod stripe;

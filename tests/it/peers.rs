@@ -49,7 +49,7 @@ async fn the_peers_agree_without_us() {
 /// A daemon that lets everything pass, in front of the reference server on stdio or over HTTP.
 async fn daemon(over_http: Option<&EverythingOverHttp>) -> Daemon {
     let upstream = match over_http {
-        Some(server) => json!({"http": {"url": server.url}}),
+        Some(server) => json!({"http": {"url": server.url, "allow_plain_http": true}}),
         None => everything_on_stdio(),
     };
     Countersign::with_policy(ALLOW_ALL)

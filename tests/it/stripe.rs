@@ -173,7 +173,9 @@ fn contains(bytes: &[u8], part: &[u8]) -> bool {
 async fn a_key_of_another_environment_does_not_start() {
     let api = api().await;
     let live = "sk_live_CANARY4vYq8LmT2rWz6Nc0";
-    for (environment, key, proves) in [("production", KEY, "test"), ("sandbox", live, "live")] {
+    for (environment, key, proves) in
+        [("production", KEY, "not a production key"), ("sandbox", live, "a production key")]
+    {
         let (status, said) = countersign(&api, key, environment).refuses().await;
         assert_eq!(status.code(), Some(2), "{said}");
         assert!(said.contains("stripe") && said.contains(environment) && said.contains(proves), "{said}");
