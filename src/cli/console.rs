@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use super::Exit;
+use crate::config::{self, ConfigError};
 use crate::console::{self, ConsoleError, Options};
 use crate::control::client::ControlError;
 
@@ -50,10 +51,18 @@ impl DaemonArgs {
 }
 
 fn runtime_dir(config: Option<&Path>) -> anyhow::Result<PathBuf> {
-    let _ = config;
-    let var = |name: &str| std::env::var_os(name).filter(|dir| !dir.is_empty()).map(PathBuf::from);
-    let dir = var("XDG_RUNTIME_DIR").map(|dir| dir.join("countersign"));
-    dir.or_else(|| Some(var("HOME")?.join(".local/state/countersign/run")))
+    match config::load(config) {
+        Ok(config) => Ok(config.runtime_dir),
+        // An operator need not be able to read the daemon's configuration.
+        Err(ConfigError::NotFound(_)) if config.is_none() => default_dir(),
+        Err(error) => Err(anyhow::anyhow!("{error}")),
+    }
+}
+
+fn default_dir() -> anyhow::Result<PathBuf> {
+    let var = |name: &str| std::env::var_os(name).filter(|dir| !dir.is_empty());
+    let dir = config::default_runtime_dir(&var);
+    dir.or_else(|| Some(PathBuf::from(var("HOME")?).join(".local/state/countersign/run")))
         .context("neither XDG_RUNTIME_DIR nor HOME is set; say where the daemon is with --socket or --config")
 }
 
