@@ -2,6 +2,8 @@
 //! input document, the way to a blocking thread and back, the evaluation and the typed result; `evaluation` is the
 //! part without the way.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use std::hint::black_box;
 use std::sync::Arc;
 
@@ -58,7 +60,9 @@ fn decisions(criterion: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
     let engine = PolicyEngine::load(Settings::default()).unwrap();
     let catalog = Catalog::builtin(Some("stripe")).unwrap();
+    let big = format!(r#"{{"email":"{}"}}"#, "x".repeat(1 << 20));
     let calls = [
+        ("read of 1 MiB", call("list_customers", &big)),
         ("read", call("list_customers", r#"{"limit":10,"email":"someone@example.com"}"#)),
         ("held refund", call("create_refund", r#"{"payment_intent":"pi_3PGrkE2eZvKYlo2C","amount":5000}"#)),
     ];
