@@ -132,6 +132,15 @@ impl JsonText {
         JsonText(Arc::new(out))
     }
 
+    /// The same text with one part of it written otherwise; nothing where the result would not be strict, or where the
+    /// part is not of this text.
+    pub fn replaced(&self, part: Json<'_>, with: &str) -> Option<JsonText> {
+        let start = (part.0.as_ptr() as usize).checked_sub(self.0.as_ptr() as usize)?;
+        let before = self.0.get(..start)?;
+        let after = self.0.get(start.checked_add(part.0.len())?..)?;
+        JsonText::parse(format!("{before}{with}{after}"), Rules::UPSTREAM).ok()
+    }
+
     pub fn view(&self) -> Json<'_> {
         Json(&self.0)
     }
@@ -870,6 +879,9 @@ mod tests {
         assert_eq!(view.members().count(), 3);
         assert!(view.pointer("/a/b/9").is_none());
         assert_eq!(JsonText::without(view, &["a", "😀"]).as_str(), r#"{"e":true}"#);
+        let replaced = text.replaced(view.pointer("/a/b").unwrap(), "[]").unwrap();
+        assert_eq!(replaced.as_str(), r#"{"a":{"b":[]},"e":true,"😀":"\ud83d\ude00"}"#);
+        assert!(text.replaced(view.get("e").unwrap(), "tru").is_none());
         let empty = JsonText::parse("[{},[],\"\"]", Rules::CLIENT).unwrap();
         assert_eq!(empty.view().items().map(Json::text).collect::<Vec<_>>(), ["{}", "[]", "\"\""]);
     }

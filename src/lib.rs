@@ -1,4 +1,53 @@
-//! Countersign.
+//! Countersign: a proxy between MCP clients and upstream MCP servers that hold production keys.
+//!
+//! **Every message is classified once; a tool call passes one gate (policy → record → perhaps a person → record); the
+//! gate hands out a [`gate::PermittedCall`], and only that can be sent upstream.**
+//!
+//! ```text
+//! client ─ transport ─ proxy::session ─ mcp::method ─┬─ decide ─ gate ─ proxy::upstream ─ transport ─ server
+//!                                                    ├─ pass ──────────┘
+//!                                                    └─ refuse
+//! operator ─ console | cli::pending ─ control ─ gate
+//! ```
+//!
+//! # Rooms, in reading order
+//!
+//! | room | what lives there | may import |
+//! |---|---|---|
+//! | [`json`] | strict JSON text that keeps every spelling | nothing of ours |
+//! | [`call`] | the words: calls, decisions, refusals, limits | `json` |
+//! | [`mcp`] | messages, the method table, our answers | `call` |
+//! | [`catalog`] | what a vendor's tools do: (tool, arguments) → operation | `call` |
+//! | [`policy`] | Rego: load, evaluate, combine, test | `call` |
+//! | [`audit`] | the record: one writer, one chain | `call` |
+//! | [`gate`] | the enforcement point, the holds, the permit | `call`, `policy`, `audit` |
+//! | [`credential`] | keys: a type, sources, scrubbing | `call` |
+//! | [`config`] | YAML → a valid configuration | `call`, `credential` |
+//! | [`transport`] | bytes ⇄ messages, four links | `mcp`, `credential` |
+//! | [`proxy`] | sessions; builds and drains the daemon | all of the above, `control` |
+//! | [`control`] | the operator socket | `call`; its server also `gate`, `audit` |
+//! | [`console`] | the operator's terminal, a client of that socket | `control`, `call` |
+//! | [`shim`] | `countersign connect` | `mcp` |
+//! | [`demo`] | an embedded server, a scripted agent | all |
+//! | [`cli`] | commands and exit codes; nothing uses it | all |
+//!
+//! Thirty minutes: this page → `call` → `proxy/session.rs` → `gate/mod.rs` → `gate/permit.rs` → `policy/mod.rs` →
+//! `audit/record.rs` → `proxy/upstream.rs` → `control/wire.rs` → `console/app.rs`.
+//!
+//! # Invariants
+//!
+//! * **Mediation.** Nothing that can change upstream state leaves without a decision; unknown methods are refused.
+//! * **One truth.** A message is read once, strictly; policy input, digest, screen, record and upstream bytes are views
+//!   of that one text. The client's bytes are never relayed.
+//! * **Ambiguity is refusal.** Duplicate keys at any depth, odd framing, a header that disagrees with the body.
+//! * **Fail closed.** Undefined, error, time-out, wrong shape, full disk, no console: a named refusal.
+//! * **At most once.** An approval names hold and digest and is consumed; nothing is sent twice.
+//! * **Valid at release.** Policy, expiry and the client's presence are checked again before an approved call leaves.
+//! * **A restart never executes.** Open calls end as abandoned, approved and not sent, or sent with outcome unknown.
+//! * **Record, then act.** The record is in the store before the first byte leaves.
+//! * **The key is invisible.** It joins at the upstream link and is scrubbed from everything that comes back.
+//! * **What you see is what is sent.** Screens show the exact text, hidden characters included.
+//! * **Bounded.** Every queue, buffer, map and wait has a limit.
 
 pub mod json;
 pub mod call;

@@ -1,11 +1,139 @@
-//! `countersign serve`.
+//! `countersign serve`: the daemon in the foreground, with or without a console in the same terminal.
+
+#![allow(clippy::print_stderr)]
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 use super::Exit;
+use crate::config::{self, Config};
+use crate::proxy::Daemon;
 
 #[derive(clap::Args, Debug)]
-pub struct Args {}
+pub struct Args {
+    /// The configuration; else COUNTERSIGN_CONFIG, then the user's, then /etc/countersign/countersign.yaml
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Run the console in this terminal; the log then goes to countersign.log in the state folder
+    #[arg(long)]
+    console: bool,
+}
 
 pub fn run(args: Args) -> anyhow::Result<Exit> {
-    let Args {} = args;
-    Ok(Exit::Usage)
+    crate::credential::harden::harden().context("cannot protect this process")?;
+    let config = match config::load(args.config.as_deref()) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("{error}");
+            return Ok(Exit::Usage);
+        }
+    };
+    if args.console {
+        log_to_file(&config.state_dir)?;
+    } else {
+        log_to_stderr();
+    }
+    runtime()?.block_on(serve(config, args.console))
+}
+
+/// The runtime of the daemon and of the demo.
+pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    // One provider of cryptography for the whole process; a second call finds the first one installed.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")
+}
+
+async fn serve(config: Config, console: bool) -> anyhow::Result<Exit> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let daemon = match Daemon::start(config).await {
+        Ok(daemon) => daemon,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return Ok(Exit::Usage);
+        }
+    };
+    if !console {
+        eprintln!("{}", readiness(&daemon));
+    }
+    let stop = CancellationToken::new();
+    let mut console_ended = console.then(|| tokio::spawn(console_here(daemon.operator_socket.clone(), stop.clone())));
+    let ended = loop {
+        tokio::select! {
+            _ = terminate.recv() => break Ok(()),
+            _ = interrupt.recv() => break Ok(()),
+            _ = hangup.recv() => {
+                // With a console in this terminal a hang-up is the loss of the terminal.
+                if console {
+                    break Ok(());
+                }
+                // A policy that is refused is logged, recorded and shown; the old one stays in force.
+                let _ = daemon.reload().await;
+            }
+            ended = wait(&mut console_ended) => {
+                console_ended = None;
+                break ended;
+            }
+        }
+    };
+    stop.cancel();
+    if let Some(console) = console_ended {
+        let _ = console.await;
+    }
+    daemon.shutdown().await;
+    ended.map(|()| Exit::Ok)
+}
+
+/// One line that scripts wait for.
+fn readiness(daemon: &Daemon) -> String {
+    let http = daemon.http.map_or_else(|| "-".to_owned(), |address| address.to_string());
+    format!(
+        "listening http={http} client={} operator={}",
+        daemon.client_socket.display(),
+        daemon.operator_socket.display()
+    )
+}
+
+async fn console_here(socket: PathBuf, stop: CancellationToken) -> anyhow::Result<()> {
+    crate::console::run(&socket, crate::console::Options { stop, ..Default::default() }).await?;
+    Ok(())
+}
+
+async fn wait(console: &mut Option<tokio::task::JoinHandle<anyhow::Result<()>>>) -> anyhow::Result<()> {
+    match console {
+        Some(console) => console.await?,
+        None => std::future::pending().await,
+    }
+}
+
+fn filter() -> tracing_subscriber::EnvFilter {
+    tracing_subscriber::EnvFilter::try_from_env("COUNTERSIGN_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("countersign=info,upstream=info,warn"))
+}
+
+pub(super) fn log_to_stderr() {
+    tracing_subscriber::fmt().with_env_filter(filter()).with_writer(std::io::stderr).with_ansi(false).init();
+}
+
+fn log_to_file(state_dir: &Path) -> anyhow::Result<()> {
+    crate::transport::runtime_dir::private_folder(state_dir)?;
+    let path = state_dir.join("countersign.log");
+    let file = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(&path)
+        .with_context(|| format!("cannot write the log {}", path.display()))?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter())
+        .with_writer(std::sync::Mutex::new(file))
+        .with_ansi(false)
+        .init();
+    Ok(())
 }

@@ -1,1 +1,390 @@
-//! The daemon's end of the operator socket.
+//! The daemon's end of the operator socket: one task a connection, which may watch and rule.
+//!
+//! Invariants: only the daemon's own account and root are let in; a ruling is made here and nowhere else; a slow or
+//! dead console harms nobody, it is dropped at a write deadline and gets a fresh snapshot when it comes back.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::audit::Event;
+use crate::call::Environment;
+use crate::gate::{Gate, Hold, NoEffect, Ruling, Says, State};
+use crate::json::{JsonText, Rules};
+use crate::transport::runtime_dir::Listener;
+
+use super::wire::{
+    Approvals, Command, Confirm, Daemon, Failure, HOLD_SCHEMA, HoldState, HoldView, Notice, RulingKind, SameCall,
+    ServerView, VERSION,
+};
+
+/// Operators that may be connected at once.
+const MAX_OPERATORS: usize = 64;
+/// Longest command: a ruling with its reason.
+const MAX_COMMAND: usize = 64 << 10;
+/// Longest reason of a ruling, in bytes.
+const MAX_REASON: usize = 4 << 10;
+const HELLO_TIME: Duration = Duration::from_secs(10);
+const WRITE_TIME: Duration = Duration::from_secs(10);
+
+/// A server as operators see it.
+#[derive(Debug)]
+pub struct ServerStatus {
+    pub name: String,
+    pub environment: Arc<Environment>,
+    pub sessions: Arc<AtomicUsize>,
+}
+
+/// What operators see of the daemon, beside its holds.
+#[derive(Debug)]
+pub struct Status {
+    pub servers: Vec<ServerStatus>,
+    pub unsigned_rulings: bool,
+    /// Changes when something in it or in the policy does.
+    pub changed: watch::Sender<()>,
+}
+
+/// Everything a connection needs.
+pub struct Control {
+    pub gate: Arc<Gate>,
+    pub status: Status,
+}
+
+/// Serves operators until `stop`.
+pub async fn serve(listener: Listener, control: Arc<Control>, stop: CancellationToken, tracker: TaskTracker) {
+    let slots = Arc::new(tokio::sync::Semaphore::new(MAX_OPERATORS));
+    loop {
+        let stream = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok(stream) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "an operator could not connect");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            },
+            () = stop.cancelled() => return,
+        };
+        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
+            tracing::warn!("too many operators are connected; one was turned away");
+            continue;
+        };
+        let (control, stop, readers) = (Arc::clone(&control), stop.clone(), tracker.clone());
+        tracker.spawn(async move {
+            let _slot = slot;
+            if let Err(error) = connection(stream, control, stop, &readers).await {
+                tracing::info!(%error, "an operator's connection ended");
+            }
+        });
+    }
+}
+
+/// Why a connection ended before its time.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error("user {0} is neither the daemon's account nor root")]
+    Foreign(u32),
+    #[error("it did not say hello in time")]
+    Silent,
+    #[error("it speaks another version of the protocol, or does not speak it")]
+    Hello,
+    #[error("it does not read what it is sent")]
+    Slow,
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+}
+
+struct Connection {
+    control: Arc<Control>,
+    operator: String,
+    read_only: bool,
+    write: OwnedWriteHalf,
+}
+
+/// Counts a console as attached for as long as it lives.
+struct Attached(Arc<Control>);
+
+impl Attached {
+    fn new(control: &Arc<Control>) -> Attached {
+        control.gate.holds().consoles().send_modify(|count| *count += 1);
+        control.status.changed.send_replace(());
+        Attached(Arc::clone(control))
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        self.0.gate.holds().consoles().send_modify(|count| *count = count.saturating_sub(1));
+        self.0.status.changed.send_replace(());
+    }
+}
+
+async fn connection(
+    stream: UnixStream,
+    control: Arc<Control>,
+    stop: CancellationToken,
+    tracker: &TaskTracker,
+) -> Result<(), Ended> {
+    let (uid, me) = (stream.peer_cred()?.uid(), rustix::process::geteuid().as_raw());
+    if uid != me && uid != 0 {
+        return Err(Ended::Foreign(uid));
+    }
+    let (read, write) = stream.into_split();
+    let mut commands = commands(read, stop.clone(), tracker);
+    let mut connection = Connection { control, operator: user_name(uid), read_only: true, write };
+    let hello = tokio::time::timeout(HELLO_TIME, commands.recv()).await.map_err(|_| Ended::Silent)?;
+    let Some(Ok(Command::Hello { version: VERSION, watch, read_only })) = hello else {
+        let message = format!("say hello first, with version {VERSION}");
+        connection.send(&Notice::Failed { seq: None, error: Failure::Malformed, message }).await?;
+        return Err(Ended::Hello);
+    };
+    connection.read_only = read_only;
+    let _attached = (watch && !read_only).then(|| Attached::new(&connection.control));
+    let mut changes = connection.control.gate.holds().changes();
+    let mut status = connection.control.status.changed.subscribe();
+    let daemon = connection.control.daemon();
+    let operator = connection.operator.clone();
+    connection.send(&Notice::Welcome { version: VERSION, operator, daemon }).await?;
+    if watch {
+        connection.snapshot(None).await?;
+    }
+    loop {
+        tokio::select! {
+            command = commands.recv() => match command {
+                Some(Ok(command)) => connection.obey(command).await?,
+                Some(Err(reason)) => connection.malformed(reason).await?,
+                None => return Ok(()),
+            },
+            change = changes.recv(), if watch => match change {
+                Ok(hold) => connection.send(&Notice::Hold { hold: Box::new(view(&hold)) }).await?,
+                Err(broadcast::error::RecvError::Lagged(_)) => connection.snapshot(None).await?,
+                Err(broadcast::error::RecvError::Closed) => return Ok(()),
+            },
+            changed = status.changed(), if watch => {
+                if changed.is_err() {
+                    return Ok(());
+                }
+                let daemon = connection.control.daemon();
+                connection.send(&Notice::Daemon { daemon }).await?;
+            }
+            () = stop.cancelled() => return Ok(()),
+        }
+    }
+}
+
+/// Reads commands in a task of its own, so that a half-read line is never lost.
+fn commands(
+    read: OwnedReadHalf,
+    stop: CancellationToken,
+    tracker: &TaskTracker,
+) -> mpsc::Receiver<Result<Command, String>> {
+    let (to, from) = mpsc::channel(16);
+    tracker.spawn(async move {
+        let mut lines = BufReader::new(read);
+        let limit = u64::try_from(MAX_COMMAND).unwrap_or(u64::MAX);
+        loop {
+            let mut line = Vec::new();
+            let mut bounded = (&mut lines).take(limit);
+            let read = tokio::select! {
+                read = bounded.read_until(b'\n', &mut line) => read,
+                () = stop.cancelled() => return,
+                () = to.closed() => return,
+            };
+            match read {
+                Ok(0) | Err(_) => return,
+                Ok(_) if line.last() != Some(&b'\n') => {
+                    let _ = to.send(Err("a command is one line of at most 64 KiB".to_owned())).await;
+                    return;
+                }
+                Ok(_) => {}
+            }
+            let command = JsonText::parse(line, Rules::CLIENT)
+                .map_err(|error| error.to_string())
+                .and_then(|text| serde_json::from_str(text.as_str()).map_err(|error| error.to_string()));
+            if to.send(command).await.is_err() {
+                return;
+            }
+        }
+    });
+    from
+}
+
+impl Connection {
+    async fn send(&mut self, notice: &Notice) -> Result<(), Ended> {
+        let mut line = serde_json::to_vec(notice).map_err(std::io::Error::other)?;
+        line.push(b'\n');
+        tokio::time::timeout(WRITE_TIME, self.write.write_all(&line)).await.map_err(|_| Ended::Slow)??;
+        Ok(())
+    }
+
+    async fn snapshot(&mut self, seq: Option<u64>) -> Result<(), Ended> {
+        let holds = self.control.gate.holds().all().iter().map(view).collect();
+        let daemon = self.control.daemon();
+        self.send(&Notice::Snapshot { seq, holds, daemon }).await
+    }
+
+    async fn malformed(&mut self, reason: String) -> Result<(), Ended> {
+        let event = Event::Refused {
+            server: None,
+            principal: Some(format!("operator {}", self.operator)),
+            session: None,
+            code: -32600,
+            reason: format!("malformed operator command: {reason}"),
+        };
+        self.control.gate.refused(event).await;
+        self.send(&Notice::Failed { seq: None, error: Failure::Malformed, message: reason }).await
+    }
+
+    async fn obey(&mut self, command: Command) -> Result<(), Ended> {
+        match command {
+            Command::Hello { .. } => self.malformed("hello is said once".to_owned()).await,
+            Command::List { seq } => self.snapshot(Some(seq)).await,
+            Command::Show { seq, id } => match self.control.gate.holds().find(&id) {
+                Some(hold) => self.send(&Notice::Shown { seq, hold: Box::new(view(&hold)) }).await,
+                None => self.failed(seq, Failure::NotFound, "there is no such hold".to_owned()).await,
+            },
+            Command::Rule { seq, .. } if self.read_only => {
+                self.failed(seq, Failure::ReadOnly, "this connection may only watch".to_owned()).await
+            }
+            Command::Rule { seq, id, digest, ruling, reason } => {
+                let reason = reason.map(|reason| reason.trim().to_owned()).filter(|reason| !reason.is_empty());
+                if reason.as_ref().is_some_and(|reason| reason.len() > MAX_REASON) {
+                    return self.failed(seq, Failure::Malformed, "a reason is at most 4 KiB".to_owned()).await;
+                }
+                let says = match (ruling, reason) {
+                    (RulingKind::Approve, reason) => Says::Approve { reason },
+                    (RulingKind::Reject, Some(reason)) => Says::Reject { reason },
+                    (RulingKind::Reject, None) => {
+                        let message = "a rejection needs a reason: the agent reads it".to_owned();
+                        return self.failed(seq, Failure::Malformed, message).await;
+                    }
+                };
+                let ruling = Ruling::new(id, digest, self.operator.clone(), says);
+                match self.control.gate.rule(ruling).await {
+                    Ok(hold) => self.send(&Notice::Ruled { seq, hold: Box::new(view(&hold)) }).await,
+                    Err(why) => self.failed(seq, failure(&why), why.to_string()).await,
+                }
+            }
+        }
+    }
+
+    async fn failed(&mut self, seq: u64, error: Failure, message: String) -> Result<(), Ended> {
+        self.send(&Notice::Failed { seq: Some(seq), error, message }).await
+    }
+}
+
+fn failure(why: &NoEffect) -> Failure {
+    match why {
+        NoEffect::NotFound => Failure::NotFound,
+        NoEffect::Closed(_) | NoEffect::SameOperator => Failure::Closed,
+        NoEffect::WrongDigest => Failure::WrongDigest,
+        NoEffect::SignatureRequired => Failure::SignatureRequired,
+        NoEffect::Unavailable(_) => Failure::Unavailable,
+    }
+}
+
+impl Control {
+    fn daemon(&self) -> Daemon {
+        let servers = self.status.servers.iter().map(|server| ServerView {
+            name: server.name.clone(),
+            environment: (*server.environment).clone(),
+            production: server.environment.is_production(),
+            sessions: server.sessions.load(Ordering::Relaxed),
+        });
+        Daemon {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            servers: servers.collect(),
+            policy_version: self.gate.policy().version(),
+            rules: self.gate.policy().rules(),
+            policy_error: self.gate.policy_error(),
+            consoles: *self.gate.holds().consoles().borrow(),
+            unsigned_rulings: self.status.unsigned_rulings,
+            records: self.gate.audit().records(),
+        }
+    }
+}
+
+/// A hold as operators see it.
+fn view(hold: &Hold) -> HoldView {
+    let operation = &hold.context.operation;
+    let rule = hold.decision.rules.first();
+    let params = hold.call.params().view();
+    let other = JsonText::without(params, &["name", "arguments"]);
+    let is_tool = hold.call.method() == crate::call::Decided::ToolsCall;
+    HoldView {
+        schema: HOLD_SCHEMA.to_owned(),
+        id: hold.id().clone(),
+        state: state(&hold.state),
+        server: hold.context.server.name.clone(),
+        environment: (*hold.context.environment).clone(),
+        production: hold.context.environment.is_production(),
+        method: hold.call.method().as_str().to_owned(),
+        tool: hold.call.tool().to_owned(),
+        definition: hold.context.tool.definition,
+        operation: operation.name.clone(),
+        class: operation.class,
+        reversible: operation.reversible,
+        money: operation.money.clone(),
+        targets: operation.targets.clone(),
+        effect: operation.effect.clone(),
+        arguments: hold.call.arguments().clone(),
+        other_params: (is_tool && other.as_str() != "{}").then_some(other),
+        meta: hold.call.meta().map(JsonText::owned),
+        digest: hold.digest,
+        rule: rule.map(|hit| hit.rule.clone()).unwrap_or_default(),
+        reason: hold.decision.reason.clone(),
+        rules: hold.decision.rules.clone(),
+        tier: hold.decision.tier,
+        confirm: hold
+            .confirm
+            .iter()
+            .map(|(pointer, value)| Confirm { pointer: pointer.clone(), value: value.clone() })
+            .collect(),
+        principal: hold.context.principal.name.clone(),
+        client: hold.context.client.clone(),
+        session: hold.context.session.clone(),
+        created_at: hold.created.to_string(),
+        expires_at: hold.expires.to_string(),
+        approvals: Approvals { need: hold.decision.approvals, have: hold.approved_by.clone() },
+        signature_required: hold.signature_required,
+        same_as: hold
+            .same_as
+            .iter()
+            .map(|(id, state)| SameCall { id: id.clone(), state: (*state).to_owned() })
+            .collect(),
+    }
+}
+
+fn state(state: &State) -> HoldState {
+    match state {
+        State::Pending | State::Deciding => HoldState::Pending,
+        State::Approved { by, at } => HoldState::Approved { by: by.clone(), at: at.to_string() },
+        State::Rejected { by, at, reason } => {
+            HoldState::Rejected { by: by.clone(), at: at.to_string(), reason: reason.clone() }
+        }
+        State::Closed { outcome, at, reason } => {
+            HoldState::Closed { outcome: *outcome, at: at.to_string(), reason: reason.clone() }
+        }
+        State::Done { by, at, result } => {
+            HoldState::Done { by: by.clone(), at: at.to_string(), result: result.clone() }
+        }
+    }
+}
+
+/// The account's name, for records and screens; its number where it has none.
+fn user_name(uid: u32) -> String {
+    let accounts = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let found = accounts.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+    });
+    found.unwrap_or_else(|| format!("uid {uid}"))
+}

@@ -1,5 +1,9 @@
-//! Keys: a type that does not show them, where they come from, and how they are kept out of everything that leaves.
+//! Keys: a type that does not show them, where they come from, how they are kept out of everything that leaves, and
+//! what the process and the file system must be like around them.
 
+pub mod harden;
 pub mod scrub;
 pub mod secret;
+pub mod shape;
 pub mod source;
+pub mod trust;

@@ -1,40 +1,515 @@
 //! Keeps keys out of every text that leaves the daemon.
+//!
+//! Looked for are the key itself, its base64 (both alphabets, wherever it starts inside a longer encoded text) and its
+//! hex digits; each also behind JSON escapes and percent-encoding in any spelling, up to two of them around each other.
+//! A peer that wants to smuggle a key out has other encodings: this is against leaks, not against a hostile upstream.
+//!
+//! The search is this module's own because the automata of the usual libraries keep copies of what they look for and do
+//! not wipe them. It goes over a text once for all needles together, in steps, and looks at eight bytes each time: a
+//! needle that is there covers one of the looks with its last bytes (keys share their beginnings, not their ends).
 
 use std::borrow::Cow;
+use std::fmt;
+use std::ops::Range;
+
+use zeroize::Zeroizing;
 
 use super::secret::Secret;
-use crate::json::JsonText;
+use crate::json::{JsonText, Rules};
+
+/// How many encodings around each other are undone.
+const DEPTH: usize = 2;
+/// The bytes of one look.
+const LOOK: usize = 8;
+/// The longest step from one look to the next.
+const MAX_STEP: usize = 8;
 
 /// Knows every key and replaces it by `[secret:NAME]`.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Scrubber {
-    needles: Vec<(String, zeroize::Zeroizing<String>)>,
+    names: Vec<String>,
+    needles: Vec<Needle>,
+    /// How far one look is from the next: as far as the shortest needle allows.
+    step: usize,
+    /// What a look can see of each needle, sorted.
+    grams: Zeroizing<Vec<Gram>>,
+    /// One bit for the hash of each gram.
+    filter: Zeroizing<Vec<u64>>,
+    /// How far a hash is shifted down to be an index into the filter.
+    shift: u32,
 }
+
+struct Needle {
+    text: Zeroizing<Vec<u8>>,
+    name: usize,
+}
+
+/// Eight bytes of a needle, the needle's index, and how many of its bytes follow.
+type Gram = (u64, usize, usize);
+
+impl fmt::Debug for Scrubber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scrubber").field("names", &self.names).finish_non_exhaustive()
+    }
+}
+
+/// A place in a text, and the index of the name that stands there.
+type Found = (Range<usize>, usize);
 
 impl Scrubber {
     /// From the names and values of all secrets.
     pub fn new<'a>(secrets: impl IntoIterator<Item = (&'a str, &'a Secret)>) -> Scrubber {
-        let needles =
-            secrets.into_iter().map(|(name, secret)| (name.to_owned(), secret.expose().to_owned().into())).collect();
-        Scrubber { needles }
+        let mut scrubber = Scrubber::default();
+        for (name, secret) in secrets {
+            let index = scrubber.names.len();
+            scrubber.names.push(name.to_owned());
+            for text in spellings(secret.expose().as_bytes()) {
+                if !text.is_empty() && !scrubber.needles.iter().any(|needle| *needle.text == *text) {
+                    scrubber.needles.push(Needle { text, name: index });
+                }
+            }
+        }
+        scrubber.index();
+        scrubber
+    }
+
+    fn index(&mut self) {
+        let looked_for = |needle: &&Needle| needle.text.len() >= LOOK;
+        let shortest = self.needles.iter().filter(looked_for).map(|needle| needle.text.len()).min();
+        self.step = shortest.map_or(1, |length| (length - LOOK + 1).min(MAX_STEP));
+        // Room for all of them, so that the vector never moves and one wipe reaches everything.
+        let mut grams = Zeroizing::new(Vec::with_capacity(self.needles.len() * self.step));
+        for (index, needle) in self.needles.iter().enumerate() {
+            let ends = needle.text.array_windows::<LOOK>().rev().take(self.step).enumerate();
+            grams.extend(ends.map(|(after, gram)| (u64::from_le_bytes(*gram), index, after)));
+        }
+        grams.sort_unstable();
+        let bits = (grams.len() * 64).next_power_of_two().max(1 << 14);
+        self.shift = 64 - bits.ilog2();
+        let mut filter = Zeroizing::new(vec![0_u64; bits / 64]);
+        for (gram, _, _) in grams.iter() {
+            let slot = self.slot(*gram);
+            if let Some(word) = filter.get_mut(slot / 64) {
+                *word |= 1 << (slot % 64);
+            }
+        }
+        (self.grams, self.filter) = (grams, filter);
     }
 
     /// A log line, an error text, a header.
     pub fn line<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        let mut out = Cow::Borrowed(text);
-        for (name, needle) in &self.needles {
-            if out.contains(needle.as_str()) {
-                out = Cow::Owned(out.replace(needle.as_str(), &format!("[secret:{name}]")));
-            }
-        }
-        out
+        let mut found = Vec::new();
+        self.search_all(text.as_bytes(), &[], DEPTH, &mut found);
+        self.replace(text, found)
     }
 
     /// A message on its way to the client. The result is JSON again, or nothing where it could not be kept JSON.
     pub fn message(&self, text: &JsonText) -> Option<JsonText> {
-        match self.line(text.as_str()) {
+        let mut found = Vec::new();
+        // What a JSON reader sees is what counts: the spelling itself is not searched where it has escapes, because a
+        // match could begin inside of one.
+        match View::json(text.as_str().as_bytes()) {
+            None => self.search_all(text.as_str().as_bytes(), &[], DEPTH, &mut found),
+            Some(view) => self.search_all(&view.text, &[&view], DEPTH, &mut found),
+        }
+        match self.replace(text.as_str(), found) {
             Cow::Borrowed(_) => Some(text.clone()),
-            Cow::Owned(scrubbed) => JsonText::parse(scrubbed, crate::json::Rules::UPSTREAM).ok(),
+            Cow::Owned(scrubbed) => JsonText::parse(scrubbed, Rules::UPSTREAM).ok(),
+        }
+    }
+
+    /// Searches a text and what it says when up to `depth` encodings are undone. `outer` are the views that led to it,
+    /// the outermost first.
+    fn search_all(&self, text: &[u8], outer: &[&View], depth: usize, found: &mut Vec<Found>) {
+        self.search(text, |range, name| {
+            let range = outer.iter().rev().fold(range, |range, view| view.outward(range));
+            found.push((range, name));
+        });
+        let Some(depth) = depth.checked_sub(1) else { return };
+        for undo in [View::json, View::percent] {
+            if let Some(view) = undo(text) {
+                let path: Vec<&View> = outer.iter().copied().chain([&view]).collect();
+                self.search_all(&view.text, &path, depth, found);
+            }
+        }
+    }
+
+    fn search(&self, text: &[u8], mut report: impl FnMut(Range<usize>, usize)) {
+        // Keys that were resolved are never shorter than a look.
+        for needle in self.needles.iter().filter(|needle| needle.text.len() < LOOK) {
+            for (start, window) in text.windows(needle.text.len()).enumerate() {
+                if window == needle.text.as_slice() {
+                    report(start..start + window.len(), needle.name);
+                }
+            }
+        }
+        if self.grams.is_empty() {
+            return;
+        }
+        for (look, bytes) in text.array_windows::<LOOK>().step_by(self.step).enumerate() {
+            let gram = u64::from_le_bytes(*bytes);
+            let slot = self.slot(gram);
+            if self.filter.get(slot / 64).is_some_and(|word| word >> (slot % 64) & 1 == 1) {
+                self.verify(text, look * self.step + LOOK, gram, &mut report);
+            }
+        }
+    }
+
+    /// Whether a needle stands where a look, which ended at `end`, saw a piece of one.
+    #[cold]
+    fn verify(&self, text: &[u8], end: usize, seen: u64, report: &mut impl FnMut(Range<usize>, usize)) {
+        let first = self.grams.partition_point(|(gram, _, _)| *gram < seen);
+        for (_, index, after) in self.grams.iter().skip(first).take_while(|(gram, _, _)| *gram == seen) {
+            let Some(needle) = self.needles.get(*index) else { continue };
+            let end = end + after;
+            let Some(start) = end.checked_sub(needle.text.len()) else { continue };
+            if text.get(start..end).is_some_and(|piece| piece == needle.text.as_slice()) {
+                report(start..end, needle.name);
+            }
+        }
+    }
+
+    fn slot(&self, gram: u64) -> usize {
+        usize::try_from(gram.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> self.shift).unwrap_or_default()
+    }
+
+    /// Writes a mark over every place; places that touch each other get one, with the name of the longest that begins
+    /// first.
+    fn replace<'a>(&self, text: &'a str, mut found: Vec<Found>) -> Cow<'a, str> {
+        if found.is_empty() {
+            return Cow::Borrowed(text);
+        }
+        found.sort_by_key(|(range, _)| (range.start, std::cmp::Reverse(range.end)));
+        let mut out = String::with_capacity(text.len());
+        let mut copied = 0;
+        let mut places = found.into_iter().peekable();
+        while let Some((mut range, name)) = places.next() {
+            while let Some((next, _)) = places.next_if(|(next, _)| next.start < range.end) {
+                range.end = range.end.max(next.end);
+            }
+            let start = text.floor_char_boundary(range.start);
+            out.push_str(text.get(copied..start).unwrap_or_default());
+            out.push_str("[secret:");
+            out.push_str(self.names.get(name).map_or("", String::as_str));
+            out.push(']');
+            copied = text.ceil_char_boundary(range.end);
+        }
+        out.push_str(text.get(copied..).unwrap_or_default());
+        Cow::Owned(out)
+    }
+}
+
+/// The key and what it looks like inside encoded texts.
+fn spellings(key: &[u8]) -> Vec<Zeroizing<Vec<u8>>> {
+    let mut spellings = vec![Zeroizing::new(key.to_vec())];
+    // Pieces of the encoding of fewer bytes are ordinary words.
+    if key.len() >= LOOK {
+        for alphabet in [STANDARD, URL_SAFE] {
+            spellings.extend((0..3).map(|offset| base64_core(key, offset, alphabet)));
+        }
+        for digits in [b"0123456789abcdef", b"0123456789ABCDEF"] {
+            let digit = |nibble: u8| digits.get(usize::from(nibble)).copied().unwrap_or_default();
+            spellings.push(Zeroizing::new(key.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()));
+        }
+    }
+    spellings
+}
+
+const STANDARD: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+const URL_SAFE: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+/// The characters of the base64 of `key` that depend on nothing else, where it starts `offset` bytes (modulo 3) into
+/// the encoded text.
+fn base64_core(key: &[u8], offset: usize, alphabet: &[u8; 64]) -> Zeroizing<Vec<u8>> {
+    let bit = |position: usize| key.get(position / 8).map_or(0, |byte| byte >> (7 - position % 8) & 1);
+    // In bits from the start of the group that the key begins in.
+    let (begin, end) = (8 * offset, 8 * (offset + key.len()));
+    let (first, after) = (begin.div_ceil(6), end / 6);
+    let letter = |index: usize| {
+        let value = (0..6).fold(0, |value, place| value << 1 | bit(6 * index + place - begin));
+        alphabet.get(usize::from(value)).copied().unwrap_or_default()
+    };
+    Zeroizing::new((first..after).map(letter).collect())
+}
+
+/// A text with one kind of encoding undone, and how to find the way back.
+struct View {
+    text: Zeroizing<Vec<u8>>,
+    /// The escapes, in order.
+    steps: Vec<Step>,
+}
+
+/// One escape: where it begins and ends, in the view and in the text that the view was made from.
+struct Step {
+    inner: Range<usize>,
+    outer: Range<usize>,
+}
+
+impl View {
+    /// JSON string escapes undone; nothing where there are none.
+    fn json(text: &[u8]) -> Option<View> {
+        View::undo(text, b'\\', |rest| {
+            let plain = match rest.get(1)? {
+                letter @ (b'"' | b'\\' | b'/') => *letter,
+                b'n' => b'\n',
+                b't' => b'\t',
+                b'r' => b'\r',
+                b'b' => 8,
+                b'f' => 12,
+                b'u' => {
+                    let unit = rest.get(2..6)?.iter().try_fold(0, |unit, digit| Some(unit << 4 | hex(*digit)?))?;
+                    // Half a pair stands for nothing that a key can have.
+                    return Some((char::from_u32(unit).unwrap_or('?'), 6));
+                }
+                _ => return None,
+            };
+            Some((char::from(plain), 2))
+        })
+    }
+
+    /// Percent-encoding undone; nothing where there is none. Keys are ASCII: other bytes stay as they are.
+    fn percent(text: &[u8]) -> Option<View> {
+        View::undo(text, b'%', |rest| {
+            let byte = hex(*rest.get(1)?)? << 4 | hex(*rest.get(2)?)?;
+            char::from_u32(byte).filter(char::is_ascii).map(|plain| (plain, 3))
+        })
+    }
+
+    /// `read` gets the text from an escape's first byte on, and answers what it stands for and how long it is.
+    fn undo(text: &[u8], sign: u8, read: impl Fn(&[u8]) -> Option<(char, usize)>) -> Option<View> {
+        // The quick look: most texts have none.
+        if !text.contains(&sign) {
+            return None;
+        }
+        let mut view: Option<View> = None;
+        let (mut at, mut copied) = (0, 0);
+        while let Some(next) = text.get(at..).and_then(|rest| rest.iter().position(|byte| *byte == sign)) {
+            at += next;
+            let Some((plain, length)) = text.get(at..).and_then(&read) else {
+                at += 1;
+                continue;
+            };
+            let view = view.get_or_insert_with(|| View {
+                // Undoing never makes a text longer: the buffer does not move, and one wipe reaches all of it.
+                text: Zeroizing::new(Vec::with_capacity(text.len())),
+                steps: Vec::new(),
+            });
+            view.text.extend_from_slice(text.get(copied..at).unwrap_or_default());
+            let inner = view.text.len();
+            view.text.extend_from_slice(plain.encode_utf8(&mut [0; 4]).as_bytes());
+            view.steps.push(Step { inner: inner..view.text.len(), outer: at..at + length });
+            at += length;
+            copied = at;
+        }
+        let mut view = view?;
+        view.text.extend_from_slice(text.get(copied..).unwrap_or_default());
+        Some(view)
+    }
+
+    /// A place of the view in the text it was made from; an escape is only ever taken whole.
+    fn outward(&self, range: Range<usize>) -> Range<usize> {
+        let last = range.end.saturating_sub(1);
+        self.place(range.start).start..self.place(last).end
+    }
+
+    fn place(&self, at: usize) -> Range<usize> {
+        let after = self.steps.partition_point(|step| step.inner.start <= at);
+        match after.checked_sub(1).and_then(|index| self.steps.get(index)) {
+            None => at..at + 1,
+            Some(step) if at < step.inner.end => step.outer.clone(),
+            Some(step) => {
+                let outer = step.outer.end + (at - step.inner.end);
+                outer..outer + 1
+            }
+        }
+    }
+}
+
+fn hex(digit: u8) -> Option<u32> {
+    char::from(digit).to_digit(16)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const KEY: &str = "sk_live_CANARY7Qm2Zt9XeVb4";
+
+    fn one(key: &str) -> Scrubber {
+        Scrubber::new([("key", &Secret::new(key.to_owned()))])
+    }
+
+    fn json(text: &str) -> JsonText {
+        JsonText::parse(text, Rules::UPSTREAM).unwrap()
+    }
+
+    fn base64(bytes: &[u8], alphabet: &[u8; 64]) -> String {
+        let mut out = String::new();
+        for chunk in bytes.chunks(3) {
+            let group =
+                chunk.iter().fold(0_u32, |group, byte| group << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+            for place in 0..=chunk.len() {
+                out.push(char::from(alphabet[(group >> (18 - 6 * place) & 63) as usize]));
+            }
+            out.extend(std::iter::repeat_n('=', 3 - chunk.len()));
+        }
+        out
+    }
+
+    fn percent(text: &str, all: bool) -> String {
+        text.bytes()
+            .map(|byte| match byte {
+                b if !all && (b.is_ascii_alphanumeric() || b"-_.~".contains(&b)) => char::from(b).to_string(),
+                b if b % 2 == 0 => format!("%{b:02x}"),
+                b => format!("%{b:02X}"),
+            })
+            .collect()
+    }
+
+    fn unicode(text: &str) -> String {
+        text.encode_utf16().map(|unit| format!("\\u{unit:04X}")).collect()
+    }
+
+    #[test]
+    fn the_key_is_replaced_by_its_name() {
+        let scrubber = one(KEY);
+        assert_eq!(
+            scrubber.line(&format!("Bearer {KEY}, again {KEY}{KEY}.")),
+            "Bearer [secret:key], again [secret:key][secret:key]."
+        );
+        assert!(matches!(scrubber.line("sk_live_CANARY7Qm2Zt9XeVb5"), Cow::Borrowed(_)));
+        assert!(matches!(scrubber.line(""), Cow::Borrowed(_)));
+        assert!(matches!(Scrubber::default().line(KEY), Cow::Borrowed(_)));
+        assert!(matches!(Scrubber::new([]).line(KEY), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn debug_shows_names_alone() {
+        assert_eq!(format!("{:?}", one(KEY)), "Scrubber { names: [\"key\"], .. }");
+    }
+
+    #[test]
+    fn keys_inside_each_other_and_equal_keys_leave_nothing() {
+        let secrets = [("long", "0123456789abcdef"), ("short", "456789ab"), ("same", "0123456789abcdef")];
+        let secrets = secrets.map(|(name, key)| (name, Secret::new(key.to_owned())));
+        let scrubber = Scrubber::new(secrets.iter().map(|(name, key)| (*name, key)));
+        assert_eq!(scrubber.line("<0123456789abcdef|456789ab>"), "<[secret:long]|[secret:short]>");
+        // Two that overlap leave neither's rest.
+        let overlap = [("left", "abcdefgh1234"), ("right", "efgh1234wxyz")];
+        let overlap = overlap.map(|(name, key)| (name, Secret::new(key.to_owned())));
+        assert_eq!(Scrubber::new(overlap.iter().map(|(n, k)| (*n, k))).line("-abcdefgh1234wxyz-"), "-[secret:left]-");
+    }
+
+    #[test]
+    fn a_short_text_is_found_too() {
+        assert_eq!(one("abc").line("xxabcxx"), "xx[secret:key]xx");
+    }
+
+    #[test]
+    fn a_message_stays_json_or_is_nothing() {
+        let scrubber = one(KEY);
+        let clean = json(r#"{"jsonrpc":"2.0","id":1,"result":{"text":"a\nb"}}"#);
+        assert_eq!(scrubber.message(&clean), Some(clean));
+        let leak = json(&format!(r#"{{"{KEY}":["key={KEY}",1.0]}}"#));
+        assert_eq!(scrubber.message(&leak).unwrap().as_str(), r#"{"[secret:key]":["key=[secret:key]",1.0]}"#);
+        // Both keys of this object would become the same.
+        let hex: String = KEY.bytes().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(scrubber.message(&json(&format!(r#"{{"{KEY}":1,"{hex}":2}}"#))), None);
+        // A number cannot hold a mark.
+        assert_eq!(one("12345678").message(&json(r#"{"a":912345678}"#)), None);
+        // A text with an escape whose letter could be taken for the key's first.
+        let near = json(r#"["\nsecret77"]"#);
+        assert_eq!(one("nsecret77").message(&near), Some(near));
+    }
+
+    #[test]
+    fn a_key_in_a_text_that_is_json_itself_is_found() {
+        let scrubber = one(r#"q"u\o/te+key"#);
+        let inner = serde_json::json!({"env": {"KEY": r#"q"u\o/te+key"#}}).to_string();
+        let outer = serde_json::json!({"result": [inner]}).to_string();
+        let scrubbed = scrubber.message(&json(&outer)).unwrap();
+        assert_eq!(scrubbed.as_str().replace('\\', ""), r#"{"result":["{"env":{"KEY":"[secret:key]"}}"]}"#);
+        assert_eq!(scrubber.line(&outer).replace('\\', ""), scrubbed.as_str().replace('\\', ""));
+    }
+
+    /// Keys of every printable character; ends differ enough that a random text does not hold one.
+    fn key() -> impl Strategy<Value = String> {
+        "[!-~][ -~]{10,60}[!-~]"
+    }
+
+    proptest! {
+        #[test]
+        fn a_key_survives_in_no_encoding(key in key(), before in "[ -~]{0,9}", after in "[ -~]{0,9}", kind in 0..9) {
+            let whole = format!("{before}{key}{after}");
+            let encoded = match kind {
+                0 => whole.clone(),
+                1 => serde_json::to_string(&whole).unwrap(),
+                2 => serde_json::to_string(&whole).unwrap().replace('/', "\\/"),
+                3 => unicode(&whole),
+                4 => percent(&whole, false),
+                5 => percent(&whole, true),
+                6 => base64(whole.as_bytes(), STANDARD),
+                7 => percent(&base64(whole.as_bytes(), STANDARD), false),
+                8 => base64(whole.as_bytes(), URL_SAFE),
+                _ => unreachable!(),
+            };
+            let scrubbed = one(&key).line(&encoded).into_owned();
+            prop_assert!(scrubbed.contains("[secret:key]"), "{encoded} became {scrubbed}");
+            // What is left is shorter than the key's own part in that encoding.
+            let left = scrubbed.replace("[secret:key]", "");
+            let mine = encoded.len() * key.len() / whole.len();
+            prop_assert!(left.len() <= encoded.len() - mine + 24, "{encoded} became {scrubbed}");
+            prop_assert!(!left.contains(&key));
+        }
+
+        #[test]
+        fn hex_digits_are_found(key in key(), before in "[0-9]{0,3}") {
+            let lower: String = key.bytes().map(|byte| format!("{byte:02x}")).collect();
+            for digits in [lower.to_uppercase(), lower] {
+                let text = format!("{before}{digits}");
+                prop_assert_eq!(one(&key).line(&text), format!("{before}[secret:key]"));
+            }
+        }
+
+        #[test]
+        fn a_key_never_leaves_in_a_message(key in key(), before in "\\PC{0,9}", escaped in any::<bool>()) {
+            let text = serde_json::to_string(&[format!("{before}{key}")]).unwrap();
+            let text = if escaped { format!("[\"{}\"]", unicode(&format!("{before}{key}"))) } else { text };
+            let scrubbed = one(&key).message(&json(&text)).unwrap();
+            let read: Vec<String> = serde_json::from_str(scrubbed.as_str()).unwrap();
+            // A backslash before a key that begins with one may go too: both can be read as one escape.
+            let left = read[0].strip_suffix("[secret:key]");
+            prop_assert!(left.is_some_and(|left| left.trim_end_matches('\\') == before.trim_end_matches('\\')), "{read:?}");
+            prop_assert!(!read[0].contains(&key));
+        }
+
+        #[test]
+        fn what_holds_no_key_is_not_touched(text in "[a-z%\\\\u0-9]{0,200}") {
+            prop_assert!(matches!(one("KEY-WITH-CAPITALS").line(&text), Cow::Borrowed(_)));
+        }
+    }
+
+    /// The bounds are for a build without optimisation on a busy machine; what they catch is work that grows with the
+    /// square of a text.
+    #[test]
+    fn a_long_text_costs_little_whatever_is_in_it() {
+        let secrets: Vec<(String, Secret)> = (0..20)
+            .map(|n| (n.to_string(), Secret::new(format!("sk_live_{n:04}CANARYabcdefghijklmnop{n:04}"))))
+            .collect();
+        let scrubber = Scrubber::new(secrets.iter().map(|(name, key)| (name.as_str(), key)));
+        let ordinary = "{\\\"id\\\": \\\"cus_123\\\", \\\"balance\\\": 4200}, ".repeat(1 << 15);
+        let near = "sk_live_0001CANARYabcdefghijklmnop000".repeat(1 << 15);
+        let ends = "mnop0001".repeat(1 << 17);
+        let nested = "%25255c\\\\u005c".repeat(1 << 16);
+        for text in [ordinary, near, ends, nested] {
+            let start = Instant::now();
+            assert!(matches!(scrubber.line(&text), Cow::Borrowed(_)));
+            let taken = start.elapsed();
+            assert!(taken < Duration::from_secs(5), "{taken:?} for {} bytes of {:.20}", text.len(), text);
         }
     }
 }

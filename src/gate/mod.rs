@@ -1,1 +1,422 @@
-//! gate
+//! The gate: the one place that lets a call through. Policy → record → perhaps a person → record → permit.
+//!
+//! [`Gate::admit`] and [`HeldCall::wait`] are the only makers of [`PermittedCall`]. Every other way out of them is a
+//! [`Refusal`]. Nothing here writes to an upstream or to a client.
+
+use std::sync::{Arc, Mutex, OnceLock};
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::audit::{Answer, AuditLog, Entry, Event, Ruling as RulingKind};
+use crate::call::{CallContext, CallId, Decision, Digest, Effect, Operation, Outcome, Refusal, ToolCall};
+use crate::policy::{Phase, PolicyEngine, confirm_value};
+
+mod hold;
+mod permit;
+mod record;
+
+pub use hold::{Hold, HoldQueue, NoEffect, Settings, State};
+pub use permit::{PermittedCall, Ruling, Says, SentCall};
+
+use hold::{Claimed, Verdict};
+
+/// Whether anybody still waits for the answer of a call. The session ends it; the gate looks at it last.
+#[derive(Clone, Debug, Default)]
+pub struct Presence {
+    gone: CancellationToken,
+    why: Arc<OnceLock<(Outcome, &'static str)>>,
+}
+
+impl Presence {
+    /// Nobody waits any more. The first reason stays.
+    pub fn leave(&self, outcome: Outcome, why: &'static str) {
+        let _ = self.why.set((outcome, why));
+        self.gone.cancel();
+    }
+
+    fn left(&self) -> Option<(Outcome, &'static str)> {
+        self.gone
+            .is_cancelled()
+            .then(|| self.why.get().copied().unwrap_or((Outcome::Withdrawn, "the client went away")))
+    }
+}
+
+/// Policy, holds and the record, in the order in which a call meets them.
+pub struct Gate {
+    policy: PolicyEngine,
+    audit: AuditLog,
+    holds: HoldQueue,
+    policy_error: Mutex<Option<String>>,
+}
+
+/// What a call that is not refused gets.
+#[derive(Debug)]
+pub enum Admission {
+    Permitted(PermittedCall),
+    Held(Box<HeldCall>),
+}
+
+/// A call that waits for an operator. It has to be waited for: only [`HeldCall::wait`] closes the hold properly.
+#[must_use]
+pub struct HeldCall {
+    gate: Arc<Gate>,
+    call: Arc<ToolCall>,
+    context: Arc<CallContext>,
+    decision: Arc<Decision>,
+    place: hold::Place,
+}
+
+impl std::fmt::Debug for HeldCall {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HeldCall").field("id", self.call.id()).finish_non_exhaustive()
+    }
+}
+
+/// Why no record could be written, for the client: no detail of the store.
+fn no_record(call: &CallId) -> Refusal {
+    Refusal::new(Outcome::Unavailable, "the call could not be recorded, so it may not be made").of(call)
+}
+
+impl Gate {
+    pub fn new(policy: PolicyEngine, audit: AuditLog, holds: Settings) -> Gate {
+        Gate { policy, audit, holds: HoldQueue::new(holds), policy_error: Mutex::default() }
+    }
+
+    pub fn holds(&self) -> &HoldQueue {
+        &self.holds
+    }
+
+    pub fn policy(&self) -> &PolicyEngine {
+        &self.policy
+    }
+
+    pub fn audit(&self) -> &AuditLog {
+        &self.audit
+    }
+
+    /// Decides a call.
+    ///
+    /// # Errors
+    /// The refusal, recorded.
+    pub async fn admit(
+        self: &Arc<Self>,
+        call: ToolCall,
+        context: CallContext,
+        presence: &Presence,
+    ) -> Result<Admission, Refusal> {
+        let id = call.id().clone();
+        let digest = call.digest(&context);
+        let decision = match self.policy.evaluate(Phase::Call, &call, &context).await {
+            Ok(decision) => decision,
+            Err(fault) => {
+                tracing::error!(call = %id, server = context.server.name, tool = call.tool(), %fault, "policy failed");
+                let record = record::failed(&call, &context, digest, fault.to_string());
+                let _receipt = self.audit.append(record).await.map_err(|_| no_record(&id))?;
+                return Err(Refusal::new(Outcome::Unavailable, fault.for_client()).of(&id));
+            }
+        };
+        let receipt =
+            self.audit.append(record::decided(&call, &context, digest, &decision)).await.map_err(|error| {
+                tracing::error!(call = %id, %error, "no record, so no call");
+                no_record(&id)
+            })?;
+        match decision.effect {
+            Effect::Deny => {
+                let rule = decision.rules.first().map(|hit| hit.rule.clone());
+                Err(Refusal { rule, ..Refusal::new(Outcome::Denied, decision.reason).of(&id) })
+            }
+            Effect::Allow => match presence.left() {
+                Some((outcome, why)) => Err(self.close(&id, outcome, why.to_owned()).await),
+                None => Ok(Admission::Permitted(PermittedCall::new(call, receipt, false))),
+            },
+            Effect::Hold => self.hold(call, context, digest, decision).await,
+        }
+    }
+
+    async fn hold(
+        self: &Arc<Self>,
+        call: ToolCall,
+        context: CallContext,
+        digest: Digest,
+        decision: Decision,
+    ) -> Result<Admission, Refusal> {
+        let id = call.id().clone();
+        // Every pointer led somewhere when policy decided: one that does not is a policy fault.
+        let typed = |pointer: &String| Some((pointer.clone(), confirm_value(pointer, &call, &context)?));
+        let confirm = decision.confirm_with.iter().filter_map(typed).collect();
+        let (call, context, decision) = (Arc::new(call), Arc::new(context), Arc::new(decision));
+        match self.holds.place(Arc::clone(&call), Arc::clone(&context), Arc::clone(&decision), digest, confirm) {
+            Err((outcome, reason)) => Err(self.close(&id, outcome, reason).await),
+            Ok(place) => {
+                let held = Entry::new(Some(&id), true, Event::Held { expires_at: place.expires.to_string() });
+                let gate = Arc::clone(self);
+                let held_call = HeldCall { gate, call, context, decision, place };
+                if self.audit.append(held).await.is_err() {
+                    self.holds.end(&id, Outcome::Unavailable, "the hold could not be recorded");
+                }
+                tracing::info!(call = %id, server = held_call.context.server.name, tool = held_call.call.tool(), "held");
+                Ok(Admission::Held(Box::new(held_call)))
+            }
+        }
+    }
+
+    /// Records that a call ended unsent, and gives the refusal that says so.
+    async fn close(&self, id: &CallId, outcome: Outcome, reason: String) -> Refusal {
+        tracing::info!(call = %id, outcome = outcome.as_str(), reason, "not sent");
+        let entry = Entry::new(Some(id), true, Event::Closed { outcome, reason: reason.clone() });
+        if let Err(error) = self.audit.append(entry).await {
+            tracing::error!(call = %id, %error, "the end of a call could not be recorded");
+        }
+        Refusal::new(outcome, reason).of(id)
+    }
+
+    /// Rules on a hold: claim, record, settle.
+    ///
+    /// # Errors
+    /// [`NoEffect`]: the hold is as it was, or closed for another reason.
+    pub async fn rule(&self, ruling: Ruling) -> Result<Hold, NoEffect> {
+        let (id, operator) = (ruling.hold.clone(), ruling.operator.clone());
+        let outcome = self.try_rule(ruling).await;
+        match &outcome {
+            Ok(_) => tracing::info!(call = %id, operator, "ruled"),
+            Err(why) => {
+                tracing::warn!(call = %id, operator, %why, "a ruling had no effect");
+                let event = Event::RulingRefused { operator, id: id.clone(), why: why.to_string() };
+                if let Err(error) = self.audit.note(Entry::new(Some(&id), false, event)).await {
+                    tracing::error!(%error, "a refused ruling could not be recorded");
+                }
+            }
+        }
+        outcome
+    }
+
+    async fn try_rule(&self, ruling: Ruling) -> Result<Hold, NoEffect> {
+        let Claimed::Ruled { approvals, completes } = self.holds.claim(&ruling)?;
+        let (kind, reason) = match &ruling.says {
+            Says::Approve { reason } => (RulingKind::Approve, reason.clone()),
+            Says::Reject { reason } => (RulingKind::Reject, Some(reason.clone())),
+        };
+        let event = Event::Ruled {
+            ruling: kind,
+            operator: ruling.operator.clone(),
+            digest: ruling.digest,
+            reason,
+            effective: completes,
+            approvals,
+        };
+        let recorded = self.audit.append(Entry::new(Some(&ruling.hold), true, event)).await;
+        if let Err(error) = &recorded {
+            tracing::error!(call = %ruling.hold, %error, "no record, so no ruling");
+        }
+        self.holds.settle(ruling, recorded.is_ok())
+    }
+
+    /// Takes back a permit that was not used: nobody waits any more, or the upstream does not take the call.
+    pub async fn unsent(&self, permit: PermittedCall, outcome: Outcome, why: &str) -> Refusal {
+        let id = permit.call().id().clone();
+        let at = jiff::Timestamp::now();
+        self.holds.amend(&id, |_| State::Closed { outcome, at, reason: why.to_owned() });
+        self.close(&id, outcome, why.to_owned()).await
+    }
+
+    /// Records the answer to a call that was sent.
+    pub async fn completed(
+        &self,
+        sent: SentCall,
+        answer: Answer,
+        bytes: usize,
+        digest: Option<Digest>,
+        note: Option<String>,
+    ) {
+        let duration_ms = u64::try_from(sent.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        if sent.held {
+            let result = said(answer).to_owned();
+            self.holds.amend(&sent.id, |state| match state {
+                State::Approved { by, at } => State::Done { by: by.clone(), at: *at, result },
+                other => other.clone(),
+            });
+        }
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        let event = Event::Completed { result: answer, bytes, digest, duration_ms, note };
+        if let Err(error) = self.audit.note(Entry::new(Some(&sent.id), false, event)).await {
+            tracing::error!(call = %sent.id, %error, "an answer could not be recorded");
+        }
+    }
+
+    /// Records a message or a client that was refused before there was a call.
+    pub async fn refused(&self, event: Event) {
+        if let Err(error) = self.audit.note(Entry::new(None, false, event)).await {
+            tracing::error!(%error, "a refused message could not be recorded");
+        }
+    }
+
+    /// Whether this principal could ever be let through to a tool: what `tools/list` shows.
+    pub async fn lists(&self, tool: &str, operation: Operation, context: &CallContext) -> bool {
+        let context = CallContext { operation, ..context.clone() };
+        match self.policy.evaluate_listed(&context).await {
+            Ok(decision) => decision.effect != Effect::Deny,
+            Err(fault) => {
+                tracing::error!(server = context.server.name, tool, %fault, "policy failed; the tool is not listed");
+                false
+            }
+        }
+    }
+
+    /// Loads the policies again. On an error the old ones stay in force.
+    ///
+    /// # Errors
+    /// What is wrong with the new ones; recorded and shown to operators as well.
+    pub async fn reload(&self) -> Result<String, String> {
+        let previous = self.policy.version();
+        let loaded = self.policy.reload().await.map_err(|errors| errors.to_string());
+        let version = self.policy.version();
+        let event = match &loaded {
+            Ok(_) => Event::PolicyLoaded { policy_version: version.clone(), previous: Some(previous) },
+            Err(error) => Event::PolicyRefused { error: error.clone(), keeping: previous },
+        };
+        if let Ok(mut remembered) = self.policy_error.lock() {
+            *remembered = loaded.as_ref().err().cloned();
+        }
+        if let Err(error) = self.audit.append(Entry::new(None, true, event)).await {
+            tracing::error!(%error, "a policy reload could not be recorded");
+        }
+        loaded.map(|_| version)
+    }
+
+    /// Why the last reload was refused, where it was.
+    pub fn policy_error(&self) -> Option<String> {
+        self.policy_error.lock().ok().and_then(|error| error.clone())
+    }
+}
+
+impl HeldCall {
+    pub fn id(&self) -> &CallId {
+        self.call.id()
+    }
+
+    /// Waits for the end of the hold; after an approval, checks everything again and gives the permit.
+    ///
+    /// # Errors
+    /// The refusal, recorded.
+    pub async fn wait(self, presence: &Presence) -> Result<PermittedCall, Refusal> {
+        let HeldCall { gate, call, context, decision, place } = self;
+        let id = call.id().clone();
+        match verdict(&gate.holds, &id, place, presence).await {
+            Verdict::Approved => {}
+            Verdict::Rejected { by, reason } => {
+                tracing::info!(call = %id, by, "rejected");
+                return Err(Refusal::new(Outcome::Rejected, reason).of(&id));
+            }
+            Verdict::Ended { outcome, reason } => return Err(gate.close(&id, outcome, reason).await),
+        }
+        match gate.release(&call, &context, &decision, presence).await {
+            Ok(receipt) => {
+                let call = Arc::try_unwrap(call).unwrap_or_else(|shared| (*shared).clone());
+                Ok(PermittedCall::new(call, receipt, true))
+            }
+            Err((outcome, reason)) => {
+                let at = jiff::Timestamp::now();
+                gate.holds.amend(&id, |_| State::Closed { outcome, at, reason: reason.clone() });
+                Err(gate.close(&id, outcome, reason).await)
+            }
+        }
+    }
+}
+
+impl Gate {
+    /// The last look before an approved call leaves: is policy still no stricter than what was approved, is somebody
+    /// still waiting, and is the record of the sending durable.
+    async fn release(
+        &self,
+        call: &ToolCall,
+        context: &CallContext,
+        approved: &Decision,
+        presence: &Presence,
+    ) -> Result<crate::audit::Receipt, (Outcome, String)> {
+        let now = self.policy.evaluate(Phase::Call, call, context).await.map_err(|fault| {
+            tracing::error!(call = %call.id(), %fault, "policy failed at release");
+            (Outcome::Unavailable, "the policy could not decide this call again at release".to_owned())
+        })?;
+        let stricter = match now.effect {
+            Effect::Deny => {
+                return Err((Outcome::Denied, format!("policy changed while the call was held: {}", now.reason)));
+            }
+            Effect::Allow => false,
+            Effect::Hold => {
+                now.tier > approved.tier
+                    || now.approvals > approved.approvals
+                    || now.confirm_with.iter().any(|pointer| !approved.confirm_with.contains(pointer))
+            }
+        };
+        if stricter {
+            let reason = "policy became stricter while the call was held, so the approval does not count";
+            return Err((Outcome::Denied, reason.to_owned()));
+        }
+        let gone = |(outcome, why): (Outcome, &str)| (outcome, why.to_owned());
+        if let Some(left) = presence.left() {
+            return Err(gone(left));
+        }
+        let sending = Entry::new(Some(call.id()), true, Event::Sending {});
+        let receipt = self.audit.append(sending).await.map_err(|error| {
+            tracing::error!(call = %call.id(), %error, "no record, so no call");
+            (Outcome::Unavailable, "the call could not be recorded, so it may not be made".to_owned())
+        })?;
+        match presence.left() {
+            Some(left) => Err(gone(left)),
+            None => Ok(receipt),
+        }
+    }
+}
+
+/// Waits until the queue says how the hold ended, and ends it where its time, its client or every console is gone.
+async fn verdict(holds: &HoldQueue, id: &CallId, place: hold::Place, presence: &Presence) -> Verdict {
+    let hold::Place { mut verdict, deadline, .. } = place;
+    let grace = holds.settings().no_console_grace;
+    let mut consoles: watch::Receiver<usize> = holds.consoles().subscribe();
+    let mut alone_since = Instant::now();
+    let (mut expired, mut left) = (false, false);
+    loop {
+        let alone = *consoles.borrow_and_update() == 0;
+        tokio::select! {
+            ended = &mut verdict => {
+                return ended.unwrap_or_else(|_| Verdict::Ended {
+                    outcome: Outcome::Unavailable,
+                    reason: "the hold queue failed".to_owned(),
+                });
+            }
+            () = tokio::time::sleep_until(deadline), if !expired => {
+                expired = true;
+                holds.end(id, Outcome::Expired, "nobody ruled in time");
+            }
+            () = presence.gone.cancelled(), if !left => {
+                left = true;
+                let (outcome, why) = presence.left().unwrap_or((Outcome::Withdrawn, "the client went away"));
+                holds.end(id, outcome, why);
+            }
+            () = tokio::time::sleep_until(alone_since + grace), if alone && !expired => {
+                expired = true;
+                holds.end(id, Outcome::Unattended, "no operator console is attached");
+            }
+            changed = consoles.changed() => {
+                if changed.is_err() {
+                    holds.end(id, Outcome::Unavailable, "the hold queue failed");
+                } else if *consoles.borrow() == 0 {
+                    alone_since = Instant::now();
+                }
+            }
+        }
+    }
+}
+
+/// How an answer is shown to operators.
+fn said(answer: Answer) -> &'static str {
+    match answer {
+        Answer::Ok => "ok",
+        Answer::ToolError => "tool_error",
+        Answer::Error => "error",
+        Answer::OutcomeUnknown => "outcome_unknown",
+        Answer::Undeliverable => "undeliverable",
+    }
+}

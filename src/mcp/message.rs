@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use crate::call::ToolCall;
 use crate::json::{Fault, Json, JsonText, Kind, Rules};
 
 /// The id of a request. Numbers are integers; strings compare by their decoded characters.
@@ -131,6 +132,23 @@ impl Message {
         let text =
             JsonText::parse(bytes, Rules::UPSTREAM).map_err(|error| Malformed::new(PARSE_ERROR, error.to_string()))?;
         Message::read(text, false)
+    }
+
+    /// The request that a decided call is.
+    pub fn of_call(call: &ToolCall) -> Option<Message> {
+        let text = call.message().clone();
+        let id = Id::read(text.view().get("id")?)?;
+        Some(Message { text, shape: Shape::Request { id, method: call.method().as_str().to_owned() } })
+    }
+
+    /// A message of ours.
+    pub fn ours(text: JsonText) -> Option<Message> {
+        Message::read(text, false).ok()
+    }
+
+    /// The same message, of the same shape, with its text cleaned or filtered.
+    pub fn with_text(self, text: JsonText) -> Message {
+        Message { text, ..self }
     }
 
     fn read(text: JsonText, strict: bool) -> Result<Message, Malformed> {

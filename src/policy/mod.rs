@@ -1,1 +1,246 @@
-//! policy
+//! Policy: Rego decides about every call. Loads and checks the policies, evaluates them inside guards, and combines
+//! what they say. Knows nothing of proxies, sockets and stores.
+//!
+//! Invariant: an answer is a [`Decision`] that every enforced policy had a part in, or a [`PolicyFault`], which the
+//! caller turns into a refusal. There is no third way out.
+
+mod check;
+mod combine;
+mod data;
+mod input;
+mod problem;
+mod set;
+mod source;
+mod syntax;
+pub mod test;
+
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use tokio::sync::Semaphore;
+
+use crate::call::{CallContext, Decision, ToolCall};
+
+pub use input::confirm_value;
+pub use problem::{PolicyErrors, Problem};
+pub use source::builtin_names;
+
+/// What the entries of a policy count for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    /// They decide.
+    Enforce,
+    /// They are recorded, and operators are told.
+    Warn,
+    /// They are recorded.
+    Shadow,
+}
+
+/// Whether a call is judged, or a tool that a list may show.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Phase {
+    Call,
+    List,
+}
+
+impl Phase {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Phase::Call => "call",
+            Phase::List => "list",
+        }
+    }
+}
+
+/// Which policies decide, as plain values.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Built-in families by name.
+    pub builtin: Vec<String>,
+    /// Files and folders of the operator's policies and data.
+    pub paths: Vec<PathBuf>,
+    /// By policy name; a policy that is not named is enforced.
+    pub modes: BTreeMap<String, Mode>,
+    /// For one decision. An outer limit of three times this ends what the interpreter cannot.
+    pub time_limit: Duration,
+}
+
+impl Default for Settings {
+    /// Every built-in family, and nothing else.
+    fn default() -> Settings {
+        Settings {
+            builtin: builtin_names().map(str::to_owned).collect(),
+            paths: Vec::new(),
+            modes: BTreeMap::new(),
+            time_limit: Duration::from_millis(50),
+        }
+    }
+}
+
+/// Why there is no decision. The caller refuses; the text is for operators and may name files.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum PolicyFault {
+    #[error("policy {policy} failed: {message}")]
+    Engine { policy: String, message: String },
+    #[error("policy {policy}: the set {set} is undefined")]
+    Undefined { policy: String, set: &'static str },
+    #[error("policy {policy}: malformed entry: {message}")]
+    Shape { policy: String, message: String },
+    #[error("policy {policy} reached the time limit")]
+    TimeLimit { policy: String },
+    #[error("confirm_with {pointer} points to nothing that an operator could type")]
+    Pointer { pointer: String },
+    #[error("the policy input cannot be read: {0}")]
+    Input(String),
+    #[error("policy evaluation did not end in time")]
+    Timeout,
+    #[error("evaluator saturated: every thread for policies is busy or stuck")]
+    Saturated,
+    #[error("the policy interpreter panicked")]
+    Panicked,
+}
+
+impl PolicyFault {
+    /// For the client: what failed, without files or rules.
+    pub fn for_client(&self) -> &'static str {
+        match self {
+            PolicyFault::Engine { .. } | PolicyFault::Panicked => "a policy failed on this call",
+            PolicyFault::Undefined { .. } | PolicyFault::Shape { .. } | PolicyFault::Pointer { .. } => {
+                "a policy gave no valid answer for this call"
+            }
+            PolicyFault::TimeLimit { .. } | PolicyFault::Timeout => "a policy took too long on this call",
+            PolicyFault::Input(_) => "the policies cannot read this call",
+            PolicyFault::Saturated => "too many calls wait for a decision",
+        }
+    }
+}
+
+/// What a reload did.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Reloaded {
+    pub version: String,
+    pub rules: usize,
+    /// False where the files say what they said before.
+    pub changed: bool,
+}
+
+/// The policies in use. Cheap to clone; all clones see a reload.
+#[derive(Clone, Debug)]
+pub struct PolicyEngine(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    settings: Settings,
+    set: ArcSwap<set::PolicySet>,
+    /// One slot for each evaluation that runs. A thread that is stuck keeps its slot, so stuck threads are bounded.
+    slots: Arc<Semaphore>,
+}
+
+impl PolicyEngine {
+    /// Reads, checks and prepares the policies. Blocks; never gives an empty set.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the files, with places.
+    pub fn load(settings: Settings) -> Result<PolicyEngine, PolicyErrors> {
+        let set = load(&settings)?;
+        let slots = std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2));
+        let slots = Arc::new(Semaphore::new(slots));
+        Ok(PolicyEngine(Arc::new(Shared { settings, set: ArcSwap::from_pointee(set), slots })))
+    }
+
+    /// Judges a call.
+    ///
+    /// # Errors
+    /// Anything that is not a clear answer: the call is refused.
+    pub async fn evaluate(
+        &self,
+        phase: Phase,
+        call: &ToolCall,
+        context: &CallContext,
+    ) -> Result<Decision, PolicyFault> {
+        match phase {
+            Phase::Call => self.judge(input::Subject::call(call, context), context).await,
+            Phase::List => self.evaluate_listed(context).await,
+        }
+    }
+
+    /// Judges whether a list may show the tool of the context: as [`Phase::List`], with no arguments. A hold shows it.
+    ///
+    /// # Errors
+    /// Anything that is not a clear answer: the tool is not shown.
+    pub async fn evaluate_listed(&self, context: &CallContext) -> Result<Decision, PolicyFault> {
+        self.judge(input::Subject::listed(), context).await
+    }
+
+    async fn judge(&self, subject: input::Subject<'_>, context: &CallContext) -> Result<Decision, PolicyFault> {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+        let now = u64::try_from(now).map_err(|_| PolicyFault::Input("the clock is out of range".to_owned()))?;
+        self.decide(subject.phase, input::document(now, subject, context)).await
+    }
+
+    /// Judges an input document that is at hand, for `policy eval --input` and for measuring.
+    ///
+    /// # Errors
+    /// As [`PolicyEngine::evaluate`].
+    pub async fn decide(&self, phase: Phase, document: String) -> Result<Decision, PolicyFault> {
+        let set = self.0.set.load_full();
+        let slots = Arc::clone(&self.0.slots);
+        let limit = self.0.settings.time_limit * 3;
+        let mut running = false;
+        let decided = tokio::time::timeout(limit, async {
+            let slot = slots.acquire_owned().await.map_err(|_| PolicyFault::Saturated)?;
+            running = true;
+            let work = move || {
+                let decided = std::panic::catch_unwind(AssertUnwindSafe(|| set.decide(phase, &document)));
+                drop(slot);
+                decided.unwrap_or(Err(PolicyFault::Panicked))
+            };
+            tokio::task::spawn_blocking(work).await.unwrap_or(Err(PolicyFault::Panicked))
+        })
+        .await;
+        decided.unwrap_or(Err(if running { PolicyFault::Timeout } else { PolicyFault::Saturated }))
+    }
+
+    /// Names the policies in use: a digest of every file, data file and setting that can change a decision.
+    pub fn version(&self) -> String {
+        self.0.set.load().version().to_owned()
+    }
+
+    /// How many rules deny, hold or allow.
+    pub fn rules(&self) -> usize {
+        self.0.set.load().rules()
+    }
+
+    /// Reads the files again. What is in use stays in use when anything is wrong.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the files.
+    pub async fn reload(&self) -> Result<Reloaded, PolicyErrors> {
+        let settings = self.0.settings.clone();
+        let loaded = tokio::task::spawn_blocking(move || load(&settings)).await;
+        let set = loaded
+            .unwrap_or_else(|_| Err(Problem::of_file("policy", "load", "the loader failed", "try again").into()))?;
+        let changed = set.version() != self.0.set.load().version();
+        let reloaded = Reloaded { version: set.version().to_owned(), rules: set.rules(), changed };
+        self.0.set.store(Arc::new(set));
+        Ok(reloaded)
+    }
+
+    /// Changes when a file of the policy paths appears, goes or is written. Reads the file system, and no content.
+    pub fn fingerprint(&self) -> u64 {
+        source::fingerprint(&self.0.settings.paths)
+    }
+}
+
+fn load(settings: &Settings) -> Result<set::PolicySet, PolicyErrors> {
+    let mut sources = source::builtin(&settings.builtin)?;
+    sources.add(source::read(&settings.paths)?);
+    set::PolicySet::load(set::Build { sources, modes: settings.modes.clone(), time_limit: settings.time_limit })
+}
+
+#[cfg(test)]
+mod tests;

@@ -3,13 +3,24 @@
 //!
 //! A link is a pair of bounded channels. Its other end lives in `proxy::session`.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
 
 use crate::call::{ClientInfo, Principal};
 use crate::json::JsonText;
 use crate::mcp::message::{Id, Malformed, Message};
+
+pub mod frame;
+pub mod budget;
+pub mod principals;
+pub mod runtime_dir;
+pub mod client_socket;
+pub mod http_front;
+pub mod sse;
+pub mod stdio_upstream;
+pub mod http_client;
+pub mod http_upstream;
 
 /// What a client's transport brings.
 #[derive(Debug)]
@@ -90,4 +101,9 @@ pub enum FromUpstream {
 pub struct UpstreamLink {
     pub outbound: mpsc::Sender<ToUpstream>,
     pub inbound: mpsc::Receiver<FromUpstream>,
+}
+
+/// The data behind these locks is never left half changed, so a panic elsewhere does not spoil it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

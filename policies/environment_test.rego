@@ -1,0 +1,93 @@
+package countersign.policy.environment_test
+
+import data.countersign.policy.environment
+
+production := {
+	"server": {"name": "stripe"},
+	"environment": {"name": "production", "production": true},
+	"operation": {"name": "list_customers", "class": "read"},
+	"arguments": {},
+}
+
+sandbox := object.union(production, {"environment": {"name": "sandbox", "production": false}})
+
+names(what) := {"operation": {"environment": what}}
+
+rules(denied) := {entry.rule | some entry in denied}
+
+test_a_plain_call_is_not_denied if {
+	environment.deny == set() with input as production
+	environment.deny == set() with input as sandbox
+}
+
+test_a_conflict_denies_everything if {
+	denied := environment.deny with input as object.union(production, {"environment": {"conflict": "the key is a test key"}})
+	rules(denied) == {"environment.conflict"}
+	some entry in denied
+	contains(entry.reason, "the key is a test key")
+}
+
+test_the_bound_mode_passes if {
+	environment.deny == set() with input as object.union(production, names("production/"))
+	environment.deny == set() with input as object.union(sandbox, names("test/"))
+}
+
+test_the_other_mode_is_denied if {
+	live := environment.deny with input as object.union(sandbox, names("production/"))
+	rules(live) == {"environment.other_mode"}
+	test := environment.deny with input as object.union(production, names("test/"))
+	rules(test) == {"environment.other_mode"}
+}
+
+test_a_mode_that_is_not_understood_is_denied_everywhere if {
+	every where in [production, sandbox] {
+		denied := environment.deny with input as object.union(where, names("unknown/"))
+		rules(denied) == {"environment.other_mode"}
+	}
+}
+
+test_a_mode_without_a_known_environment_is_denied if {
+	denied := environment.deny with input as {"operation": {"environment": "production/"}, "arguments": {}}
+	rules(denied) == {"environment.other_mode"}
+}
+
+test_an_account_has_to_be_bound if {
+	denied := environment.deny with input as object.union(production, names("production/acct_1"))
+	rules(denied) == {"environment.other_account"}
+}
+
+test_a_bound_account_passes if {
+	environment.deny == set() with input as object.union(production, names("/acct_1"))
+		with data.environment.accounts as {"stripe": ["acct_1"]}
+}
+
+test_an_account_of_another_server_is_denied if {
+	denied := environment.deny with input as object.union(production, names("/acct_1"))
+		with data.environment.accounts as {"other": ["acct_1"]}
+	rules(denied) == {"environment.other_account"}
+}
+
+test_a_path_of_accounts_is_one_account if {
+	denied := environment.deny with input as object.union(production, names("production/acct_1/acct_2"))
+		with data.environment.accounts as {"stripe": ["acct_1", "acct_2"]}
+	rules(denied) == {"environment.other_account"}
+}
+
+test_a_live_key_is_found_anywhere_in_the_arguments if {
+	every arguments in [
+		{"note": "sk_live_abc"},
+		{"a": {"b": ["x", {"c": "see rk_live_1 here"}]}},
+		{"sk_live_9": 1},
+		{"a": `line
+sk_live_x`},
+	] {
+		denied := environment.deny with input as object.union(sandbox, {"arguments": arguments})
+		rules(denied) == {"environment.live_key"}
+	}
+}
+
+test_other_keys_and_words_are_no_live_key if {
+	every text in ["sk_test_abc", "what is sk_live_ for?", "sk_liver"] {
+		environment.deny == set() with input as object.union(sandbox, {"arguments": {"q": text}})
+	}
+}

@@ -1,0 +1,471 @@
+//! What is recorded, and the bytes that the chain is made of (`docs/audit.md`).
+//!
+//! An [`Event`] is what the rest of the program says. A [`Record`] is the row that stands in the store. What may not
+//! live here: SQL, files, threads. Invariant: everything in a record but its own hash goes into that hash, each field
+//! with its length before it, so two different records never hash the same bytes.
+
+use serde::{Deserialize, Serialize};
+
+use crate::call::{
+    CallContext, CallId, ClientInfo, Decision, Digest, Environment, Operation, Outcome, Principal, ServerFacts,
+    ToolCall,
+};
+use crate::json::{JsonError, JsonText};
+
+/// Longest body, in bytes: the parameters of every call that an operator can be shown fit whole. Members of a longer
+/// one are cut by [`bounded`].
+pub const MAX_BODY: usize = (2 << 20) + (128 << 10);
+/// In a body that is too long, a member up to this size stays as it is.
+const KEPT_MEMBER: usize = 16 << 10;
+/// How much of a cut member is kept.
+const KEPT_HEAD: usize = 4 << 10;
+
+const RECORD_DOMAIN: &str = "countersign.record/v1";
+const GENESIS_DOMAIN: &str = "countersign.audit/v1";
+
+/// What the first record of a log follows: it names the log, so that no record fits into another one.
+pub fn genesis(instance: &[u8]) -> Digest {
+    Digest::of_fields(GENESIS_DOMAIN, &[instance])
+}
+
+/// A row: what happened, and its place in the chain.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Record {
+    /// From 1, without gaps. The order of records is this and never the time.
+    pub seq: u64,
+    /// Wall clock, RFC 3339 in UTC with microseconds.
+    pub at: String,
+    /// Milliseconds since the machine started, suspended time included: goes on evenly when the wall clock is set.
+    pub up_ms: u64,
+    /// Absent for records that belong to no call; never empty.
+    pub call: Option<String>,
+    pub kind: String,
+    /// One JSON object; its member `kind` repeats the kind.
+    pub body: String,
+    pub prev: Digest,
+    pub hash: Digest,
+}
+
+impl Record {
+    /// The hash that the other fields give.
+    pub fn computed(&self) -> Digest {
+        let call = self.call.as_deref().unwrap_or("");
+        Digest::of_fields(
+            RECORD_DOMAIN,
+            &[
+                &self.seq.to_be_bytes(),
+                self.at.as_bytes(),
+                &self.up_ms.to_be_bytes(),
+                call.as_bytes(),
+                self.kind.as_bytes(),
+                self.body.as_bytes(),
+                self.prev.as_bytes(),
+            ],
+        )
+    }
+
+    /// Gives it its place.
+    pub(super) fn seal(&mut self, seq: u64, prev: Digest) {
+        self.seq = seq;
+        self.prev = prev;
+        self.hash = self.computed();
+    }
+}
+
+/// Who asked for what, where: the head of every record that begins a call.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CallFacts {
+    pub session: String,
+    pub principal: Principal,
+    pub client: ClientInfo,
+    pub server: ServerFacts,
+    pub environment: Environment,
+    pub method: String,
+    pub tool: String,
+    pub definition: Option<Digest>,
+    pub operation: Operation,
+    /// What an approval binds ([`ToolCall::digest`]).
+    pub digest: Digest,
+    /// As the call spells them, byte for byte.
+    pub params: JsonText,
+    pub meta: Option<JsonText>,
+}
+
+impl CallFacts {
+    /// `digest` is the call's in this context; whoever records it has it already.
+    pub fn of(call: &ToolCall, context: &CallContext, digest: Digest) -> CallFacts {
+        CallFacts {
+            session: context.session.clone(),
+            principal: (*context.principal).clone(),
+            client: context.client.clone(),
+            server: (*context.server).clone(),
+            environment: (*context.environment).clone(),
+            method: call.method().as_str().to_owned(),
+            tool: call.tool().to_owned(),
+            definition: context.tool.definition,
+            operation: context.operation.clone(),
+            digest,
+            params: call.params().clone(),
+            meta: call.meta().map(JsonText::owned),
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ruling {
+    Approve,
+    Reject,
+}
+
+/// What came back for a call that was sent.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    Ok,
+    /// A result that says `isError`.
+    ToolError,
+    /// A JSON-RPC error.
+    Error,
+    /// It left, and nothing came back.
+    OutcomeUnknown,
+    /// An answer came, but the client was gone.
+    Undeliverable,
+}
+
+/// What became of a call that was open when an earlier run ended (I7).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Recovery {
+    /// It was never approved.
+    Abandoned,
+    /// It was approved and never left.
+    ApprovedNotSent,
+    /// It may have left; what the upstream did is not known.
+    SentOutcomeUnknown,
+}
+
+/// What can be recorded. Bodies are this, as JSON. Answers are recorded by size and digest, never by content.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Event {
+    Started {
+        version: String,
+        policy_version: String,
+        servers: Vec<String>,
+    },
+    Stopped {
+        reason: String,
+    },
+    PolicyLoaded {
+        policy_version: String,
+        previous: Option<String>,
+    },
+    /// A reload failed; the version that stays in use.
+    PolicyRefused {
+        error: String,
+        keeping: String,
+    },
+    /// A message that the protocol layer refused, before policy.
+    Refused {
+        server: Option<String>,
+        principal: Option<String>,
+        session: Option<String>,
+        code: i64,
+        reason: String,
+    },
+    /// Policy decided. For an `allow` this is also the record that the call is sent.
+    Decided {
+        #[serde(flatten)]
+        facts: Box<CallFacts>,
+        decision: Decision,
+    },
+    /// Policy could not decide: the call is refused.
+    Failed {
+        #[serde(flatten)]
+        facts: Box<CallFacts>,
+        fault: String,
+    },
+    /// The call waits for a person.
+    Held {
+        expires_at: String,
+    },
+    Ruled {
+        ruling: Ruling,
+        operator: String,
+        digest: Digest,
+        reason: Option<String>,
+        /// True where this ruling settled the hold: the last approval that was needed, or a reject.
+        effective: bool,
+        /// Approvals so far, this one included.
+        approvals: u8,
+    },
+    /// A ruling that did not count.
+    RulingRefused {
+        operator: String,
+        id: CallId,
+        why: String,
+    },
+    /// A call ended and was not sent.
+    Closed {
+        outcome: Outcome,
+        reason: String,
+    },
+    /// An approved call is released: recorded before its first byte.
+    Sending {},
+    Completed {
+        result: Answer,
+        /// Of the answer as it went to the client.
+        bytes: u64,
+        digest: Option<Digest>,
+        duration_ms: u64,
+        note: Option<String>,
+    },
+    /// Written at start for every call that an earlier run left open.
+    Recovered {
+        outcome: Recovery,
+    },
+    /// Records could not be written for a while: so many were refused.
+    Gap {
+        refused: u64,
+    },
+    /// The wall clock was set, by so many milliseconds.
+    ClockStepped {
+        by_ms: i64,
+    },
+}
+
+impl Event {
+    /// The kind as records spell it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Event::Started { .. } => "started",
+            Event::Stopped { .. } => "stopped",
+            Event::PolicyLoaded { .. } => "policy_loaded",
+            Event::PolicyRefused { .. } => "policy_refused",
+            Event::Refused { .. } => "refused",
+            Event::Decided { .. } => "decided",
+            Event::Failed { .. } => "failed",
+            Event::Held { .. } => "held",
+            Event::Ruled { .. } => "ruled",
+            Event::RulingRefused { .. } => "ruling_refused",
+            Event::Closed { .. } => "closed",
+            Event::Sending {} => "sending",
+            Event::Completed { .. } => "completed",
+            Event::Recovered { .. } => "recovered",
+            Event::Gap { .. } => "gap",
+            Event::ClockStepped { .. } => "clock_stepped",
+        }
+    }
+
+    /// The body: strict JSON, at most [`MAX_BODY`] bytes.
+    ///
+    /// # Errors
+    /// Where it cannot be written as strict JSON, for example because a rule's details nest too deeply.
+    pub fn body(&self) -> Result<JsonText, JsonError> {
+        bounded(JsonText::of(self)?)
+    }
+}
+
+/// A body that is too long, with its long members replaced by `{"cut":true,"bytes":…,"sha256":…,"head":…}`. Bodies
+/// have a fixed set of members, so what is left is bounded too.
+fn bounded(body: JsonText) -> Result<JsonText, JsonError> {
+    #[derive(Serialize)]
+    struct Cut<'a> {
+        cut: bool,
+        bytes: usize,
+        sha256: Digest,
+        head: &'a str,
+    }
+    if body.as_str().len() <= MAX_BODY {
+        return Ok(body);
+    }
+    let mut out = String::with_capacity(KEPT_MEMBER);
+    for (key, value) in body.view().members() {
+        out.push(if out.is_empty() { '{' } else { ',' });
+        out.push_str(key.text());
+        out.push(':');
+        let text = value.text();
+        if text.len() <= KEPT_MEMBER {
+            out.push_str(text);
+        } else {
+            let head = text.get(..text.floor_char_boundary(KEPT_HEAD)).unwrap_or("");
+            let cut = Cut { cut: true, bytes: text.len(), sha256: Digest::of_bytes(text.as_bytes()), head };
+            out.push_str(JsonText::of(&cut)?.as_str());
+        }
+    }
+    out.push('}');
+    JsonText::parse(out, crate::json::Rules::UPSTREAM)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::call::{Class, Effect, EnvironmentSource, PrincipalKind, RuleHit, Tier, Transport};
+    use crate::json::Rules;
+
+    pub fn json(text: &str) -> JsonText {
+        JsonText::parse(text, Rules::CLIENT).unwrap()
+    }
+
+    pub fn facts(params: &str) -> Box<CallFacts> {
+        Box::new(CallFacts {
+            session: "s1".into(),
+            principal: Principal { name: "claude-code".into(), kind: PrincipalKind::Token, scopes: vec![] },
+            client: ClientInfo {
+                name: Some("agent".into()),
+                version: None,
+                protocol: None,
+                transport: Transport::Stdio,
+                uid: Some(1000),
+                pid: None,
+                peer: None,
+            },
+            server: ServerFacts { name: "stripe".into(), vendor: Some("stripe".into()) },
+            environment: Environment {
+                name: "production".into(),
+                source: EnvironmentSource::Key,
+                verified: true,
+                conflict: None,
+            },
+            method: "tools/call".into(),
+            tool: "create_refund".into(),
+            definition: None,
+            operation: Operation {
+                name: "create_refund".into(),
+                class: Class::Financial,
+                reversible: None,
+                money: None,
+                targets: vec![],
+                magnitude: None,
+                environment: None,
+                effect: None,
+            },
+            digest: Digest::of_bytes(b"call"),
+            params: json(params),
+            meta: None,
+        })
+    }
+
+    pub fn decision(effect: Effect) -> Decision {
+        Decision {
+            effect,
+            reason: "because".into(),
+            rules: vec![RuleHit {
+                rule: "refunds.over_limit".into(),
+                reason: "because".into(),
+                policy: "refunds".into(),
+                file: "refunds.rego".into(),
+                line: 3,
+                details: None,
+            }],
+            tier: Tier::High,
+            approvals: 1,
+            ttl_seconds: None,
+            confirm_with: vec![],
+            grantable: false,
+            redact: vec![],
+            policy_version: "p1".into(),
+            observed: vec![],
+        }
+    }
+
+    pub fn decided(effect: Effect) -> Event {
+        Event::Decided { facts: facts(r#"{"name":"create_refund"}"#), decision: decision(effect) }
+    }
+
+    pub fn ruled(ruling: Ruling, effective: bool) -> Event {
+        let operator = "ana".to_owned();
+        Event::Ruled { ruling, operator, digest: Digest::of_bytes(b"call"), reason: None, effective, approvals: 1 }
+    }
+
+    /// One event of every kind, and of every variety that recovery tells apart.
+    pub fn every_event() -> Vec<Event> {
+        let text = || "x".to_owned();
+        vec![
+            Event::Started { version: text(), policy_version: text(), servers: vec![text()] },
+            Event::Stopped { reason: text() },
+            Event::PolicyLoaded { policy_version: text(), previous: None },
+            Event::PolicyRefused { error: text(), keeping: text() },
+            Event::Refused { server: None, principal: None, session: None, code: -32700, reason: text() },
+            decided(Effect::Allow),
+            decided(Effect::Deny),
+            decided(Effect::Hold),
+            Event::Failed { facts: facts("{}"), fault: text() },
+            Event::Held { expires_at: text() },
+            ruled(Ruling::Approve, true),
+            ruled(Ruling::Approve, false),
+            ruled(Ruling::Reject, true),
+            Event::RulingRefused { operator: text(), id: CallId::random().unwrap(), why: text() },
+            Event::Closed { outcome: Outcome::Expired, reason: text() },
+            Event::Sending {},
+            Event::Completed { result: Answer::Ok, bytes: 3, digest: None, duration_ms: 1, note: None },
+            Event::Recovered { outcome: Recovery::Abandoned },
+            Event::Gap { refused: 2 },
+            Event::ClockStepped { by_ms: -7_200_000 },
+        ]
+    }
+
+    #[test]
+    fn the_kind_of_a_record_is_the_tag_of_its_body() {
+        for event in every_event() {
+            let body = event.body().unwrap();
+            assert_eq!(body.view().get("kind").unwrap().as_str().unwrap(), event.kind());
+        }
+    }
+
+    #[test]
+    fn parameters_keep_every_byte() {
+        let params = r#"{"z":1.0,"a":1e2,"m":"\u0041\u202e","b":[0.10,-0,"\/"],"name":"x"}"#;
+        let body = Event::Decided { facts: facts(params), decision: decision(Effect::Hold) }.body().unwrap();
+        assert!(body.as_str().contains(&format!(r#""params":{params}"#)), "{}", body.as_str());
+        let back: CallFacts = serde_json::from_str(body.as_str()).unwrap();
+        assert_eq!(back, *facts(params));
+    }
+
+    #[test]
+    fn a_value_cannot_forge_a_record() {
+        let reason = "x\n{\"seq\":100}\r\n\u{2028}".to_owned();
+        let body = Event::Stopped { reason: reason.clone() }.body().unwrap();
+        assert!(!body.as_str().contains(['\n', '\r', '\u{2028}']));
+        assert_eq!(body.view().get("reason").unwrap().as_str().unwrap(), reason);
+    }
+
+    #[test]
+    fn an_oversized_body_names_what_it_left_out() {
+        let long = format!(r#"{{"a":"{}","b":1}}"#, "€".repeat(1_000_000));
+        let body = Event::Failed { facts: facts(&long), fault: "too large".into() }.body().unwrap();
+        assert!(body.as_str().len() < MAX_BODY);
+        let params = body.view().get("params").unwrap();
+        assert_eq!(params.get("bytes").unwrap().as_i64(), i64::try_from(long.len()).ok());
+        assert_eq!(params.get("sha256").unwrap().as_str().unwrap(), Digest::of_bytes(long.as_bytes()).to_string());
+        assert!(long.starts_with(&*params.get("head").unwrap().as_str().unwrap()));
+        assert_eq!(body.view().get("tool").unwrap().as_str().unwrap(), "create_refund");
+    }
+
+    #[test]
+    fn every_field_is_in_the_hash() {
+        let record = Record {
+            seq: 7,
+            at: "2026-11-21T09:00:00.000000Z".into(),
+            up_ms: 5,
+            call: Some("ABC".into()),
+            kind: "held".into(),
+            body: "{}".into(),
+            prev: Digest::of_bytes(b"prev"),
+            hash: Digest::of_bytes(b""),
+        };
+        let changed = [
+            Record { seq: 8, ..record.clone() },
+            Record { at: "2026-11-21T09:00:00.000001Z".into(), ..record.clone() },
+            Record { up_ms: 6, ..record.clone() },
+            Record { call: None, ..record.clone() },
+            Record { call: Some("ABCh".into()), kind: "eld".into(), ..record.clone() },
+            Record { kind: "Held".into(), ..record.clone() },
+            Record { body: "{ }".into(), ..record.clone() },
+            Record { prev: Digest::of_bytes(b"prew"), ..record.clone() },
+        ];
+        assert!(changed.iter().all(|changed| changed.computed() != record.computed()));
+        assert_eq!(Record { hash: Digest::of_bytes(b"x"), ..record.clone() }.computed(), record.computed());
+    }
+}

@@ -1,0 +1,172 @@
+//! What can only be said about the whole: names that refer to each other, keys in the wrong hands, paths that lie in
+//! each other, and files that others could change.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use super::fields::Context;
+use super::problem::{Code, quote};
+use super::yaml::{Data, Node};
+use super::{Config, Match, SecretSource, Upstream, Value};
+use crate::credential::{shape, trust};
+
+/// The keys of a section, before anything in it is judged.
+pub fn names(root: &Node, section: &str) -> BTreeMap<String, Range<usize>> {
+    let Some(Data::Map(entries)) = child(root, section).map(|node| &node.data) else { return BTreeMap::new() };
+    entries.iter().map(|(key, _)| (key.text.clone(), key.span.clone())).collect()
+}
+
+/// Text that looks like a key stands nowhere in the file, whatever it is the value of.
+pub fn plain_keys(cx: &mut Context<'_>, node: &Node) {
+    match &node.data {
+        Data::List(items) => items.iter().for_each(|item| plain_keys(cx, item)),
+        Data::Map(entries) => {
+            for (key, value) in entries {
+                plain_text(cx, &key.span, &key.text);
+                plain_keys(cx, value);
+            }
+        }
+        Data::Scalar { text, .. } => plain_text(cx, &node.span, text),
+    }
+}
+
+fn plain_text(cx: &mut Context<'_>, span: &Range<usize>, text: &str) {
+    if !cx.problems.are_enough() && shape::key_like(text).is_some() {
+        let help = "put the key into a variable or a private file, name that in `secrets:`, and write { secret: NAME } here; \
+                    a key that was shared with this file should be replaced";
+        cx.problems.add(
+            Code::PlainKey,
+            span,
+            "this looks like a key, and keys do not stand in the configuration",
+            help,
+        );
+    }
+}
+
+/// What must hold between the sections of a file without other problems.
+pub fn check(cx: &mut Context<'_>, root: &Node, config: &Config) {
+    same_sources(cx, config);
+    tokens_are_no_keys(cx, root, config);
+    aliases(cx, root, config);
+}
+
+fn same_sources(cx: &mut Context<'_>, config: &Config) {
+    for (index, (name, source)) in config.secrets.iter().enumerate() {
+        let Some((first, _)) = config.secrets.iter().take(index).find(|(_, other)| *other == source) else { continue };
+        let (Some(here), Some(there)) = (cx.secrets.get(name).cloned(), cx.secrets.get(first).cloned()) else {
+            continue;
+        };
+        let (here, there) = if here.start > there.start { (here, there) } else { (there, here) };
+        let message = format!("the secrets `{first}` and `{name}` are the same");
+        cx.problems.add(Code::Repeated, &here, message, "keep one of them and use its name in both places");
+        cx.problems.with(&there, "also here");
+    }
+}
+
+/// An agent holds its token: were it the key of an upstream, the agent would not need countersign.
+fn tokens_are_no_keys(cx: &mut Context<'_>, root: &Node, config: &Config) {
+    for (index, entry) in config.principals.iter().enumerate() {
+        let Match::Token(token) = &entry.by else { continue };
+        let holder = config.servers.iter().find(|(_, server)| {
+            let values = match &server.upstream {
+                Upstream::Stdio { env, .. } => env,
+                Upstream::Http { headers, .. } => headers,
+            };
+            values.iter().any(|(_, value)| matches!(value, Value::Secret { name, .. } if name == token))
+        });
+        if let Some((server, _)) = holder {
+            let span =
+                item(root, "principals", index).and_then(|node| child(node, "match")).map(|node| node.span.clone());
+            let message = format!(
+                "the token of {} is also the key of server `{server}`: its holder could go there without countersign",
+                quote(&entry.principal.name)
+            );
+            cx.problems.add(
+                Code::Contradiction,
+                &span.unwrap_or_default(),
+                message,
+                "make a token of its own for the principal",
+            );
+        }
+    }
+}
+
+/// Files that rules are read from, files that are written, and files that hold keys stay apart.
+fn aliases(cx: &mut Context<'_>, root: &Node, config: &Config) {
+    let own = [("state_dir", &config.state_dir), ("runtime_dir", &config.runtime_dir)];
+    for (path, span) in policies(root, config) {
+        for (name, folder) in own {
+            if path.starts_with(folder) || folder.starts_with(&path) {
+                let message = format!("policies and `{name}` lie in each other: `{}`", folder.display());
+                cx.problems.add(Code::Alias, &span, message, "keep policies in a folder of their own");
+            }
+        }
+        for (name, source) in &config.secrets {
+            if matches!(source, SecretSource::File(file) if file.starts_with(&path)) {
+                let message =
+                    format!("the secret `{name}` lies in a folder of policies, whose files are loaded as data");
+                cx.problems.add(Code::Alias, &span, message, "move the key to another folder");
+            }
+        }
+    }
+    for (path, span) in catalogs(root, config) {
+        if let Some((name, _)) = own.iter().find(|(_, folder)| path.starts_with(folder)) {
+            let message = format!("a catalog cannot lie in `{name}`");
+            cx.problems.add(Code::Alias, &span, message, "keep it beside the configuration");
+        }
+    }
+}
+
+/// Whatever the daemon reads rules from, or starts programs in, must be the operator's alone to change.
+pub fn trusted(cx: &mut Context<'_>, root: &Node, config: &Config) {
+    let folders = config.servers.iter().filter_map(|(name, server)| match &server.upstream {
+        Upstream::Stdio { cwd: Some(cwd), .. } => {
+            let node =
+                ["servers", name, "upstream", "stdio", "cwd"].iter().try_fold(root, |node, key| child(node, key));
+            Some((cwd.clone(), node.map(|node| node.span.clone()).unwrap_or_default()))
+        }
+        Upstream::Stdio { cwd: None, .. } | Upstream::Http { .. } => None,
+    });
+    let whole = policies(root, config).into_iter().chain(catalogs(root, config)).map(|place| (place, true));
+    let places: Vec<((PathBuf, Range<usize>), bool)> = whole.chain(folders.map(|place| (place, false))).collect();
+    for ((path, span), whole) in places {
+        let checked = if whole { trust::check_tree(&path) } else { folder(&path) };
+        if let Err(error) = checked {
+            cx.problems.add(Code::Untrusted, &span, error.to_string(), error.help());
+        }
+    }
+}
+
+fn folder(path: &Path) -> Result<(), trust::TrustError> {
+    let resolved = trust::check(path)?;
+    if resolved.is_dir() { Ok(()) } else { Err(trust::TrustError::NotAFolder(resolved)) }
+}
+
+fn policies(root: &Node, config: &Config) -> Vec<(PathBuf, Range<usize>)> {
+    let node = child(root, "policy").and_then(|node| child(node, "paths"));
+    config.policy.paths.iter().cloned().zip(spans(node)).collect()
+}
+
+fn catalogs(root: &Node, config: &Config) -> Vec<(PathBuf, Range<usize>)> {
+    let of = |(name, server): (&String, &super::Server)| {
+        let node = ["servers", name, "catalog"].iter().try_fold(root, |node, key| child(node, key));
+        server.catalogs.iter().cloned().zip(spans(node)).collect::<Vec<_>>()
+    };
+    config.servers.iter().flat_map(of).collect()
+}
+
+fn spans(list: Option<&Node>) -> Vec<Range<usize>> {
+    let Some(Data::List(items)) = list.map(|node| &node.data) else { return Vec::new() };
+    items.iter().map(|node| node.span.clone()).collect()
+}
+
+fn child<'n>(node: &'n Node, name: &str) -> Option<&'n Node> {
+    let Data::Map(entries) = &node.data else { return None };
+    entries.iter().find(|(key, _)| key.text == name).map(|(_, node)| node)
+}
+
+fn item<'n>(root: &'n Node, list: &str, index: usize) -> Option<&'n Node> {
+    let Data::List(items) = &child(root, list)?.data else { return None };
+    items.get(index)
+}

@@ -1,0 +1,358 @@
+//! The configuration: `countersign.yaml`, checked key by key, becomes a [`Config`]. Parts of the program take plain
+//! values from it and never the whole.
+//!
+//! The file is read once, into a tree that knows where everything stands (`yaml`); its sections are read from the tree
+//! (`sections`, `servers`) and compared with each other (`cross`). All problems are collected and shown together.
+//! Invariant: where a single one was found there is no `Config`.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::call::{Limits, Principal, ServerFacts};
+pub use crate::credential::source::SecretSource;
+use crate::credential::trust::{self, Readers, TrustError};
+
+mod cross;
+mod expand;
+mod fields;
+mod problem;
+mod sections;
+mod servers;
+mod yaml;
+
+pub use problem::{Code, Problem, Report};
+
+use fields::{Context, Fields, Keys};
+use problem::Problems;
+
+/// A larger file is not read.
+const MAX_BYTES: usize = 1 << 20;
+const FILE: &str = "countersign/countersign.yaml";
+const START: &str = "begin with `version: 1`; examples/countersign.yaml shows every key";
+
+const TOP: Keys = Keys {
+    known: &[
+        "version",
+        "state_dir",
+        "runtime_dir",
+        "listen",
+        "secrets",
+        "servers",
+        "principals",
+        "policy",
+        "holds",
+        "operators",
+        "audit",
+        "limits",
+    ],
+    later: &[
+        ("notify", "take it out; `countersign pending watch` prints every hold as it comes"),
+        ("tls", "let a proxy that ends TLS stand in front: listen: { http: { behind_proxy: true, ... } }"),
+    ],
+};
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("no configuration: {} not there\nhelp: write one, or name it with --config; `countersign demo` needs none", list(.0))]
+    NotFound(Vec<PathBuf>),
+    #[error("the configuration is not read: {0}\nhelp: {help}", help = .0.help())]
+    File(TrustError),
+    #[error("{}:{line}: the configuration is not UTF-8\nhelp: save it as UTF-8", .path.display())]
+    NotUtf8 { path: PathBuf, line: usize },
+    #[error("{0}")]
+    Invalid(Report),
+}
+
+impl ConfigError {
+    /// For a terminal, with colours where `styled`.
+    pub fn render(&self, styled: bool) -> String {
+        match self {
+            ConfigError::Invalid(report) => report.render(styled),
+            ConfigError::NotFound(_) | ConfigError::File(_) | ConfigError::NotUtf8 { .. } => self.to_string(),
+        }
+    }
+}
+
+fn list(paths: &[PathBuf]) -> String {
+    let names: Vec<String> = paths.iter().map(|path| format!("`{}`", path.display())).collect();
+    match names.split_last() {
+        Some((last, [])) => format!("{last} is"),
+        Some((last, rest)) => format!("{} and {last} are", rest.join(", ")),
+        None => "any file is".to_owned(),
+    }
+}
+
+/// Finds, reads and checks the configuration: `path` (from `--config`), else `COUNTERSIGN_CONFIG`, else
+/// `$XDG_CONFIG_HOME/countersign/countersign.yaml`, else `/etc/countersign/countersign.yaml`. The first of these that is
+/// set or there is the one; the current folder is never looked into.
+///
+/// The file, what it names as policies, catalogs and working folders, and every folder above must be the operator's or
+/// root's, and only theirs to change.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
+    let path = find(path, Path::new("/etc"), &|name| std::env::var_os(name))?;
+    let bytes = trust::read(&path, Readers::Anyone, MAX_BYTES).map_err(ConfigError::File)?;
+    let text = std::str::from_utf8(&bytes).map_err(|error| {
+        let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
+        ConfigError::NotUtf8 { path: path.clone(), line: before.iter().filter(|byte| **byte == b'\n').count() + 1 }
+    })?;
+    read(text, &path, &|name| std::env::var_os(name), cross::trusted)
+}
+
+/// Checks a text as if it stood in the file `origin`. Of the file system nothing is looked at.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn parse(text: &str, origin: &Path) -> Result<Config, ConfigError> {
+    read(text, origin, &|name| std::env::var_os(name), |_, _, _| {})
+}
+
+fn find(
+    explicit: Option<&Path>,
+    system: &Path,
+    variable: &dyn Fn(&str) -> Option<OsString>,
+) -> Result<PathBuf, ConfigError> {
+    if let Some(path) = explicit {
+        return Ok(path.to_owned());
+    }
+    if let Some(path) = variable("COUNTERSIGN_CONFIG").filter(|path| !path.is_empty()) {
+        return Ok(path.into());
+    }
+    let user = absolute(variable, "XDG_CONFIG_HOME").or_else(|| Some(absolute(variable, "HOME")?.join(".config")));
+    let places: Vec<PathBuf> = user.into_iter().chain([system.to_owned()]).map(|folder| folder.join(FILE)).collect();
+    let there = |path: &&PathBuf| {
+        use std::io::ErrorKind::{NotADirectory, NotFound};
+        // Whatever cannot be looked at is there: the next one must not stand in for it.
+        !path.symlink_metadata().is_err_and(|error| matches!(error.kind(), NotFound | NotADirectory))
+    };
+    places.iter().find(there).cloned().ok_or(ConfigError::NotFound(places))
+}
+
+/// A folder that a variable names. The XDG rules have relative ones ignored.
+fn absolute(variable: &dyn Fn(&str) -> Option<OsString>, name: &str) -> Option<PathBuf> {
+    variable(name).map(PathBuf::from).filter(|path| path.is_absolute())
+}
+
+/// Where the audit is kept if the configuration does not say.
+fn default_state_dir(variable: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let base = absolute(variable, "XDG_STATE_HOME").or_else(|| Some(absolute(variable, "HOME")?.join(".local/state")));
+    Some(base?.join("countersign"))
+}
+
+/// Where the sockets are if the configuration does not say and the system has a folder for that. Clients without a
+/// configuration look there too; the daemon otherwise takes `run` in its `state_dir`.
+pub fn default_runtime_dir(variable: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    Some(absolute(variable, "XDG_RUNTIME_DIR")?.join("countersign"))
+}
+
+fn read(
+    text: &str,
+    origin: &Path,
+    variable: &dyn Fn(&str) -> Option<OsString>,
+    trusted: impl FnOnce(&mut Context<'_>, &yaml::Node, &Config),
+) -> Result<Config, ConfigError> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut problems = Problems::default();
+    if text.len() > MAX_BYTES {
+        let message = format!("the configuration is longer than {MAX_BYTES} bytes");
+        problems.add(Code::TooMuch, &(0..0), message, "it is probably another file than the one you mean");
+        return Err(ConfigError::Invalid(problems.report(origin, "")));
+    }
+    let Some(root) = yaml::read(text, &mut problems) else {
+        return Err(ConfigError::Invalid(problems.report(origin, text)));
+    };
+    let origin_absolute = std::path::absolute(origin).unwrap_or_else(|_| origin.to_owned());
+    let folder = origin_absolute.parent().unwrap_or(Path::new("/"));
+    let mut cx = Context {
+        problems,
+        folder,
+        variable,
+        secrets: cross::names(&root, "secrets"),
+        servers: cross::names(&root, "servers"),
+    };
+    let config = document(&mut cx, &root, &origin_absolute);
+    if let Some(config) = config.as_ref().filter(|_| cx.problems.is_empty()) {
+        cross::check(&mut cx, &root, config);
+        trusted(&mut cx, &root, config);
+    }
+    match config.filter(|_| cx.problems.is_empty()) {
+        Some(config) => Ok(config),
+        None => Err(ConfigError::Invalid(cx.problems.report(origin, text))),
+    }
+}
+
+/// Nothing where it is of another version: then nothing else in it can be judged.
+fn document(cx: &mut Context<'_>, root: &yaml::Node, origin: &Path) -> Option<Config> {
+    if let yaml::Data::Map(entries) = &root.data
+        && let Some((_, node)) = entries.iter().find(|(key, _)| key.text == "version")
+        && !matches!(&node.data, yaml::Data::Scalar { text, plain: true } if text == "1")
+    {
+        let help = "write `version: 1`; for a newer one, update countersign";
+        cx.problems.add(
+            Code::Version,
+            &node.span,
+            "this version of countersign reads configurations of version 1",
+            help,
+        );
+        return None;
+    }
+    let top = Fields::of(cx, root, "", &TOP);
+    top.need(cx, "version", "write `version: 1`");
+    cross::plain_keys(cx, root);
+    let (state_dir, runtime_dir) = sections::folders(cx, &top);
+    let secrets = servers::secrets(cx, top.get("secrets"));
+    let help = "name at least one server to protect; examples/countersign.yaml shows how";
+    let node = top.need(cx, "servers", help);
+    let servers = servers::servers(cx, node, &secrets);
+    let node = top.need(cx, "principals", "write who may connect; examples/countersign.yaml shows how");
+    let principals = sections::principals(cx, node);
+    let tokens = principals.iter().any(|entry| matches!(entry.by, Match::Token(_)));
+    Some(Config {
+        path: Some(origin.to_owned()),
+        state_dir,
+        runtime_dir,
+        http: sections::listen(cx, top.get("listen"), tokens),
+        secrets,
+        servers,
+        principals,
+        policy: sections::policy(cx, top.get("policy")),
+        holds: sections::holds(cx, top.get("holds")),
+        operators: sections::operators(cx, top.get("operators")),
+        audit: sections::audit(cx, top.get("audit")),
+        limits: sections::limits(cx, top.get("limits")),
+    })
+}
+
+/// A configuration that has passed every check that needs no secret and no network.
+#[derive(Debug)]
+pub struct Config {
+    /// The file it came from; absent for the demo's.
+    pub path: Option<PathBuf>,
+    /// `audit.db` and whatever else survives a restart; mode 0700.
+    pub state_dir: PathBuf,
+    /// `client.sock` and `operator.sock`; mode 0700.
+    pub runtime_dir: PathBuf,
+    pub http: Option<HttpListen>,
+    pub secrets: BTreeMap<String, SecretSource>,
+    pub servers: BTreeMap<String, Server>,
+    pub principals: Vec<PrincipalEntry>,
+    pub policy: Policy,
+    pub holds: Holds,
+    pub operators: Operators,
+    pub audit: Audit,
+    pub limits: Limits,
+}
+
+#[derive(Clone, Debug)]
+pub struct HttpListen {
+    pub address: SocketAddr,
+    /// `Host` values that are accepted, without port; loopback names by default.
+    pub allowed_hosts: Vec<String>,
+    /// `Origin` values that are accepted; none by default.
+    pub allowed_origins: Vec<String>,
+    /// A TLS-terminating proxy stands in front: needed for an address that is not loopback.
+    pub behind_proxy: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct Server {
+    pub facts: Arc<ServerFacts>,
+    /// As declared; the key may contradict it, and then the daemon does not start.
+    pub environment: String,
+    pub upstream: Upstream,
+    /// Catalog files beside the vendor's own.
+    pub catalogs: Vec<PathBuf>,
+}
+
+#[derive(Clone, Debug)]
+pub enum Upstream {
+    Stdio {
+        command: String,
+        args: Vec<String>,
+        env: Vec<(String, Value)>,
+        /// Names of variables of the daemon that the child may see besides the short default list.
+        inherit: Vec<String>,
+        cwd: Option<PathBuf>,
+    },
+    Http {
+        url: String,
+        headers: Vec<(String, Value)>,
+    },
+}
+
+/// A value that may be a secret.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Value {
+    Plain(String),
+    /// Name of a secret, and a text that stands before it, for example `Bearer `.
+    Secret {
+        name: String,
+        prefix: String,
+    },
+}
+
+#[derive(Clone, Debug)]
+pub struct PrincipalEntry {
+    pub principal: Arc<Principal>,
+    pub by: Match,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Match {
+    /// Name of the secret that is the bearer token.
+    Token(String),
+    Uid(u32),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    Enforce,
+    Warn,
+    Shadow,
+}
+
+#[derive(Clone, Debug)]
+pub struct Policy {
+    pub builtin: Vec<String>,
+    /// Files and folders of the operator's own policies and data.
+    pub paths: Vec<PathBuf>,
+    pub modes: BTreeMap<String, Mode>,
+    pub time_limit: Duration,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Holds {
+    pub ttl: Duration,
+    /// How long a hold waits for a console where none is attached.
+    pub no_console_grace: Duration,
+    pub max_pending: usize,
+    pub max_per_principal: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum UnsignedRulings {
+    Refuse,
+    Accept,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Operators {
+    /// Absent: refused for production, accepted elsewhere.
+    pub unsigned_rulings: Option<UnsignedRulings>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Audit {
+    /// Sync reads to disk too.
+    pub sync_all: bool,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,326 @@
+//! What is wrong with a configuration, and how it is said: every problem at once, each at its place, each with what to
+//! do. A key that stands in the file is never repeated.
+
+use std::fmt;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+
+use crate::credential::shape;
+
+/// More problems than this are counted, not shown.
+const SHOWN: usize = 40;
+/// An excerpt shows this many bytes of a line at most.
+const LINE: usize = 4 << 10;
+
+/// Which kind of problem. `docs/configuration.md` has a paragraph for each; a code keeps its meaning for ever.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Code {
+    Syntax,
+    Empty,
+    Feature,
+    DuplicateKey,
+    TooMuch,
+    Hidden,
+    UnknownKey,
+    MissingKey,
+    WrongType,
+    Range,
+    Form,
+    Choice,
+    Reference,
+    Path,
+    Repeated,
+    Contradiction,
+    NotSupported,
+    PlainKey,
+    Exposed,
+    Alias,
+    Version,
+    Untrusted,
+}
+
+impl Code {
+    pub const ALL: [Code; 22] = [
+        Code::Syntax,
+        Code::Empty,
+        Code::Feature,
+        Code::DuplicateKey,
+        Code::TooMuch,
+        Code::Hidden,
+        Code::UnknownKey,
+        Code::MissingKey,
+        Code::WrongType,
+        Code::Range,
+        Code::Form,
+        Code::Choice,
+        Code::Reference,
+        Code::Path,
+        Code::Repeated,
+        Code::Contradiction,
+        Code::NotSupported,
+        Code::PlainKey,
+        Code::Exposed,
+        Code::Alias,
+        Code::Version,
+        Code::Untrusted,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Code::Syntax => "C0001",
+            Code::Empty => "C0002",
+            Code::Feature => "C0003",
+            Code::DuplicateKey => "C0004",
+            Code::TooMuch => "C0005",
+            Code::Hidden => "C0006",
+            Code::UnknownKey => "C0101",
+            Code::MissingKey => "C0102",
+            Code::WrongType => "C0103",
+            Code::Range => "C0104",
+            Code::Form => "C0105",
+            Code::Choice => "C0106",
+            Code::Reference => "C0107",
+            Code::Path => "C0108",
+            Code::Repeated => "C0109",
+            Code::Contradiction => "C0110",
+            Code::NotSupported => "C0111",
+            Code::PlainKey => "C0112",
+            Code::Exposed => "C0113",
+            Code::Alias => "C0114",
+            Code::Version => "C0115",
+            Code::Untrusted => "C0116",
+        }
+    }
+}
+
+/// One thing that is wrong, and where.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Problem {
+    pub code: Code,
+    /// In bytes of the text.
+    pub span: Range<usize>,
+    pub message: String,
+    /// What to do.
+    pub help: String,
+    /// Another place that it has to do with, and how.
+    pub other: Option<(Range<usize>, String)>,
+}
+
+/// Problems as they are found.
+#[derive(Default, Debug)]
+pub struct Problems(Vec<Problem>);
+
+impl Problems {
+    pub fn add(&mut self, code: Code, span: &Range<usize>, message: impl Into<String>, help: impl Into<String>) {
+        let problem = Problem { code, span: span.clone(), message: message.into(), help: help.into(), other: None };
+        self.0.push(problem);
+    }
+
+    /// The last problem has to do with another place.
+    pub fn with(&mut self, other: &Range<usize>, label: impl Into<String>) {
+        if let Some(last) = self.0.last_mut() {
+            last.other = Some((other.clone(), label.into()));
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// So many that no more work goes into finding others or into what was meant.
+    pub fn are_enough(&self) -> bool {
+        self.0.len() >= 4 * SHOWN
+    }
+
+    /// In the order of the file, with the text they are about.
+    pub fn report(mut self, origin: &Path, text: &str) -> Report {
+        self.0.sort_by_key(|problem| (problem.span.start, problem.code));
+        self.0.dedup();
+        Report { origin: origin.to_owned(), text: shape::mask(text).into_owned(), problems: self.0 }
+    }
+}
+
+/// All that is wrong with one file.
+pub struct Report {
+    origin: PathBuf,
+    /// What looks like a key is overwritten.
+    text: String,
+    problems: Vec<Problem>,
+}
+
+impl Report {
+    /// In the order of the file.
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+
+    /// Line and column of a problem, both from 1; columns count characters.
+    pub fn position(&self, problem: &Problem) -> (usize, usize) {
+        let start = self.text.floor_char_boundary(problem.span.start);
+        let before = self.text.get(..start).unwrap_or_default();
+        let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
+        (line, before.rsplit('\n').next().unwrap_or_default().chars().count() + 1)
+    }
+
+    /// As rustc shows errors, with colours where `styled`.
+    pub fn render(&self, styled: bool) -> String {
+        let renderer = if styled { Renderer::styled() } else { Renderer::plain() };
+        let shown: Vec<String> =
+            self.problems.iter().take(SHOWN).map(|problem| self.render_one(problem, &renderer)).collect();
+        let mut out = shown.join("\n\n");
+        if let Some(more) = self.problems.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+            out.push_str(&format!("\n\n... and {more} more"));
+        }
+        out
+    }
+
+    fn render_one(&self, problem: &Problem, renderer: &Renderer) -> String {
+        let title = Level::ERROR.primary_title(problem.message.as_str()).id(problem.code.as_str());
+        let (line, column) = self.position(problem);
+        let origin = self.origin.display().to_string();
+        let excerpt = Excerpt::of(&self.text, problem);
+        let group = match &excerpt {
+            Some(excerpt) => {
+                let mut snippet = Snippet::source(excerpt.text)
+                    .line_start(excerpt.line)
+                    .path(origin.as_str())
+                    .annotation(AnnotationKind::Primary.span(excerpt.span(&problem.span)));
+                if let Some((other, label)) = &problem.other {
+                    snippet =
+                        snippet.annotation(AnnotationKind::Context.span(excerpt.span(other)).label(label.as_str()));
+                }
+                title.element(snippet)
+            }
+            None => Group::with_title(title)
+                .element(annotate_snippets::Origin::path(origin.as_str()).line(line).char_column(column)),
+        };
+        renderer.render(&[group.element(Level::HELP.message(problem.help.as_str()))])
+    }
+}
+
+/// The lines of a text that a problem is about.
+struct Excerpt<'a> {
+    text: &'a str,
+    start: usize,
+    line: usize,
+}
+
+impl<'a> Excerpt<'a> {
+    /// Nothing where they are too long to be shown.
+    fn of(text: &'a str, problem: &Problem) -> Option<Excerpt<'a>> {
+        let other = problem.other.as_ref().map_or(&problem.span, |(span, _)| span);
+        let first = text.floor_char_boundary(problem.span.start.min(other.start));
+        let last = text.floor_char_boundary(problem.span.start.max(other.start));
+        let start = text.get(..first)?.rfind('\n').map_or(0, |at| at + 1);
+        let end = text.get(last..)?.find('\n').map_or(text.len(), |length| last + length);
+        let excerpt = text.get(start..end)?;
+        let too_long = excerpt.split('\n').any(|line| line.len() > LINE) || excerpt.len() > 16 * LINE;
+        let line = text.get(..start)?.bytes().filter(|byte| *byte == b'\n').count() + 1;
+        (!too_long).then_some(Excerpt { text: excerpt, start, line })
+    }
+
+    /// A place in the excerpt: what goes beyond its first line is cut.
+    fn span(&self, span: &Range<usize>) -> Range<usize> {
+        let start = self.text.floor_char_boundary(span.start.saturating_sub(self.start));
+        let rest = self.text.get(start..).unwrap_or_default();
+        let line = rest.find(['\n', '\r']).unwrap_or(rest.len());
+        let length = span.end.saturating_sub(span.start).min(line);
+        start..self.text.ceil_char_boundary(start + length)
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.render(false))
+    }
+}
+
+impl fmt::Debug for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A piece of the file inside a message: short, with every control character made visible, and without a key.
+pub fn quote(text: &str) -> String {
+    const LONGEST: usize = 60;
+    let masked = shape::mask(text);
+    let cut = masked.char_indices().nth(LONGEST).map_or(masked.len(), |(at, _)| at);
+    let dots = if cut < masked.len() { "..." } else { "" };
+    let visible: String = masked
+        .get(..cut)
+        .unwrap_or_default()
+        .chars()
+        .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
+        .collect();
+    format!("`{visible}{dots}`")
+}
+
+/// The one of `names` that was probably meant.
+pub fn similar<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let word: Vec<char> = word.chars().take(64).flat_map(char::to_lowercase).collect();
+    let far = (word.len() / 3).clamp(1, 3);
+    let distance = |name: &str| distance(&word, &name.chars().collect::<Vec<_>>());
+    names
+        .into_iter()
+        .map(|name| (distance(name), name))
+        .filter(|(d, _)| *d <= far)
+        .min_by_key(|(d, _)| *d)
+        .map(|(_, n)| n)
+}
+
+/// How many single changes lie between two words, a swap of neighbours counted as one.
+fn distance(from: &[char], to: &[char]) -> usize {
+    let mut rows: [Vec<usize>; 3] = [Vec::new(), Vec::new(), (0..=to.len()).collect()];
+    let at = |row: &[usize], column: usize| row.get(column).copied().unwrap_or(usize::MAX / 2);
+    for (i, a) in from.iter().enumerate() {
+        rows.rotate_left(1);
+        let [before, above, row] = &mut rows;
+        row.clear();
+        row.push(i + 1);
+        for (j, b) in to.iter().enumerate() {
+            let swapped = i > 0 && j > 0 && from.get(i - 1) == Some(b) && to.get(j - 1) == Some(a);
+            let changed = at(above, j) + usize::from(a != b);
+            let moved = (at(above, j + 1) + 1).min(at(row, j) + 1);
+            let swap = if swapped { at(before, j - 1) + 1 } else { usize::MAX };
+            row.push(changed.min(moved).min(swap));
+        }
+    }
+    let [_, _, last] = &rows;
+    at(last, to.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelled_word_finds_its_own() {
+        let names = ["holds", "servers", "secrets", "state_dir", "runtime_dir"];
+        for (word, meant) in [
+            ("hold", Some("holds")),
+            ("Servers", Some("servers")),
+            ("sevrers", Some("servers")),
+            ("statedir", Some("state_dir")),
+            ("xyz", None),
+            ("", None),
+        ] {
+            assert_eq!(similar(word, names), meant, "{word}");
+        }
+    }
+
+    #[test]
+    fn a_quote_is_short_and_shows_no_key() {
+        assert_eq!(quote("a\u{1b}[31m\n"), r"`a\u{1b}[31m\n`");
+        assert_eq!(quote("sk_live_abcdef"), "`sk_live_******`");
+        assert_eq!(quote(&"é".repeat(100)).chars().count(), 65);
+    }
+
+    #[test]
+    fn codes_are_distinct() {
+        let codes: std::collections::BTreeSet<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
+        assert_eq!(codes.len(), Code::ALL.len());
+    }
+}

@@ -1,0 +1,785 @@
+use std::fs::{Permissions, set_permissions, write};
+use std::os::unix::fs::PermissionsExt as _;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const GOOD: &str = "\
+version: 1
+state_dir: /var/lib/countersign
+runtime_dir: /run/countersign
+secrets:
+  key: { env: KEY }
+  token: { env: TOKEN }
+servers:
+  billing:
+    environment: production
+    upstream: { stdio: { command: npx, env: { API_KEY: { secret: key } } } }
+principals:
+  - { name: agent, match: { token: { secret: token } }, scopes: [billing/read] }
+";
+
+fn variable(name: &str) -> Option<OsString> {
+    match name {
+        "HOME" => Some("/home/op".into()),
+        "XDG_RUNTIME_DIR" => Some("/run/user/1000".into()),
+        _ => None,
+    }
+}
+
+fn check(text: &str) -> Result<Config, ConfigError> {
+    read(text, Path::new("/etc/countersign/countersign.yaml"), &variable, |_, _, _| {})
+}
+
+fn good(text: &str) -> Config {
+    check(text).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn report(text: &str) -> Report {
+    match check(text) {
+        Err(ConfigError::Invalid(report)) => report,
+        other => panic!("{other:?}\n{text}"),
+    }
+}
+
+/// Code, line and column of each problem.
+fn places(text: &str) -> Vec<(&'static str, usize, usize)> {
+    let report = report(text);
+    let place = |problem: &Problem| {
+        let (line, column) = report.position(problem);
+        (problem.code.as_str(), line, column)
+    };
+    report.problems().iter().map(place).collect()
+}
+
+/// [`GOOD`] with one piece replaced.
+fn with(piece: &str, other: &str) -> String {
+    assert_eq!(GOOD.matches(piece).count(), 1, "{piece}");
+    GOOD.replace(piece, other)
+}
+
+/// [`GOOD`] with more sections, from line 13 on.
+fn and(more: &str) -> String {
+    format!("{GOOD}{more}\n")
+}
+
+const UPSTREAM: &str = "{ stdio: { command: npx, env: { API_KEY: { secret: key } } } }";
+
+/// [`GOOD`] with another upstream, which begins at 10:15.
+fn upstream(other: &str) -> String {
+    with(UPSTREAM, other)
+}
+
+#[test]
+fn the_example_is_a_configuration() {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/countersign.yaml")).unwrap();
+    let config = good(&text);
+    assert_eq!(config.state_dir, Path::new("/home/op/.local/state/countersign"));
+    assert_eq!(config.runtime_dir, Path::new("/run/user/1000/countersign"));
+    assert_eq!(config.http.as_ref().unwrap().address, "127.0.0.1:8377".parse().unwrap());
+    assert_eq!(config.secrets["stripe_live"], SecretSource::Env("STRIPE_LIVE_KEY".to_owned()));
+    let key = PathBuf::from("/home/op/.config/countersign/statsig.key");
+    assert_eq!(config.secrets["statsig_console"], SecretSource::File(key));
+    let command = ["pass", "show", "countersign/claude-token"].map(str::to_owned).to_vec();
+    assert_eq!(config.secrets["claude_token"], SecretSource::Command(command));
+    let Upstream::Stdio { command, args, env, inherit, cwd } = &config.servers["stripe"].upstream else { panic!() };
+    assert_eq!((command.as_str(), args.join(" ").as_str()), ("npx", "-y @stripe/mcp@0.2.5 --tools=all"));
+    let secret = |name: &str| Value::Secret { name: name.to_owned(), prefix: String::new() };
+    assert_eq!(env, &[("STRIPE_SECRET_KEY".to_owned(), secret("stripe_live"))]);
+    assert!(inherit.is_empty() && cwd.is_none());
+    let Upstream::Http { url, headers } = &config.servers["statsig"].upstream else { panic!() };
+    assert_eq!(url, "https://api.statsig.com/v1/mcp");
+    assert_eq!(headers, &[("statsig-api-key".to_owned(), secret("statsig_console"))]);
+    assert_eq!(config.principals[0].by, Match::Token("claude_token".to_owned()));
+    assert_eq!(config.principals[0].principal.scopes, ["stripe/read", "stripe/create_refund"]);
+    assert_eq!(config.principals[1].by, Match::Uid(1000));
+    assert_eq!(config.policy.builtin, sections::BUILTIN);
+    assert_eq!(config.holds.ttl, Duration::from_secs(300));
+    assert_eq!(config.operators.unsigned_rulings, Some(UnsignedRulings::Accept));
+    assert_eq!(config.limits, Limits::default());
+}
+
+/// Every key of the design is known; what later versions bring is said to be that.
+#[test]
+fn the_whole_design_is_read() {
+    let text = r#"version: 1
+state_dir: ~/.local/state/countersign        # audit.db, pins, tokens; 0700
+runtime_dir: ${XDG_RUNTIME_DIR}/countersign  # client.sock, operator.sock; 0700
+listen: { http: 127.0.0.1:8377 }             # optional; not loopback needs tls: or behind_proxy: true
+secrets:
+  stripe_live: { env: STRIPE_LIVE_KEY }      # or file: / command: [..] / keyring: {service, user}
+  statsig_console: { env: STATSIG }
+  claude_token: { env: CLAUDE }
+servers:
+  stripe:
+    vendor: stripe                           # picks the catalog; optional
+    environment: production                  # must agree with what the key proves, else no start
+    upstream: { stdio: { command: npx, args: [-y, "@stripe/mcp@0.2.5", --tools=all], env: { STRIPE_SECRET_KEY: { secret: stripe_live } } } }
+  statsig:
+    vendor: statsig
+    environment: production
+    upstream: { http: { url: https://api.statsig.com/v1/mcp, headers: { statsig-api-key: { secret: statsig_console } } } }   # or auth: oauth
+principals:
+  - { name: claude-code, match: { token: { secret: claude_token } }, scopes: ["stripe/read", "stripe/create_refund"] }
+  - { name: local,       match: { uid: 1000 },                      scopes: ["*/read"] }
+policy: { builtin: [environment, destructive, scopes], paths: [policies], time_limit_ms: 50 }   # builtin: [] for your rules alone
+holds: { ttl: 5m, no_console: { grace: 20s }, max_pending: 1000, max_per_principal: 50 }
+operators: { unsigned_rulings: refuse }  # refuse is the default for production
+audit: { store: sqlite, sync: writes }       # sync: all; or store postgres: { url: { secret: pg } }
+"#;
+    let config = good(text);
+    assert_eq!(config.policy.paths, [Path::new("/etc/countersign/policies")]);
+    assert_eq!((config.servers.len(), config.principals.len()), (2, 2));
+    let later = r#"notify: [ { command: [notify-send, "{summary}"] }, { webhook: { url: ..., secret: ... } } ]
+"#;
+    let text = format!("{text}{later}").replace("operators: {", "operators: { allowed_signers: operators.pub,");
+    assert_eq!(places(&text), [("C0111", 23, 14), ("C0111", 25, 1)]);
+}
+
+/// Two readers of YAML see the same in it.
+#[test]
+fn the_example_is_read_as_another_reader_reads_it() {
+    fn same(node: &yaml::Node, value: &serde_yaml::Value) -> bool {
+        match (&node.data, value) {
+            (yaml::Data::Scalar { text, .. }, serde_yaml::Value::String(other)) => text == other,
+            (yaml::Data::Scalar { text, .. }, serde_yaml::Value::Number(other)) => *text == other.to_string(),
+            (yaml::Data::List(items), serde_yaml::Value::Sequence(others)) => {
+                items.len() == others.len() && items.iter().zip(others).all(|(item, other)| same(item, other))
+            }
+            (yaml::Data::Map(entries), serde_yaml::Value::Mapping(others)) => {
+                let each = |(key, node): &(yaml::Key, yaml::Node)| {
+                    others.get(key.text.as_str()).is_some_and(|other| same(node, other))
+                };
+                entries.len() == others.len() && entries.iter().all(each)
+            }
+            _ => false,
+        }
+    }
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/countersign.yaml")).unwrap();
+    for text in [text.as_str(), GOOD] {
+        let node = yaml::read(text, &mut Problems::default()).unwrap();
+        assert!(same(&node, &serde_yaml::from_str(text).unwrap()));
+    }
+}
+
+#[test]
+fn every_key_can_be_written() {
+    let config = good(
+        r#"
+version: 1
+state_dir: state
+runtime_dir: /run/countersign
+listen:
+  http:
+    address: 10.0.0.1:8377
+    allowed_hosts: [Proxy.example, "[::1]"]
+    allowed_origins: ["https://App.example:8443"]
+    behind_proxy: true
+secrets:
+  a: { env: A }
+  b: { file: keys/b }
+  c: { command: [/bin/cat, ./c] }
+servers:
+  one:
+    environment: sandbox
+    catalog: [one.yaml, ../two.yaml]
+    upstream:
+      stdio:
+        command: ~/bin/server
+        args: ["8080", -v, "a b", "$HOME"]
+        env: { PLAIN: "1", KEY: { secret: a }, AUTH: { secret: b, prefix: "Bearer " } }
+        inherit_env: [LANG, TZ]
+        cwd: work
+  two:
+    environment: test
+    upstream: { http: { url: "http://[::1]:9000/mcp?x=1", allow_plain_http: true, headers: { X-Team: billing } } }
+principals:
+  - name: agent@host
+    match: { token: { secret: c } }
+    scopes: []
+policy:
+  builtin: [scopes]
+  paths: [policies, /srv/rules.rego]
+  modes: { scopes: warn, refunds: shadow }
+  time_limit_ms: 20
+holds: { ttl: 90s, no_console: { grace: 0s }, max_pending: 10, max_per_principal: 10 }
+operators: { unsigned_rulings: refuse }
+audit: { sync: all }
+limits:
+  message_bytes: 1MiB
+  answer_bytes: 2MiB
+  held_bytes: 512KiB
+  header_bytes: 8KiB
+  header_timeout: 250ms
+  body_timeout: 3s
+  connect_timeout: 4s
+  answer_timeout: 5m
+  session_idle: 1h
+  drain: 0s
+  sessions: 1
+  connections: 2
+  in_flight: 3
+  queue: 4
+"#,
+    );
+    assert_eq!(config.state_dir, Path::new("/etc/countersign/state"));
+    let http = config.http.unwrap();
+    assert_eq!(http.allowed_hosts, ["proxy.example", "[::1]"]);
+    assert_eq!(http.allowed_origins, ["https://app.example:8443"]);
+    assert!(http.behind_proxy);
+    assert_eq!(config.secrets["b"], SecretSource::File("/etc/countersign/keys/b".into()));
+    let one = &config.servers["one"];
+    let catalogs: Vec<_> = one.catalogs.iter().map(|path| path.display().to_string()).collect();
+    assert_eq!(catalogs, ["/etc/countersign/one.yaml", "/etc/countersign/../two.yaml"]);
+    let Upstream::Stdio { command, args, env, inherit, cwd } = &one.upstream else { panic!() };
+    assert_eq!(command, "/home/op/bin/server");
+    assert_eq!(args, &["8080", "-v", "a b", "$HOME"]);
+    assert_eq!(env[2].1, Value::Secret { name: "b".to_owned(), prefix: "Bearer ".to_owned() });
+    assert_eq!(inherit, &["LANG", "TZ"]);
+    assert_eq!(cwd.as_deref(), Some(Path::new("/etc/countersign/work")));
+    assert_eq!(config.policy.builtin, ["scopes"]);
+    assert_eq!(config.policy.paths, [Path::new("/etc/countersign/policies"), Path::new("/srv/rules.rego")]);
+    assert_eq!(config.policy.modes["refunds"], Mode::Shadow);
+    assert_eq!(config.policy.time_limit, Duration::from_millis(20));
+    assert_eq!(config.holds.no_console_grace, Duration::ZERO);
+    assert!(config.audit.sync_all);
+    let seconds = Duration::from_secs;
+    let expected = Limits {
+        message_bytes: 1 << 20,
+        answer_bytes: 2 << 20,
+        held_bytes: 512 << 10,
+        header_bytes: 8 << 10,
+        header_timeout: Duration::from_millis(250),
+        body_timeout: seconds(3),
+        connect_timeout: seconds(4),
+        answer_timeout: seconds(300),
+        session_idle: seconds(3600),
+        drain: Duration::ZERO,
+        sessions: 1,
+        connections: 2,
+        in_flight: 3,
+        queue: 4,
+    };
+    assert_eq!(config.limits, expected);
+}
+
+#[test]
+fn what_is_left_out_has_the_documented_default() {
+    let config = good(&GOOD.replace("state_dir: /var/lib/countersign\nruntime_dir: /run/countersign\n", ""));
+    assert_eq!(config.state_dir, Path::new("/home/op/.local/state/countersign"));
+    assert_eq!(config.runtime_dir, Path::new("/run/user/1000/countersign"));
+    assert!(config.http.is_none());
+    assert_eq!(config.policy.builtin, sections::BUILTIN);
+    assert_eq!(config.policy.time_limit, Duration::from_millis(50));
+    assert_eq!((config.holds.ttl, config.holds.no_console_grace), (Duration::from_secs(300), Duration::from_secs(20)));
+    assert_eq!((config.holds.max_pending, config.holds.max_per_principal), (1000, 50));
+    assert_eq!(config.operators.unsigned_rulings, None);
+    assert!(!config.audit.sync_all);
+    assert_eq!(config.limits, Limits::default());
+    let http = good(&and("listen: { http: \"[::1]:0\" }")).http.unwrap();
+    assert_eq!(http.allowed_hosts, ["localhost", "127.0.0.1", "[::1]"]);
+}
+
+/// What is refused, and where. Each is a file with one mistake.
+#[test]
+fn mistakes_are_found_where_they_are() {
+    let cases: Vec<(String, (&str, usize, usize))> = vec![
+        // The document.
+        (String::new(), ("C0002", 1, 1)),
+        ("# only a comment\n\n".to_owned(), ("C0002", 1, 1)),
+        ("---\n".to_owned(), ("C0103", 2, 1)),
+        ("null\n".to_owned(), ("C0103", 1, 1)),
+        ("[]\n".to_owned(), ("C0103", 1, 1)),
+        (and("holds: { ttl: 5m"), ("C0001", 14, 1)),
+        (and("\tholds: {}"), ("C0001", 13, 2)),
+        (and("---\nversion: 1"), ("C0003", 14, 1)),
+        (and("holds: &h { ttl: 5m }"), ("C0003", 13, 8)),
+        (and("holds: *h"), ("C0001", 13, 8)),
+        (and("holds: !x { ttl: 5m }"), ("C0003", 13, 8)),
+        (and("? [a]\n: b"), ("C0003", 13, 3)),
+        (and("# \u{202e}"), ("C0006", 13, 3)),
+        (and("# \u{1b}[2J"), ("C0006", 13, 3)),
+        (with("version: 1", "version: 2"), ("C0115", 1, 10)),
+        (with("version: 1", "version: \"1\""), ("C0115", 1, 10)),
+        (with("version: 1\n", ""), ("C0102", 1, 1)),
+        // Keys.
+        (and("hold_tll: 60"), ("C0101", 13, 1)),
+        (and("defualt_decision: deny"), ("C0101", 13, 1)),
+        (and("holds: { tll: 5m }"), ("C0101", 13, 10)),
+        (and("<<: { ttl: 5m }"), ("C0101", 13, 1)),
+        (and("version: 1"), ("C0004", 13, 1)),
+        (and("holds: { ttl: 5m, ttl: 6m }"), ("C0004", 13, 19)),
+        (with("  token: { env: TOKEN }", "  key: { env: K2 }\n  token: { env: TOKEN }"), ("C0004", 6, 3)),
+        (
+            with("servers:\n", "servers:\n  billing: { environment: test, upstream: { stdio: { command: x } } }\n"),
+            ("C0004", 9, 3),
+        ),
+        (upstream("{ stdio: { command: npx, env: { A: a, B: b, A: c } } }"), ("C0004", 10, 59)),
+        // Later versions.
+        (and("notify: [ { command: [notify-send, x] } ]"), ("C0111", 13, 1)),
+        (and("operators: { allowed_signers: operators.pub }"), ("C0111", 13, 14)),
+        (and("audit: { store: { postgres: { url: { secret: key } } } }"), ("C0111", 13, 17)),
+        (and("audit: { store: postgres }"), ("C0111", 13, 17)),
+        (and("listen: { tls: { cert: a } }"), ("C0111", 13, 11)),
+        (with("{ env: KEY }", "{ keyring: { service: a, user: b } }"), ("C0111", 5, 10)),
+        (upstream("{ http: { url: \"https://a/mcp\", auth: oauth } }"), ("C0111", 10, 47)),
+        // Types and ranges.
+        (and("holds: [5m]"), ("C0103", 13, 8)),
+        (and("holds:"), ("C0103", 13, 6)),
+        (and("holds: { ttl: }"), ("C0103", 13, 13)),
+        (and("holds: { ttl: 300 }"), ("C0105", 13, 15)),
+        (and("holds: { ttl: 0 }"), ("C0105", 13, 15)),
+        (and("holds: { ttl: -1 }"), ("C0105", 13, 15)),
+        (and("holds: { ttl: 1e308 }"), ("C0105", 13, 15)),
+        (and("holds: { ttl: 10 fortnights }"), ("C0105", 13, 15)),
+        (and("holds: { ttl: 5 m }"), ("C0105", 13, 15)),
+        (and("holds: { ttl: 5M }"), ("C0105", 13, 15)),
+        (and("holds: { ttl: 1.5m }"), ("C0105", 13, 15)),
+        (and("holds: { ttl: 010s }"), ("C0105", 13, 15)),
+        (and("holds: { ttl: 0s }"), ("C0104", 13, 15)),
+        (and("holds: { ttl: 25h }"), ("C0104", 13, 15)),
+        (and("holds: { ttl: 99999999999999999999h }"), ("C0104", 13, 15)),
+        (and("holds: { ttl: 18446744073709551615h }"), ("C0104", 13, 15)),
+        (and("holds: { max_pending: 0 }"), ("C0104", 13, 23)),
+        (and("holds: { max_pending: -1 }"), ("C0104", 13, 23)),
+        (and("holds: { max_pending: 1e3 }"), ("C0104", 13, 23)),
+        (and("holds: { max_pending: 0x10 }"), ("C0104", 13, 23)),
+        (and("holds: { max_pending: \"10\" }"), ("C0103", 13, 23)),
+        (and("holds: { max_pending: many }"), ("C0103", 13, 23)),
+        (and("holds: { max_pending: 10, max_per_principal: 11 }"), ("C0110", 13, 46)),
+        (and("limits: { message_bytes: 0B }"), ("C0104", 13, 26)),
+        (and("limits: { message_bytes: 4194304 }"), ("C0105", 13, 26)),
+        (and("limits: { message_bytes: 4MB }"), ("C0105", 13, 26)),
+        (and("limits: { message_bytes: 1KiB, held_bytes: 2KiB }"), ("C0110", 13, 44)),
+        (and("limits: { mesage_bytes: 1KiB }"), ("C0101", 13, 11)),
+        (and("policy: { time_limit_ms: 50ms }"), ("C0103", 13, 26)),
+        (and("policy: { time_limit_ms: 0 }"), ("C0104", 13, 26)),
+        (and("policy: { builtin: environment }"), ("C0103", 13, 20)),
+        (and("policy: { builtin: [enviroment] }"), ("C0106", 13, 21)),
+        (and("policy: { builtin: [scopes, scopes] }"), ("C0109", 13, 29)),
+        (and("policy: { modes: { scopes: off } }"), ("C0106", 13, 28)),
+        (and("policy: { modes: { scope: shadow } }"), ("C0107", 13, 20)),
+        (and("operators: { unsigned_rulings: true }"), ("C0103", 13, 32)),
+        (and("operators: { unsigned_rulings: acept }"), ("C0106", 13, 32)),
+        (and("audit: { sync: never }"), ("C0106", 13, 16)),
+        (and("audit: { store: sqllite }"), ("C0106", 13, 17)),
+        // Listening.
+        (and("listen: { http: 0.0.0.0:8443 }"), ("C0113", 13, 17)),
+        (and("listen: { http: \"[::]:8443\" }"), ("C0113", 13, 17)),
+        (and("listen: { http: \"[::ffff:127.0.0.1]:8443\" }"), ("C0113", 13, 17)),
+        (and("listen: { http: localhost:8377 }"), ("C0105", 13, 17)),
+        (and("listen: { http: 8377 }"), ("C0103", 13, 17)),
+        (and("listen: { http: 127.0.0.1:99999 }"), ("C0105", 13, 17)),
+        (and("listen: { http: { address: 10.0.0.1:1, behind_proxy: false, allowed_hosts: [a] } }"), ("C0113", 13, 28)),
+        (and("listen: { http: { address: 127.0.0.1:1, behind_proxy: yes } }"), ("C0103", 13, 55)),
+        (and("listen: { http: { address: 10.0.0.1:1, behind_proxy: true } }"), ("C0102", 13, 17)),
+        (and("listen: { behind_proxy: true }"), ("C0101", 13, 11)),
+        (and("listen: { http: { address: 127.0.0.1:1, allowed_hosts: [\"*\"] } }"), ("C0105", 13, 57)),
+        (and("listen: { http: { address: 127.0.0.1:1, allowed_hosts: [\"a:1\"] } }"), ("C0105", 13, 57)),
+        (and("listen: { http: { address: 127.0.0.1:1, allowed_origins: [\"null\"] } }"), ("C0105", 13, 59)),
+        (and("listen: { http: { address: 127.0.0.1:1, allowed_origins: [\"https://a/\"] } }"), ("C0105", 13, 59)),
+        (
+            with("match: { token: { secret: token } }", "match: { uid: 1 }")
+                + "listen: { http: { address: 10.0.0.1:1, behind_proxy: true, allowed_hosts: [a] } }",
+            ("C0113", 13, 28),
+        ),
+        // Paths.
+        (with("/var/lib/countersign", "~op/state"), ("C0108", 2, 12)),
+        (with("/var/lib/countersign", "$HOME/state"), ("C0108", 2, 12)),
+        (with("/var/lib/countersign", "${NOPE}/state"), ("C0108", 2, 12)),
+        (with("/var/lib/countersign", "\"\""), ("C0108", 2, 12)),
+        (with("/var/lib/countersign", "~"), ("C0103", 2, 12)),
+        (with("/run/countersign", &format!("/run/{}", "x".repeat(90))), ("C0108", 3, 14)),
+        (and("policy: { paths: [/var/lib/countersign] }"), ("C0114", 13, 19)),
+        (and("policy: { paths: [/run/countersign/rules] }"), ("C0114", 13, 19)),
+        (and("policy: { paths: [ok, /run] }"), ("C0114", 13, 23)),
+        (with("{ env: KEY }", "{ file: rules/key }") + "policy: { paths: [rules] }", ("C0114", 13, 19)),
+        (
+            with(
+                "    environment: production",
+                "    environment: production\n    catalog: [/var/lib/countersign/c.yaml]",
+            ),
+            ("C0114", 10, 15),
+        ),
+        // Secrets.
+        (with("{ env: KEY }", "hunter2"), ("C0103", 5, 8)),
+        (with("{ env: KEY }", "sk_live_abcdefgh"), ("C0112", 5, 8)),
+        (with("{ env: KEY }", "{}"), ("C0102", 5, 8)),
+        (with("{ env: KEY }", "{ env: KEY, file: a }"), ("C0110", 5, 20)),
+        (with("{ env: KEY }", "{ env: $KEY }"), ("C0105", 5, 15)),
+        (with("{ env: KEY }", "{ env: TOKEN }"), ("C0109", 6, 3)),
+        (with("{ env: KEY }", "{ command: pass }"), ("C0103", 5, 19)),
+        (with("{ env: KEY }", "{ command: [] }"), ("C0102", 5, 19)),
+        (with("{ env: KEY }", "{ command: [bin/pass, x] }"), ("C0108", 5, 20)),
+        (with("  key: { env: KEY }", "  Key: { env: KEY }\n  key: { env: KEY2 }"), ("C0105", 5, 3)),
+        // Servers.
+        (with("  billing:\n", "  Billing:\n").replace("billing/", "Billing/"), ("C0105", 8, 3)),
+        (
+            with("servers:\n", "servers:\n  ../x: { environment: test, upstream: { stdio: { command: x } } }\n"),
+            ("C0105", 8, 3),
+        ),
+        (with("    environment: production\n", ""), ("C0102", 9, 5)),
+        (with("    environment: production", "    environment: Live!"), ("C0105", 9, 18)),
+        (upstream("{}"), ("C0102", 10, 15)),
+        (upstream("{ stdio: { command: npx }, http: { url: \"https://a\" } }"), ("C0110", 10, 42)),
+        (upstream("{ stdio: { args: [a] } }"), ("C0102", 10, 24)),
+        (upstream("{ stdio: { command: ./server } }"), ("C0108", 10, 35)),
+        (upstream("{ stdio: { command: \"\" } }"), ("C0108", 10, 35)),
+        (upstream("{ stdio: { command: npx, args: [8080] } }"), ("C0103", 10, 47)),
+        (upstream("{ stdio: { command: npx, args: [true] } }"), ("C0103", 10, 47)),
+        (upstream("{ stdio: { command: npx, args: [\"a\\0b\"] } }"), ("C0105", 10, 47)),
+        (upstream("{ stdio: { command: npx, env: { A-B: x } } }"), ("C0105", 10, 47)),
+        (upstream("{ stdio: { command: npx, env: { A: { secret: nokey } } } }"), ("C0107", 10, 60)),
+        (upstream("{ stdio: { command: npx, env: { A: { secret: key, prefx: a } } } }"), ("C0101", 10, 65)),
+        (upstream("{ stdio: { command: npx, inherit_env: [KEY] } }"), ("C0112", 10, 54)),
+        (upstream("{ stdio: { command: npx, inherit_env: [AWS_SECRET_ACCESS_KEY] } }"), ("C0112", 10, 54)),
+        (upstream("{ stdio: { command: npx, inherit_env: [LD_PRELOAD] } }"), ("C0113", 10, 54)),
+        (upstream("{ stdio: { command: npx, inherit_env: [NODE_OPTIONS] } }"), ("C0113", 10, 54)),
+        (upstream("{ stdio: { command: npx, env: { TZ: UTC }, inherit_env: [TZ] } }"), ("C0109", 10, 72)),
+        // Keys in the clear.
+        (upstream("{ stdio: { command: npx, env: { K: sk_live_abcdefgh } } }"), ("C0112", 10, 50)),
+        (upstream("{ stdio: { command: npx, env: { K: rk_live_abcdefgh } } }"), ("C0112", 10, 50)),
+        (upstream("{ stdio: { command: npx, env: { K: whsec_abcdefgh } } }"), ("C0112", 10, 50)),
+        (upstream("{ stdio: { command: npx, env: { MY_API_KEY: hunter2 } } }"), ("C0112", 10, 59)),
+        (upstream("{ stdio: { command: npx, args: [--api-key=sk_test_abcdefgh] } }"), ("C0112", 10, 47)),
+        (upstream("{ stdio: { command: npx, args: [--api-key=hunter2] } }"), ("C0112", 10, 47)),
+        (upstream("{ stdio: { command: npx, args: [--api-key, hunter2] } }"), ("C0112", 10, 58)),
+        (
+            upstream("{ http: { url: \"https://a\", headers: { X-Team: console-0123456789abcdefghij } } }"),
+            ("C0112", 10, 62),
+        ),
+        (upstream("{ http: { url: \"https://a\", headers: { Authorization: hunter2 } } }"), ("C0112", 10, 69)),
+        (upstream("{ http: { url: \"https://a/?key=sk_live_abcdefgh\" } }"), ("C0112", 10, 30)),
+        (with("match: { token: { secret: token } }", "match: { token: hunter2 }"), ("C0112", 12, 36)),
+        // Addresses.
+        (upstream("{ http: { url: \"http://api.example/mcp\" } }"), ("C0113", 10, 30)),
+        (upstream("{ http: { url: \"http://api.example/mcp\", allow_plain_http: true } }"), ("C0113", 10, 30)),
+        (upstream("{ http: { url: \"http://127.0.0.1:1/mcp\" } }"), ("C0113", 10, 30)),
+        (upstream("{ http: { url: \"http://localhost.example\", allow_plain_http: true } }"), ("C0113", 10, 30)),
+        (upstream("{ http: { url: \"ftp://a/\" } }"), ("C0105", 10, 30)),
+        (upstream("{ http: { url: \"/mcp\" } }"), ("C0105", 10, 30)),
+        (upstream("{ http: { url: \"https://u:p@a/\" } }"), ("C0112", 10, 30)),
+        (upstream("{ http: { url: \"https://a/#x\" } }"), ("C0105", 10, 30)),
+        (upstream("{ http: { url: \"https://a b/\" } }"), ("C0105", 10, 30)),
+        (upstream("{ http: { url: \"https://a:/\" } }"), ("C0105", 10, 30)),
+        (upstream("{ http: { url: \"https://a\", headers: { \"a b\": c } } }"), ("C0105", 10, 54)),
+        (upstream("{ http: { url: \"https://a\", headers: { Host: c } } }"), ("C0110", 10, 54)),
+        (upstream("{ http: { url: \"https://a\", headers: { Mcp-Session-Id: c } } }"), ("C0110", 10, 54)),
+        (upstream("{ http: { url: \"https://a\", headers: { A: b, a: c } } }"), ("C0109", 10, 60)),
+        (upstream("{ http: { url: \"https://a\", headers: { A: \"b\\nc\" } } }"), ("C0105", 10, 57)),
+        (upstream("{ http: { url: \"https://a\", headers: { A: é } } }"), ("C0105", 10, 57)),
+        // Principals.
+        (
+            with("  - { name: agent, match: { token: { secret: token } }, scopes: [billing/read] }", "  []"),
+            ("C0102", 12, 3),
+        ),
+        (with("name: agent, ", ""), ("C0102", 12, 5)),
+        (with("name: agent", "name: a b"), ("C0105", 12, 13)),
+        (with("match: { token: { secret: token } }", "match: {}"), ("C0102", 12, 27)),
+        (with("match: { token: { secret: token } }", "match: { uid: -1 }"), ("C0104", 12, 34)),
+        (with("match: { token: { secret: token } }", "match: { uid: 4294967295 }"), ("C0104", 12, 34)),
+        (with("match: { token: { secret: token } }", "match: { token: { secret: tokn } }"), ("C0107", 12, 46)),
+        (with("match: { token: { secret: token } }", "match: { token: { secret: key } }"), ("C0110", 12, 27)),
+        (and("  - { name: agent, match: { uid: 1 }, scopes: [] }"), ("C0109", 13, 13)),
+        (and("  - { name: other, match: { token: { secret: token } }, scopes: [] }"), ("C0109", 13, 27)),
+        (with("scopes: [billing/read]", "scopes: [read]"), ("C0105", 12, 66)),
+        (with("scopes: [billing/read]", "scopes: [biling/read]"), ("C0107", 12, 66)),
+        (with("scopes: [billing/read]", "scopes: [billing/re*]"), ("C0105", 12, 66)),
+        (with("scopes: [billing/read]", "scopes: [billing/a/b]"), ("C0105", 12, 66)),
+        (with("scopes: [billing/read]", "scopes: billing/read"), ("C0103", 12, 65)),
+        (with("scopes: [billing/read]", "scopes: [\"*\"]"), ("C0105", 12, 66)),
+    ];
+    let wrong: Vec<String> = cases
+        .iter()
+        .filter_map(|(text, expected)| {
+            let found = places(text);
+            let report = report(text);
+            let helped = report.problems().iter().all(|problem| !problem.help.is_empty());
+            (found != [*expected] || !helped).then(|| format!("expected {expected:?}, found {found:?} in\n{text}"))
+        })
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The look of it, whole.
+#[test]
+fn all_mistakes_are_shown_at_once() {
+    let text = r#"version: 1
+hold_tll: 60
+state_dir: ${COUNTERSIGN_HOME}/state
+listen: { http: 0.0.0.0:8443 }
+secrets:
+  stripe: { env: STRIPE_LIVE_KEY }
+servers:
+  Stripe:
+    enviroment: production
+    upstream: { stdio: { command: npx, env: { STRIPE_SECRET_KEY: sk_live_CANARY7Qm2Zt9XeVb4 } } }
+  stripe:
+    environment: production
+    upstream: { stdio: { command: npx, env: { STRIPE_SECRET_KEY: { secret: strip } } } }
+  stripe:
+    environment: sandbox
+principals:
+  - { name: agent, match: { uid: 1000 }, scopes: ["strpe/read"] }
+holds: { ttl: 5 }
+audit: { store: { postgres: { url: x } } }
+"#;
+    let report = report(text);
+    assert!(!report.render(true).contains("CANARY"));
+    insta::assert_snapshot!(report.render(false));
+}
+
+#[test]
+fn help_names_what_was_probably_meant() {
+    for (text, help) in [
+        (and("hold_tll: 60"), "did you mean `holds.ttl`?"),
+        (and("listen: { behind_proxy: true }"), "did you mean `listen.http.behind_proxy`?"),
+        (with("scopes: [billing/read]", "scopes: [biling/read]"), "did you mean `billing`?"),
+        (with("{ secret: token }", "{ secret: tokn }"), "did you mean `token`?"),
+        (
+            and("holds: { ttl: 0 }"),
+            "write a duration from 1s to 24h: a whole number and a unit, as in `250ms`, `20s`, `5m` or `1h`",
+        ),
+        (and("limits: { message_bytes: 0B }"), "write a size from 1KiB to 1GiB"),
+        (and("holds: { max_pending: 0 }"), "write a whole number from 1 to 100000"),
+    ] {
+        assert_eq!(report(&text).problems()[0].help, help);
+    }
+}
+
+#[test]
+fn no_error_repeats_a_key() {
+    let key = "CANARY7Qm2Zt9XeVb4";
+    for text in [
+        and(&format!("sk_live_{key}: 1")),
+        and(&format!("holds: {{ ttl: sk_live_{key} }}")),
+        and(&format!("listen: {{ http: sk_live_{key} }}")),
+        with("{ env: KEY }", &format!("{{ env: sk_live_{key} }}")),
+        with("scopes: [billing/read]", &format!("scopes: [sk_live_{key}]")),
+        upstream(&format!("{{ http: {{ url: \"https://user:sk_live_{key}@a/\" }} }}")),
+        and(&format!("# sk_live_{key}\nholds: {{ ttl: 0 }} # sk_live_{key}")),
+    ] {
+        let error = check(&text).unwrap_err();
+        for shown in [error.to_string(), format!("{error:?}"), error.render(true)] {
+            assert!(!shown.contains(key) && !shown.is_empty(), "{shown}");
+        }
+    }
+}
+
+#[test]
+fn a_file_is_found_in_the_documented_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name).join("countersign/countersign.yaml");
+    for name in ["xdg", "home/.config", "etc"] {
+        std::fs::create_dir_all(place(name).parent().unwrap()).unwrap();
+    }
+    let path = |name: &str| Some(folder.path().join(name).into_os_string());
+    let everything = |name: &str| match name {
+        "COUNTERSIGN_CONFIG" => path("named.yaml"),
+        "XDG_CONFIG_HOME" => path("xdg"),
+        "HOME" => path("home"),
+        _ => None,
+    };
+    let (etc, no_name) =
+        (folder.path().join("etc"), |name: &str| (name != "COUNTERSIGN_CONFIG").then(|| everything(name)).flatten());
+    let home_alone = |name: &str| (name == "HOME").then(|| path("home")).flatten();
+    assert!(
+        matches!(find(None, &etc, &no_name), Err(ConfigError::NotFound(places)) if places == [place("xdg"), place("etc")])
+    );
+    write(place("etc"), "").unwrap();
+    assert_eq!(find(None, &etc, &no_name).unwrap(), place("etc"));
+    write(place("home/.config"), "").unwrap();
+    assert_eq!(find(None, &etc, &home_alone).unwrap(), place("home/.config"));
+    // The home's is not looked for where another folder is named.
+    assert_eq!(find(None, &etc, &no_name).unwrap(), place("etc"));
+    // A link to nothing is there, and is then an error: the next place must not stand in for it.
+    std::os::unix::fs::symlink("nothing", place("xdg")).unwrap();
+    assert_eq!(find(None, &etc, &no_name).unwrap(), place("xdg"));
+    assert!(matches!(load(Some(&place("xdg"))), Err(ConfigError::File(TrustError::Missing(_)))));
+    assert_eq!(find(None, &etc, &everything).unwrap(), folder.path().join("named.yaml"));
+    assert_eq!(find(Some(Path::new("given")), &etc, &everything).unwrap(), Path::new("given"));
+    // Without any folder of the user's the system's is the only place.
+    assert_eq!(find(None, &etc, &|_| None).unwrap(), place("etc"));
+    assert_eq!(find(None, &etc, &|name| (name == "XDG_CONFIG_HOME").then(|| ".".into())).unwrap(), place("etc"));
+}
+
+#[test]
+fn a_file_that_others_can_change_is_refused_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("countersign.yaml");
+    let mode = |path: &Path, mode| set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    write(&path, GOOD).unwrap();
+    mode(&path, 0o644);
+    let config = load(Some(&path)).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(config.path.as_deref(), Some(path.as_path()));
+    for bits in [0o664, 0o646, 0o666] {
+        mode(&path, bits);
+        let error = load(Some(&path)).unwrap_err();
+        assert!(matches!(&error, ConfigError::File(TrustError::Writable { .. })), "{error}");
+        let shown = error.to_string();
+        assert!(
+            shown.contains(&format!("mode 0{bits:o}")) && shown.contains("help: ") && shown.contains("chmod go-w"),
+            "{shown}"
+        );
+    }
+    mode(&path, 0o600);
+    mode(folder.path(), 0o777);
+    assert!(matches!(load(Some(&path)), Err(ConfigError::File(TrustError::Writable { .. }))));
+    mode(folder.path(), 0o700);
+
+    write(&path, "version: 1\n# \u{e9}".to_owned().replace('\u{e9}', "")).unwrap();
+    std::fs::write(&path, b"version: 1\n# \xff").unwrap();
+    assert!(matches!(load(Some(&path)), Err(ConfigError::NotUtf8 { line: 2, .. })));
+    write(&path, "#".repeat(MAX_BYTES + 1)).unwrap();
+    assert!(matches!(load(Some(&path)), Err(ConfigError::File(TrustError::Size { .. }))));
+}
+
+#[test]
+fn rules_that_others_can_change_are_refused_where_they_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let rules = folder.path().join("rules");
+    std::fs::create_dir(&rules).unwrap();
+    set_permissions(&rules, Permissions::from_mode(0o755)).unwrap();
+    write(rules.join("a.rego"), "").unwrap();
+    set_permissions(rules.join("a.rego"), Permissions::from_mode(0o644)).unwrap();
+    let path = folder.path().join("countersign.yaml");
+    let refused = |text: &str| {
+        write(&path, text).unwrap();
+        set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        match load(Some(&path)) {
+            Ok(_) => None,
+            Err(ConfigError::Invalid(report)) => {
+                let problem = &report.problems()[0];
+                Some((problem.code.as_str(), report.position(problem), problem.help.clone()))
+            }
+            Err(other) => panic!("{other}"),
+        }
+    };
+    let text = and("policy: { paths: [rules] }");
+    assert_eq!(refused(&text), None);
+    set_permissions(rules.join("a.rego"), Permissions::from_mode(0o666)).unwrap();
+    let (code, place, help) = refused(&text).unwrap();
+    assert_eq!((code, place), ("C0116", (13, 19)));
+    assert!(help.contains("chmod go-w") && help.contains("a.rego"), "{help}");
+    assert_eq!(refused(&and("policy: { paths: [absent] }")).unwrap().0, "C0116");
+    let catalog = with("    environment: production", "    environment: production\n    catalog: [absent.yaml]");
+    assert_eq!(refused(&catalog).map(|(code, place, _)| (code, place)), Some(("C0116", (10, 15))));
+    let cwd = upstream("{ stdio: { command: npx, cwd: countersign.yaml } }");
+    assert_eq!(refused(&cwd).map(|(code, place, _)| (code, place)), Some(("C0116", (10, 45))));
+}
+
+/// Each ends quickly, in a message of bounded length.
+#[test]
+fn bombs_do_not_go_off() {
+    let laughs = (1..30).fold("a0: &a0 [x, x]\n".to_owned(), |text, n| {
+        text + &format!("a{n}: &a{n} [*a{0}, *a{0}, *a{0}, *a{0}, *a{0}, *a{0}, *a{0}, *a{0}]\n", n - 1)
+    });
+    let deep: String = (0..1000).map(|n| format!("{}a:\n", " ".repeat(n))).collect();
+    let bombs = [
+        laughs,
+        deep,
+        "[".repeat(100_000),
+        "{a: ".repeat(100_000),
+        "- ".repeat(100_000),
+        "? ".repeat(100_000),
+        format!("[{}]", "1,".repeat(200_000)),
+        (0..60_000).map(|n| format!("k{n}: v\n")).collect(),
+        format!("version: 1\nx: {}", "y".repeat(1_000_000)),
+        format!("version: 1\n{}: 1", "y".repeat(1_000_000)),
+        format!("version: 1\nx: \"{}", "y".repeat(1_000_000)),
+        format!("version: 1\nholds: {{ ttl: {} }}", "9".repeat(1_000_000)),
+        "sk_live_abcdefgh: sk_live_abcdefgh\n".repeat(28_000),
+        format!("version: 1\n{}", (0..20_000).map(|n| format!("sk_live_abcdefgh{n}: {n}\n")).collect::<String>()),
+        format!("version: 1\nservers: {{ {} }}", (0..9_000).map(|n| format!("s{n}: {{}}, ")).collect::<String>()),
+        and(&format!("secrets2: [{}]", "a, ".repeat(40_000))).replace(
+            "scopes: [billing/read]",
+            &format!("scopes: [{}]", (0..9_000).map(|n| format!("s{n}/read, ")).collect::<String>()),
+        ),
+        "x".repeat(MAX_BYTES + 1),
+    ];
+    for text in bombs {
+        let start = std::time::Instant::now();
+        let error = check(&text).unwrap_err().to_string();
+        assert!(error.len() < 100_000, "{}", error.len());
+        // Generous: the build is not optimised and the machine may be busy.
+        let taken = start.elapsed();
+        assert!(taken < Duration::from_secs(30), "{taken:?} for {text:.40}");
+    }
+}
+
+#[test]
+fn the_documentation_has_every_key_and_every_code() {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md")).unwrap();
+    for key in fields::KEYS {
+        assert!(text.contains(&format!("`{key}`")), "{key} is not documented");
+    }
+    for code in Code::ALL {
+        assert!(text.contains(code.as_str()), "{} is not documented", code.as_str());
+    }
+    // The examples in it are configurations.
+    let mut found = 0;
+    for block in text.split("```yaml\n").skip(1) {
+        let block = block.split("```").next().unwrap();
+        if block.starts_with("version: 1") {
+            good(block);
+            found += 1;
+        }
+    }
+    assert!(found > 0);
+}
+
+/// How many entries a section has in the text.
+fn entries(text: &str, path: &[&str]) -> usize {
+    let mut node = yaml::read(text, &mut Problems::default()).unwrap();
+    for name in path {
+        let yaml::Data::Map(entries) = node.data else { return 0 };
+        let Some((_, child)) = entries.into_iter().find(|(key, _)| key.text == *name) else { return 0 };
+        node = child;
+    }
+    match node.data {
+        yaml::Data::Map(entries) => entries.len(),
+        yaml::Data::List(items) => items.len(),
+        yaml::Data::Scalar { .. } => 1,
+    }
+}
+
+/// Refused with a reason, or read whole: nothing is dropped on the way.
+fn refused_or_whole(text: &str) {
+    match check(text) {
+        Err(error) => {
+            assert!(!error.to_string().is_empty() && !error.render(true).is_empty());
+            if let ConfigError::Invalid(report) = error {
+                assert!(!report.problems().is_empty());
+            }
+        }
+        Ok(config) => {
+            assert_eq!(config.servers.len(), entries(text, &["servers"]));
+            assert_eq!(config.secrets.len(), entries(text, &["secrets"]));
+            assert_eq!(config.principals.len(), entries(text, &["principals"]));
+            for (name, server) in &config.servers {
+                if let Upstream::Stdio { env, args, .. } = &server.upstream {
+                    assert_eq!(env.len(), entries(text, &["servers", name, "upstream", "stdio", "env"]));
+                    assert_eq!(args.len(), entries(text, &["servers", name, "upstream", "stdio", "args"]));
+                }
+            }
+            assert!(config.state_dir.is_absolute() && config.runtime_dir.is_absolute());
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_refused_or_read_and_nothing_breaks(text in "([a-z0-9:{}\\[\\],&*!|>'\"%@`#?\\\\ \n\t-]|é|\u{2028}|\r\n){0,80}") {
+        refused_or_whole(&text);
+    }
+
+    #[test]
+    fn a_broken_good_file_is_refused_or_read_whole(
+        at in 0..GOOD.len(),
+        piece in "([a-z0-9:{}\\[\\],&*!|>'\"#? \n-]|é){0,6}",
+        cut in 0usize..6,
+    ) {
+        refused_or_whole(&format!("{}{piece}{}", &GOOD[..at], &GOOD[(at + cut).min(GOOD.len())..]));
+    }
+}

@@ -1,0 +1,280 @@
+//! The queue alone: rulings, ends and their races, without policy, store or socket.
+
+use super::*;
+use crate::call::{
+    Class, ClientInfo, Effect, Environment, EnvironmentSource, Operation, Pin, Principal, PrincipalKind, ServerFacts,
+    Tier, ToolFacts, Transport,
+};
+use crate::mcp::message::Message;
+use crate::mcp::method::{Sorted, sort};
+
+const SETTINGS: Settings = Settings {
+    ttl: Duration::from_secs(300),
+    no_console_grace: Duration::from_secs(20),
+    max_pending: 5,
+    max_per_principal: 3,
+    held_bytes: 4096,
+    unsigned_production: false,
+    unsigned_elsewhere: true,
+};
+
+fn call(amount: u32) -> Arc<ToolCall> {
+    let text = format!(
+        r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"create_refund","arguments":{{"amount":{amount}}}}}}}"#
+    );
+    match sort(Message::from_client(text).unwrap()) {
+        Sorted::Decide(call) => Arc::new(*call),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn context(principal: &str, environment: &str) -> Arc<CallContext> {
+    Arc::new(CallContext {
+        session: "s-1".into(),
+        principal: Arc::new(Principal { name: principal.into(), kind: PrincipalKind::Uid, scopes: vec![] }),
+        client: ClientInfo {
+            name: None,
+            version: None,
+            protocol: None,
+            transport: Transport::Stdio,
+            uid: Some(0),
+            pid: None,
+            peer: None,
+        },
+        server: Arc::new(ServerFacts { name: "billing".into(), vendor: None }),
+        environment: Arc::new(Environment {
+            name: environment.into(),
+            source: EnvironmentSource::Config,
+            verified: false,
+            conflict: None,
+        }),
+        tool: ToolFacts { name: "create_refund".into(), annotations: None, definition: None, pin: Pin::Unknown },
+        operation: Operation {
+            name: "create_refund".into(),
+            class: Class::Financial,
+            reversible: None,
+            money: None,
+            targets: vec![],
+            magnitude: None,
+            environment: None,
+            effect: None,
+        },
+    })
+}
+
+fn decision(approvals: u8) -> Arc<Decision> {
+    Arc::new(Decision {
+        effect: Effect::Hold,
+        reason: "refunds need a person".into(),
+        rules: vec![],
+        tier: Tier::High,
+        approvals,
+        ttl_seconds: None,
+        confirm_with: vec![],
+        grantable: false,
+        redact: vec![],
+        policy_version: "v".into(),
+        observed: vec![],
+    })
+}
+
+fn place(queue: &HoldQueue, call: &Arc<ToolCall>, approvals: u8) -> Place {
+    queue
+        .place(
+            Arc::clone(call),
+            context("agent", "sandbox"),
+            decision(approvals),
+            call.digest(&context("agent", "sandbox")),
+            vec![],
+        )
+        .unwrap()
+}
+
+fn ruling(queue: &HoldQueue, call: &ToolCall, operator: &str, approve: bool) -> Ruling {
+    let digest = queue.find(call.id()).unwrap().digest;
+    let says = if approve { Says::Approve { reason: None } } else { Says::Reject { reason: "no".into() } };
+    Ruling::new(call.id().clone(), digest, operator.into(), says)
+}
+
+fn rule(queue: &HoldQueue, ruling: Ruling) -> Result<Hold, NoEffect> {
+    queue.claim(&ruling)?;
+    queue.settle(ruling, true)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_approval_counts_once() {
+    let queue = HoldQueue::new(SETTINGS);
+    let call = call(1);
+    let place = place(&queue, &call, 1);
+    let (first, second) = (ruling(&queue, &call, "ana", true), ruling(&queue, &call, "ben", false));
+    let hold = rule(&queue, first).unwrap();
+    assert!(matches!(hold.state, State::Approved { .. }));
+    assert!(matches!(place.verdict.await.unwrap(), Verdict::Approved));
+    assert!(matches!(rule(&queue, second), Err(NoEffect::Closed(why)) if why.contains("approved by ana")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_ruling_finds_nothing_while_the_first_is_recorded() {
+    let queue = HoldQueue::new(SETTINGS);
+    let call = call(1);
+    let _place = place(&queue, &call, 1);
+    let (first, second) = (ruling(&queue, &call, "ana", true), ruling(&queue, &call, "ben", false));
+    queue.claim(&first).unwrap();
+    assert!(matches!(queue.claim(&second), Err(NoEffect::Closed(_))));
+    assert!(queue.settle(first, true).is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ruling_that_cannot_be_recorded_leaves_the_hold_pending() {
+    let queue = HoldQueue::new(SETTINGS);
+    let call = call(1);
+    let mut place = place(&queue, &call, 1);
+    let first = ruling(&queue, &call, "ana", true);
+    queue.claim(&first).unwrap();
+    assert!(matches!(queue.settle(first, false), Err(NoEffect::Unavailable(_))));
+    assert!(place.verdict.try_recv().is_err());
+    assert!(rule(&queue, ruling(&queue, &call, "ana", true)).is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_during_the_recording_beats_an_approval_but_not_a_rejection() {
+    for approve in [true, false] {
+        let queue = HoldQueue::new(SETTINGS);
+        let call = call(1);
+        let place = place(&queue, &call, 1);
+        let ruling = ruling(&queue, &call, "ana", approve);
+        queue.claim(&ruling).unwrap();
+        queue.end(call.id(), Outcome::Withdrawn, "the client cancelled the call");
+        assert_eq!(queue.settle(ruling, true).is_ok(), !approve);
+        let verdict = place.verdict.await.unwrap();
+        assert_eq!(matches!(verdict, Verdict::Ended { outcome: Outcome::Withdrawn, .. }), approve, "{verdict:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_approved_after_its_time() {
+    let queue = HoldQueue::new(SETTINGS);
+    let call = call(1);
+    let place = place(&queue, &call, 1);
+    let (early, late) = (ruling(&queue, &call, "ana", true), ruling(&queue, &call, "ben", true));
+    queue.claim(&early).unwrap();
+    tokio::time::advance(Duration::from_secs(300)).await;
+    assert!(matches!(queue.settle(early, true), Err(NoEffect::Closed(_))));
+    assert!(matches!(place.verdict.await.unwrap(), Verdict::Ended { outcome: Outcome::Expired, .. }));
+    assert!(matches!(rule(&queue, late), Err(NoEffect::Closed(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_digest_rules_nothing() {
+    let queue = HoldQueue::new(SETTINGS);
+    let (one, two) = (call(1), call(2));
+    let (_one, _two) = (place(&queue, &one, 1), place(&queue, &two, 1));
+    let digest = queue.find(two.id()).unwrap().digest;
+    let crossed = Ruling::new(one.id().clone(), digest, "ana".into(), Says::Approve { reason: None });
+    assert_eq!(queue.claim(&crossed).err(), Some(NoEffect::WrongDigest));
+    assert_eq!(queue.find(one.id()).unwrap().state, State::Pending);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quorum_needs_distinct_operators_and_one_rejection_ends_it() {
+    let queue = HoldQueue::new(SETTINGS);
+    let call = call(1);
+    let mut place = place(&queue, &call, 2);
+    assert_eq!(rule(&queue, ruling(&queue, &call, "ana", true)).unwrap().state, State::Pending);
+    assert!(place.verdict.try_recv().is_err());
+    assert_eq!(rule(&queue, ruling(&queue, &call, "ana", true)).err(), Some(NoEffect::SameOperator));
+    assert!(matches!(rule(&queue, ruling(&queue, &call, "ben", false)).unwrap().state, State::Rejected { .. }));
+    assert!(matches!(place.verdict.await.unwrap(), Verdict::Rejected { .. }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn production_takes_no_unsigned_approval_and_any_rejection() {
+    let queue = HoldQueue::new(SETTINGS);
+    let call = call(1);
+    let _place = queue
+        .place(
+            Arc::clone(&call),
+            context("agent", "production"),
+            decision(1),
+            call.digest(&context("agent", "production")),
+            vec![],
+        )
+        .unwrap();
+    assert_eq!(rule(&queue, ruling(&queue, &call, "ana", true)).err(), Some(NoEffect::SignatureRequired));
+    assert!(rule(&queue, ruling(&queue, &call, "ana", false)).is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_caps_hold_and_another_principal_still_gets_a_place() {
+    let queue = HoldQueue::new(SETTINGS);
+    let mut places: Vec<_> = (0..3).map(|n| place(&queue, &call(n), 1)).collect();
+    let over = |principal: &str| {
+        queue.place(call(9), context(principal, "sandbox"), decision(1), Digest::of_bytes(b"x"), vec![])
+    };
+    assert!(matches!(over("agent"), Err((Outcome::Overloaded, why)) if why.contains("max_per_principal")));
+    places.extend([over("other").unwrap(), over("third").unwrap()]);
+    assert!(matches!(over("fourth"), Err((Outcome::Overloaded, why)) if why.contains("max_pending")));
+    assert_eq!(queue.all().len(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_too_large_to_show_is_refused() {
+    let queue = HoldQueue::new(Settings { held_bytes: 100, ..SETTINGS });
+    let refused = queue.place(call(1), context("agent", "sandbox"), decision(1), Digest::of_bytes(b"x"), vec![]);
+    assert!(matches!(refused, Err((Outcome::Denied, _))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn identical_calls_are_marked_and_ruled_one_by_one() {
+    let queue = HoldQueue::new(SETTINGS);
+    let (one, two) = (call(1), call(1));
+    let (_one, mut second) = (place(&queue, &one, 1), place(&queue, &two, 1));
+    assert_eq!(queue.find(two.id()).unwrap().same_as, [(one.id().clone(), "pending")]);
+    rule(&queue, ruling(&queue, &one, "ana", true)).unwrap();
+    assert!(second.verdict.try_recv().is_err());
+}
+
+/// Every order of events up to six: one verdict at most, and an approval only where an approve was settled in time.
+#[tokio::test(start_paused = true)]
+async fn any_interleaving_ends_in_one_state() {
+    const EVENTS: u32 = 6;
+    for sequence in 0..EVENTS.pow(6) {
+        let queue = HoldQueue::new(SETTINGS);
+        let call = call(1);
+        let mut place = place(&queue, &call, 1);
+        let mut claimed: Option<Ruling> = None;
+        let (mut ended_first, mut approved) = (false, false);
+        for step in 0..6 {
+            match sequence / EVENTS.pow(step) % EVENTS {
+                event @ (0 | 1) if claimed.is_none() => {
+                    let ruling = ruling(&queue, &call, "ana", event == 0);
+                    if queue.claim(&ruling).is_ok() {
+                        claimed = Some(ruling);
+                    }
+                }
+                event @ (2 | 3) => {
+                    if let Some(ruling) = claimed.take() {
+                        let approve = matches!(ruling.says, Says::Approve { .. });
+                        let settled = queue.settle(ruling, event == 2).is_ok();
+                        assert!(!(settled && event == 3) && !(settled && approve && ended_first));
+                        approved |= settled && approve;
+                    }
+                }
+                4 => {
+                    queue.end(call.id(), Outcome::Withdrawn, "gone");
+                    ended_first |= !approved;
+                }
+                _ => {
+                    queue.end(call.id(), Outcome::Expired, "late");
+                    ended_first |= !approved;
+                }
+            }
+        }
+        if let Ok(verdict) = place.verdict.try_recv() {
+            assert_eq!(matches!(verdict, Verdict::Approved), approved, "{sequence}");
+            assert!(place.verdict.try_recv().is_err());
+        } else {
+            assert!(!approved, "{sequence}");
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! The two values that consent turns on. Read all of it.
+//!
+//! [`PermittedCall`] is the only thing that an upstream takes a decided call from. It is made here, by the gate, from
+//! a call and the [`Receipt`] of the record that lets it go; it cannot be copied, and sending consumes it.
+//! [`Ruling`] is what an operator said about one hold; the hold queue consumes it.
+
+use std::time::Instant;
+
+use crate::audit::Receipt;
+use crate::call::{CallId, Digest, ToolCall};
+
+/// Proof that this call may be sent, once, as it is.
+#[derive(Debug)]
+#[must_use = "a permit that is dropped leaves a record of a call that was never sent"]
+pub struct PermittedCall {
+    call: ToolCall,
+    receipt: Receipt,
+    held: bool,
+}
+
+impl PermittedCall {
+    /// `receipt` is of the record after which the call may leave: `decided` for an allow, `sending` for a hold.
+    pub(super) fn new(call: ToolCall, receipt: Receipt, held: bool) -> PermittedCall {
+        PermittedCall { call, receipt, held }
+    }
+
+    pub fn call(&self) -> &ToolCall {
+        &self.call
+    }
+
+    /// Ends the permit: the caller hands the message to the upstream's link now and at no other time.
+    pub fn release(self) -> SentCall {
+        let PermittedCall { call, receipt, held } = self;
+        // The receipt has done its work: it is proof for this moment and for no other.
+        drop(receipt);
+        SentCall { id: call.id().clone(), held, since: Instant::now() }
+    }
+}
+
+/// A call that has left. Its answer is recorded by [`super::Gate::completed`], which consumes it.
+#[derive(Debug)]
+pub struct SentCall {
+    pub(super) id: CallId,
+    pub(super) held: bool,
+    pub(super) since: Instant,
+}
+
+impl SentCall {
+    pub fn id(&self) -> &CallId {
+        &self.id
+    }
+}
+
+/// What an operator said about one hold. Made only by the operator socket.
+#[derive(Debug)]
+pub struct Ruling {
+    pub(super) hold: CallId,
+    pub(super) digest: Digest,
+    pub(super) operator: String,
+    pub(super) says: Says,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Says {
+    /// The reason is optional and for the record.
+    Approve { reason: Option<String> },
+    /// The reason is for the agent to read.
+    Reject { reason: String },
+}
+
+impl Ruling {
+    pub(crate) fn new(hold: CallId, digest: Digest, operator: String, says: Says) -> Ruling {
+        Ruling { hold, digest, operator, says }
+    }
+}

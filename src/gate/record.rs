@@ -1,0 +1,24 @@
+//! The records of a decision, from the call and what surrounds it.
+
+use crate::audit::{CallFacts, Entry, Event};
+use crate::call::{CallContext, Class, Decision, Digest, Effect, ToolCall};
+
+pub(super) fn decided(call: &ToolCall, context: &CallContext, digest: Digest, decision: &Decision) -> Entry {
+    let sync = must_sync(decision, context.operation.class);
+    let facts = Box::new(CallFacts::of(call, context, digest));
+    Entry::new(Some(call.id()), sync, Event::Decided { facts, decision: decision.clone() })
+}
+
+pub(super) fn failed(call: &ToolCall, context: &CallContext, digest: Digest, fault: String) -> Entry {
+    let facts = Box::new(CallFacts::of(call, context, digest));
+    Entry::new(Some(call.id()), false, Event::Failed { facts, fault })
+}
+
+/// What has to be on disk before the call leaves: everything that can change something.
+fn must_sync(decision: &Decision, class: Class) -> bool {
+    match decision.effect {
+        Effect::Deny => false,
+        Effect::Hold => true,
+        Effect::Allow => class != Class::Read,
+    }
+}

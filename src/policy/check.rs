@@ -1,0 +1,312 @@
+//! What the loader refuses before anything is evaluated. Two of these checks are not about style: a function that
+//! calls itself would end the process, and a rule that can be replaced or extended from elsewhere is no rule.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use super::problem::Problem;
+use super::syntax::{Call, Head, Module, ObjectLiteral, Reference, Rule};
+
+/// Functions whose answer is not a function of input and data: a decision could not be explained or replayed.
+const NONDETERMINISTIC: [&str; 5] = ["time.now_ns", "rand.intn", "uuid.rfc4122", "opa.runtime", "http.send"];
+
+/// The sets that a policy exports.
+pub const SETS: [&str; 3] = ["deny", "hold", "allow"];
+
+const ENTRY_FIELDS: [&str; 9] =
+    ["rule", "reason", "details", "tier", "approvals", "ttl_seconds", "confirm_with", "grantable", "redact"];
+
+/// The members of the input document; an empty list means that what lies below is free.
+const INPUT: [(&str, &[&str]); 13] = [
+    ("version", &[]),
+    ("now", &[]),
+    ("phase", &[]),
+    ("method", &[]),
+    ("principal", &["name", "kind", "scopes", "claims"]),
+    ("client", &["name", "version", "transport", "protocol", "uid"]),
+    ("session", &["id"]),
+    ("server", &["name", "vendor"]),
+    ("environment", &["name", "source", "verified", "conflict", "production"]),
+    ("tool", &["name", "annotations", "definition", "pin"]),
+    ("operation", &["name", "class", "reversible", "money", "targets", "magnitude", "environment"]),
+    ("arguments", &[]),
+    ("digest", &[]),
+];
+
+/// Every problem of a set of files; `documents` are the top-level names of the data.
+pub fn problems(modules: &[Module], documents: &[String]) -> Vec<Problem> {
+    let mut found = Vec::new();
+    packages(modules, &mut found);
+    rule_ids(modules, &mut found);
+    let index = Index::new(modules);
+    for module in modules {
+        for import in &module.import_places {
+            reference(module, import, &index, documents, &mut found);
+        }
+        for rule in &module.rules {
+            exported(module, rule, &mut found);
+            for each in &rule.references {
+                reference(module, each, &index, documents, &mut found);
+            }
+            for call in &rule.calls {
+                function(module, call, &index, &mut found);
+            }
+            if let (false, Some(&offset)) = (module.is_test(), rule.withs.first()) {
+                let help = "`with` belongs in tests: pass what varies as an argument of a function";
+                found.push(module.problem(offset, "with", "`with` in a policy", help));
+            }
+        }
+    }
+    recursion(modules, &index, &mut found);
+    found
+}
+
+/// `countersign.policy.NAME` or `countersign.lib.NAME`, each in one file; tests add `_test` to the name.
+fn packages(modules: &[Module], found: &mut Vec<Problem>) {
+    let mut owners: HashMap<&[String], &Module> = HashMap::new();
+    for module in modules {
+        let name = match module.package.as_slice() {
+            [root, kind, name] if root == "countersign" && (kind == "policy" || kind == "lib") => Some(name),
+            _ => None,
+        };
+        let plain = |name: &String| name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+        if !name.is_some_and(|name| plain(name) && name.ends_with("_test") == module.is_test()) {
+            let suffix = if module.is_test() { "_test" } else { "" };
+            let help =
+                format!("write `package countersign.policy.NAME{suffix}` or `package countersign.lib.NAME{suffix}`");
+            let message = format!("package {} is not for this file", module.package.join("."));
+            found.push(module.problem(0, "package", message, help));
+        }
+        if let Some(owner) = owners.insert(&module.package, module) {
+            let message = format!("package {} is also declared in {}", module.package.join("."), owner.source.name);
+            found.push(module.problem(0, "package", message, "one package lives in one file: choose another name"));
+        }
+    }
+}
+
+/// Each rule id stands in one place, so that a record names one rule.
+fn rule_ids(modules: &[Module], found: &mut Vec<Problem>) {
+    let mut seen: BTreeMap<&str, (&Module, usize)> = BTreeMap::new();
+    for module in modules.iter().filter(|module| is_policy(module)) {
+        for object in module.rules.iter().filter(|rule| is_export(rule)).flat_map(|rule| &rule.objects) {
+            let Some(id) = entry_id(object) else { continue };
+            if let Some((other, offset)) = seen.insert(id, (module, object.offset)) {
+                let place = format!("{}:{}", other.source.name, other.line(offset));
+                let help = "give each rule its own id; put alternatives into a helper rule";
+                found.push(module.problem(
+                    object.offset,
+                    "duplicate-rule",
+                    format!("rule id {id} is also used at {place}"),
+                    help,
+                ));
+            }
+        }
+    }
+}
+
+/// The constant id of an object that has the look of an entry.
+pub fn entry_id(object: &ObjectLiteral) -> Option<&str> {
+    object.members.iter().find(|(key, _)| key == "reason")?;
+    object.members.iter().find(|(key, _)| key == "rule")?.1.as_deref()
+}
+
+pub fn is_policy(module: &Module) -> bool {
+    !module.is_test() && module.package.get(1).is_some_and(|kind| kind == "policy")
+}
+
+pub fn is_export(rule: &Rule) -> bool {
+    rule.path.first().is_some_and(|name| SETS.contains(&name.as_str()))
+}
+
+fn exported(module: &Module, rule: &Rule, found: &mut Vec<Problem>) {
+    let Some(name) = rule.path.first().filter(|_| is_policy(module) && is_export(rule)) else { return };
+    if rule.head != Head::Set || rule.path.len() != 1 {
+        let help = format!("write `{name} contains {{\"rule\": ..., \"reason\": ...}} if {{ ... }}`");
+        found.push(module.problem(rule.offset, "shape", format!("{name} must be a set of entries"), help));
+    }
+    let Some(entry) = &rule.entry else { return };
+    for needed in ["rule", "reason"] {
+        if !entry.members.iter().any(|(key, _)| key == needed) {
+            let help = "an entry has at least `rule` and `reason`";
+            found.push(module.problem(entry.offset, "entry", format!("the entry has no `{needed}`"), help));
+        }
+    }
+    for (key, _) in &entry.members {
+        if !ENTRY_FIELDS.contains(&key.as_str()) {
+            let help = format!("an entry may have {}", ENTRY_FIELDS.join(", "));
+            found.push(module.problem(entry.offset, "entry", format!("an entry has no field `{key}`"), help));
+        }
+    }
+}
+
+/// A name that leads nowhere is undefined and no error when it is evaluated: a deny rule with it never fires.
+fn reference(
+    module: &Module,
+    reference: &Reference,
+    index: &Index<'_>,
+    documents: &[String],
+    found: &mut Vec<Problem>,
+) {
+    let path = &reference.path;
+    let wrong = match (path.first().map(String::as_str), path.get(1).map(String::as_str)) {
+        (Some("data"), Some("countersign")) => {
+            let help = "name a rule of a loaded policy or library".to_owned();
+            let exists = index.rules_below(path).next().is_some();
+            (!exists).then(|| (format!("{} does not exist", path.join(".")), help))
+        }
+        // Tests bring documents and inputs of their own.
+        _ if module.is_test() => None,
+        (Some("data"), Some(document)) => {
+            let help = format!("add `{document}:` to a data file of the policy paths");
+            let exists = documents.iter().any(|known| known == document);
+            (!exists).then(|| (format!("there is no data document `{document}`"), help))
+        }
+        (Some("input"), Some(member)) => unknown_input(member, path.get(2)),
+        _ => None,
+    };
+    if let Some((message, help)) = wrong {
+        found.push(module.problem(reference.offset, "reference", message, help));
+    }
+}
+
+/// What is wrong with `input.MEMBER.BELOW`, and what there is instead.
+fn unknown_input(member: &str, below: Option<&String>) -> Option<(String, String)> {
+    let Some((_, members)) = INPUT.iter().find(|(name, _)| *name == member) else {
+        let names: Vec<&str> = INPUT.iter().map(|(name, _)| *name).collect();
+        return Some((format!("the input has no member `{member}`"), format!("there are {}", names.join(", "))));
+    };
+    let below = below.filter(|below| !members.is_empty() && !members.contains(&below.as_str()))?;
+    Some((format!("input.{member} has no member `{below}`"), format!("there are {}", members.join(", "))))
+}
+
+fn function(module: &Module, call: &Call, index: &Index<'_>, found: &mut Vec<Problem>) {
+    let name = call.path.join(".");
+    let mut report = |code, message: String, help: String| found.push(module.problem(call.offset, code, message, help));
+    if !call.constant {
+        return report("function", "a computed function name".to_owned(), "write the function's name out".to_owned());
+    }
+    if call.path.first().is_some_and(|root| root == "data") {
+        if !index.functions.contains_key(call.path.as_slice()) {
+            report("function", format!("there is no function {name}"), "check the spelling and the import".to_owned());
+        }
+        return;
+    }
+    if NONDETERMINISTIC.contains(&name.as_str()) {
+        return report(
+            "nondeterministic",
+            format!("{name} gives another answer each time"),
+            "use input.now for the time".to_owned(),
+        );
+    }
+    // `print` and `walk` are the interpreter's own; their arity is not in the table.
+    let arity = match name.as_str() {
+        "print" => return,
+        _ => regorus::unstable::BUILTINS.get(name.as_str()).map(|(_, arity)| usize::from(*arity)),
+    };
+    match arity {
+        None => report(
+            "function",
+            format!("there is no function {name}"),
+            "use a built-in function of Rego or declare it".to_owned(),
+        ),
+        // A call may bind its result in one more argument.
+        Some(arity) if call.arguments != arity && call.arguments != arity + 1 => {
+            report(
+                "function",
+                format!("{name} takes {arity} arguments, not {}", call.arguments),
+                "see the Rego manual".to_owned(),
+            );
+        }
+        Some(_) => {}
+    }
+    let position = match name.as_str() {
+        "regex.replace" => 1,
+        "regex.is_valid" => return,
+        _ if name.starts_with("regex.") => 0,
+        _ => return,
+    };
+    let pattern = call.strings.get(position).and_then(Option::as_deref);
+    if let Some(Err(error)) = pattern.map(regex::Regex::new) {
+        let reason = error.to_string().lines().last().unwrap_or_default().to_owned();
+        report("regex", format!("invalid pattern: {reason}"), "Rust's regex syntax: no look-around".to_owned());
+    }
+}
+
+/// Where every rule is, by its whole path.
+struct Index<'a> {
+    rules: BTreeMap<Vec<String>, Vec<(usize, &'a Rule)>>,
+    functions: BTreeMap<Vec<String>, ()>,
+}
+
+impl<'a> Index<'a> {
+    fn new(modules: &'a [Module]) -> Index<'a> {
+        let mut index = Index { rules: BTreeMap::new(), functions: BTreeMap::new() };
+        for (n, module) in modules.iter().enumerate() {
+            for rule in &module.rules {
+                let path = module.full_path(rule);
+                if rule.head == Head::Function {
+                    index.functions.insert(path.clone(), ());
+                }
+                index.rules.entry(path).or_default().push((n, rule));
+            }
+        }
+        index
+    }
+
+    /// Paths of rules that a reference may evaluate: rules below it, and the rule it looks into.
+    fn rules_below<'b>(&'b self, path: &'b [String]) -> impl Iterator<Item = &'b Vec<String>> {
+        self.rules.keys().filter(move |rule| rule.starts_with(path) || path.starts_with(rule))
+    }
+}
+
+/// A rule that needs itself. For functions the interpreter would overflow the stack and end the process.
+fn recursion(modules: &[Module], index: &Index<'_>, found: &mut Vec<Problem>) {
+    let mut done: HashSet<&Vec<String>> = HashSet::new();
+    for start in index.rules.keys() {
+        let mut way = Vec::new();
+        visit(start, index, &mut way, &mut done, modules, found);
+    }
+}
+
+fn visit<'a>(
+    path: &'a Vec<String>,
+    index: &'a Index<'_>,
+    way: &mut Vec<&'a Vec<String>>,
+    done: &mut HashSet<&'a Vec<String>>,
+    modules: &[Module],
+    found: &mut Vec<Problem>,
+) {
+    if done.contains(path) {
+        return;
+    }
+    if let Some(from) = way.iter().position(|step| *step == path) {
+        let names: Vec<&str> =
+            way.iter().skip(from).chain([&path]).filter_map(|path| path.last()).map(String::as_str).collect();
+        if let Some((module, rule)) =
+            index.rules.get(path).and_then(|rules| rules.first()).and_then(|(n, rule)| Some((modules.get(*n)?, rule)))
+        {
+            let message = format!("recursion: {}", names.join(" needs "));
+            found.push(module.problem(
+                rule.offset,
+                "recursion",
+                message,
+                "Rego has no recursion: use `walk` or a comprehension",
+            ));
+        }
+        return;
+    }
+    way.push(path);
+    for (_, rule) in index.rules.get(path).into_iter().flatten() {
+        let targets =
+            rule.references.iter().map(|reference| &reference.path).chain(rule.calls.iter().map(|call| &call.path));
+        for target in targets.filter(|target| target.first().is_some_and(|root| root == "data")) {
+            for next in index.rules_below(target) {
+                // Looking up a rule by a path that only reaches its package evaluates it too.
+                if let Some((next, _)) = index.rules.get_key_value(next) {
+                    visit(next, index, way, done, modules, found);
+                }
+            }
+        }
+    }
+    way.pop();
+    done.insert(path);
+}

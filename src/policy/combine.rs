@@ -1,0 +1,233 @@
+//! From entries to a decision: total, tiny, and in Rust, so that no policy can change what a set of entries means.
+//! Deny wins over hold, hold over allow, and where nothing allows the answer is deny.
+
+use serde::Deserialize;
+
+use crate::call::{Decision, Effect, RuleHit, Tier};
+use crate::json::JsonText;
+
+/// Which of its three sets an entry stands in.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Kind {
+    Deny,
+    Hold,
+    Allow,
+}
+
+impl Kind {
+    pub const ALL: [Kind; 3] = [Kind::Deny, Kind::Hold, Kind::Allow];
+
+    /// The name of the set.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Deny => "deny",
+            Kind::Hold => "hold",
+            Kind::Allow => "allow",
+        }
+    }
+}
+
+/// One member of a set, as a policy writes it. A field that is not listed is an error.
+#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    pub rule: String,
+    pub reason: String,
+    #[serde(default)]
+    pub details: serde_json::Value,
+    pub tier: Option<Tier>,
+    pub approvals: Option<std::num::NonZeroU8>,
+    pub ttl_seconds: Option<std::num::NonZeroU32>,
+    #[serde(default)]
+    pub confirm_with: Pointers,
+    pub grantable: Option<bool>,
+    #[serde(default)]
+    pub redact: Vec<String>,
+}
+
+/// One JSON pointer or a list of them.
+#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[serde(untagged)]
+pub enum Pointers {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl Default for Pointers {
+    fn default() -> Pointers {
+        Pointers::Many(Vec::new())
+    }
+}
+
+impl Pointers {
+    pub fn as_slice(&self) -> &[String] {
+        match self {
+            Pointers::One(pointer) => std::slice::from_ref(pointer),
+            Pointers::Many(pointers) => pointers,
+        }
+    }
+}
+
+/// An entry, and where it comes from.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Found {
+    pub kind: Kind,
+    pub entry: Entry,
+    pub policy: String,
+    pub file: String,
+    pub line: usize,
+    /// False for policies in mode `warn` or `shadow`: recorded, not combined.
+    pub enforced: bool,
+}
+
+impl Found {
+    fn hit(&self) -> RuleHit {
+        let details = Some(&self.entry.details).filter(|details| !details.is_null());
+        RuleHit {
+            rule: self.entry.rule.clone(),
+            reason: self.entry.reason.clone(),
+            policy: self.policy.clone(),
+            file: self.file.clone(),
+            line: self.line,
+            details: details.and_then(|details| JsonText::of(details).ok()),
+        }
+    }
+}
+
+/// What leaving the tier out of a hold means.
+const DEFAULT_TIER: Tier = Tier::Medium;
+
+/// The one answer to all entries of a call.
+pub fn combine(found: &[Found], policy_version: &str) -> Decision {
+    let of = |kind: Kind| found.iter().filter(move |found| found.enforced && found.kind == kind);
+    let (effect, mut behind): (Effect, Vec<&Found>) = if of(Kind::Deny).next().is_some() {
+        (Effect::Deny, of(Kind::Deny).collect())
+    } else if of(Kind::Allow).next().is_none() {
+        (Effect::Deny, Vec::new())
+    } else if of(Kind::Hold).next().is_some() {
+        (Effect::Hold, of(Kind::Hold).collect())
+    } else {
+        (Effect::Allow, of(Kind::Allow).collect())
+    };
+    let tier = |found: &Found| found.entry.tier.unwrap_or(DEFAULT_TIER);
+    behind.sort_by_key(|found| std::cmp::Reverse(tier(found)));
+    // Obligations belong to holds alone.
+    let holds: &[&Found] = if effect == Effect::Hold { &behind } else { &[] };
+    Decision {
+        effect,
+        reason: behind
+            .first()
+            .map_or_else(|| "no rule of any policy allows this call".to_owned(), |found| found.entry.reason.clone()),
+        rules: behind.iter().map(|found| found.hit()).collect(),
+        tier: holds.iter().map(|found| tier(found)).max().unwrap_or(Tier::Low),
+        approvals: holds.iter().filter_map(|found| found.entry.approvals).max().map_or(1, std::num::NonZeroU8::get),
+        ttl_seconds: holds.iter().filter_map(|found| found.entry.ttl_seconds).min().map(std::num::NonZeroU32::get),
+        confirm_with: union(holds.iter().flat_map(|found| found.entry.confirm_with.as_slice())),
+        // Somebody has to offer it, and nobody may object.
+        grantable: holds.iter().any(|found| found.entry.grantable == Some(true))
+            && !holds.iter().any(|found| found.entry.grantable == Some(false)),
+        redact: union(holds.iter().flat_map(|found| &found.entry.redact)),
+        policy_version: policy_version.to_owned(),
+        observed: found.iter().filter(|found| !found.enforced).map(Found::hit).collect(),
+    }
+}
+
+fn union<'a>(pointers: impl Iterator<Item = &'a String>) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for pointer in pointers {
+        if !all.contains(pointer) {
+            all.push(pointer.clone());
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn found(kind: Kind, entry: &str) -> Found {
+        let entry: Entry = serde_json::from_str(entry).unwrap();
+        Found { kind, entry, policy: "p".into(), file: "p.rego".into(), line: 3, enforced: true }
+    }
+
+    fn plain(kind: Kind, enforced: bool) -> Found {
+        Found { enforced, ..found(kind, r#"{"rule":"p.r","reason":"because"}"#) }
+    }
+
+    proptest! {
+        #[test]
+        fn deny_over_hold_over_allow_and_nothing_is_deny(
+            entries in prop::collection::vec((0_usize..3, any::<bool>()), 0..8)
+        ) {
+            let all: Vec<Found> = entries.iter().map(|&(kind, enforced)| plain(Kind::ALL[kind], enforced)).collect();
+            let has = |kind| all.iter().any(|found| found.enforced && found.kind == kind);
+            let expected = match (has(Kind::Deny), has(Kind::Hold), has(Kind::Allow)) {
+                (true, _, _) | (false, _, false) => Effect::Deny,
+                (false, true, true) => Effect::Hold,
+                (false, false, true) => Effect::Allow,
+            };
+            let decision = combine(&all, "v");
+            prop_assert_eq!(decision.effect, expected);
+            prop_assert_eq!(decision.observed.len(), all.iter().filter(|found| !found.enforced).count());
+        }
+    }
+
+    #[test]
+    fn obligations_merge_to_the_strictest() {
+        let decision = combine(
+            &[
+                plain(Kind::Allow, true),
+                found(
+                    Kind::Hold,
+                    r#"{"rule":"p.a","reason":"a","tier":"low","approvals":2,"ttl_seconds":300,"confirm_with":"/arguments/a","grantable":true}"#,
+                ),
+                found(
+                    Kind::Hold,
+                    r#"{"rule":"p.b","reason":"b","tier":"high","ttl_seconds":60,"confirm_with":["/arguments/a","/arguments/b"],"grantable":false,"redact":["/arguments/c"]}"#,
+                ),
+            ],
+            "v",
+        );
+        assert_eq!((decision.tier, decision.approvals, decision.ttl_seconds), (Tier::High, 2, Some(60)));
+        assert_eq!(decision.confirm_with, ["/arguments/a", "/arguments/b"]);
+        assert_eq!(decision.redact, ["/arguments/c"]);
+        assert!(!decision.grantable);
+        assert_eq!(decision.rules.iter().map(|hit| hit.rule.as_str()).collect::<Vec<_>>(), ["p.b", "p.a"]);
+        assert_eq!(decision.reason, "b");
+    }
+
+    #[test]
+    fn a_hold_without_a_tier_is_medium_and_never_grantable_by_default() {
+        let decision = combine(&[plain(Kind::Allow, true), plain(Kind::Hold, true)], "v");
+        assert_eq!((decision.tier, decision.approvals, decision.grantable), (Tier::Medium, 1, false));
+    }
+
+    #[test]
+    fn a_hold_does_not_stand_in_for_a_grant() {
+        let decision = combine(&[plain(Kind::Hold, true)], "v");
+        assert_eq!(decision.effect, Effect::Deny);
+        assert!(decision.rules.is_empty() && decision.confirm_with.is_empty());
+    }
+
+    #[test]
+    fn malformed_entries_are_errors() {
+        for bad in [
+            r#"{"rule":"a"}"#,
+            r#"{"reason":"a"}"#,
+            r#"{"rule":"a","reason":"b","extra":1}"#,
+            r#"{"rule":"a","reason":"b","tier":"huge"}"#,
+            r#"{"rule":"a","reason":"b","approvals":0}"#,
+            r#"{"rule":"a","reason":"b","approvals":300}"#,
+            r#"{"rule":"a","reason":"b","ttl_seconds":-1}"#,
+            r#"{"rule":"a","reason":"b","ttl_seconds":"60"}"#,
+            r#"{"rule":"a","reason":"b","confirm_with":7}"#,
+            r#"{"rule":"a","reason":"b","grantable":"no"}"#,
+            r#"{"rule":1,"reason":"b"}"#,
+            r#""a""#,
+        ] {
+            assert!(serde_json::from_str::<Entry>(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! The document that rules see as `input`, version 1: one JSON text, in which the call's arguments stand exactly as
+//! they were judged. A value that is absent is left out, so that a rule which names it does not match.
+
+use std::fmt::Write;
+
+use serde_json::json;
+
+use super::Phase;
+use crate::call::{CallContext, Decided, Digest, Money, ToolCall};
+use crate::json::{JsonText, Rules};
+
+/// Version of the document's form.
+pub const VERSION: u32 = 1;
+
+/// What is judged: a call, or a tool that a list may show.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    pub phase: Phase,
+    pub method: &'a str,
+    /// `{}` for a listed tool.
+    pub arguments: &'a str,
+    pub digest: Option<Digest>,
+}
+
+impl<'a> Subject<'a> {
+    pub fn call(call: &'a ToolCall, context: &CallContext) -> Subject<'a> {
+        Subject {
+            phase: Phase::Call,
+            method: call.method().as_str(),
+            arguments: call.arguments().as_str(),
+            digest: Some(call.digest(context)),
+        }
+    }
+
+    pub fn listed() -> Subject<'a> {
+        Subject { phase: Phase::List, method: Decided::ToolsCall.as_str(), arguments: "{}", digest: None }
+    }
+}
+
+/// Builds the document. `now` is in nanoseconds since 1970.
+pub fn document(now: u64, subject: Subject<'_>, context: &CallContext) -> String {
+    let mut out = Members::new(768 + subject.arguments.len());
+    out.number("version", VERSION.into());
+    out.number("now", now);
+    out.text("phase", subject.phase.as_str());
+    out.text("method", subject.method);
+    out.nested("principal", |out| {
+        out.text("name", &context.principal.name);
+        out.value("kind", &context.principal.kind);
+        out.value("scopes", &context.principal.scopes);
+        out.raw("claims", "{}");
+    });
+    out.nested("client", |out| {
+        out.optional("name", context.client.name.as_deref());
+        out.optional("version", context.client.version.as_deref());
+        out.value("transport", &context.client.transport);
+        out.optional("protocol", context.client.protocol.as_deref());
+        if let Some(uid) = context.client.uid {
+            out.number("uid", uid.into());
+        }
+    });
+    out.nested("session", |out| out.text("id", &context.session));
+    out.nested("server", |out| {
+        out.text("name", &context.server.name);
+        out.optional("vendor", context.server.vendor.as_deref());
+    });
+    out.nested("environment", |out| {
+        out.text("name", &context.environment.name);
+        out.value("source", &context.environment.source);
+        out.value("verified", &context.environment.verified);
+        out.value("production", &context.environment.is_production());
+        out.optional("conflict", context.environment.conflict.as_deref());
+    });
+    out.nested("tool", |out| {
+        out.text("name", &context.tool.name);
+        if let Some(annotations) = &context.tool.annotations {
+            out.raw("annotations", annotations.as_str());
+        }
+        if let Some(definition) = &context.tool.definition {
+            out.text("definition", &definition.to_string());
+        }
+        out.value("pin", &context.tool.pin);
+    });
+    out.nested("operation", |out| operation(out, context));
+    out.raw("arguments", subject.arguments);
+    if let Some(digest) = subject.digest {
+        out.text("digest", &digest.to_string());
+    }
+    out.finish()
+}
+
+fn operation(out: &mut Members, context: &CallContext) {
+    let operation = &context.operation;
+    out.text("name", &operation.name);
+    out.text("class", operation.class.as_str());
+    if let Some(reversible) = operation.reversible {
+        out.value("reversible", &reversible);
+    }
+    if let Some(Money { amount, unit, currency, absent }) = &operation.money {
+        out.nested("money", |out| {
+            if let Some(amount) = amount {
+                out.spelled("amount", amount);
+            }
+            out.text("unit", unit);
+            out.optional("currency", currency.as_deref());
+            out.optional("absent", absent.as_deref());
+        });
+    }
+    out.value("targets", &operation.targets);
+    if let Some(magnitude) = &operation.magnitude {
+        out.spelled("magnitude", magnitude);
+    }
+    out.optional("environment", operation.environment.as_deref());
+}
+
+/// The value at a pointer into the document of this call, decoded, for the operator to type. `None` where the pointer
+/// leads to nothing, or to an object or array, which nobody can type.
+pub fn confirm_value(pointer: &str, call: &ToolCall, context: &CallContext) -> Option<String> {
+    let document = document(0, Subject::call(call, context), context);
+    typed_value(&document, pointer)
+}
+
+/// As [`confirm_value`], in a document that is at hand.
+pub(super) fn typed_value(document: &str, pointer: &str) -> Option<String> {
+    use crate::json::Kind;
+    let document = JsonText::parse(document, Rules::UPSTREAM).ok()?;
+    let value = document.view().pointer(pointer)?;
+    match value.kind() {
+        Kind::String => Some(value.as_str()?.into_owned()).filter(|text| !text.is_empty()),
+        Kind::Number | Kind::Bool => Some(value.text().to_owned()),
+        Kind::Object | Kind::Array | Kind::Null => None,
+    }
+}
+
+/// Writes the members of an object. Names are ours and need no escape.
+struct Members(String);
+
+impl Members {
+    fn new(capacity: usize) -> Members {
+        let mut text = String::with_capacity(capacity);
+        text.push('{');
+        Members(text)
+    }
+
+    fn name(&mut self, name: &str) {
+        if !self.0.ends_with('{') {
+            self.0.push(',');
+        }
+        self.0.push('"');
+        self.0.push_str(name);
+        self.0.push_str("\":");
+    }
+
+    /// JSON text that is known to be well-formed.
+    fn raw(&mut self, name: &str, json: &str) {
+        self.name(name);
+        self.0.push_str(json);
+    }
+
+    fn number(&mut self, name: &str, number: u64) {
+        self.name(name);
+        // Writing to a string cannot fail.
+        let _ = write!(self.0, "{number}");
+    }
+
+    fn text(&mut self, name: &str, text: &str) {
+        self.name(name);
+        let plain = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\' || byte == b' ');
+        if plain {
+            self.0.push('"');
+            self.0.push_str(text);
+            self.0.push('"');
+        } else {
+            let _ = write!(self.0, "{}", json!(text));
+        }
+    }
+
+    fn optional(&mut self, name: &str, text: Option<&str>) {
+        if let Some(text) = text {
+            self.text(name, text);
+        }
+    }
+
+    fn value(&mut self, name: &str, value: &impl serde::Serialize) {
+        self.name(name);
+        match serde_json::to_string(value) {
+            Ok(json) => self.0.push_str(&json),
+            // Words of ours always write; a null would only tighten.
+            Err(_) => self.0.push_str("null"),
+        }
+    }
+
+    /// A value as the call spells it: JSON where it is JSON, else a string.
+    fn spelled(&mut self, name: &str, spelling: &str) {
+        match JsonText::parse(spelling, Rules::CLIENT) {
+            Ok(json) => self.raw(name, json.as_str()),
+            Err(_) => self.text(name, spelling),
+        }
+    }
+
+    fn nested(&mut self, name: &str, write: impl FnOnce(&mut Members)) {
+        self.name(name);
+        self.0.push('{');
+        write(self);
+        self.0.push('}');
+    }
+
+    fn finish(mut self) -> String {
+        self.0.push('}');
+        self.0
+    }
+}

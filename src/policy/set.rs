@@ -1,0 +1,385 @@
+//! One version of the policies, checked and prepared, and what it says about an input. Everything here is synchronous;
+//! the guards against a policy that never ends are the clock in here and the watchdog around [`PolicySet::load`] and
+//! around each decision.
+//!
+//! Invariant: a set that exists has passed every check of `check`, has at least one policy, and every set that a policy
+//! declares has been evaluated once.
+
+use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroU32;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use regorus::utils::limits::ExecutionTimerConfig;
+use regorus::{Engine, Value};
+
+use super::check;
+use super::combine::{Entry, Found, Kind, combine};
+use super::problem::{PolicyErrors, Problem};
+use super::source::{Source, Sources};
+use super::syntax::{self, Module};
+use super::{Mode, Phase, PolicyFault, input};
+use crate::call::{Decision, Digest, Effect};
+
+/// The interpreter's parser needs exponential time for nested literals: a file that takes longer than this is refused.
+const LOAD_LIMIT: Duration = Duration::from_secs(5);
+/// Parsing and checking recurse with the nesting of expressions.
+const LOAD_STACK: usize = 32 << 20;
+
+/// Policies that decide.
+#[derive(Debug)]
+pub struct PolicySet {
+    engine: Engine,
+    entries: Vec<EntryPoint>,
+    /// Line of a rule's head, by policy and rule id.
+    lines: HashMap<(String, String), usize>,
+    version: String,
+    rules: usize,
+    time_limit: Duration,
+}
+
+/// A set that a policy exports.
+#[derive(Clone, Debug)]
+struct EntryPoint {
+    path: String,
+    kind: Kind,
+    policy: String,
+    file: String,
+    mode: Mode,
+    /// Of the first rule that adds to the set, for entries whose id is computed.
+    line: usize,
+}
+
+/// How a set is to be built.
+#[derive(Clone, Debug)]
+pub struct Build {
+    pub sources: Sources,
+    pub modes: BTreeMap<String, Mode>,
+    pub time_limit: Duration,
+}
+
+impl PolicySet {
+    /// Parses, checks and prepares on a thread of its own, so that a file which makes the parser run away is an error
+    /// and not the end of the daemon. Blocks.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the files.
+    pub fn load(build: Build) -> Result<PolicySet, PolicyErrors> {
+        guarded(move |progress| build.run(&progress))
+    }
+
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// How many rules add to `deny`, `hold` and `allow`.
+    pub fn rules(&self) -> usize {
+        self.rules
+    }
+
+    /// What the policies say about an input document.
+    ///
+    /// # Errors
+    /// Anything that is not a clear answer: the caller refuses.
+    pub fn decide(&self, phase: Phase, document: &str) -> Result<Decision, PolicyFault> {
+        let started = Instant::now();
+        let value = Value::from_json_str(document).map_err(|error| PolicyFault::Input(error.to_string()))?;
+        let mut engine = self.engine.clone();
+        engine.set_input(value);
+        let mut found = Vec::new();
+        for point in &self.entries {
+            let entries = point.evaluate(&mut engine).and_then(|entries| {
+                // The interpreter can lose its own expiry and go on with a wrong answer: our clock decides.
+                let in_time = started.elapsed() < self.time_limit;
+                if in_time { Ok(entries) } else { Err(PolicyFault::TimeLimit { policy: point.policy.clone() }) }
+            });
+            match (entries, point.mode) {
+                (Ok(entries), _) => found.extend(entries.into_iter().map(|entry| self.found(point, entry))),
+                (Err(fault), Mode::Enforce) => return Err(fault),
+                (Err(fault), Mode::Warn | Mode::Shadow) => found.push(point.fault(&fault)),
+            }
+        }
+        let decision = combine(&found, &self.version);
+        // An operator cannot type what is not there. A listed tool has no arguments yet.
+        if phase == Phase::Call && decision.effect == Effect::Hold {
+            for pointer in &decision.confirm_with {
+                if input::typed_value(document, pointer).is_none() {
+                    return Err(PolicyFault::Pointer { pointer: pointer.clone() });
+                }
+            }
+        }
+        Ok(decision)
+    }
+
+    /// The same set with another limit, which its own loading need not keep.
+    #[cfg(test)]
+    pub(super) fn limited_for_test(&self, time_limit: Duration) -> PolicySet {
+        let mut engine = self.engine.clone();
+        engine.set_execution_timer_config(timer(time_limit));
+        let (entries, lines, version) = (self.entries.clone(), self.lines.clone(), self.version.clone());
+        PolicySet { engine, entries, lines, version, rules: self.rules, time_limit }
+    }
+
+    fn found(&self, point: &EntryPoint, entry: Entry) -> Found {
+        let line = self.lines.get(&(point.policy.clone(), entry.rule.clone())).copied().unwrap_or(point.line);
+        Found {
+            kind: point.kind,
+            entry,
+            policy: point.policy.clone(),
+            file: point.file.clone(),
+            line,
+            enforced: point.mode == Mode::Enforce,
+        }
+    }
+}
+
+impl EntryPoint {
+    fn evaluate(&self, engine: &mut Engine) -> Result<Vec<Entry>, PolicyFault> {
+        let value = engine
+            .eval_rule(self.path.clone())
+            .map_err(|error| PolicyFault::Engine { policy: self.policy.clone(), message: format!("{error:#}") })?;
+        // An empty set is a set; undefined is a lost error.
+        let Value::Set(entries) = &value else {
+            return Err(PolicyFault::Undefined { policy: self.policy.clone(), set: self.kind.as_str() });
+        };
+        let shape = |message: String| PolicyFault::Shape { policy: self.policy.clone(), message };
+        entries
+            .iter()
+            .map(|entry| {
+                let json = serde_json::to_value(entry).map_err(|error| shape(error.to_string()))?;
+                serde_json::from_value(json).map_err(|error| shape(error.to_string()))
+            })
+            .collect()
+    }
+
+    /// A policy that is only watched and fails is worth a record, and nothing more.
+    fn fault(&self, fault: &PolicyFault) -> Found {
+        Found {
+            kind: self.kind,
+            entry: Entry {
+                rule: format!("{}.fault", self.policy),
+                reason: fault.to_string(),
+                details: serde_json::Value::Null,
+                tier: None,
+                approvals: None,
+                ttl_seconds: None,
+                confirm_with: super::combine::Pointers::default(),
+                grantable: None,
+                redact: Vec::new(),
+            },
+            policy: self.policy.clone(),
+            file: self.file.clone(),
+            line: self.line,
+            enforced: false,
+        }
+    }
+}
+
+/// The interpreter's own limit, looked at with every unit of work: fewer looks can lose an expiry.
+pub(super) fn timer(limit: Duration) -> ExecutionTimerConfig {
+    ExecutionTimerConfig { limit, check_interval: NonZeroU32::MIN }
+}
+
+/// Evaluates a set that no loaded file could declare.
+#[cfg(test)]
+pub(super) fn evaluate_for_test(engine: &mut Engine, path: &str) -> Result<Vec<Entry>, PolicyFault> {
+    let (policy, file) = ("x".to_owned(), "x.rego".to_owned());
+    EntryPoint { path: path.to_owned(), kind: Kind::Deny, policy, file, mode: Mode::Enforce, line: 0 }.evaluate(engine)
+}
+
+/// Runs work that parses and evaluates on a thread of its own. The work names the file it is at; one that takes too
+/// long is left behind, which costs a thread for each such load.
+pub(super) fn guarded<T: Send + 'static>(
+    work: impl FnOnce(Sender<String>) -> Result<T, PolicyErrors> + Send + 'static,
+) -> Result<T, PolicyErrors> {
+    let (progress, at) = channel();
+    let (answer, answered) = channel();
+    let failed = |file: &str, message: &str| {
+        let help = "nested array and object literals take exponential time: keep them in a data file";
+        PolicyErrors::from(Problem::of_file(file, "load", message, help))
+    };
+    let thread = std::thread::Builder::new().name("policy-load".to_owned()).stack_size(LOAD_STACK);
+    let spawned = thread.spawn(move || {
+        // The receiver is gone only when it has given up on this thread.
+        let _ = answer.send(work(progress));
+    });
+    if spawned.is_err() {
+        return Err(failed("policy", "no thread to load on"));
+    }
+    let mut file = "policy".to_owned();
+    loop {
+        match at.recv_timeout(LOAD_LIMIT) {
+            Ok(next) => file = next,
+            Err(RecvTimeoutError::Timeout) => return Err(failed(&file, "takes too long to parse or to prepare")),
+            // The work is done, or its thread has panicked and dropped both ends.
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+    }
+    answered.recv_timeout(LOAD_LIMIT).unwrap_or_else(|_| Err(failed(&file, "the interpreter failed on it")))
+}
+
+impl Build {
+    fn run(self, progress: &Sender<String>) -> Result<PolicySet, PolicyErrors> {
+        let (mut engine, modules) = self.checked(false, progress)?;
+        let entries = self.entries(&modules)?;
+        step(progress, "the policies");
+        engine.set_execution_timer_config(timer(self.time_limit));
+        // What a policy prints is for its tests; it is dropped with the engine of the call.
+        engine.set_gather_prints(true);
+        for document in ["{}", include_str!("sample_input.json")] {
+            let sample = Value::from_json_str(document).unwrap_or(Value::Undefined);
+            engine.set_input(sample);
+            for point in &entries {
+                point.evaluate(&mut engine).map_err(|fault| at_load(&fault, &modules, &point.file))?;
+            }
+        }
+        engine.set_input(Value::new_object());
+        let mut lines = HashMap::new();
+        let mut rules = 0;
+        for module in modules.iter().filter(|module| check::is_policy(module)) {
+            for rule in module.rules.iter().filter(|rule| check::is_export(rule)) {
+                rules += 1;
+                for id in rule.objects.iter().filter_map(check::entry_id) {
+                    let key = (module.package.last().cloned().unwrap_or_default(), id.to_owned());
+                    lines.insert(key, module.line(rule.offset));
+                }
+            }
+        }
+        Ok(PolicySet { engine, entries, lines, version: self.version(), rules, time_limit: self.time_limit })
+    }
+
+    /// Parses every file and runs every check; nothing is evaluated.
+    pub(super) fn checked(
+        &self,
+        with_tests: bool,
+        progress: &Sender<String>,
+    ) -> Result<(Engine, Vec<Module>), PolicyErrors> {
+        let mut sources: Vec<Source> = self.sources.policies.clone();
+        if with_tests {
+            sources.extend(self.sources.tests.iter().cloned());
+        }
+        step(progress, "data");
+        let data = super::data::merge(&self.sources.defaults, &self.sources.data)?;
+        let mut engine = Engine::new();
+        let mut problems = Vec::new();
+        for source in &sources {
+            step(progress, &source.name);
+            if let Err(error) = engine.add_policy(source.name.clone(), source.text.clone()) {
+                problems.push(of_interpreter(&format!("{error:#}"), &sources, &source.name));
+            }
+        }
+        PolicyErrors::check(problems)?;
+        step(progress, "the policies");
+        let modules = tree(&engine, &sources)?;
+        let documents: Vec<String> = data.as_object().into_iter().flat_map(|members| members.keys().cloned()).collect();
+        PolicyErrors::check(check::problems(&modules, &documents))?;
+        engine
+            .add_data(Value::from(data))
+            .map_err(|error| Problem::of_file("data", "data", format!("{error:#}"), "check the data files"))?;
+        Ok((engine, modules))
+    }
+
+    /// The sets that count. Those of enforced policies come first, so that a watched one cannot use up their time.
+    fn entries(&self, modules: &[Module]) -> Result<Vec<EntryPoint>, PolicyErrors> {
+        let mut points = Vec::new();
+        let mut names = Vec::new();
+        for module in modules.iter().filter(|module| check::is_policy(module)) {
+            let policy = module.package.last().cloned().unwrap_or_default();
+            for kind in Kind::ALL {
+                let mut heads =
+                    module.rules.iter().filter(|rule| rule.path.first().is_some_and(|name| name == kind.as_str()));
+                let Some(first) = heads.next() else { continue };
+                points.push(EntryPoint {
+                    path: format!("data.countersign.policy.{policy}.{}", kind.as_str()),
+                    kind,
+                    policy: policy.clone(),
+                    file: module.source.name.clone(),
+                    mode: self.modes.get(&policy).copied().unwrap_or(Mode::Enforce),
+                    line: module.line(first.offset),
+                });
+            }
+            names.push(policy);
+        }
+        if let Some(unknown) = self.modes.keys().find(|name| !names.contains(name)) {
+            let help = format!("there are {}", names.join(", "));
+            return Err(Problem::of_file("policy.modes", "mode", format!("no policy is named {unknown}"), help).into());
+        }
+        if !points.iter().any(|point| point.mode == Mode::Enforce) {
+            let help = "list at least one family in policy.builtin or a folder in policy.paths";
+            return Err(Problem::of_file("policy", "empty", "no policy is enforced", help).into());
+        }
+        points.sort_by_key(|point| (point.mode != Mode::Enforce, point.kind));
+        Ok(points)
+    }
+
+    /// Over everything that can change a decision.
+    fn version(&self) -> String {
+        let modes = format!("{:?} {:?}", self.modes, self.time_limit);
+        let mut fields: Vec<&[u8]> = vec![modes.as_bytes()];
+        for source in [&self.sources.policies, &self.sources.defaults, &self.sources.data].into_iter().flatten() {
+            fields.push(source.name.as_bytes());
+            fields.push(source.text.as_bytes());
+        }
+        Digest::of_fields("countersign.policy/v1", &fields).to_string()
+    }
+}
+
+/// Tells the watchdog where the work is.
+fn step(progress: &Sender<String>, file: &str) {
+    // Nobody listens any more once the watchdog has given up.
+    let _ = progress.send(file.to_owned());
+}
+
+fn tree(engine: &Engine, sources: &[Source]) -> Result<Vec<Module>, PolicyErrors> {
+    let unreadable = |reason: String| {
+        let help = "write long or deeply nested expressions as several rules";
+        Problem::of_file("the policies", "syntax", format!("the checks cannot read the syntax tree: {reason}"), help)
+    };
+    let ast = engine.get_ast_as_json().map_err(|error| unreadable(error.to_string()))?;
+    let ast: serde_json::Value = serde_json::from_str(&ast).map_err(|error| unreadable(error.to_string()))?;
+    Ok(syntax::modules(&ast, sources).ok_or_else(|| unreadable("it has an unknown form".to_owned()))?)
+}
+
+/// The interpreter's message, which names file, line and column in text.
+fn of_interpreter(message: &str, sources: &[Source], file: &str) -> Problem {
+    let text = message.lines().rev().find_map(|line| line.trim().strip_prefix("error: ")).unwrap_or(message).to_owned();
+    let problem =
+        |file: &str| Problem::of_file(file, "rego", text.clone(), "see `policies/README.md` for the form of a policy");
+    let place = message.lines().find_map(|line| line.trim().strip_prefix("--> ")).and_then(|place| {
+        let mut parts = place.rsplitn(3, ':');
+        let column = parts.next()?.parse::<usize>().ok()?;
+        let line = parts.next()?.parse::<usize>().ok()?;
+        let source = sources.iter().find(|source| Some(source.name.as_str()) == parts.clone().next())?;
+        Some((source, line, column))
+    });
+    match place {
+        // The interpreter counts a tab as several columns.
+        Some((source, line, column)) => {
+            let tabs = source
+                .text
+                .lines()
+                .nth(line.saturating_sub(1))
+                .map_or(0, |l| l.chars().take_while(|c| *c == '\t').count());
+            problem(&source.name).at(line, column.saturating_sub(3 * tabs).max(1), &source.text)
+        }
+        None => problem(file),
+    }
+}
+
+fn at_load(fault: &PolicyFault, modules: &[Module], file: &str) -> PolicyErrors {
+    let sources: Vec<Source> = modules.iter().map(|module| module.source.clone()).collect();
+    match fault {
+        PolicyFault::Engine { message, .. } => of_interpreter(message, &sources, file).into(),
+        PolicyFault::Undefined { .. }
+        | PolicyFault::Shape { .. }
+        | PolicyFault::TimeLimit { .. }
+        | PolicyFault::Pointer { .. }
+        | PolicyFault::Input(_)
+        | PolicyFault::Timeout
+        | PolicyFault::Saturated
+        | PolicyFault::Panicked => {
+            let help = "try it with `countersign policy test`";
+            Problem::of_file(file, "sample", format!("fails on a sample input: {fault}"), help).into()
+        }
+    }
+}

@@ -1,0 +1,584 @@
+//! READ THIS FIRST. One client session: one client link, one upstream connection, and everything between them.
+//!
+//! ```text
+//! client message ─> method table ─┬─ decide ─> gate ─> permitted ─> upstream
+//!                                 │              └──> held ──wait──> permitted | refusal ─> client
+//!                                 ├─ pass ───────────────────────> upstream
+//!                                 └─ refuse ─────────────────────> client
+//! upstream message ─> matched by id ─> filtered, scrubbed, recorded ─> client
+//! ```
+//! The loop never waits for a decision or for an operator: those are futures that it polls beside its links. It never
+//! waits for an upstream either. An answer is passed on only where its request has really been sent.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::mpsc;
+
+use crate::audit::{Answer, Event};
+use crate::call::{CallContext, ClientInfo, Decided, Digest, Outcome, Refusal, ToolCall};
+use crate::gate::{Admission, HeldCall, PermittedCall, Presence, SentCall};
+use crate::json::{Json, JsonText};
+use crate::mcp::message::{INVALID_REQUEST, Id, METHOD_NOT_FOUND, Malformed, Message, Shape};
+use crate::mcp::method::{self, Passage, Sorted};
+use crate::mcp::reply;
+use crate::transport::{ClientLink, FromClient, FromUpstream, NewSession, ToClient};
+
+use super::listing::Listing;
+use super::upstream::Upstream;
+use super::{ServerRuntime, Shared};
+
+/// Our JSON-RPC code for a request whose answer never came. Outside the reserved range.
+const NO_ANSWER: i64 = 4502;
+/// Our JSON-RPC code for a limit of the session.
+const OVERLOADED: i64 = 4503;
+
+/// A request of the client that is not answered yet.
+enum Open {
+    /// With the gate.
+    Deciding { method: Decided, presence: Presence },
+    /// A decided call, with the upstream.
+    Sent { sent: SentCall },
+    /// Passed on without a decision.
+    Passed { method: String },
+}
+
+struct Request {
+    state: Open,
+    modern: bool,
+    /// Capabilities that the request declares (modern).
+    capabilities: Option<JsonText>,
+    /// The client took it back or went away: its answer goes nowhere.
+    cancelled: bool,
+}
+
+/// What the gate came to about one request.
+type Verdict = (Id, Result<Admission, Refusal>);
+type Deciding = Pin<Box<dyn Future<Output = Verdict> + Send>>;
+
+struct Session {
+    id: String,
+    shared: Arc<Shared>,
+    server: Arc<ServerRuntime>,
+    base: CallContext,
+    client: mpsc::Sender<ToClient>,
+    upstream: Upstream,
+    open: HashMap<Id, Request>,
+    deciding: FuturesUnordered<Deciding>,
+    /// Requests of the upstream that the client has been asked.
+    asked: HashMap<Id, String>,
+    /// From `initialize`; absent in the modern era.
+    capabilities: Option<JsonText>,
+    listing: Listing,
+}
+
+/// Why a session ends.
+enum Ending {
+    ClientGone,
+    UpstreamGone(String),
+    Stopping,
+}
+
+/// Runs a session to its end.
+pub async fn run(new: NewSession, shared: Arc<Shared>, server: Arc<ServerRuntime>) {
+    let NewSession { principal, client, link, .. } = new;
+    let ClientLink { mut inbound, outbound } = link;
+    let (upstream, mut answers) = match Upstream::connect(&server.upstream, &shared) {
+        Ok(connected) => connected,
+        Err(reason) => return turn_away(&mut inbound, &outbound, &server, &reason).await,
+    };
+    let id = session_id();
+    tracing::info!(session = id, server = server.facts.name, principal = principal.name, "session started");
+    let base = CallContext {
+        session: id.clone(),
+        principal,
+        client,
+        server: Arc::clone(&server.facts),
+        environment: Arc::clone(&server.environment),
+        tool: Listing::default().facts(""),
+        operation: server.catalog.listed(""),
+    };
+    let stop = shared.stop.clone();
+    let mut session = Session {
+        id,
+        shared,
+        server,
+        base,
+        client: outbound,
+        upstream,
+        open: HashMap::new(),
+        deciding: FuturesUnordered::new(),
+        asked: HashMap::new(),
+        capabilities: None,
+        listing: Listing::default(),
+    };
+    let ending = loop {
+        tokio::select! {
+            event = inbound.recv() => match event {
+                Some(event) => session.from_client(event).await,
+                None => break Ending::ClientGone,
+            },
+            event = answers.recv() => match event {
+                Some(FromUpstream::Closed { reason }) => break Ending::UpstreamGone(reason),
+                Some(event) => session.from_upstream(event).await,
+                None => break Ending::UpstreamGone("the connection ended".to_owned()),
+            },
+            Some((id, verdict)) = session.deciding.next() => session.decided(id, verdict).await,
+            () = stop.cancelled() => break Ending::Stopping,
+        }
+    };
+    session.end(ending, answers).await;
+}
+
+/// Answers a client whose upstream cannot be started: every request it has sent so far, then the end.
+async fn turn_away(
+    inbound: &mut mpsc::Receiver<FromClient>,
+    outbound: &mpsc::Sender<ToClient>,
+    server: &ServerRuntime,
+    reason: &str,
+) {
+    tracing::error!(server = server.facts.name, reason, "the server cannot be started");
+    let said = format!(
+        "countersign: the server {} cannot be started; its operator finds the reason in the log",
+        server.facts.name
+    );
+    while let Some(event) = inbound.recv().await {
+        let FromClient::Message(message) = event else { continue };
+        if let Shape::Request { id, .. } = message.shape() {
+            let text = reply::error(id, NO_ANSWER, &said);
+            let _ = outbound.send(ToClient::Message { text, related: Some(id.clone()) }).await;
+            return;
+        }
+    }
+}
+
+fn session_id() -> String {
+    crate::call::CallId::random()
+        .map(|id| format!("s-{}", id.as_str().get(..8).unwrap_or("")).to_lowercase())
+        .unwrap_or_default()
+}
+
+impl Session {
+    async fn tell(&mut self, text: JsonText, related: Option<Id>) {
+        // A client that is gone shows as the end of its link.
+        let _ = self.client.send(ToClient::Message { text, related }).await;
+    }
+
+    async fn from_client(&mut self, event: FromClient) {
+        match event {
+            FromClient::Message(message) => self.message(message).await,
+            FromClient::Malformed(malformed) => self.refuse(malformed).await,
+            FromClient::Gone(id) => self.gone(&id),
+        }
+    }
+
+    async fn message(&mut self, message: Message) {
+        if self.shared.scrubber.line(message.text().as_str()) != message.text().as_str() {
+            let reason = "refused by countersign: the message contains a key that countersign keeps";
+            let malformed = Malformed::new(INVALID_REQUEST, reason);
+            return self.refuse(named(malformed, &message)).await;
+        }
+        if let Shape::Request { id, .. } = message.shape() {
+            if self.open.contains_key(id) {
+                let reason = "refused by countersign: a request with this id is not answered yet";
+                return self.refuse(Malformed::new(INVALID_REQUEST, reason).of(id)).await;
+            }
+            if self.open.len() >= self.shared.limits.in_flight {
+                let reason =
+                    format!("countersign: {} requests are not answered yet (limits.in_flight)", self.open.len());
+                return self.tell(reply::error(id, OVERLOADED, &reason), Some(id.clone())).await;
+            }
+        }
+        let modern = message.is_modern();
+        match method::sort(message) {
+            Sorted::Decide(call) => self.decide(*call, modern),
+            Sorted::Pass(passage) => self.pass(passage, modern).await,
+            Sorted::Cancel { request, passage } => self.cancel(&request, passage),
+            Sorted::Answer { request, passage } => self.answer(&request, passage).await,
+            Sorted::Drop { method } => tracing::debug!(session = self.id, method, "a notification was dropped"),
+            Sorted::Refuse(malformed) => self.refuse(malformed).await,
+        }
+    }
+
+    /// Answers and records a message that goes nowhere.
+    async fn refuse(&mut self, malformed: Malformed) {
+        tracing::info!(session = self.id, code = malformed.code, reason = malformed.reason, "message refused");
+        let event = Event::Refused {
+            server: Some(self.server.facts.name.clone()),
+            principal: Some(self.base.principal.name.clone()),
+            session: Some(self.id.clone()),
+            code: malformed.code,
+            reason: malformed.reason.clone(),
+        };
+        self.shared.gate.refused(event).await;
+        if let Some(text) = reply::malformed(&malformed) {
+            self.tell(text, malformed.id).await;
+        }
+    }
+
+    fn decide(&mut self, call: ToolCall, modern: bool) {
+        let Some(message) = Message::of_call(&call) else { return };
+        let Some(id) = message.id().cloned() else { return };
+        let tool = match call.method() {
+            Decided::ToolsCall => self.listing.facts(call.tool()),
+            Decided::ResourcesRead | Decided::ResourcesSubscribe | Decided::PromptsGet | Decided::Complete => {
+                Listing::default().facts(call.tool())
+            }
+        };
+        let client = if modern { modern_client(&message, &self.base.client) } else { self.base.client.clone() };
+        let operation = self.server.catalog.operation(&call);
+        let context = CallContext { tool, operation, client, ..self.base.clone() };
+        let presence = Presence::default();
+        let capabilities = modern.then(|| declared(&message)).flatten();
+        let state = Open::Deciding { method: call.method(), presence: presence.clone() };
+        self.open.insert(id.clone(), Request { state, modern, capabilities, cancelled: false });
+        let gate = Arc::clone(&self.shared.gate);
+        self.deciding.push(Box::pin(async move {
+            let admitted = gate.admit(call, context, &presence).await;
+            (id, admitted)
+        }));
+    }
+
+    async fn decided(&mut self, id: Id, verdict: Result<Admission, Refusal>) {
+        match verdict {
+            Ok(Admission::Permitted(permit)) => self.send(id, permit).await,
+            Ok(Admission::Held(held)) => self.hold(id, *held).await,
+            Err(refusal) => self.decided_against(id, refusal).await,
+        }
+    }
+
+    async fn hold(&mut self, id: Id, held: HeldCall) {
+        let Some(Request { state: Open::Deciding { presence, .. }, .. }) = self.open.get(&id) else { return };
+        let presence = presence.clone();
+        let waiting = ToClient::Waiting(id.clone());
+        self.deciding.push(Box::pin(async move {
+            let ruled = held.wait(&presence).await;
+            (id, ruled.map(Admission::Permitted))
+        }));
+        let _ = self.client.send(waiting).await;
+    }
+
+    async fn send(&mut self, id: Id, permit: PermittedCall) {
+        let Some(request) = self.open.get_mut(&id) else { return };
+        // A cancel may have come between the gate's last look and this one.
+        if request.cancelled {
+            self.shared.gate.unsent(permit, Outcome::Withdrawn, "the client cancelled the call").await;
+            self.open.remove(&id);
+            return;
+        }
+        match self.upstream.call(permit) {
+            Ok(sent) => request.state = Open::Sent { sent },
+            Err((permit, why)) => {
+                let refusal = self.shared.gate.unsent(*permit, Outcome::Unavailable, &why.to_string()).await;
+                self.decided_against(id, refusal).await;
+            }
+        }
+    }
+
+    /// Answers a request that is not sent.
+    async fn decided_against(&mut self, id: Id, refusal: Refusal) {
+        let Some(request) = self.open.remove(&id) else { return };
+        let Open::Deciding { method, .. } = request.state else { return };
+        if !request.cancelled {
+            let text = reply::refusal(&id, method, request.modern, &refusal);
+            self.tell(text, Some(id)).await;
+        }
+    }
+
+    /// Tells the client that no answer will come.
+    async fn no_answer(&mut self, id: Id, sent: bool, reason: &str) {
+        let said = if sent {
+            format!(
+                "countersign: the request was sent, but no answer came ({reason}). Whether it took effect is not known: look before you retry."
+            )
+        } else {
+            format!("countersign: the request was not sent ({reason}). Retry later.")
+        };
+        let text = reply::error(&id, NO_ANSWER, &self.shared.scrubber.line(&said));
+        self.tell(text, Some(id)).await;
+    }
+
+    async fn pass(&mut self, passage: Passage, modern: bool) {
+        let message = passage.message();
+        let Some((id, method)) = message.id().cloned().zip(message.method().map(str::to_owned)) else {
+            if let Err(why) = self.upstream.pass(passage) {
+                tracing::warn!(session = self.id, %why, "a notification was not passed on");
+            }
+            return;
+        };
+        if method == "initialize" {
+            self.meet(message);
+        }
+        let capabilities = modern.then(|| declared(message)).flatten();
+        match self.upstream.pass(passage) {
+            Ok(()) => {
+                let state = Open::Passed { method };
+                self.open.insert(id, Request { state, modern, capabilities, cancelled: false });
+            }
+            Err(why) => self.no_answer(id, false, &why.to_string()).await,
+        }
+    }
+
+    /// Remembers what the client says about itself.
+    fn meet(&mut self, initialize: &Message) {
+        let Some(params) = initialize.params() else { return };
+        let text = |pointer: &str| params.pointer(pointer).and_then(Json::as_str).map(|text| clip(&text));
+        self.base.client.name = text("/clientInfo/name");
+        self.base.client.version = text("/clientInfo/version");
+        self.base.client.protocol = text("/protocolVersion");
+        self.capabilities = params.get("capabilities").map(JsonText::owned);
+    }
+
+    /// The client takes a request back. What never left is not cancelled upstream.
+    fn cancel(&mut self, id: &Id, passage: Passage) {
+        let Some(request) = self.open.get_mut(id) else { return };
+        match &request.state {
+            Open::Deciding { presence, .. } => {
+                request.cancelled = true;
+                presence.leave(Outcome::Withdrawn, "the client cancelled the call");
+            }
+            Open::Passed { method } if method == "initialize" => {}
+            Open::Sent { .. } | Open::Passed { .. } => {
+                request.cancelled = true;
+                if self.upstream.pass(passage).is_err() {
+                    tracing::debug!(session = self.id, "a cancellation was not passed on");
+                }
+            }
+        }
+    }
+
+    /// The stream that would carry an answer is closed.
+    fn gone(&mut self, id: &Id) {
+        let Some(request) = self.open.get_mut(id) else { return };
+        request.cancelled = true;
+        match &request.state {
+            Open::Deciding { presence, .. } => presence.leave(Outcome::Withdrawn, "the client closed the connection"),
+            // In the modern era a closed stream is the cancellation; before it, a lost connection is not one.
+            Open::Sent { .. } | Open::Passed { .. } if request.modern => self.upstream.abandon(id),
+            Open::Sent { .. } | Open::Passed { .. } => {}
+        }
+    }
+
+    /// The client answers a request of the upstream.
+    async fn answer(&mut self, id: &Id, passage: Passage) {
+        if self.asked.remove(id).is_none() {
+            let reason = "refused by countersign: a response to nothing that was asked";
+            return self.refuse(Malformed::new(INVALID_REQUEST, reason).unanswered()).await;
+        }
+        if let Err(why) = self.upstream.pass(passage) {
+            tracing::warn!(session = self.id, %why, "an answer was not passed on");
+        }
+    }
+
+    async fn from_upstream(&mut self, event: FromUpstream) {
+        match event {
+            FromUpstream::Message { message, related } => match message.shape().clone() {
+                Shape::Response { id: Some(id), is_error } => self.answered(id, is_error, message).await,
+                Shape::Response { id: None, .. } => {
+                    tracing::warn!(
+                        session = self.id,
+                        server = self.server.facts.name,
+                        "an error without an id was dropped"
+                    );
+                }
+                Shape::Request { id, method } => self.asked_by_upstream(id, method, message, related).await,
+                Shape::Notification { .. } => {
+                    if let Some(text) = self.shared.scrubber.message(message.text()) {
+                        self.tell(text, related).await;
+                    }
+                }
+            },
+            FromUpstream::Lost { id, sent, reason } => self.lost(id, sent, &reason).await,
+            FromUpstream::Closed { .. } => {}
+        }
+    }
+
+    async fn answered(&mut self, id: Id, is_error: bool, message: Message) {
+        let deciding = self.open.get(&id).is_none_or(|request| matches!(request.state, Open::Deciding { .. }));
+        if deciding {
+            tracing::warn!(session = self.id, server = self.server.facts.name, %id, "an answer to nothing that was sent was dropped");
+            return;
+        }
+        let Some(request) = self.open.remove(&id) else { return };
+        let listed = matches!(&request.state, Open::Passed { method } if method == "tools/list") && !is_error;
+        let message = if listed {
+            let gate = Arc::clone(&self.shared.gate);
+            self.listing.filter(message, &gate, &self.server, &self.base).await
+        } else {
+            Some(message)
+        };
+        let clean = message.as_ref().and_then(|message| self.shared.scrubber.message(message.text()));
+        if let Open::Sent { sent } = request.state {
+            let result = if is_error { Answer::Error } else { answer_kind(message.as_ref()) };
+            let (bytes, digest) = clean
+                .as_ref()
+                .map_or((0, None), |text| (text.as_str().len(), Some(Digest::of_bytes(text.as_str().as_bytes()))));
+            let note = request.cancelled.then(|| "the client no longer waited for it".to_owned());
+            self.shared.gate.completed(sent, result, bytes, digest, note).await;
+        }
+        if request.cancelled {
+            return;
+        }
+        let text = match clean {
+            None => reply::error(&id, NO_ANSWER, "countersign: the server's answer could not be passed on safely"),
+            Some(text) if asks_undeclared(&text, request.modern, request.capabilities.as_ref()) => {
+                let reason = "countersign: the server asks for input that the client does not offer";
+                reply::error(&id, NO_ANSWER, reason)
+            }
+            Some(text) => text,
+        };
+        self.tell(text, Some(id)).await;
+    }
+
+    async fn lost(&mut self, id: Id, sent: bool, reason: &str) {
+        let Some(request) = self.open.remove(&id) else { return };
+        tracing::warn!(session = self.id, server = self.server.facts.name, %id, sent, reason, "no answer will come");
+        if let Open::Sent { sent: call } = request.state {
+            let answer = if sent { Answer::OutcomeUnknown } else { Answer::Error };
+            let note = self.shared.scrubber.line(reason).into_owned();
+            self.shared.gate.completed(call, answer, 0, None, Some(note)).await;
+        }
+        if !request.cancelled {
+            self.no_answer(id, sent, reason).await;
+        }
+    }
+
+    /// A request of the upstream reaches the client only where the client has said that it takes such requests.
+    async fn asked_by_upstream(&mut self, id: Id, method: String, message: Message, related: Option<Id>) {
+        let offered = |name: &str| self.capabilities.as_ref().is_some_and(|offers| offers.view().get(name).is_some());
+        let allowed = match method::upstream_request(&method) {
+            None => false,
+            Some(None) => true,
+            Some(Some(capability)) => offered(capability) && safe_elicitation(&message),
+        };
+        if !allowed || self.asked.contains_key(&id) || self.asked.len() >= self.shared.limits.in_flight {
+            tracing::info!(
+                session = self.id,
+                server = self.server.facts.name,
+                method,
+                "a request of the server was declined"
+            );
+            return self.upstream.decline(&id, METHOD_NOT_FOUND, "the client does not offer this");
+        }
+        match self.shared.scrubber.message(message.text()) {
+            Some(text) => {
+                self.asked.insert(id, method);
+                self.tell(text, related).await;
+            }
+            None => self.upstream.decline(&id, METHOD_NOT_FOUND, "the request could not be passed on"),
+        }
+    }
+
+    /// Ends everything that is open: holds are withdrawn and recorded, calls that are sent get their grace.
+    async fn end(mut self, ending: Ending, mut answers: mpsc::Receiver<FromUpstream>) {
+        let (outcome, why) = match &ending {
+            Ending::ClientGone => (Outcome::Withdrawn, "the client went away"),
+            Ending::UpstreamGone(_) => (Outcome::Unavailable, "the server is gone"),
+            Ending::Stopping => (Outcome::ShuttingDown, "countersign is shutting down"),
+        };
+        for request in self.open.values_mut() {
+            request.cancelled |= matches!(ending, Ending::ClientGone);
+            if let Open::Deciding { presence, .. } = &request.state {
+                presence.leave(outcome, why);
+            }
+        }
+        // Nothing that was being decided is sent any more, even where its permit was ready.
+        while let Some((id, verdict)) = self.deciding.next().await {
+            match verdict {
+                Ok(Admission::Held(held)) => self.hold(id, *held).await,
+                Ok(Admission::Permitted(permit)) => {
+                    let refusal = self.shared.gate.unsent(permit, outcome, why).await;
+                    self.decided_against(id, refusal).await;
+                }
+                Err(refusal) => self.decided_against(id, refusal).await,
+            }
+        }
+        if let Ending::UpstreamGone(reason) = &ending {
+            tracing::warn!(session = self.id, server = self.server.facts.name, reason, "the server is gone");
+            let open: Vec<Id> = self.open.keys().cloned().collect();
+            for id in open {
+                self.lost(id, true, reason).await;
+            }
+        }
+        self.drain(&mut answers).await;
+        tracing::info!(session = self.id, "session ended");
+    }
+
+    /// Waits for the answers of calls that were sent, up to the grace.
+    async fn drain(&mut self, answers: &mut mpsc::Receiver<FromUpstream>) {
+        let deadline = tokio::time::Instant::now() + self.shared.limits.drain;
+        self.open.retain(|_, request| matches!(request.state, Open::Sent { .. }));
+        while !self.open.is_empty() {
+            match tokio::time::timeout_at(deadline, answers.recv()).await {
+                Ok(Some(FromUpstream::Closed { .. }) | None) | Err(_) => break,
+                Ok(Some(event)) => self.from_upstream(event).await,
+            }
+        }
+        for (id, request) in std::mem::take(&mut self.open) {
+            let Open::Sent { sent } = request.state else { continue };
+            let note = Some("the session ended before an answer came".to_owned());
+            self.shared.gate.completed(sent, Answer::OutcomeUnknown, 0, None, note).await;
+            if !request.cancelled {
+                self.no_answer(id, true, "the session ended").await;
+            }
+        }
+    }
+}
+
+fn named(malformed: Malformed, message: &Message) -> Malformed {
+    match message.shape() {
+        Shape::Request { id, .. } => malformed.of(id),
+        Shape::Notification { .. } | Shape::Response { .. } => malformed.unanswered(),
+    }
+}
+
+/// Text of a client about itself, short enough for a screen and a record.
+fn clip(text: &str) -> String {
+    text.chars().take(128).collect()
+}
+
+/// What a modern request says about its client.
+fn modern_client(message: &Message, base: &ClientInfo) -> ClientInfo {
+    let meta = message.params().and_then(|params| params.get("_meta"));
+    let field = |name: &str| {
+        let info = meta?.get("io.modelcontextprotocol/clientInfo")?;
+        Some(clip(&info.get(name)?.as_str()?))
+    };
+    let (name, version) = (field("name"), field("version"));
+    ClientInfo { name, version, protocol: message.modern_version(), ..base.clone() }
+}
+
+fn declared(message: &Message) -> Option<JsonText> {
+    message.params()?.get("_meta")?.get("io.modelcontextprotocol/clientCapabilities").map(JsonText::owned)
+}
+
+fn answer_kind(message: Option<&Message>) -> Answer {
+    let failed = message.and_then(Message::result).and_then(|result| result.get("isError")).and_then(Json::as_bool);
+    if failed == Some(true) { Answer::ToolError } else { Answer::Ok }
+}
+
+/// True where a modern result asks the client for something that its request did not declare.
+fn asks_undeclared(text: &JsonText, modern: bool, capabilities: Option<&JsonText>) -> bool {
+    let Some(requests) = text.view().pointer("/result/inputRequests").filter(|_| modern) else { return false };
+    requests.members().any(|(_, request)| {
+        let method = request.get("method").and_then(Json::as_str).unwrap_or_default();
+        let offered = match method::upstream_request(&method) {
+            Some(Some(capability)) => capabilities.is_some_and(|offers| offers.view().get(capability).is_some()),
+            Some(None) | None => false,
+        };
+        !offered || request.get("params").is_some_and(|params| !safe_url(params))
+    })
+}
+
+fn safe_elicitation(message: &Message) -> bool {
+    message.params().is_none_or(safe_url)
+}
+
+/// An elicitation may send a person to an `https` address and to nothing else.
+fn safe_url(params: Json<'_>) -> bool {
+    params.get("url").is_none_or(|url| url.as_str().is_some_and(|url| url.starts_with("https://")))
+}

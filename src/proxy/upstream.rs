@@ -1,0 +1,123 @@
+//! The way to an upstream: what may be handed to its link, and by which proof.
+//!
+//! Three doors and no other: [`Upstream::call`] takes a [`PermittedCall`], [`Upstream::pass`] a [`Passage`] that the
+//! method table made, and the rest are messages of ours that carry nothing from the client.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use tokio::sync::mpsc::{self, error::TrySendError};
+
+use crate::gate::{PermittedCall, SentCall};
+use crate::json::JsonText;
+use crate::mcp::message::{Id, Message};
+use crate::mcp::method::Passage;
+use crate::mcp::reply;
+use crate::transport::http_upstream::{self, HttpSpec};
+use crate::transport::stdio_upstream::{self, StdioSpec};
+use crate::transport::{FromUpstream, ToUpstream, UpstreamLink};
+
+use super::Shared;
+
+/// How a server is reached.
+#[derive(Debug)]
+pub enum Kind {
+    Stdio(StdioSpec),
+    Http(Arc<HttpSpec>),
+}
+
+/// The sending side of one upstream connection. It belongs to one client session.
+#[derive(Debug)]
+pub struct Upstream {
+    outbound: mpsc::Sender<ToUpstream>,
+    is_stdio: bool,
+}
+
+/// The message did not get into the link's queue: no byte of it left.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum NotSent {
+    #[error("the server does not take more messages")]
+    Full,
+    #[error("the server is gone")]
+    Gone,
+}
+
+impl<T> From<TrySendError<T>> for NotSent {
+    fn from(error: TrySendError<T>) -> NotSent {
+        match error {
+            TrySendError::Full(_) => NotSent::Full,
+            TrySendError::Closed(_) => NotSent::Gone,
+        }
+    }
+}
+
+impl Upstream {
+    /// Opens a connection for one session.
+    ///
+    /// # Errors
+    /// A text for the client and the log where the server cannot be started.
+    pub fn connect(kind: &Kind, shared: &Shared) -> Result<(Upstream, mpsc::Receiver<FromUpstream>), String> {
+        let scrubber = Arc::clone(&shared.scrubber);
+        let link: UpstreamLink = match kind {
+            Kind::Stdio(spec) => stdio_upstream::connect(spec, scrubber, shared.limits, &shared.tracker)
+                .map_err(|error| shared.scrubber.line(&error.to_string()).into_owned())?,
+            Kind::Http(spec) => {
+                let client = shared.http_client.clone();
+                http_upstream::connect(Arc::clone(spec), client, scrubber, shared.limits, &shared.tracker)
+            }
+        };
+        let is_stdio = matches!(kind, Kind::Stdio(_));
+        Ok((Upstream { outbound: link.outbound, is_stdio }, link.inbound))
+    }
+
+    /// Sends a permitted call. The permit ends here.
+    ///
+    /// # Errors
+    /// The permit back, where no byte of the call has left.
+    pub fn call(&self, permit: PermittedCall) -> Result<SentCall, (Box<PermittedCall>, NotSent)> {
+        let Some(message) = Message::of_call(permit.call()) else { return Err((Box::new(permit), NotSent::Gone)) };
+        match self.outbound.try_reserve() {
+            Ok(slot) => {
+                let sent = permit.release();
+                slot.send(ToUpstream::Send(message));
+                Ok(sent)
+            }
+            Err(error) => Err((Box::new(permit), error.into())),
+        }
+    }
+
+    /// Passes on what the method table lets through without a decision.
+    ///
+    /// # Errors
+    /// Where it did not get into the queue.
+    pub fn pass(&self, passage: Passage) -> Result<(), NotSent> {
+        Ok(self.outbound.try_send(ToUpstream::Send(passage.into_message()))?)
+    }
+
+    /// Nobody waits for this request any more: closes its stream, or tells a stdio server.
+    pub fn abandon(&self, id: &Id) {
+        let what = if self.is_stdio {
+            let request = serde_json::from_str::<serde_json::Value>(&id.to_json()).unwrap_or_default();
+            let params = json!({"requestId": request, "reason": "the client went away"});
+            match Message::ours(reply::notification("notifications/cancelled", &params)) {
+                Some(message) => ToUpstream::Send(message),
+                None => return,
+            }
+        } else {
+            ToUpstream::Abandon(id.clone())
+        };
+        // A full queue or a dead server: there is nobody left to tell.
+        let _ = self.outbound.try_send(what);
+    }
+
+    /// Answers a request of the upstream that does not reach the client.
+    pub fn decline(&self, id: &Id, code: i64, reason: &str) {
+        self.ours(reply::error(id, code, reason));
+    }
+
+    fn ours(&self, text: JsonText) {
+        if let Some(message) = Message::ours(text) {
+            let _ = self.outbound.try_send(ToUpstream::Send(message));
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! The socket that the shim dials: who is at the other end, which server it wants, then lines in both directions.
+//!
+//! Invariant: no byte of a client is read as a message before the kernel has said whose it is, and a connection that
+//! misbehaves costs no other connection anything.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf, UCred};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{Instrument as _, debug, info_span, warn};
+
+use super::budget::Refusals;
+use super::frame::{Frame, LineReader, write_lines};
+use super::principals::Principals;
+use super::runtime_dir::Listener;
+use super::{ClientLink, FromClient, Handover, NewSession, Rejected, ToClient};
+use crate::call::{ClientInfo, Limits, Principal, Transport};
+use crate::json::{JsonText, Kind, Rules};
+use crate::mcp::message::{INVALID_REQUEST, Malformed, Message};
+
+/// Version of the first line.
+const VERSION: i64 = 1;
+/// Longest first line.
+const PREAMBLE_BYTES: usize = 4 << 10;
+/// How long a client may take for its first line.
+const PREAMBLE_TIME: Duration = Duration::from_secs(10);
+/// How much is written at once.
+const BATCH: usize = 64 << 10;
+
+/// The first line that a shim sends.
+pub fn preamble(server: &str) -> String {
+    format!("{}\n", serde_json::json!({"countersign": VERSION, "server": server}))
+}
+
+/// Why a connection is turned away. `kind` is what the shim's exit code follows from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Turned {
+    /// Usage: no such server, or a first line that is not ours.
+    Usage,
+    /// Nobody knows this user.
+    Principal,
+    /// A limit was reached, or the daemon is stopping.
+    Busy,
+}
+
+impl Turned {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Turned::Usage => "usage",
+            Turned::Principal => "principal",
+            Turned::Busy => "busy",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Turned> {
+        [Turned::Usage, Turned::Principal, Turned::Busy].into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
+struct Front {
+    principals: Arc<Principals>,
+    servers: Arc<BTreeSet<String>>,
+    handover: Handover,
+    refusals: Refusals,
+    limits: Limits,
+}
+
+/// Accepts until `stop`. Connections that are open by then go on until their sessions end.
+pub async fn serve(
+    listener: Listener,
+    principals: Arc<Principals>,
+    servers: Arc<BTreeSet<String>>,
+    handover: Handover,
+    limits: Limits,
+    stop: CancellationToken,
+    tracker: TaskTracker,
+) {
+    let refusals = Refusals::new(handover.rejected.clone());
+    let front = Arc::new(Front { principals, servers, handover, refusals, limits });
+    let places = Arc::new(Semaphore::new(limits.connections));
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let stream = match accepted {
+            Ok(stream) => stream,
+            Err(error) => {
+                // Mostly a lack of descriptors, which passes.
+                warn!(%error, "the client socket could not accept");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            let reason = format!("{} connections are open, which is the limit; close one", limits.connections);
+            let _ = stream.try_write(turned_away(Turned::Busy, &reason).as_bytes());
+            continue;
+        };
+        let front = Arc::clone(&front);
+        let work = async move {
+            connection(stream, &front).await;
+            drop(place);
+        };
+        tracker.spawn(work.instrument(info_span!("client", transport = "stdio")));
+    }
+}
+
+fn turned_away(kind: Turned, reason: &str) -> String {
+    format!("{}\n", serde_json::json!({"error": reason, "kind": kind.as_str()}))
+}
+
+async fn connection(stream: UnixStream, front: &Front) {
+    let Ok(peer) = stream.peer_cred() else { return };
+    let (read, mut write) = stream.into_split();
+    let mut reader = LineReader::new(read, PREAMBLE_BYTES);
+    let (server, principal) = match greet(&mut reader, peer, front).await {
+        Ok(greeted) => greeted,
+        Err(None) => return,
+        Err(Some((kind, server, reason))) => {
+            warn!(uid = peer.uid(), %reason, "a client was turned away");
+            let client = client_info(peer);
+            front.refusals.report(Rejected {
+                server,
+                principal: None,
+                client,
+                code: INVALID_REQUEST,
+                reason: reason.clone(),
+            });
+            let _ = timeout(PREAMBLE_TIME, write.write_all(turned_away(kind, &reason).as_bytes())).await;
+            return;
+        }
+    };
+    let (to_session, inbound) = mpsc::channel(front.limits.queue);
+    let (outbound, from_session) = mpsc::channel(front.limits.queue);
+    let link = ClientLink { inbound, outbound };
+    let session = NewSession { server, principal, client: client_info(peer), link };
+    let handed = timeout(PREAMBLE_TIME, front.handover.sessions.send(session)).await;
+    if !matches!(handed, Ok(Ok(()))) {
+        let reason = turned_away(Turned::Busy, "the daemon is stopping or too busy for a new session");
+        let _ = timeout(PREAMBLE_TIME, write.write_all(reason.as_bytes())).await;
+        return;
+    }
+    if !matches!(timeout(PREAMBLE_TIME, write.write_all(b"{\"ok\":true}\n")).await, Ok(Ok(()))) {
+        return;
+    }
+    let (read, rest) = reader.into_parts();
+    let reader = LineReader::with_start(read, rest, front.limits.message_bytes);
+    relay(reader, write, to_session, from_session, front.limits).await;
+}
+
+type Refusal = Option<(Turned, Option<String>, String)>;
+
+/// Who it is and what it wants. `None` in the error: it went away.
+async fn greet(
+    reader: &mut LineReader<OwnedReadHalf>,
+    peer: UCred,
+    front: &Front,
+) -> Result<(String, Arc<Principal>), Refusal> {
+    let usage = |reason: String| Some((Turned::Usage, None, reason));
+    let line = match timeout(PREAMBLE_TIME, reader.next()).await {
+        Ok(Ok(Frame::Line(line))) => line,
+        Ok(Ok(Frame::TooLong)) => return Err(usage("the first line is too long".to_owned())),
+        Ok(Ok(Frame::Cut | Frame::End) | Err(_)) => return Err(None),
+        Err(_) => return Err(usage("no first line within 10 s".to_owned())),
+    };
+    let Some(server) = wanted(line) else {
+        let reason = "the first line has to be {\"countersign\":1,\"server\":NAME}; use `countersign connect SERVER`";
+        return Err(usage(reason.to_owned()));
+    };
+    let uid = peer.uid();
+    let Some(principal) = front.principals.by_uid(uid) else {
+        let reason = format!(
+            "no principal is configured for user id {uid}; add under principals: {{ name: NAME, match: {{ uid: {uid} \
+             }}, scopes: [...] }}"
+        );
+        return Err(Some((Turned::Principal, Some(server), reason)));
+    };
+    if !front.servers.contains(&server) {
+        let known = front.servers.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        let name = serde_json::Value::String(server.clone());
+        return Err(Some((Turned::Usage, Some(server), format!("unknown server {name}; servers: {known}"))));
+    }
+    Ok((server, principal))
+}
+
+/// Exactly the two members, each once.
+fn wanted(line: Vec<u8>) -> Option<String> {
+    let text = JsonText::parse(line, Rules::CLIENT).ok()?;
+    let view = text.view();
+    if view.kind() != Kind::Object || view.members().count() != 2 || view.get("countersign")?.as_i64()? != VERSION {
+        return None;
+    }
+    Some(view.get("server")?.as_str()?.into_owned())
+}
+
+fn client_info(peer: UCred) -> ClientInfo {
+    ClientInfo {
+        name: None,
+        version: None,
+        protocol: None,
+        transport: Transport::Stdio,
+        uid: Some(peer.uid()),
+        pid: peer.pid(),
+        peer: None,
+    }
+}
+
+/// Both directions in one task. Ends when the session has ended and everything is written, when the client cannot be
+/// written to, or some time after the client's end where the session does not follow.
+async fn relay(
+    reader: LineReader<OwnedReadHalf>,
+    write: OwnedWriteHalf,
+    to_session: mpsc::Sender<FromClient>,
+    from_session: mpsc::Receiver<ToClient>,
+    limits: Limits,
+) {
+    let mut reading = std::pin::pin!(read_loop(reader, to_session, limits.message_bytes));
+    let mut writing = std::pin::pin!(write_loop(write, from_session, limits.body_timeout));
+    tokio::select! {
+        () = &mut writing => return,
+        () = &mut reading => {}
+    }
+    if timeout(limits.drain, writing).await.is_err() {
+        debug!("the session did not end after its client");
+    }
+}
+
+async fn read_loop(mut reader: LineReader<OwnedReadHalf>, to_session: mpsc::Sender<FromClient>, limit: usize) {
+    loop {
+        let (event, last) = match reader.next().await {
+            Ok(Frame::Line(line)) => match Message::from_client(line) {
+                Ok(message) => (FromClient::Message(message), false),
+                Err(malformed) => (FromClient::Malformed(malformed), false),
+            },
+            Ok(Frame::TooLong) => {
+                let reason =
+                    format!("refused by countersign: a message longer than {limit} bytes (limits.message_bytes)");
+                (FromClient::Malformed(Malformed::new(INVALID_REQUEST, reason)), true)
+            }
+            Ok(Frame::Cut) => {
+                let reason = "refused by countersign: the stream ended inside a message";
+                (FromClient::Malformed(Malformed::new(INVALID_REQUEST, reason)), true)
+            }
+            Ok(Frame::End) => return,
+            Err(error) => {
+                debug!(%error, "a client's connection broke");
+                return;
+            }
+        };
+        if to_session.send(event).await.is_err() || last {
+            return;
+        }
+    }
+}
+
+async fn write_loop(mut write: OwnedWriteHalf, mut from_session: mpsc::Receiver<ToClient>, deadline: Duration) {
+    let mut batch = Vec::new();
+    while let Some(first) = from_session.recv().await {
+        let mut bytes = push(&mut batch, first);
+        while bytes < BATCH {
+            let Ok(more) = from_session.try_recv() else { break };
+            bytes += push(&mut batch, more);
+        }
+        if batch.is_empty() {
+            continue;
+        }
+        match timeout(deadline, write_lines(&mut write, &batch)).await {
+            Ok(Ok(())) => batch.clear(),
+            Ok(Err(error)) => {
+                debug!(%error, "a client cannot be written to");
+                return;
+            }
+            Err(_) => {
+                warn!("a client does not read its answers; it is disconnected");
+                return;
+            }
+        }
+    }
+    let _: io::Result<()> = write.shutdown().await;
+}
+
+fn push(batch: &mut Vec<JsonText>, event: ToClient) -> usize {
+    match event {
+        ToClient::Message { text, .. } => {
+            let bytes = text.as_str().len();
+            batch.push(text);
+            bytes
+        }
+        // A line transport needs no preparation for a long wait.
+        ToClient::Waiting(_) => 0,
+    }
+}
+
+#[cfg(test)]
+#[path = "client_socket_tests.rs"]
+mod tests;

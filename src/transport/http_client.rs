@@ -1,0 +1,190 @@
+//! Connections to HTTP upstreams: one client for the daemon, TLS by rustls, kept alive between requests.
+//!
+//! Invariant: a request is written to one connection once. It goes to another one only while hyper gives it back
+//! whole, which means that no byte of it has left.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, Uri};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{Builder, SendRequest};
+use hyper::service::Service as _;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::service::TowerToHyperService;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::debug;
+
+use super::lock;
+use crate::call::Limits;
+
+/// An idle connection is used again for this long; servers close them after a minute or so.
+const IDLE: Duration = Duration::from_secs(45);
+/// Idle connections to one server.
+const MOST_IDLE: usize = 64;
+/// A connection whose last body was read through is ready at once, or never.
+const READY: Duration = Duration::from_millis(500);
+
+pub(super) type Connection = SendRequest<Full<Bytes>>;
+
+/// Shared by all HTTP upstreams of the daemon. Cheap to clone.
+#[derive(Clone)]
+pub struct HttpClient(Arc<Shared>);
+
+struct Shared {
+    connector: TowerToHyperService<HttpsConnector<HttpConnector>>,
+    /// By server name: one server's connections are never used for another.
+    idle: Mutex<HashMap<String, Vec<Idle>>>,
+    connect_timeout: Duration,
+    tracker: TaskTracker,
+    closed: CancellationToken,
+}
+
+struct Idle {
+    connection: Connection,
+    since: Instant,
+}
+
+/// A request without a response. `sent` is false only where no byte of it left.
+#[derive(Debug)]
+pub(super) struct NoResponse {
+    pub(super) sent: bool,
+    pub(super) reason: String,
+}
+
+/// TLS cannot be set up.
+#[derive(Debug, thiserror::Error)]
+#[error("TLS cannot be set up: {0}")]
+pub struct TlsError(#[from] rustls::Error);
+
+impl HttpClient {
+    /// # Errors
+    /// [`TlsError`].
+    pub fn new(limits: Limits, tracker: TaskTracker) -> Result<HttpClient, TlsError> {
+        let mut http = HttpConnector::new();
+        http.enforce_http(false);
+        http.set_nodelay(true);
+        http.set_connect_timeout(Some(limits.connect_timeout));
+        let https = HttpsConnectorBuilder::new()
+            .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())?
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(http);
+        Ok(HttpClient(Arc::new(Shared {
+            connector: TowerToHyperService::new(https),
+            idle: Mutex::new(HashMap::new()),
+            connect_timeout: limits.connect_timeout,
+            tracker,
+            closed: CancellationToken::new(),
+        })))
+    }
+
+    /// Closes every connection. Called once, after the last session has ended.
+    pub fn close(&self) {
+        self.0.closed.cancel();
+        lock(&self.0.idle).clear();
+    }
+
+    /// Sends a request in origin form. The connection comes back with the response, to be given to
+    /// [`HttpClient::keep`] when the body was read through.
+    pub(super) async fn send(
+        &self,
+        server: &str,
+        uri: &Uri,
+        mut request: Request<Full<Bytes>>,
+    ) -> Result<(Response<Incoming>, Connection), NoResponse> {
+        loop {
+            let idle = self.idle(server);
+            let again = idle.is_some();
+            let mut connection = match idle {
+                Some(mut idle) => {
+                    if !matches!(timeout(READY, idle.ready()).await, Ok(Ok(()))) {
+                        continue;
+                    }
+                    idle
+                }
+                None => self.connect(uri).await.map_err(|reason| NoResponse { sent: false, reason })?,
+            };
+            match connection.try_send_request(request).await {
+                Ok(response) => return Ok((response, connection)),
+                Err(mut failed) => match failed.take_message() {
+                    Some(whole) if again => request = whole,
+                    whole => {
+                        let reason = format!("the connection to the upstream failed: {}", failed.error());
+                        return Err(NoResponse { sent: whole.is_none(), reason });
+                    }
+                },
+            }
+        }
+    }
+
+    /// Takes a connection back whose last response was read through.
+    pub(super) fn keep(&self, server: &str, connection: Connection) {
+        if connection.is_closed() || self.0.closed.is_cancelled() {
+            return;
+        }
+        let mut idle = lock(&self.0.idle);
+        let idle = match idle.get_mut(server) {
+            Some(idle) => idle,
+            None => idle.entry(server.to_owned()).or_default(),
+        };
+        if idle.len() < MOST_IDLE {
+            idle.push(Idle { connection, since: Instant::now() });
+        }
+    }
+
+    /// The connection that was used last.
+    fn idle(&self, server: &str) -> Option<Connection> {
+        let mut idle = lock(&self.0.idle);
+        let idle = idle.get_mut(server)?;
+        idle.retain(|idle| idle.since.elapsed() < IDLE && !idle.connection.is_closed());
+        idle.pop().map(|idle| idle.connection)
+    }
+
+    async fn connect(&self, uri: &Uri) -> Result<Connection, String> {
+        let shared = &self.0;
+        // TCP, name look-up and the TLS handshake together.
+        let io = match timeout(shared.connect_timeout, shared.connector.call(uri.clone())).await {
+            Ok(Ok(io)) => io,
+            Ok(Err(error)) => return Err(format!("the upstream cannot be reached: {}", chain(error.as_ref()))),
+            Err(_) => {
+                return Err("the upstream does not accept connections in time (limits.connect_timeout)".to_owned());
+            }
+        };
+        let (sender, connection) =
+            Builder::new().handshake(io).await.map_err(|error| format!("the upstream cannot be reached: {error}"))?;
+        let closed = shared.closed.clone();
+        shared.tracker.spawn(async move {
+            tokio::select! {
+                result = connection => if let Err(error) = result {
+                    debug!(%error, "a connection to an upstream ended");
+                },
+                () = closed.cancelled() => {}
+            }
+        });
+        Ok(sender)
+    }
+}
+
+impl std::fmt::Debug for HttpClient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HttpClient").finish_non_exhaustive()
+    }
+}
+
+/// An error and what caused it.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

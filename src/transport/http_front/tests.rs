@@ -1,0 +1,806 @@
+//! The front as a peer on the wire sees it, with the session's other end in the test's hand.
+
+use std::fmt::Write as _;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use http::header::CONTENT_TYPE;
+use tokio::sync::mpsc;
+
+use super::exchange::Exchange;
+use super::guard::Accepts;
+use super::*;
+use crate::call::{Principal, PrincipalKind};
+use crate::credential::secret::Secret;
+use crate::json::Rules;
+use crate::mcp::message::{HEADER_MISMATCH, Id};
+use crate::transport::ToClient;
+
+const A: &str = "token-of-a-0123456789";
+const B: &str = "token-of-b-0123456789";
+
+struct Rig {
+    address: SocketAddr,
+    sessions: mpsc::Receiver<NewSession>,
+    rejected: mpsc::Receiver<Rejected>,
+    front: Arc<HttpFront>,
+}
+
+impl Rig {
+    async fn start(limits: Limits) -> Rig {
+        let (to_sessions, sessions) = mpsc::channel(16);
+        let (to_rejected, rejected) = mpsc::channel(1000);
+        let who =
+            |name: &str| Arc::new(Principal { name: name.into(), kind: PrincipalKind::Token, scopes: Vec::new() });
+        let secret = |text: &str| Arc::new(Secret::new(text.into()));
+        let principals = Principals::new(vec![(secret(A), who("a")), (secret(B), who("b"))], Vec::new());
+        let front = Arc::new(HttpFront::new(
+            Arc::new(["stripe".to_owned(), "stigg".to_owned()].into()),
+            Arc::new(principals),
+            vec!["mcp.example".to_owned()],
+            vec!["https://app.example".to_owned()],
+            limits,
+            Handover { sessions: to_sessions, rejected: to_rejected },
+            CancellationToken::new(),
+            TaskTracker::new(),
+        ));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(serve(listener, Arc::clone(&front)));
+        Rig { address, sessions, rejected, front }
+    }
+
+    async fn client(&self) -> Client {
+        Client { stream: TcpStream::connect(self.address).await.unwrap(), buffer: Vec::new() }
+    }
+
+    /// Sends raw bytes on a connection of their own and reads one response.
+    async fn raw(&self, text: impl AsRef<[u8]>) -> Reply {
+        let mut client = self.client().await;
+        // A server that has seen enough may close before everything is written.
+        let _ = client.stream.write_all(text.as_ref()).await;
+        client.reply().await
+    }
+
+    /// Begins a legacy session of `token` and gives its id and its other end.
+    async fn initialized(&mut self, token: &str) -> (String, NewSession) {
+        let body = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{}}"#;
+        let mut client = self.client().await;
+        client.send(&post(token, &[], body)).await;
+        let mut session = self.sessions.recv().await.unwrap();
+        message(&mut session).await;
+        say(&session, r#"{"jsonrpc":"2.0","id":0,"result":{"protocolVersion":"2025-11-25"}}"#).await;
+        let reply = client.reply().await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+        (reply.header("mcp-session-id").unwrap(), session)
+    }
+
+    fn nothing_passed(&mut self) {
+        assert!(self.sessions.try_recv().is_err(), "a session was begun");
+    }
+}
+
+struct Client {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Reply {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Reply {
+    fn header(&self, name: &str) -> Option<String> {
+        let line = self.head.lines().find_map(|line| line.strip_prefix(&format!("{name}: ")))?;
+        Some(line.to_owned())
+    }
+
+    /// The code of the JSON-RPC error in the body.
+    fn code(&self) -> i64 {
+        let text = JsonText::parse(self.body.as_str(), Rules::UPSTREAM).unwrap_or_else(|_| panic!("{self:?}"));
+        text.view().pointer("/error/code").unwrap().as_i64().unwrap()
+    }
+}
+
+impl Client {
+    async fn send(&mut self, text: &str) {
+        self.stream.write_all(text.as_bytes()).await.unwrap();
+    }
+
+    async fn more(&mut self) -> bool {
+        matches!(self.stream.read_buf(&mut self.buffer).await, Ok(count) if count > 0)
+    }
+
+    async fn until(&mut self, end: &str) -> String {
+        loop {
+            let at = self.buffer.windows(end.len()).position(|window| window == end.as_bytes());
+            if let Some(at) = at {
+                let rest = self.buffer.split_off(at + end.len());
+                return String::from_utf8(std::mem::replace(&mut self.buffer, rest)).unwrap();
+            }
+            assert!(self.more().await, "closed before {end:?}: {:?}", String::from_utf8_lossy(&self.buffer));
+        }
+    }
+
+    async fn head(&mut self) -> Reply {
+        let head = self.until("\r\n\r\n").await;
+        let status = head.get(9..12).and_then(|status| status.parse().ok()).unwrap();
+        Reply { status, head, body: String::new() }
+    }
+
+    async fn reply(&mut self) -> Reply {
+        let mut reply = self.head().await;
+        let length = reply.header("content-length").map_or(0, |length| length.parse().unwrap());
+        while self.buffer.len() < length {
+            assert!(self.more().await);
+        }
+        let rest = self.buffer.split_off(length);
+        reply.body = String::from_utf8(std::mem::replace(&mut self.buffer, rest)).unwrap();
+        reply
+    }
+
+    /// The data of the next event of a chunked stream.
+    async fn event(&mut self) -> String {
+        self.until("data: ").await;
+        self.until("\n\n").await.trim_end().to_owned()
+    }
+
+    async fn closed(&mut self) {
+        while self.more().await {}
+    }
+}
+
+fn post(token: &str, fields: &[(&str, &str)], body: &str) -> String {
+    let mut text = format!(
+        "POST /mcp/stripe HTTP/1.1\r\nHost: localhost:1\r\nAuthorization: Bearer {token}\r\nContent-Type: \
+         application/json\r\nAccept: application/json, text/event-stream\r\n"
+    );
+    for (name, value) in fields {
+        write!(text, "{name}: {value}\r\n").unwrap();
+    }
+    write!(text, "Content-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+    text
+}
+
+const META: &str = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}"#;
+
+fn call_body(id: i64, tool: &str) -> String {
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"{tool}",{META}}}}}"#)
+}
+
+const MODERN: [(&str, &str); 3] =
+    [("MCP-Protocol-Version", "2026-07-28"), ("Mcp-Method", "tools/call"), ("Mcp-Name", "get_balance")];
+
+fn modern(id: i64) -> String {
+    post(A, &MODERN, &call_body(id, "get_balance"))
+}
+
+fn text(text: &str) -> JsonText {
+    JsonText::parse(text, Rules::UPSTREAM).unwrap()
+}
+
+async fn message(session: &mut NewSession) -> Message {
+    match session.link.inbound.recv().await {
+        Some(FromClient::Message(message)) => message,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn say(session: &NewSession, body: &str) {
+    session.link.outbound.send(ToClient::Message { text: text(body), related: None }).await.unwrap();
+}
+
+fn result(id: i64) -> String {
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"ok":true}}}}"#)
+}
+
+#[tokio::test]
+async fn a_modern_request_is_a_session_of_its_own() {
+    let mut rig = Rig::start(Limits::default()).await;
+    let mut client = rig.client().await;
+    for id in 1..=3 {
+        client.send(&modern(id)).await;
+        let mut session = rig.sessions.recv().await.unwrap();
+        assert_eq!((session.server.as_str(), session.principal.name.as_str()), ("stripe", "a"));
+        assert!(session.client.peer.is_some() && session.client.name.is_none());
+        assert_eq!(message(&mut session).await.text().as_str(), call_body(id, "get_balance"));
+        say(&session, &result(id)).await;
+        let reply = client.reply().await;
+        assert_eq!((reply.status, reply.body.as_str()), (200, result(id).as_str()));
+        assert_eq!(reply.header("content-type").unwrap(), "application/json");
+        assert!(reply.header("mcp-session-id").is_none());
+        assert!(session.link.inbound.recv().await.is_none(), "it ends with its answer, and nobody is gone");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_comes_byte_by_byte_is_one_request() {
+    let mut rig = Rig::start(Limits::default()).await;
+    let mut client = rig.client().await;
+    client.stream.set_nodelay(true).unwrap();
+    for byte in modern(1).bytes() {
+        client.stream.write_all(&[byte]).await.unwrap();
+    }
+    let mut session = rig.sessions.recv().await.unwrap();
+    message(&mut session).await;
+    say(&session, &result(1)).await;
+    assert_eq!(client.reply().await.status, 200);
+    rig.nothing_passed();
+}
+
+#[tokio::test]
+async fn header_fields_that_contradict_the_body_are_refused() {
+    let mut rig = Rig::start(Limits::default()).await;
+    let fields = |version: Option<&'static str>, method: Option<&'static str>, name: Option<&'static str>| {
+        let all = [("MCP-Protocol-Version", version), ("Mcp-Method", method), ("Mcp-Name", name)];
+        all.into_iter().filter_map(|(field, value)| Some((field, value?))).collect::<Vec<_>>()
+    };
+    let (version, method, name) = (Some("2026-07-28"), Some("tools/call"), Some("get_balance"));
+    let twice = [fields(version, method, name), fields(None, None, name)].concat();
+    let wrong = [
+        fields(version, Some("tools/list"), name),
+        fields(version, Some("Tools/Call"), name),
+        fields(version, None, name),
+        fields(version, method, Some("delete_customer")),
+        fields(version, method, Some("=?base64?ZGVsZXRlX2N1c3RvbWVy?=")),
+        fields(version, method, Some("get_balance\u{a0}")),
+        fields(version, method, None),
+        fields(None, method, name),
+        fields(Some("2025-11-25"), method, name),
+        twice,
+    ];
+    for fields in wrong {
+        let reply = rig.raw(post(A, &fields, &call_body(1, "get_balance"))).await;
+        assert_eq!((reply.status, reply.code()), (400, HEADER_MISMATCH), "{fields:?}");
+        assert_eq!(rig.rejected.recv().await.unwrap().code, HEADER_MISMATCH);
+    }
+    rig.nothing_passed();
+    for name in ["=?base64?Z2V0X2JhbGFuY2U=?=", "  get_balance  "] {
+        let mut client = rig.client().await;
+        client.send(&post(A, &fields(version, method, Some(name)), &call_body(1, "get_balance"))).await;
+        assert!(rig.sessions.recv().await.is_some(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn versions_that_are_not_spoken_are_refused() {
+    let mut rig = Rig::start(Limits::default()).await;
+    let body = call_body(1, "get_balance").replace("2026-07-28", "2031-01-01");
+    let fields = [("MCP-Protocol-Version", "2031-01-01"), MODERN[1], MODERN[2]];
+    let reply = rig.raw(post(A, &fields, &body)).await;
+    assert_eq!((reply.status, reply.code()), (400, headers::UNSUPPORTED_VERSION));
+    let plain = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
+    let reply = rig.raw(post(A, &[("MCP-Protocol-Version", "1999-01-01")], plain)).await;
+    assert_eq!((reply.status, reply.code()), (400, INVALID_REQUEST));
+    let reply = rig.raw(post(A, &[("MCP-Protocol-Version", "2026-07-28")], plain)).await;
+    assert_eq!((reply.status, reply.code()), (400, INVALID_PARAMS));
+    let discover = r#"{"jsonrpc":"2.0","id":1,"method":"server/discover"}"#;
+    assert_eq!(rig.raw(post(A, &[], discover)).await.code(), INVALID_PARAMS);
+    rig.nothing_passed();
+}
+
+#[tokio::test]
+async fn the_modern_era_says_some_errors_in_the_status() {
+    let mut rig = Rig::start(Limits::default()).await;
+    for (code, status) in [(-32601, 404), (-32021, 400), (-32022, 400), (-32602, 200), (-32603, 200), (4403, 200)] {
+        let mut client = rig.client().await;
+        client.send(&modern(1)).await;
+        let session = rig.sessions.recv().await.unwrap();
+        let body = format!(r#"{{"jsonrpc":"2.0","id":1,"error":{{"code":{code},"message":"x"}}}}"#);
+        say(&session, &body).await;
+        let reply = client.reply().await;
+        assert_eq!((reply.status, reply.body), (status, body));
+    }
+    let bare = call_body(1, "get_balance").replace(r#","io.modelcontextprotocol/clientCapabilities":{}"#, "");
+    let mut client = rig.client().await;
+    client.send(&post(A, &MODERN, &bare)).await;
+    let session = rig.sessions.recv().await.unwrap();
+    say(&session, r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"x"}}"#).await;
+    assert_eq!(client.reply().await.status, 400);
+}
+
+#[tokio::test]
+async fn requests_from_the_wrong_place_are_refused() {
+    let mut rig = Rig::start(Limits::default()).await;
+    let good = modern(1);
+    let host = |name: &str| good.replace("Host: localhost:1", &format!("Host: {name}"));
+    let extra = |field: &str| good.replace("Content-Type", &format!("{field}\r\nContent-Type"));
+    let cases = [
+        (host("evil.example"), 403),
+        (host("localhost.evil.example"), 403),
+        (host("127.0.0.1.nip.io:8377"), 403),
+        (host("localhost."), 403),
+        (host("localhost:80@evil.example"), 403),
+        (host(""), 403),
+        (good.replace("Host: localhost:1\r\n", ""), 400),
+        (good.replace("Host: localhost:1\r\n", "Host: localhost\r\nHost: evil.example\r\n"), 400),
+        (good.replace("/mcp/stripe", "http://evil.example/mcp/stripe"), 400),
+        (good.replace("HTTP/1.1", "HTTP/1.0"), 505),
+        (extra("Origin: https://evil.example"), 403),
+        (extra("Origin: null"), 403),
+        (extra("Origin: https://app.example\r\nOrigin: https://app.example"), 400),
+        (host("evil.example").replace("Content-Type", "X-Forwarded-Host: localhost\r\nContent-Type"), 403),
+    ];
+    for (request, status) in cases {
+        let reply = rig.raw(&request).await;
+        assert_eq!(reply.status, status, "{request}");
+        assert!(!reply.head.to_ascii_lowercase().contains("access-control"), "{request}");
+        let rejected = rig.rejected.recv().await.unwrap();
+        assert!(rejected.principal.is_none() && rejected.server.is_none());
+    }
+    let options = "OPTIONS /mcp/stripe HTTP/1.1\r\nHost: localhost\r\nOrigin: https://evil.example\r\nAccess-Control-Request-Method: POST\r\n\r\n";
+    assert_eq!(rig.raw(options).await.status, 403);
+    rig.nothing_passed();
+    for request in
+        [host("mcp.example:443"), host("127.0.0.1"), host("[::1]:8377"), extra("Origin: https://app.example")]
+    {
+        let mut client = rig.client().await;
+        client.send(&request).await;
+        assert!(rig.sessions.recv().await.is_some(), "{request}");
+    }
+}
+
+#[tokio::test]
+async fn nobody_gets_in_without_a_token() {
+    let mut rig = Rig::start(Limits::default()).await;
+    let field = format!("Authorization: Bearer {A}\r\n");
+    let mut bodies = BTreeSet::new();
+    let with = |replacement: &str| modern(1).replace(&field, replacement);
+    let requests = [
+        with(""),
+        with("Authorization: Bearer wrong\r\n"),
+        with("Authorization: bearer\r\n"),
+        with("Authorization: Basic eA==\r\n"),
+        with(&format!("Authorization: Bearer {}\r\n", A.to_ascii_uppercase())),
+        with(&format!("Authorization: Bearer {A}x\r\n")),
+        with("").replace("/mcp/stripe", &format!("/mcp/stripe?token={A}&access_token={A}")),
+        with("").replace("/mcp/stripe", "/mcp/nosuch"),
+    ];
+    for request in requests {
+        let reply = rig.raw(&request).await;
+        assert_eq!(reply.status, 401, "{request}");
+        assert!(reply.header("www-authenticate").unwrap().starts_with("Bearer"));
+        bodies.insert(reply.body);
+        let rejected = rig.rejected.recv().await.unwrap();
+        assert!(!format!("{rejected:?}").contains("token-of-a"));
+    }
+    assert_eq!(bodies.len(), 1, "the refusal is the same for all");
+    assert_eq!(rig.raw(with(&format!("{field}{field}"))).await.status, 400);
+    rig.nothing_passed();
+}
+
+#[tokio::test]
+async fn only_exact_paths_and_three_methods_are_served() {
+    let mut rig = Rig::start(Limits::default()).await;
+    for path in [
+        "//mcp/stripe",
+        "/mcp/stripe/",
+        "/%6dcp/stripe",
+        "/mcp/stripe;x=1",
+        "/mcp/%73tripe",
+        "/mcp/STRIPE",
+        "/mcp",
+        "/",
+        "/mcp/../mcp/stripe",
+        "/mcp/nosuch",
+    ] {
+        assert_eq!(rig.raw(modern(1).replace("/mcp/stripe", path)).await.status, 404, "{path}");
+    }
+    for method in ["PUT", "HEAD", "TRACE", "PATCH", "OPTIONS", "GET", "DELETE"] {
+        let request = format!(
+            "{method} /mcp/stripe HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {A}\r\nAccept: \
+             text/event-stream\r\nConnection: close\r\n\r\n"
+        );
+        let mut client = rig.client().await;
+        client.send(&request).await;
+        let reply = client.head().await;
+        assert_eq!(reply.status, 405, "{method}");
+        assert!(reply.header("allow").is_some());
+        client.closed().await;
+        assert!(!String::from_utf8_lossy(&client.buffer).contains(A));
+    }
+    rig.nothing_passed();
+    let mut client = rig.client().await;
+    client.send(&modern(1).replace("/mcp/stripe", "/mcp/stripe?x=/mcp/stigg")).await;
+    assert_eq!(rig.sessions.recv().await.unwrap().server, "stripe");
+}
+
+#[tokio::test]
+async fn bodies_of_another_form_are_refused() {
+    let mut rig = Rig::start(Limits { message_bytes: 2000, ..Limits::default() }).await;
+    let kind = |kind: &str| modern(1).replace("Content-Type: application/json", kind);
+    let length = |field: &str| {
+        let (head, _) = modern(1).split_once("Content-Length").map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+        format!("{head}{field}\r\n\r\n")
+    };
+    let cases = [
+        (kind("Content-Type: text/plain"), 415),
+        (kind("Content-Type: application/x-www-form-urlencoded"), 415),
+        (kind("X: y"), 415),
+        (kind("Content-Type: application/json\r\nContent-Type: text/plain"), 400),
+        (kind("Content-Type: application/json\r\nContent-Encoding: gzip"), 415),
+        (modern(1).replace("Accept: application/json, text/event-stream", "Accept: text/html"), 406),
+        (length("Content-Length: 2\r\nContent-Length: 3") + "{}", 400),
+        (length("Expect: 100-continue\r\nContent-Length: 99999999999"), 413),
+        (length("Content-Length: 2001"), 413),
+        (length("Transfer-Encoding: chunked") + &format!("7d1\r\n{}\r\n0\r\n\r\n", " ".repeat(2001)), 413),
+        (post(A, &[], "["), 400),
+        (post(A, &[], "[]"), 400),
+        (post(A, &[], r#"[{"jsonrpc":"2.0","id":1,"method":"ping"}]"#), 400),
+        (post(A, &[], r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}"#), 400),
+        (post(A, &[], ""), 400),
+    ];
+    for (request, status) in cases {
+        let mut client = rig.client().await;
+        client.send(&request).await;
+        let reply = client.reply().await;
+        assert_eq!(reply.status, status, "{request} {reply:?}");
+        // hyper refuses two lengths by itself.
+        if !request.contains("Content-Length: 2\r\nContent-Length: 3") {
+            assert!(reply.body.contains("error"), "{request}");
+            let rejected = rig.rejected.recv().await.unwrap();
+            let named = !request.contains("Content-Type: text/plain\r\nAccept");
+            assert!(!named || rejected.principal.as_deref() == Some("a"), "{request} {rejected:?}");
+        }
+    }
+    rig.nothing_passed();
+}
+
+#[tokio::test]
+async fn two_lengths_never_make_two_requests() {
+    let mut rig = Rig::start(Limits::default()).await;
+    let smuggled = modern(2);
+    let head = post(A, &MODERN, "").replace("Content-Length: 0", "Content-Length: 5\r\nTransfer-Encoding: chunked");
+    let mut client = rig.client().await;
+    client.send(&format!("{head}0\r\n\r\n{smuggled}")).await;
+    // The chunked framing wins: an empty body, which is no message; hyper then closes the connection.
+    let reply = client.reply().await;
+    assert_eq!(reply.status, 400);
+    client.closed().await;
+    rig.nothing_passed();
+}
+
+#[tokio::test]
+async fn header_floods_are_cut() {
+    let rig = Rig::start(Limits::default()).await;
+    let many = (0..1000).fold(String::new(), |all, n| all + &format!("X-{n}: 1\r\n"));
+    assert_eq!(rig.raw(modern(1).replace("Content-Type", &format!("{many}Content-Type"))).await.status, 431);
+    let long = format!("X: {}\r\nContent-Type", "a".repeat(40_000));
+    assert_eq!(rig.raw(modern(1).replace("Content-Type", &long)).await.status, 431);
+    let longer = format!("X: {}\r\nContent-Type", "a".repeat(2_000_000));
+    assert_eq!(rig.raw(modern(1).replace("Content-Type", &longer)).await.status, 431);
+}
+
+#[tokio::test]
+async fn slow_clients_run_out_of_time() {
+    let limits = Limits {
+        header_timeout: Duration::from_millis(200),
+        body_timeout: Duration::from_millis(200),
+        ..Limits::default()
+    };
+    let mut rig = Rig::start(limits).await;
+    let mut headers = rig.client().await;
+    headers.send("POST /mcp/stripe HTTP/1.1\r\nHost: localhost\r\n").await;
+    let mut body = rig.client().await;
+    body.send(modern(1).split_at(modern(1).len() - 1).0).await;
+    assert_eq!(body.reply().await.status, 408);
+    headers.closed().await;
+    body.closed().await;
+    rig.nothing_passed();
+}
+
+#[tokio::test]
+async fn pipelined_requests_are_answered_in_order() {
+    let mut rig = Rig::start(Limits::default()).await;
+    let mut client = rig.client().await;
+    let upgrade = modern(1).replace("Content-Type", "Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Type");
+    client.send(&format!("{upgrade}{}", modern(2))).await;
+    for id in 1..=2 {
+        let mut session = rig.sessions.recv().await.unwrap();
+        assert_eq!(message(&mut session).await.id(), Some(&Id::Number(id)));
+        say(&session, &result(id)).await;
+        let reply = client.reply().await;
+        assert_eq!((reply.status, reply.body), (200, result(id)));
+    }
+}
+
+#[tokio::test]
+async fn a_legacy_session_lives_from_initialize_to_delete() {
+    let mut rig = Rig::start(Limits::default()).await;
+    let (id, mut session) = rig.initialized(A).await;
+    assert_eq!(rig.front.sessions(), 1);
+    let fields = [("Mcp-Session-Id", id.as_str()), ("MCP-Protocol-Version", "2025-11-25")];
+    let note = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+    let reply = rig.raw(post(A, &fields, note)).await;
+    assert_eq!((reply.status, reply.body.as_str()), (202, ""));
+    assert_eq!(message(&mut session).await.text().as_str(), note);
+    let mut client = rig.client().await;
+    client.send(&post(A, &fields, r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#)).await;
+    message(&mut session).await;
+    say(&session, &result(1)).await;
+    let reply = client.reply().await;
+    assert_eq!((reply.status, reply.body), (200, result(1)));
+    assert!(reply.head.contains("application/json"));
+    let delete = format!(
+        "DELETE /mcp/stripe HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {A}\r\nMcp-Session-Id: {id}\r\n\r\n"
+    );
+    assert_eq!(rig.raw(&delete).await.status, 204);
+    assert!(session.link.inbound.recv().await.is_none());
+    assert_eq!(rig.raw(post(A, &fields, note)).await.status, 404);
+    assert_eq!(rig.raw(&delete).await.status, 404);
+}
+
+#[tokio::test]
+async fn a_session_id_is_worth_nothing_to_others() {
+    let mut rig = Rig::start(Limits::default()).await;
+    let (id, mut session) = rig.initialized(A).await;
+    let fields = [("Mcp-Session-Id", id.as_str())];
+    let note = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+    let list = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
+    let unknown = rig.raw(post(A, &[("Mcp-Session-Id", "0123")], list)).await;
+    assert_eq!(unknown.status, 404);
+    let mut foreign = vec![post(B, &fields, list), post(B, &fields, note)];
+    foreign.push(post(A, &fields, list).replace("/mcp/stripe", "/mcp/stigg"));
+    for method in ["GET", "DELETE"] {
+        foreign.push(format!(
+            "{method} /mcp/stripe HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {B}\r\nAccept: \
+             text/event-stream\r\nMcp-Session-Id: {id}\r\n\r\n"
+        ));
+    }
+    for request in foreign {
+        let reply = rig.raw(&request).await;
+        assert_eq!((reply.status, &reply.body), (404, &unknown.body), "{request}");
+    }
+    assert_eq!(rig.raw(post(A, &[], list)).await.status, 400, "no id at all");
+    assert!(session.link.inbound.try_recv().is_err(), "nothing came through");
+    // An id that the client chose begins a session with an id of ours.
+    let body = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{}}"#;
+    let mut client = rig.client().await;
+    client.send(&post(B, &fields, body)).await;
+    let other = rig.sessions.recv().await.unwrap();
+    say(&other, &result(0)).await;
+    assert_ne!(client.reply().await.header("mcp-session-id").unwrap(), id);
+}
+
+#[tokio::test]
+async fn a_session_that_fails_to_begin_leaves_nothing() {
+    let mut rig = Rig::start(Limits { sessions: 1, ..Limits::default() }).await;
+    let body = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{}}"#;
+    let mut client = rig.client().await;
+    client.send(&post(A, &[], body)).await;
+    let mut session = rig.sessions.recv().await.unwrap();
+    message(&mut session).await;
+    let busy = rig.raw(post(A, &[], body)).await;
+    assert_eq!((busy.status, busy.header("retry-after").as_deref()), (503, Some("5")));
+    say(&session, r#"{"jsonrpc":"2.0","id":0,"error":{"code":-32603,"message":"no upstream"}}"#).await;
+    let reply = client.reply().await;
+    assert_eq!(reply.status, 200);
+    assert!(reply.header("mcp-session-id").is_none());
+    assert!(session.link.inbound.recv().await.is_none());
+    // Nor does one whose client went away meanwhile.
+    let mut client = rig.client().await;
+    client.send(&post(A, &[], body)).await;
+    let mut session = rig.sessions.recv().await.unwrap();
+    message(&mut session).await;
+    drop(client);
+    assert!(matches!(session.link.inbound.recv().await, Some(FromClient::Gone(Id::Number(0))) | None));
+    while session.link.inbound.recv().await.is_some() {}
+    drop(session);
+    rig.initialized(A).await;
+}
+
+#[tokio::test]
+async fn a_stream_opens_when_there_is_something_to_wait_for() {
+    let mut rig = Rig::start(Limits::default()).await;
+    let mut client = rig.client().await;
+    client.send(&modern(1)).await;
+    let session = rig.sessions.recv().await.unwrap();
+    session.link.outbound.send(ToClient::Waiting(Id::Number(1))).await.unwrap();
+    let head = client.head().await;
+    assert_eq!((head.status, head.header("content-type").as_deref()), (200, Some("text/event-stream")));
+    let progress = r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":1,"progress":1}}"#;
+    say(&session, progress).await;
+    assert_eq!(client.event().await, progress);
+    let large = format!(r#"{{"jsonrpc":"2.0","id":1,"result":"{}"}}"#, "é".repeat(100_000));
+    say(&session, &large).await;
+    client.until("event: message\n").await;
+    let mut body = String::new();
+    while !body.ends_with("0\r\n\r\n") {
+        body += &client.until("\r\n").await;
+    }
+    assert!(body.contains("éééé"));
+    client.send(&modern(2)).await;
+    assert!(rig.sessions.recv().await.is_some(), "the connection can be used again");
+}
+
+#[tokio::test]
+async fn a_client_without_events_waits_for_its_one_answer() {
+    let mut rig = Rig::start(Limits::default()).await;
+    let mut client = rig.client().await;
+    client.send(&modern(1).replace("Accept: application/json, text/event-stream", "Accept: application/json")).await;
+    let session = rig.sessions.recv().await.unwrap();
+    session.link.outbound.send(ToClient::Waiting(Id::Number(1))).await.unwrap();
+    say(&session, r#"{"jsonrpc":"2.0","method":"notifications/message","params":{}}"#).await;
+    say(&session, &result(1)).await;
+    let reply = client.reply().await;
+    assert_eq!((reply.header("content-type").as_deref(), reply.body), (Some("application/json"), result(1)));
+}
+
+#[tokio::test]
+async fn whoever_hangs_up_is_gone() {
+    let mut rig = Rig::start(Limits::default()).await;
+    // Before anything was answered.
+    let mut client = rig.client().await;
+    client.send(&modern(7)).await;
+    let mut session = rig.sessions.recv().await.unwrap();
+    message(&mut session).await;
+    drop(client);
+    assert!(matches!(session.link.inbound.recv().await, Some(FromClient::Gone(Id::Number(7)))));
+    assert!(session.link.inbound.recv().await.is_none());
+    // With the stream open.
+    let mut client = rig.client().await;
+    client.send(&modern(8)).await;
+    let mut session = rig.sessions.recv().await.unwrap();
+    message(&mut session).await;
+    session.link.outbound.send(ToClient::Waiting(Id::Number(8))).await.unwrap();
+    client.head().await;
+    drop(client);
+    assert!(matches!(session.link.inbound.recv().await, Some(FromClient::Gone(Id::Number(8)))));
+    // In a session: the session goes on.
+    let (id, mut session) = rig.initialized(A).await;
+    let fields = [("Mcp-Session-Id", id.as_str())];
+    let mut client = rig.client().await;
+    client.send(&post(A, &fields, r#"{"jsonrpc":"2.0","id":9,"method":"tools/list"}"#)).await;
+    message(&mut session).await;
+    drop(client);
+    assert!(matches!(session.link.inbound.recv().await, Some(FromClient::Gone(Id::Number(9)))));
+    say(&session, &result(9)).await;
+    let note = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+    assert_eq!(rig.raw(post(A, &fields, note)).await.status, 202);
+}
+
+#[tokio::test]
+async fn the_listening_stream_takes_what_belongs_to_no_request() {
+    let mut rig = Rig::start(Limits::default()).await;
+    let (id, session) = rig.initialized(A).await;
+    let get = |accept: &str| {
+        format!(
+            "GET /mcp/stripe HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {A}\r\nAccept: \
+             {accept}\r\nMcp-Session-Id: {id}\r\n\r\n"
+        )
+    };
+    assert_eq!(rig.raw(get("application/json")).await.status, 406);
+    let mut first = rig.client().await;
+    first.send(&get("text/event-stream")).await;
+    assert_eq!(first.head().await.status, 200);
+    let ask = r#"{"jsonrpc":"2.0","id":0,"method":"roots/list"}"#;
+    say(&session, ask).await;
+    assert_eq!(first.event().await, ask);
+    let mut second = rig.client().await;
+    second.send(&get("text/event-stream")).await;
+    assert_eq!(second.head().await.status, 200);
+    first.until("0\r\n\r\n").await;
+    say(&session, ask).await;
+    assert_eq!(second.event().await, ask);
+    drop(session);
+    second.until("0\r\n\r\n").await;
+}
+
+#[tokio::test]
+async fn an_id_is_open_once() {
+    let mut rig = Rig::start(Limits { in_flight: 2, ..Limits::default() }).await;
+    let (id, mut session) = rig.initialized(A).await;
+    let fields = [("Mcp-Session-Id", id.as_str())];
+    let list = |id: i64| post(A, &fields, &format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/list"}}"#));
+    let (mut one, mut two) = (rig.client().await, rig.client().await);
+    one.send(&list(1)).await;
+    message(&mut session).await;
+    assert_eq!(rig.raw(list(1)).await.status, 400);
+    two.send(&list(2)).await;
+    message(&mut session).await;
+    assert_eq!(rig.raw(list(3)).await.status, 503);
+    say(&session, &result(2)).await;
+    say(&session, &result(1)).await;
+    assert_eq!((one.reply().await.body, two.reply().await.body), (result(1), result(2)));
+}
+
+#[tokio::test]
+async fn a_session_that_ends_answers_what_is_open() {
+    let mut rig = Rig::start(Limits::default()).await;
+    let mut client = rig.client().await;
+    client.send(&modern(1)).await;
+    drop(rig.sessions.recv().await.unwrap());
+    let reply = client.reply().await;
+    assert_eq!((reply.status, reply.code()), (503, sse::INTERNAL_ERROR));
+    let (id, mut session) = rig.initialized(A).await;
+    let mut client = rig.client().await;
+    client.send(&post(A, &[("Mcp-Session-Id", &id)], r#"{"jsonrpc":"2.0","id":5,"method":"tools/list"}"#)).await;
+    message(&mut session).await;
+    session.link.outbound.send(ToClient::Waiting(Id::Number(5))).await.unwrap();
+    client.head().await;
+    drop(session);
+    assert!(client.event().await.contains("\"id\":5,\"error\""));
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_loses_its_connection_only() {
+    let mut rig = Rig::start(Limits { body_timeout: Duration::from_millis(300), ..Limits::default() }).await;
+    let mut slow = rig.client().await;
+    slow.send(&modern(1)).await;
+    let mut session = rig.sessions.recv().await.unwrap();
+    message(&mut session).await;
+    let flood = tokio::spawn(async move {
+        let note = format!(
+            r#"{{"jsonrpc":"2.0","method":"notifications/message","params":{{"data":"{}"}}}}"#,
+            "x".repeat(100_000)
+        );
+        loop {
+            let event = ToClient::Message { text: text(&note), related: None };
+            if session.link.outbound.send(event).await.is_err() {
+                return session.link.inbound.recv().await;
+            }
+        }
+    });
+    let mut other = rig.client().await;
+    other.send(&modern(2)).await;
+    let quick = rig.sessions.recv().await.unwrap();
+    say(&quick, &result(2)).await;
+    assert_eq!(other.reply().await.status, 200);
+    assert!(matches!(flood.await.unwrap(), Some(FromClient::Gone(Id::Number(1)))));
+}
+
+#[tokio::test]
+async fn connections_are_counted() {
+    let mut rig = Rig::start(Limits { connections: 1, ..Limits::default() }).await;
+    let mut one = rig.client().await;
+    one.send(&modern(1)).await;
+    let session = rig.sessions.recv().await.unwrap();
+    let mut two = rig.client().await;
+    assert_eq!(two.head().await.status, 503);
+    two.closed().await;
+    say(&session, &result(1)).await;
+    assert_eq!(one.reply().await.status, 200);
+}
+
+#[tokio::test]
+async fn stopping_finishes_what_is_open_and_takes_nothing_new() {
+    let mut rig = Rig::start(Limits::default()).await;
+    let mut client = rig.client().await;
+    client.send(&modern(1)).await;
+    let session = rig.sessions.recv().await.unwrap();
+    rig.front.stop.cancel();
+    say(&session, &result(1)).await;
+    assert_eq!(client.reply().await.status, 200);
+    client.closed().await;
+    rig.front.tracker.close();
+    rig.front.tracker.wait().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_becomes_a_stream_after_a_second_and_a_comment_every_fifteen() {
+    let (outbound, receiver) = mpsc::channel(4);
+    let (inbound, mut session) = mpsc::channel(4);
+    let both = Accepts { json: true, events: true };
+    let begun = tokio::time::Instant::now();
+    let exchange = Exchange::own(Id::Number(1), receiver, inbound);
+    let response = respond(exchange, both, |_| StatusCode::OK).await;
+    assert_eq!(begun.elapsed(), PATIENCE);
+    assert_eq!(response.headers()[CONTENT_TYPE], "text/event-stream");
+    let mut body = response.into_body();
+    let mut comments = 0;
+    while begun.elapsed() < Duration::from_secs(61) {
+        let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert_eq!(&frame[..], b":\n\n");
+        comments += 1;
+    }
+    assert_eq!(comments, 5, "one at once, then every fifteen seconds");
+    outbound.send(ToClient::Message { text: text(&result(1)), related: None }).await.unwrap();
+    let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
+    assert_eq!(frame, format!("event: message\ndata: {}\n\n", result(1)));
+    assert!(body.frame().await.is_none());
+    drop(body);
+    assert!(session.recv().await.is_none(), "answered, so nobody is gone");
+}

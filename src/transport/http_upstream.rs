@@ -1,0 +1,180 @@
+//! An upstream behind streamable HTTP: a POST for each message, answers as JSON or as events, and the session that
+//! the older era keeps.
+//!
+//! Invariant: every header field of a request is ours, made from the configuration and the message. Nothing is sent
+//! twice, no redirect is followed, and a key is put into a request at the moment it is sent.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::future::{AbortHandle, Abortable, BoxFuture};
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::task::TaskTracker;
+use tracing::{Instrument as _, debug, info_span};
+
+pub use self::spec::{HeaderSource, HttpSpec, SpecError};
+use self::wire::{Done, Wire};
+use super::http_client::HttpClient;
+use super::{FromUpstream, ToUpstream, UpstreamLink};
+use crate::call::Limits;
+use crate::credential::scrub::Scrubber;
+use crate::mcp::headers::{INITIALIZE, INITIALIZED};
+use crate::mcp::message::{Id, Message, Shape};
+
+mod spec;
+mod wire;
+
+/// Places besides those of requests, so that cancellations and answers do not wait for requests that hang.
+const RESERVE: usize = 16;
+/// How long the last notifications, and the end of the session, may take when the link is dropped.
+const LAST: Duration = Duration::from_secs(2);
+
+/// Serves a link until it is dropped or the upstream ends the session. Nothing is sent before the first message.
+pub fn connect(
+    spec: Arc<HttpSpec>,
+    client: HttpClient,
+    scrubber: Arc<Scrubber>,
+    limits: Limits,
+    tracker: &TaskTracker,
+) -> UpstreamLink {
+    // Room for every request that may be open, so that a session need not wait to hand one over.
+    let (outbound, from_session) = mpsc::channel(limits.in_flight + limits.queue);
+    let (to_session, inbound) = mpsc::channel(limits.queue);
+    let span = info_span!("upstream", server = %spec.server());
+    let wire = Arc::new(Wire::new(spec, client, scrubber, limits, to_session));
+    tracker.spawn(Link::new(wire).run(from_session).instrument(span));
+    UpstreamLink { outbound, inbound }
+}
+
+/// Everything about one link, in one task.
+struct Link {
+    wire: Arc<Wire>,
+    open: FuturesUnordered<Abortable<BoxFuture<'static, Done>>>,
+    requests: HashMap<Id, AbortHandle>,
+    /// Notifications and answers that are on their way.
+    others: usize,
+    /// The beginning of a session has an order that parallel requests would not keep.
+    beginning: bool,
+}
+
+impl Link {
+    fn new(wire: Arc<Wire>) -> Link {
+        Link { wire, open: FuturesUnordered::new(), requests: HashMap::new(), others: 0, beginning: false }
+    }
+
+    async fn run(mut self, mut from_session: mpsc::Receiver<ToUpstream>) {
+        let wire = Arc::clone(&self.wire);
+        let most = wire.limits().in_flight + RESERVE;
+        let failed = loop {
+            tokio::select! {
+                () = wire.session_gone() => break None,
+                Some(done) = self.open.next(), if !self.open.is_empty() => {
+                    // An aborted exchange says nothing: nobody waits for it.
+                    if let Ok(done) = done
+                        && let Some(reason) = self.finish(done)
+                    {
+                        break Some(reason);
+                    }
+                }
+                event = from_session.recv(), if !self.beginning && self.open.len() < most => match event {
+                    Some(ToUpstream::Send(message)) => self.send(message),
+                    Some(ToUpstream::Abandon(id)) => self.abandon(&id),
+                    None => break None,
+                },
+            }
+        };
+        match failed {
+            Some(reason) => self.close(&reason, &mut from_session).await,
+            None => self.last_words().await,
+        }
+    }
+
+    fn send(&mut self, message: Message) {
+        self.beginning = matches!(message.method(), Some(INITIALIZE | INITIALIZED));
+        let (handle, registration) = AbortHandle::new_pair();
+        match message.shape() {
+            Shape::Request { id, .. } => {
+                self.requests.insert(id.clone(), handle);
+            }
+            Shape::Notification { .. } | Shape::Response { .. } => self.others += 1,
+        }
+        let exchange: BoxFuture<'static, Done> = Box::pin(Arc::clone(&self.wire).exchange(message));
+        self.open.push(Abortable::new(exchange, registration));
+    }
+
+    fn abandon(&mut self, id: &Id) {
+        if let Some(handle) = self.requests.remove(id) {
+            handle.abort();
+        }
+    }
+
+    /// The reason why the link is over, where it is.
+    fn finish(&mut self, done: Done) -> Option<String> {
+        match done {
+            Done::Request { id, begins } => {
+                self.requests.remove(&id);
+                self.beginning &= !begins;
+            }
+            Done::Other { begins, listen } => {
+                self.others -= 1;
+                self.beginning &= !begins;
+                if listen {
+                    let (_, registration) = AbortHandle::new_pair();
+                    let listening: BoxFuture<'static, Done> = Box::pin(Arc::clone(&self.wire).listen());
+                    self.open.push(Abortable::new(listening, registration));
+                }
+            }
+            Done::NotListening => {}
+            Done::SessionEnded { id, reason } => {
+                if let Some(id) = id {
+                    self.requests.remove(&id);
+                }
+                return Some(reason);
+            }
+        }
+        None
+    }
+
+    /// The upstream knows the session no more: nothing that is open will be answered.
+    async fn close(mut self, reason: &str, from_session: &mut mpsc::Receiver<ToUpstream>) {
+        self.open.clear();
+        for (id, _) in self.requests.drain() {
+            self.wire.lost(id, true, reason).await;
+        }
+        from_session.close();
+        while let Some(event) = from_session.recv().await {
+            if let ToUpstream::Send(message) = event
+                && let Shape::Request { id, .. } = message.shape()
+            {
+                self.wire.lost(id.clone(), false, reason).await;
+            }
+        }
+        self.wire.tell(FromUpstream::Closed { reason: reason.to_owned() }).await;
+    }
+
+    /// What the session said last, a cancellation perhaps, still goes out; then the upstream's session ends.
+    async fn last_words(mut self) {
+        let until = Instant::now() + LAST;
+        for (_, handle) in self.requests.drain() {
+            handle.abort();
+        }
+        while self.others > 0 {
+            match timeout_at(until, self.open.next()).await {
+                Ok(Some(Ok(Done::Other { .. }))) => self.others -= 1,
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => break,
+            }
+        }
+        self.open.clear();
+        if timeout_at(until, self.wire.end_session()).await.is_err() {
+            debug!("the upstream did not confirm the end of its session");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

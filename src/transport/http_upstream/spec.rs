@@ -1,0 +1,196 @@
+//! Where an HTTP upstream is and which header fields it gets, checked once.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::uri::{PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+
+use crate::credential::secret::Secret;
+
+/// The value of a configured header field.
+#[derive(Clone, Debug)]
+pub enum HeaderSource {
+    Plain(String),
+    Secret { value: Arc<Secret>, prefix: String },
+}
+
+/// Why an upstream's URL or header fields cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SpecError {
+    #[error("server `{server}`: `{url}` is not an http or https URL with a host")]
+    Url { server: String, url: String },
+    #[error("server `{server}`: the URL carries a user name or a password; put keys under `headers`")]
+    UserInfo { server: String },
+    #[error("server `{server}`: plain http is for this machine only; use https for {host}")]
+    PlainHttp { server: String, host: String },
+    #[error("server `{server}`: `{name}` is not a header field that can be configured")]
+    Name { server: String, name: String },
+    #[error("server `{server}`: the value for header field `{name}` has characters that a field cannot carry")]
+    Value { server: String, name: String },
+}
+
+/// An HTTP upstream.
+#[derive(Debug)]
+pub struct HttpSpec {
+    server: String,
+    uri: Uri,
+    target: Uri,
+    host: HeaderValue,
+    headers: Vec<(HeaderName, HeaderSource)>,
+}
+
+/// Fields that the transport or the protocol writes.
+const OURS: [&str; 20] = [
+    "host",
+    "content-length",
+    "content-type",
+    "content-encoding",
+    "transfer-encoding",
+    "accept",
+    "accept-encoding",
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "upgrade",
+    "expect",
+    "origin",
+    "last-event-id",
+    "mcp-session-id",
+    "mcp-protocol-version",
+    "mcp-method",
+    "mcp-name",
+];
+
+impl HttpSpec {
+    /// # Errors
+    /// [`SpecError`]. No error names a secret.
+    pub fn new(server: &str, url: &str, headers: Vec<(String, HeaderSource)>) -> Result<HttpSpec, SpecError> {
+        let server = server.to_owned();
+        let wrong = || SpecError::Url { server: server.clone(), url: url.to_owned() };
+        if url.contains('@') && url.split(['/', '?']).nth(2).is_some_and(|authority| authority.contains('@')) {
+            return Err(SpecError::UserInfo { server });
+        }
+        let uri: Uri = url.parse().map_err(|_| wrong())?;
+        let authority = uri.authority().ok_or_else(wrong)?;
+        let host = authority.host();
+        let secure = uri.scheme() == Some(&Scheme::HTTPS);
+        if host.is_empty() || !(secure || uri.scheme() == Some(&Scheme::HTTP)) {
+            return Err(wrong());
+        }
+        if !secure && !is_this_machine(host) {
+            return Err(SpecError::PlainHttp { server: server.clone(), host: host.to_owned() });
+        }
+        let field = HeaderValue::from_str(authority.as_str()).map_err(|_| wrong())?;
+        let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let target = Uri::from(path);
+        let mut checked = Vec::with_capacity(headers.len());
+        for (name, source) in headers {
+            let known = HeaderName::from_bytes(name.as_bytes()).ok();
+            let known = known.filter(|name| !OURS.contains(&name.as_str()));
+            let Some(known) = known else { return Err(SpecError::Name { server, name }) };
+            if source.value().is_none() {
+                return Err(SpecError::Value { server, name });
+            }
+            checked.push((known, source));
+        }
+        Ok(HttpSpec { server, target, host: field, headers: checked, uri })
+    }
+
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// Where to connect to.
+    pub(super) fn uri(&self) -> &Uri {
+        &self.uri
+    }
+
+    /// What the request line names.
+    pub(super) fn target(&self) -> &Uri {
+        &self.target
+    }
+
+    /// The configured fields and `Host`; the secrets join here.
+    pub(super) fn write(&self, fields: &mut HeaderMap) {
+        fields.insert(header::HOST, self.host.clone());
+        for (name, source) in &self.headers {
+            if let Some(value) = source.value() {
+                fields.append(name.clone(), value);
+            }
+        }
+    }
+}
+
+impl HeaderSource {
+    fn value(&self) -> Option<HeaderValue> {
+        match self {
+            HeaderSource::Plain(text) => HeaderValue::from_str(text).ok(),
+            HeaderSource::Secret { value, prefix } => {
+                let mut value = HeaderValue::try_from(format!("{prefix}{}", value.expose())).ok()?;
+                value.set_sensitive(true);
+                Some(value)
+            }
+        }
+    }
+}
+
+fn is_this_machine(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(url: &str) -> Result<HttpSpec, SpecError> {
+        HttpSpec::new("x", url, Vec::new())
+    }
+
+    #[test]
+    fn plain_http_stays_on_this_machine() {
+        for good in ["http://127.0.0.1:1/mcp", "http://localhost", "http://[::1]:9/x?y", "https://mcp.example"] {
+            assert!(spec(good).is_ok(), "{good}");
+        }
+        for bad in ["http://mcp.example/", "http://127.0.0.1.evil.example/", "http://10.0.0.1/"] {
+            assert!(matches!(spec(bad), Err(SpecError::PlainHttp { .. })), "{bad}");
+        }
+        for bad in ["ftp://127.0.0.1/", "/mcp", "", "https://"] {
+            assert!(matches!(spec(bad), Err(SpecError::Url { .. })), "{bad}");
+        }
+        assert!(matches!(spec("https://user:pw@mcp.example/"), Err(SpecError::UserInfo { .. })));
+    }
+
+    #[test]
+    fn a_path_is_kept_and_a_missing_one_is_the_root() {
+        assert_eq!(spec("https://h/v1/mcp?x=1").unwrap().target(), "/v1/mcp?x=1");
+        assert_eq!(spec("https://h").unwrap().target(), "/");
+    }
+
+    #[test]
+    fn header_fields_of_ours_cannot_be_set() {
+        let with = |name: &str, value: &str| {
+            HttpSpec::new("x", "https://h/", vec![(name.to_owned(), HeaderSource::Plain(value.to_owned()))])
+        };
+        assert!(with("X-API-KEY", "v").is_ok());
+        for name in ["Host", "Content-Length", "mcp-session-id", "a b", ""] {
+            assert!(matches!(with(name, "v"), Err(SpecError::Name { .. })), "{name}");
+        }
+        assert!(matches!(with("X-API-KEY", "a\r\nb: c"), Err(SpecError::Value { .. })));
+    }
+
+    #[test]
+    fn a_secret_is_marked_and_never_shown() {
+        let value = Arc::new(Secret::new("sk_live_1".to_owned()));
+        let source = HeaderSource::Secret { value, prefix: "Bearer ".to_owned() };
+        let spec = HttpSpec::new("x", "https://h/", vec![("Authorization".to_owned(), source)]).unwrap();
+        let mut fields = HeaderMap::new();
+        spec.write(&mut fields);
+        assert_eq!(fields[header::AUTHORIZATION], "Bearer sk_live_1");
+        assert!(fields[header::AUTHORIZATION].is_sensitive());
+        assert!(!format!("{fields:?} {spec:?}").contains("sk_live"));
+    }
+}

@@ -1,0 +1,397 @@
+//! An upstream that is a child process: lines on its stdin and stdout, its stderr to the log.
+//!
+//! Invariant: the child sees the environment that its entry in the configuration gives it and nothing else of ours,
+//! and when the link ends nothing of its process group is left.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
+use tracing::{Instrument as _, debug, info, info_span, warn};
+
+use self::pending::Pending;
+use super::budget::Budget;
+use super::frame::{Frame, LineReader, write_lines};
+use super::{FromUpstream, ToUpstream, UpstreamLink};
+use crate::call::Limits;
+use crate::credential::scrub::Scrubber;
+use crate::credential::secret::Secret;
+use crate::mcp::message::{Message, Shape};
+
+mod pending;
+
+/// What a child sees of the daemon's environment unless its entry asks for more: what programs need to start, and
+/// nothing that carries keys.
+const INHERITED: [&str; 9] = ["PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR"];
+/// After its stdin is closed a child may take this long to end by itself.
+const AFTER_EOF: Duration = Duration::from_secs(2);
+/// And this long after SIGTERM.
+const AFTER_TERM: Duration = Duration::from_secs(3);
+/// What still stands in a dead child's pipe is read for this long; a grandchild may hold the pipe open.
+const AFTER_EXIT: Duration = Duration::from_millis(500);
+/// Longest line of text that is read for the log, and how much of it is shown.
+const TEXT_LINE: usize = 8 << 10;
+const TEXT_SHOWN: usize = 1 << 10;
+
+/// A value of the child's environment.
+#[derive(Clone, Debug)]
+pub enum EnvValue {
+    Plain(String),
+    Secret { value: Arc<Secret>, prefix: String },
+}
+
+/// How to start a child. `inherit` names variables of the daemon that the child may see besides the default ones.
+#[derive(Clone, Debug)]
+pub struct StdioSpec {
+    pub server: String,
+    pub command: String,
+    pub args: Vec<String>,
+    pub env: Vec<(String, EnvValue)>,
+    pub inherit: Vec<String>,
+    pub cwd: Option<PathBuf>,
+}
+
+/// Why there is no child.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    #[error("the upstream command `{command}` of server `{server}` cannot be started: {source}")]
+    Spawn { server: String, command: String, source: std::io::Error },
+    #[error("the upstream command `{command}` of server `{server}` has no pipes")]
+    Pipes { server: String, command: String },
+}
+
+/// Starts a child and serves its link until the link is dropped or the child ends.
+///
+/// # Errors
+/// [`ConnectError`] where the command cannot be started.
+pub fn connect(
+    spec: &StdioSpec,
+    scrubber: Arc<Scrubber>,
+    limits: Limits,
+    tracker: &TaskTracker,
+) -> Result<UpstreamLink, ConnectError> {
+    let named = |source| ConnectError::Spawn { server: spec.server.clone(), command: spec.command.clone(), source };
+    let mut child = command(spec).spawn().map_err(named)?;
+    let group = Group(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
+    let (Some(stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
+    else {
+        return Err(ConnectError::Pipes { server: spec.server.clone(), command: spec.command.clone() });
+    };
+    // Room for every request that may be open, so that a session need not wait to hand one over.
+    let (outbound, from_session) = mpsc::channel(limits.in_flight + limits.queue);
+    let (to_session, inbound) = mpsc::channel(limits.queue);
+    let log = Log { server: spec.server.clone(), scrubber, budget: Budget::new(200, Duration::from_millis(20)) };
+    let work = Work { child, group, to_session, log, limits, pending: Pending::default() };
+    let span = info_span!("upstream", server = %spec.server, pid = work.child.id());
+    tracker.spawn(work.run(stdin, stdout, stderr, from_session).instrument(span));
+    Ok(UpstreamLink { outbound, inbound })
+}
+
+fn command(spec: &StdioSpec) -> Command {
+    let mut command = Command::new(&spec.command);
+    command.args(&spec.args).env_clear();
+    for name in INHERITED.into_iter().chain(spec.inherit.iter().map(String::as_str)) {
+        if let Some(value) = std::env::var_os(name) {
+            command.env(name, value);
+        }
+    }
+    for (name, value) in &spec.env {
+        let value: OsString = match value {
+            EnvValue::Plain(value) => value.into(),
+            EnvValue::Secret { value, prefix } => format!("{prefix}{}", value.expose()).into(),
+        };
+        command.env(name, value);
+    }
+    if let Some(cwd) = &spec.cwd {
+        command.current_dir(cwd);
+    }
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.process_group(0).kill_on_drop(true);
+    command
+}
+
+/// The child's process group. Dropping it kills whatever is left of it.
+#[derive(Debug)]
+struct Group(Option<Pid>);
+
+impl Group {
+    fn terminate(&self) {
+        if let Some(group) = self.0 {
+            // Fails only where the group is empty.
+            let _ = kill_process_group(group, Signal::TERM);
+        }
+    }
+
+    /// Once. The number stays the group's as long as anyone is in it, and is asked for right after the leader's end:
+    /// too early to be given to somebody else.
+    fn kill(&mut self) {
+        if let Some(group) = self.0.take() {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// How a child's text gets into the log: without keys, without control characters, not too much and not too often.
+#[derive(Debug)]
+struct Log {
+    server: String,
+    scrubber: Arc<Scrubber>,
+    budget: Budget,
+}
+
+impl Log {
+    fn say(&self, stream: &str, line: &[u8], cut: bool) {
+        let Some(suppressed) = self.budget.take() else { return };
+        let text = String::from_utf8_lossy(line);
+        let text = self.scrubber.line(&text);
+        let cut = cut || text.len() > TEXT_SHOWN;
+        let shown: String = text.chars().take(TEXT_SHOWN).flat_map(char::escape_debug).collect();
+        let more = if cut { " [cut]" } else { "" };
+        if suppressed > 0 {
+            info!(target: "upstream", server = %self.server, stream, suppressed, "lines came too fast to log each");
+        }
+        info!(target: "upstream", server = %self.server, stream, "{shown}{more}");
+    }
+}
+
+/// Everything about one child, in one task.
+struct Work {
+    child: Child,
+    group: Group,
+    to_session: mpsc::Sender<FromUpstream>,
+    log: Log,
+    limits: Limits,
+    pending: Pending,
+}
+
+/// Why the link ended.
+enum End {
+    /// The session dropped it.
+    Dropped,
+    Failed(String),
+}
+
+impl Work {
+    async fn run(
+        mut self,
+        stdin: ChildStdin,
+        stdout: ChildStdout,
+        stderr: ChildStderr,
+        mut from_session: mpsc::Receiver<ToUpstream>,
+    ) {
+        let Work { child, group, to_session, log, limits, pending } = &mut self;
+        let mut stdin = Some(stdin);
+        let mut reading = std::pin::pin!(read_loop(stdout, to_session, log, limits.answer_bytes, pending));
+        let mut text = std::pin::pin!(text_loop(stderr, log));
+        let mut text_over = false;
+        let end = {
+            let mut writing = std::pin::pin!(write_loop(&mut stdin, &mut from_session, to_session, *limits, pending));
+            let mut deadlines = std::pin::pin!(deadline_loop(to_session, limits.answer_timeout, pending));
+            loop {
+                tokio::select! {
+                    () = to_session.closed() => break End::Dropped,
+                    end = &mut writing => break end,
+                    end = &mut reading => break end,
+                    () = &mut deadlines => break End::Dropped,
+                    () = &mut text, if !text_over => text_over = true,
+                    status = child.wait() => {
+                        // The last answers may still stand in the pipe.
+                        let _ = timeout(AFTER_EXIT, &mut reading).await;
+                        break End::Failed(exited(status));
+                    }
+                }
+            }
+        };
+        drop(stdin);
+        if let End::Dropped = end {
+            // A child that cannot write does not end; what it still says goes nowhere.
+            let drain = async {
+                tokio::join!(reading, async {
+                    if !text_over {
+                        text.await;
+                    }
+                });
+            };
+            tokio::select! {
+                () = stop(child, group) => {}
+                () = async { drain.await; std::future::pending::<()>().await } => {}
+            }
+            return;
+        }
+        group.kill();
+        let status = timeout(AFTER_TERM, child.wait()).await;
+        let End::Failed(reason) = end else { return };
+        warn!(%reason, ?status, "the upstream is gone");
+        close(&reason, &mut from_session, to_session, pending).await;
+    }
+}
+
+/// Tells the session what became of everything that is open, then that there is no more.
+async fn close(
+    reason: &str,
+    from_session: &mut mpsc::Receiver<ToUpstream>,
+    to_session: &mpsc::Sender<FromUpstream>,
+    pending: &Pending,
+) {
+    for id in pending.take_all() {
+        let _ = to_session.send(FromUpstream::Lost { id, sent: true, reason: reason.to_owned() }).await;
+    }
+    from_session.close();
+    while let Some(event) = from_session.recv().await {
+        if let ToUpstream::Send(message) = event
+            && let Shape::Request { id, .. } = message.shape()
+        {
+            let lost = FromUpstream::Lost { id: id.clone(), sent: false, reason: reason.to_owned() };
+            let _ = to_session.send(lost).await;
+        }
+    }
+    let _ = to_session.send(FromUpstream::Closed { reason: reason.to_owned() }).await;
+}
+
+/// Its stdin is closed already. Then asks, then kills; the group as a whole, because children have children.
+async fn stop(child: &mut Child, group: &mut Group) {
+    let mut ended = timeout(AFTER_EOF, child.wait()).await.is_ok();
+    if !ended {
+        group.terminate();
+        ended = timeout(AFTER_TERM, child.wait()).await.is_ok();
+    }
+    group.kill();
+    if !ended {
+        warn!("the upstream had to be killed");
+        let _ = timeout(AFTER_TERM, child.wait()).await;
+    }
+}
+
+fn exited(status: std::io::Result<ExitStatus>) -> String {
+    match status {
+        Ok(status) => format!("the upstream process ended ({status})"),
+        Err(error) => format!("the upstream process is lost: {error}"),
+    }
+}
+
+async fn write_loop(
+    stdin: &mut Option<ChildStdin>,
+    from_session: &mut mpsc::Receiver<ToUpstream>,
+    to_session: &mpsc::Sender<FromUpstream>,
+    limits: Limits,
+    pending: &Pending,
+) -> End {
+    while let Some(event) = from_session.recv().await {
+        let message = match event {
+            ToUpstream::Send(message) => message,
+            // The session sends `notifications/cancelled` itself where that is right.
+            ToUpstream::Abandon(id) => {
+                pending.remove(&id);
+                continue;
+            }
+        };
+        let Some(stdin) = stdin.as_mut() else { return End::Dropped };
+        let request = match message.shape() {
+            Shape::Request { id, .. } => Some(id.clone()),
+            Shape::Notification { .. } | Shape::Response { .. } => None,
+        };
+        if let Some(id) = &request {
+            pending.add(id, limits.answer_timeout);
+        }
+        let text = message.into_text();
+        let written = match timeout(limits.body_timeout, write_lines(stdin, std::slice::from_ref(&text))).await {
+            Ok(Ok(())) => continue,
+            Ok(Err(failed)) => failed.written,
+            Err(_) => return End::Failed("the upstream process does not read its input".to_owned()),
+        };
+        let reason = "the upstream process closed its input".to_owned();
+        if let Some(id) = request.filter(|_| written == 0) {
+            pending.remove(&id);
+            let _ = to_session.send(FromUpstream::Lost { id, sent: false, reason: reason.clone() }).await;
+        }
+        return End::Failed(reason);
+    }
+    End::Dropped
+}
+
+async fn read_loop(
+    stdout: ChildStdout,
+    to_session: &mpsc::Sender<FromUpstream>,
+    log: &Log,
+    limit: usize,
+    pending: &Pending,
+) -> End {
+    let mut lines = LineReader::new(stdout, limit);
+    loop {
+        let line = match lines.next().await {
+            Ok(Frame::Line(line)) => line,
+            Ok(Frame::TooLong) => {
+                log.say("stdout", head(lines.head()), true);
+                return End::Failed(format!("the upstream process sent more than {limit} bytes in one message"));
+            }
+            Ok(Frame::Cut | Frame::End) => return End::Failed("the upstream process closed its output".to_owned()),
+            Err(error) => return End::Failed(format!("the upstream process cannot be read: {error}")),
+        };
+        let looks_like_json = line.first() == Some(&b'{');
+        let kept = head(&line).to_vec();
+        match Message::from_upstream(line) {
+            Ok(message) => {
+                if let Shape::Response { id: Some(id), .. } = message.shape() {
+                    pending.remove(id);
+                }
+                // A session that is gone is noticed by `run`; until then the pipe is kept empty.
+                let _ = to_session.send(FromUpstream::Message { message, related: None }).await;
+            }
+            Err(malformed) => {
+                if looks_like_json {
+                    warn!(reason = %malformed.reason, "the upstream wrote a message that cannot be read");
+                }
+                log.say("stdout", &kept, false);
+            }
+        }
+    }
+}
+
+fn head(line: &[u8]) -> &[u8] {
+    line.get(..TEXT_LINE).unwrap_or(line)
+}
+
+async fn text_loop(stderr: ChildStderr, log: &Log) {
+    let mut lines = LineReader::new(stderr, TEXT_LINE);
+    loop {
+        match lines.next().await {
+            Ok(Frame::Line(line)) => log.say("stderr", &line, false),
+            Ok(Frame::TooLong) => {
+                log.say("stderr", head(lines.head()), true);
+                if !matches!(lines.skip().await, Ok(true)) {
+                    return;
+                }
+            }
+            Ok(Frame::Cut) => return log.say("stderr", lines.head(), false),
+            Ok(Frame::End) => return,
+            Err(error) => return debug!(%error, "stderr of the upstream cannot be read"),
+        }
+    }
+}
+
+/// Gives up on requests whose time is over, whatever else the upstream says meanwhile.
+async fn deadline_loop(to_session: &mpsc::Sender<FromUpstream>, allowed: Duration, pending: &Pending) {
+    loop {
+        let id = pending.expired().await;
+        let reason = format!("no answer from the upstream within {} s (limits.answer_timeout)", allowed.as_secs());
+        if to_session.send(FromUpstream::Lost { id, sent: true, reason }).await.is_err() {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,289 @@
+//! Children that are shell scripts, each with one bad habit.
+
+use std::io;
+use std::sync::Mutex;
+
+use tracing_subscriber::fmt::MakeWriter;
+
+use super::*;
+use crate::mcp::message::Id;
+use crate::transport::lock;
+
+const KEY: &str = "sk_live_CANARY7Qm2Zt9XeVb4";
+
+fn sh(script: &str) -> StdioSpec {
+    StdioSpec {
+        server: "stripe".into(),
+        command: "sh".into(),
+        args: vec!["-c".into(), script.into()],
+        env: vec![
+            ("PLAIN".into(), EnvValue::Plain("p".into())),
+            ("KEY".into(), EnvValue::Secret { value: Arc::new(Secret::new(KEY.into())), prefix: "Bearer ".into() }),
+        ],
+        inherit: Vec::new(),
+        cwd: None,
+    }
+}
+
+fn scrubber() -> Arc<Scrubber> {
+    let key = Secret::new(KEY.into());
+    Arc::new(Scrubber::new([("stripe_live", &key)]))
+}
+
+fn start(script: &str, limits: Limits, tracker: &TaskTracker) -> UpstreamLink {
+    connect(&sh(script), scrubber(), limits, tracker).unwrap()
+}
+
+fn request(id: i64) -> ToUpstream {
+    ToUpstream::Send(Message::from_client(format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"x"}}"#)).unwrap())
+}
+
+async fn next(link: &mut UpstreamLink) -> String {
+    match link.inbound.recv().await {
+        Some(FromUpstream::Message { message, related: None }) => message.text().as_str().to_owned(),
+        Some(FromUpstream::Lost { id, sent, reason }) => format!("lost {id} {sent} {reason}"),
+        Some(FromUpstream::Closed { reason }) => format!("closed {reason}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn ended(tracker: TaskTracker) {
+    tracker.close();
+    tracker.wait().await;
+}
+
+const ECHO: &str = r#"while read -r line; do printf '%s\n' "$line" | sed 's/"method":"x"/"result":{}/'; done"#;
+
+#[tokio::test]
+async fn messages_go_and_come_as_lines() {
+    let tracker = TaskTracker::new();
+    let mut link = start(ECHO, Limits::default(), &tracker);
+    for id in 1..=3 {
+        link.outbound.send(request(id)).await.unwrap();
+        assert_eq!(next(&mut link).await, format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#));
+    }
+    drop(link);
+    ended(tracker).await;
+}
+
+#[tokio::test]
+async fn a_child_sees_its_own_environment_only() {
+    let tracker = TaskTracker::new();
+    let script = r#"read -r l; printf '{"jsonrpc":"2.0","id":1,"result":"%s"}\n' "$(env | cut -d= -f1 | sort | tr '\n' ' ')$KEY""#;
+    let mut link = start(script, Limits::default(), &tracker);
+    link.outbound.send(request(1)).await.unwrap();
+    let answer = next(&mut link).await;
+    assert!(
+        answer.contains(&format!("Bearer {KEY}")) && answer.contains("PLAIN") && answer.contains("PATH"),
+        "{answer}"
+    );
+    assert!(!answer.contains("CARGO"), "{answer}");
+    let mut spec = sh(script);
+    spec.inherit.push("CARGO_MANIFEST_DIR".into());
+    let mut link = connect(&spec, scrubber(), Limits::default(), &tracker).unwrap();
+    link.outbound.send(request(1)).await.unwrap();
+    assert!(next(&mut link).await.contains("CARGO_MANIFEST_DIR"));
+}
+
+#[derive(Clone, Default)]
+struct Captured(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Captured {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        lock(&self.0).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Captured {
+    type Writer = Captured;
+
+    fn make_writer(&'a self) -> Captured {
+        self.clone()
+    }
+}
+
+#[tokio::test]
+async fn text_goes_to_the_log_without_keys_and_never_to_the_client() {
+    let log = Captured::default();
+    let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).with_ansi(false).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let tracker = TaskTracker::new();
+    let script = r#"read -r l
+        printf 'DEBUG key=%s\n' "$KEY"; echo '{'; echo null; echo '[]'; echo '{"jsonrpc":"2.0","id":1}'
+        printf 'err \033[31m%s\n' "$KEY" >&2
+        head -c 100000 /dev/zero | tr '\0' e >&2; echo >&2; echo after >&2
+        echo '{"jsonrpc":"2.0","id":1,"result":{}}'
+        read -r l"#;
+    let mut link = start(script, Limits::default(), &tracker);
+    link.outbound.send(request(1)).await.unwrap();
+    assert_eq!(next(&mut link).await, r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
+    drop(link);
+    ended(tracker).await;
+    let log = String::from_utf8(lock(&log.0).clone()).unwrap();
+    assert!(!log.contains(KEY), "{log}");
+    assert!(
+        log.contains("DEBUG key=Bearer [secret:stripe_live]") && log.contains("err \\u{1b}[31mBearer [secret"),
+        "{log}"
+    );
+    assert!(log.contains("after") && log.contains("[cut]") && !log.contains(&"e".repeat(2000)), "{log}");
+}
+
+#[tokio::test]
+async fn a_flood_of_text_is_drained_and_not_logged_in_full() {
+    let log = Captured::default();
+    let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).with_ansi(false).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let tracker = TaskTracker::new();
+    let script = r#"yes noise | head -n 200000 >&2; echo '{"jsonrpc":"2.0","id":1,"result":{}}'; read -r l"#;
+    let mut link = start(script, Limits::default(), &tracker);
+    assert_eq!(next(&mut link).await, r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
+    drop(link);
+    ended(tracker).await;
+    assert!(lock(&log.0).len() < 1 << 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_has_an_end() {
+    let tracker = TaskTracker::new();
+    let mut link = start("exec sleep 1000", Limits::default(), &tracker);
+    link.outbound.send(request(1)).await.unwrap();
+    assert_eq!(next(&mut link).await, "lost 1 true no answer from the upstream within 300 s (limits.answer_timeout)");
+    link.outbound.send(request(2)).await.unwrap();
+    link.outbound.send(ToUpstream::Abandon(Id::Number(2))).await.unwrap();
+    link.outbound.send(request(3)).await.unwrap();
+    assert!(next(&mut link).await.starts_with("lost 3 true"));
+}
+
+#[tokio::test]
+async fn every_answer_is_passed_up_the_second_one_too() {
+    let tracker = TaskTracker::new();
+    let script =
+        r#"read -r l; for i in 1 1 2; do echo "{\"jsonrpc\":\"2.0\",\"id\":$i,\"result\":{}}"; done; read -r l"#;
+    let mut link = start(script, Limits::default(), &tracker);
+    link.outbound.send(request(1)).await.unwrap();
+    for id in [1, 1, 2] {
+        assert_eq!(next(&mut link).await, format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#));
+    }
+}
+
+#[tokio::test]
+async fn a_child_that_dies_says_what_is_lost() {
+    let tracker = TaskTracker::new();
+    let mut link = start(r#"read -r l; echo '{"jsonrpc":"2.0","method":"last"}'; exit 3"#, Limits::default(), &tracker);
+    link.outbound.send(request(1)).await.unwrap();
+    assert_eq!(next(&mut link).await, r#"{"jsonrpc":"2.0","method":"last"}"#);
+    assert!(next(&mut link).await.starts_with("lost 1 true the upstream process"));
+    assert!(next(&mut link).await.starts_with("closed the upstream process"));
+    assert!(link.inbound.recv().await.is_none());
+    ended(tracker).await;
+}
+
+#[tokio::test]
+async fn what_could_not_be_written_was_not_sent() {
+    let tracker = TaskTracker::new();
+    let mut link =
+        start(r#"exec 0<&-; echo '{"jsonrpc":"2.0","method":"closed"}'; exec sleep 1000"#, Limits::default(), &tracker);
+    next(&mut link).await;
+    link.outbound.send(request(1)).await.unwrap();
+    assert!(next(&mut link).await.starts_with("lost 1 false"));
+    assert!(next(&mut link).await.starts_with("closed"));
+    ended(tracker).await;
+}
+
+#[tokio::test]
+async fn a_command_that_is_not_there_is_named() {
+    let spec = StdioSpec { command: "no-such-command-here".into(), ..sh("") };
+    let error = connect(&spec, scrubber(), Limits::default(), &TaskTracker::new()).unwrap_err();
+    assert!(error.to_string().contains("no-such-command-here") && error.to_string().contains("stripe"), "{error}");
+}
+
+#[tokio::test]
+async fn an_endless_line_ends_the_child() {
+    let tracker = TaskTracker::new();
+    let limits = Limits { answer_bytes: 100_000, ..Limits::default() };
+    let mut link =
+        start(r#"read -r l; printf '{"jsonrpc":"2.0","id":1,"result":"'; yes | tr -d '\n'"#, limits, &tracker);
+    link.outbound.send(request(1)).await.unwrap();
+    assert!(next(&mut link).await.contains("more than 100000 bytes"));
+    assert!(next(&mut link).await.starts_with("closed"));
+    ended(tracker).await;
+}
+
+/// The pids that a script printed as the result of a message.
+async fn pids(link: &mut UpstreamLink) -> Vec<i32> {
+    let said = next(link).await;
+    said.split('"').filter_map(|part| part.parse().ok()).collect()
+}
+
+fn alive(pid: i32) -> bool {
+    // A zombie that nobody has reaped yet does not run any more.
+    let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    !state.is_empty() && !state.rsplit(')').next().unwrap_or_default().trim_start().starts_with('Z')
+}
+
+async fn gone(pids: &[i32]) {
+    while pids.iter().any(|pid| alive(*pid)) {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn grandchildren_go_with_the_link() {
+    let tracker = TaskTracker::new();
+    let script = r#"sleep 1000 & echo "{\"jsonrpc\":\"2.0\",\"method\":\"$!\"}"; read -r l"#;
+    let mut link = start(script, Limits::default(), &tracker);
+    let pids = pids(&mut link).await;
+    assert_eq!(pids.len(), 1);
+    assert!(alive(pids[0]));
+    drop(link);
+    ended(tracker).await;
+    gone(&pids).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stubborn_family_is_killed() {
+    let tracker = TaskTracker::new();
+    let script = r#"trap '' TERM; sleep 1000 & echo "{\"jsonrpc\":\"2.0\",\"method\":\"$!\",\"params\":{\"a\":\"$$\"}}"; while :; do sleep 1; done"#;
+    let mut link = start(script, Limits::default(), &tracker);
+    let pids = pids(&mut link).await;
+    assert_eq!(pids.len(), 2);
+    drop(link);
+    ended(tracker).await;
+    gone(&pids).await;
+}
+
+#[tokio::test]
+async fn a_dead_parent_takes_its_children_along() {
+    let tracker = TaskTracker::new();
+    let script = r#"sleep 1000 >/dev/null 2>&1 & echo "{\"jsonrpc\":\"2.0\",\"method\":\"$!\"}"; exit 0"#;
+    let mut link = start(script, Limits::default(), &tracker);
+    let pids = pids(&mut link).await;
+    assert!(next(&mut link).await.starts_with("closed"));
+    ended(tracker).await;
+    gone(&pids).await;
+}
+
+#[tokio::test]
+async fn an_aborted_daemon_leaves_no_children() {
+    let tracker = TaskTracker::new();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let inside = tracker.clone();
+    let (link, pids) = runtime
+        .spawn(async move {
+            let script =
+                r#"sleep 1000 & echo "{\"jsonrpc\":\"2.0\",\"method\":\"$!\",\"params\":{\"a\":\"$$\"}}"; sleep 1000"#;
+            let mut link = start(script, Limits::default(), &inside);
+            let pids = pids(&mut link).await;
+            (link, pids)
+        })
+        .await
+        .unwrap();
+    runtime.shutdown_background();
+    drop(link);
+    gone(&pids).await;
+}

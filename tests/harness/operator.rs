@@ -1,0 +1,202 @@
+//! An operator: a watching connection to the operator socket, spoken through the program's own client.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use countersign::call::{CallId, Digest};
+use countersign::control::client::{Commands, Operator};
+use countersign::control::wire::{Command, Failure, HoldState, HoldView, Notice, RulingKind};
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::watch;
+
+use super::within;
+
+#[derive(Default)]
+struct Known {
+    holds: BTreeMap<CallId, HoldView>,
+    answers: BTreeMap<u64, Notice>,
+    /// Everything that came, as text.
+    traffic: String,
+    closed: bool,
+}
+
+/// An attached console.
+pub struct Console {
+    commands: Commands,
+    known: Arc<Mutex<Known>>,
+    changed: Arc<watch::Sender<usize>>,
+    seen: Vec<CallId>,
+}
+
+impl Console {
+    pub async fn attach(socket: &Path) -> Console {
+        let operator = within("the operator socket", Operator::connect(socket, true, false)).await.unwrap();
+        let (mut notices, commands) = operator.split();
+        let known = Arc::<Mutex<Known>>::default();
+        let changed = Arc::new(watch::channel(0).0);
+        let (writer, told) = (known.clone(), changed.clone());
+        tokio::spawn(async move {
+            loop {
+                let notice = notices.next().await;
+                {
+                    let mut known = writer.lock().unwrap();
+                    match notice {
+                        Ok(notice) => known.learn(notice),
+                        Err(_) => known.closed = true,
+                    }
+                    if known.closed {
+                        break;
+                    }
+                }
+                told.send_modify(|count| *count += 1);
+            }
+            told.send_modify(|count| *count += 1);
+        });
+        Console { commands, known, changed, seen: Vec::new() }
+    }
+
+    async fn until<T>(&self, what: &str, done: impl Fn(&mut Known) -> Option<T>) -> T {
+        let mut changed = self.changed.subscribe();
+        within(what, async {
+            loop {
+                if let Some(found) = done(&mut self.known.lock().unwrap()) {
+                    return found;
+                }
+                assert!(!self.known.lock().unwrap().closed, "the operator socket closed before {what}");
+                changed.changed().await.unwrap();
+            }
+        })
+        .await
+    }
+
+    /// The next pending hold that this console has not been asked about.
+    pub async fn hold(&mut self) -> HoldView {
+        let seen = self.seen.clone();
+        let fresh = |hold: &&HoldView| hold.state.is_pending() && !seen.contains(&hold.id);
+        let hold = self.until("a hold", |known| known.holds.values().find(fresh).cloned()).await;
+        self.seen.push(hold.id.clone());
+        hold
+    }
+
+    /// Waits until `count` holds are pending and returns them, oldest first.
+    pub async fn pending(&self, count: usize) -> Vec<HoldView> {
+        let mut holds = self
+            .until(&format!("{count} pending holds"), |known| {
+                let pending: Vec<_> = known.holds.values().filter(|hold| hold.state.is_pending()).cloned().collect();
+                (pending.len() == count).then_some(pending)
+            })
+            .await;
+        holds.sort_by(|one, other| one.created_at.cmp(&other.created_at));
+        holds
+    }
+
+    /// Waits until a hold's state satisfies `done`.
+    pub async fn state(&self, id: &CallId, what: &str, done: impl Fn(&HoldState) -> bool) -> HoldView {
+        self.until(what, |known| known.holds.get(id).filter(|hold| done(&hold.state)).cloned()).await
+    }
+
+    /// All holds as the daemon lists them now.
+    pub async fn list(&mut self) -> Vec<HoldView> {
+        match self.ask(|seq| Command::List { seq }).await {
+            Notice::Snapshot { holds, .. } => holds,
+            other => panic!("not a list: {other:?}"),
+        }
+    }
+
+    pub async fn approve(&mut self, hold: &HoldView) -> Result<HoldView, Failure> {
+        self.rule(&hold.id, hold.digest, RulingKind::Approve, None).await
+    }
+
+    pub async fn reject(&mut self, hold: &HoldView, reason: &str) -> Result<HoldView, Failure> {
+        self.rule(&hold.id, hold.digest, RulingKind::Reject, Some(reason)).await
+    }
+
+    pub async fn rule(
+        &mut self,
+        id: &CallId,
+        digest: Digest,
+        ruling: RulingKind,
+        reason: Option<&str>,
+    ) -> Result<HoldView, Failure> {
+        let (id, reason) = (id.clone(), reason.map(str::to_owned));
+        match self.ask(|seq| Command::Rule { seq, id, digest, ruling, reason }).await {
+            Notice::Ruled { hold, .. } => Ok(*hold),
+            Notice::Failed { error, .. } => Err(error),
+            other => panic!("not an answer to a ruling: {other:?}"),
+        }
+    }
+
+    async fn ask(&mut self, build: impl FnOnce(u64) -> Command) -> Notice {
+        let seq = self.commands.next_seq();
+        self.commands.send(&build(seq)).await.unwrap();
+        self.until("the daemon's answer", |known| known.answers.remove(&seq)).await
+    }
+
+    /// Everything that the daemon told this console.
+    pub fn traffic(&self) -> String {
+        self.known.lock().unwrap().traffic.clone()
+    }
+}
+
+impl Known {
+    fn learn(&mut self, notice: Notice) {
+        self.traffic.push_str(&serde_json::to_string(&notice).unwrap());
+        self.traffic.push('\n');
+        let answers = match &notice {
+            Notice::Snapshot { seq, .. } | Notice::Failed { seq, .. } => *seq,
+            Notice::Shown { seq, .. } | Notice::Ruled { seq, .. } => Some(*seq),
+            Notice::Welcome { .. } | Notice::Hold { .. } | Notice::Daemon { .. } => None,
+        };
+        match &notice {
+            Notice::Snapshot { holds, .. } => {
+                self.holds = holds.iter().map(|hold| (hold.id.clone(), hold.clone())).collect();
+            }
+            Notice::Hold { hold } | Notice::Shown { hold, .. } | Notice::Ruled { hold, .. } => {
+                self.holds.insert(hold.id.clone(), (**hold).clone());
+            }
+            Notice::Welcome { .. } | Notice::Daemon { .. } | Notice::Failed { .. } => {}
+        }
+        if let Some(seq) = answers {
+            self.answers.insert(seq, notice);
+        }
+    }
+}
+
+/// A connection to the operator socket for frames that the program's client would not send.
+pub struct RawOperator {
+    lines: BufReader<OwnedReadHalf>,
+    write: OwnedWriteHalf,
+}
+
+impl RawOperator {
+    /// Connected, and nothing said yet.
+    pub async fn connect(socket: &Path) -> RawOperator {
+        let (read, write) = UnixStream::connect(socket).await.unwrap().into_split();
+        RawOperator { lines: BufReader::new(read), write }
+    }
+
+    /// Connected and welcomed.
+    pub async fn hello(socket: &Path) -> RawOperator {
+        let mut operator = RawOperator::connect(socket).await;
+        operator.send(r#"{"command":"hello","version":1,"watch":false,"read_only":false}"#).await;
+        let welcome = operator.next().await.expect("a welcome");
+        assert!(welcome.get("welcome").is_some(), "{welcome}");
+        operator
+    }
+
+    pub async fn send(&mut self, line: &str) {
+        // A daemon that has hung up is seen by the next read.
+        let _ = self.write.write_all(format!("{line}\n").as_bytes()).await;
+    }
+
+    /// The next notice; `None` where the daemon has closed the connection.
+    pub async fn next(&mut self) -> Option<Value> {
+        let mut line = String::new();
+        let read = within("the daemon's answer", self.lines.read_line(&mut line)).await.unwrap_or(0);
+        (read > 0).then(|| serde_json::from_str(&line).unwrap())
+    }
+}

@@ -1,0 +1,11 @@
+//! Black box: the program as a child process, between real or recording peers, judged by what is on the wire.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stderr)]
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod bad_input;
+mod fixtures;
+mod peers;
+mod stripe;
