@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use super::Exit;
+use crate::config::{self, ConfigError};
 use crate::console::{self, ConsoleError, Options};
 use crate::control::client::ControlError;
+use crate::shim;
 
 /// File name of the operator's socket in the runtime directory.
 const SOCKET: &str = "operator.sock";
@@ -49,12 +51,23 @@ impl DaemonArgs {
     }
 }
 
-fn runtime_dir(config: Option<&Path>) -> anyhow::Result<PathBuf> {
-    let _ = config;
-    let var = |name: &str| std::env::var_os(name).filter(|dir| !dir.is_empty()).map(PathBuf::from);
-    let dir = var("XDG_RUNTIME_DIR").map(|dir| dir.join("countersign"));
-    dir.or_else(|| Some(var("HOME")?.join(".local/state/countersign/run")))
-        .context("neither XDG_RUNTIME_DIR nor HOME is set; say where the daemon is with --socket or --config")
+/// The configuration's, or its default where there is no configuration at all; one that cannot be read is an error,
+/// because it may name another folder.
+fn runtime_dir(path: Option<&Path>) -> anyhow::Result<PathBuf> {
+    match config::load(path) {
+        Ok(config) => Ok(config.runtime_dir),
+        Err(ConfigError::NotFound(_)) if path.is_none() => {
+            // Where a client without a configuration looks too.
+            let client = shim::default_socket().context("say where the daemon is with --socket or --config")?;
+            client.parent().map(Path::to_owned).context("the runtime directory has no name")
+        }
+        Err(
+            error @ (ConfigError::NotFound(_)
+            | ConfigError::File(_)
+            | ConfigError::NotUtf8 { .. }
+            | ConfigError::Invalid(_)),
+        ) => Err(error.into()),
+    }
 }
 
 /// Says on stderr why the daemon cannot be talked to, and what to do.
