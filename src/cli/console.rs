@@ -10,6 +10,7 @@ use super::Exit;
 use crate::config::{self, ConfigError};
 use crate::console::{self, ConsoleError, Options};
 use crate::control::client::ControlError;
+use crate::shim;
 
 /// File name of the operator's socket in the runtime directory.
 const SOCKET: &str = "operator.sock";
@@ -50,20 +51,23 @@ impl DaemonArgs {
     }
 }
 
-fn runtime_dir(config: Option<&Path>) -> anyhow::Result<PathBuf> {
-    match config::load(config) {
+/// The configuration's, or its default where there is no configuration at all; one that cannot be read is an error,
+/// because it may name another folder.
+fn runtime_dir(path: Option<&Path>) -> anyhow::Result<PathBuf> {
+    match config::load(path) {
         Ok(config) => Ok(config.runtime_dir),
-        // An operator need not be able to read the daemon's configuration.
-        Err(ConfigError::NotFound(_)) if config.is_none() => default_dir(),
-        Err(error) => Err(anyhow::anyhow!("{error}")),
+        Err(ConfigError::NotFound(_)) if path.is_none() => {
+            // Where a client without a configuration looks too.
+            let client = shim::default_socket().context("say where the daemon is with --socket or --config")?;
+            client.parent().map(Path::to_owned).context("the runtime directory has no name")
+        }
+        Err(
+            error @ (ConfigError::NotFound(_)
+            | ConfigError::File(_)
+            | ConfigError::NotUtf8 { .. }
+            | ConfigError::Invalid(_)),
+        ) => Err(error.into()),
     }
-}
-
-fn default_dir() -> anyhow::Result<PathBuf> {
-    let var = |name: &str| std::env::var_os(name).filter(|dir| !dir.is_empty());
-    let dir = config::default_runtime_dir(&var);
-    dir.or_else(|| Some(PathBuf::from(var("HOME")?).join(".local/state/countersign/run")))
-        .context("neither XDG_RUNTIME_DIR nor HOME is set; say where the daemon is with --socket or --config")
 }
 
 /// Says on stderr why the daemon cannot be talked to, and what to do.
@@ -85,7 +89,7 @@ pub fn unreachable(error: &ControlError) -> Exit {
 pub fn run(args: Args) -> anyhow::Result<Exit> {
     let socket = args.daemon.socket()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    match runtime.block_on(console::run(&socket, Options::from_env())) {
+    match runtime.block_on(console::run(&socket, Options::alone())) {
         Ok(_) => Ok(Exit::Ok),
         Err(ConsoleError::Control(error)) => Ok(unreachable(&error)),
         Err(error @ ConsoleError::NoTerminal) => {

@@ -99,7 +99,13 @@ impl Holds {
     }
 
     pub fn pending(&self) -> impl Iterator<Item = &Entry> {
-        self.waiting.iter().filter_map(|id| self.entries.get(id)).filter(|entry| entry.is_pending())
+        self.pending_rows().map(|(_, entry)| entry)
+    }
+
+    /// The same, each with its row.
+    pub fn pending_rows(&self) -> impl Iterator<Item = (usize, &Entry)> {
+        let rows = self.waiting.iter().enumerate();
+        rows.filter_map(|(row, id)| Some((row, self.entries.get(id)?))).filter(|(_, entry)| entry.is_pending())
     }
 
     /// Takes the daemon's word for everything.

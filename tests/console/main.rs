@@ -1,5 +1,7 @@
 //! The operator's side: the pure app, its screens, the command line and the real binary in a terminal of its own.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
+
 mod cli;
 mod fake;
 mod invariants;

@@ -40,8 +40,7 @@ pub fn draw(app: &App, areas: &Areas, buf: &mut Buffer, theme: Theme) {
 fn title(app: &App, areas: &Areas, buf: &mut Buffer, theme: Theme) {
     let waiting = app.holds.pending().count();
     let shown = app.top..app.top + areas.list_rows;
-    let fresh = app.holds.pending().filter(|entry| entry.fresh);
-    let fresh = fresh.filter(|entry| app.holds.row_of(&entry.view.id).is_some_and(|row| !shown.contains(&row))).count();
+    let fresh = app.holds.pending_rows().filter(|(row, entry)| entry.fresh && !shown.contains(row)).count();
     let mut right = Vec::new();
     if fresh > 0 {
         right.push(Span::styled(format!("{fresh} new"), theme.strong()));

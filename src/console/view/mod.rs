@@ -117,7 +117,7 @@ fn draw(app: &App, buf: &mut Buffer, area: Rect) {
             Rect::new(0, areas.banner.bottom(), area.width, areas.status.y.saturating_sub(areas.banner.bottom()));
         buf.set_style(body, Style::new().add_modifier(Modifier::DIM));
     }
-    status(app, buf, areas.status, theme);
+    status(app, buf, &areas, theme);
     footer(app, buf, areas.keys, theme);
     dialog::draw(app, &areas, buf, theme);
 }
@@ -198,7 +198,8 @@ fn header(app: &App, buf: &mut Buffer, area: Rect, theme: Theme) {
     put_right(buf, area, vec![Span::raw(texts.join("  ")), Span::raw(" ")]);
 }
 
-fn status(app: &App, buf: &mut Buffer, area: Rect, theme: Theme) {
+/// What the operator has just been told; above it the question of the lowest tier, which needs no more than a line.
+fn status(app: &App, buf: &mut Buffer, areas: &Areas, theme: Theme) {
     if let Some(Dialog::Approve(question)) = &app.dialog
         && question.tier == Tier::Low
         && let Some(entry) = app.holds.get(&question.id)
@@ -207,8 +208,10 @@ fn status(app: &App, buf: &mut Buffer, area: Rect, theme: Theme) {
         let what = visible::capped(&format!("{} · {}", hold.server, hold.tool), 40);
         let wait = if app.armed() { "" } else { "  (a moment…)" };
         let text = format!(" {} Approve 1 call, {what}, hold {}? y/N{wait}", describe::badge(hold), hold.id);
-        return put(buf, area.x, area.y, area.width, vec![Span::styled(fill(&text, area.width), theme.ask())]);
+        let row = Rect { x: 0, width: areas.status.width, ..areas.rule };
+        put(buf, row.x, row.y, row.width, vec![Span::styled(fill(&text, row.width), theme.ask())]);
     }
+    let area = areas.status;
     if let Some(note) = &app.note {
         let (sign, style) = if note.bad { (" ! ", theme.strong()) } else { (" · ", Style::new()) };
         let text = cut(&note.text, area.width.saturating_sub(4));
