@@ -35,6 +35,11 @@ use crate::control::client::ControlError;
 use app::{App, Effect, Event, Now, What};
 use terminal::{Guard, Steady};
 
+/// Columns of the terminal, where there is one.
+pub fn terminal_width() -> Option<u16> {
+    crossterm::terminal::size().ok().map(|(width, _)| width)
+}
+
 /// How the console is started.
 #[derive(Clone, Debug)]
 pub struct Options {
