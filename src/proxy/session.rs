@@ -120,12 +120,12 @@ pub async fn run(new: NewSession, shared: Arc<Shared>, server: Arc<ServerRuntime
     let ending = loop {
         tokio::select! {
             event = inbound.recv() => match event {
-                Some(event) => session.from_client(event).await,
+                Some(event) => session.client_said(event).await,
                 None => break Ending::ClientGone,
             },
             event = answers.recv() => match event {
                 Some(FromUpstream::Closed { reason }) => break Ending::UpstreamGone(reason),
-                Some(event) => session.from_upstream(event).await,
+                Some(event) => session.upstream_said(event).await,
                 None => break Ending::UpstreamGone("the connection ended".to_owned()),
             },
             Some((id, verdict)) = session.deciding.next() => session.decided(id, verdict).await,
@@ -169,7 +169,7 @@ impl Session {
         let _ = self.client.send(ToClient::Message { text, related }).await;
     }
 
-    async fn from_client(&mut self, event: FromClient) {
+    async fn client_said(&mut self, event: FromClient) {
         match event {
             FromClient::Message(message) => self.message(message).await,
             FromClient::Malformed(malformed) => self.refuse(malformed).await,
@@ -382,7 +382,7 @@ impl Session {
         }
     }
 
-    async fn from_upstream(&mut self, event: FromUpstream) {
+    async fn upstream_said(&mut self, event: FromUpstream) {
         match event {
             FromUpstream::Message { message, related } => match message.shape().clone() {
                 Shape::Response { id: Some(id), is_error } => self.answered(id, is_error, message).await,
@@ -523,7 +523,7 @@ impl Session {
         while !self.open.is_empty() {
             match tokio::time::timeout_at(deadline, answers.recv()).await {
                 Ok(Some(FromUpstream::Closed { .. }) | None) | Err(_) => break,
-                Ok(Some(event)) => self.from_upstream(event).await,
+                Ok(Some(event)) => self.upstream_said(event).await,
             }
         }
         for (id, request) in std::mem::take(&mut self.open) {
