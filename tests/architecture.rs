@@ -26,7 +26,7 @@ const ROWS: &[(&str, &str)] = &[
     ("proxy", "call json mcp catalog policy audit gate credential config transport control"),
     ("console", "call json control::wire control::client"),
     ("shim", "call json mcp transport"),
-    ("demo", "call json credential config audit policy transport proxy control console shim"),
+    ("demo", "call json credential::secret config audit policy transport proxy control console shim"),
     ("cli", "call json mcp catalog policy audit gate credential config transport proxy control console shim demo"),
 ];
 
