@@ -175,7 +175,7 @@ async fn proxy(upstream: SocketAddr) -> Proxy {
     let config = format!(
         "version: 1\nstate_dir: {root}/state\nruntime_dir: {root}/run\nlisten: {{ http: '127.0.0.1:0' }}\n\
          secrets: {{ token: {{ env: BENCH_TOKEN }} }}\n\
-         servers:\n  bench: {{ vendor: billing, environment: production, upstream: {{ http: {{ url: 'http://{upstream}/mcp' }} }} }}\n  \
+         servers:\n  bench: {{ vendor: billing, environment: production, upstream: {{ http: {{ url: 'http://{upstream}/mcp', allow_plain_http: true }} }} }}\n  \
          pipe: {{ vendor: billing, environment: production, upstream: {{ stdio: {{ command: '{myself}', args: [stdio-upstream] }} }} }}\n\
          principals:\n  - {{ name: bench, match: {{ token: {{ secret: token }} }}, scopes: ['*/read'] }}\n  \
          - {{ name: local, match: {{ uid: {uid} }}, scopes: ['*/read'] }}\n\

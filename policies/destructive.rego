@@ -1,13 +1,16 @@
-# Dangerous calls need a person. What a class of operation needs is a table in data, `destructive.needs`: `pass`, or
-# the tier of a hold. Everything is written so that a missing value tightens: what is not known to pass is held.
+# Dangerous calls need a person. Reads pass. What another class of operation needs is a table in data,
+# `destructive.needs`: `pass`, or the tier of a hold. Everything is written so that a missing value tightens: what is
+# not known to pass is held.
 package countersign.policy.destructive
 
 hold contains {"rule": "destructive.sandbox", "reason": reason, "tier": tier} if {
+	not input.operation.class == "read"
 	not passes
 	zone == "sandbox"
 }
 
 hold contains {"rule": "destructive.production", "reason": reason, "tier": tier, "confirm_with": confirm_with} if {
+	not input.operation.class == "read"
 	not passes
 	zone == "production"
 }

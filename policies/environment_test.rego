@@ -34,26 +34,26 @@ test_the_bound_mode_passes if {
 
 test_the_other_mode_is_denied if {
 	live := environment.deny with input as object.union(sandbox, names("production/"))
-	rules(live) == {"environment.other_mode"}
+	rules(live) == {"environment.elsewhere"}
 	test := environment.deny with input as object.union(production, names("test/"))
-	rules(test) == {"environment.other_mode"}
+	rules(test) == {"environment.elsewhere"}
 }
 
 test_a_mode_that_is_not_understood_is_denied_everywhere if {
 	every where in [production, sandbox] {
 		denied := environment.deny with input as object.union(where, names("unknown/"))
-		rules(denied) == {"environment.other_mode"}
+		rules(denied) == {"environment.elsewhere"}
 	}
 }
 
 test_a_mode_without_a_known_environment_is_denied if {
 	denied := environment.deny with input as {"operation": {"environment": "production/"}, "arguments": {}}
-	rules(denied) == {"environment.other_mode"}
+	rules(denied) == {"environment.elsewhere"}
 }
 
 test_an_account_has_to_be_bound if {
 	denied := environment.deny with input as object.union(production, names("production/acct_1"))
-	rules(denied) == {"environment.other_account"}
+	rules(denied) == {"environment.elsewhere"}
 }
 
 test_a_bound_account_passes if {
@@ -64,13 +64,13 @@ test_a_bound_account_passes if {
 test_an_account_of_another_server_is_denied if {
 	denied := environment.deny with input as object.union(production, names("/acct_1"))
 		with data.environment.accounts as {"other": ["acct_1"]}
-	rules(denied) == {"environment.other_account"}
+	rules(denied) == {"environment.elsewhere"}
 }
 
 test_a_path_of_accounts_is_one_account if {
 	denied := environment.deny with input as object.union(production, names("production/acct_1/acct_2"))
 		with data.environment.accounts as {"stripe": ["acct_1", "acct_2"]}
-	rules(denied) == {"environment.other_account"}
+	rules(denied) == {"environment.elsewhere"}
 }
 
 test_a_live_key_is_found_anywhere_in_the_arguments if {

@@ -239,3 +239,16 @@ fn catalogs_are_strict_and_errors_have_places() {
     }
     assert!(Catalog::load(Some("stripe"), &["/nowhere/x.yaml"]).unwrap_err().message.contains("cannot be read"));
 }
+
+#[test]
+fn the_catalog_of_the_contract_loads() {
+    let page = include_str!("../../policies/README.md");
+    let (_, block) = page.split_once("```yaml catalog.yaml\n").unwrap();
+    let catalog = extra(block.split_once("\n```").unwrap().0).unwrap();
+    let paid = json!({"amount": 5, "account": "ba_1", "percent": 3, "currency": "eur"});
+    let operation = catalog.operation(&call("pay_out", &paid));
+    assert_eq!((operation.class, operation.magnitude.as_deref()), (Class::Financial, Some("3")));
+    let selected = json!({"operation_id": "PostPayout", "parameters": {"account": "ba_2"}});
+    let operation = catalog.operation(&call("run_operation", &selected));
+    assert_eq!((operation.name.as_str(), operation.targets[0].as_str()), ("PostPayout", "ba_2"));
+}

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Exit;
 use crate::config::{self, Config};
+use crate::console::Options;
 use crate::proxy::Daemon;
 
 #[derive(clap::Args, Debug)]
@@ -101,7 +102,9 @@ fn readiness(daemon: &Daemon) -> String {
 }
 
 async fn console_here(socket: PathBuf, stop: CancellationToken) -> anyhow::Result<()> {
-    crate::console::run(&socket, crate::console::Options { stop, ..Default::default() }).await?;
+    // Signals are the daemon's business here: it stops the console.
+    let options = Options { stop, owns_daemon: true, signals: false, ..Options::from_env() };
+    crate::console::run(&socket, options).await?;
     Ok(())
 }
 

@@ -135,6 +135,8 @@ async fn accept(listener: TcpListener, door: Door, stop: CancellationToken, task
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
+        // Answers are small and waited for.
+        let _ = stream.set_nodelay(true);
         let (door, stop) = (door.clone(), stop.clone());
         tasks.spawn(async move {
             let service = service_fn(move |request| {

@@ -93,6 +93,7 @@ impl Stage {
              \x20   upstream:\n\
              \x20     http:\n\
              \x20       url: {url}\n\
+             \x20       allow_plain_http: true\n\
              \x20       headers: {{ Authorization: {{ secret: billing_key, prefix: \"Bearer \" }} }}\n\
              principals:\n\
              \x20 - name: support-agent\n\

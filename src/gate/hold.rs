@@ -141,6 +141,8 @@ struct Entry {
     verdict: Option<oneshot::Sender<Verdict>>,
     /// An end that arrived while a ruling was being recorded.
     doomed: Option<(Outcome, String)>,
+    /// Its own record is durable: before that nobody sees it and nobody rules on it.
+    shown: bool,
 }
 
 #[derive(Default)]
@@ -202,17 +204,18 @@ impl HoldQueue {
     /// Pending holds in the order in which they came, then the ones that ended lately, newest first.
     pub fn all(&self) -> Vec<Hold> {
         let Ok(inner) = self.lock() else { return Vec::new() };
-        let pending = inner.order.iter().filter_map(|id| inner.pending.get(id)).map(|entry| entry.hold.clone());
+        let entries = inner.order.iter().filter_map(|id| inner.pending.get(id)).filter(|entry| entry.shown);
+        let pending = entries.map(|entry| entry.hold.clone());
         pending.chain(inner.past.iter().cloned()).collect()
     }
 
     pub fn find(&self, id: &CallId) -> Option<Hold> {
         let inner = self.lock().ok()?;
-        let pending = inner.pending.get(id).map(|entry| &entry.hold);
+        let pending = inner.pending.get(id).filter(|entry| entry.shown).map(|entry| &entry.hold);
         pending.or_else(|| inner.past.iter().find(|hold| hold.id() == id)).cloned()
     }
 
-    /// Puts a call into the queue.
+    /// Puts a call into the queue. Operators see it from [`HoldQueue::show`] on.
     ///
     /// # Errors
     /// The outcome and reason of the refusal: a cap is reached, or the call cannot be shown.
@@ -273,17 +276,24 @@ impl HoldQueue {
             signature_required: !accepted,
             same_as,
         };
-        self.announce(&hold);
         inner.order.push(id.clone());
-        inner.pending.insert(id, Entry { hold, deadline, verdict: Some(verdict_to), doomed: None });
+        inner.pending.insert(id, Entry { hold, deadline, verdict: Some(verdict_to), doomed: None, shown: false });
         Ok(Place { verdict, deadline, expires })
+    }
+
+    /// Lets operators see a hold and rule on it: its record is durable.
+    pub(super) fn show(&self, id: &CallId) {
+        let Ok(mut inner) = self.lock() else { return };
+        let Some(entry) = inner.pending.get_mut(id) else { return };
+        entry.shown = true;
+        self.announce(&entry.hold);
     }
 
     /// Takes a hold out of `pending` for a ruling. The caller records the ruling and then settles it, whatever happens.
     pub(super) fn claim(&self, ruling: &Ruling) -> Result<Claimed, NoEffect> {
         let poisoned = |Poisoned| NoEffect::Unavailable("the hold queue failed".to_owned());
         let mut inner = self.lock().map_err(poisoned)?;
-        let Some(entry) = inner.pending.get_mut(&ruling.hold) else {
+        let Some(entry) = inner.pending.get_mut(&ruling.hold).filter(|entry| entry.shown) else {
             let past = inner.past.iter().find(|hold| hold.id() == &ruling.hold);
             return Err(past.map_or(NoEffect::NotFound, |hold| NoEffect::Closed(ended_words(&hold.state))));
         };

@@ -153,8 +153,9 @@ impl Gate {
                 let held = Entry::new(Some(&id), true, Event::Held { expires_at: place.expires.to_string() });
                 let gate = Arc::clone(self);
                 let held_call = HeldCall { gate, call, context, decision, place };
-                if self.audit.append(held).await.is_err() {
-                    self.holds.end(&id, Outcome::Unavailable, "the hold could not be recorded");
+                match self.audit.append(held).await {
+                    Ok(_receipt) => self.holds.show(&id),
+                    Err(_) => self.holds.end(&id, Outcome::Unavailable, "the hold could not be recorded"),
                 }
                 tracing::info!(call = %id, server = held_call.context.server.name, tool = held_call.call.tool(), "held");
                 Ok(Admission::Held(Box::new(held_call)))

@@ -10,7 +10,8 @@ use base64::engine::general_purpose::STANDARD;
 use super::message::{HEADER_MISMATCH, Malformed, Message};
 use crate::json::Json;
 
-/// The methods that a transport has to know: they begin a session, or their place in it matters.
+/// The methods that a transport has to know: they begin a session, say its era, or have their place in it.
+pub const DISCOVER: &str = "server/discover";
 pub const INITIALIZE: &str = "initialize";
 pub const INITIALIZED: &str = "notifications/initialized";
 pub const PROGRESS: &str = "notifications/progress";

@@ -197,8 +197,8 @@ fn function(module: &Module, call: &Call, index: &Index<'_>, found: &mut Vec<Pro
             "use input.now for the time".to_owned(),
         );
     }
-    // `print` and `walk` are the interpreter's own; their arity is not in the table.
     let arity = match name.as_str() {
+        // The interpreter's own, and not in its table.
         "print" => return,
         _ => regorus::unstable::BUILTINS.get(name.as_str()).map(|(_, arity)| usize::from(*arity)),
     };

@@ -176,13 +176,21 @@ impl PolicyEngine {
         self.judge(input::Subject::listed(), context).await
     }
 
-    async fn judge(&self, subject: input::Subject<'_>, context: &CallContext) -> Result<Decision, PolicyFault> {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos());
-        let now = u64::try_from(now).map_err(|_| PolicyFault::Input("the clock is out of range".to_owned()))?;
-        self.decide(subject.phase, input::document(now, subject, context)).await
+    /// As [`PolicyEngine::evaluate`] of a call, on this thread and without the outer limit: only to measure it.
+    ///
+    /// # Errors
+    /// As [`PolicyEngine::evaluate`].
+    #[doc(hidden)]
+    pub fn evaluate_here(&self, call: &ToolCall, context: &CallContext) -> Result<Decision, PolicyFault> {
+        let document = input::document(now()?, input::Subject::call(call, context), context);
+        self.0.set.load().decide(Phase::Call, &document)
     }
 
-    /// Judges an input document that is at hand, for `policy eval --input` and for measuring.
+    async fn judge(&self, subject: input::Subject<'_>, context: &CallContext) -> Result<Decision, PolicyFault> {
+        self.decide(subject.phase, input::document(now()?, subject, context)).await
+    }
+
+    /// Judges an input document that is at hand, for `policy eval --input`.
     ///
     /// # Errors
     /// As [`PolicyEngine::evaluate`].
@@ -234,6 +242,12 @@ impl PolicyEngine {
     pub fn fingerprint(&self) -> u64 {
         source::fingerprint(&self.0.settings.paths)
     }
+}
+
+/// Nanoseconds since 1970.
+fn now() -> Result<u64, PolicyFault> {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+    u64::try_from(since).map_err(|_| PolicyFault::Input("the clock is out of range".to_owned()))
 }
 
 fn load(settings: &Settings) -> Result<set::PolicySet, PolicyErrors> {

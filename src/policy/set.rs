@@ -23,6 +23,8 @@ use crate::call::{Decision, Digest, Effect};
 
 /// The interpreter's parser needs exponential time for nested literals: a file that takes longer than this is refused.
 const LOAD_LIMIT: Duration = Duration::from_secs(5);
+/// For each set of a policy, on a sample input at load.
+const SAMPLE_LIMIT: Duration = Duration::from_secs(1);
 /// Parsing and checking recurse with the nesting of expressions.
 const LOAD_STACK: usize = 32 << 20;
 
@@ -223,7 +225,8 @@ impl Build {
         let (mut engine, modules) = self.checked(false, progress)?;
         let entries = self.entries(&modules)?;
         step(progress, "the policies");
-        engine.set_execution_timer_config(timer(self.time_limit));
+        // Preparing takes longer than a decision; the sample has to end all the same.
+        engine.set_execution_timer_config(timer(SAMPLE_LIMIT));
         // What a policy prints is for its tests; it is dropped with the engine of the call.
         engine.set_gather_prints(true);
         for document in ["{}", include_str!("sample_input.json")] {
@@ -234,6 +237,7 @@ impl Build {
             }
         }
         engine.set_input(Value::new_object());
+        engine.set_execution_timer_config(timer(self.time_limit));
         let mut lines = HashMap::new();
         let mut rules = 0;
         for module in modules.iter().filter(|module| check::is_policy(module)) {

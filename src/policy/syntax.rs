@@ -34,8 +34,8 @@ pub struct Rule {
     /// The constant part of the head's name; `deny` for `deny contains ...`.
     pub path: Vec<String>,
     pub head: Head,
-    pub offset: usize,
     /// Where the name starts, for messages.
+    pub offset: usize,
     pub references: Vec<Reference>,
     pub calls: Vec<Call>,
     pub objects: Vec<ObjectLiteral>,

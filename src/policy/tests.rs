@@ -58,6 +58,13 @@ fn engine(settings: Settings) -> PolicyEngine {
     PolicyEngine::load(settings).unwrap()
 }
 
+/// The built-in families, with a limit that a busy machine does not reach.
+fn builtin() -> Settings {
+    Settings { time_limit: PATIENT, ..Settings::default() }
+}
+
+const PATIENT: Duration = Duration::from_secs(5);
+
 /// Files of an operator, and no built-in families.
 struct Files(tempfile::TempDir);
 
@@ -77,7 +84,7 @@ impl Files {
     }
 
     fn settings(&self) -> Settings {
-        Settings { builtin: Vec::new(), paths: vec![self.path().to_owned()], ..Settings::default() }
+        Settings { builtin: Vec::new(), paths: vec![self.path().to_owned()], ..builtin() }
     }
 
     fn problems(&self) -> Vec<Problem> {
@@ -95,7 +102,7 @@ async fn judge(files: &[(&str, &str)], arguments: &Value) -> Result<Decision, Po
 
 #[tokio::test]
 async fn the_built_in_policies_decide() {
-    let engine = engine(Settings::default());
+    let engine = engine(builtin());
     let scopes = ["*/read", "stripe/create_*"];
     for (tool, class, environment, effect, tier) in [
         ("list_customers", Class::Read, "production", Effect::Allow, Tier::Low),
@@ -115,7 +122,7 @@ async fn the_built_in_policies_decide() {
 
 #[tokio::test]
 async fn a_hit_names_policy_file_and_line() {
-    let engine = engine(Settings::default());
+    let engine = engine(builtin());
     let context = context("create_refund", Class::Financial, "production", &["stripe/*"]);
     let decision = engine.evaluate(Phase::Call, &call("create_refund", &json!({})), &context).await.unwrap();
     let hit = &decision.rules[0];
@@ -132,7 +139,7 @@ async fn a_hit_names_policy_file_and_line() {
 
 #[tokio::test]
 async fn a_list_shows_what_may_be_held_and_hides_what_is_denied() {
-    let engine = engine(Settings::default());
+    let engine = engine(builtin());
     let listed = |tool: &'static str, class| {
         let (engine, context) = (engine.clone(), context(tool, class, "production", &["stripe/PostRefunds"]));
         async move { engine.evaluate_listed(&context).await.unwrap().effect }
@@ -272,8 +279,10 @@ const STUCK: &str = "package countersign.policy.x\ndeny contains {\"rule\": \"x.
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_policy_that_takes_too_long_is_a_fault() {
-    let files = [("open.rego", ALLOW), ("x.rego", SLOW)];
-    let fault = judge(&files, &json!({"slow": true})).await.unwrap_err();
+    let files = Files::of(&[("open.rego", ALLOW), ("x.rego", SLOW)]);
+    let engine = engine(Settings { time_limit: Duration::from_millis(20), ..files.settings() });
+    let context = context("t", Class::Read, "sandbox", &[]);
+    let fault = engine.evaluate(Phase::Call, &call("t", &json!({"slow": true})), &context).await.unwrap_err();
     // Which of the guards is first depends on the machine.
     assert!(
         matches!(fault, PolicyFault::Engine { .. } | PolicyFault::TimeLimit { .. } | PolicyFault::Timeout),
@@ -284,7 +293,7 @@ async fn a_policy_that_takes_too_long_is_a_fault() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_runaway_builtin_is_refused_in_time_and_others_go_on() {
     let files = Files::of(&[("open.rego", ALLOW), ("x.rego", STUCK)]);
-    let engine = engine(Settings { time_limit: Duration::from_millis(20), ..files.settings() });
+    let engine = engine(Settings { time_limit: Duration::from_millis(50), ..files.settings() });
     let context = context("t", Class::Read, "sandbox", &[]);
     let stuck = engine.evaluate(Phase::Call, &call("t", &json!({"slow": true})), &context).await.unwrap_err();
     assert!(matches!(stuck, PolicyFault::Timeout | PolicyFault::TimeLimit { .. }), "{stuck}");
@@ -418,7 +427,7 @@ fn data_may_not_override_policy() {
 
 #[test]
 fn nested_literals_do_not_hold_up_the_loader() {
-    let nested = format!("p := {}1{}", "[".repeat(40), "]".repeat(40));
+    let nested = format!("p := {}1{}", "[".repeat(22), "]".repeat(22));
     let policy = format!("package countersign.policy.x\n{nested}\n");
     let started = std::time::Instant::now();
     let problem = Files::of(&[("x.rego", &policy)]).problems().remove(0);
@@ -467,11 +476,101 @@ async fn a_bad_reload_keeps_what_is_in_use() {
 #[tokio::test]
 async fn the_operators_data_overrides_thresholds() {
     let files = Files::of(&[("data.yaml", "destructive: {needs: {production: {write: pass}}}\n")]);
-    let engine = engine(Settings { builtin: Settings::default().builtin, ..files.settings() });
+    let engine = engine(Settings { builtin: builtin().builtin, ..files.settings() });
     let judge = |class| {
         let (engine, context) = (engine.clone(), context("t", class, "production", &["*/*"]));
         async move { engine.evaluate(Phase::Call, &call("t", &json!({})), &context).await.unwrap().effect }
     };
     assert_eq!(judge(Class::Write).await, Effect::Allow);
     assert_eq!(judge(Class::Financial).await, Effect::Hold);
+}
+
+/// A code block of the contract by the file name that follows its language.
+fn block(name: &str) -> &'static str {
+    let page = include_str!("../../policies/README.md");
+    let blocks = page.split("\n```").filter_map(|block| block.split_once('\n'));
+    let mut named = blocks.filter(|(info, _)| info.split(' ').nth(1) == Some(name));
+    let (_, text) = named.next().unwrap_or_else(|| panic!("no block is named {name}"));
+    assert!(named.next().is_none(), "two blocks are named {name}");
+    text
+}
+
+#[test]
+fn the_first_policy_of_the_contract_loads_and_passes_its_tests() {
+    let names = ["subscriptions.rego", "subscriptions_test.rego", "data.yaml"];
+    let files = Files::of(&names.map(|name| (name, block(name))));
+    let paths = [files.path().to_owned()];
+    let outcomes = test::run(&paths).unwrap();
+    assert_eq!(outcomes.len(), 3);
+    assert!(outcomes.iter().all(|outcome| outcome.verdict == test::Verdict::Pass), "{outcomes:#?}");
+    assert_eq!(test::check(&paths).unwrap(), 11);
+}
+
+#[tokio::test]
+async fn the_data_of_the_contract_does_what_it_says() {
+    let files = Files::of(&[("data.yaml", block("data.yaml"))]);
+    let engine = engine(Settings { builtin: builtin().builtin, ..files.settings() });
+    let mut context = context("create_refund", Class::Financial, "sandbox", &["*/*"]);
+    context.operation.environment = Some("test/acct_1".into());
+    for (amount, effect) in [("5000", Effect::Allow), ("5001", Effect::Hold), ("-1", Effect::Hold)] {
+        context.operation.money = Some(crate::call::Money {
+            amount: Some(amount.into()),
+            unit: "minor".into(),
+            currency: None,
+            absent: None,
+        });
+        let call = call("create_refund", &json!({}));
+        assert_eq!(engine.evaluate(Phase::Call, &call, &context).map_ok_effect().await, effect, "{amount}");
+    }
+}
+
+/// The document of the contract has exactly the members that a full document has, and the loader's list is the same.
+#[tokio::test]
+async fn the_input_of_the_contract_is_complete() {
+    let mut full = context("t", Class::Financial, "production", &["a/b"]);
+    full.client.version = Some("1".into());
+    full.client.protocol = Some("x".into());
+    full.server = Arc::new(ServerFacts { name: "s".into(), vendor: Some("v".into()) });
+    full.environment = Arc::new(Environment { conflict: Some("x".into()), ..(*full.environment).clone() });
+    full.tool.annotations = Some(JsonText::empty_object());
+    full.tool.definition = Some(crate::call::Digest::of_bytes(b"x"));
+    let text = || Some("1".to_owned());
+    full.operation.money =
+        Some(crate::call::Money { amount: text(), unit: "minor".into(), currency: text(), absent: text() });
+    full.operation.reversible = Some(true);
+    full.operation.magnitude = text();
+    full.operation.environment = text();
+    let call = call("t", &json!({}));
+    let document: Value = serde_json::from_str(&input::document(1, input::Subject::call(&call, &full), &full)).unwrap();
+    let page: Value = serde_json::from_str(block("input.json")).unwrap();
+    let members = |value: &Value| {
+        let mut all = Vec::new();
+        for (name, below) in value.as_object().unwrap() {
+            let free = ["arguments", "principal"].contains(&name.as_str());
+            let below = below.as_object().filter(|_| !free).into_iter().flat_map(|below| below.keys());
+            all.extend(below.map(|below| format!("{name}.{below}")));
+            all.push(name.clone());
+        }
+        all
+    };
+    assert_eq!(members(&page), members(&document));
+    for name in members(&document) {
+        let policy = format!(
+            "package countersign.policy.x\ndeny contains {{\"rule\": \"x.a\", \"reason\": \"r\"}} if input.{name} == \"?\"\n"
+        );
+        assert!(PolicyEngine::load(Files::of(&[("x.rego", &policy)]).settings()).is_ok(), "input.{name} does not load");
+    }
+    let engine = engine(builtin());
+    assert_eq!(engine.decide(Phase::Call, block("input.json").to_owned()).map_ok_effect().await, Effect::Deny);
+}
+
+#[test]
+fn the_examples_pass_their_tests() {
+    let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/policies/examples"));
+    let outcomes = test::run(std::slice::from_ref(&folder)).unwrap();
+    assert!(
+        outcomes.len() >= 9 && outcomes.iter().all(|outcome| outcome.verdict == test::Verdict::Pass),
+        "{outcomes:#?}"
+    );
+    test::check(&[folder]).unwrap();
 }

@@ -301,5 +301,4 @@ fn push(batch: &mut Vec<JsonText>, event: ToClient) -> usize {
 }
 
 #[cfg(test)]
-#[path = "client_socket_tests.rs"]
 mod tests;

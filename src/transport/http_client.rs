@@ -13,9 +13,10 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper::service::Service as _;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::service::TowerToHyperService;
+use rustls::ClientConfig;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -67,22 +68,26 @@ impl HttpClient {
     /// # Errors
     /// [`TlsError`].
     pub fn new(limits: Limits, tracker: TaskTracker) -> Result<HttpClient, TlsError> {
+        // Named, because a second provider in the dependency graph would make the default ambiguous.
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+        Ok(HttpClient::with_tls(limits, tracker, tls.with_webpki_roots().with_no_client_auth()))
+    }
+
+    pub(super) fn with_tls(limits: Limits, tracker: TaskTracker, tls: ClientConfig) -> HttpClient {
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         http.set_nodelay(true);
         http.set_connect_timeout(Some(limits.connect_timeout));
-        let https = HttpsConnectorBuilder::new()
-            .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())?
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(http);
-        Ok(HttpClient(Arc::new(Shared {
+        let https =
+            HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(http);
+        HttpClient(Arc::new(Shared {
             connector: TowerToHyperService::new(https),
             idle: Mutex::new(HashMap::new()),
             connect_timeout: limits.connect_timeout,
             tracker,
             closed: CancellationToken::new(),
-        })))
+        }))
     }
 
     /// Closes every connection. Called once, after the last session has ended.

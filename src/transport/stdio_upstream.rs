@@ -307,7 +307,7 @@ async fn write_loop(
             pending.add(id, limits.answer_timeout);
         }
         let text = message.into_text();
-        let written = match timeout(limits.body_timeout, write_lines(stdin, std::slice::from_ref(&text))).await {
+        let written = match timeout(limits.answer_timeout, write_lines(stdin, std::slice::from_ref(&text))).await {
             Ok(Ok(())) => continue,
             Ok(Err(failed)) => failed.written,
             Err(_) => return End::Failed("the upstream process does not read its input".to_owned()),
@@ -340,8 +340,10 @@ async fn read_loop(
             Ok(Frame::Cut | Frame::End) => return End::Failed("the upstream process closed its output".to_owned()),
             Err(error) => return End::Failed(format!("the upstream process cannot be read: {error}")),
         };
-        let looks_like_json = line.first() == Some(&b'{');
-        let kept = head(&line).to_vec();
+        if line.trim_ascii_start().first() != Some(&b'{') {
+            log.say("stdout", head(&line), line.len() > TEXT_LINE);
+            continue;
+        }
         match Message::from_upstream(line) {
             Ok(message) => {
                 if let Shape::Response { id: Some(id), .. } = message.shape() {
@@ -350,12 +352,7 @@ async fn read_loop(
                 // A session that is gone is noticed by `run`; until then the pipe is kept empty.
                 let _ = to_session.send(FromUpstream::Message { message, related: None }).await;
             }
-            Err(malformed) => {
-                if looks_like_json {
-                    warn!(reason = %malformed.reason, "the upstream wrote a message that cannot be read");
-                }
-                log.say("stdout", &kept, false);
-            }
+            Err(malformed) => log.say("stdout", malformed.reason.as_bytes(), false),
         }
     }
 }

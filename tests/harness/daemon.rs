@@ -328,16 +328,9 @@ impl Daemon {
 
     /// Every audit record, oldest first. For a daemon that has stopped: then all of them are written.
     pub async fn records(&self) -> Vec<Value> {
-        // SCRATCH
-        let db = rusqlite::Connection::open(self.state_dir().join("audit.db")).unwrap();
-        let mut q = db.prepare("SELECT seq, call, kind, body FROM records ORDER BY seq").unwrap();
-        let rows = q
-            .query_map([], |row| {
-                let body: String = row.get(3)?;
-                Ok(json!({"seq": row.get::<_, i64>(0)?, "call": row.get::<_, Option<String>>(1)?, "kind": row.get::<_, String>(2)?, "body": serde_json::from_str::<Value>(&body).unwrap()}))
-            })
-            .unwrap();
-        rows.map(|row| row.unwrap()).collect()
+        let (text, code) = self.run(&["audit", "export"]).await;
+        assert_eq!(code, 0, "audit export");
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     pub fn signal(&self, signal: rustix::process::Signal) {

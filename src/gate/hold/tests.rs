@@ -79,6 +79,12 @@ fn decision(approvals: u8) -> Arc<Decision> {
 }
 
 fn place(queue: &HoldQueue, call: &Arc<ToolCall>, approvals: u8) -> Place {
+    let place = place_unrecorded(queue, call, approvals);
+    queue.show(call.id());
+    place
+}
+
+fn place_unrecorded(queue: &HoldQueue, call: &Arc<ToolCall>, approvals: u8) -> Place {
     queue
         .place(
             Arc::clone(call),
@@ -200,8 +206,23 @@ async fn production_takes_no_unsigned_approval_and_any_rejection() {
             vec![],
         )
         .unwrap();
+    queue.show(call.id());
     assert_eq!(rule(&queue, ruling(&queue, &call, "ana", true)).err(), Some(NoEffect::SignatureRequired));
     assert!(rule(&queue, ruling(&queue, &call, "ana", false)).is_ok());
+}
+
+/// I8: an operator cannot rule on what is not recorded yet.
+#[tokio::test(start_paused = true)]
+async fn a_hold_is_seen_when_its_record_is_durable_and_not_before() {
+    let queue = HoldQueue::new(SETTINGS);
+    let call = call(1);
+    let _place = place_unrecorded(&queue, &call, 1);
+    assert!(queue.all().is_empty() && queue.find(call.id()).is_none());
+    let digest = call.digest(&context("agent", "sandbox"));
+    let early = Ruling::new(call.id().clone(), digest, "ana".into(), Says::Approve { reason: None });
+    assert_eq!(rule(&queue, early).err(), Some(NoEffect::NotFound));
+    queue.show(call.id());
+    assert!(rule(&queue, ruling(&queue, &call, "ana", true)).is_ok());
 }
 
 #[tokio::test(start_paused = true)]

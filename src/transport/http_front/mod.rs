@@ -225,9 +225,10 @@ impl HttpFront {
         if self.stop.is_cancelled() {
             return Err(busy("the daemon is shutting down"));
         }
+        // Looked for once: a large message is read through for it.
         match message.modern_version() {
             Some(version) => self.modern(admitted, parts, accepts, message, &version).await,
-            None if message.is_modern() => Err(no_version(&message)),
+            None if message.method() == Some(headers::DISCOVER) => Err(no_version(&message)),
             None => self.legacy(admitted, parts, accepts, message).await,
         }
     }

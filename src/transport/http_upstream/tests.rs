@@ -93,10 +93,14 @@ async fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<String> {
 }
 
 fn link(url: &str, limits: Limits) -> UpstreamLink {
+    let client = HttpClient::new(limits, TaskTracker::new()).unwrap();
+    link_through(client, url, limits)
+}
+
+fn link_through(client: HttpClient, url: &str, limits: Limits) -> UpstreamLink {
     let tracker = TaskTracker::new();
     let key = HeaderSource::Secret { value: Arc::new(Secret::new(KEY.into())), prefix: "Bearer ".into() };
     let spec = HttpSpec::new("stripe", url, vec![("Authorization".into(), key)]).unwrap();
-    let client = HttpClient::new(limits, tracker.clone()).unwrap();
     let key = Secret::new(KEY.into());
     let scrubber = Arc::new(Scrubber::new([("stripe_live", &key)]));
     connect(Arc::new(spec), client, scrubber, limits, &tracker)
@@ -465,4 +469,64 @@ async fn requests_go_out_side_by_side_up_to_the_limit() {
     }
     assert!(timeout_at(Instant::now() + Duration::from_millis(100), server.seen.recv()).await.is_err());
     assert_eq!(server.connections.load(Ordering::SeqCst), 8 + RESERVE);
+}
+
+/// One TLS connection at a time, with a certificate for `localhost` of an authority that only this test trusts.
+fn tls_server() -> (u16, std::thread::JoinHandle<Option<String>>) {
+    use std::io::{Read as _, Write as _};
+    let leaf = include_bytes!("testdata/localhost.der").as_slice().into();
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(include_bytes!("testdata/localhost.key.der").as_slice());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = Arc::new(config.with_no_client_auth().with_single_cert(vec![leaf], key.into()).unwrap());
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let serving = std::thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        let mut tls = rustls::StreamOwned::new(rustls::ServerConnection::new(config).unwrap(), stream);
+        let mut request = Vec::new();
+        let mut piece = [0; 4096];
+        while !String::from_utf8_lossy(&request).contains("tools/list") {
+            let count = tls.read(&mut piece).ok().filter(|count| *count > 0)?;
+            request.extend_from_slice(&piece[..count]);
+        }
+        tls.write_all(json(&result(1)).as_bytes()).unwrap();
+        tls.flush().unwrap();
+        Some(String::from_utf8(request).unwrap())
+    });
+    (port, serving)
+}
+
+fn trusting() -> HttpClient {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(include_bytes!("testdata/ca.der").as_slice().into()).unwrap();
+    let tls = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let tls = tls.with_root_certificates(roots).with_no_client_auth();
+    HttpClient::with_tls(Limits::default(), TaskTracker::new(), tls)
+}
+
+#[tokio::test]
+async fn tls_carries_requests_to_a_server_that_proves_its_name() {
+    let (port, serving) = tls_server();
+    let mut link = link_through(trusting(), &format!("https://localhost:{port}/v1/mcp"), Limits::default());
+    link.outbound.send(request(1)).await.unwrap();
+    assert_eq!(next(&mut link).await, format!("1 {}", result(1)));
+    assert!(serving.join().unwrap().unwrap().contains(&format!("authorization: Bearer {KEY}\r\n")));
+}
+
+#[tokio::test]
+async fn no_byte_goes_to_a_server_that_does_not_prove_its_name() {
+    let (port, serving) = tls_server();
+    let mut unknown = link(&format!("https://localhost:{port}/v1/mcp"), Limits::default());
+    unknown.outbound.send(request(1)).await.unwrap();
+    let told = next(&mut unknown).await;
+    assert!(told.starts_with("lost 1 false") && told.contains("certificate"), "{told}");
+    assert_eq!(serving.join().unwrap(), None);
+    let (port, serving) = tls_server();
+    let mut misnamed = link_through(trusting(), &format!("https://127.0.0.1:{port}/v1/mcp"), Limits::default());
+    misnamed.outbound.send(request(1)).await.unwrap();
+    let told = next(&mut misnamed).await;
+    assert!(told.starts_with("lost 1 false") && told.contains("certificate"), "{told}");
+    assert_eq!(serving.join().unwrap(), None);
 }

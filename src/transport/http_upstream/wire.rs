@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -93,6 +94,8 @@ pub(super) struct Wire {
     scrubber: Arc<Scrubber>,
     limits: Limits,
     to_session: mpsc::Sender<FromUpstream>,
+    /// The link has carried `initialize`.
+    legacy: AtomicBool,
     session: OnceLock<HeaderValue>,
     version: OnceLock<HeaderValue>,
     last_event: Mutex<Option<HeaderValue>>,
@@ -107,7 +110,8 @@ impl Wire {
         to_session: mpsc::Sender<FromUpstream>,
     ) -> Wire {
         let (session, version) = (OnceLock::new(), OnceLock::new());
-        Wire { spec, client, scrubber, limits, to_session, session, version, last_event: Mutex::new(None) }
+        let (legacy, last_event) = (AtomicBool::new(false), Mutex::new(None));
+        Wire { spec, client, scrubber, limits, to_session, legacy, session, version, last_event }
     }
 
     pub(super) fn limits(&self) -> &Limits {
@@ -392,7 +396,10 @@ impl Wire {
         let unsent =
             |what: &str| Lost { sent: false, reason: format!("{what} cannot stand in a header"), session_ended: false };
         let field = |text: &str, what| HeaderValue::from_str(text).map_err(|_| unsent(what));
-        let mirrored = match message.modern_version() {
+        // A session of the older era has no modern requests; a large message is not read through to find that out.
+        let legacy = self.legacy.load(Ordering::Relaxed) || message.method() == Some(INITIALIZE);
+        self.legacy.store(legacy, Ordering::Relaxed);
+        let mirrored = match if legacy { None } else { message.modern_version() } {
             Some(version) => {
                 let method = message.method().unwrap_or_default();
                 let name =
