@@ -160,6 +160,8 @@ pub struct App {
     screen: Screen,
     pub(super) flight: Option<InFlight>,
     seq: u64,
+    /// When the bell last rang.
+    pub(super) rung: Option<Duration>,
     /// Row of the cursor in the list when the list was last put in order.
     row: Option<usize>,
 }
@@ -186,6 +188,7 @@ impl App {
             screen: Screen::default(),
             flight: None,
             seq: 0,
+            rung: None,
             row: None,
         }
     }

@@ -163,11 +163,11 @@ pub fn summary(hold: &HoldView) -> String {
 
 fn head_and_tail(id: &str) -> String {
     let count = id.chars().count();
-    if count <= 14 {
+    if count <= 12 {
         return id.to_owned();
     }
-    let head: String = id.chars().take(6).collect();
-    let tail: String = id.chars().skip(count - 6).collect();
+    let head: String = id.chars().take(5).collect();
+    let tail: String = id.chars().skip(count - 5).collect();
     format!("{head}…{tail}")
 }
 

@@ -1,12 +1,17 @@
 //! What the daemon says, and what that does to the app. A snapshot replaces everything; whatever changes under an open
 //! question closes it.
 
+use std::time::Duration;
+
 use super::app::{App, Effect, Link, State};
 use super::describe;
 use super::dialog::Dialog;
 use super::holds::Change;
 use super::visible;
 use crate::control::wire::{Failure, HoldView, Notice, RulingKind};
+
+/// The bell rings at most so often.
+const BELL: Duration = Duration::from_secs(2);
 
 pub fn linked(app: &mut App, link: Link) -> Vec<Effect> {
     match link {
@@ -47,12 +52,16 @@ fn noticed(app: &mut App, notice: Notice) -> Vec<Effect> {
         Notice::Welcome { .. } => Vec::new(),
         Notice::Snapshot { holds, daemon, .. } => {
             app.daemon = Some(daemon);
-            app.state = State::Live;
+            if app.state != State::Live {
+                app.state = State::Live;
+                app.changed();
+            }
             replaced(app, holds);
             Vec::new()
         }
         Notice::Hold { hold } | Notice::Shown { hold, .. } => {
-            if upserted(app, *hold) {
+            if upserted(app, *hold) && app.rung.is_none_or(|rung| app.now.mono >= rung + BELL) {
+                app.rung = Some(app.now.mono);
                 vec![Effect::Bell]
             } else {
                 Vec::new()
@@ -118,10 +127,12 @@ fn replaced(app: &mut App, views: Vec<HoldView>) {
         app.close_dialog();
         app.complain(format!("{id} changed while the question was open: nothing was sent"));
     }
+    // Nothing else moves, so nothing else keeps the operator from ruling: a client that floods the daemon with calls may
+    // cause one snapshot after another.
     if app.selected().map(|entry| &entry.view) != selected.as_ref() {
         app.open = None;
+        app.changed();
     }
-    app.changed();
 }
 
 /// True where somebody should be told that a hold is new.

@@ -26,6 +26,9 @@ const MARKS: usize = 2;
 /// One space more than are drawn in a row: padding is the oldest way to push something off a screen.
 const PADDING: &str = "         ";
 
+/// Columns of `…`, where terminals disagree the larger number.
+const ELLIPSIS: usize = 2;
+
 const OPEN: char = '⟨';
 const CLOSE: char = '⟩';
 
@@ -114,13 +117,13 @@ pub fn capped(text: &str, limit: usize) -> String {
     let mut out = String::new();
     let mut used = 0;
     for atom in atoms(&shown) {
-        if used + atom.columns + 1 > limit {
+        if used + atom.columns + ELLIPSIS > limit {
             break;
         }
         used += atom.columns;
         out.push_str(atom.text);
     }
-    if limit > 0 {
+    if limit >= ELLIPSIS {
         out.push('…');
     }
     out
@@ -421,9 +424,10 @@ pub(super) mod tests {
     #[test]
     fn a_cut_is_visible_and_never_inside_an_escape() {
         assert_eq!(capped("create_refund", 13), "create_refund");
-        assert_eq!(capped("create_refund", 8), "create_…");
+        assert_eq!(capped("create_refund", 8), "create…");
         assert_eq!(capped("ab\u{202E}cd", 8), "ab…");
         assert_eq!(capped("ab", 0), "");
+        assert_eq!(capped("abc", 1), "");
     }
 
     #[test]

@@ -623,6 +623,31 @@ fn a_new_hold_rings_and_an_old_one_does_not() {
     assert_eq!(desk.hold(refund(A)), [Effect::Bell]);
     assert_eq!(desk.hold(refund(A)), []);
     assert_eq!(desk.hold(rejected(refund(A), "no")), []);
+    assert_eq!(desk.hold(gate(B)), [], "not every moment");
+    desk.wait(2000);
+    assert_eq!(desk.hold(sandbox(C)), [Effect::Bell]);
+}
+
+/// A client that floods the daemon cannot keep the operator from ruling: news about other holds disarms nothing.
+#[test]
+fn a_flood_does_not_keep_anybody_from_ruling() {
+    let hold = HoldView { created_at: "2026-11-21T14:00:00Z".to_owned(), ..sandbox(A) };
+    let flood = |desk: &mut Desk| {
+        for n in 0..20 {
+            let other = sandbox(&format!("0000000000{n:02}"));
+            desk.hold(other.clone());
+            desk.news(Notice::Snapshot { seq: None, holds: vec![hold.clone(), other], daemon: daemon() });
+        }
+    };
+    let mut desk = Desk::new(SIZE, vec![hold.clone()]);
+    desk.read_all();
+    desk.wait(1000);
+    flood(&mut desk);
+    desk.press(KeyCode::Char('a'));
+    desk.draw();
+    desk.wait(400);
+    flood(&mut desk);
+    assert_eq!(rulings(&desk.press(KeyCode::Char('y'))), approved(A));
 }
 
 /// Anything that may happen to a desk.

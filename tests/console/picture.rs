@@ -115,8 +115,6 @@ fn colour(colour: Color) -> &'static str {
         Color::Magenta => "#e17be0",
         Color::Cyan => "#5fc9d6",
         Color::Yellow => "#e2c15d",
-        Color::Blue => "#7aa7f0",
-        Color::DarkGray => "#6b7280",
         Color::Reset => FOREGROUND,
         other => panic!("a colour without a place in the picture: {other:?}"),
     }

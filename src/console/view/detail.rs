@@ -27,7 +27,9 @@ pub fn draw(app: &App, areas: &Areas, buf: &mut Buffer, theme: Theme) {
     } else {
         right.push(Span::styled("ENDED", theme.strong()));
     }
-    let room = usize::from(areas.title.width).saturating_sub(42);
+    let right_columns: usize = right.iter().map(Span::width).sum();
+    // Around both there are the ends of the rule and the blanks beside them.
+    let room = usize::from(areas.title.width).saturating_sub(right_columns + hold.id.as_str().len() + 2 + 9);
     let mut left = vec![Span::styled(format!("{}  ", hold.id), theme.strong())];
     left.extend(visible::spans(&visible::capped(&format!("{} · {}", hold.server, hold.tool), room), theme.strong()));
     rule(buf, areas.title, theme, left, right);

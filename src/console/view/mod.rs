@@ -229,7 +229,8 @@ fn footer(app: &App, buf: &mut Buffer, area: Rect, theme: Theme) {
     };
     let mut spans = vec![Span::raw(" ")];
     for (action, word) in footer_words(context) {
-        if app.state != State::Live && matches!(action, Action::Approve | Action::Reject) {
+        let rules = matches!(action, Action::Approve | Action::Reject);
+        if rules && (app.state != State::Live || app.dialog == Some(Dialog::Quit)) {
             continue;
         }
         let Some(keys) = shortest(context, *action) else { continue };

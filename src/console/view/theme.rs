@@ -16,8 +16,9 @@ impl Theme {
         Style::new().add_modifier(Modifier::BOLD)
     }
 
+    /// Dim and not grey: in some themes the grey of the sixteen colours is the background.
     pub fn chrome(self) -> Style {
-        self.with(Style::new(), Color::DarkGray)
+        self.dim()
     }
 
     /// Production, and nothing else.
@@ -38,7 +39,7 @@ impl Theme {
     }
 
     pub fn label(self) -> Style {
-        self.with(Style::new(), Color::Blue)
+        self.dim()
     }
 
     /// A question in one line.
