@@ -5,14 +5,14 @@ package countersign.policy.destructive
 
 hold contains {"rule": "destructive.sandbox", "reason": reason, "tier": tier} if {
 	not input.operation.class == "read"
-	not passes
 	zone == "sandbox"
+	not passes
 }
 
 hold contains {"rule": "destructive.production", "reason": reason, "tier": tier, "confirm_with": confirm_with} if {
 	not input.operation.class == "read"
-	not passes
 	zone == "production"
+	not passes
 }
 
 default zone := "production"
@@ -45,19 +45,14 @@ default confirm_with := []
 
 confirm_with := "/operation/money/amount" if {
 	tier == "high"
-	can_be_typed(input.operation.money.amount)
+	amount := input.operation.money.amount
+	type_name(amount) in {"number", "string"}
+	amount != ""
 } else := "/operation/targets/0" if {
 	tier == "high"
-	can_be_typed(input.operation.targets[0])
+	input.operation.targets[0] != ""
 } else := "/operation/name" if {
 	tier == "high"
-}
-
-can_be_typed(value) if is_number(value)
-
-can_be_typed(value) if {
-	is_string(value)
-	value != ""
 }
 
 reason := sprintf("%v (%v) in %v", [
