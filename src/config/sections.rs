@@ -285,13 +285,13 @@ fn matcher(cx: &mut Context<'_>, node: &Node, path: String) -> Option<Match> {
     cx.secret(name, &fields.child("secret")).map(Match::Token)
 }
 
-/// `SERVER/WHAT`: a server or `*`; a class, an operation or `*`.
+/// `SERVER/WHAT`: a server or `*`; a class, or an operation in which `*` stands for any characters.
 fn scopes(cx: &mut Context<'_>, node: &Node, path: &str) -> Vec<String> {
     let mut scopes: Vec<String> = Vec::new();
     for (node, text) in cx.texts(node, path) {
-        let valid = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+        let valid = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.*".contains(&byte);
         let parts = text.split_once('/').filter(|(server, what)| {
-            !server.is_empty() && (*what == "*" || ((1..=128).contains(&what.len()) && what.bytes().all(valid)))
+            !server.is_empty() && (1..=128).contains(&what.len()) && what.bytes().all(valid)
         });
         let Some((server, _)) = parts else {
             let message = format!("{} is not a scope", quote(text));
