@@ -99,7 +99,7 @@ impl FromStr for Digest {
 
     fn from_str(text: &str) -> Result<Digest, NotADigest> {
         let mut bytes = [0; 32];
-        if text.len() != 64 || !text.is_ascii() {
+        if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(NotADigest);
         }
         for (n, byte) in bytes.iter_mut().enumerate() {

@@ -388,11 +388,11 @@ fn split_value(text: &str) -> Option<(&str, &str)> {
 /// The index after the closing quote of a string whose first character is at `at`.
 fn string_end(bytes: &[u8], mut at: usize) -> Option<usize> {
     loop {
-        match bytes.get(at)? {
-            b'"' => return Some(at + 1),
-            b'\\' => at += 2,
-            _ => at += 1,
+        at += memchr::memchr2(b'"', b'\\', bytes.get(at..)?)?;
+        if bytes.get(at) == Some(&b'"') {
+            return Some(at + 1);
         }
+        at += 2;
     }
 }
 
@@ -579,18 +579,36 @@ impl<'a> Reader<'a> {
         let bytes = self.text.as_bytes();
         self.at += 1;
         loop {
-            let run = bytes.get(self.at..).unwrap_or_default().iter().position(|&byte| is_special(byte));
-            self.at += run.ok_or(JsonError { fault: Fault::Syntax, offset: bytes.len() })?;
+            let rest = bytes.get(self.at..).unwrap_or_default();
+            let open = JsonError { fault: Fault::Syntax, offset: bytes.len() };
+            let end = self.at + memchr::memchr2(b'"', b'\\', rest).ok_or(open)?;
+            self.plain(end)?;
+            if self.peek() == Some(b'"') {
+                self.at += 1;
+                return Ok(());
+            }
+            self.escape()?;
+        }
+    }
+
+    /// Characters of a string up to a quote or an escape. Block by block, so that the common case is vectorized and a
+    /// text full of special characters costs no more than its length.
+    fn plain(&mut self, end: usize) -> Result<(), JsonError> {
+        const BLOCK: usize = 64;
+        let bytes = self.text.as_bytes();
+        while self.at < end {
+            let block = bytes.get(self.at..end.min(self.at + BLOCK)).unwrap_or_default();
+            if !block.iter().fold(false, |found, &byte| found | is_special(byte)) {
+                self.at += block.len();
+                continue;
+            }
+            self.at += block.iter().position(|&byte| is_special(byte)).unwrap_or(0);
             match self.peek() {
-                Some(b'"') => {
-                    self.at += 1;
-                    return Ok(());
-                }
-                Some(b'\\') => self.escape()?,
                 Some(0xC2 | 0xE2) => self.line_separator(),
                 _ => return Err(self.fault(Fault::Control)),
             }
         }
+        Ok(())
     }
 
     /// Some line readers end a line at these three characters: they are written as escapes.
@@ -678,8 +696,9 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Control characters, and the first bytes of the characters that some readers take for a line end.
 fn is_special(byte: u8) -> bool {
-    matches!(byte, b'"' | b'\\' | 0..=0x1F | 0xC2 | 0xE2)
+    (byte < 0x20) | (byte == 0xC2) | (byte == 0xE2)
 }
 
 /// True where reading the spelling as a double and writing the double gives the same decimal value.

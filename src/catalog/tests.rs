@@ -1,3 +1,5 @@
+//! What each tool of the shipped catalogs is, and what a catalog file may not say.
+
 use serde_json::{Value, json};
 
 use super::*;

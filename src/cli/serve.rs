@@ -44,8 +44,6 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
 
 /// The runtime of the daemon and of the demo.
 pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    // One provider of cryptography for the whole process; a second call finds the first one installed.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")
 }
 
@@ -103,7 +101,7 @@ fn readiness(daemon: &Daemon) -> String {
 
 async fn console_here(socket: PathBuf, stop: CancellationToken) -> anyhow::Result<()> {
     // Signals are the daemon's business here: it stops the console.
-    let options = Options { stop, owns_daemon: true, signals: false, ..Options::from_env() };
+    let options = Options { stop, ..Options::default() };
     crate::console::run(&socket, options).await?;
     Ok(())
 }

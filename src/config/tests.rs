@@ -1,3 +1,5 @@
+//! Good and bad configurations: what is read, and what is said about each mistake, with its place.
+
 use std::fs::{Permissions, set_permissions, write};
 use std::os::unix::fs::PermissionsExt as _;
 

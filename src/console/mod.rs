@@ -17,7 +17,7 @@ pub mod view;
 pub mod terminal;
 mod link;
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::time::Instant;
@@ -35,6 +35,12 @@ use crate::control::client::ControlError;
 use app::{App, Effect, Event, Now, What};
 use terminal::{Guard, Steady};
 
+/// Columns of the terminal that this process prints to; nothing where it prints elsewhere, and then nobody is asked.
+pub fn terminal_width() -> Option<u16> {
+    let size = io::stdout().is_terminal().then(crossterm::terminal::size)?;
+    size.ok().map(|(width, _)| width)
+}
+
 /// How the console is started.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -49,11 +55,18 @@ pub struct Options {
 }
 
 impl Options {
-    /// For a process that is a console and nothing else. Colours unless `NO_COLOR` or `CLICOLOR=0` says otherwise.
-    pub fn from_env() -> Options {
+    /// For a process that is a console and nothing else.
+    pub fn alone() -> Options {
+        Options { owns_daemon: false, signals: true, ..Options::default() }
+    }
+}
+
+/// For the process that runs the daemon too. Colours unless `NO_COLOR` or `CLICOLOR=0` says otherwise.
+impl Default for Options {
+    fn default() -> Options {
         let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
             || std::env::var_os("CLICOLOR").is_some_and(|value| value == "0");
-        Options { stop: CancellationToken::new(), colour: !no_colour, owns_daemon: false, signals: true }
+        Options { stop: CancellationToken::new(), colour: !no_colour, owns_daemon: true, signals: false }
     }
 }
 

@@ -49,12 +49,6 @@ pub fn is_there() -> bool {
     io::stdin().is_terminal() && io::stdout().is_terminal()
 }
 
-/// Columns of the terminal that this process prints to; nothing where it prints elsewhere.
-pub fn columns() -> Option<u16> {
-    let (columns, _) = crossterm::terminal::size().ok().filter(|_| io::stdout().is_terminal())?;
-    Some(columns)
-}
-
 fn give_back() {
     if TAKEN.swap(false, Ordering::SeqCst) {
         // Best effort: there is nobody left to tell.

@@ -14,7 +14,6 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::audit::Event;
 use crate::call::Environment;
 use crate::gate::{Gate, Hold, NoEffect, Ruling, Says, State};
 use crate::json::{JsonText, Rules};
@@ -231,14 +230,7 @@ impl Connection {
     }
 
     async fn malformed(&mut self, reason: String) -> Result<(), Ended> {
-        let event = Event::Refused {
-            server: None,
-            principal: Some(format!("operator {}", self.operator)),
-            session: None,
-            code: -32600,
-            reason: format!("malformed operator command: {reason}"),
-        };
-        self.control.gate.refused(event).await;
+        self.control.gate.command_refused(&self.operator, &reason).await;
         self.send(&Notice::Failed { seq: None, error: Failure::Malformed, message: reason }).await
     }
 

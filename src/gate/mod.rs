@@ -253,6 +253,18 @@ impl Gate {
         }
     }
 
+    /// Records what an operator's side sent that is no command.
+    pub async fn command_refused(&self, operator: &str, why: &str) {
+        let event = Event::Refused {
+            server: None,
+            principal: Some(format!("operator {operator}")),
+            session: None,
+            code: -32600,
+            reason: format!("malformed operator command: {why}"),
+        };
+        self.refused(event).await;
+    }
+
     /// Whether this principal could ever be let through to a tool: what `tools/list` shows.
     pub async fn lists(&self, tool: &str, operation: Operation, context: &CallContext) -> bool {
         let context = CallContext { operation, ..context.clone() };

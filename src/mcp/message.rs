@@ -72,6 +72,8 @@ pub enum Shape {
 pub struct Message {
     text: JsonText,
     shape: Shape,
+    /// The revision that `_meta` names, read once.
+    revision: Option<String>,
 }
 
 /// Why a text is not a message that is accepted, with the JSON-RPC error it is answered by.
@@ -138,7 +140,8 @@ impl Message {
     pub fn of_call(call: &ToolCall) -> Option<Message> {
         let text = call.message().clone();
         let id = Id::read(text.view().get("id")?)?;
-        Some(Message { text, shape: Shape::Request { id, method: call.method().as_str().to_owned() } })
+        let revision = revision(call.meta());
+        Some(Message { text, shape: Shape::Request { id, method: call.method().as_str().to_owned() }, revision })
     }
 
     /// A message of ours.
@@ -214,7 +217,8 @@ impl Message {
             }
             _ => return Err(named(invalid("a message has either method, or result, or error"))),
         };
-        Ok(Message { text, shape })
+        let revision = revision(params.and_then(|params| params.get("_meta")));
+        Ok(Message { text, shape, revision })
     }
 
     pub fn text(&self) -> &JsonText {
@@ -255,15 +259,18 @@ impl Message {
     }
 
     /// The revision that a modern request names in `_meta`; absent in legacy messages.
-    pub fn modern_version(&self) -> Option<String> {
-        let version = self.params()?.get("_meta")?.get("io.modelcontextprotocol/protocolVersion")?;
-        Some(version.as_str()?.into_owned())
+    pub fn modern_version(&self) -> Option<&str> {
+        self.revision.as_deref()
     }
 
     /// True for a message of the stateless era: it says so in `_meta`, or asks `server/discover`.
     pub fn is_modern(&self) -> bool {
-        self.modern_version().is_some() || self.method() == Some("server/discover")
+        self.revision.is_some() || self.method() == Some("server/discover")
     }
+}
+
+fn revision(meta: Option<Json<'_>>) -> Option<String> {
+    Some(meta?.get("io.modelcontextprotocol/protocolVersion")?.as_str()?.into_owned())
 }
 
 #[cfg(test)]

@@ -1,3 +1,5 @@
+//! The engine as the gate uses it: decisions, faults, limits, reloads.
+
 use std::path::Path;
 
 use serde_json::{Value, json};

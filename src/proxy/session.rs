@@ -549,7 +549,7 @@ fn modern_client(message: &Message, base: &ClientInfo) -> ClientInfo {
         Some(clip(&info.get(name)?.as_str()?))
     };
     let (name, version) = (field("name"), field("version"));
-    ClientInfo { name, version, protocol: message.modern_version(), ..base.clone() }
+    ClientInfo { name, version, protocol: message.modern_version().map(str::to_owned), ..base.clone() }
 }
 
 fn declared(message: &Message) -> Option<JsonText> {

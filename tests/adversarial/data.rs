@@ -192,6 +192,8 @@ async fn through_the_shim(case: &Case, era: Era) -> Run {
     let (rest, _) = shim.finish().await;
     answers.extend(rest);
     daemon.stop().await;
+    // Decisions may pass each other: all that could reach the upstream has reached it when its input has ended.
+    spy.until("the upstream's end", |spy| spy.closed() == spy.processes().len()).await;
     Run { answers, statuses: Vec::new(), client, spy, records: daemon.records().await, probes: 1 }
 }
 
@@ -220,6 +222,7 @@ async fn over_http(case: &Case) -> Run {
     live.initialize().await;
     live.call("probe", "get_balance", json!({"probe": true})).await;
     daemon.stop().await;
+    spy.until("the upstream's end", |spy| spy.closed() == spy.processes().len()).await;
     Run { answers, statuses, client: traffic, spy, records: daemon.records().await, probes: 1 }
 }
 

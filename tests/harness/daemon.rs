@@ -94,7 +94,7 @@ impl Countersign {
                 {"name": "local", "match": {"uid": uid}, "scopes": ["*/read", "*/write"]},
             ],
             // Unoptimized and beside other tests an evaluation may take long; what the limit does is tested elsewhere.
-            "policy": {"builtin": [], "paths": [dir.path().join("policies")], "time_limit_ms": 1000},
+            "policy": {"builtin": [], "paths": [dir.path().join("policies")], "time_limit_ms": 5000},
             "holds": {"ttl": "60s", "no_console": {"grace": "20s"}},
         });
         let environment =

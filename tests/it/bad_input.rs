@@ -228,6 +228,7 @@ async fn an_upstream_that_answers_twice_is_heard_once() {
     let mut daemon = Countersign::new().upstream(&spy).start().await;
     let mut shim = daemon.shim().await;
     shim.send(&call("one", "get_first", json!({}))).await;
+    spy.until("the first call", |spy| spy.calls("get_first") == 1).await;
     let second = shim.call("two", "get_second", json!({})).await;
     assert_eq!(second["result"]["content"][0]["text"], "second");
     assert_eq!(shim.answer("one").await["result"]["content"][0]["text"], "first");

@@ -226,7 +226,7 @@ impl HttpFront {
             return Err(busy("the daemon is shutting down"));
         }
         // Looked for once: a large message is read through for it.
-        match message.modern_version() {
+        match message.modern_version().map(str::to_owned) {
             Some(version) => self.modern(admitted, parts, accepts, message, &version).await,
             None if message.method() == Some(headers::DISCOVER) => Err(no_version(&message)),
             None => self.legacy(admitted, parts, accepts, message).await,
