@@ -1,6 +1,6 @@
 //! One decision on the shipped policies and the Stripe catalog. `decision` is what a call pays: the operation, the
 //! input document, the way to a blocking thread and back, the evaluation and the typed result; `evaluation` is the
-//! part without the way.
+//! part without the way; `catalog` and `digest` are parts of that.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -73,6 +73,12 @@ fn decisions(criterion: &mut Criterion) {
                 black_box(catalog.operation(&call));
                 black_box(runtime.block_on(engine.evaluate(Phase::Call, &call, &context)).unwrap())
             });
+        });
+        criterion.bench_function(&format!("policy/catalog/{name}"), |bench| {
+            bench.iter(|| black_box(catalog.operation(&call)));
+        });
+        criterion.bench_function(&format!("policy/digest/{name}"), |bench| {
+            bench.iter(|| black_box(call.digest(&context)));
         });
         criterion.bench_function(&format!("policy/evaluation/{name}"), |bench| {
             bench.iter(|| {

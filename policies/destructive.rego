@@ -19,12 +19,14 @@ default zone := "production"
 
 zone := "sandbox" if input.environment.production == false
 
-passes if data.destructive.needs[zone][input.operation.class] == "pass"
+need := object.get(data.destructive.needs, [zone, object.get(input, ["operation", "class"], "unknown")], "high")
+
+passes if need == "pass"
 
 # A limit spares a person small amounts. Only a positive whole number can be small.
 passes if {
-	limit := data.destructive.limits[zone][input.operation.name]
 	input.operation.class == "financial"
+	limit := object.get(data.destructive.limits, [zone, input.operation.name], null)
 	amount := input.operation.money.amount
 	is_number(limit)
 	is_number(amount)
@@ -35,9 +37,7 @@ passes if {
 
 default tier := "high"
 
-tier := data.destructive.needs[zone][input.operation.class] if {
-	data.destructive.needs[zone][input.operation.class] in {"low", "medium"}
-}
+tier := need if need in {"low", "medium"}
 
 # What the operator types for a call of the highest tier: the amount where there is one, else the target, else the
 # name of the operation.

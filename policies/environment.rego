@@ -29,7 +29,7 @@ fits_mode("test") if input.environment.production == false
 
 fits_account(account) if account == ""
 
-fits_account(account) if account in data.environment.accounts[input.server.name]
+fits_account(account) if account in object.get(data.environment.accounts, input.server.name, [])
 
 # Keys have no business in arguments, and a live one may be the way out of a sandbox. The first look is cheap, since
 # nearly every call ends there.

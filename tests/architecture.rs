@@ -26,7 +26,7 @@ const ROWS: &[(&str, &str)] = &[
     ("proxy", "call json mcp catalog policy audit gate credential config transport control"),
     ("console", "call json control::wire control::client"),
     ("shim", "call json mcp transport"),
-    ("demo", "call json credential config audit policy transport proxy control console shim"),
+    ("demo", "call json credential::secret config audit policy transport proxy control console shim"),
     ("cli", "call json mcp catalog policy audit gate credential config transport proxy control console shim demo"),
 ];
 
@@ -352,4 +352,32 @@ fn code_after_tests_is_looked_at() {
     breaks("src/audit/extra.rs", "//! x\n#[cfg(test)]\nmod tests;\nuse crate::gate::Gate;\n", rule);
     let inside = "//! x\nimpl X {\n    #[cfg(test)]\n    fn t() {\n    }\n    fn f(g: crate::gate::Gate) {}\n}\n";
     breaks("src/audit/extra.rs", inside, rule);
+}
+
+/// The page of attacks is only worth something while the tests that it names are there.
+#[test]
+fn the_page_of_attacks_names_tests_that_exist() {
+    fn gather(folder: &Path, into: &mut String) {
+        for entry in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap()) {
+            let path = entry.path();
+            if path.is_dir() {
+                gather(&path, into);
+            } else if path.extension().is_some_and(|extension| extension == "rs" || extension == "rego") {
+                into.push_str(&std::fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut code = String::new();
+    for folder in ["src", "tests", "policies"] {
+        gather(&root.join(folder), &mut code);
+    }
+    let page = std::fs::read_to_string(root.join("docs/attacks.md")).unwrap();
+    let name = Regex::new("`([a-z]+_[a-z0-9_]+)`").unwrap();
+    let named: BTreeSet<&str> = name.captures_iter(&page).map(|found| found.get(1).unwrap().as_str()).collect();
+    let missing: Vec<_> = named
+        .iter()
+        .filter(|name| !code.contains(&format!("fn {name}(")) && !code.contains(&format!("\n{name} if")))
+        .collect();
+    assert!(named.len() > 40 && missing.is_empty(), "{missing:?}");
 }

@@ -13,7 +13,7 @@ use crate::call::{
 use crate::json::{JsonError, JsonText};
 
 /// Longest body, in bytes: the parameters of every call that an operator can be shown fit whole. Members of a longer
-/// one are cut by [`bounded`].
+/// one are cut by `bounded`.
 pub const MAX_BODY: usize = (2 << 20) + (128 << 10);
 /// In a body that is too long, a member up to this size stays as it is.
 const KEPT_MEMBER: usize = 16 << 10;

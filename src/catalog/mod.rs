@@ -5,13 +5,14 @@
 
 mod file;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
 
 use file::{Dispatcher, Facts, File};
 
 use crate::call::{Class, Decided, Money, Operation, ToolCall};
-use crate::json::{Json, JsonText, Kind};
+use crate::json::{Json, Kind};
 
 const BUILTIN: [(&str, &str); 2] = [
     ("billing", include_str!("../../policies/catalog/billing.yaml")),
@@ -122,16 +123,16 @@ impl Catalog {
             let targets = vec![call.tool().to_owned()];
             return Operation { targets, ..bare(call.method().as_str(), Class::Read) };
         }
-        let arguments = call.arguments().view();
+        let arguments = Arguments::of(call.arguments().view());
         let mut operation = match self.dispatchers.get(call.tool()) {
-            Some(dispatcher) => self.dispatched(call.tool(), dispatcher, arguments),
+            Some(dispatcher) => self.dispatched(call.tool(), dispatcher, &arguments),
             None => match self.tools.get(call.tool()) {
-                Some(facts) => described(call.tool(), facts, arguments),
+                Some(facts) => described(call.tool(), facts, &arguments),
                 None => bare(call.tool(), Class::Unknown),
             },
         };
-        operation.environment = self.named_environment(arguments);
-        if let Some(pointer) = self.suspicious.iter().find(|pointer| arguments.pointer(&pointer.0).is_some()) {
+        operation.environment = self.named_environment(&arguments);
+        if let Some(pointer) = self.suspicious.iter().find(|pointer| arguments.at(pointer).is_some()) {
             operation.class = Class::Unknown;
             operation.effect = Some(format!("the call carries {}, which no agent may set", pointer.0));
         }
@@ -140,46 +141,44 @@ impl Catalog {
 
     /// What is known about a tool before it is called. The class of a dispatcher depends on its arguments: unknown.
     pub fn listed(&self, tool: &str) -> Operation {
-        let empty = JsonText::empty_object();
         match self.tools.get(tool) {
-            Some(facts) => described(tool, facts, empty.view()),
+            Some(facts) => described(tool, facts, &Arguments::default()),
             None => bare(tool, Class::Unknown),
         }
     }
 
     /// The operation that a dispatcher's argument selects, where the catalog has it and it may go through this tool.
-    fn dispatched(&self, tool: &str, dispatcher: &Dispatcher, arguments: Json<'_>) -> Operation {
-        let selected = arguments.pointer(&dispatcher.selects.0);
+    fn dispatched(&self, tool: &str, dispatcher: &Dispatcher, arguments: &Arguments<'_>) -> Operation {
+        let selected = arguments.at(&dispatcher.selects);
         let name = selected.and_then(Json::as_str);
         let facts = name
             .as_deref()
             .filter(|name| dispatcher.verbs.iter().any(|verb| name.starts_with(&verb.0)))
             .and_then(|name| self.operations.get_key_value(name));
         match facts {
-            Some((name, facts)) => {
-                let inside = match &dispatcher.inside {
-                    Some(pointer) => arguments.pointer(&pointer.0),
-                    None => Some(arguments),
-                };
-                let empty = JsonText::empty_object();
-                described(name, facts, inside.unwrap_or(empty.view()))
-            }
+            Some((name, facts)) => match &dispatcher.inside {
+                Some(pointer) => {
+                    let inside = arguments.at(pointer).map(Arguments::of).unwrap_or_default();
+                    described(name, facts, &inside)
+                }
+                None => described(name, facts, arguments),
+            },
             // The name is the tool's and not the agent's word, which could be the name of a harmless operation.
             None => Operation { targets: selected.map(word).into_iter().collect(), ..bare(tool, Class::Unknown) },
         }
     }
 
     /// `MODE/ACCOUNT` where the arguments name either; the mode is a word of ours and has no slash.
-    fn named_environment(&self, arguments: Json<'_>) -> Option<String> {
+    fn named_environment(&self, arguments: &Arguments<'_>) -> Option<String> {
         let mode = self.environment.mode.as_ref().and_then(|mode| {
-            let value = arguments.pointer(&mode.at.0)?.text();
+            let value = arguments.at(&mode.at)?.text();
             Some(match value {
                 _ if value == mode.production => "production",
                 _ if value == mode.test => "test",
                 _ => "unknown",
             })
         });
-        let accounts = self.environment.account.iter().filter_map(|pointer| arguments.pointer(&pointer.0)).map(word);
+        let accounts = self.environment.account.iter().filter_map(|pointer| arguments.at(pointer)).map(word);
         let account = accounts.collect::<Vec<_>>().join(",");
         if mode.is_none() && account.is_empty() {
             return None;
@@ -240,8 +239,25 @@ fn bare(name: &str, class: Class) -> Operation {
     }
 }
 
-fn described(name: &str, facts: &Facts, arguments: Json<'_>) -> Operation {
-    let at = |pointer: &file::Pointer| arguments.pointer(&pointer.0);
+/// The members of an object, read once: arguments may be large, and a catalog looks many pointers up.
+#[derive(Default)]
+struct Arguments<'a>(Vec<(Cow<'a, str>, Json<'a>)>);
+
+impl<'a> Arguments<'a> {
+    fn of(object: Json<'a>) -> Arguments<'a> {
+        Arguments(object.members().filter_map(|(name, value)| Some((name.as_str()?, value))).collect())
+    }
+
+    fn at(&self, pointer: &file::Pointer) -> Option<Json<'a>> {
+        let steps = pointer.0.strip_prefix('/')?;
+        let (first, rest) = steps.find('/').map_or((steps, ""), |cut| steps.split_at(cut));
+        let first = first.replace("~1", "/").replace("~0", "~");
+        self.0.iter().find(|(name, _)| *name == first)?.1.pointer(rest)
+    }
+}
+
+fn described(name: &str, facts: &Facts, arguments: &Arguments<'_>) -> Operation {
+    let at = |pointer: &file::Pointer| arguments.at(pointer);
     Operation {
         reversible: facts.reversible,
         money: facts.money.as_ref().map(|money| Money {

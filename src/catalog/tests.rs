@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::call::CallId;
-use crate::json::Rules;
+use crate::json::{JsonText, Rules};
 
 fn call(tool: &str, arguments: &Value) -> ToolCall {
     made(Decided::ToolsCall, tool, arguments)

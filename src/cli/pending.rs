@@ -18,7 +18,7 @@ use super::Exit;
 use super::console::{DaemonArgs, unreachable};
 use crate::call::{CallId, Digest};
 use crate::console::risk::Risk;
-use crate::console::{describe, terminal_width, visible};
+use crate::console::{describe, terminal, visible};
 use crate::control::client::{ControlError, Operator};
 use crate::control::wire::{self, Failure, HoldView, Notice, RulingKind};
 
@@ -380,7 +380,7 @@ fn print_hold(hold: &HoldView, format: Format) -> Result<(), Stop> {
     match format {
         Format::Json => print(&json(hold)?),
         Format::Table => {
-            let width = terminal_width().unwrap_or(WIDTH);
+            let width = terminal::columns().unwrap_or(WIDTH);
             let doc = describe::document(hold, &Risk::of(hold), &TimeZone::system());
             print(&doc.plain(width).join("\n"))
         }

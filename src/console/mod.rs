@@ -17,7 +17,7 @@ pub mod view;
 pub mod terminal;
 mod link;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::time::Instant;
@@ -34,12 +34,6 @@ use tokio_util::sync::CancellationToken;
 use crate::control::client::ControlError;
 use app::{App, Effect, Event, Now, What};
 use terminal::{Guard, Steady};
-
-/// Columns of the terminal that this process prints to; nothing where it prints elsewhere, and then nobody is asked.
-pub fn terminal_width() -> Option<u16> {
-    let size = io::stdout().is_terminal().then(crossterm::terminal::size)?;
-    size.ok().map(|(width, _)| width)
-}
 
 /// How the console is started.
 #[derive(Clone, Debug)]

@@ -52,7 +52,7 @@ pub fn line(text: &str) -> String {
     out
 }
 
-/// Appends [`line`] of a text.
+/// Appends [`line()`] of a text.
 pub fn write_line(text: &str, out: &mut String) {
     walk(text, |piece| match piece {
         Piece::Plain(plain) => out.push_str(plain),
@@ -88,7 +88,7 @@ pub fn is_visible(character: char) -> bool {
     kind(character) == Kind::Plain
 }
 
-/// A text that has passed [`line`], styled: the escapes in reverse video, so that they cannot be mistaken for text.
+/// A text that has passed [`line()`], styled: the escapes in reverse video, so that they cannot be mistaken for text.
 pub fn spans(shown: &str, style: Style) -> Vec<Span<'static>> {
     let mut spans = Vec::new();
     let mut rest = shown;
@@ -107,7 +107,7 @@ pub fn spans(shown: &str, style: Style) -> Vec<Span<'static>> {
     spans
 }
 
-/// At most so many columns of [`line`] of a text; a cut is shown as `…` and never splits an escape. For lists and
+/// At most so many columns of [`line()`] of a text; a cut is shown as `…` and never splits an escape. For lists and
 /// titles only: a payload is wrapped and never cut.
 pub fn capped(text: &str, limit: usize) -> String {
     let shown = line(text);
@@ -129,7 +129,7 @@ pub fn capped(text: &str, limit: usize) -> String {
     out
 }
 
-/// Columns that a text takes which has passed [`line`]; where terminals disagree, the larger number.
+/// Columns that a text takes which has passed [`line()`]; where terminals disagree, the larger number.
 pub fn columns(shown: &str) -> usize {
     if shown.is_ascii() { shown.len() } else { atoms(shown).map(|atom| atom.columns).sum() }
 }
@@ -141,7 +141,7 @@ pub struct Atom<'a> {
     pub columns: usize,
 }
 
-/// The atoms of a text that has passed [`line`].
+/// The atoms of a text that has passed [`line()`].
 pub fn atoms(shown: &str) -> impl Iterator<Item = Atom<'_>> {
     let mut rest = shown;
     std::iter::from_fn(move || {
@@ -323,7 +323,7 @@ pub(super) mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Reads [`line`] back.
+    /// Reads [`line()`] back.
     pub fn read_back(shown: &str) -> String {
         let mut out = String::new();
         let mut rest = shown;

@@ -7,7 +7,7 @@
 //!                                 └─ refuse ─────────────────────> client
 //! upstream message ─> matched by id ─> filtered, scrubbed, recorded ─> client
 //! ```
-//! The loop never waits for a decision or for an operator: those are futures that it polls beside its links. It never
+//! The loop never waits for a decision or for an operator: those are tasks that it hears from beside its links. It never
 //! waits for an upstream either. An answer is passed on only where its request has really been sent.
 
 use std::collections::HashMap;
@@ -18,6 +18,7 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
+use tracing::Instrument as _;
 
 use crate::audit::{Answer, Event};
 use crate::call::{CallContext, ClientInfo, Decided, Digest, Outcome, Refusal, ToolCall};
@@ -119,12 +120,12 @@ pub async fn run(new: NewSession, shared: Arc<Shared>, server: Arc<ServerRuntime
     let ending = loop {
         tokio::select! {
             event = inbound.recv() => match event {
-                Some(event) => session.from_client(event).await,
+                Some(event) => session.client_said(event).await,
                 None => break Ending::ClientGone,
             },
             event = answers.recv() => match event {
                 Some(FromUpstream::Closed { reason }) => break Ending::UpstreamGone(reason),
-                Some(event) => session.from_upstream(event).await,
+                Some(event) => session.upstream_said(event).await,
                 None => break Ending::UpstreamGone("the connection ended".to_owned()),
             },
             Some((id, verdict)) = session.deciding.next() => session.decided(id, verdict).await,
@@ -168,7 +169,7 @@ impl Session {
         let _ = self.client.send(ToClient::Message { text, related }).await;
     }
 
-    async fn from_client(&mut self, event: FromClient) {
+    async fn client_said(&mut self, event: FromClient) {
         match event {
             FromClient::Message(message) => self.message(message).await,
             FromClient::Malformed(malformed) => self.refuse(malformed).await,
@@ -237,9 +238,19 @@ impl Session {
         let state = Open::Deciding { method: call.method(), presence: presence.clone() };
         self.open.insert(id.clone(), Request { state, modern, capabilities, cancelled: false });
         let gate = Arc::clone(&self.shared.gate);
+        self.work(id, async move { gate.admit(call, context, &presence).await });
+    }
+
+    /// Lets the gate work in a task of its own. Polled from here, it would stand still while this session waits for a
+    /// client that does not read, and keep what it has taken of the evaluator and the audit from all other sessions.
+    fn work(&mut self, id: Id, work: impl Future<Output = Result<Admission, Refusal>> + Send + 'static) {
+        let task = self.shared.tracker.spawn(work.in_current_span());
         self.deciding.push(Box::pin(async move {
-            let admitted = gate.admit(call, context, &presence).await;
-            (id, admitted)
+            let verdict = task.await.unwrap_or_else(|error| {
+                tracing::error!(%error, "a decision failed");
+                Err(Refusal::new(Outcome::Unavailable, "the call could not be decided"))
+            });
+            (id, verdict)
         }));
     }
 
@@ -255,10 +266,7 @@ impl Session {
         let Some(Request { state: Open::Deciding { presence, .. }, .. }) = self.open.get(&id) else { return };
         let presence = presence.clone();
         let waiting = ToClient::Waiting(id.clone());
-        self.deciding.push(Box::pin(async move {
-            let ruled = held.wait(&presence).await;
-            (id, ruled.map(Admission::Permitted))
-        }));
+        self.work(id, async move { held.wait(&presence).await.map(Admission::Permitted) });
         let _ = self.client.send(waiting).await;
     }
 
@@ -374,7 +382,7 @@ impl Session {
         }
     }
 
-    async fn from_upstream(&mut self, event: FromUpstream) {
+    async fn upstream_said(&mut self, event: FromUpstream) {
         match event {
             FromUpstream::Message { message, related } => match message.shape().clone() {
                 Shape::Response { id: Some(id), is_error } => self.answered(id, is_error, message).await,
@@ -515,7 +523,7 @@ impl Session {
         while !self.open.is_empty() {
             match tokio::time::timeout_at(deadline, answers.recv()).await {
                 Ok(Some(FromUpstream::Closed { .. }) | None) | Err(_) => break,
-                Ok(Some(event)) => self.from_upstream(event).await,
+                Ok(Some(event)) => self.upstream_said(event).await,
             }
         }
         for (id, request) in std::mem::take(&mut self.open) {

@@ -59,8 +59,7 @@ async fn frm_007() {
 #[tokio::test]
 async fn frm_008() {
     let spy = Spy::stdio().await;
-    // A decision of an unoptimized build takes long: as many at once as the optimized one decides in no time.
-    let mut daemon = Countersign::new().upstream(&spy).set("/limits/in_flight", json!(16)).start().await;
+    let mut daemon = Countersign::new().upstream(&spy).start().await;
     let mut other = daemon.shim().await;
     other.call("before", "get_balance", json!({})).await;
     let before = peak_memory(daemon.pid());

@@ -404,7 +404,7 @@ impl Wire {
                 let method = message.method().unwrap_or_default();
                 let name =
                     headers::name(&message).map(|name| field(&headers::encode(&name), "the name")).transpose()?;
-                Some((field(&version, "the protocol version")?, field(method, "the method")?, name))
+                Some((field(version, "the protocol version")?, field(method, "the method")?, name))
             }
             None => None,
         };
