@@ -89,7 +89,7 @@ pub fn unreachable(error: &ControlError) -> Exit {
 pub fn run(args: Args) -> anyhow::Result<Exit> {
     let socket = args.daemon.socket()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    match runtime.block_on(console::run(&socket, Options::from_env())) {
+    match runtime.block_on(console::run(&socket, Options::alone())) {
         Ok(_) => Ok(Exit::Ok),
         Err(ConsoleError::Control(error)) => Ok(unreachable(&error)),
         Err(error @ ConsoleError::NoTerminal) => {

@@ -49,11 +49,18 @@ pub struct Options {
 }
 
 impl Options {
-    /// For a process that is a console and nothing else. Colours unless `NO_COLOR` or `CLICOLOR=0` says otherwise.
-    pub fn from_env() -> Options {
+    /// For a process that is a console and nothing else.
+    pub fn alone() -> Options {
+        Options { owns_daemon: false, signals: true, ..Options::default() }
+    }
+}
+
+/// For the process that runs the daemon too. Colours unless `NO_COLOR` or `CLICOLOR=0` says otherwise.
+impl Default for Options {
+    fn default() -> Options {
         let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
             || std::env::var_os("CLICOLOR").is_some_and(|value| value == "0");
-        Options { stop: CancellationToken::new(), colour: !no_colour, owns_daemon: false, signals: true }
+        Options { stop: CancellationToken::new(), colour: !no_colour, owns_daemon: true, signals: false }
     }
 }
 

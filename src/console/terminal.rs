@@ -49,10 +49,10 @@ pub fn is_there() -> bool {
     io::stdin().is_terminal() && io::stdout().is_terminal()
 }
 
-/// Columns of the terminal that this process prints to; nothing where it prints elsewhere.
+/// Columns of the terminal that this process prints to; nothing where it prints elsewhere, and then nobody is asked.
 pub fn columns() -> Option<u16> {
-    let (columns, _) = crossterm::terminal::size().ok().filter(|_| io::stdout().is_terminal())?;
-    Some(columns)
+    let size = io::stdout().is_terminal().then(crossterm::terminal::size)?;
+    size.ok().map(|(columns, _)| columns)
 }
 
 fn give_back() {
