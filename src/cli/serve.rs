@@ -101,7 +101,7 @@ fn readiness(daemon: &Daemon) -> String {
 
 async fn console_here(socket: PathBuf, stop: CancellationToken) -> anyhow::Result<()> {
     // Signals are the daemon's business here: it stops the console.
-    let options = Options { stop, owns_daemon: true, signals: false, ..Options::from_env() };
+    let options = Options { stop, ..Options::default() };
     crate::console::run(&socket, options).await?;
     Ok(())
 }

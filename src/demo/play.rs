@@ -129,7 +129,7 @@ async fn watch(
     agent: &mut tokio::task::JoinHandle<Result<Report, AgentError>>,
 ) -> Result<Option<Ended>, PlayError> {
     let stop = CancellationToken::new();
-    let options = console::Options { stop: stop.clone(), owns_daemon: true, ..console::Options::from_env() };
+    let options = console::Options { stop: stop.clone(), signals: true, ..console::Options::default() };
     let mut console = std::pin::pin!(console::run(&daemon.operator_socket, options));
     let ended = tokio::select! {
         left = &mut console => { left?; return Ok(None) }
