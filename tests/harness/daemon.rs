@@ -148,7 +148,13 @@ impl Countersign {
         self.dir.path()
     }
 
-    fn write_files(&self) -> PathBuf {
+    /// Keeps the folder until it is dropped, however the daemon ends.
+    pub fn kept(&self) -> Arc<tempfile::TempDir> {
+        self.dir.clone()
+    }
+
+    /// Writes the configuration and the policies.
+    pub fn write(&self) -> PathBuf {
         for (name, text) in &self.policies {
             std::fs::write(self.dir.path().join("policies").join(name), text).unwrap();
         }
@@ -177,14 +183,14 @@ impl Countersign {
 
     /// Starts and waits until it listens.
     pub async fn start(self) -> Daemon {
-        let config = self.write_files();
+        let config = self.write();
         let child = self.command(&config).spawn().unwrap();
         Daemon::ready(self, child, config).await
     }
 
     /// For a daemon that must not start: how it ended and what it said.
     pub async fn refuses(self) -> (ExitStatus, String) {
-        let config = self.write_files();
+        let config = self.write();
         let output = within("the daemon to end", self.command(&config).output()).await.unwrap();
         (output.status, String::from_utf8_lossy(&output.stderr).into_owned())
     }

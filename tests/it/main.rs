@@ -6,6 +6,8 @@
 mod harness;
 
 mod bad_input;
+mod commands;
+mod daemon;
 mod fixtures;
 mod peers;
 mod stripe;
