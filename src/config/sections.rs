@@ -290,9 +290,9 @@ fn scopes(cx: &mut Context<'_>, node: &Node, path: &str) -> Vec<String> {
     let mut scopes: Vec<String> = Vec::new();
     for (node, text) in cx.texts(node, path) {
         let valid = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.*".contains(&byte);
-        let parts = text.split_once('/').filter(|(server, what)| {
-            !server.is_empty() && (1..=128).contains(&what.len()) && what.bytes().all(valid)
-        });
+        let parts = text
+            .split_once('/')
+            .filter(|(server, what)| !server.is_empty() && (1..=128).contains(&what.len()) && what.bytes().all(valid));
         let Some((server, _)) = parts else {
             let message = format!("{} is not a scope", quote(text));
             let help = "write SERVER/WHAT, as in stripe/read, stripe/create_refund or */read";
