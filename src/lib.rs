@@ -25,11 +25,13 @@
 //! | [`config`] | YAML → a valid configuration | `call`, `credential` |
 //! | [`transport`] | bytes ⇄ messages, four links | `mcp`, `credential` |
 //! | [`proxy`] | sessions; builds and drains the daemon | all of the above, `control` |
-//! | [`control`] | the operator socket | `call`; its server also `gate`, `audit` |
+//! | [`control`] | the operator socket | `call`; its server also `gate` and the listener of `transport` |
 //! | [`console`] | the operator's terminal, a client of that socket | `control`, `call` |
-//! | [`shim`] | `countersign connect` | `mcp` |
-//! | [`demo`] | an embedded server, a scripted agent | all |
+//! | [`shim`] | `countersign connect` | `mcp`, `transport` |
+//! | [`demo`] | an embedded server, a scripted agent | all but `mcp`, `catalog`, `gate` |
 //! | [`cli`] | commands and exit codes; nothing uses it | all |
+//!
+//! `tests/architecture.rs` holds this table against the source, and says where outside crates may live.
 //!
 //! Thirty minutes: this page → `call` → `proxy/session.rs` → `gate/mod.rs` → `gate/permit.rs` → `policy/mod.rs` →
 //! `audit/record.rs` → `proxy/upstream.rs` → `control/wire.rs` → `console/app.rs`.
