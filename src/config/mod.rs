@@ -183,9 +183,16 @@ fn read(
         trusted(&mut cx, &root, config);
     }
     match config.filter(|_| cx.problems.is_empty()) {
-        Some(config) => Ok(config),
+        Some(config) => Ok(Config { secret_places: secret_places(&root, text), ..config }),
         None => Err(ConfigError::Invalid(cx.problems.report(origin, text))),
     }
+}
+
+fn secret_places(root: &yaml::Node, text: &str) -> BTreeMap<String, (usize, usize)> {
+    let yaml::Data::Map(top) = &root.data else { return BTreeMap::new() };
+    let Some((_, section)) = top.iter().find(|(key, _)| key.text == "secrets") else { return BTreeMap::new() };
+    let yaml::Data::Map(secrets) = &section.data else { return BTreeMap::new() };
+    secrets.iter().map(|(key, _)| (key.text.clone(), problem::line_and_column(text, key.span.start))).collect()
 }
 
 /// Nothing where it is of another version: then nothing else in it can be judged.
@@ -220,6 +227,7 @@ fn document(cx: &mut Context<'_>, root: &yaml::Node, origin: &Path) -> Option<Co
         runtime_dir,
         http: sections::listen(cx, top.get("listen"), tokens),
         secrets,
+        secret_places: BTreeMap::new(),
         servers,
         principals,
         policy: sections::policy(cx, top.get("policy")),
@@ -241,6 +249,8 @@ pub struct Config {
     pub runtime_dir: PathBuf,
     pub http: Option<HttpListen>,
     pub secrets: BTreeMap<String, SecretSource>,
+    /// Line and column of each secret in the file, for errors about one that cannot be read.
+    pub secret_places: BTreeMap<String, (usize, usize)>,
     pub servers: BTreeMap<String, Server>,
     pub principals: Vec<PrincipalEntry>,
     pub policy: Policy,

@@ -158,10 +158,7 @@ impl Report {
 
     /// Line and column of a problem, both from 1; columns count characters.
     pub fn position(&self, problem: &Problem) -> (usize, usize) {
-        let start = self.text.floor_char_boundary(problem.span.start);
-        let before = self.text.get(..start).unwrap_or_default();
-        let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
-        (line, before.rsplit('\n').next().unwrap_or_default().chars().count() + 1)
+        line_and_column(&self.text, problem.span.start)
     }
 
     /// As rustc shows errors, with colours where `styled`.
@@ -290,6 +287,13 @@ fn distance(from: &[char], to: &[char]) -> usize {
     }
     let [_, _, last] = &rows;
     at(last, to.len())
+}
+
+/// Of a byte of a text; both from 1, columns count characters.
+pub(super) fn line_and_column(text: &str, byte: usize) -> (usize, usize) {
+    let before = text.get(..text.floor_char_boundary(byte)).unwrap_or_default();
+    let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
+    (line, before.rsplit('\n').next().unwrap_or_default().chars().count() + 1)
 }
 
 #[cfg(test)]

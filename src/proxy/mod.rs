@@ -59,8 +59,8 @@ struct Shared {
 /// Why the daemon does not start. Nothing is left half-started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    #[error(transparent)]
-    Secret(#[from] SecretError),
+    #[error("{error}{place}\n  help: a secret is read when the daemon starts, from where its line says")]
+    Secret { error: SecretError, place: String },
     #[error("{0}")]
     Policy(PolicyErrors),
     #[error(transparent)]
@@ -245,10 +245,17 @@ async fn watch_policy(control: Arc<Control>, stop: CancellationToken) {
     }
 }
 
-async fn resolve(config: &Config) -> Result<BTreeMap<String, Arc<Secret>>, SecretError> {
+async fn resolve(config: &Config) -> Result<BTreeMap<String, Arc<Secret>>, StartError> {
     let mut secrets = BTreeMap::new();
     for (name, source) in &config.secrets {
-        secrets.insert(name.clone(), Arc::new(source::resolve(name, source).await?));
+        let secret = source::resolve(name, source).await.map_err(|error| {
+            let path = config.path.as_deref().map(std::path::Path::display);
+            let place = path.zip(config.secret_places.get(name));
+            let place =
+                place.map_or_else(String::new, |(path, (line, column))| format!("\n --> {path}:{line}:{column}"));
+            StartError::Secret { error, place }
+        })?;
+        secrets.insert(name.clone(), Arc::new(secret));
     }
     Ok(secrets)
 }

@@ -50,7 +50,11 @@ async fn a_wrong_configuration_does_not_start() {
         ("/version", json!(2), &["version", "help:"]),
         ("/servers/fixture/upstream/stdio/args", json!("x"), &["args", "help:"]),
         ("/listen/http", json!("0.0.0.0:8377"), &["behind_proxy", "help:"]),
-        ("/secrets/agent_token", json!({"env": "NOT_SET_ANYWHERE"}), &["agent_token", "NOT_SET_ANYWHERE", "export"]),
+        (
+            "/secrets/agent_token",
+            json!({"env": "NOT_SET_ANYWHERE"}),
+            &["agent_token", "NOT_SET_ANYWHERE", "export", "countersign.yaml:", "help:"],
+        ),
     ];
     for (pointer, value, words) in cases {
         let setup = countersign().set(pointer, value);
