@@ -53,7 +53,7 @@ async def main():
         return types.ElicitResult(action="accept", content={"name": "Ada", "check": True, "integer": 7})
 
     async def roots(_context):
-        return types.ListRootsResult(roots=[types.Root(uri="file:///work/ledger", name="ledger")])
+        return types.ListRootsResult(roots=[types.Root(uri="file:///home/agent/ledger", name="ledger")])
 
     async def logging(params):
         said["logging"] = type(params).__name__
