@@ -443,6 +443,10 @@ impl Session {
     }
 
     async fn lost(&mut self, id: Id, sent: bool, reason: &str) {
+        // Nothing can be lost of a request that has not been sent; its hold, if there is one, has its own end.
+        if self.open.get(&id).is_none_or(|request| matches!(request.state, Open::Deciding { .. })) {
+            return;
+        }
         let Some(request) = self.open.remove(&id) else { return };
         tracing::warn!(session = self.id, server = self.server.facts.name, %id, sent, reason, "no answer will come");
         if let Open::Sent { sent: call } = request.state {
