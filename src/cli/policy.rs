@@ -19,7 +19,8 @@ use crate::json::{JsonText, Rules};
 use crate::mcp::message::Message;
 use crate::mcp::method::{Sorted, sort};
 use crate::policy::test::{Outcome, Verdict};
-use crate::policy::{self, Mode, Phase, PolicyEngine, PolicyFault, Settings};
+use crate::policy::{self, Phase, PolicyEngine, PolicyFault, Settings};
+use crate::proxy::policy_settings;
 
 const DECISION_SCHEMA: &str = "countersign.decision/v1";
 const CHECK_SCHEMA: &str = "countersign.policy-check/v1";
@@ -141,7 +142,7 @@ fn judge(eval: &Eval) -> anyhow::Result<Exit> {
             let document =
                 std::fs::read_to_string(file).with_context(|| format!("{}: cannot be read", file.display()))?;
             let settings = match &eval.config {
-                Some(path) => settings(&config::load(Some(path))?),
+                Some(path) => policy_settings(&config::load(Some(path))?),
                 None => Settings::default(),
             };
             let engine = PolicyEngine::load(settings)?;
@@ -150,7 +151,7 @@ fn judge(eval: &Eval) -> anyhow::Result<Exit> {
         None => {
             let config = config::load(eval.config.as_deref())?;
             let (call, context) = call(eval, &config)?;
-            let engine = PolicyEngine::load(settings(&config))?;
+            let engine = PolicyEngine::load(policy_settings(&config))?;
             runtime.block_on(engine.evaluate(Phase::Call, &call, &context))
         }
     };
@@ -170,20 +171,6 @@ fn phase(document: &str) -> anyhow::Result<Phase> {
         Some("call") => Ok(Phase::Call),
         Some("list") => Ok(Phase::List),
         _ => bail!("the input has no `phase`: write \"call\" or \"list\""),
-    }
-}
-
-fn settings(config: &Config) -> Settings {
-    let mode = |mode: &config::Mode| match mode {
-        config::Mode::Enforce => Mode::Enforce,
-        config::Mode::Warn => Mode::Warn,
-        config::Mode::Shadow => Mode::Shadow,
-    };
-    Settings {
-        builtin: config.policy.builtin.clone(),
-        paths: config.policy.paths.clone(),
-        modes: config.policy.modes.iter().map(|(name, each)| (name.clone(), mode(each))).collect(),
-        time_limit: config.policy.time_limit,
     }
 }
 

@@ -90,11 +90,6 @@ pub fn error(id: &Id, code: i64, message: &str) -> JsonText {
     envelope(id, "error", &json!({"code": code, "message": message}))
 }
 
-/// A result of ours.
-pub fn result(id: &Id, result: &serde_json::Value) -> JsonText {
-    envelope(id, "result", result)
-}
-
 /// A notification of ours.
 pub fn notification(method: &str, params: &serde_json::Value) -> JsonText {
     let text = format!(r#"{{"jsonrpc":"2.0","method":{},"params":{params}}}"#, json!(method));
