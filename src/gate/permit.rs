@@ -15,25 +15,30 @@ use crate::call::{CallId, Digest, ToolCall};
 pub struct PermittedCall {
     call: ToolCall,
     receipt: Receipt,
-    held: bool,
+    /// The hold whose approval it was released by.
+    hold: Option<CallId>,
 }
 
 impl PermittedCall {
     /// `receipt` is of the record after which the call may leave: `decided` for an allow, `sending` for a hold.
-    pub(super) fn new(call: ToolCall, receipt: Receipt, held: bool) -> PermittedCall {
-        PermittedCall { call, receipt, held }
+    pub(super) fn new(call: ToolCall, receipt: Receipt, hold: Option<CallId>) -> PermittedCall {
+        PermittedCall { call, receipt, hold }
     }
 
     pub fn call(&self) -> &ToolCall {
         &self.call
     }
 
+    pub(super) fn hold(&self) -> Option<&CallId> {
+        self.hold.as_ref()
+    }
+
     /// Ends the permit: the caller hands the message to the upstream's link now and at no other time.
     pub fn release(self) -> SentCall {
-        let PermittedCall { call, receipt, held } = self;
+        let PermittedCall { call, receipt, hold } = self;
         // The receipt has done its work: it is proof for this moment and for no other.
         drop(receipt);
-        SentCall { id: call.id().clone(), held, since: Instant::now() }
+        SentCall { id: call.id().clone(), hold, since: Instant::now() }
     }
 }
 
@@ -41,7 +46,7 @@ impl PermittedCall {
 #[derive(Debug)]
 pub struct SentCall {
     pub(super) id: CallId,
-    pub(super) held: bool,
+    pub(super) hold: Option<CallId>,
     pub(super) since: Instant,
 }
 

@@ -266,7 +266,7 @@ impl Session {
         let Some(Request { state: Open::Deciding { presence, .. }, .. }) = self.open.get(&id) else { return };
         let presence = presence.clone();
         let waiting = ToClient::Waiting(id.clone());
-        self.work(id, async move { held.wait(&presence).await.map(Admission::Permitted) });
+        self.work(id, async move { held.wait(&presence, None).await.map(Admission::Permitted) });
         let _ = self.client.send(waiting).await;
     }
 
