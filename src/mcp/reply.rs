@@ -99,6 +99,26 @@ pub fn error(id: &Id, code: i64, message: &str) -> JsonText {
     envelope(id, "error", &json!({"code": code, "message": message}))
 }
 
+/// The same with data.
+pub fn error_with(id: &Id, code: i64, message: &str, data: &serde_json::Value) -> JsonText {
+    envelope(id, "error", &json!({"code": code, "message": message, "data": data}))
+}
+
+/// An answer with a result that is written already.
+pub fn result(id: &Id, result: &JsonText) -> JsonText {
+    let text = format!(r#"{{"jsonrpc":"2.0","id":{},"result":{}}}"#, id.to_json(), result.as_str());
+    JsonText::parse(text, crate::json::Rules::UPSTREAM).unwrap_or_else(|_| JsonText::empty_object())
+}
+
+/// A progress notification of ours. The token keeps its spelling.
+pub fn progress(token: &JsonText, progress: u64, message: &str) -> JsonText {
+    let method = super::headers::PROGRESS;
+    let params =
+        format!(r#"{{"progressToken":{},"progress":{progress},"message":{}}}"#, token.as_str(), json!(message));
+    let text = format!(r#"{{"jsonrpc":"2.0","method":"{method}","params":{params}}}"#);
+    JsonText::parse(text, crate::json::Rules::UPSTREAM).unwrap_or_else(|_| JsonText::empty_object())
+}
+
 /// A notification of ours.
 pub fn notification(method: &str, params: &serde_json::Value) -> JsonText {
     let text = format!(r#"{{"jsonrpc":"2.0","method":{},"params":{params}}}"#, json!(method));

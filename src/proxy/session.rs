@@ -22,19 +22,27 @@ use tracing::Instrument as _;
 
 use crate::audit::{Answer, Event};
 use crate::call::{CallContext, ClientInfo, Decided, Digest, Outcome, Refusal, ToolCall};
-use crate::gate::{Admission, HeldCall, PermittedCall, Presence, SentCall};
+use crate::gate::{Admission, PermittedCall, Presence, SentCall};
 use crate::json::{Json, JsonText};
 use crate::mcp::message::{INVALID_REQUEST, Id, METHOD_NOT_FOUND, Malformed, Message, Shape};
 use crate::mcp::method::{self, Passage, Sorted};
 use crate::mcp::reply;
 use crate::transport::{ClientLink, FromClient, FromUpstream, NewSession, ToClient};
 
+use held::Wait;
+use task::Chain;
+pub(super) use task::request as about_task;
+
 use super::listing::Listing;
+use super::tasks::{Owner, Status};
 use super::upstream::Upstream;
 use super::{ServerRuntime, Shared};
 
+mod held;
+mod task;
+
 /// Our JSON-RPC code for a request whose answer never came. Outside the reserved range.
-const NO_ANSWER: i64 = 4502;
+pub(super) const NO_ANSWER: i64 = 4502;
 /// Our JSON-RPC code for a limit of the session.
 const OVERLOADED: i64 = 4503;
 
@@ -55,6 +63,7 @@ struct Request {
     capabilities: Option<JsonText>,
     /// The client took it back or went away: its answer goes nowhere.
     cancelled: bool,
+    wait: Wait,
 }
 
 /// What the gate came to about one request.
@@ -75,6 +84,11 @@ struct Session {
     /// From `initialize`; absent in the modern era.
     capabilities: Option<JsonText>,
     listing: Listing,
+    owner: Owner,
+    /// Where clients of tasks cancel them.
+    cancels: mpsc::Sender<Id>,
+    /// Tasks of the upstream behind tasks of ours.
+    chains: Vec<Chain>,
 }
 
 /// Why a session ends.
@@ -88,9 +102,11 @@ enum Ending {
 pub async fn run(new: NewSession, shared: Arc<Shared>, server: Arc<ServerRuntime>) {
     let NewSession { principal, client, link, .. } = new;
     let ClientLink { mut inbound, outbound } = link;
+    let owner = Owner { principal: principal.name.clone(), server: server.facts.name.clone() };
+    let Some(first) = task::first(&mut inbound, &outbound, &shared, &owner).await else { return };
     let (upstream, mut answers) = match Upstream::connect(&server.upstream, &shared) {
         Ok(connected) => connected,
-        Err(reason) => return turn_away(&mut inbound, &outbound, &server, &reason).await,
+        Err(reason) => return turn_away(first, &mut inbound, &outbound, &server, &reason).await,
     };
     let id = session_id();
     tracing::info!(session = id, server = server.facts.name, principal = principal.name, "session started");
@@ -104,6 +120,7 @@ pub async fn run(new: NewSession, shared: Arc<Shared>, server: Arc<ServerRuntime
         operation: server.catalog.listed(""),
     };
     let stop = shared.stop.clone();
+    let (cancels, mut cancelled) = mpsc::channel(shared.limits.queue);
     let mut session = Session {
         id,
         shared,
@@ -116,13 +133,28 @@ pub async fn run(new: NewSession, shared: Arc<Shared>, server: Arc<ServerRuntime
         asked: HashMap::new(),
         capabilities: None,
         listing: Listing::default(),
+        owner,
+        cancels,
+        chains: Vec::new(),
     };
+    session.client_said(first).await;
+    let mut client_is_here = true;
     let ending = loop {
+        if !client_is_here && !session.lingers() {
+            break Ending::ClientGone;
+        }
+        let (report, poll) = (session.next_report(), session.next_poll());
         tokio::select! {
-            event = inbound.recv() => match event {
+            event = inbound.recv(), if client_is_here => match event {
                 Some(event) => session.client_said(event).await,
-                None => break Ending::ClientGone,
+                None => {
+                    client_is_here = false;
+                    session.client_left();
+                }
             },
+            Some(request) = cancelled.recv() => session.cancel_task(&request),
+            () = at(report) => session.report(),
+            () = at(poll) => session.poll_tasks(),
             event = answers.recv() => match event {
                 Some(FromUpstream::Closed { reason }) => break Ending::UpstreamGone(reason),
                 Some(event) => session.upstream_said(event).await,
@@ -137,6 +169,7 @@ pub async fn run(new: NewSession, shared: Arc<Shared>, server: Arc<ServerRuntime
 
 /// Answers a client whose upstream cannot be started: every request it has sent so far, then the end.
 async fn turn_away(
+    first: FromClient,
     inbound: &mut mpsc::Receiver<FromClient>,
     outbound: &mpsc::Sender<ToClient>,
     server: &ServerRuntime,
@@ -147,13 +180,23 @@ async fn turn_away(
         "countersign: the server {} cannot be started; its operator finds the reason in the log",
         server.facts.name
     );
-    while let Some(event) = inbound.recv().await {
-        let FromClient::Message(message) = event else { continue };
-        if let Shape::Request { id, .. } = message.shape() {
+    let mut event = Some(first);
+    while let Some(said_by_client) = event {
+        if let FromClient::Message(message) = said_by_client
+            && let Shape::Request { id, .. } = message.shape()
+        {
             let text = reply::error(id, NO_ANSWER, &said);
             let _ = outbound.send(ToClient::Message { text, related: Some(id.clone()) }).await;
             return;
         }
+        event = inbound.recv().await;
+    }
+}
+
+async fn at(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -194,6 +237,9 @@ impl Session {
                 return self.tell(reply::error(id, OVERLOADED, &reason), Some(id.clone())).await;
             }
         }
+        if let Some(text) = self.shared.tasks.answer(&message, &self.owner) {
+            return self.tell(text, message.id().cloned()).await;
+        }
         let modern = message.is_modern();
         match method::sort(message) {
             Sorted::Decide(call) => self.decide(*call, modern),
@@ -232,11 +278,12 @@ impl Session {
         };
         let client = if modern { modern_client(&message, &self.base.client) } else { self.base.client.clone() };
         let operation = self.server.catalog.operation(&call);
+        let wait = self.can_wait(&message, &client);
         let context = CallContext { tool, operation, client, ..self.base.clone() };
         let presence = Presence::default();
         let capabilities = modern.then(|| declared(&message)).flatten();
         let state = Open::Deciding { method: call.method(), presence: presence.clone() };
-        self.open.insert(id.clone(), Request { state, modern, capabilities, cancelled: false });
+        self.open.insert(id.clone(), Request { state, modern, capabilities, cancelled: false, wait });
         let gate = Arc::clone(&self.shared.gate);
         self.work(id, async move { gate.admit(call, context, &presence).await });
     }
@@ -262,16 +309,11 @@ impl Session {
         }
     }
 
-    async fn hold(&mut self, id: Id, held: HeldCall) {
-        let Some(Request { state: Open::Deciding { presence, .. }, .. }) = self.open.get(&id) else { return };
-        let presence = presence.clone();
-        let waiting = ToClient::Waiting(id.clone());
-        self.work(id, async move { held.wait(&presence, None).await.map(Admission::Permitted) });
-        let _ = self.client.send(waiting).await;
-    }
-
     async fn send(&mut self, id: Id, permit: PermittedCall) {
         let Some(request) = self.open.get_mut(&id) else { return };
+        if let Some(progress) = &mut request.wait.progress {
+            progress.stop();
+        }
         // A cancel may have come between the gate's last look and this one.
         if request.cancelled {
             self.shared.gate.unsent(permit, Outcome::Withdrawn, "the client cancelled the call").await;
@@ -279,7 +321,12 @@ impl Session {
             return;
         }
         match self.upstream.call(permit) {
-            Ok(sent) => request.state = Open::Sent { sent },
+            Ok(sent) => {
+                request.state = Open::Sent { sent };
+                if let Some(task) = &request.wait.task {
+                    self.shared.tasks.set(task, Status::Working("approved; the server works on it".to_owned()));
+                }
+            }
             Err((permit, why)) => {
                 let refusal = self.shared.gate.unsent(*permit, Outcome::Unavailable, &why.to_string()).await;
                 self.decided_against(id, refusal).await;
@@ -293,12 +340,15 @@ impl Session {
         let Open::Deciding { method, .. } = request.state else { return };
         if !request.cancelled {
             let text = reply::refusal(&id, method, request.modern, &refusal);
-            self.tell(text, Some(id)).await;
+            if let Some(task) = request.wait.task.as_ref().filter(|_| refusal.outcome == Outcome::Withdrawn) {
+                return self.shared.tasks.set(task, Status::Cancelled(refusal.reason));
+            }
+            self.deliver(id, &request.wait, text).await;
         }
     }
 
     /// Tells the client that no answer will come.
-    async fn no_answer(&mut self, id: Id, sent: bool, reason: &str) {
+    async fn no_answer(&mut self, id: Id, wait: &Wait, sent: bool, reason: &str) {
         let said = if sent {
             format!(
                 "countersign: the request was sent, but no answer came ({reason}). Whether it took effect is not known: look before you retry."
@@ -307,7 +357,7 @@ impl Session {
             format!("countersign: the request was not sent ({reason}). Retry later.")
         };
         let text = reply::error(&id, NO_ANSWER, &self.shared.scrubber.line(&said));
-        self.tell(text, Some(id)).await;
+        self.deliver(id, wait, text).await;
     }
 
     async fn pass(&mut self, passage: Passage, modern: bool) {
@@ -325,9 +375,9 @@ impl Session {
         match self.upstream.pass(passage) {
             Ok(()) => {
                 let state = Open::Passed { method };
-                self.open.insert(id, Request { state, modern, capabilities, cancelled: false });
+                self.open.insert(id, Request { state, modern, capabilities, cancelled: false, wait: Wait::default() });
             }
-            Err(why) => self.no_answer(id, false, &why.to_string()).await,
+            Err(why) => self.no_answer(id, &Wait::default(), false, &why.to_string()).await,
         }
     }
 
@@ -344,6 +394,10 @@ impl Session {
     /// The client takes a request back. What never left is not cancelled upstream.
     fn cancel(&mut self, id: &Id, passage: Passage) {
         let Some(request) = self.open.get_mut(id) else { return };
+        // Answered with a task, which `tasks/cancel` cancels.
+        if request.wait.task.is_some() {
+            return;
+        }
         match &request.state {
             Open::Deciding { presence, .. } => {
                 request.cancelled = true;
@@ -395,7 +449,8 @@ impl Session {
                 }
                 Shape::Request { id, method } => self.asked_by_upstream(id, method, message, related).await,
                 Shape::Notification { .. } => {
-                    if let Some(text) = self.shared.scrubber.message(message.text()) {
+                    let Some(text) = self.notified(&message) else { return };
+                    if let Some(text) = self.shared.scrubber.message(&text) {
                         self.tell(text, related).await;
                     }
                 }
@@ -406,6 +461,9 @@ impl Session {
     }
 
     async fn answered(&mut self, id: Id, is_error: bool, message: Message) {
+        if self.polled(&id, &message) {
+            return;
+        }
         let deciding = self.open.get(&id).is_none_or(|request| matches!(request.state, Open::Deciding { .. }));
         if deciding {
             tracing::warn!(session = self.id, server = self.server.facts.name, %id, "an answer to nothing that was sent was dropped");
@@ -413,6 +471,7 @@ impl Session {
         }
         let Some(request) = self.open.remove(&id) else { return };
         let listed = matches!(&request.state, Open::Passed { method } if method == "tools/list") && !is_error;
+        let discovers = matches!(&request.state, Open::Passed { method } if method == "server/discover") && !is_error;
         let message = if listed {
             let gate = Arc::clone(&self.shared.gate);
             self.listing.filter(message, &gate, &self.server, &self.base).await
@@ -439,10 +498,19 @@ impl Session {
             }
             Some(text) => text,
         };
-        self.tell(text, Some(id)).await;
+        if let Some(task) = &request.wait.task
+            && self.chain(&id, task, request.wait.revision.as_deref(), &text)
+        {
+            return;
+        }
+        let text = if discovers { self.shared.tasks.advertise(&text) } else { text };
+        self.deliver(id, &request.wait, text).await;
     }
 
     async fn lost(&mut self, id: Id, sent: bool, reason: &str) {
+        if self.poll_lost(&id) {
+            return;
+        }
         // Nothing can be lost of a request that has not been sent; its hold, if there is one, has its own end.
         if self.open.get(&id).is_none_or(|request| matches!(request.state, Open::Deciding { .. })) {
             return;
@@ -455,7 +523,7 @@ impl Session {
             self.shared.gate.completed(call, answer, 0, None, Some(note)).await;
         }
         if !request.cancelled {
-            self.no_answer(id, sent, reason).await;
+            self.no_answer(id, &request.wait, sent, reason).await;
         }
     }
 
@@ -493,7 +561,7 @@ impl Session {
             Ending::Stopping => (Outcome::ShuttingDown, "countersign is shutting down"),
         };
         for request in self.open.values_mut() {
-            request.cancelled |= matches!(ending, Ending::ClientGone);
+            request.cancelled |= matches!(ending, Ending::ClientGone) && request.wait.task.is_none();
             if let Open::Deciding { presence, .. } = &request.state {
                 presence.leave(outcome, why);
             }
@@ -516,6 +584,7 @@ impl Session {
                 self.lost(id, true, reason).await;
             }
         }
+        self.lose_tasks();
         self.drain(&mut answers).await;
         tracing::info!(session = self.id, "session ended");
     }
@@ -535,7 +604,7 @@ impl Session {
             let note = Some("the session ended before an answer came".to_owned());
             self.shared.gate.completed(sent, Answer::OutcomeUnknown, 0, None, note).await;
             if !request.cancelled {
-                self.no_answer(id, true, "the session ended").await;
+                self.no_answer(id, &request.wait, true, "the session ended").await;
             }
         }
     }

@@ -9,5 +9,6 @@ mod bad_input;
 mod commands;
 mod daemon;
 mod fixtures;
+mod holding;
 mod peers;
 mod stripe;
