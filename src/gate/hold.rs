@@ -222,7 +222,7 @@ impl HoldQueue {
         }
         let poisoned = |Poisoned| (Outcome::Unavailable, "the hold queue failed".to_owned());
         let mut inner = self.lock().map_err(poisoned)?;
-        let joins = match self.identical(&mut inner, digest, &context, &decision) {
+        let joins = match self.identical(&mut inner, digest, &call, &context, &decision) {
             Some(id) => match self.take_ticket(&mut inner, &id) {
                 Some(decision) => return Ok(Placed::Ticket { hold: id, decision }),
                 None => Some(id),
@@ -265,6 +265,7 @@ impl HoldQueue {
         &self,
         inner: &mut Inner,
         digest: Digest,
+        call: &ToolCall,
         context: &CallContext,
         decision: &Decision,
     ) -> Option<CallId> {
@@ -274,6 +275,7 @@ impl HoldQueue {
             entry.hold.digest == digest
                 && theirs.principal.name == context.principal.name
                 && theirs.server.name == context.server.name
+                && waiter::carry_the_same(&entry.hold.call, call)
         };
         let is_found = |id: &&CallId| inner.open.get(*id).is_some_and(same);
         let found: Vec<CallId> = inner.order.iter().filter(is_found).cloned().collect();

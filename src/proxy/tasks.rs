@@ -33,19 +33,20 @@ const KEPT: Duration = Duration::from_secs(600);
 /// How often a client should ask.
 const POLL: Duration = Duration::from_secs(2);
 /// A client that has not asked for so long is gone: a call that was not sent by then is not sent any more.
-pub const SILENCE: Duration = Duration::from_secs(120);
+const SILENCE: Duration = Duration::from_secs(120);
 
-/// How many and how much.
+/// How many, how much and how long.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
     pub count: usize,
     pub count_each: usize,
     pub bytes: usize,
+    pub silence: Duration,
 }
 
 impl Default for Bounds {
     fn default() -> Bounds {
-        Bounds { count: COUNT, count_each: COUNT_EACH, bytes: BYTES }
+        Bounds { count: COUNT, count_each: COUNT_EACH, bytes: BYTES, silence: SILENCE }
     }
 }
 
@@ -266,9 +267,14 @@ impl Tasks {
         }
     }
 
-    /// When the client of a task that goes on asked for it last.
-    pub fn asked(&self, id: &str) -> Option<Instant> {
-        self.lock().tasks.get(id).filter(|task| !task.is_over()).map(|task| task.asked)
+    /// Whether a task is there and goes on.
+    pub fn goes_on(&self, id: &str) -> bool {
+        self.lock().tasks.get(id).is_some_and(|task| !task.is_over())
+    }
+
+    /// When the client of a task that goes on counts as gone, unless it asks before.
+    pub fn silent_at(&self, id: &str) -> Option<Instant> {
+        self.lock().tasks.get(id).filter(|task| !task.is_over()).map(|task| task.asked + self.bounds.silence)
     }
 
     /// Answers a request about a task of ours. Nothing for any other message and for any other task: an id of somebody

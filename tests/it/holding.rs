@@ -222,6 +222,21 @@ async fn an_approval_after_the_client_gave_up_counts_for_one_retry() {
     assert_eq!(daemon.run(&["audit", "verify"]).await.1, 0);
 }
 
+/// What nobody waits for ends with its time, by the daemon's own clock.
+#[tokio::test]
+async fn an_open_hold_that_nobody_waits_for_expires() {
+    let spy = Spy::stdio().await;
+    let (daemon, mut console) = start(impatient().set("/holds/ttl", json!("2s")), &spy).await;
+    let mut shim = daemon.shim().await;
+    shim.send(&refund(1, json!({}))).await;
+    let hold = console.hold().await;
+    shim.answer(1).await;
+    let expired = |state: &HoldState| matches!(state, HoldState::Closed { outcome: Outcome::Expired, .. });
+    console.state(&hold.id, "its end", expired).await;
+    assert_eq!(console.approve(&hold).await.unwrap_err(), Failure::Closed);
+    assert_eq!(spy.calls("create_refund"), 0);
+}
+
 /// A retry waits behind the prompt that is open, whatever connection it comes on.
 #[tokio::test]
 async fn a_retry_waits_behind_the_prompt_that_is_open() {

@@ -19,8 +19,12 @@ const SETTINGS: Settings = Settings {
 };
 
 fn call(amount: u32) -> Arc<ToolCall> {
+    call_with(amount, "{}")
+}
+
+fn call_with(amount: u32, meta: &str) -> Arc<ToolCall> {
     let text = format!(
-        r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"create_refund","arguments":{{"amount":{amount}}}}}}}"#
+        r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"create_refund","arguments":{{"amount":{amount}}},"_meta":{meta}}}}}"#
     );
     match sort(Message::from_client(text).unwrap()) {
         Sorted::Decide(call) => Arc::new(*call),
@@ -290,6 +294,23 @@ async fn calls_of_others_and_other_calls_have_prompts_of_their_own() {
     let placed = queue.place(call(1), theirs, decision(1), digest, vec![]).unwrap();
     assert!(matches!(placed, Placed::Waits(Place { joins: None, .. })));
     assert_eq!(queue.lock().unwrap().open.len(), 3);
+}
+
+/// I10: `_meta` is not in the digest. What an operator was not shown of it is not released by that approval.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_carries_something_else_is_not_identical() {
+    let queue = HoldQueue::new(Settings { max_pending: 9, max_per_principal: 9, ..SETTINGS });
+    let shown = call_with(1, r#"{"progressToken":1,"vendor/account":"acct_1"}"#);
+    let _place = place(&queue, &shown, 1);
+    queue.detach(shown.id());
+    rule(&queue, ruling(&queue, &shown, "ana", true)).unwrap();
+    for other in ["{}", r#"{"vendor/account":"acct_2"}"#, r#"{"vendor/account":"acct_1","x":1}"#] {
+        let placed = ask(&queue, &call_with(1, other), decision(1)).unwrap();
+        assert!(matches!(&placed, Placed::Waits(Place { joins: None, .. })), "{other}: {placed:?}");
+    }
+    let again = call_with(1, r#"{"vendor\u002faccount":"acct_1","progressToken":2,"claudecode/toolUseId":"x"}"#);
+    let placed = ask(&queue, &again, decision(1)).unwrap();
+    assert!(matches!(&placed, Placed::Ticket { hold, .. } if hold == shown.id()), "{placed:?}");
 }
 
 /// The client gave up, the operator approved, the client came back: once.

@@ -12,6 +12,9 @@ use crate::call::{CallContext, CallId, Decision, Digest, Outcome, ToolCall};
 use super::{Hold, State, Verdict};
 
 const TOO_LATE: &str = "nobody ruled in time";
+/// Members of `_meta` that number or trace a request, and what the protocol keeps for itself.
+const PROTOCOL: &[&str] = &["progressToken", "traceparent", "tracestate", "baggage", "claudecode/toolUseId"];
+const PROTOCOL_PREFIX: &str = "io.modelcontextprotocol/";
 
 /// How a call leaves the queue without a ruling.
 #[derive(Debug)]
@@ -22,6 +25,26 @@ pub(super) enum Leaving {
     },
     /// Its client cannot wait any longer, and may come back.
     Detach,
+}
+
+/// Whether two calls with one digest also carry the same beside it: what an operator was shown of `_meta` is what is
+/// sent, whichever of the two is released. The protocol's own members differ from request to request and are left out.
+pub(super) fn carry_the_same(one: &ToolCall, other: &ToolCall) -> bool {
+    fn carried(call: &ToolCall) -> Vec<(String, String)> {
+        let is_own = |name: &str| PROTOCOL.contains(&name) || name.starts_with(PROTOCOL_PREFIX);
+        let members = call.meta().into_iter().flat_map(crate::json::Json::members);
+        let mut carried: Vec<_> = members
+            .filter_map(|(key, value)| {
+                let name = key.as_str().filter(|name| !is_own(name))?;
+                let mut sorted = String::new();
+                value.write_sorted(&mut sorted);
+                Some((name.into_owned(), sorted))
+            })
+            .collect();
+        carried.sort_unstable();
+        carried
+    }
+    carried(one) == carried(other)
 }
 
 /// One call that waits.

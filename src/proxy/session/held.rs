@@ -9,7 +9,7 @@ use crate::call::{Decided, Outcome};
 use crate::gate::{Admission, HeldCall};
 use crate::json::JsonText;
 use crate::mcp::message::{Id, Message};
-use crate::proxy::tasks::{self, SILENCE, Status};
+use crate::proxy::tasks::{self, Status};
 use crate::proxy::waiting::{self, Progress};
 use crate::transport::ToClient;
 
@@ -84,7 +84,7 @@ impl Session {
         if request.cancelled {
             return None;
         }
-        Some(self.shared.tasks.asked(request.wait.task.as_ref()?)? + SILENCE)
+        self.shared.tasks.silent_at(request.wait.task.as_ref()?)
     }
 
     /// Says what is due. A client that does not read misses a notification, and nobody waits for it.
@@ -99,7 +99,7 @@ impl Session {
         let silent: Vec<Id> =
             self.open.iter().filter(|(_, request)| silent(request)).map(|(id, _)| id.clone()).collect();
         for id in silent {
-            self.withdraw(&id, "the client has not asked for its task for two minutes");
+            self.withdraw(&id, "the client has not asked for its task any more");
         }
     }
 
@@ -164,3 +164,6 @@ impl Session {
         Arc::clone(&self.shared.tasks)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -110,7 +110,7 @@ impl Session {
         let now = Instant::now();
         let tasks = self.tasks();
         // Ours may have had its time.
-        self.chains.retain(|chain| tasks.asked(&chain.ours).is_some());
+        self.chains.retain(|chain| tasks.goes_on(&chain.ours));
         for chain in self.chains.iter_mut().filter(|chain| chain.asked.is_none() && now >= chain.next) {
             chain.next = now + chain.every;
             let Some(id) = own_id() else { continue };

@@ -3,7 +3,7 @@
 use super::*;
 use crate::json::Rules;
 
-const SMALL: Bounds = Bounds { count: 3, count_each: 2, bytes: 100 };
+const SMALL: Bounds = Bounds { count: 3, count_each: 2, bytes: 100, silence: Duration::from_secs(120) };
 
 fn owner(principal: &str) -> Owner {
     Owner { principal: principal.to_owned(), server: "billing".to_owned() }
@@ -60,6 +60,19 @@ async fn a_task_is_its_owners_and_says_how_far_it_is() {
     assert!(text.as_str().contains(r#""result":{"content":[],"n":1.0}"#), "as the server spelled it: {text:?}");
     tasks.set(&id, Status::Cancelled("late".to_owned()));
     assert_eq!(get(&tasks, "agent", &id).unwrap()["result"]["status"], "completed", "an end is final");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_counts_as_gone_when_it_has_not_asked_for_a_while() {
+    let tasks = Tasks::new(true, SMALL);
+    let (id, _cancelled) = open(&tasks, "agent").unwrap();
+    assert_eq!(tasks.silent_at(&id), Some(Instant::now() + SMALL.silence));
+    tokio::time::advance(Duration::from_secs(100)).await;
+    get(&tasks, "agent", &id).unwrap();
+    assert_eq!(tasks.silent_at(&id), Some(Instant::now() + SMALL.silence), "it has asked");
+    assert!(tasks.goes_on(&id));
+    tasks.set(&id, Status::Cancelled("gone".to_owned()));
+    assert!(tasks.silent_at(&id).is_none() && !tasks.goes_on(&id));
 }
 
 #[tokio::test(start_paused = true)]
