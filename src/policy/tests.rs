@@ -306,11 +306,26 @@ async fn a_runaway_builtin_is_refused_in_time_and_others_go_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn when_every_slot_is_taken_the_answer_is_saturated() {
-    let engine = engine(Settings { time_limit: Duration::from_millis(5), ..Settings::default() });
+    let files = Files::of(&[("open.rego", ALLOW)]);
+    let engine = engine(Settings { time_limit: Duration::from_millis(5), ..files.settings() });
     let slots = u32::try_from(engine.0.slots.available_permits()).unwrap();
     let taken = engine.0.slots.clone().acquire_many_owned(slots).await.unwrap();
     let context = context("t", Class::Read, "sandbox", &[]);
     let fault = engine.evaluate(Phase::Call, &call("t", &json!({})), &context).await.unwrap_err();
+    assert_eq!(fault, PolicyFault::Saturated);
+    drop(taken);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shipped_rules_decide_at_once_and_a_large_input_waits_its_turn() {
+    let engine = engine(Settings { time_limit: Duration::from_millis(50), ..Settings::default() });
+    let slots = u32::try_from(engine.0.slots.available_permits()).unwrap();
+    let taken = engine.0.slots.clone().acquire_many_owned(slots).await.unwrap();
+    let context = context("t", Class::Read, "sandbox", &["*/read"]);
+    let decision = engine.evaluate(Phase::Call, &call("t", &json!({})), &context).await.unwrap();
+    assert_eq!(decision.effect, Effect::Allow);
+    let large = json!({"text": "x".repeat(AT_ONCE)});
+    let fault = engine.evaluate(Phase::Call, &call("t", &large), &context).await.unwrap_err();
     assert_eq!(fault, PolicyFault::Saturated);
     drop(taken);
 }
@@ -323,13 +338,13 @@ fn a_lost_expiry_is_a_fault_and_no_wrong_answer() {
     let sources = source::read(&[files.path().to_owned()]).unwrap();
     let build = set::Build { sources, modes: BTreeMap::new(), time_limit: Duration::from_secs(1) };
     let set = set::PolicySet::load(build).unwrap();
-    let input = r#"{"arguments": {"l": [1, 2, 3]}}"#;
-    assert_eq!(set.decide(Phase::Call, input).unwrap().effect, Effect::Deny);
+    let input = Document::Ours(r#"{"arguments": {"l": [1, 2, 3]}}"#.to_owned());
+    assert_eq!(set.decide(Phase::Call, &input).unwrap().effect, Effect::Deny);
     let mut faults = 0;
     for micros in 1..400 {
         let limited = set.limited_for_test(Duration::from_micros(micros));
         for _ in 0..20 {
-            match limited.decide(Phase::Call, input) {
+            match limited.decide(Phase::Call, &input) {
                 Ok(decision) => assert_eq!(decision.effect, Effect::Deny, "within {micros} us"),
                 Err(_) => faults += 1,
             }
