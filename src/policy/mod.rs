@@ -24,7 +24,7 @@ use std::time::{Duration, SystemTime};
 use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 
-use crate::call::{CallContext, Decision, ToolCall};
+use crate::call::{CallContext, Decision, Digest, ToolCall};
 
 pub use input::confirm_value;
 pub use problem::{PolicyErrors, Problem};
@@ -158,23 +158,20 @@ impl PolicyEngine {
         Ok(PolicyEngine(Arc::new(Shared { settings, set: ArcSwap::from_pointee(set), slots })))
     }
 
-    /// Judges a call.
+    /// Judges a call. `digest` is the call's in this context.
     ///
     /// # Errors
     /// Anything that is not a clear answer: the call is refused.
     pub async fn evaluate(
         &self,
-        phase: Phase,
         call: &ToolCall,
         context: &CallContext,
+        digest: Digest,
     ) -> Result<Decision, PolicyFault> {
-        match phase {
-            Phase::Call => self.judge(input::Subject::call(call, context), context).await,
-            Phase::List => self.evaluate_listed(context).await,
-        }
+        self.judge(input::Subject::call(call, digest), context).await
     }
 
-    /// Judges whether a list may show the tool of the context: as [`Phase::List`], with no arguments. A hold shows it.
+    /// Judges whether a list may show the tool of the context: with no arguments. A hold shows it.
     ///
     /// # Errors
     /// Anything that is not a clear answer: the tool is not shown.
@@ -188,7 +185,8 @@ impl PolicyEngine {
     /// As [`PolicyEngine::evaluate`].
     #[doc(hidden)]
     pub fn evaluate_here(&self, call: &ToolCall, context: &CallContext) -> Result<Decision, PolicyFault> {
-        let document = input::document(now()?, input::Subject::call(call, context), context);
+        let subject = input::Subject::call(call, call.digest(context));
+        let document = input::document(now()?, subject, context);
         self.0.set.load().decide(Phase::Call, &Document::Ours(document))
     }
 
