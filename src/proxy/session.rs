@@ -24,14 +24,18 @@ use crate::audit::{Answer, Event};
 use crate::call::{CallContext, ClientInfo, Decided, Digest, Outcome, Refusal, ToolCall};
 use crate::gate::{Admission, HeldCall, PermittedCall, Presence, SentCall};
 use crate::json::{Json, JsonText};
-use crate::mcp::message::{INVALID_REQUEST, Id, METHOD_NOT_FOUND, Malformed, Message, Shape};
+use crate::mcp::message::{INVALID_REQUEST, Id, Malformed, Message, Shape};
 use crate::mcp::method::{self, Passage, Sorted};
 use crate::mcp::reply;
 use crate::transport::{ClientLink, FromClient, FromUpstream, NewSession, ToClient};
 
+use asked::asks_undeclared;
+
 use super::listing::Listing;
 use super::upstream::Upstream;
 use super::{ServerRuntime, Shared};
+
+mod asked;
 
 /// Our JSON-RPC code for a request whose answer never came. Outside the reserved range.
 const NO_ANSWER: i64 = 4502;
@@ -371,17 +375,6 @@ impl Session {
         }
     }
 
-    /// The client answers a request of the upstream.
-    async fn answer(&mut self, id: &Id, passage: Passage) {
-        if self.asked.remove(id).is_none() {
-            let reason = "refused by countersign: a response to nothing that was asked";
-            return self.refuse(Malformed::new(INVALID_REQUEST, reason).unanswered()).await;
-        }
-        if let Err(why) = self.upstream.pass(passage) {
-            tracing::warn!(session = self.id, %why, "an answer was not passed on");
-        }
-    }
-
     async fn upstream_said(&mut self, event: FromUpstream) {
         match event {
             FromUpstream::Message { message, related } => match message.shape().clone() {
@@ -456,32 +449,6 @@ impl Session {
         }
         if !request.cancelled {
             self.no_answer(id, sent, reason).await;
-        }
-    }
-
-    /// A request of the upstream reaches the client only where the client has said that it takes such requests.
-    async fn asked_by_upstream(&mut self, id: Id, method: String, message: Message, related: Option<Id>) {
-        let offered = |name: &str| self.capabilities.as_ref().is_some_and(|offers| offers.view().get(name).is_some());
-        let allowed = match method::upstream_request(&method) {
-            None => false,
-            Some(None) => true,
-            Some(Some(capability)) => offered(capability) && safe_elicitation(&message),
-        };
-        if !allowed || self.asked.contains_key(&id) || self.asked.len() >= self.shared.limits.in_flight {
-            tracing::info!(
-                session = self.id,
-                server = self.server.facts.name,
-                method,
-                "a request of the server was declined"
-            );
-            return self.upstream.decline(&id, METHOD_NOT_FOUND, "the client does not offer this");
-        }
-        match self.shared.scrubber.message(message.text()) {
-            Some(text) => {
-                self.asked.insert(id, method);
-                self.tell(text, related).await;
-            }
-            None => self.upstream.decline(&id, METHOD_NOT_FOUND, "the request could not be passed on"),
         }
     }
 
@@ -571,26 +538,4 @@ fn declared(message: &Message) -> Option<JsonText> {
 fn answer_kind(message: Option<&Message>) -> Answer {
     let failed = message.and_then(Message::result).and_then(|result| result.get("isError")).and_then(Json::as_bool);
     if failed == Some(true) { Answer::ToolError } else { Answer::Ok }
-}
-
-/// True where a modern result asks the client for something that its request did not declare.
-fn asks_undeclared(text: &JsonText, modern: bool, capabilities: Option<&JsonText>) -> bool {
-    let Some(requests) = text.view().pointer("/result/inputRequests").filter(|_| modern) else { return false };
-    requests.members().any(|(_, request)| {
-        let method = request.get("method").and_then(Json::as_str).unwrap_or_default();
-        let offered = match method::upstream_request(&method) {
-            Some(Some(capability)) => capabilities.is_some_and(|offers| offers.view().get(capability).is_some()),
-            Some(None) | None => false,
-        };
-        !offered || request.get("params").is_some_and(|params| !safe_url(params))
-    })
-}
-
-fn safe_elicitation(message: &Message) -> bool {
-    message.params().is_none_or(safe_url)
-}
-
-/// An elicitation may send a person to an `https` address and to nothing else.
-fn safe_url(params: Json<'_>) -> bool {
-    params.get("url").is_none_or(|url| url.as_str().is_some_and(|url| url.starts_with("https://")))
 }
