@@ -42,9 +42,9 @@ pub struct Question {
 }
 
 /// A method, and what becomes of it up to 2025-11-25 and from 2026-07-28 on.
-type Rows<T> = &'static [(&'static str, Option<T>, Option<T>)];
+pub(crate) type Rows<T> = &'static [(&'static str, Option<T>, Option<T>)];
 
-pub(super) const REQUESTS: Rows<Row> = {
+pub(crate) const REQUESTS: Rows<Row> = {
     use Decided::{Complete, Listen, PromptsGet, ResourcesRead, ResourcesSubscribe, TasksUpdate, ToolsCall};
     use Row::{Decide, Pass, Task};
     &[
@@ -72,7 +72,7 @@ pub(super) const REQUESTS: Rows<Row> = {
     ]
 };
 
-pub(super) const NOTICES: Rows<Notice> = &[
+pub(crate) const NOTICES: Rows<Notice> = &[
     ("notifications/initialized", Some(Notice::Pass), None),
     ("notifications/cancelled", Some(Notice::Cancel), Some(Notice::Cancel)),
     ("notifications/progress", Some(Notice::Progress), None),
@@ -81,7 +81,7 @@ pub(super) const NOTICES: Rows<Notice> = &[
 ];
 
 /// An upstream asks by requests before 2026-07-28, and in its answers from then on.
-pub(super) const QUESTIONS: Rows<Question> = {
+pub(crate) const QUESTIONS: Rows<Question> = {
     const fn asks(needs: &'static str, answer: Decided, in_a_call: bool) -> Option<Question> {
         Some(Question { needs: Some(needs), answer: Some(answer), in_a_call })
     }
@@ -105,7 +105,7 @@ pub(super) const QUESTIONS: Rows<Question> = {
 };
 
 /// What an upstream may tell.
-pub(super) const NEWS: Rows<()> = &[
+pub(crate) const NEWS: Rows<()> = &[
     ("notifications/cancelled", Some(()), Some(())),
     ("notifications/progress", Some(()), Some(())),
     ("notifications/message", Some(()), Some(())),

@@ -95,12 +95,20 @@ enum Ending {
 
 /// Runs a session to its end.
 pub async fn run(new: NewSession, shared: Arc<Shared>, server: Arc<ServerRuntime>) {
+    match Upstream::connect(&server.upstream, &shared) {
+        Ok(connected) => serve(new, connected, shared, server).await,
+        Err(reason) => turn_away(new.link, &server, &reason).await,
+    }
+}
+
+async fn serve(
+    new: NewSession,
+    (upstream, mut answers): (Upstream, mpsc::Receiver<FromUpstream>),
+    shared: Arc<Shared>,
+    server: Arc<ServerRuntime>,
+) {
     let NewSession { principal, client, link, .. } = new;
     let ClientLink { mut inbound, outbound } = link;
-    let (upstream, mut answers) = match Upstream::connect(&server.upstream, &shared) {
-        Ok(connected) => connected,
-        Err(reason) => return turn_away(&mut inbound, &outbound, &server, &reason).await,
-    };
     let id = session_id();
     tracing::info!(session = id, server = server.facts.name, principal = principal.name, "session started");
     let base = CallContext {
@@ -150,12 +158,8 @@ pub async fn run(new: NewSession, shared: Arc<Shared>, server: Arc<ServerRuntime
 }
 
 /// Answers a client whose upstream cannot be started: every request it has sent so far, then the end.
-async fn turn_away(
-    inbound: &mut mpsc::Receiver<FromClient>,
-    outbound: &mpsc::Sender<ToClient>,
-    server: &ServerRuntime,
-    reason: &str,
-) {
+async fn turn_away(link: ClientLink, server: &ServerRuntime, reason: &str) {
+    let ClientLink { mut inbound, outbound } = link;
     tracing::error!(server = server.facts.name, reason, "the server cannot be started");
     let said = format!(
         "countersign: the server {} cannot be started; its operator finds the reason in the log",
@@ -584,3 +588,6 @@ fn answer_kind(message: Option<&Message>) -> Answer {
     let failed = message.and_then(Message::result).and_then(|result| result.get("isError")).and_then(Json::as_bool);
     if failed == Some(true) { Answer::ToolError } else { Answer::Ok }
 }
+
+#[cfg(test)]
+mod tests;
