@@ -152,7 +152,7 @@ fn judge(eval: &Eval) -> anyhow::Result<Exit> {
             let config = config::load(eval.config.as_deref())?;
             let (call, context) = call(eval, &config)?;
             let engine = PolicyEngine::load(policy_settings(&config))?;
-            runtime.block_on(engine.evaluate(Phase::Call, &call, &context))
+            runtime.block_on(engine.evaluate(&call, &context, call.digest(&context)))
         }
     };
     print(eval.output, &decided)?;

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::audit::{Answer, AuditLog, Entry, Event, Ruling as RulingKind};
 use crate::call::{CallContext, CallId, Decision, Digest, Effect, Operation, Outcome, Refusal, ToolCall};
 use crate::json::Json;
-use crate::policy::{Phase, PolicyEngine, confirm_value};
+use crate::policy::{PolicyEngine, confirm_value};
 
 mod continuation;
 mod hold;
@@ -148,7 +148,7 @@ impl Gate {
         let context = CallContext { continues, ..context };
         let id = call.id().clone();
         let digest = call.digest(&context);
-        let decision = match self.policy.evaluate(Phase::Call, &call, &context).await {
+        let decision = match self.policy.evaluate(&call, &context, digest).await {
             Ok(decision) => decision,
             Err(fault) => {
                 tracing::error!(call = %id, server = context.server.name, tool = call.tool(), %fault, "policy failed");
@@ -209,7 +209,7 @@ impl Gate {
     ) -> Result<Admission, Refusal> {
         let id = call.id().clone();
         // Every pointer led somewhere when policy decided: one that does not is a policy fault.
-        let typed = |pointer: &String| Some((pointer.clone(), confirm_value(pointer, &call, &context)?));
+        let typed = |pointer: &String| Some((pointer.clone(), confirm_value(pointer, &call, &context, digest)?));
         let confirm = decision.confirm_with.iter().filter_map(typed).collect();
         let (call, context, decision) = (Arc::new(call), Arc::new(context), Arc::new(decision));
         match self.holds.place(Arc::clone(&call), Arc::clone(&context), Arc::clone(&decision), digest, confirm) {
@@ -414,7 +414,7 @@ impl Gate {
         approved: &Decision,
         presence: &Presence,
     ) -> Result<crate::audit::Receipt, (Outcome, String)> {
-        let now = self.policy.evaluate(Phase::Call, call, context).await.map_err(|fault| {
+        let now = self.policy.evaluate(call, context, call.digest(context)).await.map_err(|fault| {
             tracing::error!(call = %call.id(), %fault, "policy failed at release");
             (Outcome::Unavailable, "the policy could not decide this call again at release".to_owned())
         })?;

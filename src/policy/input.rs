@@ -25,13 +25,13 @@ pub struct Subject<'a> {
 }
 
 impl<'a> Subject<'a> {
-    pub fn call(call: &'a ToolCall, context: &CallContext) -> Subject<'a> {
+    pub fn call(call: &'a ToolCall, digest: Digest) -> Subject<'a> {
         Subject {
             phase: Phase::Call,
             method: call.method().as_str(),
             arguments: call.arguments().as_str(),
             responses: call.responses(),
-            digest: Some(call.digest(context)),
+            digest: Some(digest),
         }
     }
 
@@ -123,8 +123,8 @@ fn operation(out: &mut Members, context: &CallContext) {
 
 /// The value at a pointer into the document of this call, decoded, for the operator to type. `None` where the pointer
 /// leads to nothing, or to an object or array, which nobody can type.
-pub fn confirm_value(pointer: &str, call: &ToolCall, context: &CallContext) -> Option<String> {
-    let document = document(0, Subject::call(call, context), context);
+pub fn confirm_value(pointer: &str, call: &ToolCall, context: &CallContext, digest: Digest) -> Option<String> {
+    let document = document(0, Subject::call(call, digest), context);
     typed_value(&document, pointer)
 }
 
