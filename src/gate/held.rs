@@ -51,7 +51,7 @@ impl HeldCall {
         let HeldCall { gate, call, context, decision: _, place } = self;
         let id = call.id().clone();
         match verdict(&gate.holds, &id, place, presence, patience).await {
-            Verdict::Approved { hold, decision } => gate.permit(call, &context, &hold, &decision, presence).await,
+            Verdict::Approved { hold, decision } => gate.permit(call, context, &hold, decision, presence).await,
             Verdict::Rejected { hold, by, reason } => {
                 tracing::info!(call = %id, by, "rejected");
                 // The ruling is recorded with the call that opened the hold, and ends that one.

@@ -1,7 +1,7 @@
 //! The gate: the one place that lets a call through. Policy → record → perhaps a person → record → permit.
 //!
-//! [`Gate::admit`] and [`HeldCall::wait`] are the only ways to a [`PermittedCall`]. Every other way out of them is a
-//! [`Refusal`]. Nothing here writes to an upstream or to a client.
+//! [`Gate::admit`], [`Gate::admit_answer`] and [`HeldCall::wait`] are the only ways to a [`PermittedCall`]. Every other
+//! way out of them is a [`Refusal`]. Nothing here writes to an upstream or to a client.
 
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -9,16 +9,21 @@ use tokio_util::sync::CancellationToken;
 
 use crate::audit::{Answer, AuditLog, Entry, Event, Ruling as RulingKind};
 use crate::call::{CallContext, CallId, Decision, Digest, Effect, Operation, Outcome, Refusal, ToolCall};
+use crate::json::Json;
 use crate::policy::{PolicyEngine, confirm_value};
 
+mod continuation;
 mod held;
 mod hold;
 mod permit;
+mod pin;
 mod record;
 
+pub use continuation::Origin;
 pub use held::HeldCall;
 pub use hold::{Hold, HoldQueue, NoEffect, Settings, State, TICKET};
 pub use permit::{PermittedCall, Ruling, Says, SentCall};
+pub use pin::DefinitionNow;
 
 use hold::{Claimed, Placed};
 
@@ -27,9 +32,15 @@ use hold::{Claimed, Placed};
 pub struct Presence {
     gone: CancellationToken,
     why: Arc<OnceLock<(Outcome, &'static str)>>,
+    definition: DefinitionNow,
 }
 
 impl Presence {
+    /// Of a call of a tool, whose definition the gate compares once more before an approved call leaves.
+    pub fn of_tool(definition: DefinitionNow) -> Presence {
+        Presence { definition, ..Presence::default() }
+    }
+
     /// Nobody waits any more. The first reason stays.
     pub fn leave(&self, outcome: Outcome, why: &'static str) {
         let _ = self.why.set((outcome, why));
@@ -48,6 +59,7 @@ pub struct Gate {
     policy: PolicyEngine,
     audit: AuditLog,
     holds: HoldQueue,
+    following: continuation::Following,
     policy_error: Mutex<Option<String>>,
 }
 
@@ -65,7 +77,8 @@ fn no_record(call: &CallId) -> Refusal {
 
 impl Gate {
     pub fn new(policy: PolicyEngine, audit: AuditLog, holds: Settings) -> Gate {
-        Gate { policy, audit, holds: HoldQueue::new(holds), policy_error: Mutex::default() }
+        let following = continuation::Following::default();
+        Gate { policy, audit, holds: HoldQueue::new(holds), following, policy_error: Mutex::default() }
     }
 
     pub fn holds(&self) -> &HoldQueue {
@@ -80,7 +93,7 @@ impl Gate {
         &self.audit
     }
 
-    /// Decides a call.
+    /// Decides a call. One that goes on from an earlier one is recognised by what it repeats.
     ///
     /// # Errors
     /// The refusal, recorded.
@@ -90,6 +103,33 @@ impl Gate {
         context: CallContext,
         presence: &Presence,
     ) -> Result<Admission, Refusal> {
+        let origin = self.following.take(&call, &context);
+        self.decide(call, context, presence, origin).await
+    }
+
+    /// Decides what a client answers to a question of the server: `origin` is the call that it was asked in.
+    ///
+    /// # Errors
+    /// The refusal, recorded.
+    pub async fn admit_answer(
+        self: &Arc<Self>,
+        answer: ToolCall,
+        context: CallContext,
+        presence: &Presence,
+        origin: Option<Origin>,
+    ) -> Result<Admission, Refusal> {
+        self.decide(answer, context, presence, origin).await
+    }
+
+    async fn decide(
+        self: &Arc<Self>,
+        call: ToolCall,
+        context: CallContext,
+        presence: &Presence,
+        origin: Option<Origin>,
+    ) -> Result<Admission, Refusal> {
+        let continues = origin.as_ref().map(|origin| origin.call().clone());
+        let context = CallContext { continues, ..context };
         let id = call.id().clone();
         let digest = call.digest(&context);
         let decision = match self.policy.evaluate(&call, &context, digest).await {
@@ -113,10 +153,35 @@ impl Gate {
             }
             Effect::Allow => match presence.left() {
                 Some((outcome, why)) => Err(self.close(&id, outcome, why.to_owned()).await),
-                None => Ok(Admission::Permitted(PermittedCall::new(call, receipt, None))),
+                None => {
+                    let origin = origin.unwrap_or_else(|| Origin::new(&call, Arc::new(context), None));
+                    Ok(Admission::Permitted(PermittedCall::new(call, receipt, None, origin)))
+                }
             },
-            Effect::Hold => self.hold(call, context, digest, decision, presence).await,
+            Effect::Hold => match origin.filter(|origin| origin.covers(&decision)) {
+                Some(origin) => match self.last_look(&call, &context, None, presence).await {
+                    Ok(receipt) => Ok(Admission::Permitted(PermittedCall::new(call, receipt, None, origin))),
+                    Err((outcome, reason)) => Err(self.close(&id, outcome, reason).await),
+                },
+                None => self.hold(call, context, digest, decision, presence).await,
+            },
         }
+    }
+
+    /// Remembers what the answer to a call leaves open: a question of the server, or a task. To be called before the
+    /// client can see the answer. Says in a word what that is.
+    pub fn relayed(&self, sent: &SentCall, result: Json<'_>) -> Option<&'static str> {
+        self.following.relayed(sent, result)
+    }
+
+    /// The call that became this task, where it was one of this principal on this server.
+    pub fn task(&self, id: &str, context: &CallContext) -> Option<Origin> {
+        self.following.task(id, context)
+    }
+
+    /// Remembers what a task asks. To be called before the client can see it.
+    pub fn task_asks(&self, id: &str, context: &CallContext, questions: Json<'_>) {
+        self.following.task_asks(id, context, questions);
     }
 
     async fn hold(
@@ -136,7 +201,7 @@ impl Gate {
             Err((outcome, reason)) => Err(self.close(&id, outcome, reason).await),
             Ok(Placed::Ticket { hold, decision }) => {
                 tracing::info!(call = %id, %hold, "an approval of this call is used");
-                self.permit(call, &context, &hold, &decision, presence).await.map(Admission::Permitted)
+                self.permit(call, context, &hold, decision, presence).await.map(Admission::Permitted)
             }
             Ok(Placed::Waits(place)) => {
                 let held = Event::Held { expires_at: place.expires.to_string(), joins: place.joins.clone() };
@@ -315,15 +380,16 @@ impl Gate {
     async fn permit(
         &self,
         call: Arc<ToolCall>,
-        context: &CallContext,
+        context: Arc<CallContext>,
         hold: &CallId,
-        approved: &Decision,
+        approved: Arc<Decision>,
         presence: &Presence,
     ) -> Result<PermittedCall, Refusal> {
-        match self.release(&call, context, hold, approved, presence).await {
+        match self.release(&call, &context, hold, &approved, presence).await {
             Ok(receipt) => {
                 let call = Arc::try_unwrap(call).unwrap_or_else(|shared| (*shared).clone());
-                Ok(PermittedCall::new(call, receipt, Some(hold.clone())))
+                let origin = Origin::new(&call, context, Some(approved));
+                Ok(PermittedCall::new(call, receipt, Some(hold.clone()), origin))
             }
             Err((outcome, reason)) => {
                 let at = jiff::Timestamp::now();
@@ -358,11 +424,27 @@ impl Gate {
             let reason = "policy became stricter while the call was held, so the approval does not count";
             return Err((Outcome::Denied, reason.to_owned()));
         }
+        self.last_look(call, context, Some(hold), presence).await
+    }
+
+    /// The end of every way on which a person's approval counts: the definition, the client, the record.
+    async fn last_look(
+        &self,
+        call: &ToolCall,
+        context: &CallContext,
+        hold: Option<&CallId>,
+        presence: &Presence,
+    ) -> Result<crate::audit::Receipt, (Outcome, String)> {
+        if presence.definition.differs_from(context.tool.definition) {
+            let reason = "the server has changed the definition of this tool, or its tools, since the call was decided; \
+                          list the tools again before you call it";
+            return Err((Outcome::Denied, reason.to_owned()));
+        }
         let gone = |(outcome, why): (Outcome, &str)| (outcome, why.to_owned());
         if let Some(left) = presence.left() {
             return Err(gone(left));
         }
-        let approved_as = Some(hold.clone()).filter(|hold| hold != call.id());
+        let approved_as = hold.filter(|hold| *hold != call.id()).cloned();
         let sending = Entry::new(Some(call.id()), true, Event::Sending { approved_as });
         let receipt = self.audit.append(sending).await.map_err(|error| {
             tracing::error!(call = %call.id(), %error, "no record, so no call");

@@ -7,8 +7,12 @@ mod harness;
 
 mod bad_input;
 mod commands;
+mod continuations;
 mod daemon;
 mod fixtures;
 mod holding;
+mod lists;
 mod peers;
+mod questions;
 mod stripe;
+mod tasks;

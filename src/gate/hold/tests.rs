@@ -34,6 +34,7 @@ fn call_with(amount: u32, meta: &str) -> Arc<ToolCall> {
 
 fn context(principal: &str, environment: &str) -> Arc<CallContext> {
     Arc::new(CallContext {
+        continues: None,
         session: "s-1".into(),
         principal: Arc::new(Principal { name: principal.into(), kind: PrincipalKind::Uid, scopes: vec![] }),
         client: ClientInfo {

@@ -6,14 +6,13 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::json::{Json, JsonText, Rules};
 use crate::mcp::message::{Id, Message};
 use crate::proxy::Shared;
 use crate::proxy::tasks::{EXTENSION, Owner, Status};
-use crate::transport::{FromClient, ToClient};
+use crate::transport::{ClientLink, FromClient, ToClient};
 
 use super::{NO_ANSWER, Session};
 
@@ -51,21 +50,16 @@ pub(super) fn settled(result: Json<'_>) -> JsonText {
 }
 
 /// Waits for the first thing of a client that an upstream is needed for. Requests about tasks of ours need none.
-pub(super) async fn first(
-    inbound: &mut mpsc::Receiver<FromClient>,
-    outbound: &mpsc::Sender<ToClient>,
-    shared: &Shared,
-    owner: &Owner,
-) -> Option<FromClient> {
+pub(super) async fn first(link: &mut ClientLink, shared: &Shared, owner: &Owner) -> Option<FromClient> {
     loop {
         let event = tokio::select! {
-            event = inbound.recv() => event?,
+            event = link.inbound.recv() => event?,
             () = shared.stop.cancelled() => return None,
         };
         let FromClient::Message(message) = &event else { return Some(event) };
         let Some(text) = shared.tasks.answer(message, owner) else { return Some(event) };
         let related = message.id().cloned();
-        let _ = outbound.send(ToClient::Message { text, related }).await;
+        let _ = link.outbound.send(ToClient::Message { text, related }).await;
     }
 }
 

@@ -83,6 +83,7 @@ impl Scene {
             facts: Arc::new(ServerFacts { name: "billing".into(), vendor: None }),
             environment: Arc::new(environment),
             catalog: Catalog::builtin(None).unwrap(),
+            definitions: Arc::default(),
             // It reads what it gets and says nothing.
             upstream: Kind::Stdio(StdioSpec {
                 server: "billing".into(),
