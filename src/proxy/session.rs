@@ -31,9 +31,9 @@ use crate::mcp::reply;
 use crate::transport::{ClientLink, FromClient, FromUpstream, NewSession, ToClient};
 
 use asked::{Asked, Judging, asks_undeclared};
+use chain::Chain;
+pub(super) use chain::request as about_task;
 use held::Wait;
-use task::Chain;
-pub(super) use task::request as about_task;
 
 use super::listing::Listing;
 use super::tasks::{Owner, Status};
@@ -42,7 +42,7 @@ use super::{ServerRuntime, Shared};
 
 mod asked;
 mod held;
-mod task;
+mod chain;
 mod tasks;
 
 /// Our JSON-RPC code for a request whose answer never came. Outside the reserved range.
@@ -108,7 +108,7 @@ enum Ending {
 /// Runs a session to its end.
 pub async fn run(mut new: NewSession, shared: Arc<Shared>, server: Arc<ServerRuntime>) {
     let owner = Owner { principal: new.principal.name.clone(), server: server.facts.name.clone() };
-    let Some(first) = task::first(&mut new.link, &shared, &owner).await else { return };
+    let Some(first) = chain::first(&mut new.link, &shared, &owner).await else { return };
     match Upstream::connect(&server.upstream, &shared) {
         Ok(connected) => serve(new, Some(first), connected, shared, server).await,
         Err(reason) => turn_away(first, new.link, &server, &reason).await,

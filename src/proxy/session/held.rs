@@ -138,7 +138,7 @@ impl Session {
         let view = text.view();
         let status = match (view.get("error"), view.get("result")) {
             (Some(error), _) => Status::Failed(JsonText::owned(error)),
-            (None, Some(result)) => Status::Completed(super::task::settled(result)),
+            (None, Some(result)) => Status::Completed(super::chain::settled(result)),
             (None, None) => return,
         };
         self.shared.tasks.set(task, status);
