@@ -15,7 +15,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use futures_util::StreamExt;
+use futures_util::{FutureExt as _, StreamExt as _};
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 use tracing::Instrument as _;
@@ -196,7 +196,7 @@ impl Session {
         }
         let modern = message.is_modern();
         match method::sort(message) {
-            Sorted::Decide(call) => self.decide(*call, modern),
+            Sorted::Decide(call) => self.decide(*call, modern).await,
             Sorted::Pass(passage) => self.pass(passage, modern).await,
             Sorted::Cancel { request, passage } => self.cancel(&request, passage),
             Sorted::Answer { request, passage } => self.answer(&request, passage).await,
@@ -221,7 +221,7 @@ impl Session {
         }
     }
 
-    fn decide(&mut self, call: ToolCall, modern: bool) {
+    async fn decide(&mut self, call: ToolCall, modern: bool) {
         let Some(message) = Message::of_call(&call) else { return };
         let Some(id) = message.id().cloned() else { return };
         let tool = match call.method() {
@@ -238,7 +238,12 @@ impl Session {
         let state = Open::Deciding { method: call.method(), presence: presence.clone() };
         self.open.insert(id.clone(), Request { state, modern, capabilities, cancelled: false });
         let gate = Arc::clone(&self.shared.gate);
-        self.work(id, async move { gate.admit(call, context, &presence).await });
+        let mut admission = Box::pin(async move { gate.admit(call, context, &presence).await });
+        // Most calls are decided at once, and then a task would cost more than the decision.
+        match (&mut admission).now_or_never() {
+            Some(verdict) => self.decided(id, verdict).await,
+            None => self.work(id, admission),
+        }
     }
 
     /// Lets the gate work in a task of its own. Polled from here, it would stand still while this session waits for a
