@@ -292,6 +292,7 @@ mod tests {
         let environment = (select(vec!["production", "sandbox", "test", "x"]), prop::option::of(text()));
         (operation, scopes, environment, select(vec!["billing", "stripe"]), text())
             .prop_map(|(operation, scopes, (environment, conflict), server, tool)| CallContext {
+                continues: None,
                 session: "s".into(),
                 principal: Arc::new(Principal { name: "agent".into(), kind: PrincipalKind::Uid, scopes }),
                 client: ClientInfo {
@@ -329,7 +330,8 @@ mod tests {
         ) {
             let arguments = arguments.to_string();
             let phase = if listed { Phase::List } else { Phase::Call };
-            let subject = input::Subject { phase, method: "tools/call", arguments: &arguments, digest: None };
+            let (method, arguments) = ("tools/call", arguments.as_str());
+            let subject = input::Subject { phase, method, arguments, responses: None, digest: None };
             let document = input::document(0, subject, &context);
             for (path, [interpreted, compiled]) in SETS[which].both_for_test(&document) {
                 prop_assert!(interpreted.is_ok(), "{path}: {interpreted:?}");

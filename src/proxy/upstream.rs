@@ -70,6 +70,13 @@ impl Upstream {
         Ok((Upstream { outbound: link.outbound, is_stdio }, link.inbound))
     }
 
+    /// One whose other end a test holds.
+    #[cfg(test)]
+    pub fn linked(limit: usize) -> (Upstream, mpsc::Receiver<ToUpstream>) {
+        let (outbound, reached) = mpsc::channel(limit);
+        (Upstream { outbound, is_stdio: true }, reached)
+    }
+
     /// Sends a permitted call. The permit ends here.
     ///
     /// # Errors

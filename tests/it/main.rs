@@ -7,7 +7,11 @@ mod harness;
 
 mod bad_input;
 mod commands;
+mod continuations;
 mod daemon;
 mod fixtures;
+mod lists;
 mod peers;
+mod questions;
 mod stripe;
+mod tasks;
