@@ -15,11 +15,18 @@ pub const DISCOVER: &str = "server/discover";
 pub const INITIALIZE: &str = "initialize";
 pub const INITIALIZED: &str = "notifications/initialized";
 pub const PROGRESS: &str = "notifications/progress";
+pub const CANCELLED: &str = "notifications/cancelled";
+pub const LOG_MESSAGE: &str = "notifications/message";
 
 /// Revisions whose requests stand alone and carry these fields.
 pub const MODERN: &[&str] = &["2026-07-28"];
 /// Revisions with a session.
 pub const LEGACY: &[&str] = &["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
+
+/// The one revision in which several messages may come in one array.
+pub const BATCHES: &str = "2025-03-26";
+/// From this revision on an event stream begins with an event that has an id and nothing else.
+pub const PRIMED: &str = "2025-11-25";
 
 /// The revision in `_meta` is not one of [`MODERN`].
 pub const UNSUPPORTED_VERSION: i64 = -32022;

@@ -141,6 +141,8 @@ impl Daemon {
             stop: stop.clone(),
         });
         let names: Arc<BTreeSet<String>> = Arc::new(servers.keys().cloned().collect());
+        let is_child = |server: &ServerRuntime| matches!(server.upstream, upstream::Kind::Stdio(_));
+        let children = servers.iter().filter(|(_, server)| is_child(server)).map(|(name, _)| name.clone()).collect();
         let handover = accept(shared, servers, &session_tracker, &tracker);
         let principals = Arc::new(principals(&config, &secrets));
         let daemon = Daemon {
@@ -168,6 +170,7 @@ impl Daemon {
         if let (Some(listener), Some(listen)) = (http_listener, &config.http) {
             let front = http_front::HttpFront::new(
                 names,
+                children,
                 principals,
                 listen.allowed_hosts.clone(),
                 listen.allowed_origins.clone(),

@@ -132,6 +132,7 @@ pub async fn run(new: NewSession, shared: Arc<Shared>, server: Arc<ServerRuntime
             () = stop.cancelled() => break Ending::Stopping,
         }
     };
+    session.turn_back(&mut inbound).await;
     session.end(ending, answers).await;
 }
 
@@ -174,6 +175,19 @@ impl Session {
             FromClient::Message(message) => self.message(message).await,
             FromClient::Malformed(malformed) => self.refuse(malformed).await,
             FromClient::Gone(id) => self.gone(&id),
+        }
+    }
+
+    /// Takes nothing any more. A request that was not taken yet has not been sent, and is told so.
+    async fn turn_back(&mut self, inbound: &mut mpsc::Receiver<FromClient>) {
+        inbound.close();
+        while let Ok(event) = inbound.try_recv() {
+            let FromClient::Message(message) = event else { continue };
+            if let Shape::Request { id, .. } = message.shape()
+                && !self.open.contains_key(id)
+            {
+                self.no_answer(id.clone(), false, "the session is ending").await;
+            }
         }
     }
 

@@ -17,6 +17,7 @@ pub(super) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-i
 pub(super) const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 pub(super) const MCP_METHOD: HeaderName = HeaderName::from_static("mcp-method");
 pub(super) const MCP_NAME: HeaderName = HeaderName::from_static("mcp-name");
+pub(super) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// A request that is not served.
 #[derive(Debug)]
@@ -76,8 +77,16 @@ pub(super) fn admit(front: &HttpFront, parts: &Parts, peer: SocketAddr) -> Resul
 
 /// Fields that two readers could take differently when they come twice.
 fn singletons(headers: &HeaderMap) -> Result<(), Refused> {
-    const ONCE: [HeaderName; 7] =
-        [HOST, ORIGIN, AUTHORIZATION, CONTENT_TYPE, CONTENT_LENGTH, CONTENT_ENCODING, http::header::TRANSFER_ENCODING];
+    const ONCE: [HeaderName; 8] = [
+        HOST,
+        ORIGIN,
+        AUTHORIZATION,
+        CONTENT_TYPE,
+        CONTENT_LENGTH,
+        CONTENT_ENCODING,
+        http::header::TRANSFER_ENCODING,
+        LAST_EVENT_ID,
+    ];
     // A map of distinct names has as many values as keys.
     if headers.len() == headers.keys_len() {
         return Ok(());
