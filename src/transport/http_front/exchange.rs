@@ -10,12 +10,12 @@ use std::task::{Context, Poll, ready};
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
-use super::answer::{self, Outgoing};
 use super::joint::Joint;
 use super::session::Session;
 use super::streams::{EventId, Left, Opened, StreamId};
 use crate::json::JsonText;
 use crate::mcp::message::Id;
+use crate::transport::answer::{self, Outgoing};
 use crate::transport::{FromClient, ToClient};
 
 /// A message for the client; `id` names it as an event, where the client can come back after it.

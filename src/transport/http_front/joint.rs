@@ -13,7 +13,6 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::answer::{self, Outgoing};
 use super::exchange::{Said, Turn};
 use super::sse::INTERNAL_ERROR;
 use super::streams::NoPlace;
@@ -23,6 +22,7 @@ use crate::mcp::headers::LOG_MESSAGE;
 use crate::mcp::message::{Id, METHOD_NOT_FOUND, Message};
 use crate::mcp::rename::{Names, belongs_to};
 use crate::mcp::reply;
+use crate::transport::answer::{self, Outgoing};
 use crate::transport::{ClientLink, FromClient, ToClient, lock};
 
 /// Turns that wait for one stream.

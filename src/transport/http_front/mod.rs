@@ -35,7 +35,6 @@ use crate::json::JsonText;
 use crate::mcp::message::Malformed;
 use crate::mcp::reply;
 
-mod answer;
 mod exchange;
 mod guard;
 mod joint;

@@ -6,7 +6,6 @@ use http::{HeaderValue, Response, StatusCode};
 use tokio::time::{Instant, timeout_at};
 
 use super::PATIENCE;
-use super::answer::{self, Outgoing};
 use super::exchange::{Exchange, Said, Turn};
 use super::guard::Accepts;
 use super::sse::{self, Answer, Events};
@@ -14,6 +13,7 @@ use crate::json::Json;
 use crate::mcp::batch;
 use crate::mcp::headers;
 use crate::mcp::message::{HEADER_MISMATCH, INVALID_PARAMS, METHOD_NOT_FOUND, Message};
+use crate::transport::answer::{self, Outgoing};
 
 /// Waits for what decides the form of the answer, and gives it that form.
 pub(super) async fn respond(

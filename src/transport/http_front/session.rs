@@ -13,13 +13,13 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::answer::{self, Outgoing};
 use super::exchange::Turn;
 use super::streams::{EventId, Left, NoPlace, Opened, StreamId, Streams};
 use crate::call::{Limits, Principal};
 use crate::json::{Json, JsonText};
 use crate::mcp::headers::{BATCHES, INITIALIZE, PRIMED};
 use crate::mcp::message::{Id, Message};
+use crate::transport::answer::{self, Outgoing};
 use crate::transport::{FromClient, ToClient, lock};
 
 /// Every session of this front.
