@@ -9,5 +9,6 @@ mod bad_input;
 mod commands;
 mod daemon;
 mod fixtures;
+mod front;
 mod peers;
 mod stripe;
