@@ -36,15 +36,19 @@ pub const MISSING_CAPABILITY: i64 = -32021;
 const OPENING: &str = "=?base64?";
 const CLOSING: &str = "?=";
 
+/// The parameter that `Mcp-Name` repeats, for methods that have one.
+fn named(method: &str) -> Option<&'static str> {
+    match method {
+        "tools/call" | "prompts/get" => Some("name"),
+        "resources/read" => Some("uri"),
+        "tasks/get" | "tasks/update" | "tasks/cancel" => Some("taskId"),
+        _ => None,
+    }
+}
+
 /// What `Mcp-Name` has to say about a message, where it is needed.
 pub fn name(message: &Message) -> Option<Cow<'_, str>> {
-    let member = match message.method()? {
-        "tools/call" | "prompts/get" => "name",
-        "resources/read" => "uri",
-        "tasks/get" | "tasks/update" | "tasks/cancel" => "taskId",
-        _ => return None,
-    };
-    message.params()?.get(member).and_then(Json::as_str)
+    message.params()?.get(named(message.method()?)?).and_then(Json::as_str)
 }
 
 /// A value as a field can carry it.
@@ -96,7 +100,15 @@ pub fn agree(
         }
         Some(_) => {}
     }
-    let Some(expected) = name(message) else { return Ok(()) };
+    let Some(expected) = name(message) else {
+        // Of a method that names nothing the field says nothing; of one that should it has nothing to repeat.
+        return match mcp_name {
+            Some(_) if message.method().and_then(named).is_some() => {
+                Err(wrong("the header Mcp-Name names what the body does not".to_owned()))
+            }
+            _ => Ok(()),
+        };
+    };
     match mcp_name.map(decode) {
         None => Err(wrong("the header Mcp-Name is missing".to_owned())),
         Some(None) => Err(wrong("the header Mcp-Name is not valid base64".to_owned())),

@@ -186,7 +186,8 @@ impl Session {
             if let Shape::Request { id, .. } = message.shape()
                 && !self.open.contains_key(id)
             {
-                self.no_answer(id.clone(), false, "the session is ending").await;
+                let said = "countersign: the request was not sent (the session is ending). Retry later.";
+                self.tell(reply::error(id, NO_ANSWER, said), Some(id.clone())).await;
             }
         }
     }
