@@ -29,6 +29,7 @@ fn call(tool: &str, arguments: &str) -> ToolCall {
 
 fn context(catalog: &Catalog, call: &ToolCall) -> CallContext {
     CallContext {
+        continues: None,
         session: "4Q2M7T".into(),
         principal: Arc::new(Principal {
             name: "claude-code".into(),

@@ -89,6 +89,9 @@ pub struct CallFacts {
     /// As the call spells them, byte for byte.
     pub params: JsonText,
     pub meta: Option<JsonText>,
+    /// The call that was let through before and that this one follows from: its approval may count for this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub continues: Option<CallId>,
 }
 
 impl CallFacts {
@@ -107,6 +110,7 @@ impl CallFacts {
             digest,
             params: call.params().clone(),
             meta: call.meta().map(JsonText::owned),
+            continues: context.continues.clone(),
         }
     }
 }
@@ -344,6 +348,7 @@ pub(super) mod tests {
             digest: Digest::of_bytes(b"call"),
             params: json(params),
             meta: None,
+            continues: None,
         })
     }
 

@@ -1,6 +1,6 @@
 //! The gate: the one place that lets a call through. Policy → record → perhaps a person → record → permit.
 //!
-//! [`Gate::admit`] and [`HeldCall::wait`] are the only makers of [`PermittedCall`]. Every other way out of them is a
+//! [`Gate::admit`], [`Gate::admit_answer`] and [`HeldCall::wait`] are the only makers of [`PermittedCall`]. Every other way out of them is a
 //! [`Refusal`]. Nothing here writes to an upstream or to a client.
 
 use std::sync::{Arc, Mutex, OnceLock};
@@ -11,14 +11,19 @@ use tokio_util::sync::CancellationToken;
 
 use crate::audit::{Answer, AuditLog, Entry, Event, Ruling as RulingKind};
 use crate::call::{CallContext, CallId, Decision, Digest, Effect, Operation, Outcome, Refusal, ToolCall};
+use crate::json::Json;
 use crate::policy::{Phase, PolicyEngine, confirm_value};
 
+mod continuation;
 mod hold;
 mod permit;
+mod pin;
 mod record;
 
+pub use continuation::Origin;
 pub use hold::{Hold, HoldQueue, NoEffect, Settings, State};
 pub use permit::{PermittedCall, Ruling, Says, SentCall};
+pub use pin::DefinitionNow;
 
 use hold::{Claimed, Verdict};
 
@@ -27,9 +32,15 @@ use hold::{Claimed, Verdict};
 pub struct Presence {
     gone: CancellationToken,
     why: Arc<OnceLock<(Outcome, &'static str)>>,
+    definition: DefinitionNow,
 }
 
 impl Presence {
+    /// Of a call of a tool, whose definition the gate compares once more before an approved call leaves.
+    pub fn of_tool(definition: DefinitionNow) -> Presence {
+        Presence { definition, ..Presence::default() }
+    }
+
     /// Nobody waits any more. The first reason stays.
     pub fn leave(&self, outcome: Outcome, why: &'static str) {
         let _ = self.why.set((outcome, why));
@@ -48,6 +59,7 @@ pub struct Gate {
     policy: PolicyEngine,
     audit: AuditLog,
     holds: HoldQueue,
+    following: continuation::Following,
     policy_error: Mutex<Option<String>>,
 }
 
@@ -81,7 +93,8 @@ fn no_record(call: &CallId) -> Refusal {
 
 impl Gate {
     pub fn new(policy: PolicyEngine, audit: AuditLog, holds: Settings) -> Gate {
-        Gate { policy, audit, holds: HoldQueue::new(holds), policy_error: Mutex::default() }
+        let following = continuation::Following::default();
+        Gate { policy, audit, holds: HoldQueue::new(holds), following, policy_error: Mutex::default() }
     }
 
     pub fn holds(&self) -> &HoldQueue {
@@ -96,7 +109,7 @@ impl Gate {
         &self.audit
     }
 
-    /// Decides a call.
+    /// Decides a call. One that goes on from an earlier one is recognised by what it repeats.
     ///
     /// # Errors
     /// The refusal, recorded.
@@ -106,6 +119,33 @@ impl Gate {
         context: CallContext,
         presence: &Presence,
     ) -> Result<Admission, Refusal> {
+        let origin = self.following.take(&call, &context);
+        self.decide(call, context, presence, origin).await
+    }
+
+    /// Decides what a client answers to a question of the server: `origin` is the call that it was asked in.
+    ///
+    /// # Errors
+    /// The refusal, recorded.
+    pub async fn admit_answer(
+        self: &Arc<Self>,
+        answer: ToolCall,
+        context: CallContext,
+        presence: &Presence,
+        origin: Option<Origin>,
+    ) -> Result<Admission, Refusal> {
+        self.decide(answer, context, presence, origin).await
+    }
+
+    async fn decide(
+        self: &Arc<Self>,
+        call: ToolCall,
+        context: CallContext,
+        presence: &Presence,
+        origin: Option<Origin>,
+    ) -> Result<Admission, Refusal> {
+        let continues = origin.as_ref().map(|origin| origin.call().clone());
+        let context = CallContext { continues, ..context };
         let id = call.id().clone();
         let digest = call.digest(&context);
         let decision = match self.policy.evaluate(Phase::Call, &call, &context).await {
@@ -129,10 +169,35 @@ impl Gate {
             }
             Effect::Allow => match presence.left() {
                 Some((outcome, why)) => Err(self.close(&id, outcome, why.to_owned()).await),
-                None => Ok(Admission::Permitted(PermittedCall::new(call, receipt, false))),
+                None => {
+                    let origin = origin.unwrap_or_else(|| Origin::new(&call, Arc::new(context), None));
+                    Ok(Admission::Permitted(PermittedCall::new(call, receipt, false, origin)))
+                }
             },
-            Effect::Hold => self.hold(call, context, digest, decision).await,
+            Effect::Hold => match origin.filter(|origin| origin.covers(&decision)) {
+                Some(origin) => match self.last_look(&call, &context, presence).await {
+                    Ok(receipt) => Ok(Admission::Permitted(PermittedCall::new(call, receipt, false, origin))),
+                    Err((outcome, reason)) => Err(self.close(&id, outcome, reason).await),
+                },
+                None => self.hold(call, context, digest, decision).await,
+            },
         }
+    }
+
+    /// Remembers what the answer to a call leaves open: a question of the server, or a task. To be called before the
+    /// client can see the answer. Says in a word what that is.
+    pub fn relayed(&self, sent: &SentCall, result: Json<'_>) -> Option<&'static str> {
+        self.following.relayed(sent, result)
+    }
+
+    /// The call that became this task, where it was one of this principal on this server.
+    pub fn task(&self, id: &str, context: &CallContext) -> Option<Origin> {
+        self.following.task(id, context)
+    }
+
+    /// Remembers what a task asks. To be called before the client can see it.
+    pub fn task_asks(&self, id: &str, context: &CallContext, questions: Json<'_>) {
+        self.following.task_asks(id, context, questions);
     }
 
     async fn hold(
@@ -327,7 +392,8 @@ impl HeldCall {
         match gate.release(&call, &context, &decision, presence).await {
             Ok(receipt) => {
                 let call = Arc::try_unwrap(call).unwrap_or_else(|shared| (*shared).clone());
-                Ok(PermittedCall::new(call, receipt, true))
+                let origin = Origin::new(&call, context, Some(decision));
+                Ok(PermittedCall::new(call, receipt, true, origin))
             }
             Err((outcome, reason)) => {
                 let at = jiff::Timestamp::now();
@@ -357,14 +423,25 @@ impl Gate {
                 return Err((Outcome::Denied, format!("policy changed while the call was held: {}", now.reason)));
             }
             Effect::Allow => false,
-            Effect::Hold => {
-                now.tier > approved.tier
-                    || now.approvals > approved.approvals
-                    || now.confirm_with.iter().any(|pointer| !approved.confirm_with.contains(pointer))
-            }
+            Effect::Hold => stricter(&now, approved),
         };
         if stricter {
             let reason = "policy became stricter while the call was held, so the approval does not count";
+            return Err((Outcome::Denied, reason.to_owned()));
+        }
+        self.last_look(call, context, presence).await
+    }
+
+    /// The end of every way on which a person's approval counts: the definition, the client, the record.
+    async fn last_look(
+        &self,
+        call: &ToolCall,
+        context: &CallContext,
+        presence: &Presence,
+    ) -> Result<crate::audit::Receipt, (Outcome, String)> {
+        if presence.definition.differs_from(context.tool.definition) {
+            let reason = "the server has changed the definition of this tool, or its tools, since the call was decided; \
+                          list the tools again before you call it";
             return Err((Outcome::Denied, reason.to_owned()));
         }
         let gone = |(outcome, why): (Outcome, &str)| (outcome, why.to_owned());
@@ -381,6 +458,13 @@ impl Gate {
             None => Ok(receipt),
         }
     }
+}
+
+/// Whether a hold asks for more than an approval was given for.
+fn stricter(now: &Decision, approved: &Decision) -> bool {
+    now.tier > approved.tier
+        || now.approvals > approved.approvals
+        || now.confirm_with.iter().any(|pointer| !approved.confirm_with.contains(pointer))
 }
 
 /// Waits until the queue says how the hold ended, and ends it where its time, its client or every console is gone.

@@ -51,6 +51,49 @@ pub fn name(message: &Message) -> Option<Cow<'_, str>> {
     message.params()?.get(named(message.method()?)?).and_then(Json::as_str)
 }
 
+/// An argument that a field `Mcp-Param-…` repeats.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Param {
+    /// The name of the field without `Mcp-Param-`, as the tool's schema spells it.
+    pub field: String,
+    /// Where the value stands in the arguments (RFC 6901).
+    pub pointer: String,
+}
+
+/// How deep in a schema annotations are looked for, and how many a tool may have.
+const MAX_PARAM_DEPTH: usize = 8;
+const MAX_PARAMS: usize = 64;
+
+/// The arguments of a tool that fields repeat: properties of its input schema with `x-mcp-header`. An annotation that
+/// no field could be named by is left out.
+pub fn params(definition: Json<'_>) -> Vec<Param> {
+    let mut found = Vec::new();
+    if let Some(schema) = definition.get("inputSchema") {
+        annotated(schema, "", MAX_PARAM_DEPTH, &mut found);
+    }
+    found
+}
+
+fn annotated(schema: Json<'_>, at: &str, depth: usize, found: &mut Vec<Param>) {
+    let Some(depth) = depth.checked_sub(1) else { return };
+    let Some(properties) = schema.get("properties") else { return };
+    for (name, property) in properties.members() {
+        let Some(name) = name.as_str() else { continue };
+        let pointer = format!("{at}/{}", name.replace('~', "~0").replace('/', "~1"));
+        let field = property.get("x-mcp-header").and_then(Json::as_str).filter(|field| is_token(field));
+        if let (Some(field), true) = (field, found.len() < MAX_PARAMS) {
+            found.push(Param { field: field.into_owned(), pointer: pointer.clone() });
+        }
+        annotated(property, &pointer, depth, found);
+    }
+}
+
+/// A token of HTTP.
+fn is_token(text: &str) -> bool {
+    let is = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    (1..=128).contains(&text.len()) && text.bytes().all(is)
+}
+
 /// A value as a field can carry it.
 pub fn encode(value: &str) -> Cow<'_, str> {
     let plain = value.bytes().all(|byte| (0x20..0x7f).contains(&byte)) && value.trim() == value && !value.is_empty();
@@ -152,6 +195,24 @@ mod tests {
         for version in [None, Some("2025-11-25")] {
             assert!(!check(version, method, Some("get_balance")), "{version:?}");
         }
+    }
+
+    #[test]
+    fn annotated_arguments_are_found_where_they_stand() {
+        let tool = Message::from_upstream(
+            r#"{"jsonrpc":"2.0","id":1,"result":{"inputSchema":{"properties":{
+                "region":{"type":"string","x-mcp-header":"Region"},
+                "a/b":{"properties":{"~c":{"x-mcp-header":"Deep"}}},
+                "odd":{"x-mcp-header":"not a token"},"none":{"x-mcp-header":7},"plain":{}}}}}"#,
+        )
+        .unwrap();
+        let found: Vec<_> =
+            params(tool.result().unwrap()).into_iter().map(|param| (param.field, param.pointer)).collect();
+        assert_eq!(found, [("Region".into(), "/region".into()), ("Deep".into(), "/a~1b/~0c".into())]);
+        let many: Vec<_> = (0..100).map(|n| format!(r#""p{n}":{{"x-mcp-header":"P{n}"}}"#)).collect();
+        let text = format!(r#"{{"inputSchema":{{"properties":{{{}}}}}}}"#, many.join(","));
+        let text = crate::json::JsonText::parse(text, crate::json::Rules::UPSTREAM).unwrap();
+        assert_eq!(params(text.view()).len(), MAX_PARAMS);
     }
 
     #[test]

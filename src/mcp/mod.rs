@@ -2,8 +2,10 @@
 //! The only place that knows method names and JSON-RPC codes. No transport, no policy.
 
 pub mod batch;
+pub mod definitions;
 pub mod headers;
 pub mod message;
 pub mod method;
 pub mod rename;
 pub mod reply;
+pub mod table;

@@ -6,8 +6,8 @@ use std::fmt::Write;
 use serde_json::json;
 
 use super::Phase;
-use crate::call::{CallContext, Decided, Digest, Money, ToolCall};
-use crate::json::{JsonText, Rules};
+use crate::call::{CallContext, CallId, Decided, Digest, Money, ToolCall};
+use crate::json::{Json, JsonText, Rules};
 
 /// Version of the document's form.
 pub const VERSION: u32 = 1;
@@ -19,6 +19,8 @@ pub struct Subject<'a> {
     pub method: &'a str,
     /// `{}` for a listed tool.
     pub arguments: &'a str,
+    /// What the client answers to questions of the server.
+    pub responses: Option<Json<'a>>,
     pub digest: Option<Digest>,
 }
 
@@ -28,12 +30,14 @@ impl<'a> Subject<'a> {
             phase: Phase::Call,
             method: call.method().as_str(),
             arguments: call.arguments().as_str(),
+            responses: call.responses(),
             digest: Some(call.digest(context)),
         }
     }
 
     pub fn listed() -> Subject<'a> {
-        Subject { phase: Phase::List, method: Decided::ToolsCall.as_str(), arguments: "{}", digest: None }
+        let method = Decided::ToolsCall.as_str();
+        Subject { phase: Phase::List, method, arguments: "{}", responses: None, digest: None }
     }
 }
 
@@ -83,6 +87,10 @@ pub fn document(now: u64, subject: Subject<'_>, context: &CallContext) -> String
     });
     out.nested("operation", |out| operation(out, context));
     out.raw("arguments", subject.arguments);
+    if let Some(responses) = subject.responses {
+        out.raw("responses", responses.text());
+    }
+    out.optional("continues", context.continues.as_ref().map(CallId::as_str));
     if let Some(digest) = subject.digest {
         out.text("digest", &digest.to_string());
     }

@@ -18,8 +18,19 @@ fn call(tool: &str, arguments: &Value) -> ToolCall {
     ToolCall::new(CallId::random().unwrap(), Decided::ToolsCall, tool.to_owned(), text(arguments), params, message)
 }
 
+/// As [`call`], with an answer to a question of the server.
+fn answering(tool: &str, arguments: &Value) -> ToolCall {
+    let text = |value: &Value| JsonText::parse(value.to_string(), Rules::CLIENT).unwrap();
+    let params =
+        text(&json!({"name": tool, "arguments": arguments, "inputResponses": {"confirm": {"action": "accept"}}}));
+    let message = text(&json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}));
+    let id = CallId::random().unwrap();
+    ToolCall::new(id, Decided::ToolsCall, tool.to_owned(), text(arguments), params, message)
+}
+
 fn context(tool: &str, class: Class, environment: &str, scopes: &[&str]) -> CallContext {
     CallContext {
+        continues: None,
         session: "s1".into(),
         principal: Arc::new(Principal {
             name: "agent".into(),
@@ -509,6 +520,27 @@ fn the_first_policy_of_the_contract_loads_and_passes_its_tests() {
 }
 
 #[tokio::test]
+async fn the_rules_of_the_contract_about_other_methods_do_what_they_say() {
+    let files = Files::of(&[("answers.rego", block("answers.rego"))]);
+    let engine = engine(Settings { builtin: builtin().builtin, ..files.settings() });
+    let context = context("t", Class::Read, "production", &["*/read"]);
+    for (method, params, effect) in [
+        (Decided::ResourcesRead, json!({"uri": "docs://public/a"}), Effect::Allow),
+        (Decided::ResourcesRead, json!({"uri": "docs://private/a"}), Effect::Deny),
+        (Decided::ResourcesSubscribe, json!({"uri": "docs://publicly"}), Effect::Deny),
+        (Decided::PromptsGet, json!({"name": "p"}), Effect::Allow),
+        (Decided::Elicited, json!({"action": "decline"}), Effect::Allow),
+        (Decided::Sampled, json!({"model": "m"}), Effect::Deny),
+    ] {
+        let text = JsonText::parse(params.to_string(), Rules::CLIENT).unwrap();
+        let id = CallId::random().unwrap();
+        let call = ToolCall::new(id, method, method.as_str().into(), text.clone(), text.clone(), text);
+        let decision = engine.evaluate(Phase::Call, &call, &context).await.unwrap();
+        assert_eq!(decision.effect, effect, "{method:?} {params}");
+    }
+}
+
+#[tokio::test]
 async fn the_data_of_the_contract_does_what_it_says() {
     let files = Files::of(&[("data.yaml", block("data.yaml"))]);
     let engine = engine(Settings { builtin: builtin().builtin, ..files.settings() });
@@ -542,13 +574,14 @@ async fn the_input_of_the_contract_is_complete() {
     full.operation.reversible = Some(true);
     full.operation.magnitude = text();
     full.operation.environment = text();
-    let call = call("t", &json!({}));
+    full.continues = Some(CallId::random().unwrap());
+    let call = answering("t", &json!({}));
     let document: Value = serde_json::from_str(&input::document(1, input::Subject::call(&call, &full), &full)).unwrap();
     let page: Value = serde_json::from_str(block("input.json")).unwrap();
     let members = |value: &Value| {
         let mut all = Vec::new();
         for (name, below) in value.as_object().unwrap() {
-            let free = ["arguments", "principal"].contains(&name.as_str());
+            let free = ["arguments", "responses", "principal"].contains(&name.as_str());
             let below = below.as_object().filter(|_| !free).into_iter().flat_map(|below| below.keys());
             all.extend(below.map(|below| format!("{name}.{below}")));
             all.push(name.clone());

@@ -19,6 +19,7 @@ use crate::credential::scrub::Scrubber;
 use crate::credential::secret::Secret;
 use crate::credential::source::{self, SecretError};
 use crate::gate::{self, Gate};
+use crate::mcp::definitions::Definitions;
 use crate::policy::{self, PolicyEngine, PolicyErrors};
 use crate::transport::http_client::{HttpClient, TlsError};
 use crate::transport::http_upstream::{HeaderSource, HttpSpec};
@@ -42,6 +43,8 @@ struct ServerRuntime {
     facts: Arc<ServerFacts>,
     environment: Arc<Environment>,
     catalog: Catalog,
+    /// Of its tools, as any session has seen them listed.
+    definitions: Arc<Definitions>,
     upstream: upstream::Kind,
     sessions: Arc<AtomicUsize>,
 }
@@ -297,6 +300,7 @@ fn runtime(server: &config::Server, secrets: &BTreeMap<String, Arc<Secret>>) -> 
         facts: Arc::clone(&server.facts),
         environment: Arc::new(environment(server, secrets)?),
         catalog: Catalog::load(vendor, &server.catalogs)?,
+        definitions: Arc::default(),
         upstream,
         sessions: Arc::default(),
     })

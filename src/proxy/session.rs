@@ -24,14 +24,20 @@ use crate::audit::{Answer, Event};
 use crate::call::{CallContext, ClientInfo, Decided, Digest, Outcome, Refusal, ToolCall};
 use crate::gate::{Admission, HeldCall, PermittedCall, Presence, SentCall};
 use crate::json::{Json, JsonText};
-use crate::mcp::message::{INVALID_REQUEST, Id, METHOD_NOT_FOUND, Malformed, Message, Shape};
+use crate::mcp::definitions;
+use crate::mcp::message::{Era, INVALID_REQUEST, Id, Malformed, Message, Shape};
 use crate::mcp::method::{self, Passage, Sorted};
 use crate::mcp::reply;
 use crate::transport::{ClientLink, FromClient, FromUpstream, NewSession, ToClient};
 
+use asked::{Asked, Judging, asks_undeclared};
+
 use super::listing::Listing;
 use super::upstream::Upstream;
 use super::{ServerRuntime, Shared};
+
+mod asked;
+mod tasks;
 
 /// Our JSON-RPC code for a request whose answer never came. Outside the reserved range.
 const NO_ANSWER: i64 = 4502;
@@ -44,8 +50,8 @@ enum Open {
     Deciding { method: Decided, presence: Presence },
     /// A decided call, with the upstream.
     Sent { sent: SentCall },
-    /// Passed on without a decision.
-    Passed { method: String },
+    /// Passed on without a decision. `task` is the one that it is about.
+    Passed { method: String, task: Option<String> },
 }
 
 struct Request {
@@ -71,7 +77,10 @@ struct Session {
     open: HashMap<Id, Request>,
     deciding: FuturesUnordered<Deciding>,
     /// Requests of the upstream that the client has been asked.
-    asked: HashMap<Id, String>,
+    asked: HashMap<Id, Asked>,
+    judging: FuturesUnordered<Judging>,
+    /// Of the client's last request.
+    era: Option<Era>,
     /// From `initialize`; absent in the modern era.
     capabilities: Option<JsonText>,
     listing: Listing,
@@ -100,9 +109,11 @@ pub async fn run(new: NewSession, shared: Arc<Shared>, server: Arc<ServerRuntime
         client,
         server: Arc::clone(&server.facts),
         environment: Arc::clone(&server.environment),
-        tool: Listing::default().facts(""),
+        tool: definitions::unknown(""),
         operation: server.catalog.listed(""),
+        continues: None,
     };
+    let listing = Listing::new(Arc::clone(&server.definitions));
     let stop = shared.stop.clone();
     let mut session = Session {
         id,
@@ -114,8 +125,10 @@ pub async fn run(new: NewSession, shared: Arc<Shared>, server: Arc<ServerRuntime
         open: HashMap::new(),
         deciding: FuturesUnordered::new(),
         asked: HashMap::new(),
+        judging: FuturesUnordered::new(),
+        era: None,
         capabilities: None,
-        listing: Listing::default(),
+        listing,
     };
     let ending = loop {
         tokio::select! {
@@ -129,6 +142,7 @@ pub async fn run(new: NewSession, shared: Arc<Shared>, server: Arc<ServerRuntime
                 None => break Ending::UpstreamGone("the connection ended".to_owned()),
             },
             Some((id, verdict)) = session.deciding.next() => session.decided(id, verdict).await,
+            Some((id, verdict)) = session.judging.next() => session.judged(id, verdict).await,
             () = stop.cancelled() => break Ending::Stopping,
         }
     };
@@ -208,11 +222,14 @@ impl Session {
                     format!("countersign: {} requests are not answered yet (limits.in_flight)", self.open.len());
                 return self.tell(reply::error(id, OVERLOADED, &reason), Some(id.clone())).await;
             }
+            self.era = Some(message.era());
         }
         let modern = message.is_modern();
         match method::sort(message) {
-            Sorted::Decide(call) => self.decide(*call, modern),
-            Sorted::Pass(passage) => self.pass(passage, modern).await,
+            Sorted::Decide(call) => self.decide(*call, modern).await,
+            Sorted::Pass(passage) => self.pass(passage, modern, None).await,
+            Sorted::Task { task, passage } => self.task(task, passage, modern).await,
+            Sorted::Notice(passage) => self.notice(passage),
             Sorted::Cancel { request, passage } => self.cancel(&request, passage),
             Sorted::Answer { request, passage } => self.answer(&request, passage).await,
             Sorted::Drop { method } => tracing::debug!(session = self.id, method, "a notification was dropped"),
@@ -236,19 +253,29 @@ impl Session {
         }
     }
 
-    fn decide(&mut self, call: ToolCall, modern: bool) {
+    async fn decide(&mut self, call: ToolCall, modern: bool) {
         let Some(message) = Message::of_call(&call) else { return };
         let Some(id) = message.id().cloned() else { return };
-        let tool = match call.method() {
-            Decided::ToolsCall => self.listing.facts(call.tool()),
-            Decided::ResourcesRead | Decided::ResourcesSubscribe | Decided::PromptsGet | Decided::Complete => {
-                Listing::default().facts(call.tool())
+        if let Some(malformed) = self.foreign_tasks(&call, &id) {
+            return self.refuse(malformed).await;
+        }
+        let client = if modern { modern_client(&message, &self.base.client) } else { self.base.client.clone() };
+        let (context, presence) = match call.method() {
+            Decided::ToolsCall => {
+                let (tool, operation) = (self.listing.facts(call.tool()), self.server.catalog.operation(&call));
+                let presence = Presence::of_tool(self.listing.definition_now(call.tool()));
+                (CallContext { tool, operation, ..self.base.clone() }, presence)
+            }
+            Decided::TasksUpdate => match self.shared.gate.task(call.tool(), &self.base) {
+                Some(origin) => (self.following(&origin), Presence::default()),
+                None => return,
+            },
+            _ => {
+                let (tool, operation) = (definitions::unknown(call.tool()), self.server.catalog.operation(&call));
+                (CallContext { tool, operation, ..self.base.clone() }, Presence::default())
             }
         };
-        let client = if modern { modern_client(&message, &self.base.client) } else { self.base.client.clone() };
-        let operation = self.server.catalog.operation(&call);
-        let context = CallContext { tool, operation, client, ..self.base.clone() };
-        let presence = Presence::default();
+        let context = CallContext { client, ..context };
         let capabilities = modern.then(|| declared(&message)).flatten();
         let state = Open::Deciding { method: call.method(), presence: presence.clone() };
         self.open.insert(id.clone(), Request { state, modern, capabilities, cancelled: false });
@@ -325,21 +352,16 @@ impl Session {
         self.tell(text, Some(id)).await;
     }
 
-    async fn pass(&mut self, passage: Passage, modern: bool) {
+    async fn pass(&mut self, passage: Passage, modern: bool, task: Option<String>) {
         let message = passage.message();
-        let Some((id, method)) = message.id().cloned().zip(message.method().map(str::to_owned)) else {
-            if let Err(why) = self.upstream.pass(passage) {
-                tracing::warn!(session = self.id, %why, "a notification was not passed on");
-            }
-            return;
-        };
+        let Some((id, method)) = message.id().cloned().zip(message.method().map(str::to_owned)) else { return };
         if method == "initialize" {
             self.meet(message);
         }
         let capabilities = modern.then(|| declared(message)).flatten();
         match self.upstream.pass(passage) {
             Ok(()) => {
-                let state = Open::Passed { method };
+                let state = Open::Passed { method, task };
                 self.open.insert(id, Request { state, modern, capabilities, cancelled: false });
             }
             Err(why) => self.no_answer(id, false, &why.to_string()).await,
@@ -364,12 +386,13 @@ impl Session {
                 request.cancelled = true;
                 presence.leave(Outcome::Withdrawn, "the client cancelled the call");
             }
-            Open::Passed { method } if method == "initialize" => {}
+            Open::Passed { method, .. } if method == "initialize" => {}
             Open::Sent { .. } | Open::Passed { .. } => {
                 request.cancelled = true;
                 if self.upstream.pass(passage).is_err() {
                     tracing::debug!(session = self.id, "a cancellation was not passed on");
                 }
+                self.end_questions(id);
             }
         }
     }
@@ -384,17 +407,7 @@ impl Session {
             Open::Sent { .. } | Open::Passed { .. } if request.modern => self.upstream.abandon(id),
             Open::Sent { .. } | Open::Passed { .. } => {}
         }
-    }
-
-    /// The client answers a request of the upstream.
-    async fn answer(&mut self, id: &Id, passage: Passage) {
-        if self.asked.remove(id).is_none() {
-            let reason = "refused by countersign: a response to nothing that was asked";
-            return self.refuse(Malformed::new(INVALID_REQUEST, reason).unanswered()).await;
-        }
-        if let Err(why) = self.upstream.pass(passage) {
-            tracing::warn!(session = self.id, %why, "an answer was not passed on");
-        }
+        self.end_questions(id);
     }
 
     async fn upstream_said(&mut self, event: FromUpstream) {
@@ -409,11 +422,7 @@ impl Session {
                     );
                 }
                 Shape::Request { id, method } => self.asked_by_upstream(id, method, message, related).await,
-                Shape::Notification { .. } => {
-                    if let Some(text) = self.shared.scrubber.message(message.text()) {
-                        self.tell(text, related).await;
-                    }
-                }
+                Shape::Notification { method } => self.told(&method, message, related).await,
             },
             FromUpstream::Lost { id, sent, reason } => self.lost(id, sent, &reason).await,
             FromUpstream::Closed { .. } => {}
@@ -427,32 +436,41 @@ impl Session {
             return;
         }
         let Some(request) = self.open.remove(&id) else { return };
-        let listed = matches!(&request.state, Open::Passed { method } if method == "tools/list") && !is_error;
-        let message = if listed {
-            let gate = Arc::clone(&self.shared.gate);
-            self.listing.filter(message, &gate, &self.server, &self.base).await
-        } else {
-            Some(message)
+        self.end_questions(&id);
+        let message = match &request.state {
+            Open::Passed { method, .. } if method == "tools/list" && !is_error => {
+                let gate = Arc::clone(&self.shared.gate);
+                self.listing.filter(message, &gate, &self.server, &self.base, request.modern).await
+            }
+            Open::Passed { method, .. } if method == "tasks/list" && !is_error => self.own_tasks(message),
+            Open::Sent { .. } | Open::Passed { .. } | Open::Deciding { .. } => Some(message),
         };
         let clean = message.as_ref().and_then(|message| self.shared.scrubber.message(message.text()));
+        let asks = |text: &JsonText| asks_undeclared(text, request.modern, request.capabilities.as_ref());
+        let told = clean.clone().filter(|text| !asks(text) && !request.cancelled);
+        if let Some(text) = &told {
+            self.task_said(&request.state, text.view());
+        }
         if let Open::Sent { sent } = request.state {
             let result = if is_error { Answer::Error } else { answer_kind(message.as_ref()) };
             let (bytes, digest) = clean
                 .as_ref()
                 .map_or((0, None), |text| (text.as_str().len(), Some(Digest::of_bytes(text.as_str().as_bytes()))));
-            let note = request.cancelled.then(|| "the client no longer waited for it".to_owned());
-            self.shared.gate.completed(sent, result, bytes, digest, note).await;
+            let left_open = told.as_ref().and_then(|text| self.shared.gate.relayed(&sent, text.view().get("result")?));
+            let note = if request.cancelled { Some("the client no longer waited for it") } else { left_open };
+            self.shared.gate.completed(sent, result, bytes, digest, note.map(str::to_owned)).await;
         }
         if request.cancelled {
             return;
         }
-        let text = match clean {
-            None => reply::error(&id, NO_ANSWER, "countersign: the server's answer could not be passed on safely"),
-            Some(text) if asks_undeclared(&text, request.modern, request.capabilities.as_ref()) => {
-                let reason = "countersign: the server asks for input that the client does not offer";
-                reply::error(&id, NO_ANSWER, reason)
+        let text = match (told, clean) {
+            (Some(text), _) => text,
+            (None, Some(_)) => {
+                reply::error(&id, NO_ANSWER, "countersign: the server asks for input that the client does not offer")
             }
-            Some(text) => text,
+            (None, None) => {
+                reply::error(&id, NO_ANSWER, "countersign: the server's answer could not be passed on safely")
+            }
         };
         self.tell(text, Some(id)).await;
     }
@@ -463,6 +481,7 @@ impl Session {
             return;
         }
         let Some(request) = self.open.remove(&id) else { return };
+        self.end_questions(&id);
         tracing::warn!(session = self.id, server = self.server.facts.name, %id, sent, reason, "no answer will come");
         if let Open::Sent { sent: call } = request.state {
             let answer = if sent { Answer::OutcomeUnknown } else { Answer::Error };
@@ -471,32 +490,6 @@ impl Session {
         }
         if !request.cancelled {
             self.no_answer(id, sent, reason).await;
-        }
-    }
-
-    /// A request of the upstream reaches the client only where the client has said that it takes such requests.
-    async fn asked_by_upstream(&mut self, id: Id, method: String, message: Message, related: Option<Id>) {
-        let offered = |name: &str| self.capabilities.as_ref().is_some_and(|offers| offers.view().get(name).is_some());
-        let allowed = match method::upstream_request(&method) {
-            None => false,
-            Some(None) => true,
-            Some(Some(capability)) => offered(capability) && safe_elicitation(&message),
-        };
-        if !allowed || self.asked.contains_key(&id) || self.asked.len() >= self.shared.limits.in_flight {
-            tracing::info!(
-                session = self.id,
-                server = self.server.facts.name,
-                method,
-                "a request of the server was declined"
-            );
-            return self.upstream.decline(&id, METHOD_NOT_FOUND, "the client does not offer this");
-        }
-        match self.shared.scrubber.message(message.text()) {
-            Some(text) => {
-                self.asked.insert(id, method);
-                self.tell(text, related).await;
-            }
-            None => self.upstream.decline(&id, METHOD_NOT_FOUND, "the request could not be passed on"),
         }
     }
 
@@ -513,6 +506,7 @@ impl Session {
                 presence.leave(outcome, why);
             }
         }
+        self.end_all_questions(outcome, why).await;
         // Nothing that was being decided is sent any more, even where its permit was ready.
         while let Some((id, verdict)) = self.deciding.next().await {
             match verdict {
@@ -539,6 +533,7 @@ impl Session {
     async fn drain(&mut self, answers: &mut mpsc::Receiver<FromUpstream>) {
         let deadline = tokio::time::Instant::now() + self.shared.limits.drain;
         self.open.retain(|_, request| matches!(request.state, Open::Sent { .. }));
+        self.end_subscriptions().await;
         while !self.open.is_empty() {
             match tokio::time::timeout_at(deadline, answers.recv()).await {
                 Ok(Some(FromUpstream::Closed { .. }) | None) | Err(_) => break,
@@ -552,6 +547,23 @@ impl Session {
             if !request.cancelled {
                 self.no_answer(id, true, "the session ended").await;
             }
+        }
+    }
+}
+
+impl Session {
+    /// A subscription is answered when it ends, and it ends with its session.
+    async fn end_subscriptions(&mut self) {
+        let listens = |request: &Request| match &request.state {
+            Open::Sent { sent } => sent.origin().method() == Decided::Listen,
+            Open::Deciding { .. } | Open::Passed { .. } => false,
+        };
+        let ids: Vec<Id> = self.open.iter().filter(|(_, request)| listens(request)).map(|(id, _)| id.clone()).collect();
+        for id in ids {
+            self.upstream.abandon(&id);
+            let Some(Request { state: Open::Sent { sent }, .. }) = self.open.remove(&id) else { continue };
+            let note = Some("the subscription ended with its session".to_owned());
+            self.shared.gate.completed(sent, Answer::Ok, 0, None, note).await;
         }
     }
 }
@@ -586,26 +598,4 @@ fn declared(message: &Message) -> Option<JsonText> {
 fn answer_kind(message: Option<&Message>) -> Answer {
     let failed = message.and_then(Message::result).and_then(|result| result.get("isError")).and_then(Json::as_bool);
     if failed == Some(true) { Answer::ToolError } else { Answer::Ok }
-}
-
-/// True where a modern result asks the client for something that its request did not declare.
-fn asks_undeclared(text: &JsonText, modern: bool, capabilities: Option<&JsonText>) -> bool {
-    let Some(requests) = text.view().pointer("/result/inputRequests").filter(|_| modern) else { return false };
-    requests.members().any(|(_, request)| {
-        let method = request.get("method").and_then(Json::as_str).unwrap_or_default();
-        let offered = match method::upstream_request(&method) {
-            Some(Some(capability)) => capabilities.is_some_and(|offers| offers.view().get(capability).is_some()),
-            Some(None) | None => false,
-        };
-        !offered || request.get("params").is_some_and(|params| !safe_url(params))
-    })
-}
-
-fn safe_elicitation(message: &Message) -> bool {
-    message.params().is_none_or(safe_url)
-}
-
-/// An elicitation may send a person to an `https` address and to nothing else.
-fn safe_url(params: Json<'_>) -> bool {
-    params.get("url").is_none_or(|url| url.as_str().is_some_and(|url| url.starts_with("https://")))
 }

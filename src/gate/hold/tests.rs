@@ -30,6 +30,7 @@ fn call(amount: u32) -> Arc<ToolCall> {
 
 fn context(principal: &str, environment: &str) -> Arc<CallContext> {
     Arc::new(CallContext {
+        continues: None,
         session: "s-1".into(),
         principal: Arc::new(Principal { name: principal.into(), kind: PrincipalKind::Uid, scopes: vec![] }),
         client: ClientInfo {
