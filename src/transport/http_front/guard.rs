@@ -67,8 +67,8 @@ pub(super) fn admit(front: &HttpFront, parts: &Parts, peer: SocketAddr) -> Resul
     let principal = bearer(&parts.headers).and_then(|token| front.principals.by_token(token));
     let principal = principal
         .ok_or_else(|| Refused::new(StatusCode::UNAUTHORIZED, "a bearer token of a configured principal is needed"))?;
-    if !front.servers.contains(server) {
-        let known = front.servers.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+    if !front.servers.contains_key(server) {
+        let known = front.servers.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
         let refused = Refused::new(StatusCode::NOT_FOUND, format!("unknown server; servers: {known}"));
         return Err(Refused { principal: Some(principal.name.clone()), ..refused });
     }

@@ -3,7 +3,7 @@
 //! Invariant: a request reaches a session only after `guard` has admitted it and its body has been read strictly; what
 //! is refused before that is reported, at a bounded rate, and leaves nothing behind.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -32,6 +32,7 @@ use super::principals::Principals;
 use super::{Handover, Rejected};
 use crate::call::{ClientInfo, Limits, Transport};
 use crate::json::JsonText;
+use crate::mcp::definitions::Definitions;
 use crate::mcp::message::Malformed;
 use crate::mcp::reply;
 
@@ -56,10 +57,18 @@ const READ_BUFFER: usize = 128 << 10;
 /// Header fields of one request.
 const HEADERS: usize = 100;
 
+/// What this front knows about a server.
+#[derive(Debug, Default)]
+pub struct Served {
+    /// Requests that stand alone share one session of their principal: the server is a child process.
+    pub joined: bool,
+    /// Its tools as they were listed last: header fields that repeat arguments are held against them.
+    pub definitions: Arc<Definitions>,
+}
+
 /// What the HTTP listener knows. Made once.
 pub struct HttpFront {
-    servers: Arc<BTreeSet<String>>,
-    joined: BTreeSet<String>,
+    servers: BTreeMap<String, Served>,
     principals: Arc<Principals>,
     hosts: Vec<String>,
     origins: Vec<String>,
@@ -79,12 +88,10 @@ impl std::fmt::Debug for HttpFront {
 }
 
 impl HttpFront {
-    /// `joined` are the servers where requests that stand alone share one session of their principal; `hosts` are
-    /// accepted besides the names of the loopback; `origins` are the only ones that are.
+    /// `hosts` are accepted besides the names of the loopback; `origins` are the only ones that are.
     #[allow(clippy::too_many_arguments)]
     pub fn new(
-        servers: Arc<BTreeSet<String>>,
-        joined: BTreeSet<String>,
+        servers: BTreeMap<String, Served>,
         principals: Arc<Principals>,
         hosts: Vec<String>,
         origins: Vec<String>,
@@ -100,20 +107,7 @@ impl HttpFront {
         let refusals = Refusals::new(handover.rejected.clone());
         let sessions = Arc::new(Sessions::new(limits.sessions));
         let joints = Arc::default();
-        HttpFront {
-            servers,
-            joined,
-            principals,
-            hosts,
-            origins,
-            limits,
-            handover,
-            refusals,
-            sessions,
-            joints,
-            tracker,
-            stop,
-        }
+        HttpFront { servers, principals, hosts, origins, limits, handover, refusals, sessions, joints, tracker, stop }
     }
 
     /// Open sessions of the era that has them.

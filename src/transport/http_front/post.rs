@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use http::request::Parts;
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::sync::mpsc;
@@ -98,10 +98,19 @@ impl HttpFront {
         version: &str,
     ) -> Result<Response<Answer>, Refused> {
         let refuse = |malformed| Refused::because(StatusCode::BAD_REQUEST, malformed);
-        let field = |name| guard::field(&parts.headers, name);
-        let (protocol, method, name) =
-            (field(&guard::PROTOCOL_VERSION)?, field(&guard::MCP_METHOD)?, field(&guard::MCP_NAME)?);
+        let fields = &parts.headers;
+        let protocol = guard::field(fields, &guard::PROTOCOL_VERSION)?;
+        let (method, name) = (guard::field(fields, &guard::MCP_METHOD)?, guard::field(fields, &guard::MCP_NAME)?);
         headers::agree(&message, version, protocol, method, name).map_err(refuse)?;
+        let served = self.servers.get(&admitted.server);
+        if let Some(params) = headers::name(&message).and_then(|tool| served?.definitions.params(&tool))
+            && message.method() == Some(headers::TOOLS_CALL)
+        {
+            for param in params {
+                let Ok(name) = HeaderName::try_from(format!("{}{}", headers::PARAM, param.field)) else { continue };
+                param.agrees(&message, guard::field(fields, &name)?).map_err(refuse)?;
+            }
+        }
         if !headers::MODERN.contains(&version) {
             let known = headers::MODERN.join(", ");
             let reason = format!("refused by countersign: this protocol version is not supported; supported: {known}");
@@ -112,7 +121,7 @@ impl HttpFront {
             return Ok(accepted());
         };
         let lacks_meta = lacks_meta(&message);
-        let exchange = if self.joined.contains(&admitted.server) {
+        let exchange = if served.is_some_and(|served| served.joined) {
             self.join(admitted, &message).await?
         } else {
             let id = id.clone();

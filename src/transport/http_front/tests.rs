@@ -45,8 +45,7 @@ impl Rig {
         let secret = |text: &str| Arc::new(Secret::new(text.into()));
         let principals = Principals::new(vec![(secret(A), who("a")), (secret(B), who("b"))], Vec::new());
         let front = Arc::new(HttpFront::new(
-            Arc::new(["stripe".to_owned(), "stigg".to_owned(), "child".to_owned()].into()),
-            ["child".to_owned()].into(),
+            ["stripe", "stigg", "child"].map(|name| (name.to_owned(), served(name))).into(),
             Arc::new(principals),
             vec!["mcp.example".to_owned()],
             vec!["https://app.example".to_owned()],
@@ -93,6 +92,10 @@ impl Rig {
     fn nothing_passed(&mut self) {
         assert!(self.sessions.try_recv().is_err(), "a session was begun");
     }
+}
+
+fn served(name: &str) -> Served {
+    Served { joined: name == "child", ..Served::default() }
 }
 
 struct Client {
@@ -277,6 +280,49 @@ async fn header_fields_that_contradict_the_body_are_refused() {
         let mut client = rig.client().await;
         client.send(&post(A, &fields(version, method, Some(name)), &call_body(1, "get_balance"))).await;
         assert!(rig.sessions.recv().await.is_some(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn fields_that_repeat_arguments_are_held_against_them_where_the_tool_is_known() {
+    let mut rig = Rig::start(Limits::default()).await;
+    let call = |region: &str| {
+        let arguments = format!(r#""name":"get_balance","arguments":{{{region}}}"#);
+        call_body(1, "get_balance").replace(r#""name":"get_balance""#, &arguments)
+    };
+    let with =
+        |fields: &[(&'static str, &'static str)], region: &str| post(A, &[&MODERN[..], fields].concat(), &call(region));
+    let (eu, us) = (("Mcp-Param-Region", "eu"), ("mcp-param-region", "us"));
+    // Nobody has listed the tool: the field is no source of anything.
+    let mut client = rig.client().await;
+    client.send(&with(&[us], r#""region":"eu""#)).await;
+    assert!(rig.sessions.recv().await.is_some());
+    let tool = text(r#"{"inputSchema":{"properties":{"region":{"type":"string","x-mcp-header":"Region"}}}}"#);
+    rig.front.servers["stripe"].definitions.learn("get_balance", tool.view());
+    let refused = [
+        with(&[us], r#""region":"eu""#),
+        with(&[], r#""region":"eu""#),
+        with(&[eu], ""),
+        with(&[eu], r#""region":null"#),
+        with(&[eu, eu], r#""region":"eu""#),
+        with(&[("Mcp-Param-Region", "e\u{e9}")], r#""region":"e\u00e9""#),
+    ];
+    for request in refused {
+        let reply = rig.raw(&request).await;
+        assert_eq!((reply.status, reply.code()), (400, HEADER_MISMATCH), "{request}");
+    }
+    rig.nothing_passed();
+    for request in [
+        with(&[eu], r#""region":"eu""#),
+        with(&[("Mcp-Param-Region", "=?base64?ZXU=?=")], r#""region":"eu""#),
+        with(&[], ""),
+        with(&[("Mcp-Param-Other", "x")], ""),
+        // Another server's tool of the same name.
+        with(&[us], r#""region":"eu""#).replace("/mcp/stripe", "/mcp/stigg"),
+    ] {
+        let mut client = rig.client().await;
+        client.send(&request).await;
+        assert!(rig.sessions.recv().await.is_some(), "{request}");
     }
 }
 

@@ -1,5 +1,7 @@
 //! Requests that never become a message: from the wrong place, by nobody, in another form, too many.
 
+use std::collections::BTreeSet;
+
 use super::*;
 
 #[tokio::test]
