@@ -154,6 +154,7 @@ async fn serve(
             () = stop.cancelled() => break Ending::Stopping,
         }
     };
+    session.turn_back(&mut inbound).await;
     session.end(ending, answers).await;
 }
 
@@ -192,6 +193,20 @@ impl Session {
             FromClient::Message(message) => self.message(message).await,
             FromClient::Malformed(malformed) => self.refuse(malformed).await,
             FromClient::Gone(id) => self.gone(&id),
+        }
+    }
+
+    /// Takes nothing any more. A request that was not taken yet has not been sent, and is told so.
+    async fn turn_back(&mut self, inbound: &mut mpsc::Receiver<FromClient>) {
+        inbound.close();
+        while let Ok(event) = inbound.try_recv() {
+            let FromClient::Message(message) = event else { continue };
+            if let Shape::Request { id, .. } = message.shape()
+                && !self.open.contains_key(id)
+            {
+                let said = "countersign: the request was not sent (the session is ending). Retry later.";
+                self.tell(reply::error(id, NO_ANSWER, said), Some(id.clone())).await;
+            }
         }
     }
 

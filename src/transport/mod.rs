@@ -11,6 +11,7 @@ use crate::call::{ClientInfo, Principal};
 use crate::json::JsonText;
 use crate::mcp::message::{Id, Malformed, Message};
 
+mod answer;
 pub mod frame;
 pub mod budget;
 pub mod principals;

@@ -13,8 +13,15 @@ use crate::harness::{Countersign, DEADLINE, Shim, Spy, outcome};
 
 const CASES: &str = include_str!("cases.jsonl");
 const README: &str = include_str!("README.md");
-const CODE: &[&str] =
-    &[include_str!("framing.rs"), include_str!("holds.rs"), include_str!("methods.rs"), include_str!("parsing.rs")];
+const CODE: &[&str] = &[
+    include_str!("framing.rs"),
+    include_str!("headers.rs"),
+    include_str!("holds.rs"),
+    include_str!("http.rs"),
+    include_str!("methods.rs"),
+    include_str!("parsing.rs"),
+    include_str!("sessions.rs"),
+];
 
 /// How many cases run at the same time.
 const TOGETHER: usize = 4;

@@ -8,6 +8,9 @@ mod harness;
 
 mod data;
 mod framing;
+mod headers;
 mod holds;
+mod http;
 mod methods;
 mod parsing;
+mod sessions;

@@ -11,6 +11,7 @@ mod continuations;
 mod daemon;
 mod fixtures;
 mod lists;
+mod front;
 mod peers;
 mod questions;
 mod stripe;
