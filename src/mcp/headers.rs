@@ -15,6 +15,11 @@ pub const DISCOVER: &str = "server/discover";
 pub const INITIALIZE: &str = "initialize";
 pub const INITIALIZED: &str = "notifications/initialized";
 pub const PROGRESS: &str = "notifications/progress";
+pub const CANCELLED: &str = "notifications/cancelled";
+pub const TOOLS_LIST: &str = "tools/list";
+pub const TOOLS_CALL: &str = "tools/call";
+/// Its answer is a stream that stays open.
+pub const LISTEN: &str = "subscriptions/listen";
 
 /// Revisions whose requests stand alone and carry these fields.
 pub const MODERN: &[&str] = &["2026-07-28"];

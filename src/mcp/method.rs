@@ -132,7 +132,8 @@ pub fn sort(message: Message) -> Sorted {
     }
 }
 
-fn cancelled(message: &Message) -> Option<super::message::Id> {
+/// The request that a `notifications/cancelled` names.
+pub fn cancelled(message: &Message) -> Option<super::message::Id> {
     let request = message.params()?.get("requestId")?;
     match request.kind() {
         Kind::String => Some(super::message::Id::String(request.as_str()?.into_owned())),

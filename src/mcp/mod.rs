@@ -5,3 +5,4 @@ pub mod headers;
 pub mod message;
 pub mod method;
 pub mod reply;
+pub mod loss;

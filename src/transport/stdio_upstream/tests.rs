@@ -41,7 +41,7 @@ fn request(id: i64) -> ToUpstream {
 async fn next(link: &mut UpstreamLink) -> String {
     match link.inbound.recv().await {
         Some(FromUpstream::Message { message, related: None }) => message.text().as_str().to_owned(),
-        Some(FromUpstream::Lost { id, sent, reason }) => format!("lost {id} {sent} {reason}"),
+        Some(FromUpstream::Lost { id, loss }) => format!("lost {id} {:?} {}", loss.fate, loss.reason),
         Some(FromUpstream::Closed { reason }) => format!("closed {reason}"),
         other => panic!("{other:?}"),
     }
@@ -152,11 +152,14 @@ async fn silence_has_an_end() {
     let tracker = TaskTracker::new();
     let mut link = start("exec sleep 1000", Limits::default(), &tracker);
     link.outbound.send(request(1)).await.unwrap();
-    assert_eq!(next(&mut link).await, "lost 1 true no answer from the upstream within 300 s (limits.answer_timeout)");
+    assert_eq!(
+        next(&mut link).await,
+        "lost 1 Unknown no answer from the upstream within 300 s (limits.answer_timeout)"
+    );
     link.outbound.send(request(2)).await.unwrap();
     link.outbound.send(ToUpstream::Abandon(Id::Number(2))).await.unwrap();
     link.outbound.send(request(3)).await.unwrap();
-    assert!(next(&mut link).await.starts_with("lost 3 true"));
+    assert!(next(&mut link).await.starts_with("lost 3 Unknown"));
 }
 
 #[tokio::test]
@@ -177,7 +180,7 @@ async fn a_child_that_dies_says_what_is_lost() {
     let mut link = start(r#"read -r l; echo '{"jsonrpc":"2.0","method":"last"}'; exit 3"#, Limits::default(), &tracker);
     link.outbound.send(request(1)).await.unwrap();
     assert_eq!(next(&mut link).await, r#"{"jsonrpc":"2.0","method":"last"}"#);
-    assert!(next(&mut link).await.starts_with("lost 1 true the upstream process"));
+    assert!(next(&mut link).await.starts_with("lost 1 Unknown the upstream process"));
     assert!(next(&mut link).await.starts_with("closed the upstream process"));
     assert!(link.inbound.recv().await.is_none());
     ended(tracker).await;
@@ -190,7 +193,7 @@ async fn what_could_not_be_written_was_not_sent() {
         start(r#"exec 0<&-; echo '{"jsonrpc":"2.0","method":"closed"}'; exec sleep 1000"#, Limits::default(), &tracker);
     next(&mut link).await;
     link.outbound.send(request(1)).await.unwrap();
-    assert!(next(&mut link).await.starts_with("lost 1 false"));
+    assert!(next(&mut link).await.starts_with("lost 1 NotSent"));
     assert!(next(&mut link).await.starts_with("closed"));
     ended(tracker).await;
 }
