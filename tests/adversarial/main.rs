@@ -9,5 +9,8 @@ mod harness;
 mod data;
 mod framing;
 mod holds;
+mod limits;
 mod methods;
 mod parsing;
+mod unicode;
+mod upstream;

@@ -10,4 +10,5 @@ mod commands;
 mod daemon;
 mod fixtures;
 mod peers;
+mod recorder;
 mod stripe;
