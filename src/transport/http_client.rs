@@ -4,6 +4,7 @@
 //! whole, which means that no byte of it has left.
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use rustls::ClientConfig;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TrackedFuture;
 use tracing::debug;
 
 use super::lock;
@@ -31,6 +33,11 @@ const IDLE: Duration = Duration::from_secs(45);
 const MOST_IDLE: usize = 64;
 /// A connection whose last body was read through is ready at once, or never.
 const READY: Duration = Duration::from_millis(500);
+
+/// A peer that is silent for so long is asked whether it is still there.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+/// More than a link takes to end its session.
+const LAST_WORDS: Duration = Duration::from_secs(3);
 
 pub(super) type Connection = SendRequest<Full<Bytes>>;
 
@@ -44,6 +51,8 @@ struct Shared {
     idle: Mutex<HashMap<String, Vec<Idle>>>,
     connect_timeout: Duration,
     tracker: TaskTracker,
+    /// The links that use it.
+    links: TaskTracker,
     closed: CancellationToken,
 }
 
@@ -79,6 +88,8 @@ impl HttpClient {
         http.enforce_http(false);
         http.set_nodelay(true);
         http.set_connect_timeout(Some(limits.connect_timeout));
+        // A stream may be silent for as long as it likes, but not with nobody at its other end.
+        http.set_keepalive(Some(KEEPALIVE));
         let https =
             HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(http);
         HttpClient(Arc::new(Shared {
@@ -86,12 +97,22 @@ impl HttpClient {
             idle: Mutex::new(HashMap::new()),
             connect_timeout: limits.connect_timeout,
             tracker,
+            links: TaskTracker::new(),
             closed: CancellationToken::new(),
         }))
     }
 
-    /// Closes every connection. Called once, after the last session has ended.
-    pub fn close(&self) {
+    /// A link that [`HttpClient::close`] waits for.
+    pub(super) fn link<F: Future>(&self, link: F) -> TrackedFuture<F> {
+        self.0.links.track_future(link)
+    }
+
+    /// Lets links say their last words, then closes every connection. Called once, after the last session has ended.
+    pub async fn close(&self) {
+        self.0.links.close();
+        if timeout(LAST_WORDS, self.0.links.wait()).await.is_err() {
+            debug!("some links to upstreams did not end in time");
+        }
         self.0.closed.cancel();
         lock(&self.0.idle).clear();
     }

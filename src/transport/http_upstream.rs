@@ -52,8 +52,8 @@ pub fn connect(
     let (outbound, from_session) = mpsc::channel(limits.in_flight + limits.queue);
     let (to_session, inbound) = mpsc::channel(limits.queue);
     let span = info_span!("upstream", server = %spec.server());
-    let wire = Arc::new(Wire::new(spec, client, scrubber, limits, to_session));
-    tracker.spawn(Link::new(wire).run(from_session).instrument(span));
+    let wire = Arc::new(Wire::new(spec, client.clone(), scrubber, limits, to_session));
+    tracker.spawn(client.link(Link::new(wire).run(from_session).instrument(span)));
     UpstreamLink { outbound, inbound }
 }
 

@@ -199,6 +199,24 @@ async fn a_legacy_session_is_carried_from_initialize_to_delete() {
     }
 }
 
+/// The daemon closes the client when the last session is gone: what a link says at its end still leaves.
+#[tokio::test]
+async fn a_session_is_ended_before_the_client_closes() {
+    let mut server = Server::start(|request| match request.starts_with("DELETE") {
+        true => Act::Write(response("204 No Content", "", "")),
+        false => Act::Write(response("200 OK", "content-type: application/json\r\nmcp-session-id: s\r\n", &result(0))),
+    })
+    .await;
+    let client = HttpClient::new(Limits::default(), TaskTracker::new()).unwrap();
+    let mut link = link_through(client.clone(), &server.url, Limits::default());
+    link.outbound.send(message(INIT)).await.unwrap();
+    next(&mut link).await;
+    drop(link);
+    client.close().await;
+    server.saw().await;
+    assert!(server.saw().await.starts_with("DELETE"));
+}
+
 #[tokio::test]
 async fn modern_requests_carry_what_their_header_fields_have_to_say() {
     let mut server = Server::start(|_| Act::Write(json(&result(1)))).await;
