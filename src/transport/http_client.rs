@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, Uri};
+use http::{HeaderMap, Request, Response, Uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{Builder, SendRequest};
@@ -27,8 +27,12 @@ use tracing::debug;
 use super::lock;
 use crate::call::Limits;
 
-/// An idle connection is used again for this long; servers close them after a minute or so.
+/// An idle connection is used again for this long; servers close them after a minute or so, or after the time that they
+/// name.
 const IDLE: Duration = Duration::from_secs(45);
+/// What is on its way when a server closes a connection is lost, and cannot be sent again: a connection is left alone
+/// so long before its time is over.
+const IDLE_MARGIN: Duration = Duration::from_secs(1);
 /// Idle connections to one server.
 const MOST_IDLE: usize = 64;
 /// A connection whose last body was read through is ready at once, or never.
@@ -39,7 +43,12 @@ const KEEPALIVE: Duration = Duration::from_secs(60);
 /// More than a link takes to end its session.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
-pub(super) type Connection = SendRequest<Full<Bytes>>;
+/// One that a request was sent on.
+pub(super) struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    /// How long it may wait for the next one.
+    idle: Duration,
+}
 
 /// Shared by all HTTP upstreams of the daemon. Cheap to clone.
 #[derive(Clone)]
@@ -57,8 +66,8 @@ struct Shared {
 }
 
 struct Idle {
-    connection: Connection,
-    since: Instant,
+    sender: SendRequest<Full<Bytes>>,
+    until: Instant,
 }
 
 /// A request without a response. `sent` is false only where no byte of it left.
@@ -128,7 +137,7 @@ impl HttpClient {
         loop {
             let idle = self.idle(server);
             let again = idle.is_some();
-            let mut connection = match idle {
+            let mut sender = match idle {
                 Some(mut idle) => {
                     if !matches!(timeout(READY, idle.ready()).await, Ok(Ok(()))) {
                         continue;
@@ -137,8 +146,11 @@ impl HttpClient {
                 }
                 None => self.connect(uri).await.map_err(|reason| NoResponse { sent: false, reason })?,
             };
-            match connection.try_send_request(request).await {
-                Ok(response) => return Ok((response, connection)),
+            match sender.try_send_request(request).await {
+                Ok(response) => {
+                    let idle = idle_time(response.headers());
+                    return Ok((response, Connection { sender, idle }));
+                }
                 Err(mut failed) => match failed.take_message() {
                     Some(whole) if again => request = whole,
                     whole => {
@@ -152,7 +164,8 @@ impl HttpClient {
 
     /// Takes a connection back whose last response was read through.
     pub(super) fn keep(&self, server: &str, connection: Connection) {
-        if connection.is_closed() || self.0.closed.is_cancelled() {
+        let Connection { sender, idle: time } = connection;
+        if sender.is_closed() || time.is_zero() || self.0.closed.is_cancelled() {
             return;
         }
         let mut idle = lock(&self.0.idle);
@@ -161,19 +174,20 @@ impl HttpClient {
             None => idle.entry(server.to_owned()).or_default(),
         };
         if idle.len() < MOST_IDLE {
-            idle.push(Idle { connection, since: Instant::now() });
+            idle.push(Idle { sender, until: Instant::now() + time });
         }
     }
 
     /// The connection that was used last.
-    fn idle(&self, server: &str) -> Option<Connection> {
+    fn idle(&self, server: &str) -> Option<SendRequest<Full<Bytes>>> {
         let mut idle = lock(&self.0.idle);
         let idle = idle.get_mut(server)?;
-        idle.retain(|idle| idle.since.elapsed() < IDLE && !idle.connection.is_closed());
-        idle.pop().map(|idle| idle.connection)
+        let now = Instant::now();
+        idle.retain(|idle| now < idle.until && !idle.sender.is_closed());
+        idle.pop().map(|idle| idle.sender)
     }
 
-    async fn connect(&self, uri: &Uri) -> Result<Connection, String> {
+    async fn connect(&self, uri: &Uri) -> Result<SendRequest<Full<Bytes>>, String> {
         let shared = &self.0;
         // TCP, name look-up and the TLS handshake together.
         let io = match timeout(shared.connect_timeout, shared.connector.call(uri.clone())).await {
@@ -204,6 +218,13 @@ impl std::fmt::Debug for HttpClient {
     }
 }
 
+/// As the server says it: `Keep-Alive: timeout=5`.
+fn idle_time(headers: &HeaderMap) -> Duration {
+    let field = headers.get("keep-alive").and_then(|field| field.to_str().ok()).unwrap_or_default();
+    let timeout = field.split(',').find_map(|part| part.trim().strip_prefix("timeout=")?.parse().ok());
+    timeout.map_or(IDLE, |seconds| Duration::from_secs(seconds).saturating_sub(IDLE_MARGIN).min(IDLE))
+}
+
 /// An error and what caused it.
 fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
@@ -213,4 +234,24 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_says_how_long_a_connection_may_wait() {
+        let time = |field: &str| {
+            idle_time(&HeaderMap::from_iter([(
+                http::header::HeaderName::from_static("keep-alive"),
+                field.parse().unwrap(),
+            )]))
+        };
+        assert_eq!(time("timeout=5"), Duration::from_secs(4));
+        assert_eq!(time("max=100, timeout=5"), Duration::from_secs(4));
+        assert_eq!(time("timeout=1"), Duration::ZERO);
+        assert_eq!((time("timeout=600"), time("timeout=x"), time("max=3")), (IDLE, IDLE, IDLE));
+        assert_eq!(idle_time(&HeaderMap::new()), IDLE);
+    }
 }
