@@ -8,6 +8,7 @@ mod harness;
 mod bad_input;
 mod commands;
 mod daemon;
+mod edges;
 mod fixtures;
 mod peers;
 mod recorder;

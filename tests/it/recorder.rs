@@ -2,38 +2,14 @@
 //! token as it was sent, and none is missing or made up.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
 
-use bytes::Bytes;
-use http::{Request, Uri};
-use http_body_util::{BodyExt, Full};
-use hyper_util::rt::TokioIo;
+use http::Uri;
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
-use tokio::sync::mpsc;
 
+use crate::harness::between::{Between, Recorder};
 use crate::harness::daemon::ALLOW_ALL;
 use crate::harness::peers::{EverythingOverHttp, everything, node};
-use crate::harness::web::{Answer, Web};
-use crate::harness::{Act, Countersign, Shim, Spy, within};
-
-/// The messages that passed one place, by direction.
-#[derive(Clone, Default)]
-struct Recorder(Arc<Mutex<(Vec<String>, Vec<String>)>>);
-
-impl Recorder {
-    fn to_server(&self, text: &str) {
-        self.0.lock().unwrap().0.push(text.to_owned());
-    }
-
-    fn to_client(&self, text: &str) {
-        self.0.lock().unwrap().1.push(text.to_owned());
-    }
-
-    fn taken(&self) -> (Vec<String>, Vec<String>) {
-        self.0.lock().unwrap().clone()
-    }
-}
+use crate::harness::{Act, Countersign, Shim, Spy, call};
 
 /// Every token of a JSON text in its own spelling; insignificant whitespace is left out. Line and paragraph separators,
 /// at which some readers of lines cut, are the one thing that the proxy writes otherwise: as escapes.
@@ -193,70 +169,12 @@ async fn a_stdio_server_and_its_client_hear_each_other_to_the_token() {
     assert!(said[heard.len()..].iter().all(|late| late.contains("\"method\":\"notifications/")), "{said:?}");
 }
 
-/// One request of the proxy, passed on; everything that comes back is passed back as it comes and kept.
-async fn forward(
-    asked: crate::harness::web::Asked,
-    target: Uri,
-    recorder: Recorder,
-    open: Arc<Mutex<usize>>,
-) -> Answer {
-    let io = TcpStream::connect(target.authority().unwrap().as_str()).await.unwrap();
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(io)).await.unwrap();
-    tokio::spawn(connection);
-    if !asked.body.is_empty() {
-        recorder.to_server(&asked.text());
-    }
-    let mut request = Request::new(Full::new(asked.body.clone()));
-    *request.method_mut() = asked.method.clone();
-    *request.uri_mut() = target.path().parse().unwrap();
-    *request.headers_mut() = asked.headers.clone();
-    request.headers_mut().insert("host", target.authority().unwrap().as_str().parse().unwrap());
-    let response = within("the server", sender.send_request(request)).await.unwrap();
-    let status = response.status().as_u16();
-    let headers: Vec<(String, String)> = response
-        .headers()
-        .iter()
-        .filter(|(name, _)| !["content-length", "transfer-encoding", "connection"].contains(&name.as_str()))
-        .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
-        .collect();
-    let is_stream =
-        headers.iter().any(|(name, value)| name == "content-type" && value.starts_with("text/event-stream"));
-    let (to_proxy, body) = mpsc::channel::<Bytes>(64);
-    *open.lock().unwrap() += 1;
-    tokio::spawn(async move {
-        let _sender = sender;
-        let (mut incoming, mut seen) = (response.into_body(), Vec::new());
-        while let Some(Ok(frame)) = incoming.frame().await {
-            let Ok(data) = frame.into_data() else { continue };
-            seen.extend_from_slice(&data);
-            if to_proxy.send(data).await.is_err() {
-                break;
-            }
-        }
-        let text = String::from_utf8(seen).unwrap();
-        if is_stream {
-            for event in text.split("\n\n") {
-                let data: Vec<&str> = event.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
-                if !data.concat().is_empty() {
-                    recorder.to_client(&data.join("\n"));
-                }
-            }
-        } else if !text.is_empty() && status == 200 {
-            recorder.to_client(&text);
-        }
-        *open.lock().unwrap() -= 1;
-    });
-    Answer { status, headers, body }
-}
-
 #[tokio::test]
 async fn an_http_server_and_its_client_hear_each_other_to_the_token() {
     let server = EverythingOverHttp::start().await;
     let target: Uri = server.url.parse().unwrap();
-    let (behind, open) = (Recorder::default(), Arc::new(Mutex::new(0)));
-    let (recording, counting) = (behind.clone(), open.clone());
-    let web = Web::start(move |asked| forward(asked, target.clone(), recording.clone(), counting.clone())).await;
-    let upstream = json!({"http": {"url": format!("http://{}/mcp", web.address), "allow_plain_http": true}});
+    let between = Between::start(target, |_, _| false).await;
+    let upstream = json!({"http": {"url": between.url(), "allow_plain_http": true}});
     let mut daemon = Countersign::with_policy(ALLOW_ALL)
         .server("everything", json!({"environment": "test", "upstream": upstream}))
         .start()
@@ -266,14 +184,9 @@ async fn an_http_server_and_its_client_hear_each_other_to_the_token() {
     play(&mut shim, &recorder).await;
     rest(shim, &recorder).await;
     daemon.stop().await;
-    within("every stream's end", async {
-        while *open.lock().unwrap() > 0 {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    between.quiet().await;
     let (sent, heard) = recorder.taken();
-    let (reached, said) = behind.taken();
+    let (reached, said) = between.recorder.taken();
     assert_complete(&heard);
     assert_same(&sent, &reached, "to the server");
     assert_same(&said, &heard, "to the client");
@@ -301,4 +214,64 @@ async fn odd_spellings_survive() {
         let reached = spy.received().into_iter().find(|received| received.tool() == "odd").unwrap();
         assert_eq!(String::from_utf8(reached.raw).unwrap().trim_end(), asked);
     }
+}
+
+/// The real server's stream is cut in the middle of an answer: it goes on where it was cut, nothing is missing or comes
+/// twice, and the call was made once.
+#[tokio::test]
+async fn a_cut_stream_of_a_real_server_goes_on() {
+    let server = EverythingOverHttp::start().await;
+    // Cut once, in front of the second progress of the call.
+    let cut = std::sync::atomic::AtomicBool::new(false);
+    let between = Between::start(server.url.parse().unwrap(), move |asked, seen| {
+        asked.method == http::Method::POST
+            && seen.contains("\"progress\":2")
+            && !cut.swap(true, std::sync::atomic::Ordering::SeqCst)
+    })
+    .await;
+    let upstream = json!({"http": {"url": between.url(), "allow_plain_http": true}});
+    let daemon = Countersign::with_policy(ALLOW_ALL)
+        .server("everything", json!({"environment": "test", "upstream": upstream}))
+        .start()
+        .await;
+    let mut shim = Shim::start(daemon.shim_command("everything"));
+    shim.initialize().await;
+    let mut asked = call("cut", "trigger-long-running-operation", json!({"steps": 4, "duration": 2}));
+    asked["params"]["_meta"] = json!({"progressToken": "p"});
+    shim.send(&asked).await;
+    let mut progress = Vec::new();
+    let answer = loop {
+        let message = shim.next().await.unwrap();
+        if message["id"] == "cut" {
+            break message;
+        }
+        if message["method"] == "notifications/progress" {
+            progress.push(message["params"]["progress"].as_u64().unwrap());
+        }
+    };
+    assert!(answer["result"]["content"][0]["text"].as_str().unwrap().contains("completed"), "{answer}");
+    assert_eq!(progress, [1, 2, 3, 4]);
+    let (reached, _) = between.recorder.taken();
+    assert_eq!(reached.iter().filter(|message| message.contains("trigger-long-running-operation")).count(), 1);
+    let resumed = between.web.asked().iter().filter(|asked| !asked.header("last-event-id").is_empty()).count();
+    assert_eq!(resumed, 1);
+}
+
+/// A real server of the transport that came before: the client and the operator are told what it is.
+#[tokio::test]
+async fn a_real_http_sse_server_is_refused_by_name() {
+    let server = EverythingOverHttp::start_sse().await;
+    let daemon = Countersign::with_policy(ALLOW_ALL)
+        .server(
+            "everything",
+            json!({"environment": "test", "upstream": {"http": {"url": server.url, "allow_plain_http": true}}}),
+        )
+        .start()
+        .await;
+    let mut shim = Shim::start(daemon.shim_command("everything"));
+    shim.send(&crate::harness::request("hello", "initialize", crate::harness::hello())).await;
+    let answer = shim.answer("hello").await;
+    assert_eq!(answer["error"]["code"], 4550, "{answer}");
+    assert!(answer["error"]["message"].as_str().unwrap().contains("HTTP+SSE"), "{answer}");
+    daemon.logs("/mcp in place of /sse").await;
 }
