@@ -18,6 +18,9 @@ pub const INITIALIZED: &str = "notifications/initialized";
 pub const PROGRESS: &str = "notifications/progress";
 pub const CANCELLED: &str = "notifications/cancelled";
 pub const LOG_MESSAGE: &str = "notifications/message";
+pub const TOOLS_LIST: &str = "tools/list";
+/// Its answer is a stream that stays open.
+pub const LISTEN: &str = "subscriptions/listen";
 
 /// Revisions whose requests stand alone and carry these fields.
 pub const MODERN: &[&str] = &["2026-07-28"];

@@ -8,4 +8,5 @@ pub mod message;
 pub mod method;
 pub mod rename;
 pub mod reply;
+pub mod loss;
 pub mod table;

@@ -90,6 +90,17 @@ pub fn error(id: &Id, code: i64, message: &str) -> JsonText {
     envelope(id, "error", &json!({"code": code, "message": message}))
 }
 
+/// The same, with data under a name of ours.
+pub fn error_with(id: &Id, code: i64, message: &str, name: &str, data: &serde_json::Value) -> JsonText {
+    envelope(id, "error", &json!({"code": code, "message": message, "data": {name: data}}))
+}
+
+/// An error that a server sent without the id of the request that it is about, as the answer to that request.
+pub fn named_error(id: &Id, error: crate::json::Json<'_>) -> Option<JsonText> {
+    let text = format!(r#"{{"jsonrpc":"2.0","id":{},"error":{}}}"#, id.to_json(), error.text());
+    JsonText::parse(text, crate::json::Rules::UPSTREAM).ok()
+}
+
 /// A notification of ours.
 pub fn notification(method: &str, params: &serde_json::Value) -> JsonText {
     let text = format!(r#"{{"jsonrpc":"2.0","method":{},"params":{params}}}"#, json!(method));

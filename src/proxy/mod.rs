@@ -213,7 +213,7 @@ impl Daemon {
         if tokio::time::timeout(grace, self.session_tracker.wait()).await.is_err() {
             tracing::error!("some sessions did not end in time");
         }
-        self.http_client.close();
+        self.http_client.close().await;
         if tokio::time::timeout(grace, self.tracker.wait()).await.is_err() {
             tracing::error!("some tasks did not end in time");
         }

@@ -25,6 +25,7 @@ use crate::call::{CallContext, ClientInfo, Decided, Digest, Outcome, Refusal, To
 use crate::gate::{Admission, HeldCall, PermittedCall, Presence, SentCall};
 use crate::json::{Json, JsonText};
 use crate::mcp::definitions;
+use crate::mcp::loss::{Fate, Loss, NO_ANSWER};
 use crate::mcp::message::{Era, INVALID_REQUEST, Id, Malformed, Message, Shape};
 use crate::mcp::method::{self, Passage, Sorted};
 use crate::mcp::reply;
@@ -39,8 +40,6 @@ use super::{ServerRuntime, Shared};
 mod asked;
 mod tasks;
 
-/// Our JSON-RPC code for a request whose answer never came. Outside the reserved range.
-const NO_ANSWER: i64 = 4502;
 /// Our JSON-RPC code for a limit of the session.
 const OVERLOADED: i64 = 4503;
 
@@ -348,19 +347,6 @@ impl Session {
         }
     }
 
-    /// Tells the client that no answer will come.
-    async fn no_answer(&mut self, id: Id, sent: bool, reason: &str) {
-        let said = if sent {
-            format!(
-                "countersign: the request was sent, but no answer came ({reason}). Whether it took effect is not known: look before you retry."
-            )
-        } else {
-            format!("countersign: the request was not sent ({reason}). Retry later.")
-        };
-        let text = reply::error(&id, NO_ANSWER, &self.shared.scrubber.line(&said));
-        self.tell(text, Some(id)).await;
-    }
-
     async fn pass(&mut self, passage: Passage, modern: bool, task: Option<String>) {
         let message = passage.message();
         let Some((id, method)) = message.id().cloned().zip(message.method().map(str::to_owned)) else { return };
@@ -373,7 +359,7 @@ impl Session {
                 let state = Open::Passed { method, task };
                 self.open.insert(id, Request { state, modern, capabilities, cancelled: false });
             }
-            Err(why) => self.no_answer(id, false, &why.to_string()).await,
+            Err(why) => self.tell(Loss::not_sent(why.to_string()).answer(&id), Some(id)).await,
         }
     }
 
@@ -433,7 +419,7 @@ impl Session {
                 Shape::Request { id, method } => self.asked_by_upstream(id, method, message, related).await,
                 Shape::Notification { method } => self.told(&method, message, related).await,
             },
-            FromUpstream::Lost { id, sent, reason } => self.lost(id, sent, &reason).await,
+            FromUpstream::Lost { id, loss } => self.lost(id, loss).await,
             FromUpstream::Closed { .. } => {}
         }
     }
@@ -484,21 +470,21 @@ impl Session {
         self.tell(text, Some(id)).await;
     }
 
-    async fn lost(&mut self, id: Id, sent: bool, reason: &str) {
+    async fn lost(&mut self, id: Id, loss: Loss) {
         // Nothing can be lost of a request that has not been sent; its hold, if there is one, has its own end.
         if self.open.get(&id).is_none_or(|request| matches!(request.state, Open::Deciding { .. })) {
             return;
         }
         let Some(request) = self.open.remove(&id) else { return };
         self.end_questions(&id);
-        tracing::warn!(session = self.id, server = self.server.facts.name, %id, sent, reason, "no answer will come");
+        let loss = Loss { reason: self.shared.scrubber.line(&loss.reason).into_owned(), ..loss };
+        tracing::warn!(session = self.id, server = self.server.facts.name, %id, fate = ?loss.fate, reason = loss.reason, "no answer will come");
         if let Open::Sent { sent: call } = request.state {
-            let answer = if sent { Answer::OutcomeUnknown } else { Answer::Error };
-            let note = self.shared.scrubber.line(reason).into_owned();
-            self.shared.gate.completed(call, answer, 0, None, Some(note)).await;
+            let answer = if loss.fate == Fate::Unknown { Answer::OutcomeUnknown } else { Answer::Error };
+            self.shared.gate.completed(call, answer, 0, None, Some(loss.reason.clone())).await;
         }
         if !request.cancelled {
-            self.no_answer(id, sent, reason).await;
+            self.tell(loss.answer(&id), Some(id)).await;
         }
     }
 
@@ -531,7 +517,7 @@ impl Session {
             tracing::warn!(session = self.id, server = self.server.facts.name, reason, "the server is gone");
             let open: Vec<Id> = self.open.keys().cloned().collect();
             for id in open {
-                self.lost(id, true, reason).await;
+                self.lost(id, Loss::unknown(reason)).await;
             }
         }
         self.drain(&mut answers).await;
@@ -554,7 +540,7 @@ impl Session {
             let note = Some("the session ended before an answer came".to_owned());
             self.shared.gate.completed(sent, Answer::OutcomeUnknown, 0, None, note).await;
             if !request.cancelled {
-                self.no_answer(id, true, "the session ended").await;
+                self.tell(Loss::unknown("the session ended").answer(&id), Some(id)).await;
             }
         }
     }
