@@ -1,3 +1,5 @@
+//! When a joint session begins, whose it is, and when it ends.
+
 use super::*;
 use crate::call::PrincipalKind;
 

@@ -1,3 +1,5 @@
+//! Where a message of a session goes, and when a session ends.
+
 use super::*;
 use crate::call::PrincipalKind;
 use crate::json::Rules;

@@ -1,3 +1,5 @@
+//! The bounds of what is kept, and what a client that comes back finds.
+
 use super::*;
 use crate::json::Rules;
 
