@@ -546,6 +546,8 @@ pub struct Limits {
     pub answer_timeout: std::time::Duration,
     /// An HTTP session without a request ends after this.
     pub session_idle: std::time::Duration,
+    /// A client that lost an event stream of its session is waited for this long.
+    pub resume_window: std::time::Duration,
     /// Grace for calls that are already sent when the daemon stops.
     pub drain: std::time::Duration,
     pub sessions: usize,
@@ -569,6 +571,7 @@ impl Default for Limits {
             connect_timeout: Duration::from_secs(30),
             answer_timeout: Duration::from_secs(300),
             session_idle: Duration::from_secs(3600),
+            resume_window: Duration::from_secs(10),
             drain: Duration::from_secs(10),
             sessions: 1000,
             connections: 2000,

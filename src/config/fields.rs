@@ -496,6 +496,7 @@ pub const KEYS: &[&str] = &[
     "limits.connect_timeout",
     "limits.answer_timeout",
     "limits.session_idle",
+    "limits.resume_window",
     "limits.drain",
     "limits.sessions",
     "limits.connections",

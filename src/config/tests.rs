@@ -225,6 +225,7 @@ limits:
   connect_timeout: 4s
   answer_timeout: 5m
   session_idle: 1h
+  resume_window: 0s
   drain: 0s
   sessions: 1
   connections: 2
@@ -268,6 +269,7 @@ limits:
         connect_timeout: seconds(4),
         answer_timeout: seconds(300),
         session_idle: seconds(3600),
+        resume_window: Duration::ZERO,
         drain: Duration::ZERO,
         sessions: 1,
         connections: 2,

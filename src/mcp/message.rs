@@ -128,16 +128,12 @@ impl Message {
     /// # Errors
     /// [`Malformed`] with -32700 (not strict JSON) or -32600 (not one message; also duplicate keys).
     pub fn from_client(bytes: impl Into<Vec<u8>>) -> Result<Message, Malformed> {
-        let text = JsonText::parse(bytes, Rules::CLIENT).map_err(|error| {
-            let code = if error.fault.is_ambiguity() { INVALID_REQUEST } else { PARSE_ERROR };
-            let hint = match error.fault {
-                Fault::DuplicateKey | Fault::CaseCollision => "; send each key once",
-                Fault::InexactNumber => "; send the value as a string or within 64 bits",
-                _ => "",
-            };
-            Malformed::new(code, format!("refused by countersign: {error}{hint}"))
-        })?;
-        Message::read(text, true)
+        Message::read(client_text(bytes)?, true)
+    }
+
+    /// Reads one item of an array that a client sent.
+    pub(super) fn from_item(item: Json<'_>) -> Result<Message, Malformed> {
+        Message::read(JsonText::owned(item), true)
     }
 
     /// Reads what an upstream sent. Members that are not known are kept: they are the client's business.
@@ -291,6 +287,19 @@ impl Message {
         let modern = self.revision.is_some() || self.method() == Some("server/discover");
         if modern { Era::Modern } else { Era::Legacy }
     }
+}
+
+/// What a client sent, as strict JSON.
+pub(super) fn client_text(bytes: impl Into<Vec<u8>>) -> Result<JsonText, Malformed> {
+    JsonText::parse(bytes, Rules::CLIENT).map_err(|error| {
+        let code = if error.fault.is_ambiguity() { INVALID_REQUEST } else { PARSE_ERROR };
+        let hint = match error.fault {
+            Fault::DuplicateKey | Fault::CaseCollision => "; send each key once",
+            Fault::InexactNumber => "; send the value as a string or within 64 bits",
+            _ => "",
+        };
+        Malformed::new(code, format!("refused by countersign: {error}{hint}"))
+    })
 }
 
 fn revision(meta: Option<Json<'_>>) -> Option<String> {

@@ -119,6 +119,12 @@ pub fn progress(token: &JsonText, progress: u64, message: &str) -> JsonText {
     JsonText::parse(text, crate::json::Rules::UPSTREAM).unwrap_or_else(|_| JsonText::empty_object())
 }
 
+/// An error that a server sent without the id of the request that it is about, as the answer to that request.
+pub fn named_error(id: &Id, error: crate::json::Json<'_>) -> Option<JsonText> {
+    let text = format!(r#"{{"jsonrpc":"2.0","id":{},"error":{}}}"#, id.to_json(), error.text());
+    JsonText::parse(text, crate::json::Rules::UPSTREAM).ok()
+}
+
 /// A notification of ours.
 pub fn notification(method: &str, params: &serde_json::Value) -> JsonText {
     let text = format!(r#"{{"jsonrpc":"2.0","method":{},"params":{params}}}"#, json!(method));

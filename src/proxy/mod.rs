@@ -51,6 +51,14 @@ struct ServerRuntime {
     sessions: Arc<AtomicUsize>,
 }
 
+impl ServerRuntime {
+    /// What the HTTP front has to know.
+    fn served(&self) -> http_front::Served {
+        let joined = matches!(self.upstream, upstream::Kind::Stdio(_));
+        http_front::Served { joined, definitions: Arc::clone(&self.definitions) }
+    }
+}
+
 /// What all sessions share.
 struct Shared {
     gate: Arc<Gate>,
@@ -153,6 +161,7 @@ impl Daemon {
         let until = stop.clone();
         tracker.spawn(async move { keeper.keep_time(until).await });
         let names: Arc<BTreeSet<String>> = Arc::new(servers.keys().cloned().collect());
+        let served = servers.iter().map(|(name, server)| (name.clone(), server.served())).collect();
         let handover = accept(shared, servers, &session_tracker, &tracker);
         let principals = Arc::new(principals(&config, &secrets));
         let daemon = Daemon {
@@ -179,7 +188,7 @@ impl Daemon {
         tracker.spawn(crate::control::server::serve(operator_listener, control, stop.clone(), tracker.clone()));
         if let (Some(listener), Some(listen)) = (http_listener, &config.http) {
             let front = http_front::HttpFront::new(
-                names,
+                served,
                 principals,
                 listen.allowed_hosts.clone(),
                 listen.allowed_origins.clone(),
@@ -213,7 +222,7 @@ impl Daemon {
         if tokio::time::timeout(grace, self.session_tracker.wait()).await.is_err() {
             tracing::error!("some sessions did not end in time");
         }
-        self.http_client.close();
+        self.http_client.close().await;
         if tokio::time::timeout(grace, self.tracker.wait()).await.is_err() {
             tracing::error!("some tasks did not end in time");
         }

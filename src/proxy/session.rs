@@ -15,8 +15,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::mpsc;
 use tracing::Instrument as _;
 
@@ -25,6 +25,7 @@ use crate::call::{CallContext, ClientInfo, Decided, Digest, Outcome, Refusal, To
 use crate::gate::{Admission, PermittedCall, Presence, SentCall};
 use crate::json::{Json, JsonText};
 use crate::mcp::definitions;
+use crate::mcp::loss::{Loss, NO_ANSWER};
 use crate::mcp::message::{Era, INVALID_REQUEST, Id, Malformed, Message, Shape};
 use crate::mcp::method::{self, Passage, Sorted};
 use crate::mcp::reply;
@@ -41,12 +42,11 @@ use super::upstream::Upstream;
 use super::{ServerRuntime, Shared};
 
 mod asked;
-mod held;
 mod chain;
+mod end;
+mod held;
 mod tasks;
 
-/// Our JSON-RPC code for a request whose answer never came. Outside the reserved range.
-pub(super) const NO_ANSWER: i64 = 4502;
 /// Our JSON-RPC code for a limit of the session.
 const OVERLOADED: i64 = 4503;
 
@@ -188,6 +188,7 @@ async fn serve(
             () = stop.cancelled() => break Ending::Stopping,
         }
     };
+    session.turn_back(&mut inbound).await;
     session.end(ending, answers).await;
 }
 
@@ -236,6 +237,20 @@ impl Session {
             FromClient::Message(message) => self.message(message).await,
             FromClient::Malformed(malformed) => self.refuse(malformed).await,
             FromClient::Gone(id) => self.gone(&id),
+        }
+    }
+
+    /// Takes nothing any more. A request that was not taken yet has not been sent, and is told so.
+    async fn turn_back(&mut self, inbound: &mut mpsc::Receiver<FromClient>) {
+        inbound.close();
+        while let Ok(event) = inbound.try_recv() {
+            let FromClient::Message(message) = event else { continue };
+            if let Shape::Request { id, .. } = message.shape()
+                && !self.open.contains_key(id)
+            {
+                let said = "countersign: the request was not sent (the session is ending). Retry later.";
+                self.tell(reply::error(id, NO_ANSWER, said), Some(id.clone())).await;
+            }
         }
     }
 
@@ -317,7 +332,12 @@ impl Session {
         let state = Open::Deciding { method: call.method(), presence: presence.clone() };
         self.open.insert(id.clone(), Request { state, modern, capabilities, cancelled: false, wait });
         let gate = Arc::clone(&self.shared.gate);
-        self.work(id, async move { gate.admit(call, context, &presence).await });
+        let mut admission = Box::pin(async move { gate.admit(call, context, &presence).await });
+        // Most calls are decided at once, and then a task would cost more than the decision.
+        match (&mut admission).now_or_never() {
+            Some(verdict) => self.decided(id, verdict).await,
+            None => self.work(id, admission),
+        }
     }
 
     /// Lets the gate work in a task of its own. Polled from here, it would stand still while this session waits for a
@@ -379,19 +399,6 @@ impl Session {
         }
     }
 
-    /// Tells the client that no answer will come.
-    async fn no_answer(&mut self, id: Id, wait: &Wait, sent: bool, reason: &str) {
-        let said = if sent {
-            format!(
-                "countersign: the request was sent, but no answer came ({reason}). Whether it took effect is not known: look before you retry."
-            )
-        } else {
-            format!("countersign: the request was not sent ({reason}). Retry later.")
-        };
-        let text = reply::error(&id, NO_ANSWER, &self.shared.scrubber.line(&said));
-        self.deliver(id, wait, text).await;
-    }
-
     async fn pass(&mut self, passage: Passage, modern: bool, task: Option<String>) {
         let message = passage.message();
         let Some((id, method)) = message.id().cloned().zip(message.method().map(str::to_owned)) else { return };
@@ -404,7 +411,7 @@ impl Session {
                 let state = Open::Passed { method, task };
                 self.open.insert(id, Request { state, modern, capabilities, cancelled: false, wait: Wait::default() });
             }
-            Err(why) => self.no_answer(id, &Wait::default(), false, &why.to_string()).await,
+            Err(why) => self.tell(Loss::not_sent(why.to_string()).answer(&id), Some(id)).await,
         }
     }
 
@@ -468,7 +475,7 @@ impl Session {
                 Shape::Request { id, method } => self.asked_by_upstream(id, method, message, related).await,
                 Shape::Notification { method } => self.told(&method, message, related).await,
             },
-            FromUpstream::Lost { id, sent, reason } => self.lost(id, sent, &reason).await,
+            FromUpstream::Lost { id, loss } => self.lost(id, loss).await,
             FromUpstream::Closed { .. } => {}
         }
     }
@@ -528,102 +535,6 @@ impl Session {
         }
         let text = if discovers { self.shared.tasks.advertise(&text) } else { text };
         self.deliver(id, &request.wait, text).await;
-    }
-
-    async fn lost(&mut self, id: Id, sent: bool, reason: &str) {
-        if self.poll_lost(&id) {
-            return;
-        }
-        // Nothing can be lost of a request that has not been sent; its hold, if there is one, has its own end.
-        if self.open.get(&id).is_none_or(|request| matches!(request.state, Open::Deciding { .. })) {
-            return;
-        }
-        let Some(request) = self.open.remove(&id) else { return };
-        self.end_questions(&id);
-        tracing::warn!(session = self.id, server = self.server.facts.name, %id, sent, reason, "no answer will come");
-        if let Open::Sent { sent: call } = request.state {
-            let answer = if sent { Answer::OutcomeUnknown } else { Answer::Error };
-            let note = self.shared.scrubber.line(reason).into_owned();
-            self.shared.gate.completed(call, answer, 0, None, Some(note)).await;
-        }
-        if !request.cancelled {
-            self.no_answer(id, &request.wait, sent, reason).await;
-        }
-    }
-
-    /// Ends everything that is open: holds are withdrawn and recorded, calls that are sent get their grace.
-    async fn end(mut self, ending: Ending, mut answers: mpsc::Receiver<FromUpstream>) {
-        let (outcome, why) = match &ending {
-            Ending::ClientGone => (Outcome::Withdrawn, "the client went away"),
-            Ending::UpstreamGone(_) => (Outcome::Unavailable, "the server is gone"),
-            Ending::Stopping => (Outcome::ShuttingDown, "countersign is shutting down"),
-        };
-        for request in self.open.values_mut() {
-            request.cancelled |= matches!(ending, Ending::ClientGone) && request.wait.task.is_none();
-            if let Open::Deciding { presence, .. } = &request.state {
-                presence.leave(outcome, why);
-            }
-        }
-        self.end_all_questions(outcome, why).await;
-        // Nothing that was being decided is sent any more, even where its permit was ready.
-        while let Some((id, verdict)) = self.deciding.next().await {
-            match verdict {
-                Ok(Admission::Held(held)) => self.hold(id, *held).await,
-                Ok(Admission::Permitted(permit)) => {
-                    let refusal = self.shared.gate.unsent(permit, outcome, why).await;
-                    self.decided_against(id, refusal).await;
-                }
-                Err(refusal) => self.decided_against(id, refusal).await,
-            }
-        }
-        if let Ending::UpstreamGone(reason) = &ending {
-            tracing::warn!(session = self.id, server = self.server.facts.name, reason, "the server is gone");
-            let open: Vec<Id> = self.open.keys().cloned().collect();
-            for id in open {
-                self.lost(id, true, reason).await;
-            }
-        }
-        self.lose_tasks();
-        self.drain(&mut answers).await;
-        tracing::info!(session = self.id, "session ended");
-    }
-
-    /// Waits for the answers of calls that were sent, up to the grace.
-    async fn drain(&mut self, answers: &mut mpsc::Receiver<FromUpstream>) {
-        let deadline = tokio::time::Instant::now() + self.shared.limits.drain;
-        self.open.retain(|_, request| matches!(request.state, Open::Sent { .. }));
-        self.end_subscriptions().await;
-        while !self.open.is_empty() {
-            match tokio::time::timeout_at(deadline, answers.recv()).await {
-                Ok(Some(FromUpstream::Closed { .. }) | None) | Err(_) => break,
-                Ok(Some(event)) => self.upstream_said(event).await,
-            }
-        }
-        for (id, request) in std::mem::take(&mut self.open) {
-            let Open::Sent { sent } = request.state else { continue };
-            let note = Some("the session ended before an answer came".to_owned());
-            self.shared.gate.completed(sent, Answer::OutcomeUnknown, 0, None, note).await;
-            if !request.cancelled {
-                self.no_answer(id, &request.wait, true, "the session ended").await;
-            }
-        }
-    }
-}
-
-impl Session {
-    /// A subscription is answered when it ends, and it ends with its session.
-    async fn end_subscriptions(&mut self) {
-        let listens = |request: &Request| match &request.state {
-            Open::Sent { sent } => sent.origin().method() == Decided::Listen,
-            Open::Deciding { .. } | Open::Passed { .. } => false,
-        };
-        let ids: Vec<Id> = self.open.iter().filter(|(_, request)| listens(request)).map(|(id, _)| id.clone()).collect();
-        for id in ids {
-            self.upstream.abandon(&id);
-            let Some(Request { state: Open::Sent { sent }, .. }) = self.open.remove(&id) else { continue };
-            let note = Some("the subscription ended with its session".to_owned());
-            self.shared.gate.completed(sent, Answer::Ok, 0, None, note).await;
-        }
     }
 }
 

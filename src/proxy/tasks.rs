@@ -346,7 +346,7 @@ fn no_room(bytes: usize) -> Status {
         "countersign: the call was made and answered, but {bytes} bytes more cannot be kept until they are fetched; \
          look at what it did before you make it again"
     );
-    let error = json!({"code": super::session::NO_ANSWER, "message": message});
+    let error = json!({"code": crate::mcp::loss::NO_ANSWER, "message": message});
     Status::Failed(JsonText::of(&error).unwrap_or_else(|_| JsonText::empty_object()))
 }
 

@@ -5,6 +5,7 @@
 // Each test binary uses its part of this.
 #![allow(dead_code, unused_imports)]
 
+pub mod between;
 pub mod daemon;
 pub mod http;
 pub mod operator;
