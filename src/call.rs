@@ -513,11 +513,13 @@ pub struct Refusal {
     pub rule: Option<String>,
     /// For the client: no policy source, no path, no secret.
     pub reason: String,
+    /// The operator can still approve until then, and one identical call would pass.
+    pub open_until: Option<String>,
 }
 
 impl Refusal {
     pub fn new(outcome: Outcome, reason: impl Into<String>) -> Refusal {
-        Refusal { outcome, call: None, rule: None, reason: reason.into() }
+        Refusal { outcome, call: None, rule: None, reason: reason.into(), open_until: None }
     }
 
     pub fn of(self, call: &CallId) -> Refusal {

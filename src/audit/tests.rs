@@ -167,11 +167,11 @@ async fn a_restart_closes_open_calls_and_never_sends_them() {
     let fixture = Fixture::new();
     let log = fixture.open();
     let ids: Vec<CallId> = (0..9).map(|_| id()).collect();
-    let held = || [decided(Effect::Hold), Event::Held { expires_at: "x".into() }];
+    let held = || [decided(Effect::Hold), Event::Held { expires_at: "x".into(), joins: None }];
     let stories: [Vec<Event>; 9] = [
         held().into(),
         held().into_iter().chain([ruled(Ruling::Approve, true)]).collect(),
-        held().into_iter().chain([ruled(Ruling::Approve, true), Event::Sending {}]).collect(),
+        held().into_iter().chain([ruled(Ruling::Approve, true), Event::Sending { approved_as: None }]).collect(),
         vec![decided(Effect::Allow)],
         held().into_iter().chain([ruled(Ruling::Approve, false)]).collect(),
         // These are over.

@@ -83,7 +83,7 @@ impl Origin {
     pub(super) fn covers(&self, now: &Decision) -> bool {
         self.0.approved.as_ref().is_some_and(|approved| {
             let told = |rule: &RuleHit| approved.rules.iter().any(|known| known.rule == rule.rule);
-            now.rules.iter().all(told) && !super::stricter(now, approved)
+            now.rules.iter().all(told) && !super::hold::is_stricter(now, approved)
         })
     }
 

@@ -1,12 +1,10 @@
 //! The gate: the one place that lets a call through. Policy → record → perhaps a person → record → permit.
 //!
-//! [`Gate::admit`], [`Gate::admit_answer`] and [`HeldCall::wait`] are the only makers of [`PermittedCall`]. Every other way out of them is a
-//! [`Refusal`]. Nothing here writes to an upstream or to a client.
+//! [`Gate::admit`], [`Gate::admit_answer`] and [`HeldCall::wait`] are the only ways to a [`PermittedCall`]. Every other
+//! way out of them is a [`Refusal`]. Nothing here writes to an upstream or to a client.
 
 use std::sync::{Arc, Mutex, OnceLock};
 
-use tokio::sync::watch;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::{Answer, AuditLog, Entry, Event, Ruling as RulingKind};
@@ -15,17 +13,19 @@ use crate::json::Json;
 use crate::policy::{PolicyEngine, confirm_value};
 
 mod continuation;
+mod held;
 mod hold;
 mod permit;
 mod pin;
 mod record;
 
 pub use continuation::Origin;
-pub use hold::{Hold, HoldQueue, NoEffect, Settings, State};
+pub use held::HeldCall;
+pub use hold::{Hold, HoldQueue, NoEffect, Settings, State, TICKET};
 pub use permit::{PermittedCall, Ruling, Says, SentCall};
 pub use pin::DefinitionNow;
 
-use hold::{Claimed, Verdict};
+use hold::{Claimed, Placed};
 
 /// Whether anybody still waits for the answer of a call. The session ends it; the gate looks at it last.
 #[derive(Clone, Debug, Default)]
@@ -68,22 +68,6 @@ pub struct Gate {
 pub enum Admission {
     Permitted(PermittedCall),
     Held(Box<HeldCall>),
-}
-
-/// A call that waits for an operator. It has to be waited for: only [`HeldCall::wait`] closes the hold properly.
-#[must_use]
-pub struct HeldCall {
-    gate: Arc<Gate>,
-    call: Arc<ToolCall>,
-    context: Arc<CallContext>,
-    decision: Arc<Decision>,
-    place: hold::Place,
-}
-
-impl std::fmt::Debug for HeldCall {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("HeldCall").field("id", self.call.id()).finish_non_exhaustive()
-    }
 }
 
 /// Why no record could be written, for the client: no detail of the store.
@@ -171,15 +155,15 @@ impl Gate {
                 Some((outcome, why)) => Err(self.close(&id, outcome, why.to_owned()).await),
                 None => {
                     let origin = origin.unwrap_or_else(|| Origin::new(&call, Arc::new(context), None));
-                    Ok(Admission::Permitted(PermittedCall::new(call, receipt, false, origin)))
+                    Ok(Admission::Permitted(PermittedCall::new(call, receipt, None, origin)))
                 }
             },
             Effect::Hold => match origin.filter(|origin| origin.covers(&decision)) {
-                Some(origin) => match self.last_look(&call, &context, presence).await {
-                    Ok(receipt) => Ok(Admission::Permitted(PermittedCall::new(call, receipt, false, origin))),
+                Some(origin) => match self.last_look(&call, &context, None, presence).await {
+                    Ok(receipt) => Ok(Admission::Permitted(PermittedCall::new(call, receipt, None, origin))),
                     Err((outcome, reason)) => Err(self.close(&id, outcome, reason).await),
                 },
-                None => self.hold(call, context, digest, decision).await,
+                None => self.hold(call, context, digest, decision, presence).await,
             },
         }
     }
@@ -206,6 +190,7 @@ impl Gate {
         context: CallContext,
         digest: Digest,
         decision: Decision,
+        presence: &Presence,
     ) -> Result<Admission, Refusal> {
         let id = call.id().clone();
         // Every pointer led somewhere when policy decided: one that does not is a policy fault.
@@ -214,8 +199,13 @@ impl Gate {
         let (call, context, decision) = (Arc::new(call), Arc::new(context), Arc::new(decision));
         match self.holds.place(Arc::clone(&call), Arc::clone(&context), Arc::clone(&decision), digest, confirm) {
             Err((outcome, reason)) => Err(self.close(&id, outcome, reason).await),
-            Ok(place) => {
-                let held = Entry::new(Some(&id), true, Event::Held { expires_at: place.expires.to_string() });
+            Ok(Placed::Ticket { hold, decision }) => {
+                tracing::info!(call = %id, %hold, "an approval of this call is used");
+                self.permit(call, context, &hold, decision, presence).await.map(Admission::Permitted)
+            }
+            Ok(Placed::Waits(place)) => {
+                let held = Event::Held { expires_at: place.expires.to_string(), joins: place.joins.clone() };
+                let held = Entry::new(Some(&id), true, held);
                 let gate = Arc::clone(self);
                 let held_call = HeldCall { gate, call, context, decision, place };
                 match self.audit.append(held).await {
@@ -279,11 +269,27 @@ impl Gate {
         self.holds.settle(ruling, recorded.is_ok())
     }
 
+    /// Closes holds that nobody waits for when their time is over, until `stop`; then all of them. One task of the
+    /// daemon runs this.
+    pub async fn keep_time(&self, stop: CancellationToken) {
+        loop {
+            let next = self.holds.lapse();
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = self.holds.more_unattended() => {}
+                () = sleep_until(next) => {}
+            }
+        }
+        self.holds.forget();
+    }
+
     /// Takes back a permit that was not used: nobody waits any more, or the upstream does not take the call.
     pub async fn unsent(&self, permit: PermittedCall, outcome: Outcome, why: &str) -> Refusal {
         let id = permit.call().id().clone();
         let at = jiff::Timestamp::now();
-        self.holds.amend(&id, |_| State::Closed { outcome, at, reason: why.to_owned() });
+        if let Some(hold) = permit.hold() {
+            self.holds.amend(hold, |_| State::Closed { outcome, at, reason: why.to_owned() });
+        }
         self.close(&id, outcome, why.to_owned()).await
     }
 
@@ -297,9 +303,9 @@ impl Gate {
         note: Option<String>,
     ) {
         let duration_ms = u64::try_from(sent.since.elapsed().as_millis()).unwrap_or(u64::MAX);
-        if sent.held {
+        if let Some(hold) = &sent.hold {
             let result = said(answer).to_owned();
-            self.holds.amend(&sent.id, |state| match state {
+            self.holds.amend(hold, |state| match state {
                 State::Approved { by, at } => State::Done { by: by.clone(), at: *at, result },
                 other => other.clone(),
             });
@@ -369,48 +375,37 @@ impl Gate {
     }
 }
 
-impl HeldCall {
-    pub fn id(&self) -> &CallId {
-        self.call.id()
-    }
-
-    /// Waits for the end of the hold; after an approval, checks everything again and gives the permit.
-    ///
-    /// # Errors
-    /// The refusal, recorded.
-    pub async fn wait(self, presence: &Presence) -> Result<PermittedCall, Refusal> {
-        let HeldCall { gate, call, context, decision, place } = self;
-        let id = call.id().clone();
-        match verdict(&gate.holds, &id, place, presence).await {
-            Verdict::Approved => {}
-            Verdict::Rejected { by, reason } => {
-                tracing::info!(call = %id, by, "rejected");
-                return Err(Refusal::new(Outcome::Rejected, reason).of(&id));
-            }
-            Verdict::Ended { outcome, reason } => return Err(gate.close(&id, outcome, reason).await),
-        }
-        match gate.release(&call, &context, &decision, presence).await {
+impl Gate {
+    /// Lets an approved call go, or says and records why not. Either way its approval is used up.
+    async fn permit(
+        &self,
+        call: Arc<ToolCall>,
+        context: Arc<CallContext>,
+        hold: &CallId,
+        approved: Arc<Decision>,
+        presence: &Presence,
+    ) -> Result<PermittedCall, Refusal> {
+        match self.release(&call, &context, hold, &approved, presence).await {
             Ok(receipt) => {
                 let call = Arc::try_unwrap(call).unwrap_or_else(|shared| (*shared).clone());
-                let origin = Origin::new(&call, context, Some(decision));
-                Ok(PermittedCall::new(call, receipt, true, origin))
+                let origin = Origin::new(&call, context, Some(approved));
+                Ok(PermittedCall::new(call, receipt, Some(hold.clone()), origin))
             }
             Err((outcome, reason)) => {
                 let at = jiff::Timestamp::now();
-                gate.holds.amend(&id, |_| State::Closed { outcome, at, reason: reason.clone() });
-                Err(gate.close(&id, outcome, reason).await)
+                self.holds.amend(hold, |_| State::Closed { outcome, at, reason: reason.clone() });
+                Err(self.close(call.id(), outcome, reason).await)
             }
         }
     }
-}
 
-impl Gate {
     /// The last look before an approved call leaves: is policy still no stricter than what was approved, is somebody
     /// still waiting, and is the record of the sending durable.
     async fn release(
         &self,
         call: &ToolCall,
         context: &CallContext,
+        hold: &CallId,
         approved: &Decision,
         presence: &Presence,
     ) -> Result<crate::audit::Receipt, (Outcome, String)> {
@@ -423,13 +418,13 @@ impl Gate {
                 return Err((Outcome::Denied, format!("policy changed while the call was held: {}", now.reason)));
             }
             Effect::Allow => false,
-            Effect::Hold => stricter(&now, approved),
+            Effect::Hold => hold::is_stricter(&now, approved),
         };
         if stricter {
             let reason = "policy became stricter while the call was held, so the approval does not count";
             return Err((Outcome::Denied, reason.to_owned()));
         }
-        self.last_look(call, context, presence).await
+        self.last_look(call, context, Some(hold), presence).await
     }
 
     /// The end of every way on which a person's approval counts: the definition, the client, the record.
@@ -437,6 +432,7 @@ impl Gate {
         &self,
         call: &ToolCall,
         context: &CallContext,
+        hold: Option<&CallId>,
         presence: &Presence,
     ) -> Result<crate::audit::Receipt, (Outcome, String)> {
         if presence.definition.differs_from(context.tool.definition) {
@@ -448,7 +444,8 @@ impl Gate {
         if let Some(left) = presence.left() {
             return Err(gone(left));
         }
-        let sending = Entry::new(Some(call.id()), true, Event::Sending {});
+        let approved_as = hold.filter(|hold| *hold != call.id()).cloned();
+        let sending = Entry::new(Some(call.id()), true, Event::Sending { approved_as });
         let receipt = self.audit.append(sending).await.map_err(|error| {
             tracing::error!(call = %call.id(), %error, "no record, so no call");
             (Outcome::Unavailable, "the call could not be recorded, so it may not be made".to_owned())
@@ -460,50 +457,10 @@ impl Gate {
     }
 }
 
-/// Whether a hold asks for more than an approval was given for.
-fn stricter(now: &Decision, approved: &Decision) -> bool {
-    now.tier > approved.tier
-        || now.approvals > approved.approvals
-        || now.confirm_with.iter().any(|pointer| !approved.confirm_with.contains(pointer))
-}
-
-/// Waits until the queue says how the hold ended, and ends it where its time, its client or every console is gone.
-async fn verdict(holds: &HoldQueue, id: &CallId, place: hold::Place, presence: &Presence) -> Verdict {
-    let hold::Place { mut verdict, deadline, .. } = place;
-    let grace = holds.settings().no_console_grace;
-    let mut consoles: watch::Receiver<usize> = holds.consoles().subscribe();
-    let mut alone_since = Instant::now();
-    let (mut expired, mut left) = (false, false);
-    loop {
-        let alone = *consoles.borrow_and_update() == 0;
-        tokio::select! {
-            ended = &mut verdict => {
-                return ended.unwrap_or_else(|_| Verdict::Ended {
-                    outcome: Outcome::Unavailable,
-                    reason: "the hold queue failed".to_owned(),
-                });
-            }
-            () = tokio::time::sleep_until(deadline), if !expired => {
-                expired = true;
-                holds.end(id, Outcome::Expired, "nobody ruled in time");
-            }
-            () = presence.gone.cancelled(), if !left => {
-                left = true;
-                let (outcome, why) = presence.left().unwrap_or((Outcome::Withdrawn, "the client went away"));
-                holds.end(id, outcome, why);
-            }
-            () = tokio::time::sleep_until(alone_since + grace), if alone && !expired => {
-                expired = true;
-                holds.end(id, Outcome::Unattended, "no operator console is attached");
-            }
-            changed = consoles.changed() => {
-                if changed.is_err() {
-                    holds.end(id, Outcome::Unavailable, "the hold queue failed");
-                } else if *consoles.borrow() == 0 {
-                    alone_since = Instant::now();
-                }
-            }
-        }
+async fn sleep_until(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -18,27 +18,32 @@ use super::continuation::Origin;
 pub struct PermittedCall {
     call: ToolCall,
     receipt: Receipt,
-    held: bool,
+    /// The hold whose approval it was released by.
+    hold: Option<CallId>,
     origin: Origin,
 }
 
 impl PermittedCall {
     /// `receipt` is of the record after which the call may leave: `decided` for an allow, `sending` for a hold.
     /// `origin` is the call itself, or the one that it goes on from.
-    pub(super) fn new(call: ToolCall, receipt: Receipt, held: bool, origin: Origin) -> PermittedCall {
-        PermittedCall { call, receipt, held, origin }
+    pub(super) fn new(call: ToolCall, receipt: Receipt, hold: Option<CallId>, origin: Origin) -> PermittedCall {
+        PermittedCall { call, receipt, hold, origin }
     }
 
     pub fn call(&self) -> &ToolCall {
         &self.call
     }
 
+    pub(super) fn hold(&self) -> Option<&CallId> {
+        self.hold.as_ref()
+    }
+
     /// Ends the permit: the caller hands the message to the upstream's link now and at no other time.
     pub fn release(self) -> SentCall {
-        let PermittedCall { call, receipt, held, origin } = self;
+        let PermittedCall { call, receipt, hold, origin } = self;
         // The receipt has done its work: it is proof for this moment and for no other.
         drop(receipt);
-        SentCall { held, ..SentCall::of(&call, origin) }
+        SentCall { hold, ..SentCall::of(&call, origin) }
     }
 }
 
@@ -46,7 +51,7 @@ impl PermittedCall {
 #[derive(Debug)]
 pub struct SentCall {
     pub(super) id: CallId,
-    pub(super) held: bool,
+    pub(super) hold: Option<CallId>,
     pub(super) since: Instant,
     pub(super) params: JsonText,
     origin: Origin,
@@ -54,7 +59,7 @@ pub struct SentCall {
 
 impl SentCall {
     pub(super) fn of(call: &ToolCall, origin: Origin) -> SentCall {
-        SentCall { id: call.id().clone(), held: false, since: Instant::now(), params: call.params().clone(), origin }
+        SentCall { id: call.id().clone(), hold: None, since: Instant::now(), params: call.params().clone(), origin }
     }
 
     pub fn id(&self) -> &CallId {

@@ -126,7 +126,7 @@ impl Loss {
             "retry": self.retry(),
             "retry_after_seconds": self.retry_after.map(|wait| wait.as_secs()),
         });
-        reply::error_with(id, self.code(), &self.words(), "dev.countersign/no_answer", &data)
+        reply::error_with(id, self.code(), &self.words(), &json!({"dev.countersign/no_answer": data}))
     }
 }
 

@@ -30,7 +30,9 @@ use crate::transport::{Handover, NewSession, Rejected, client_socket, http_front
 
 mod listing;
 mod session;
+mod tasks;
 mod upstream;
+mod waiting;
 
 /// Sessions and refusals that wait to be taken up.
 const HANDOVER: usize = 64;
@@ -65,6 +67,8 @@ struct Shared {
     limits: Limits,
     tracker: TaskTracker,
     stop: CancellationToken,
+    waits: config::Holds,
+    tasks: Arc<tasks::Tasks>,
 }
 
 /// Why the daemon does not start. Nothing is left half-started.
@@ -150,7 +154,12 @@ impl Daemon {
             limits: config.limits,
             tracker: tracker.clone(),
             stop: stop.clone(),
+            waits: config.holds.clone(),
+            tasks: Arc::new(tasks::Tasks::new(config.holds.tasks, tasks::Bounds::default())),
         });
+        let keeper = Arc::clone(&shared.gate);
+        let until = stop.clone();
+        tracker.spawn(async move { keeper.keep_time(until).await });
         let names: Arc<BTreeSet<String>> = Arc::new(servers.keys().cloned().collect());
         let served = servers.iter().map(|(name, server)| (name.clone(), server.served())).collect();
         let handover = accept(shared, servers, &session_tracker, &tracker);

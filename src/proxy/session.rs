@@ -22,22 +22,29 @@ use tracing::Instrument as _;
 
 use crate::audit::{Answer, Event};
 use crate::call::{CallContext, ClientInfo, Decided, Digest, Outcome, Refusal, ToolCall};
-use crate::gate::{Admission, HeldCall, PermittedCall, Presence, SentCall};
+use crate::gate::{Admission, PermittedCall, Presence, SentCall};
 use crate::json::{Json, JsonText};
 use crate::mcp::definitions;
-use crate::mcp::loss::{Fate, Loss, NO_ANSWER};
+use crate::mcp::loss::{Loss, NO_ANSWER};
 use crate::mcp::message::{Era, INVALID_REQUEST, Id, Malformed, Message, Shape};
 use crate::mcp::method::{self, Passage, Sorted};
 use crate::mcp::reply;
 use crate::transport::{ClientLink, FromClient, FromUpstream, NewSession, ToClient};
 
 use asked::{Asked, Judging, asks_undeclared};
+use chain::Chain;
+pub(super) use chain::request as about_task;
+use held::Wait;
 
 use super::listing::Listing;
+use super::tasks::{Owner, Status};
 use super::upstream::Upstream;
 use super::{ServerRuntime, Shared};
 
 mod asked;
+mod chain;
+mod end;
+mod held;
 mod tasks;
 
 /// Our JSON-RPC code for a limit of the session.
@@ -60,6 +67,7 @@ struct Request {
     capabilities: Option<JsonText>,
     /// The client took it back or went away: its answer goes nowhere.
     cancelled: bool,
+    wait: Wait,
 }
 
 /// What the gate came to about one request.
@@ -83,6 +91,11 @@ struct Session {
     /// From `initialize`; absent in the modern era.
     capabilities: Option<JsonText>,
     listing: Listing,
+    owner: Owner,
+    /// Where clients of tasks cancel them.
+    cancels: mpsc::Sender<Id>,
+    /// Tasks of the upstream behind tasks of ours.
+    chains: Vec<Chain>,
 }
 
 /// Why a session ends.
@@ -93,21 +106,25 @@ enum Ending {
 }
 
 /// Runs a session to its end.
-pub async fn run(new: NewSession, shared: Arc<Shared>, server: Arc<ServerRuntime>) {
+pub async fn run(mut new: NewSession, shared: Arc<Shared>, server: Arc<ServerRuntime>) {
+    let owner = Owner { principal: new.principal.name.clone(), server: server.facts.name.clone() };
+    let Some(first) = chain::first(&mut new.link, &shared, &owner).await else { return };
     match Upstream::connect(&server.upstream, &shared) {
-        Ok(connected) => serve(new, connected, shared, server).await,
-        Err(reason) => turn_away(new.link, &server, &reason).await,
+        Ok(connected) => serve(new, Some(first), connected, shared, server).await,
+        Err(reason) => turn_away(first, new.link, &server, &reason).await,
     }
 }
 
 async fn serve(
     new: NewSession,
+    first: Option<FromClient>,
     (upstream, mut answers): (Upstream, mpsc::Receiver<FromUpstream>),
     shared: Arc<Shared>,
     server: Arc<ServerRuntime>,
 ) {
     let NewSession { principal, client, link, .. } = new;
     let ClientLink { mut inbound, outbound } = link;
+    let owner = Owner { principal: principal.name.clone(), server: server.facts.name.clone() };
     let id = session_id();
     tracing::info!(session = id, server = server.facts.name, principal = principal.name, "session started");
     let base = CallContext {
@@ -122,6 +139,7 @@ async fn serve(
     };
     let listing = Listing::new(Arc::clone(&server.definitions));
     let stop = shared.stop.clone();
+    let (cancels, mut cancelled) = mpsc::channel(shared.limits.queue);
     let mut session = Session {
         id,
         shared,
@@ -136,13 +154,30 @@ async fn serve(
         era: None,
         capabilities: None,
         listing,
+        owner,
+        cancels,
+        chains: Vec::new(),
     };
+    if let Some(first) = first {
+        session.client_said(first).await;
+    }
+    let mut client_is_here = true;
     let ending = loop {
+        if !client_is_here && !session.lingers() {
+            break Ending::ClientGone;
+        }
+        let (report, poll) = (session.next_report(), session.next_poll());
         tokio::select! {
-            event = inbound.recv() => match event {
+            event = inbound.recv(), if client_is_here => match event {
                 Some(event) => session.client_said(event).await,
-                None => break Ending::ClientGone,
+                None => {
+                    client_is_here = false;
+                    session.client_left();
+                }
             },
+            Some(request) = cancelled.recv() => session.cancel_task(&request),
+            () = at(report) => session.report(),
+            () = at(poll) => session.poll_tasks(),
             event = answers.recv() => match event {
                 Some(FromUpstream::Closed { reason }) => break Ending::UpstreamGone(reason),
                 Some(event) => session.upstream_said(event).await,
@@ -158,20 +193,30 @@ async fn serve(
 }
 
 /// Answers a client whose upstream cannot be started: every request it has sent so far, then the end.
-async fn turn_away(link: ClientLink, server: &ServerRuntime, reason: &str) {
+async fn turn_away(first: FromClient, link: ClientLink, server: &ServerRuntime, reason: &str) {
     let ClientLink { mut inbound, outbound } = link;
     tracing::error!(server = server.facts.name, reason, "the server cannot be started");
     let said = format!(
         "countersign: the server {} cannot be started; its operator finds the reason in the log",
         server.facts.name
     );
-    while let Some(event) = inbound.recv().await {
-        let FromClient::Message(message) = event else { continue };
-        if let Shape::Request { id, .. } = message.shape() {
+    let mut event = Some(first);
+    while let Some(said_by_client) = event {
+        if let FromClient::Message(message) = said_by_client
+            && let Shape::Request { id, .. } = message.shape()
+        {
             let text = reply::error(id, NO_ANSWER, &said);
             let _ = outbound.send(ToClient::Message { text, related: Some(id.clone()) }).await;
             return;
         }
+        event = inbound.recv().await;
+    }
+}
+
+async fn at(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -227,6 +272,9 @@ impl Session {
             }
             self.era = Some(message.era());
         }
+        if let Some(text) = self.shared.tasks.answer(&message, &self.owner) {
+            return self.tell(text, message.id().cloned()).await;
+        }
         let modern = message.is_modern();
         match method::sort(message) {
             Sorted::Decide(call) => self.decide(*call, modern).await,
@@ -278,10 +326,11 @@ impl Session {
                 (CallContext { tool, operation, ..self.base.clone() }, Presence::default())
             }
         };
+        let wait = self.can_wait(&message, &client);
         let context = CallContext { client, ..context };
         let capabilities = modern.then(|| declared(&message)).flatten();
         let state = Open::Deciding { method: call.method(), presence: presence.clone() };
-        self.open.insert(id.clone(), Request { state, modern, capabilities, cancelled: false });
+        self.open.insert(id.clone(), Request { state, modern, capabilities, cancelled: false, wait });
         let gate = Arc::clone(&self.shared.gate);
         let mut admission = Box::pin(async move { gate.admit(call, context, &presence).await });
         // Most calls are decided at once, and then a task would cost more than the decision.
@@ -312,16 +361,11 @@ impl Session {
         }
     }
 
-    async fn hold(&mut self, id: Id, held: HeldCall) {
-        let Some(Request { state: Open::Deciding { presence, .. }, .. }) = self.open.get(&id) else { return };
-        let presence = presence.clone();
-        let waiting = ToClient::Waiting(id.clone());
-        self.work(id, async move { held.wait(&presence).await.map(Admission::Permitted) });
-        let _ = self.client.send(waiting).await;
-    }
-
     async fn send(&mut self, id: Id, permit: PermittedCall) {
         let Some(request) = self.open.get_mut(&id) else { return };
+        if let Some(progress) = &mut request.wait.progress {
+            progress.stop();
+        }
         // A cancel may have come between the gate's last look and this one.
         if request.cancelled {
             self.shared.gate.unsent(permit, Outcome::Withdrawn, "the client cancelled the call").await;
@@ -329,7 +373,12 @@ impl Session {
             return;
         }
         match self.upstream.call(permit) {
-            Ok(sent) => request.state = Open::Sent { sent },
+            Ok(sent) => {
+                request.state = Open::Sent { sent };
+                if let Some(task) = &request.wait.task {
+                    self.shared.tasks.set(task, Status::Working("approved; the server works on it".to_owned()));
+                }
+            }
             Err((permit, why)) => {
                 let refusal = self.shared.gate.unsent(*permit, Outcome::Unavailable, &why.to_string()).await;
                 self.decided_against(id, refusal).await;
@@ -343,7 +392,10 @@ impl Session {
         let Open::Deciding { method, .. } = request.state else { return };
         if !request.cancelled {
             let text = reply::refusal(&id, method, request.modern, &refusal);
-            self.tell(text, Some(id)).await;
+            if let Some(task) = request.wait.task.as_ref().filter(|_| refusal.outcome == Outcome::Withdrawn) {
+                return self.shared.tasks.set(task, Status::Cancelled(refusal.reason));
+            }
+            self.deliver(id, &request.wait, text).await;
         }
     }
 
@@ -357,7 +409,7 @@ impl Session {
         match self.upstream.pass(passage) {
             Ok(()) => {
                 let state = Open::Passed { method, task };
-                self.open.insert(id, Request { state, modern, capabilities, cancelled: false });
+                self.open.insert(id, Request { state, modern, capabilities, cancelled: false, wait: Wait::default() });
             }
             Err(why) => self.tell(Loss::not_sent(why.to_string()).answer(&id), Some(id)).await,
         }
@@ -376,6 +428,10 @@ impl Session {
     /// The client takes a request back. What never left is not cancelled upstream.
     fn cancel(&mut self, id: &Id, passage: Passage) {
         let Some(request) = self.open.get_mut(id) else { return };
+        // Answered with a task, which `tasks/cancel` cancels.
+        if request.wait.task.is_some() {
+            return;
+        }
         match &request.state {
             Open::Deciding { presence, .. } => {
                 request.cancelled = true;
@@ -425,6 +481,9 @@ impl Session {
     }
 
     async fn answered(&mut self, id: Id, is_error: bool, message: Message) {
+        if self.polled(&id, &message) {
+            return;
+        }
         let deciding = self.open.get(&id).is_none_or(|request| matches!(request.state, Open::Deciding { .. }));
         if deciding {
             tracing::warn!(session = self.id, server = self.server.facts.name, %id, "an answer to nothing that was sent was dropped");
@@ -432,6 +491,8 @@ impl Session {
         }
         let Some(request) = self.open.remove(&id) else { return };
         self.end_questions(&id);
+        let discovers =
+            matches!(&request.state, Open::Passed { method, .. } if method == "server/discover") && !is_error;
         let message = match &request.state {
             Open::Passed { method, .. } if method == "tools/list" && !is_error => {
                 let gate = Arc::clone(&self.shared.gate);
@@ -467,99 +528,13 @@ impl Session {
                 reply::error(&id, NO_ANSWER, "countersign: the server's answer could not be passed on safely")
             }
         };
-        self.tell(text, Some(id)).await;
-    }
-
-    async fn lost(&mut self, id: Id, loss: Loss) {
-        // Nothing can be lost of a request that has not been sent; its hold, if there is one, has its own end.
-        if self.open.get(&id).is_none_or(|request| matches!(request.state, Open::Deciding { .. })) {
+        if let Some(task) = &request.wait.task
+            && self.chain(&id, task, request.wait.revision.as_deref(), &text)
+        {
             return;
         }
-        let Some(request) = self.open.remove(&id) else { return };
-        self.end_questions(&id);
-        let loss = Loss { reason: self.shared.scrubber.line(&loss.reason).into_owned(), ..loss };
-        tracing::warn!(session = self.id, server = self.server.facts.name, %id, fate = ?loss.fate, reason = loss.reason, "no answer will come");
-        if let Open::Sent { sent: call } = request.state {
-            let answer = if loss.fate == Fate::Unknown { Answer::OutcomeUnknown } else { Answer::Error };
-            self.shared.gate.completed(call, answer, 0, None, Some(loss.reason.clone())).await;
-        }
-        if !request.cancelled {
-            self.tell(loss.answer(&id), Some(id)).await;
-        }
-    }
-
-    /// Ends everything that is open: holds are withdrawn and recorded, calls that are sent get their grace.
-    async fn end(mut self, ending: Ending, mut answers: mpsc::Receiver<FromUpstream>) {
-        let (outcome, why) = match &ending {
-            Ending::ClientGone => (Outcome::Withdrawn, "the client went away"),
-            Ending::UpstreamGone(_) => (Outcome::Unavailable, "the server is gone"),
-            Ending::Stopping => (Outcome::ShuttingDown, "countersign is shutting down"),
-        };
-        for request in self.open.values_mut() {
-            request.cancelled |= matches!(ending, Ending::ClientGone);
-            if let Open::Deciding { presence, .. } = &request.state {
-                presence.leave(outcome, why);
-            }
-        }
-        self.end_all_questions(outcome, why).await;
-        // Nothing that was being decided is sent any more, even where its permit was ready.
-        while let Some((id, verdict)) = self.deciding.next().await {
-            match verdict {
-                Ok(Admission::Held(held)) => self.hold(id, *held).await,
-                Ok(Admission::Permitted(permit)) => {
-                    let refusal = self.shared.gate.unsent(permit, outcome, why).await;
-                    self.decided_against(id, refusal).await;
-                }
-                Err(refusal) => self.decided_against(id, refusal).await,
-            }
-        }
-        if let Ending::UpstreamGone(reason) = &ending {
-            tracing::warn!(session = self.id, server = self.server.facts.name, reason, "the server is gone");
-            let open: Vec<Id> = self.open.keys().cloned().collect();
-            for id in open {
-                self.lost(id, Loss::unknown(reason)).await;
-            }
-        }
-        self.drain(&mut answers).await;
-        tracing::info!(session = self.id, "session ended");
-    }
-
-    /// Waits for the answers of calls that were sent, up to the grace.
-    async fn drain(&mut self, answers: &mut mpsc::Receiver<FromUpstream>) {
-        let deadline = tokio::time::Instant::now() + self.shared.limits.drain;
-        self.open.retain(|_, request| matches!(request.state, Open::Sent { .. }));
-        self.end_subscriptions().await;
-        while !self.open.is_empty() {
-            match tokio::time::timeout_at(deadline, answers.recv()).await {
-                Ok(Some(FromUpstream::Closed { .. }) | None) | Err(_) => break,
-                Ok(Some(event)) => self.upstream_said(event).await,
-            }
-        }
-        for (id, request) in std::mem::take(&mut self.open) {
-            let Open::Sent { sent } = request.state else { continue };
-            let note = Some("the session ended before an answer came".to_owned());
-            self.shared.gate.completed(sent, Answer::OutcomeUnknown, 0, None, note).await;
-            if !request.cancelled {
-                self.tell(Loss::unknown("the session ended").answer(&id), Some(id)).await;
-            }
-        }
-    }
-}
-
-impl Session {
-    /// A subscription is answered when it ends, and it ends with its session.
-    async fn end_subscriptions(&mut self) {
-        let listens = |request: &Request| match &request.state {
-            Open::Sent { sent } => sent.origin().method() == Decided::Listen,
-            Open::Deciding { .. } | Open::Passed { .. } => false,
-        };
-        let ids: Vec<Id> = self.open.iter().filter(|(_, request)| listens(request)).map(|(id, _)| id.clone()).collect();
-        for id in ids {
-            self.upstream.abandon(&id);
-            let Some(Request { state: Open::Sent { sent }, .. }) = self.open.remove(&id) else { continue };
-            let note = Some("the subscription ended with its session".to_owned());
-            self.shared.gate.completed(sent, Answer::Ok, 0, None, note).await;
-        }
+        let text = if discovers { self.shared.tasks.advertise(&text) } else { text };
+        self.deliver(id, &request.wait, text).await;
     }
 }
 

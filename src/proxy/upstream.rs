@@ -117,6 +117,12 @@ impl Upstream {
         let _ = self.outbound.try_send(what);
     }
 
+    /// Asks the upstream about a task of its own. False where the question did not get into the queue.
+    pub fn about_task(&self, id: &Id, method: &str, task: &JsonText, revision: &str) -> bool {
+        let message = super::session::about_task(id, method, task, revision);
+        message.is_some_and(|message| self.outbound.try_send(ToUpstream::Send(message)).is_ok())
+    }
+
     /// Answers a request of the upstream that does not reach the client.
     pub fn decline(&self, id: &Id, code: i64, reason: &str) {
         self.ours(reply::error(id, code, reason));

@@ -96,7 +96,8 @@ async fn a_definition_is_known_to_other_sessions_until_it_is_out_of_date() {
     assert!(console.hold().await.definition.is_some());
     one.send(&call(2, "get_balance", json!({}))).await;
     one.answer(2).await;
-    two.send(&call(3, REFUND, json!({}))).await;
+    // Not identical to the first, behind whose prompt it would wait.
+    two.send(&call(3, REFUND, json!({"n": 3}))).await;
     assert_eq!(console.hold().await.definition, None);
 }
 

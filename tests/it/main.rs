@@ -11,6 +11,7 @@ mod continuations;
 mod daemon;
 mod edges;
 mod fixtures;
+mod holding;
 mod lists;
 mod front;
 mod peers;

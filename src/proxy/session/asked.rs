@@ -170,7 +170,7 @@ impl Session {
                     async move {
                         match gate.admit_answer(call, context, &presence, origin).await? {
                             Admission::Permitted(permit) => Ok(permit),
-                            Admission::Held(held) => held.wait(&presence).await,
+                            Admission::Held(held) => held.wait(&presence, None).await,
                         }
                     }
                     .in_current_span(),

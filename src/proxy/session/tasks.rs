@@ -87,7 +87,8 @@ impl Session {
             tracing::debug!(session = self.id, method, "a notification of the server was dropped");
             return;
         }
-        if let Some(text) = self.shared.scrubber.message(message.text()) {
+        let Some(text) = self.notified(&message) else { return };
+        if let Some(text) = self.shared.scrubber.message(&text) {
             self.tell(text, related).await;
         }
     }

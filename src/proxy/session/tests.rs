@@ -15,11 +15,13 @@ use super::*;
 use crate::audit::AuditLog;
 use crate::call::{Environment, EnvironmentSource, Limits, Principal, PrincipalKind, ServerFacts, Transport};
 use crate::catalog::Catalog;
+use crate::config::{Budgets, Holds};
 use crate::credential::scrub::Scrubber;
 use crate::gate::{self, Gate};
 use crate::json::Rules;
 use crate::mcp::table::{self, Question, Row};
 use crate::policy::PolicyEngine;
+use crate::proxy::tasks::{Bounds, Tasks};
 use crate::transport::ToUpstream;
 use crate::transport::http_client::HttpClient;
 use crate::transport::stdio_upstream::StdioSpec;
@@ -67,6 +69,16 @@ impl Rig {
             limits,
             tracker,
             stop: CancellationToken::new(),
+            waits: Holds {
+                ttl: holds.ttl,
+                no_console_grace: holds.no_console_grace,
+                max_pending: 1,
+                max_per_principal: 1,
+                progress_every: Duration::from_secs(10),
+                tasks: false,
+                budgets: Budgets { default: None, with_progress: None, clients: BTreeMap::new() },
+            },
+            tasks: Arc::new(Tasks::new(false, Bounds::default())),
         };
         let spec = StdioSpec {
             server: "test".into(),
@@ -107,7 +119,7 @@ impl Rig {
             },
             link: ClientLink { inbound, outbound },
         };
-        tokio::spawn(serve(new, (linked, answers), Arc::new(shared), Arc::new(server)));
+        tokio::spawn(serve(new, None, (linked, answers), Arc::new(shared), Arc::new(server)));
         Rig { to_session, client, from_upstream, upstream, ids: 0, _folder: folder }
     }
 
