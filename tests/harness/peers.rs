@@ -14,7 +14,7 @@ pub fn source(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-fn installed(path: &str) -> PathBuf {
+pub fn installed(path: &str) -> PathBuf {
     let found = source(".cache").join(path);
     assert!(found.exists(), "{} is missing: run tests/run once, it installs the peers", found.display());
     found
