@@ -5,9 +5,16 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+/// The server of the conformance tests, which speaks both eras.
+#[path = "../conformance/server/mod.rs"]
+mod fixture;
+
+mod agents;
 mod bad_input;
 mod commands;
 mod daemon;
 mod fixtures;
+mod patience;
 mod peers;
+mod rust_client;
 mod stripe;
