@@ -93,10 +93,10 @@ async fn no_client_notices_an_operator_who_takes_ninety_seconds() {
             tokio::join!(the_rust_client(&daemon, over_http), an_operator(&daemon, 1));
         });
     }
-    let mut failed = Vec::new();
+    // Each that fails has said so; the others go on to their end.
+    let mut failed = 0;
     while let Some(done) = waiting.join_next().await {
-        // Each says its own; all are told.
-        failed.extend(done.err().map(|error| error.to_string()));
+        failed += usize::from(done.is_err());
     }
-    assert!(failed.is_empty(), "{failed:?}");
+    assert_eq!(failed, 0, "of eight clients");
 }
