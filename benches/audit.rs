@@ -57,6 +57,7 @@ fn decided(effect: Effect) -> Event {
         digest: Digest::of_bytes(b"call"),
         params: JsonText::parse(ARGUMENTS, Rules::CLIENT).unwrap(),
         meta: None,
+        continues: None,
     };
     let decision = Decision {
         effect,

@@ -42,6 +42,7 @@ fn parse(criterion: &mut Criterion) {
 
 fn context() -> CallContext {
     CallContext {
+        continues: None,
         session: "s-bench".into(),
         principal: Arc::new(Principal {
             name: "agent".into(),

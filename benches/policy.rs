@@ -14,7 +14,7 @@ use countersign::call::{
 use countersign::catalog::Catalog;
 use countersign::mcp::message::Message;
 use countersign::mcp::method::{Sorted, sort};
-use countersign::policy::{Phase, PolicyEngine, Settings};
+use countersign::policy::{PolicyEngine, Settings};
 use criterion::{Criterion, criterion_group, criterion_main};
 
 fn call(tool: &str, arguments: &str) -> ToolCall {
@@ -29,6 +29,7 @@ fn call(tool: &str, arguments: &str) -> ToolCall {
 
 fn context(catalog: &Catalog, call: &ToolCall) -> CallContext {
     CallContext {
+        continues: None,
         session: "4Q2M7T".into(),
         principal: Arc::new(Principal {
             name: "claude-code".into(),
@@ -71,7 +72,7 @@ fn decisions(criterion: &mut Criterion) {
         criterion.bench_function(&format!("policy/decision/{name}"), |bench| {
             bench.iter(|| {
                 black_box(catalog.operation(&call));
-                black_box(runtime.block_on(engine.evaluate(Phase::Call, &call, &context)).unwrap())
+                black_box(runtime.block_on(engine.evaluate(&call, &context, call.digest(&context))).unwrap())
             });
         });
         criterion.bench_function(&format!("policy/catalog/{name}"), |bench| {

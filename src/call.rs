@@ -282,9 +282,24 @@ pub enum Decided {
     ResourcesSubscribe,
     PromptsGet,
     Complete,
+    /// Opens a stream of notifications: it names resources and tasks.
+    Listen,
+    /// Input for a task that a call has become.
+    TasksUpdate,
+    /// The answer to a question of the server, named by the question.
+    Elicited,
+    Sampled,
+    Roots,
+    /// What came of a question that the client took as a task.
+    TaskOutcome,
 }
 
 impl Decided {
+    /// The client answers a request of the server: there is no answer to this one.
+    pub fn is_answer(self) -> bool {
+        matches!(self, Decided::Elicited | Decided::Sampled | Decided::Roots | Decided::TaskOutcome)
+    }
+
     pub fn as_str(self) -> &'static str {
         match self {
             Decided::ToolsCall => "tools/call",
@@ -292,12 +307,18 @@ impl Decided {
             Decided::ResourcesSubscribe => "resources/subscribe",
             Decided::PromptsGet => "prompts/get",
             Decided::Complete => "completion/complete",
+            Decided::Listen => "subscriptions/listen",
+            Decided::TasksUpdate => "tasks/update",
+            Decided::Elicited => "elicitation/create",
+            Decided::Sampled => "sampling/createMessage",
+            Decided::Roots => "roots/list",
+            Decided::TaskOutcome => "tasks/result",
         }
     }
 }
 
-/// A request that needs a decision, as the client made it: nearly always a `tools/call`. It holds no secret, and its
-/// message is the only form in which it can travel. Made only by `mcp`.
+/// What needs a decision, as the client made it: nearly always a `tools/call`, else another request or an answer to the
+/// server. It holds no secret, and its message is the only form in which it can travel. Made only by `mcp`.
 #[derive(Clone, Debug)]
 pub struct ToolCall {
     id: CallId,
@@ -329,7 +350,8 @@ impl ToolCall {
         self.method
     }
 
-    /// The tool; for other methods what they address: a resource's URI, a prompt's name, a completion's reference.
+    /// The tool; for other methods what they address: a resource's URI, a prompt's name, a completion's reference, a
+    /// task; else the method.
     pub fn tool(&self) -> &str {
         &self.tool
     }
@@ -346,6 +368,11 @@ impl ToolCall {
     /// `_meta`, which travels too.
     pub fn meta(&self) -> Option<Json<'_>> {
         self.message.view().pointer("/params/_meta")
+    }
+
+    /// What the client answers to questions of an earlier answer of the server, by the names of the questions.
+    pub fn responses(&self) -> Option<Json<'_>> {
+        self.params.view().get("inputResponses")
     }
 
     /// The request as it will be sent.
@@ -384,6 +411,8 @@ pub struct CallContext {
     pub environment: Arc<Environment>,
     pub tool: ToolFacts,
     pub operation: Operation,
+    /// The call that was let through before and that this one follows from. Set by the gate alone.
+    pub continues: Option<CallId>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -484,11 +513,13 @@ pub struct Refusal {
     pub rule: Option<String>,
     /// For the client: no policy source, no path, no secret.
     pub reason: String,
+    /// The operator can still approve until then, and one identical call would pass.
+    pub open_until: Option<String>,
 }
 
 impl Refusal {
     pub fn new(outcome: Outcome, reason: impl Into<String>) -> Refusal {
-        Refusal { outcome, call: None, rule: None, reason: reason.into() }
+        Refusal { outcome, call: None, rule: None, reason: reason.into(), open_until: None }
     }
 
     pub fn of(self, call: &CallId) -> Refusal {
@@ -515,6 +546,8 @@ pub struct Limits {
     pub answer_timeout: std::time::Duration,
     /// An HTTP session without a request ends after this.
     pub session_idle: std::time::Duration,
+    /// A client that lost an event stream of its session is waited for this long.
+    pub resume_window: std::time::Duration,
     /// Grace for calls that are already sent when the daemon stops.
     pub drain: std::time::Duration,
     pub sessions: usize,
@@ -538,6 +571,7 @@ impl Default for Limits {
             connect_timeout: Duration::from_secs(30),
             answer_timeout: Duration::from_secs(300),
             session_idle: Duration::from_secs(3600),
+            resume_window: Duration::from_secs(10),
             drain: Duration::from_secs(10),
             sessions: 1000,
             connections: 2000,

@@ -1,7 +1,8 @@
 //! The record: what happened, in order, durable before it has an effect (I8). Format and verification: `docs/audit.md`.
 //!
 //! - `record`: the words, and the bytes that are hashed
-//! - `writer`: the one thread that owns the database
+//! - `ledger`: the store and its end; gives records their places
+//! - `writer`: the thread that waits for locks and for the disk
 //! - `recover`: what a restart does with calls that were open (I7)
 //! - `verify`: is it intact
 //! - `store`: files and SQL
@@ -11,14 +12,15 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::call::CallId;
 
+mod ledger;
 mod record;
 mod recover;
 mod store;
@@ -28,8 +30,9 @@ mod writer;
 pub use record::{Answer, CallFacts, Event, MAX_BODY, Record, Recovery, Ruling};
 pub use verify::{Checkpoint, Problem};
 
+use ledger::{Ledger, Pending, Queued, Shared};
 use store::sqlite::Log;
-use writer::{Job, Pending, Shared, Writer};
+use writer::{Book, Job, Writer};
 
 /// Records that wait for the writer.
 const QUEUE: usize = 1024;
@@ -119,6 +122,7 @@ pub struct AuditLog {
     jobs: mpsc::Sender<Job>,
     room: Arc<Semaphore>,
     shared: Arc<Shared>,
+    book: Arc<Book>,
     sync_all: bool,
 }
 
@@ -144,10 +148,13 @@ impl AuditLog {
     fn open_with(path: &Path, options: Options) -> Result<AuditLog, AuditError> {
         let (sender, jobs) = mpsc::channel(QUEUE);
         let shared = Arc::new(Shared::new());
-        let writer = Writer::start(path, options, jobs, Arc::clone(&shared))?;
+        let ledger = Ledger::open(path, options, Arc::clone(&shared))?;
+        let book = Arc::new(Mutex::new(Some(ledger)));
+        let writer = Writer::new(jobs, Arc::clone(&book));
         let thread = std::thread::Builder::new().name("audit".to_owned()).spawn(move || writer.run());
         thread.map_err(|error| AuditError::file(path, &error))?;
-        Ok(AuditLog { jobs: sender, room: Arc::new(Semaphore::new(options.room)), shared, sync_all: options.sync_all })
+        let room = Arc::new(Semaphore::new(options.room));
+        Ok(AuditLog { jobs: sender, room, shared, book, sync_all: options.sync_all })
     }
 
     /// Records, and returns once that is durable. Records of one task stand in the order of its calls.
@@ -158,8 +165,12 @@ impl AuditLog {
     /// # Errors
     /// The record is not in the store, or nobody can say so: do not act.
     pub async fn append(&self, entry: Entry) -> Result<Receipt, AuditError> {
+        let pending = match self.at_once(self.pending(entry)?) {
+            Ok(written) => return written,
+            Err(pending) => pending,
+        };
         let (reply, answer) = oneshot::channel();
-        self.queue(entry, Some(reply)).await?;
+        self.queue(pending, Some(reply)).await?;
         answer.await.map_err(|_| AuditError::Closed)?
     }
 
@@ -169,23 +180,47 @@ impl AuditLog {
     /// # Errors
     /// Where it was not even queued.
     pub async fn note(&self, entry: Entry) -> Result<(), AuditError> {
-        self.queue(entry, None).await
+        match self.at_once(self.pending(entry)?) {
+            Ok(written) => written.map(|_receipt| ()),
+            Err(pending) => self.queue(pending, None).await,
+        }
+    }
+
+    fn pending(&self, entry: Entry) -> Result<Box<Pending>, AuditError> {
+        if self.shared.busy_for() > STALLED {
+            return Err(AuditError::Stalled);
+        }
+        Pending::new(entry.call, entry.sync || self.sync_all, &entry.event).map(Box::new)
+    }
+
+    /// Writes a record that need not be synced, where nothing is before it. Gives it back where it has to wait.
+    fn at_once(&self, pending: Box<Pending>) -> Result<Result<Receipt, AuditError>, Box<Pending>> {
+        if pending.must_sync() || !self.shared.is_quiet() {
+            return Err(pending);
+        }
+        // The writer's thread may hold it for as long as a disk takes.
+        match self.book.try_lock().as_deref_mut() {
+            Ok(Some(ledger)) => ledger.write_now(pending),
+            Ok(None) => Ok(Err(AuditError::Closed)),
+            Err(_) => Err(pending),
+        }
     }
 
     async fn queue(
         &self,
-        entry: Entry,
+        mut pending: Box<Pending>,
         reply: Option<oneshot::Sender<Result<Receipt, AuditError>>>,
     ) -> Result<(), AuditError> {
-        if self.shared.busy_for() > STALLED {
-            return Err(AuditError::Stalled);
-        }
-        let sync = entry.sync || self.sync_all;
-        let mut pending = Pending::new(entry.call, sync, &entry.event)?;
+        let queued = Queued::new(&self.shared);
         let size = u32::try_from(1 + pending.size() / 1024).unwrap_or(u32::MAX);
         let room = Arc::clone(&self.room).acquire_many_owned(size).await.map_err(|_| AuditError::Closed)?;
-        pending.attach(reply, room);
-        self.jobs.send(Job::Write(Box::new(pending))).await.map_err(|_| AuditError::Closed)
+        pending.attach(reply, room, queued);
+        self.jobs.send(Job::Write(pending)).await.map_err(|_| AuditError::Closed)
+    }
+
+    #[cfg(test)]
+    fn execute(&self, sql: &str) {
+        writer::open(&self.book).as_ref().unwrap().execute(sql);
     }
 
     /// How many records the log has.

@@ -89,6 +89,9 @@ pub struct CallFacts {
     /// As the call spells them, byte for byte.
     pub params: JsonText,
     pub meta: Option<JsonText>,
+    /// The call that was let through before and that this one follows from: its approval may count for this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub continues: Option<CallId>,
 }
 
 impl CallFacts {
@@ -107,6 +110,7 @@ impl CallFacts {
             digest,
             params: call.params().clone(),
             meta: call.meta().map(JsonText::owned),
+            continues: context.continues.clone(),
         }
     }
 }
@@ -189,6 +193,9 @@ pub enum Event {
     /// The call waits for a person.
     Held {
         expires_at: String,
+        /// The call behind whose prompt it waits: an identical one that came before it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        joins: Option<CallId>,
     },
     Ruled {
         ruling: Ruling,
@@ -212,7 +219,11 @@ pub enum Event {
         reason: String,
     },
     /// An approved call is released: recorded before its first byte.
-    Sending {},
+    Sending {
+        /// The call whose ruling this release uses up, where that is an identical one that came before it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        approved_as: Option<CallId>,
+    },
     Completed {
         result: Answer,
         /// Of the answer as it went to the client.
@@ -250,7 +261,7 @@ impl Event {
             Event::Ruled { .. } => "ruled",
             Event::RulingRefused { .. } => "ruling_refused",
             Event::Closed { .. } => "closed",
-            Event::Sending {} => "sending",
+            Event::Sending { .. } => "sending",
             Event::Completed { .. } => "completed",
             Event::Recovered { .. } => "recovered",
             Event::Gap { .. } => "gap",
@@ -344,6 +355,7 @@ pub(super) mod tests {
             digest: Digest::of_bytes(b"call"),
             params: json(params),
             meta: None,
+            continues: None,
         })
     }
 
@@ -392,13 +404,13 @@ pub(super) mod tests {
             decided(Effect::Deny),
             decided(Effect::Hold),
             Event::Failed { facts: facts("{}"), fault: text() },
-            Event::Held { expires_at: text() },
+            Event::Held { expires_at: text(), joins: None },
             ruled(Ruling::Approve, true),
             ruled(Ruling::Approve, false),
             ruled(Ruling::Reject, true),
             Event::RulingRefused { operator: text(), id: CallId::random().unwrap(), why: text() },
             Event::Closed { outcome: Outcome::Expired, reason: text() },
-            Event::Sending {},
+            Event::Sending { approved_as: None },
             Event::Completed { result: Answer::Ok, bytes: 3, digest: None, duration_ms: 1, note: None },
             Event::Recovered { outcome: Recovery::Abandoned },
             Event::Gap { refused: 2 },

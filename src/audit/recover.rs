@@ -51,7 +51,7 @@ impl Step {
             }
             Event::Held { .. } => Step::Enters(Stage::Held),
             Event::Ruled { ruling, effective, .. } => Step::ruled(Some(*ruling), *effective),
-            Event::Sending {} => Step::Enters(Stage::Sent),
+            Event::Sending { .. } => Step::Enters(Stage::Sent),
             Event::Started { .. }
             | Event::Stopped { .. }
             | Event::PolicyLoaded { .. }

@@ -167,11 +167,11 @@ async fn a_restart_closes_open_calls_and_never_sends_them() {
     let fixture = Fixture::new();
     let log = fixture.open();
     let ids: Vec<CallId> = (0..9).map(|_| id()).collect();
-    let held = || [decided(Effect::Hold), Event::Held { expires_at: "x".into() }];
+    let held = || [decided(Effect::Hold), Event::Held { expires_at: "x".into(), joins: None }];
     let stories: [Vec<Event>; 9] = [
         held().into(),
         held().into_iter().chain([ruled(Ruling::Approve, true)]).collect(),
-        held().into_iter().chain([ruled(Ruling::Approve, true), Event::Sending {}]).collect(),
+        held().into_iter().chain([ruled(Ruling::Approve, true), Event::Sending { approved_as: None }]).collect(),
         vec![decided(Effect::Allow)],
         held().into_iter().chain([ruled(Ruling::Approve, false)]).collect(),
         // These are over.
@@ -232,7 +232,7 @@ async fn a_full_disk_refuses_and_its_end_is_told() {
     let fixture = Fixture::new();
     let log = fixture.open();
     let _ = log.append(stopped("before")).await.unwrap();
-    log.jobs.send(Job::Execute("PRAGMA max_page_count = 40")).await.unwrap();
+    log.execute("PRAGMA max_page_count = 40");
     let error = refused(&log).await;
     assert!(error.contains("full"), "{error}");
     let written = log.records();
@@ -245,7 +245,7 @@ async fn a_full_disk_refuses_and_its_end_is_told() {
     // What has already happened is kept until there is room.
     log.note(Entry { call: None, sync: false, event: Event::Stopped { reason: "z".repeat(20_000) } }).await.unwrap();
 
-    log.jobs.send(Job::Execute("PRAGMA max_page_count = 4294967294")).await.unwrap();
+    log.execute("PRAGMA max_page_count = 4294967294");
     let receipt = log.append(stopped("after")).await.unwrap();
     assert_eq!(receipt.seq(), written + 3);
     log.close().await;
@@ -286,11 +286,11 @@ async fn a_connection_that_fails_is_replaced() {
     let fixture = Fixture::new();
     let log = fixture.open();
     let _ = log.append(stopped("before")).await.unwrap();
-    log.jobs.send(Job::Execute("PRAGMA query_only = ON")).await.unwrap();
+    log.execute("PRAGMA query_only = ON");
     assert!(log.append(stopped("refused")).await.is_err());
     let _ = log.append(stopped("after")).await.unwrap();
     // A transaction that was never ended would swallow what follows.
-    log.jobs.send(Job::Execute("BEGIN")).await.unwrap();
+    log.execute("BEGIN");
     assert!(log.append(stopped("refused")).await.is_err());
     let _ = log.append(stopped("and on")).await.unwrap();
     log.close().await;
@@ -366,6 +366,42 @@ async fn a_reader_sees_a_consistent_log_while_the_writer_works() {
 }
 
 #[tokio::test]
+async fn what_need_not_be_synced_is_written_at_once_unless_something_waits() {
+    let fixture = Fixture::new();
+    let log = fixture.open();
+    let written = log.at_once(log.pending(stopped("1")).unwrap()).unwrap().unwrap();
+    assert_eq!(written.seq(), 1);
+    assert!(log.at_once(log.pending(Entry { sync: true, ..stopped("disk") }).unwrap()).is_err());
+    {
+        let _elsewhere = writer::open(&log.book);
+        assert!(log.at_once(log.pending(stopped("writer at work")).unwrap()).is_err());
+    }
+    let earlier = Queued::new(&log.shared);
+    assert!(log.at_once(log.pending(stopped("passes another")).unwrap()).is_err());
+    drop(earlier);
+    let other = rusqlite::Connection::open(fixture.db()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert!(log.at_once(log.pending(stopped("locked")).unwrap()).is_err());
+    other.execute_batch("ROLLBACK").unwrap();
+    let written = log.at_once(log.pending(stopped("2")).unwrap()).unwrap().unwrap();
+    assert_eq!(written.seq(), 2, "nothing was lost and nothing is there twice");
+    // Now and then one has to reach the disk, or what was written ahead the database: the thread sees to both.
+    let mut in_a_row = 2;
+    while log.at_once(log.pending(stopped("more")).unwrap()).is_ok() {
+        in_a_row += 1;
+    }
+    assert!((3..=1000).contains(&in_a_row), "{in_a_row}");
+    let seen_to = log.append(stopped("by the thread")).await.unwrap();
+    assert_eq!(seen_to.seq(), in_a_row + 1);
+    log.execute("PRAGMA query_only = ON");
+    let refused = log.append(Entry { sync: true, ..stopped("refused") }).await;
+    assert!(matches!(refused, Err(AuditError::Write(_))));
+    assert!(log.at_once(log.pending(stopped("after a failure")).unwrap()).is_err());
+    log.close().await;
+    assert_eq!(fixture.verify().problem, None);
+}
+
+#[tokio::test]
 async fn the_wall_clock_may_step_and_the_order_stays() {
     let fixture = Fixture::new();
     let log = fixture.open();
@@ -373,7 +409,8 @@ async fn the_wall_clock_may_step_and_the_order_stays() {
     let (reply, answer) = oneshot::channel();
     let mut earlier = Pending::new(None, false, &Event::Stopped { reason: "two hours ago".into() }).unwrap();
     earlier.set_clock_back(7_200_000);
-    earlier.attach(Some(reply), Arc::clone(&log.room).acquire_many_owned(1).await.unwrap());
+    let room = Arc::clone(&log.room).acquire_many_owned(1).await.unwrap();
+    earlier.attach(Some(reply), room, Queued::new(&log.shared));
     log.jobs.send(Job::Write(Box::new(earlier))).await.unwrap();
     assert_eq!(answer.await.unwrap().unwrap().seq(), 3);
     log.close().await;

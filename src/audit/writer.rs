@@ -1,269 +1,59 @@
-//! The one writer: a thread that owns the database, gives records their places and commits what has come in together.
-//!
-//! Invariant: an answer to a waiter is given after its commit, in the order of the chain; a batch is in the store whole
-//! or not at all. After a failure nothing is written before the end of the log was compared with what is known of it.
+//! The writer's thread: takes what has come in together to the ledger, where it is committed at once; waits for locks
+//! and for the disk, so that nobody else has to.
 
-use std::collections::VecDeque;
-use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
-use crate::call::{CallId, Digest};
-
-use super::record::{Event, Record};
-use super::recover::{OpenCalls, Step};
-use super::store::head::{Head, HeadFile};
-use super::store::sqlite::{Failure, Link, Store};
-use super::store::{Lock, Paths};
-use super::verify::{Chain, Problem};
-use super::{AuditError, Options, Receipt};
+use super::ledger::{Ledger, Pending};
 
 /// Most records in one commit.
 const BATCH: usize = 512;
-/// Records that may be unsynced before a commit is synced anyway.
-const MAX_UNSYNCED: u64 = 1000;
-/// Notes that are kept for another try when they could not be written. Their bodies take at most this part of the
-/// room: something new must always be able to come in, for it brings the next try.
-const BACKLOG: usize = 512;
-const BACKLOG_PART: usize = 4;
-/// Bytes written ahead, roughly, after which an idle writer moves them into the database, and after which a busy one
-/// does so too.
-const CHECKPOINT_IDLE: usize = 4 << 20;
-const CHECKPOINT_BUSY: usize = 32 << 20;
-/// What a commit writes ahead besides its bodies: the page that it ends in, and now and then an inner one.
-const COMMIT_BYTES: usize = 6 << 10;
-/// How many records from the end are checked at start.
-const CHECKED_TAIL: u64 = 256;
-/// Wall clock and uptime may drift apart by so much before the clock counts as set.
-const CLOCK_STEP_MS: i64 = 1000;
-
-pub(super) type Reply = oneshot::Sender<Result<Receipt, AuditError>>;
 
 #[derive(Debug)]
 pub(super) enum Job {
     Write(Box<Pending>),
     Close(oneshot::Sender<()>),
-    #[cfg(test)]
-    Execute(&'static str),
 }
 
-/// What the handles see of the writer.
-#[derive(Debug)]
-pub(super) struct Shared {
-    pub records: AtomicU64,
-    /// Milliseconds from `start` to the begin of the commit that is going on; 0 where none is.
-    busy_since: AtomicU64,
-    start: Instant,
-}
-
-impl Shared {
-    pub fn new() -> Shared {
-        Shared { records: AtomicU64::new(0), busy_since: AtomicU64::new(0), start: Instant::now() }
-    }
-
-    fn now(&self) -> u64 {
-        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX).max(1)
-    }
-
-    /// How long the commit has taken that is going on.
-    pub fn busy_for(&self) -> Duration {
-        match self.busy_since.load(Ordering::Relaxed) {
-            0 => Duration::ZERO,
-            since => Duration::from_millis(self.now().saturating_sub(since)),
-        }
-    }
-}
-
-/// A record without a place, and who waits for it.
-#[derive(Debug)]
-pub(super) struct Pending {
-    record: Record,
-    call: Option<CallId>,
-    sync: bool,
-    step: Step,
-    wall_ms: i64,
-    reply: Option<Reply>,
-    _room: Option<OwnedSemaphorePermit>,
-}
-
-impl Pending {
-    pub fn new(call: Option<CallId>, sync: bool, event: &Event) -> Result<Pending, AuditError> {
-        let body = event.body().map_err(|error| AuditError::Write(format!("not a JSON body: {error}")))?;
-        let now = jiff::Timestamp::now();
-        let nowhere = Digest::from_bytes([0; 32]);
-        let record = Record {
-            seq: 0,
-            at: format!("{now:.6}"),
-            up_ms: uptime_ms(),
-            call: call.as_ref().map(ToString::to_string),
-            kind: event.kind().to_owned(),
-            body: body.as_str().to_owned(),
-            prev: nowhere,
-            hash: nowhere,
-        };
-        let (step, wall_ms) = (Step::of(event), now.as_millisecond());
-        Ok(Pending { record, call, sync, step, wall_ms, reply: None, _room: None })
-    }
-
-    /// Bytes of the body.
-    pub fn size(&self) -> usize {
-        self.record.body.len()
-    }
-
-    pub fn attach(&mut self, reply: Option<Reply>, room: OwnedSemaphorePermit) {
-        self.reply = reply;
-        self._room = Some(room);
-    }
-
-    #[cfg(test)]
-    pub fn set_clock_back(&mut self, ms: i64) {
-        self.wall_ms -= ms;
-    }
-
-    fn clock(&self) -> i64 {
-        self.wall_ms.saturating_sub_unsigned(self.record.up_ms)
-    }
-
-    /// Nobody waits any more for what somebody waited for.
-    fn is_abandoned(&self) -> bool {
-        self.reply.as_ref().is_some_and(Reply::is_closed)
-    }
-}
-
-fn uptime_ms() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    u64::try_from(now.tv_sec).unwrap_or(0) * 1000 + u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000_000
-}
-
-/// What is known after a write that failed.
-#[derive(Clone, Copy, Debug)]
-struct Failed {
-    connection_good: bool,
-    /// Where the log would end if the write has happened after all.
-    attempted: Link,
-}
+/// The ledger, until the log is closed.
+pub(super) type Book = Mutex<Option<Ledger>>;
 
 #[derive(Debug)]
 pub(super) struct Writer {
     jobs: mpsc::Receiver<Job>,
-    shared: Arc<Shared>,
-    store: Store,
-    head: HeadFile,
-    /// The last record that this writer knows to be in the store.
-    end: Link,
-    /// Where it ends if the last write has happened.
-    attempted: Link,
-    open: OpenCalls,
-    /// Notes that could not be written yet.
-    backlog: VecDeque<Pending>,
-    backlog_bytes: usize,
-    /// Records that were refused since the last one that was written.
-    refused: u64,
-    /// The last write failed.
-    failed: Option<Failed>,
+    book: Arc<Book>,
     closing: Option<oneshot::Sender<()>>,
-    unsynced: u64,
-    ahead: usize,
-    /// Wall clock less uptime, in milliseconds.
-    clock: Option<i64>,
-    /// Last: released when everything else is closed.
-    _lock: Lock,
 }
 
 impl Writer {
-    pub fn start(
-        path: &Path,
-        options: Options,
-        jobs: mpsc::Receiver<Job>,
-        shared: Arc<Shared>,
-    ) -> Result<Writer, AuditError> {
-        let paths = Paths::for_writing(path)?;
-        let lock = Lock::take(&paths.lock)?;
-        let head = Head::read(&paths.head)?;
-        if let Some(head) = head.filter(|head| head.seq > 0 && !paths.db.exists()) {
-            return Err(AuditError::Broken(Problem::Cut { last: 0, head: head.seq }));
-        }
-        let store = Store::open(&paths, options.busy)?;
-        let end = check_end(&store, head.as_ref())?;
-        let low = head.map_or(1, |head| head.low);
-        let first = Head { seq: end.seq, hash: end.hash, low, closed: false };
-        let head = HeadFile::start(&paths.head, &first).map_err(|error| AuditError::file(&paths.head, &error))?;
-        shared.records.store(end.seq, Ordering::Relaxed);
-        let mut writer = Writer {
-            jobs,
-            shared,
-            store,
-            head,
-            end,
-            attempted: end,
-            open: OpenCalls::default(),
-            backlog: VecDeque::new(),
-            backlog_bytes: options.room * 1024 / BACKLOG_PART,
-            refused: 0,
-            failed: None,
-            closing: None,
-            unsynced: 0,
-            ahead: 0,
-            clock: None,
-            _lock: lock,
-        };
-        writer.close_open_calls(low)?;
-        Ok(writer)
-    }
-
-    /// I7: whatever an earlier run left open ends here.
-    fn close_open_calls(&mut self, low: u64) -> Result<(), AuditError> {
-        let mut from = Some(low);
-        while let Some(low) = from {
-            self.read_on(low)?;
-            let (open, rest) = self.open.take();
-            from = rest;
-            let mut closing = Vec::with_capacity(open.len());
-            for (call, stage) in open {
-                let event = Event::Recovered { outcome: stage.recovery() };
-                tracing::warn!(call, outcome = ?stage.recovery(), "closing a call that an earlier run left open");
-                let mut pending = Pending::new(None, true, &event)?;
-                pending.record.call = Some(call);
-                closing.push(pending);
-            }
-            self.write(&mut closing).map_err(|failure| failure.error)?;
-        }
-        Ok(())
-    }
-
-    /// Learns from stored records which calls are open.
-    fn read_on(&mut self, from: u64) -> Result<(), AuditError> {
-        let mut problem = None;
-        self.store.log().scan(from, |found| {
-            match found {
-                Ok(record) => {
-                    let step = Step::read(&record.kind, &record.body);
-                    self.open.apply(record.seq, record.call.as_deref(), step);
-                }
-                Err(odd) => problem = Some(odd),
-            }
-            problem.is_none()
-        })?;
-        problem.map_or(Ok(()), |problem| Err(AuditError::Broken(problem)))
+    pub fn new(jobs: mpsc::Receiver<Job>, book: Arc<Book>) -> Writer {
+        Writer { jobs, book, closing: None }
     }
 
     /// Until the log is closed or nobody can write to it any more.
     pub fn run(mut self) {
         while self.closing.is_none() {
             let Some(job) = self.jobs.blocking_recv() else { break };
-            let mut batch: Vec<Pending> = self.backlog.drain(..).collect();
+            let book = Arc::clone(&self.book);
+            let mut book = open(&book);
+            // It is taken out only here, at the end.
+            let Some(ledger) = book.as_mut() else { break };
+            let mut batch = ledger.take_backlog();
             self.gather(Some(job), &mut batch, BATCH);
-            self.commit(batch);
-            self.checkpoint();
+            if let Err((mut batch, failure)) = ledger.commit(batch) {
+                // Those in the queue have waited for the same lock or disk.
+                self.gather(None, &mut batch, 2 * BATCH);
+                ledger.refuse(batch, &failure);
+            }
+            ledger.checkpoint(self.jobs.is_empty());
         }
         // Whoever queued behind the close finds the channel closed.
         self.jobs.close();
-        let closing = self.closing.take();
-        self.finish();
-        if let Some(done) = closing {
+        if let Some(ledger) = open(&self.book).take() {
+            ledger.finish();
+        }
+        if let Some(done) = self.closing.take() {
             let _ = done.send(());
         }
     }
@@ -278,194 +68,13 @@ impl Writer {
             match next.take() {
                 Some(Job::Write(pending)) => batch.push(*pending),
                 Some(Job::Close(done)) => self.closing = Some(done),
-                #[cfg(test)]
-                Some(Job::Execute(sql)) => self.store.execute(sql),
                 None => return,
             }
         }
     }
-
-    fn commit(&mut self, mut batch: Vec<Pending>) {
-        batch.retain(|pending| !pending.is_abandoned());
-        if batch.is_empty() {
-            return;
-        }
-        self.shared.busy_since.store(self.shared.now(), Ordering::Relaxed);
-        let written = self.write(&mut batch);
-        self.shared.busy_since.store(0, Ordering::Relaxed);
-        match written {
-            Ok(()) => {
-                for Pending { record, call, reply, .. } in batch {
-                    if let Some(reply) = reply {
-                        // The waiter may be gone; then nobody acts on the record.
-                        let _ = reply.send(Ok(Receipt { seq: record.seq, call }));
-                    }
-                }
-            }
-            Err(failure) => self.refuse(batch, failure),
-        }
-    }
-
-    /// One commit: records of our own that have to come first, then the batch.
-    fn write(&mut self, batch: &mut [Pending]) -> Result<(), Failure> {
-        if batch.is_empty() {
-            return Ok(());
-        }
-        self.recheck()?;
-        let clock = batch.last().map(Pending::clock);
-        let mut own = self.own_records(clock)?;
-        let mut end = self.end;
-        for pending in own.iter_mut().chain(batch.iter_mut()) {
-            pending.record.seal(end.seq + 1, end.hash);
-            end = Link { seq: pending.record.seq, hash: pending.record.hash };
-        }
-        self.attempted = end;
-        let count = (own.len() + batch.len()) as u64;
-        let sync = self.unsynced + count > MAX_UNSYNCED || own.iter().chain(&*batch).any(|pending| pending.sync);
-        self.store.append(own.iter().chain(&*batch).map(|pending| &pending.record), sync)?;
-        self.end = end;
-        self.refused = 0;
-        self.clock = clock;
-        self.ahead += COMMIT_BYTES;
-        self.shared.records.store(end.seq, Ordering::Relaxed);
-        for Pending { record, step, .. } in own.iter().chain(&*batch) {
-            self.open.apply(record.seq, record.call.as_deref(), *step);
-            self.ahead += record.body.len();
-        }
-        self.unsynced = if sync { 0 } else { self.unsynced + count };
-        if sync {
-            self.write_head();
-        }
-        Ok(())
-    }
-
-    fn own_records(&self, clock: Option<i64>) -> Result<Vec<Pending>, AuditError> {
-        let mut own = Vec::new();
-        if self.refused > 0 {
-            own.push(Pending::new(None, true, &Event::Gap { refused: self.refused })?);
-        }
-        if let (Some(before), Some(now)) = (self.clock, clock)
-            && (now - before).abs() > CLOCK_STEP_MS
-        {
-            own.push(Pending::new(None, false, &Event::ClockStepped { by_ms: now - before })?);
-        }
-        Ok(own)
-    }
-
-    fn write_head(&mut self) {
-        let Link { seq, hash } = self.end;
-        let head = Head { seq, hash, low: self.open.low(seq + 1), closed: false };
-        if let Err(error) = self.head.write(&head) {
-            // The record is safe. Only a cut of the last records would go unnoticed until this works again.
-            tracing::error!(%error, "audit.head could not be written");
-        }
-    }
-
-    /// After a failure: the store has to end where we think it does, or where the write would have ended that was
-    /// reported as failed: a disk may fail to sync what it keeps.
-    fn recheck(&mut self) -> Result<(), AuditError> {
-        let Some(Failed { connection_good, attempted }) = self.failed else { return Ok(()) };
-        if !connection_good {
-            self.store.reopen()?;
-            self.failed = Some(Failed { connection_good: true, attempted });
-        }
-        let end = end_of(&self.store)?;
-        if end == attempted {
-            self.read_on(self.end.seq + 1)?;
-            self.end = attempted;
-        } else if end.seq < self.end.seq {
-            return Err(AuditError::Broken(Problem::Cut { last: end.seq, head: self.end.seq }));
-        } else if end != self.end {
-            return Err(AuditError::Broken(Problem::Unlinked { seq: self.end.seq + 1 }));
-        }
-        self.failed = None;
-        Ok(())
-    }
-
-    /// Answers everybody who waits, those in the queue too: they have waited for the same lock or disk. Notes stay for
-    /// another try, as many as there is room for.
-    fn refuse(&mut self, batch: Vec<Pending>, failure: Failure) {
-        let Failure { error, connection_good } = failure;
-        tracing::error!(%error, "records are refused: nothing is sent until they can be written");
-        let known_bad = self.failed.is_some_and(|failed| !failed.connection_good);
-        self.failed = Some(Failed { connection_good: connection_good && !known_bad, attempted: self.attempted });
-        // On a full disk, what was written ahead may be what fills it.
-        self.ahead = CHECKPOINT_BUSY;
-        let mut waiting = batch;
-        self.gather(None, &mut waiting, 2 * BATCH);
-        let mut bytes = 0;
-        for pending in waiting {
-            if let Some(reply) = pending.reply {
-                self.refused += 1;
-                let _ = reply.send(Err(error.clone()));
-            } else if self.backlog.len() < BACKLOG && bytes + pending.size() <= self.backlog_bytes {
-                bytes += pending.size();
-                self.backlog.push_back(pending);
-            } else {
-                self.refused += 1;
-            }
-        }
-    }
-
-    /// Keeps the file that is written ahead small, when nobody waits or when it has to be.
-    fn checkpoint(&mut self) {
-        let due = if self.jobs.is_empty() { CHECKPOINT_IDLE } else { CHECKPOINT_BUSY };
-        if self.ahead < due {
-            return;
-        }
-        self.ahead = 0;
-        if let Err(error) = self.store.checkpoint() {
-            // Everything is in the file that is written ahead; the next checkpoint takes it along.
-            tracing::warn!(%error, "audit checkpoint failed");
-        }
-    }
-
-    fn finish(mut self) {
-        let last: Vec<Pending> = self.backlog.drain(..).collect();
-        self.commit(last);
-        if !self.backlog.is_empty() || self.refused > 0 {
-            tracing::error!(notes = self.backlog.len(), refused = self.refused, "records were lost");
-        }
-        let Writer { store, mut head, end, open, .. } = self;
-        if let Err(error) = store.finish() {
-            tracing::error!(%error, "the audit could not be closed in order");
-            return;
-        }
-        let closed = Head { seq: end.seq, hash: end.hash, low: open.low(end.seq + 1), closed: true };
-        if let Err(error) = head.write_both(&closed) {
-            tracing::error!(%error, "audit.head could not be written");
-        }
-    }
 }
 
-fn end_of(store: &Store) -> Result<Link, AuditError> {
-    match store.log().last()? {
-        None => Ok(Link { seq: 0, hash: store.log().genesis()? }),
-        Some(Ok(record)) => Ok(Link { seq: record.seq, hash: record.hash }),
-        Some(Err(problem)) => Err(AuditError::Broken(problem)),
-    }
-}
-
-/// The end of the log, after a look at its last records and at what the head says about them.
-fn check_end(store: &Store, head: Option<&Head>) -> Result<Link, AuditError> {
-    let end = end_of(store)?;
-    let from = end.seq.saturating_sub(CHECKED_TAIL) + 1;
-    let genesis = if from == 1 { Some(store.log().genesis()?) } else { None };
-    let mut chain = Chain::new(genesis);
-    let mut problem = None;
-    store.log().scan(from, |found| {
-        problem = found.and_then(|record| chain.follow(&record)).err();
-        problem.is_none()
-    })?;
-    let Some(head) = head else {
-        // Only a log that was just made has none.
-        let missing = (end.seq > 0).then_some(Problem::HeadMissing);
-        return problem.or(missing).map_or(Ok(end), |problem| Err(AuditError::Broken(problem)));
-    };
-    let at_head = match head.seq {
-        0 => Some(store.log().genesis()?),
-        seq => store.log().get(seq)?.and_then(Result::ok).map(|record| record.hash),
-    };
-    let problem = problem.or_else(|| Chain::check_head(end, at_head, head).err());
-    problem.map_or(Ok(end), |problem| Err(AuditError::Broken(problem)))
+/// A panic while it was held leaves a failed write at most, which the next one compares with the store.
+pub(super) fn open(book: &Book) -> MutexGuard<'_, Option<Ledger>> {
+    book.lock().unwrap_or_else(PoisonError::into_inner)
 }

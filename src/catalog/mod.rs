@@ -120,7 +120,14 @@ impl Catalog {
     /// What a call really does.
     pub fn operation(&self, call: &ToolCall) -> Operation {
         if call.method() != Decided::ToolsCall {
-            let targets = vec![call.tool().to_owned()];
+            let targets = match call.method() {
+                Decided::Listen => {
+                    let named = call.arguments().view().pointer("/notifications/resourceSubscriptions");
+                    named.into_iter().flat_map(Json::items).map(word).collect()
+                }
+                _ if call.method().is_answer() => Vec::new(),
+                _ => vec![call.tool().to_owned()],
+            };
             return Operation { targets, ..bare(call.method().as_str(), Class::Read) };
         }
         let arguments = Arguments::of(call.arguments().view());

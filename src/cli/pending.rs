@@ -20,7 +20,7 @@ use crate::call::{CallId, Digest};
 use crate::console::risk::Risk;
 use crate::console::{describe, terminal, visible};
 use crate::control::client::{ControlError, Operator};
-use crate::control::wire::{self, Failure, HoldView, Notice, RulingKind};
+use crate::control::wire::{self, Failure, HoldState, HoldView, Notice, RulingKind};
 
 /// Shortest start of an id, and of a digest.
 const ID_PREFIX: usize = 4;
@@ -270,6 +270,9 @@ fn ruled_line(hold: &HoldView, ruling: RulingKind) -> String {
         RulingKind::Reject => format!("{} rejected", hold.id),
         RulingKind::Approve if hold.state.is_pending() => {
             format!("{} still waits: {}", hold.id, visible::line(&describe::approvals(&hold.approvals)))
+        }
+        RulingKind::Approve if matches!(hold.state, HoldState::Ticket { .. }) => {
+            format!("{} approved for one identical retry: its client is gone", hold.id)
         }
         RulingKind::Approve => format!("{} approved", hold.id),
     }

@@ -152,7 +152,7 @@ fn judge(eval: &Eval) -> anyhow::Result<Exit> {
             let config = config::load(eval.config.as_deref())?;
             let (call, context) = call(eval, &config)?;
             let engine = PolicyEngine::load(policy_settings(&config))?;
-            runtime.block_on(engine.evaluate(Phase::Call, &call, &context))
+            runtime.block_on(engine.evaluate(&call, &context, call.digest(&context)))
         }
     };
     print(eval.output, &decided)?;
@@ -194,7 +194,12 @@ fn call(eval: &Eval, config: &Config) -> anyhow::Result<(ToolCall, CallContext)>
     let call = match sort(message) {
         Sorted::Decide(call) => *call,
         Sorted::Refuse(malformed) => bail!("{}", malformed.reason),
-        Sorted::Pass(_) | Sorted::Cancel { .. } | Sorted::Drop { .. } | Sorted::Answer { .. } => {
+        Sorted::Pass(_)
+        | Sorted::Task { .. }
+        | Sorted::Notice(_)
+        | Sorted::Cancel { .. }
+        | Sorted::Drop { .. }
+        | Sorted::Answer { .. } => {
             bail!("the call would not be judged")
         }
     };
@@ -204,6 +209,7 @@ fn call(eval: &Eval, config: &Config) -> anyhow::Result<(ToolCall, CallContext)>
         Match::Uid(uid) => (Transport::Stdio, Some(*uid)),
     };
     let context = CallContext {
+        continues: None,
         session: "eval".to_owned(),
         principal,
         client: ClientInfo { name: None, version: None, protocol: None, transport, uid, pid: None, peer: None },

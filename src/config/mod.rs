@@ -337,13 +337,29 @@ pub struct Policy {
     pub time_limit: Duration,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Holds {
     pub ttl: Duration,
     /// How long a hold waits for a console where none is attached.
     pub no_console_grace: Duration,
     pub max_pending: usize,
     pub max_per_principal: usize,
+    /// How often a client that asks for progress is told that its call waits.
+    pub progress_every: Duration,
+    /// Held calls of clients that know tasks are answered with one.
+    pub tasks: bool,
+    pub budgets: Budgets,
+}
+
+/// How long clients can be made to wait for an answer, counted from the request. `None`: as long as the call is held.
+#[derive(Clone, Debug)]
+pub struct Budgets {
+    /// Of a client that is not known and asks for no progress.
+    pub default: Option<Duration>,
+    /// Of one that asks for progress.
+    pub with_progress: Option<Duration>,
+    /// By the name that a client gives itself.
+    pub clients: BTreeMap<String, Option<Duration>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::fields::{Context, Fields, Keys};
 use super::problem::{Code, quote};
 use super::yaml::{Data, Node};
-use super::{Audit, Holds, HttpListen, Match, Mode, Operators, Policy, PrincipalEntry, UnsignedRulings};
+use super::{Audit, Budgets, Holds, HttpListen, Match, Mode, Operators, Policy, PrincipalEntry, UnsignedRulings};
 use crate::call::{Limits, Principal, PrincipalKind};
 
 /// The policies that come with countersign.
@@ -31,7 +31,13 @@ const MATCH: Keys = Keys {
 };
 const TOKEN: Keys = Keys { known: &["secret"], later: &[] };
 const POLICY: Keys = Keys { known: &["builtin", "paths", "modes", "time_limit_ms"], later: &[] };
-const HOLDS: Keys = Keys { known: &["ttl", "no_console", "max_pending", "max_per_principal"], later: &[] };
+const HOLDS: Keys = Keys {
+    known: &["ttl", "no_console", "max_pending", "max_per_principal", "progress_every", "tasks", "budgets"],
+    later: &[],
+};
+const BUDGETS: Keys = Keys { known: &["default", "with_progress", "clients"], later: &[] };
+/// Names of clients that have a budget of their own.
+const CLIENTS: usize = 1000;
 const NO_CONSOLE: Keys = Keys { known: &["grace"], later: &[] };
 const OPERATORS: Keys = Keys {
     known: &["unsigned_rulings"],
@@ -53,6 +59,7 @@ const LIMITS: Keys = Keys {
         "connect_timeout",
         "answer_timeout",
         "session_idle",
+        "resume_window",
         "drain",
         "sessions",
         "connections",
@@ -376,6 +383,13 @@ pub fn holds(cx: &mut Context<'_>, node: Option<&Node>) -> Holds {
         no_console_grace: Duration::from_secs(20),
         max_pending: 1000,
         max_per_principal: 50,
+        progress_every: Duration::from_secs(10),
+        tasks: true,
+        budgets: Budgets {
+            default: Some(Duration::from_secs(50)),
+            with_progress: Some(Duration::from_secs(240)),
+            clients: BTreeMap::new(),
+        },
     };
     let Some(node) = node else { return holds };
     let fields = Fields::of(cx, node, "holds", &HOLDS);
@@ -398,7 +412,42 @@ pub fn holds(cx: &mut Context<'_>, node: Option<&Node>) -> Holds {
             "lower it, so that one principal cannot fill the queue",
         );
     }
+    // Longer would be as good as silence: clients give up after a minute of it.
+    let rate = Duration::from_secs(1)..=Duration::from_secs(50);
+    holds.progress_every = fields.duration(cx, "progress_every", rate, holds.progress_every);
+    if let Some(tasks) = fields.choice(cx, "tasks", &[("when_declared", true), ("never", false)]) {
+        holds.tasks = tasks;
+    }
+    if let Some(node) = fields.get("budgets") {
+        budgets(cx, node, &mut holds.budgets);
+    }
     holds
+}
+
+fn budgets(cx: &mut Context<'_>, node: &Node, budgets: &mut Budgets) {
+    let fields = Fields::of(cx, node, "holds.budgets", &BUDGETS);
+    budgets.default = budget(cx, &fields, "default", budgets.default);
+    budgets.with_progress = budget(cx, &fields, "with_progress", budgets.with_progress);
+    let Some(node) = fields.get("clients") else { return };
+    let fields = Fields::any(cx, node, "holds.budgets.clients");
+    if fields.entries().len() > CLIENTS {
+        let message = format!("`holds.budgets.clients` has more than {CLIENTS} names");
+        cx.problems.add(Code::TooMuch, &node.span, message, "name those that need another time than the default");
+    }
+    for (key, _) in fields.entries().iter().take(CLIENTS) {
+        let budget = budget(cx, &fields, &key.text, None);
+        budgets.clients.insert(key.text.clone(), budget);
+    }
+}
+
+/// A duration, or `none` for a client that waits as long as the call is held.
+fn budget(cx: &mut Context<'_>, fields: &Fields<'_>, name: &str, default: Option<Duration>) -> Option<Duration> {
+    let Some(node) = fields.get(name) else { return default };
+    if matches!(&node.data, Data::Scalar { text, .. } if text == "none") {
+        return None;
+    }
+    let range = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
+    Some(fields.duration(cx, name, range, default.unwrap_or_default()))
 }
 
 pub fn operators(cx: &mut Context<'_>, node: Option<&Node>) -> Operators {
@@ -445,6 +494,12 @@ pub fn limits(cx: &mut Context<'_>, node: Option<&Node>) -> Limits {
         connect_timeout: fields.duration(cx, "connect_timeout", time.clone(), default.connect_timeout),
         answer_timeout: fields.duration(cx, "answer_timeout", time.clone(), default.answer_timeout),
         session_idle: fields.duration(cx, "session_idle", time.clone(), default.session_idle),
+        resume_window: fields.duration(
+            cx,
+            "resume_window",
+            Duration::ZERO..=Duration::from_secs(300),
+            default.resume_window,
+        ),
         drain: fields.duration(cx, "drain", Duration::ZERO..=*time.end(), default.drain),
         sessions: fields.count(cx, "sessions", 1..=100_000, default.sessions),
         connections: fields.count(cx, "connections", 1..=100_000, default.connections),

@@ -205,7 +205,14 @@ policy:
   paths: [policies, /srv/rules.rego]
   modes: { scopes: warn, refunds: shadow }
   time_limit_ms: 20
-holds: { ttl: 90s, no_console: { grace: 0s }, max_pending: 10, max_per_principal: 10 }
+holds:
+  ttl: 90s
+  no_console: { grace: 0s }
+  max_pending: 10
+  max_per_principal: 10
+  progress_every: 50s
+  tasks: never
+  budgets: { default: 20s, with_progress: none, clients: { My Agent: 2m, other: none } }
 operators: { unsigned_rulings: refuse }
 audit: { sync: all }
 limits:
@@ -218,6 +225,7 @@ limits:
   connect_timeout: 4s
   answer_timeout: 5m
   session_idle: 1h
+  resume_window: 0s
   drain: 0s
   sessions: 1
   connections: 2
@@ -247,6 +255,10 @@ limits:
     assert_eq!(config.holds.no_console_grace, Duration::ZERO);
     assert!(config.audit.sync_all);
     let seconds = Duration::from_secs;
+    assert_eq!((config.holds.progress_every, config.holds.tasks), (seconds(50), false));
+    assert_eq!((config.holds.budgets.default, config.holds.budgets.with_progress), (Some(seconds(20)), None));
+    let clients: Vec<_> = config.holds.budgets.clients.into_iter().collect();
+    assert_eq!(clients, [("My Agent".to_owned(), Some(seconds(120))), ("other".to_owned(), None)]);
     let expected = Limits {
         message_bytes: 1 << 20,
         answer_bytes: 2 << 20,
@@ -257,6 +269,7 @@ limits:
         connect_timeout: seconds(4),
         answer_timeout: seconds(300),
         session_idle: seconds(3600),
+        resume_window: Duration::ZERO,
         drain: Duration::ZERO,
         sessions: 1,
         connections: 2,
@@ -276,6 +289,13 @@ fn what_is_left_out_has_the_documented_default() {
     assert_eq!(config.policy.time_limit, Duration::from_millis(50));
     assert_eq!((config.holds.ttl, config.holds.no_console_grace), (Duration::from_secs(300), Duration::from_secs(20)));
     assert_eq!((config.holds.max_pending, config.holds.max_per_principal), (1000, 50));
+    assert_eq!((config.holds.progress_every, config.holds.tasks), (Duration::from_secs(10), true));
+    let budgets = &config.holds.budgets;
+    assert_eq!(
+        (budgets.default, budgets.with_progress),
+        (Some(Duration::from_secs(50)), Some(Duration::from_secs(240)))
+    );
+    assert!(budgets.clients.is_empty());
     assert_eq!(config.operators.unsigned_rulings, None);
     assert!(!config.audit.sync_all);
     assert_eq!(config.limits, Limits::default());
@@ -344,6 +364,19 @@ fn mistakes_are_found_where_they_are() {
         (and("holds: { ttl: 99999999999999999999h }"), ("C0104", 13, 15)),
         (and("holds: { ttl: 18446744073709551615h }"), ("C0104", 13, 15)),
         (and("holds: { max_pending: 0 }"), ("C0104", 13, 23)),
+        (and("holds: { progress_every: 500ms }"), ("C0104", 13, 26)),
+        (and("holds: { progress_every: 51s }"), ("C0104", 13, 26)),
+        (and("holds: { tasks: always }"), ("C0106", 13, 17)),
+        (and("holds: { tasks: true }"), ("C0103", 13, 17)),
+        (and("holds: { budgets: 50s }"), ("C0103", 13, 19)),
+        (and("holds: { budgets: { defaults: 50s } }"), ("C0101", 13, 21)),
+        (and("holds: { budgets: { default: 50 } }"), ("C0105", 13, 30)),
+        (and("holds: { budgets: { default: 0s } }"), ("C0104", 13, 30)),
+        (and("holds: { budgets: { default: never } }"), ("C0105", 13, 30)),
+        (and("holds: { budgets: { with_progress: 25h } }"), ("C0104", 13, 36)),
+        (and("holds: { budgets: { clients: [a] } }"), ("C0103", 13, 30)),
+        (and("holds: { budgets: { clients: { a: 1 } } }"), ("C0105", 13, 35)),
+        (and("holds: { budgets: { clients: { a: { default: 1s } } } }"), ("C0103", 13, 35)),
         (and("holds: { max_pending: -1 }"), ("C0104", 13, 23)),
         (and("holds: { max_pending: 1e3 }"), ("C0104", 13, 23)),
         (and("holds: { max_pending: 0x10 }"), ("C0104", 13, 23)),

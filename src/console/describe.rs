@@ -83,6 +83,17 @@ pub fn brief(hold: &HoldView, risk: &Risk) -> Doc {
 fn state(doc: &mut Doc, hold: &HoldView, zone: &TimeZone) {
     if let Some(text) = outcome(&hold.state, zone) {
         doc.fact("Ended", &text);
+    } else if let Some(text) = waits(hold) {
+        doc.fact("Waiting", &text);
+    }
+}
+
+/// Who waits for a pending hold, where that is not one client.
+fn waits(hold: &HoldView) -> Option<String> {
+    match hold.waiting {
+        0 => Some("client gone; an approval will count for one identical retry".to_owned()),
+        1 => None,
+        more => Some(format!("{more} identical requests; an approval releases one of them, the others ask again")),
     }
 }
 
@@ -90,6 +101,7 @@ fn state(doc: &mut Doc, hold: &HoldView, zone: &TimeZone) {
 pub fn ended(state: &HoldState, zone: &TimeZone) -> Option<(String, String)> {
     let (words, at) = match state {
         HoldState::Pending => return None,
+        HoldState::Ticket { by, at, .. } => (format!("{by} approved, for one identical retry; not used yet"), at),
         HoldState::Approved { by, at } => (format!("{by} approved"), at),
         HoldState::Rejected { by, at, reason } => (format!("{by} rejected: {reason}"), at),
         HoldState::Closed { outcome, at, reason } => (format!("{}: {reason}", outcome.as_str()), at),
@@ -107,6 +119,7 @@ pub fn outcome(state: &HoldState, zone: &TimeZone) -> Option<String> {
 pub fn mark(state: &HoldState, tier: Tier) -> &'static str {
     match state {
         HoldState::Pending => tier_mark(tier),
+        HoldState::Ticket { .. } => "TKT",
         HoldState::Approved { .. } => "ok",
         HoldState::Done { result, .. } if result == "ok" => "ok",
         HoldState::Done { .. } => "err",
@@ -158,7 +171,13 @@ pub fn summary(hold: &HoldView) -> String {
     });
     let target = hold.targets.first().map(|target| head_and_tail(target));
     let parts: Vec<_> = amount.into_iter().chain(target).collect();
-    if parts.is_empty() { hold.rule.clone() } else { parts.join("  ") }
+    let about = if parts.is_empty() { hold.rule.clone() } else { parts.join("  ") };
+    match hold.waiting {
+        _ if !hold.state.is_pending() => about,
+        0 => format!("client gone  {about}"),
+        1 => about,
+        more => format!("x{more}  {about}"),
+    }
 }
 
 fn head_and_tail(id: &str) -> String {

@@ -192,7 +192,8 @@ fn renew(known: Option<Entry>, view: HoldView) -> Entry {
 fn ended_at(state: &HoldState) -> Option<&str> {
     match state {
         HoldState::Pending => None,
-        HoldState::Approved { at, .. }
+        HoldState::Ticket { at, .. }
+        | HoldState::Approved { at, .. }
         | HoldState::Rejected { at, .. }
         | HoldState::Closed { at, .. }
         | HoldState::Done { at, .. } => Some(at),

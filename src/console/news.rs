@@ -8,7 +8,7 @@ use super::describe;
 use super::dialog::Dialog;
 use super::holds::Change;
 use super::visible;
-use crate::control::wire::{Failure, HoldView, Notice, RulingKind};
+use crate::control::wire::{Failure, HoldState, HoldView, Notice, RulingKind};
 
 /// The bell rings at most so often.
 const BELL: Duration = Duration::from_secs(2);
@@ -92,6 +92,9 @@ fn ruled_words(hold: &HoldView, ruling: RulingKind) -> String {
         RulingKind::Reject => format!("{}: rejected, nothing is sent; the agent reads the reason", hold.id),
         RulingKind::Approve if hold.state.is_pending() => {
             format!("{}: your approval counts, {}; it still waits", hold.id, describe::approvals(&hold.approvals))
+        }
+        RulingKind::Approve if matches!(hold.state, HoldState::Ticket { .. }) => {
+            format!("{}: approved, counts for one identical retry: the client is gone", hold.id)
         }
         RulingKind::Approve => format!("{}: approved, the call is released", hold.id),
     }

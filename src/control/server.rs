@@ -346,6 +346,7 @@ fn view(hold: &Hold) -> HoldView {
         expires_at: hold.expires.to_string(),
         approvals: Approvals { need: hold.decision.approvals, have: hold.approved_by.clone() },
         signature_required: hold.signature_required,
+        waiting: hold.waiting,
         same_as: hold
             .same_as
             .iter()
@@ -357,6 +358,9 @@ fn view(hold: &Hold) -> HoldView {
 fn state(state: &State) -> HoldState {
     match state {
         State::Pending | State::Deciding => HoldState::Pending,
+        State::Ticket { by, at, until } => {
+            HoldState::Ticket { by: by.clone(), at: at.to_string(), until: until.to_string() }
+        }
         State::Approved { by, at } => HoldState::Approved { by: by.clone(), at: at.to_string() },
         State::Rejected { by, at, reason } => {
             HoldState::Rejected { by: by.clone(), at: at.to_string(), reason: reason.clone() }

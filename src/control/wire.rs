@@ -142,7 +142,15 @@ pub struct ServerView {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "name")]
 pub enum HoldState {
+    /// Waits for a ruling. Where no request waits for it (`waiting` is 0), its client had to give up: an approval
+    /// counts for one identical retry.
     Pending,
+    /// Approved when no request waited: one identical call passes until then.
+    Ticket {
+        by: String,
+        at: String,
+        until: String,
+    },
     /// Approved; the call is released or on its way.
     Approved {
         by: String,
@@ -216,6 +224,8 @@ pub struct HoldView {
     pub expires_at: String,
     pub approvals: Approvals,
     pub signature_required: bool,
+    /// Identical requests that wait behind this hold. An approval releases one of them.
+    pub waiting: usize,
     /// Another hold or an executed call with the same digest: its id and what became of it.
     pub same_as: Vec<SameCall>,
 }

@@ -215,6 +215,7 @@ mod tests {
             expires_at: "2026-06-01T00:05:00Z".into(),
             approvals: Approvals { need: 1, have: vec![] },
             signature_required: false,
+            waiting: 1,
             same_as: vec![],
         }
     }

@@ -2,10 +2,17 @@
 //!
 //! ```text
 //! pending ──approve──> deciding ──recorded──> approved ──> (released) ──> done
+//!    │                    │ └───recorded, nobody waits──> ticket ──identical call──> approved
+//!    │                    │                                  └──time──> closed
 //!    │                    └─────recorded, but ended meanwhile──> closed
 //!    ├──reject───> deciding ──recorded──> rejected
 //!    └──expired, unattended, withdrawn, shutting down──> closed
 //! ```
+//! A hold is one prompt. Calls wait behind it: identical ones of one principal share it, and an approval releases the
+//! one that has waited longest; the others then wait behind a prompt of their own. A call whose client cannot wait any
+//! longer leaves its hold open: an approval is then a ticket, which one identical call takes.
+//!
+//! Invariant: an approval releases one call at most, because it takes the hold, or the ticket, out of the queue.
 //! A ruling takes the hold out of `pending` before its record is written, so a second ruling finds nothing to rule on;
 //! it counts only once its record is durable. An end that arrives in between wins over an approval.
 //! Nothing here sends anything: an approval wakes the call's own task, and that one checks everything again.
@@ -15,17 +22,25 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::{broadcast, oneshot, watch};
+use tokio::sync::{Notify, broadcast, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::call::{CallContext, CallId, Decision, Digest, Outcome, ToolCall};
 
 use super::permit::{Ruling, Says};
 
+mod view;
+mod waiter;
+
+pub use view::{Hold, State};
+use waiter::{Entry, Leaving, Waiter};
+
 /// Closed holds that consoles can still look at.
 const REMEMBERED: usize = 100;
 /// Changes that a slow watcher may lag behind before it gets a fresh snapshot instead.
 const CHANGES: usize = 256;
+/// How long an approval that nobody waited for counts for one identical call.
+pub const TICKET: Duration = Duration::from_secs(600);
 
 /// Bounds and times of the queue.
 #[derive(Clone, Copy, Debug)]
@@ -41,72 +56,28 @@ pub struct Settings {
     pub unsigned_elsewhere: bool,
 }
 
-/// Where a hold is in its life.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum State {
-    Pending,
-    /// A ruling is being recorded.
-    Deciding,
-    Approved {
-        by: String,
-        at: Timestamp,
-    },
-    Rejected {
-        by: String,
-        at: Timestamp,
-        reason: String,
-    },
-    Closed {
-        outcome: Outcome,
-        at: Timestamp,
-        reason: String,
-    },
-    Done {
-        by: String,
-        at: Timestamp,
-        result: String,
-    },
-}
-
-/// A hold as others may look at it. Changing a copy changes nothing.
-#[derive(Clone, Debug)]
-pub struct Hold {
-    pub call: Arc<ToolCall>,
-    pub context: Arc<CallContext>,
-    pub decision: Arc<Decision>,
-    pub digest: Digest,
-    pub confirm: Vec<(String, String)>,
-    pub created: Timestamp,
-    pub expires: Timestamp,
-    pub state: State,
-    pub approved_by: Vec<String>,
-    pub signature_required: bool,
-    /// Other calls with the same digest, and what became of them.
-    pub same_as: Vec<(CallId, &'static str)>,
-}
-
-impl Hold {
-    pub fn id(&self) -> &CallId {
-        self.call.id()
-    }
-
-    fn state_word(&self) -> &'static str {
-        match &self.state {
-            State::Pending | State::Deciding => "pending",
-            State::Approved { .. } => "approved",
-            State::Rejected { .. } => "rejected",
-            State::Closed { outcome, .. } => outcome.as_str(),
-            State::Done { .. } => "executed",
-        }
-    }
-}
-
-/// How a hold ended, for the task of its call.
+/// How a hold ended, for the task of a call that waits behind it.
 #[derive(Debug)]
 pub(super) enum Verdict {
-    Approved,
-    Rejected { by: String, reason: String },
-    Ended { outcome: Outcome, reason: String },
+    /// By this hold, under this decision: the release is checked against it.
+    Approved {
+        hold: CallId,
+        decision: Arc<Decision>,
+    },
+    /// With the hold that the ruling named.
+    Rejected {
+        hold: CallId,
+        by: String,
+        reason: String,
+    },
+    Ended {
+        outcome: Outcome,
+        reason: String,
+    },
+    /// The call has left and the hold stays open for an identical one until then.
+    Detached {
+        until: Timestamp,
+    },
 }
 
 /// Why a ruling had no effect.
@@ -135,19 +106,9 @@ pub(super) enum Claimed {
     Ruled { approvals: u8, completes: bool },
 }
 
-struct Entry {
-    hold: Hold,
-    deadline: Instant,
-    verdict: Option<oneshot::Sender<Verdict>>,
-    /// An end that arrived while a ruling was being recorded.
-    doomed: Option<(Outcome, String)>,
-    /// Its own record is durable: before that nobody sees it and nobody rules on it.
-    shown: bool,
-}
-
 #[derive(Default)]
 struct Inner {
-    pending: HashMap<CallId, Entry>,
+    open: HashMap<CallId, Entry>,
     /// The order in which holds came, for display.
     order: Vec<CallId>,
     past: VecDeque<Hold>,
@@ -159,6 +120,8 @@ pub struct HoldQueue {
     inner: Mutex<Inner>,
     changes: broadcast::Sender<Arc<Hold>>,
     consoles: watch::Sender<usize>,
+    /// There is a hold that nobody waits for, or one more ticket.
+    unattended: Notify,
 }
 
 /// The lock was poisoned by a panic: nothing can be trusted, nothing is let through.
@@ -171,6 +134,26 @@ pub(super) struct Place {
     pub verdict: oneshot::Receiver<Verdict>,
     pub deadline: Instant,
     pub expires: Timestamp,
+    /// The hold that was there already.
+    pub joins: Option<CallId>,
+}
+
+/// What the queue has for a call that needs a person.
+#[derive(Debug)]
+pub(super) enum Placed {
+    Waits(Place),
+    /// An operator has approved this very call after its client gave up. The approval is taken and gone.
+    Ticket {
+        hold: CallId,
+        decision: Arc<Decision>,
+    },
+}
+
+/// Whether a decision asks for more than another one, which was approved.
+pub(super) fn is_stricter(now: &Decision, approved: &Decision) -> bool {
+    now.tier > approved.tier
+        || now.approvals > approved.approvals
+        || now.confirm_with.iter().any(|pointer| !approved.confirm_with.contains(pointer))
 }
 
 impl HoldQueue {
@@ -180,6 +163,7 @@ impl HoldQueue {
             inner: Mutex::default(),
             changes: broadcast::channel(CHANGES).0,
             consoles: watch::channel(0).0,
+            unattended: Notify::new(),
         }
     }
 
@@ -201,21 +185,22 @@ impl HoldQueue {
         &self.consoles
     }
 
-    /// Pending holds in the order in which they came, then the ones that ended lately, newest first.
+    /// Open holds in the order in which they came, then the ones that ended lately, newest first.
     pub fn all(&self) -> Vec<Hold> {
         let Ok(inner) = self.lock() else { return Vec::new() };
-        let entries = inner.order.iter().filter_map(|id| inner.pending.get(id)).filter(|entry| entry.shown);
-        let pending = entries.map(|entry| entry.hold.clone());
-        pending.chain(inner.past.iter().cloned()).collect()
+        let entries = inner.order.iter().filter_map(|id| inner.open.get(id)).filter(|entry| entry.shown);
+        let open = entries.map(|entry| entry.hold.clone());
+        open.chain(inner.past.iter().cloned()).collect()
     }
 
     pub fn find(&self, id: &CallId) -> Option<Hold> {
         let inner = self.lock().ok()?;
-        let pending = inner.pending.get(id).filter(|entry| entry.shown).map(|entry| &entry.hold);
-        pending.or_else(|| inner.past.iter().find(|hold| hold.id() == id)).cloned()
+        let open = inner.open.get(id).filter(|entry| entry.shown).map(|entry| &entry.hold);
+        open.or_else(|| inner.past.iter().find(|hold| hold.id() == id)).cloned()
     }
 
-    /// Puts a call into the queue. Operators see it from [`HoldQueue::show`] on.
+    /// Puts a call into the queue: behind the prompt for an identical one, or behind one of its own. Operators see it
+    /// from [`HoldQueue::show`] on.
     ///
     /// # Errors
     /// The outcome and reason of the refusal: a cap is reached, or the call cannot be shown.
@@ -226,7 +211,7 @@ impl HoldQueue {
         decision: Arc<Decision>,
         digest: Digest,
         confirm: Vec<(String, String)>,
-    ) -> Result<Place, (Outcome, String)> {
+    ) -> Result<Placed, (Outcome, String)> {
         let size = call.message().as_str().len();
         if size > self.settings.held_bytes {
             let reason = format!(
@@ -237,68 +222,168 @@ impl HoldQueue {
         }
         let poisoned = |Poisoned| (Outcome::Unavailable, "the hold queue failed".to_owned());
         let mut inner = self.lock().map_err(poisoned)?;
-        if inner.pending.len() >= self.settings.max_pending {
-            let reason = format!("{} calls are waiting for an operator (holds.max_pending)", inner.pending.len());
+        let joins = match self.identical(&mut inner, digest, &call, &context, &decision) {
+            Some(id) => match self.take_ticket(&mut inner, &id) {
+                Some(decision) => return Ok(Placed::Ticket { hold: id, decision }),
+                None => Some(id),
+            },
+            None => None,
+        };
+        // A call that takes the place of one that gave up needs no place of its own.
+        let returns = joins.as_ref().and_then(|id| inner.open.get(id)).is_some_and(|entry| entry.waiters.is_empty());
+        if !returns {
+            self.has_room(&inner, &context)?;
+        }
+        let ttl = decision.ttl_seconds.map_or(self.settings.ttl, |seconds| Duration::from_secs(seconds.into()));
+        let created = Timestamp::now();
+        let expires = created.checked_add(ttl).unwrap_or(created);
+        let deadline = Instant::now() + ttl;
+        let (verdict_to, verdict) = oneshot::channel();
+        let waiter = Waiter {
+            id: call.id().clone(),
+            call,
+            context,
+            decision,
+            confirm,
+            created,
+            deadline,
+            expires,
+            verdict: verdict_to,
+            shown: false,
+            leaving: None,
+        };
+        match joins.as_ref().and_then(|id| inner.open.get_mut(id)) {
+            Some(entry) => entry.join(waiter),
+            None => self.open(&mut inner, VecDeque::from([waiter]), digest),
+        }
+        Ok(Placed::Waits(Place { verdict, deadline, expires, joins }))
+    }
+
+    /// The hold that an identical call can wait behind. One that nobody waits for, and whose approval would not be
+    /// enough under this decision, is closed.
+    fn identical(
+        &self,
+        inner: &mut Inner,
+        digest: Digest,
+        call: &ToolCall,
+        context: &CallContext,
+        decision: &Decision,
+    ) -> Option<CallId> {
+        let same = |entry: &Entry| {
+            let theirs = &entry.hold.context;
+            // Both names are in the digest. They are looked at as well: this is where one approval meets another call.
+            entry.hold.digest == digest
+                && theirs.principal.name == context.principal.name
+                && theirs.server.name == context.server.name
+                && waiter::carry_the_same(&entry.hold.call, call)
+        };
+        let is_found = |id: &&CallId| inner.open.get(*id).is_some_and(same);
+        let found: Vec<CallId> = inner.order.iter().filter(is_found).cloned().collect();
+        let now = Instant::now();
+        let mut joins = None;
+        for id in found {
+            let Some(entry) = inner.open.get(&id) else { continue };
+            let over = now >= entry.deadline;
+            if !over && !is_stricter(decision, &entry.hold.decision) {
+                joins = joins.or(Some(id));
+            } else if entry.waiters.is_empty() && entry.hold.state != State::Deciding {
+                let (outcome, reason) = match over {
+                    true => (Outcome::Expired, entry.lapsed_words()),
+                    false => (Outcome::Denied, "policy became stricter, and the client has asked again"),
+                };
+                self.close(inner, &id, outcome, reason);
+            }
+        }
+        joins
+    }
+
+    /// Takes an approval that nobody has used yet: the same look finds it and removes it.
+    fn take_ticket(&self, inner: &mut Inner, id: &CallId) -> Option<Arc<Decision>> {
+        let State::Ticket { by, at, .. } = &inner.open.get(id)?.hold.state else { return None };
+        let state = State::Approved { by: by.clone(), at: *at };
+        let entry = self.remove(inner, id)?;
+        let decision = Arc::clone(&entry.hold.decision);
+        self.remember(inner, Hold { state, waiting: 0, ..entry.hold });
+        self.carry_on(inner, entry.waiters);
+        Some(decision)
+    }
+
+    fn has_room(&self, inner: &Inner, context: &CallContext) -> Result<(), (Outcome, String)> {
+        let places = |entry: &Entry| entry.waiters.len().max(1);
+        let all: usize = inner.open.values().map(places).sum();
+        if all >= self.settings.max_pending {
+            let reason = format!("{all} calls are waiting for an operator (holds.max_pending)");
             return Err((Outcome::Overloaded, reason));
         }
-        let mine = inner.pending.values().filter(|entry| entry.hold.context.principal.name == context.principal.name);
-        if mine.count() >= self.settings.max_per_principal {
+        let mine = inner.open.values().filter(|entry| entry.hold.context.principal.name == context.principal.name);
+        if mine.map(places).sum::<usize>() >= self.settings.max_per_principal {
             let reason = format!(
                 "{} calls of {} are waiting for an operator (holds.max_per_principal)",
                 self.settings.max_per_principal, context.principal.name
             );
             return Err((Outcome::Overloaded, reason));
         }
-        let ttl = decision.ttl_seconds.map_or(self.settings.ttl, |seconds| Duration::from_secs(seconds.into()));
-        let created = Timestamp::now();
-        let expires = created.checked_add(ttl).unwrap_or(created);
-        let deadline = Instant::now() + ttl;
-        let others = inner.pending.values().map(|entry| &entry.hold).chain(&inner.past);
+        Ok(())
+    }
+
+    /// Opens a prompt for these calls, which are identical.
+    fn open(&self, inner: &mut Inner, waiters: VecDeque<Waiter>, digest: Digest) {
+        let Some(first) = waiters.front() else { return };
+        let others = inner.open.values().map(|entry| &entry.hold).chain(&inner.past);
         let same = others.filter(|hold| hold.digest == digest);
         let same_as = same.map(|hold| (hold.id().clone(), hold.state_word())).take(8).collect();
-        let accepted = if context.environment.is_production() {
+        let accepted = if first.context.environment.is_production() {
             self.settings.unsigned_production
         } else {
             self.settings.unsigned_elsewhere
         };
-        let (verdict_to, verdict) = oneshot::channel();
-        let id = call.id().clone();
-        let hold = Hold {
-            call,
-            context,
-            decision,
-            digest,
-            confirm,
-            created,
-            expires,
-            state: State::Pending,
-            approved_by: Vec::new(),
-            signature_required: !accepted,
-            same_as,
-        };
-        inner.order.push(id.clone());
-        inner.pending.insert(id, Entry { hold, deadline, verdict: Some(verdict_to), doomed: None, shown: false });
-        Ok(Place { verdict, deadline, expires })
+        let Some(mut entry) = Entry::new(waiters, digest, !accepted, same_as) else { return };
+        entry.let_go();
+        if entry.waiters.is_empty() && !entry.open_for_retry {
+            return;
+        }
+        if entry.shown {
+            self.announce(&entry.hold);
+        }
+        if entry.waiters.is_empty() {
+            self.unattended.notify_one();
+        }
+        inner.order.push(entry.hold.id.clone());
+        inner.open.insert(entry.hold.id.clone(), entry);
     }
 
-    /// Lets operators see a hold and rule on it: its record is durable.
+    /// Lets operators see a call and rule on it: its record is durable.
     pub(super) fn show(&self, id: &CallId) {
         let Ok(mut inner) = self.lock() else { return };
-        let Some(entry) = inner.pending.get_mut(id) else { return };
-        entry.shown = true;
-        self.announce(&entry.hold);
+        let Some((hold, at)) = find_waiter(&inner, id) else { return };
+        let Some(entry) = inner.open.get_mut(&hold) else { return };
+        if let State::Ticket { .. } = entry.hold.state {
+            // The approval came while the record was written.
+            let Some(waiter) = entry.waiters.remove(at) else { return };
+            if let Some(decision) = self.take_ticket(&mut inner, &hold) {
+                waiter.tell(Verdict::Approved { hold, decision });
+            }
+            return;
+        }
+        if let Some(waiter) = entry.waiters.get_mut(at) {
+            waiter.shown = true;
+        }
+        entry.refresh();
+        if entry.shown {
+            self.announce(&entry.hold);
+        }
     }
 
     /// Takes a hold out of `pending` for a ruling. The caller records the ruling and then settles it, whatever happens.
     pub(super) fn claim(&self, ruling: &Ruling) -> Result<Claimed, NoEffect> {
         let poisoned = |Poisoned| NoEffect::Unavailable("the hold queue failed".to_owned());
         let mut inner = self.lock().map_err(poisoned)?;
-        let Some(entry) = inner.pending.get_mut(&ruling.hold).filter(|entry| entry.shown) else {
+        let Some(entry) = inner.open.get_mut(&ruling.hold).filter(|entry| entry.shown) else {
             let past = inner.past.iter().find(|hold| hold.id() == &ruling.hold);
-            return Err(past.map_or(NoEffect::NotFound, |hold| NoEffect::Closed(ended_words(&hold.state))));
+            return Err(past.map_or(NoEffect::NotFound, |hold| NoEffect::Closed(hold.ended_words())));
         };
         if entry.hold.state != State::Pending {
-            return Err(NoEffect::Closed("another ruling is being recorded".to_owned()));
+            return Err(NoEffect::Closed(entry.hold.ended_words()));
         }
         if entry.hold.digest != ruling.digest {
             return Err(NoEffect::WrongDigest);
@@ -328,48 +413,157 @@ impl HoldQueue {
     pub(super) fn settle(&self, ruling: Ruling, recorded: bool) -> Result<Hold, NoEffect> {
         let poisoned = |Poisoned| NoEffect::Unavailable("the hold queue failed".to_owned());
         let mut inner = self.lock().map_err(poisoned)?;
-        let Some(entry) = inner.pending.get_mut(&ruling.hold) else { return Err(NoEffect::NotFound) };
+        let Some(entry) = inner.open.get_mut(&ruling.hold) else { return Err(NoEffect::NotFound) };
         entry.hold.state = State::Pending;
-        let late = entry.doomed.take().or_else(|| {
-            (Instant::now() >= entry.deadline).then(|| (Outcome::Expired, "nobody ruled in time".to_owned()))
-        });
+        if entry.waiters.is_empty() {
+            self.unattended.notify_one();
+        }
         if !recorded {
-            if let Some((outcome, reason)) = late {
-                self.close(&mut inner, &ruling.hold, Verdict::Ended { outcome, reason });
-            }
+            self.let_go(&mut inner, &ruling.hold);
             return Err(NoEffect::Unavailable("the store does not take records".to_owned()));
         }
         let Ruling { hold: id, operator, says, .. } = ruling;
-        let verdict = match says {
-            Says::Reject { reason } => Verdict::Rejected { by: operator, reason },
+        match says {
+            Says::Reject { reason } => self.reject(&mut inner, &id, operator, reason).ok_or(NoEffect::NotFound),
             Says::Approve { .. } => {
-                if let Some((outcome, reason)) = late {
-                    let told = format!("too late: {reason}");
-                    self.close(&mut inner, &id, Verdict::Ended { outcome, reason });
-                    return Err(NoEffect::Closed(told));
+                if let Some(late) = entry.too_late() {
+                    self.let_go(&mut inner, &id);
+                    return Err(NoEffect::Closed(format!("too late: {late}")));
                 }
                 entry.hold.approved_by.push(operator);
                 let have = entry.hold.approved_by.len();
                 if have < usize::from(entry.hold.decision.approvals) {
                     let hold = entry.hold.clone();
                     self.announce(&hold);
+                    self.let_go(&mut inner, &id);
                     return Ok(hold);
                 }
-                Verdict::Approved
+                self.approve(&mut inner, &id).ok_or(NoEffect::NotFound)
             }
-        };
-        self.close(&mut inner, &id, verdict).ok_or(NoEffect::NotFound)
+        }
     }
 
-    /// Ends a hold without a ruling. The verdict comes through the hold's place, now or after a ruling in progress.
+    /// Everybody who waits behind this prompt hears the same no.
+    fn reject(&self, inner: &mut Inner, id: &CallId, by: String, reason: String) -> Option<Hold> {
+        let entry = self.remove(inner, id)?;
+        for waiter in entry.waiters {
+            waiter.tell(Verdict::Rejected { hold: id.clone(), by: by.clone(), reason: reason.clone() });
+        }
+        let state = State::Rejected { by, at: Timestamp::now(), reason };
+        Some(self.remember(inner, Hold { state, waiting: 0, ..entry.hold }))
+    }
+
+    /// One call is released, or the approval becomes a ticket.
+    fn approve(&self, inner: &mut Inner, id: &CallId) -> Option<Hold> {
+        let entry = inner.open.get_mut(id)?;
+        let (by, at) = (entry.hold.approved_by.join(", "), Timestamp::now());
+        let Some(waiter) = entry.take_first() else {
+            let until = at.checked_add(TICKET).unwrap_or(at);
+            entry.hold.state = State::Ticket { by, at, until };
+            entry.hold.expires = until;
+            entry.deadline = Instant::now() + TICKET;
+            entry.let_go();
+            let hold = entry.hold.clone();
+            self.announce(&hold);
+            self.unattended.notify_one();
+            return Some(hold);
+        };
+        let entry = self.remove(inner, id)?;
+        let released = Hold {
+            call: Arc::clone(&waiter.call),
+            context: Arc::clone(&waiter.context),
+            state: State::Approved { by, at },
+            waiting: 0,
+            ..entry.hold
+        };
+        waiter.tell(Verdict::Approved { hold: id.clone(), decision: Arc::clone(&released.decision) });
+        let released = self.remember(inner, released);
+        self.carry_on(inner, entry.waiters);
+        Some(released)
+    }
+
+    /// Calls whose prompt was used up by another one get a prompt of their own.
+    fn carry_on(&self, inner: &mut Inner, waiters: VecDeque<Waiter>) {
+        // Not those that are over: the prompt that was used up may have been named after one of them.
+        let waiters: VecDeque<Waiter> = waiters.into_iter().filter_map(Waiter::unless_over).collect();
+        let Some(first) = waiters.front() else { return };
+        let digest = first.call.digest(&first.context);
+        self.open(inner, waiters, digest);
+    }
+
+    /// Ends the wait of one call without a ruling. The verdict comes through its place, now or after a ruling in
+    /// progress.
     pub(super) fn end(&self, id: &CallId, outcome: Outcome, reason: &str) {
+        self.leave(id, Leaving::End { outcome, reason: reason.to_owned() });
+    }
+
+    /// The client cannot wait any longer: the call leaves, and its hold stays open for an identical one.
+    pub(super) fn detach(&self, id: &CallId) {
+        self.leave(id, Leaving::Detach);
+    }
+
+    fn leave(&self, id: &CallId, how: Leaving) {
         let Ok(mut inner) = self.lock() else { return };
-        let Some(entry) = inner.pending.get_mut(id) else { return };
-        if entry.hold.state == State::Deciding {
-            entry.doomed.get_or_insert_with(|| (outcome, reason.to_owned()));
+        let Some((hold, at)) = find_waiter(&inner, id) else { return };
+        let Some(entry) = inner.open.get_mut(&hold) else { return };
+        let Some(waiter) = entry.waiters.get_mut(at) else { return };
+        // Who takes the call back does not come again.
+        if !matches!(waiter.leaving, Some(Leaving::End { .. })) {
+            waiter.leaving = Some(how);
+        }
+        if entry.hold.state != State::Deciding {
+            self.let_go(&mut inner, &hold);
+        }
+    }
+
+    /// Lets everybody go who wants to, and closes the hold where nobody is left and nobody was told to come back.
+    fn let_go(&self, inner: &mut Inner, id: &CallId) {
+        let Some(entry) = inner.open.get_mut(id) else { return };
+        let Some(last) = entry.let_go() else { return };
+        let is_over = entry.waiters.is_empty() && !entry.open_for_retry;
+        if is_over {
+            let (outcome, reason) = last;
+            self.close(inner, id, outcome, &reason);
             return;
         }
-        self.close(&mut inner, id, Verdict::Ended { outcome, reason: reason.to_owned() });
+        if entry.waiters.is_empty() {
+            self.unattended.notify_one();
+        }
+        if entry.shown {
+            self.announce(&entry.hold);
+        }
+    }
+
+    /// Closes what nobody waits for and whose time is over. Says when to look again.
+    pub(super) fn lapse(&self) -> Option<Instant> {
+        let mut inner = self.lock().ok()?;
+        let now = Instant::now();
+        let left = |entry: &Entry| entry.waiters.is_empty() && entry.hold.state != State::Deciding;
+        let over: Vec<(CallId, &'static str)> = inner
+            .open
+            .iter()
+            .filter(|(_, entry)| left(entry) && now >= entry.deadline)
+            .map(|(id, entry)| (id.clone(), entry.lapsed_words()))
+            .collect();
+        for (id, reason) in over {
+            self.close(&mut inner, &id, Outcome::Expired, reason);
+        }
+        inner.open.values().filter(|entry| left(entry)).map(|entry| entry.deadline).min()
+    }
+
+    /// Resolves when [`HoldQueue::lapse`] has more to look after.
+    pub(super) async fn more_unattended(&self) {
+        self.unattended.notified().await;
+    }
+
+    /// Closes what nobody waits for: the daemon stops, and no approval outlives it.
+    pub(super) fn forget(&self) {
+        let Ok(mut inner) = self.lock() else { return };
+        let left = inner.open.iter().filter(|(_, entry)| entry.waiters.is_empty());
+        let left: Vec<CallId> = left.map(|(id, _)| id.clone()).collect();
+        for id in left {
+            self.close(&mut inner, &id, Outcome::ShuttingDown, "countersign is shutting down");
+        }
     }
 
     /// What became of a hold after it left the queue: refused at release, or answered by the upstream.
@@ -380,25 +574,23 @@ impl HoldQueue {
         self.announce(hold);
     }
 
-    /// Moves a hold from pending to the past and wakes its call.
-    fn close(&self, inner: &mut Inner, id: &CallId, verdict: Verdict) -> Option<Hold> {
-        let mut entry = inner.pending.remove(id)?;
+    /// Moves a hold that nobody waits for to the past.
+    fn close(&self, inner: &mut Inner, id: &CallId, outcome: Outcome, reason: &str) {
+        let Some(entry) = self.remove(inner, id) else { return };
+        let state = State::Closed { outcome, at: Timestamp::now(), reason: reason.to_owned() };
+        self.remember(inner, Hold { state, waiting: 0, ..entry.hold });
+    }
+
+    fn remove(&self, inner: &mut Inner, id: &CallId) -> Option<Entry> {
         inner.order.retain(|other| other != id);
-        let at = Timestamp::now();
-        entry.hold.state = match &verdict {
-            Verdict::Approved => State::Approved { by: entry.hold.approved_by.join(", "), at },
-            Verdict::Rejected { by, reason } => State::Rejected { by: by.clone(), at, reason: reason.clone() },
-            Verdict::Ended { outcome, reason } => State::Closed { outcome: *outcome, at, reason: reason.clone() },
-        };
-        if let Some(waiting) = entry.verdict.take() {
-            // The call's task waits until it has its verdict, so somebody is there.
-            let _ = waiting.send(verdict);
-        }
-        let hold = entry.hold;
+        inner.open.remove(id)
+    }
+
+    fn remember(&self, inner: &mut Inner, hold: Hold) -> Hold {
         self.announce(&hold);
         inner.past.push_front(hold.clone());
         inner.past.truncate(REMEMBERED);
-        Some(hold)
+        hold
     }
 
     fn announce(&self, hold: &Hold) {
@@ -407,15 +599,12 @@ impl HoldQueue {
     }
 }
 
-/// How a hold ended, for an operator who came too late.
-fn ended_words(state: &State) -> String {
-    match state {
-        State::Pending | State::Deciding => "another ruling is being recorded".to_owned(),
-        State::Approved { by, .. } => format!("already approved by {by}"),
-        State::Rejected { by, reason, .. } => format!("already rejected by {by}: {reason}"),
-        State::Closed { outcome, reason, .. } => format!("the hold is closed ({}): {reason}", outcome.as_str()),
-        State::Done { by, result, .. } => format!("already approved by {by} and executed ({result})"),
-    }
+/// The hold that a call waits behind, and its place there.
+fn find_waiter(inner: &Inner, id: &CallId) -> Option<(CallId, usize)> {
+    inner.open.iter().find_map(|(hold, entry)| {
+        let at = entry.waiters.iter().position(|waiter| &waiter.id == id)?;
+        Some((hold.clone(), at))
+    })
 }
 
 #[cfg(test)]

@@ -1,35 +1,46 @@
 //! The gate: the one place that lets a call through. Policy → record → perhaps a person → record → permit.
 //!
-//! [`Gate::admit`] and [`HeldCall::wait`] are the only makers of [`PermittedCall`]. Every other way out of them is a
-//! [`Refusal`]. Nothing here writes to an upstream or to a client.
+//! [`Gate::admit`], [`Gate::admit_answer`] and [`HeldCall::wait`] are the only ways to a [`PermittedCall`]. Every other
+//! way out of them is a [`Refusal`]. Nothing here writes to an upstream or to a client.
 
 use std::sync::{Arc, Mutex, OnceLock};
 
-use tokio::sync::watch;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::{Answer, AuditLog, Entry, Event, Ruling as RulingKind};
 use crate::call::{CallContext, CallId, Decision, Digest, Effect, Operation, Outcome, Refusal, ToolCall};
-use crate::policy::{Phase, PolicyEngine, confirm_value};
+use crate::json::Json;
+use crate::policy::{PolicyEngine, confirm_value};
 
+mod continuation;
+mod held;
 mod hold;
 mod permit;
+mod pin;
 mod record;
 
-pub use hold::{Hold, HoldQueue, NoEffect, Settings, State};
+pub use continuation::Origin;
+pub use held::HeldCall;
+pub use hold::{Hold, HoldQueue, NoEffect, Settings, State, TICKET};
 pub use permit::{PermittedCall, Ruling, Says, SentCall};
+pub use pin::DefinitionNow;
 
-use hold::{Claimed, Verdict};
+use hold::{Claimed, Placed};
 
 /// Whether anybody still waits for the answer of a call. The session ends it; the gate looks at it last.
 #[derive(Clone, Debug, Default)]
 pub struct Presence {
     gone: CancellationToken,
     why: Arc<OnceLock<(Outcome, &'static str)>>,
+    definition: DefinitionNow,
 }
 
 impl Presence {
+    /// Of a call of a tool, whose definition the gate compares once more before an approved call leaves.
+    pub fn of_tool(definition: DefinitionNow) -> Presence {
+        Presence { definition, ..Presence::default() }
+    }
+
     /// Nobody waits any more. The first reason stays.
     pub fn leave(&self, outcome: Outcome, why: &'static str) {
         let _ = self.why.set((outcome, why));
@@ -48,6 +59,7 @@ pub struct Gate {
     policy: PolicyEngine,
     audit: AuditLog,
     holds: HoldQueue,
+    following: continuation::Following,
     policy_error: Mutex<Option<String>>,
 }
 
@@ -58,22 +70,6 @@ pub enum Admission {
     Held(Box<HeldCall>),
 }
 
-/// A call that waits for an operator. It has to be waited for: only [`HeldCall::wait`] closes the hold properly.
-#[must_use]
-pub struct HeldCall {
-    gate: Arc<Gate>,
-    call: Arc<ToolCall>,
-    context: Arc<CallContext>,
-    decision: Arc<Decision>,
-    place: hold::Place,
-}
-
-impl std::fmt::Debug for HeldCall {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("HeldCall").field("id", self.call.id()).finish_non_exhaustive()
-    }
-}
-
 /// Why no record could be written, for the client: no detail of the store.
 fn no_record(call: &CallId) -> Refusal {
     Refusal::new(Outcome::Unavailable, "the call could not be recorded, so it may not be made").of(call)
@@ -81,7 +77,8 @@ fn no_record(call: &CallId) -> Refusal {
 
 impl Gate {
     pub fn new(policy: PolicyEngine, audit: AuditLog, holds: Settings) -> Gate {
-        Gate { policy, audit, holds: HoldQueue::new(holds), policy_error: Mutex::default() }
+        let following = continuation::Following::default();
+        Gate { policy, audit, holds: HoldQueue::new(holds), following, policy_error: Mutex::default() }
     }
 
     pub fn holds(&self) -> &HoldQueue {
@@ -96,7 +93,7 @@ impl Gate {
         &self.audit
     }
 
-    /// Decides a call.
+    /// Decides a call. One that goes on from an earlier one is recognised by what it repeats.
     ///
     /// # Errors
     /// The refusal, recorded.
@@ -106,9 +103,36 @@ impl Gate {
         context: CallContext,
         presence: &Presence,
     ) -> Result<Admission, Refusal> {
+        let origin = self.following.take(&call, &context);
+        self.decide(call, context, presence, origin).await
+    }
+
+    /// Decides what a client answers to a question of the server: `origin` is the call that it was asked in.
+    ///
+    /// # Errors
+    /// The refusal, recorded.
+    pub async fn admit_answer(
+        self: &Arc<Self>,
+        answer: ToolCall,
+        context: CallContext,
+        presence: &Presence,
+        origin: Option<Origin>,
+    ) -> Result<Admission, Refusal> {
+        self.decide(answer, context, presence, origin).await
+    }
+
+    async fn decide(
+        self: &Arc<Self>,
+        call: ToolCall,
+        context: CallContext,
+        presence: &Presence,
+        origin: Option<Origin>,
+    ) -> Result<Admission, Refusal> {
+        let continues = origin.as_ref().map(|origin| origin.call().clone());
+        let context = CallContext { continues, ..context };
         let id = call.id().clone();
         let digest = call.digest(&context);
-        let decision = match self.policy.evaluate(Phase::Call, &call, &context).await {
+        let decision = match self.policy.evaluate(&call, &context, digest).await {
             Ok(decision) => decision,
             Err(fault) => {
                 tracing::error!(call = %id, server = context.server.name, tool = call.tool(), %fault, "policy failed");
@@ -129,10 +153,35 @@ impl Gate {
             }
             Effect::Allow => match presence.left() {
                 Some((outcome, why)) => Err(self.close(&id, outcome, why.to_owned()).await),
-                None => Ok(Admission::Permitted(PermittedCall::new(call, receipt, false))),
+                None => {
+                    let origin = origin.unwrap_or_else(|| Origin::new(&call, Arc::new(context), None));
+                    Ok(Admission::Permitted(PermittedCall::new(call, receipt, None, origin)))
+                }
             },
-            Effect::Hold => self.hold(call, context, digest, decision).await,
+            Effect::Hold => match origin.filter(|origin| origin.covers(&decision)) {
+                Some(origin) => match self.last_look(&call, &context, None, presence).await {
+                    Ok(receipt) => Ok(Admission::Permitted(PermittedCall::new(call, receipt, None, origin))),
+                    Err((outcome, reason)) => Err(self.close(&id, outcome, reason).await),
+                },
+                None => self.hold(call, context, digest, decision, presence).await,
+            },
         }
+    }
+
+    /// Remembers what the answer to a call leaves open: a question of the server, or a task. To be called before the
+    /// client can see the answer. Says in a word what that is.
+    pub fn relayed(&self, sent: &SentCall, result: Json<'_>) -> Option<&'static str> {
+        self.following.relayed(sent, result)
+    }
+
+    /// The call that became this task, where it was one of this principal on this server.
+    pub fn task(&self, id: &str, context: &CallContext) -> Option<Origin> {
+        self.following.task(id, context)
+    }
+
+    /// Remembers what a task asks. To be called before the client can see it.
+    pub fn task_asks(&self, id: &str, context: &CallContext, questions: Json<'_>) {
+        self.following.task_asks(id, context, questions);
     }
 
     async fn hold(
@@ -141,16 +190,22 @@ impl Gate {
         context: CallContext,
         digest: Digest,
         decision: Decision,
+        presence: &Presence,
     ) -> Result<Admission, Refusal> {
         let id = call.id().clone();
         // Every pointer led somewhere when policy decided: one that does not is a policy fault.
-        let typed = |pointer: &String| Some((pointer.clone(), confirm_value(pointer, &call, &context)?));
+        let typed = |pointer: &String| Some((pointer.clone(), confirm_value(pointer, &call, &context, digest)?));
         let confirm = decision.confirm_with.iter().filter_map(typed).collect();
         let (call, context, decision) = (Arc::new(call), Arc::new(context), Arc::new(decision));
         match self.holds.place(Arc::clone(&call), Arc::clone(&context), Arc::clone(&decision), digest, confirm) {
             Err((outcome, reason)) => Err(self.close(&id, outcome, reason).await),
-            Ok(place) => {
-                let held = Entry::new(Some(&id), true, Event::Held { expires_at: place.expires.to_string() });
+            Ok(Placed::Ticket { hold, decision }) => {
+                tracing::info!(call = %id, %hold, "an approval of this call is used");
+                self.permit(call, context, &hold, decision, presence).await.map(Admission::Permitted)
+            }
+            Ok(Placed::Waits(place)) => {
+                let held = Event::Held { expires_at: place.expires.to_string(), joins: place.joins.clone() };
+                let held = Entry::new(Some(&id), true, held);
                 let gate = Arc::clone(self);
                 let held_call = HeldCall { gate, call, context, decision, place };
                 match self.audit.append(held).await {
@@ -214,11 +269,27 @@ impl Gate {
         self.holds.settle(ruling, recorded.is_ok())
     }
 
+    /// Closes holds that nobody waits for when their time is over, until `stop`; then all of them. One task of the
+    /// daemon runs this.
+    pub async fn keep_time(&self, stop: CancellationToken) {
+        loop {
+            let next = self.holds.lapse();
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = self.holds.more_unattended() => {}
+                () = sleep_until(next) => {}
+            }
+        }
+        self.holds.forget();
+    }
+
     /// Takes back a permit that was not used: nobody waits any more, or the upstream does not take the call.
     pub async fn unsent(&self, permit: PermittedCall, outcome: Outcome, why: &str) -> Refusal {
         let id = permit.call().id().clone();
         let at = jiff::Timestamp::now();
-        self.holds.amend(&id, |_| State::Closed { outcome, at, reason: why.to_owned() });
+        if let Some(hold) = permit.hold() {
+            self.holds.amend(hold, |_| State::Closed { outcome, at, reason: why.to_owned() });
+        }
         self.close(&id, outcome, why.to_owned()).await
     }
 
@@ -232,9 +303,9 @@ impl Gate {
         note: Option<String>,
     ) {
         let duration_ms = u64::try_from(sent.since.elapsed().as_millis()).unwrap_or(u64::MAX);
-        if sent.held {
+        if let Some(hold) = &sent.hold {
             let result = said(answer).to_owned();
-            self.holds.amend(&sent.id, |state| match state {
+            self.holds.amend(hold, |state| match state {
                 State::Approved { by, at } => State::Done { by: by.clone(), at: *at, result },
                 other => other.clone(),
             });
@@ -304,51 +375,41 @@ impl Gate {
     }
 }
 
-impl HeldCall {
-    pub fn id(&self) -> &CallId {
-        self.call.id()
-    }
-
-    /// Waits for the end of the hold; after an approval, checks everything again and gives the permit.
-    ///
-    /// # Errors
-    /// The refusal, recorded.
-    pub async fn wait(self, presence: &Presence) -> Result<PermittedCall, Refusal> {
-        let HeldCall { gate, call, context, decision, place } = self;
-        let id = call.id().clone();
-        match verdict(&gate.holds, &id, place, presence).await {
-            Verdict::Approved => {}
-            Verdict::Rejected { by, reason } => {
-                tracing::info!(call = %id, by, "rejected");
-                return Err(Refusal::new(Outcome::Rejected, reason).of(&id));
-            }
-            Verdict::Ended { outcome, reason } => return Err(gate.close(&id, outcome, reason).await),
-        }
-        match gate.release(&call, &context, &decision, presence).await {
+impl Gate {
+    /// Lets an approved call go, or says and records why not. Either way its approval is used up.
+    async fn permit(
+        &self,
+        call: Arc<ToolCall>,
+        context: Arc<CallContext>,
+        hold: &CallId,
+        approved: Arc<Decision>,
+        presence: &Presence,
+    ) -> Result<PermittedCall, Refusal> {
+        match self.release(&call, &context, hold, &approved, presence).await {
             Ok(receipt) => {
                 let call = Arc::try_unwrap(call).unwrap_or_else(|shared| (*shared).clone());
-                Ok(PermittedCall::new(call, receipt, true))
+                let origin = Origin::new(&call, context, Some(approved));
+                Ok(PermittedCall::new(call, receipt, Some(hold.clone()), origin))
             }
             Err((outcome, reason)) => {
                 let at = jiff::Timestamp::now();
-                gate.holds.amend(&id, |_| State::Closed { outcome, at, reason: reason.clone() });
-                Err(gate.close(&id, outcome, reason).await)
+                self.holds.amend(hold, |_| State::Closed { outcome, at, reason: reason.clone() });
+                Err(self.close(call.id(), outcome, reason).await)
             }
         }
     }
-}
 
-impl Gate {
     /// The last look before an approved call leaves: is policy still no stricter than what was approved, is somebody
     /// still waiting, and is the record of the sending durable.
     async fn release(
         &self,
         call: &ToolCall,
         context: &CallContext,
+        hold: &CallId,
         approved: &Decision,
         presence: &Presence,
     ) -> Result<crate::audit::Receipt, (Outcome, String)> {
-        let now = self.policy.evaluate(Phase::Call, call, context).await.map_err(|fault| {
+        let now = self.policy.evaluate(call, context, call.digest(context)).await.map_err(|fault| {
             tracing::error!(call = %call.id(), %fault, "policy failed at release");
             (Outcome::Unavailable, "the policy could not decide this call again at release".to_owned())
         })?;
@@ -357,21 +418,34 @@ impl Gate {
                 return Err((Outcome::Denied, format!("policy changed while the call was held: {}", now.reason)));
             }
             Effect::Allow => false,
-            Effect::Hold => {
-                now.tier > approved.tier
-                    || now.approvals > approved.approvals
-                    || now.confirm_with.iter().any(|pointer| !approved.confirm_with.contains(pointer))
-            }
+            Effect::Hold => hold::is_stricter(&now, approved),
         };
         if stricter {
             let reason = "policy became stricter while the call was held, so the approval does not count";
+            return Err((Outcome::Denied, reason.to_owned()));
+        }
+        self.last_look(call, context, Some(hold), presence).await
+    }
+
+    /// The end of every way on which a person's approval counts: the definition, the client, the record.
+    async fn last_look(
+        &self,
+        call: &ToolCall,
+        context: &CallContext,
+        hold: Option<&CallId>,
+        presence: &Presence,
+    ) -> Result<crate::audit::Receipt, (Outcome, String)> {
+        if presence.definition.differs_from(context.tool.definition) {
+            let reason = "the server has changed the definition of this tool, or its tools, since the call was decided; \
+                          list the tools again before you call it";
             return Err((Outcome::Denied, reason.to_owned()));
         }
         let gone = |(outcome, why): (Outcome, &str)| (outcome, why.to_owned());
         if let Some(left) = presence.left() {
             return Err(gone(left));
         }
-        let sending = Entry::new(Some(call.id()), true, Event::Sending {});
+        let approved_as = hold.filter(|hold| *hold != call.id()).cloned();
+        let sending = Entry::new(Some(call.id()), true, Event::Sending { approved_as });
         let receipt = self.audit.append(sending).await.map_err(|error| {
             tracing::error!(call = %call.id(), %error, "no record, so no call");
             (Outcome::Unavailable, "the call could not be recorded, so it may not be made".to_owned())
@@ -383,43 +457,10 @@ impl Gate {
     }
 }
 
-/// Waits until the queue says how the hold ended, and ends it where its time, its client or every console is gone.
-async fn verdict(holds: &HoldQueue, id: &CallId, place: hold::Place, presence: &Presence) -> Verdict {
-    let hold::Place { mut verdict, deadline, .. } = place;
-    let grace = holds.settings().no_console_grace;
-    let mut consoles: watch::Receiver<usize> = holds.consoles().subscribe();
-    let mut alone_since = Instant::now();
-    let (mut expired, mut left) = (false, false);
-    loop {
-        let alone = *consoles.borrow_and_update() == 0;
-        tokio::select! {
-            ended = &mut verdict => {
-                return ended.unwrap_or_else(|_| Verdict::Ended {
-                    outcome: Outcome::Unavailable,
-                    reason: "the hold queue failed".to_owned(),
-                });
-            }
-            () = tokio::time::sleep_until(deadline), if !expired => {
-                expired = true;
-                holds.end(id, Outcome::Expired, "nobody ruled in time");
-            }
-            () = presence.gone.cancelled(), if !left => {
-                left = true;
-                let (outcome, why) = presence.left().unwrap_or((Outcome::Withdrawn, "the client went away"));
-                holds.end(id, outcome, why);
-            }
-            () = tokio::time::sleep_until(alone_since + grace), if alone && !expired => {
-                expired = true;
-                holds.end(id, Outcome::Unattended, "no operator console is attached");
-            }
-            changed = consoles.changed() => {
-                if changed.is_err() {
-                    holds.end(id, Outcome::Unavailable, "the hold queue failed");
-                } else if *consoles.borrow() == 0 {
-                    alone_since = Instant::now();
-                }
-            }
-        }
+async fn sleep_until(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -8,6 +8,9 @@ use std::time::Instant;
 
 use crate::audit::Receipt;
 use crate::call::{CallId, Digest, ToolCall};
+use crate::json::JsonText;
+
+use super::continuation::Origin;
 
 /// Proof that this call may be sent, once, as it is.
 #[derive(Debug)]
@@ -15,25 +18,32 @@ use crate::call::{CallId, Digest, ToolCall};
 pub struct PermittedCall {
     call: ToolCall,
     receipt: Receipt,
-    held: bool,
+    /// The hold whose approval it was released by.
+    hold: Option<CallId>,
+    origin: Origin,
 }
 
 impl PermittedCall {
     /// `receipt` is of the record after which the call may leave: `decided` for an allow, `sending` for a hold.
-    pub(super) fn new(call: ToolCall, receipt: Receipt, held: bool) -> PermittedCall {
-        PermittedCall { call, receipt, held }
+    /// `origin` is the call itself, or the one that it goes on from.
+    pub(super) fn new(call: ToolCall, receipt: Receipt, hold: Option<CallId>, origin: Origin) -> PermittedCall {
+        PermittedCall { call, receipt, hold, origin }
     }
 
     pub fn call(&self) -> &ToolCall {
         &self.call
     }
 
+    pub(super) fn hold(&self) -> Option<&CallId> {
+        self.hold.as_ref()
+    }
+
     /// Ends the permit: the caller hands the message to the upstream's link now and at no other time.
     pub fn release(self) -> SentCall {
-        let PermittedCall { call, receipt, held } = self;
+        let PermittedCall { call, receipt, hold, origin } = self;
         // The receipt has done its work: it is proof for this moment and for no other.
         drop(receipt);
-        SentCall { id: call.id().clone(), held, since: Instant::now() }
+        SentCall { hold, ..SentCall::of(&call, origin) }
     }
 }
 
@@ -41,13 +51,24 @@ impl PermittedCall {
 #[derive(Debug)]
 pub struct SentCall {
     pub(super) id: CallId,
-    pub(super) held: bool,
+    pub(super) hold: Option<CallId>,
     pub(super) since: Instant,
+    pub(super) params: JsonText,
+    origin: Origin,
 }
 
 impl SentCall {
+    pub(super) fn of(call: &ToolCall, origin: Origin) -> SentCall {
+        SentCall { id: call.id().clone(), hold: None, since: Instant::now(), params: call.params().clone(), origin }
+    }
+
     pub fn id(&self) -> &CallId {
         &self.id
+    }
+
+    /// What follows from this call is bound to this.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
     }
 }
 

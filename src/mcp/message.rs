@@ -16,6 +16,11 @@ pub enum Id {
 }
 
 impl Id {
+    /// The id that a value is.
+    pub fn of(view: Json<'_>) -> Option<Id> {
+        Id::read(view)
+    }
+
     fn read(view: Json<'_>) -> Option<Id> {
         match view.kind() {
             Kind::String => Some(Id::String(view.as_str()?.into_owned())),
@@ -48,6 +53,15 @@ impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.to_json())
     }
+}
+
+/// Revisions with a session, or those whose requests stand alone: they have different methods.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Era {
+    /// Up to 2025-11-25.
+    Legacy,
+    /// From 2026-07-28 on.
+    Modern,
 }
 
 /// What a message is.
@@ -114,16 +128,12 @@ impl Message {
     /// # Errors
     /// [`Malformed`] with -32700 (not strict JSON) or -32600 (not one message; also duplicate keys).
     pub fn from_client(bytes: impl Into<Vec<u8>>) -> Result<Message, Malformed> {
-        let text = JsonText::parse(bytes, Rules::CLIENT).map_err(|error| {
-            let code = if error.fault.is_ambiguity() { INVALID_REQUEST } else { PARSE_ERROR };
-            let hint = match error.fault {
-                Fault::DuplicateKey | Fault::CaseCollision => "; send each key once",
-                Fault::InexactNumber => "; send the value as a string or within 64 bits",
-                _ => "",
-            };
-            Malformed::new(code, format!("refused by countersign: {error}{hint}"))
-        })?;
-        Message::read(text, true)
+        Message::read(client_text(bytes)?, true)
+    }
+
+    /// Reads one item of an array that a client sent.
+    pub(super) fn from_item(item: Json<'_>) -> Result<Message, Malformed> {
+        Message::read(JsonText::owned(item), true)
     }
 
     /// Reads what an upstream sent. Members that are not known are kept: they are the client's business.
@@ -136,12 +146,16 @@ impl Message {
         Message::read(text, false)
     }
 
-    /// The request that a decided call is.
+    /// The request or the answer that a decided call is.
     pub fn of_call(call: &ToolCall) -> Option<Message> {
         let text = call.message().clone();
         let id = Id::read(text.view().get("id")?)?;
         let revision = revision(call.meta());
-        Some(Message { text, shape: Shape::Request { id, method: call.method().as_str().to_owned() }, revision })
+        let shape = match call.method().is_answer() {
+            true => Shape::Response { id: Some(id), is_error: text.view().get("error").is_some() },
+            false => Shape::Request { id, method: call.method().as_str().to_owned() },
+        };
+        Some(Message { text, shape, revision })
     }
 
     /// A message of ours.
@@ -265,8 +279,27 @@ impl Message {
 
     /// True for a message of the stateless era: it says so in `_meta`, or asks `server/discover`.
     pub fn is_modern(&self) -> bool {
-        self.revision.is_some() || self.method() == Some("server/discover")
+        self.era() == Era::Modern
     }
+
+    /// The era of a request, by its own word.
+    pub fn era(&self) -> Era {
+        let modern = self.revision.is_some() || self.method() == Some("server/discover");
+        if modern { Era::Modern } else { Era::Legacy }
+    }
+}
+
+/// What a client sent, as strict JSON.
+pub(super) fn client_text(bytes: impl Into<Vec<u8>>) -> Result<JsonText, Malformed> {
+    JsonText::parse(bytes, Rules::CLIENT).map_err(|error| {
+        let code = if error.fault.is_ambiguity() { INVALID_REQUEST } else { PARSE_ERROR };
+        let hint = match error.fault {
+            Fault::DuplicateKey | Fault::CaseCollision => "; send each key once",
+            Fault::InexactNumber => "; send the value as a string or within 64 bits",
+            _ => "",
+        };
+        Malformed::new(code, format!("refused by countersign: {error}{hint}"))
+    })
 }
 
 fn revision(meta: Option<Json<'_>>) -> Option<String> {

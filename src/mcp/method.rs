@@ -1,65 +1,16 @@
-//! The method table: what happens to each method of each kind of message. There is no wildcard row: what is not
-//! listed is refused.
+//! Sorts what a client sends by the method table, and reads what needs a decision.
+//!
+//! Invariant: a [`Passage`] and a [`ToolCall`] are made here and nowhere else, so nothing travels that the table does
+//! not have.
 
 use crate::call::{CallId, Decided, ToolCall};
 use crate::json::{Json, JsonText, Kind};
 
-use super::message::{INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, Malformed, Message, Shape};
+use super::message::{Era, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, Malformed, Message, Shape};
+use super::table::{self, Notice, Row};
 
-/// What the table says about a client's request.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Row {
-    /// Cannot change upstream state and carries nothing out but what the protocol needs: passed on.
-    Pass,
-    /// Needs a decision.
-    Decide(Decided),
-}
-
-/// A client's request by method. `None` is unknown: refused.
-pub fn request(method: &str) -> Option<Row> {
-    Some(match method {
-        "initialize" | "server/discover" | "ping" => Row::Pass,
-        "tools/list" | "resources/list" | "resources/templates/list" | "prompts/list" => Row::Pass,
-        "logging/setLevel" | "resources/unsubscribe" => Row::Pass,
-        "tools/call" => Row::Decide(Decided::ToolsCall),
-        "resources/read" => Row::Decide(Decided::ResourcesRead),
-        "resources/subscribe" => Row::Decide(Decided::ResourcesSubscribe),
-        "prompts/get" => Row::Decide(Decided::PromptsGet),
-        "completion/complete" => Row::Decide(Decided::Complete),
-        _ => return None,
-    })
-}
-
-/// What the table says about a client's notification.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Notice {
-    Pass,
-    /// Passed on only where it names a request that is really with the upstream.
-    Cancel,
-    /// Not passed on, not an error: the upstream has not asked for it.
-    Drop,
-}
-
-/// A client's notification by method. Unknown ones are dropped.
-pub fn notification(method: &str) -> Notice {
-    match method {
-        "notifications/initialized" => Notice::Pass,
-        "notifications/cancelled" => Notice::Cancel,
-        "notifications/progress" => Notice::Pass,
-        _ => Notice::Drop,
-    }
-}
-
-/// What an upstream may ask a legacy client, and the client capability without which it may not.
-pub fn upstream_request(method: &str) -> Option<Option<&'static str>> {
-    Some(match method {
-        "ping" => None,
-        "roots/list" => Some("roots"),
-        "sampling/createMessage" => Some("sampling"),
-        "elicitation/create" => Some("elicitation"),
-        _ => return None,
-    })
-}
+/// A task's name as an upstream gives it: longer ones are refused.
+pub const MAX_TASK_ID: usize = 512;
 
 /// A client message, sorted by what may happen to it.
 #[derive(Debug)]
@@ -68,6 +19,13 @@ pub enum Sorted {
     Decide(Box<ToolCall>),
     /// To the upstream as it is.
     Pass(Passage),
+    /// To the upstream where the task is the principal's own.
+    Task {
+        task: String,
+        passage: Passage,
+    },
+    /// To the upstream where its row allows it in this session.
+    Notice(Passage),
     /// The client takes a request back.
     Cancel {
         request: super::message::Id,
@@ -102,29 +60,8 @@ impl Passage {
 /// Sorts a client's message by the table.
 pub fn sort(message: Message) -> Sorted {
     match message.shape().clone() {
-        Shape::Request { id, method } => match request(&method) {
-            Some(Row::Pass) => Sorted::Pass(Passage(message)),
-            Some(Row::Decide(decided)) => match tool_call(decided, &message) {
-                Ok(call) => Sorted::Decide(Box::new(call)),
-                Err(malformed) => Sorted::Refuse(malformed.of(&id)),
-            },
-            None => {
-                let reason = format!("refused by countersign: unknown method {}", clip(&method));
-                Sorted::Refuse(Malformed::new(METHOD_NOT_FOUND, reason).of(&id))
-            }
-        },
-        Shape::Notification { method } => match notification(&method) {
-            Notice::Pass => Sorted::Pass(Passage(message)),
-            Notice::Drop if request(&method).is_some() => {
-                let reason = format!("refused by countersign: {method} without an id");
-                Sorted::Refuse(Malformed::new(INVALID_REQUEST, reason).unanswered())
-            }
-            Notice::Drop => Sorted::Drop { method: clip(&method) },
-            Notice::Cancel => match cancelled(&message) {
-                Some(request) => Sorted::Cancel { request, passage: Passage(message) },
-                None => Sorted::Drop { method },
-            },
-        },
+        Shape::Request { id, method } => request(message, &method).unwrap_or_else(|no| Sorted::Refuse(no.of(&id))),
+        Shape::Notification { method } => notification(message, &method),
         Shape::Response { id: Some(request), .. } => Sorted::Answer { request, passage: Passage(message) },
         Shape::Response { id: None, .. } => Sorted::Refuse(
             Malformed::new(INVALID_REQUEST, "refused by countersign: a response without an id").unanswered(),
@@ -132,13 +69,62 @@ pub fn sort(message: Message) -> Sorted {
     }
 }
 
-fn cancelled(message: &Message) -> Option<super::message::Id> {
-    let request = message.params()?.get("requestId")?;
-    match request.kind() {
-        Kind::String => Some(super::message::Id::String(request.as_str()?.into_owned())),
-        Kind::Number => request.as_i64().map(super::message::Id::Number),
-        Kind::Object | Kind::Array | Kind::Bool | Kind::Null => None,
+fn request(message: Message, method: &str) -> Result<Sorted, Malformed> {
+    Ok(match table::request(message.era(), method) {
+        Some(Row::Pass) => Sorted::Pass(Passage(message)),
+        Some(Row::Decide(decided)) => Sorted::Decide(Box::new(tool_call(decided, &message)?)),
+        Some(Row::Task) => {
+            let task = message.params().and_then(task_id).ok_or_else(|| invalid(NO_TASK_ID))?;
+            Sorted::Task { task, passage: Passage(message) }
+        }
+        None => {
+            let era = match message.era() {
+                Era::Legacy => "before 2026-07-28",
+                Era::Modern => "from 2026-07-28 on",
+            };
+            let reason = match table::is_of_another_era(method) {
+                true => format!("refused by countersign: there is no {method} {era}"),
+                false => format!("refused by countersign: unknown method {}", clip(method)),
+            };
+            return Err(Malformed::new(METHOD_NOT_FOUND, reason));
+        }
+    })
+}
+
+fn notification(message: Message, method: &str) -> Sorted {
+    let is = |era| table::notice(era, method);
+    match is(Era::Legacy).or_else(|| is(Era::Modern)) {
+        Some(Notice::Cancel) => match cancelled(&message) {
+            Some(request) => Sorted::Cancel { request, passage: Passage(message) },
+            None => Sorted::Drop { method: method.to_owned() },
+        },
+        Some(Notice::Pass | Notice::Progress | Notice::Offered(_)) => Sorted::Notice(Passage(message)),
+        None if table::is_of_another_era(method) => {
+            let reason = format!("refused by countersign: {method} without an id");
+            Sorted::Refuse(Malformed::new(INVALID_REQUEST, reason).unanswered())
+        }
+        None => Sorted::Drop { method: clip(method) },
     }
+}
+
+/// What a client answers to a question of the upstream, as a call to decide.
+///
+/// # Errors
+/// An answer that is not a result object or an error.
+pub fn answer(passage: Passage, decided: Decided) -> Result<ToolCall, Malformed> {
+    let message = passage.into_message();
+    let view = message.text().view();
+    let params = match (view.get("result"), view.get("error")) {
+        (Some(result), None) if result.kind() == Kind::Object => JsonText::owned(result),
+        (None, Some(_)) => JsonText::without(view, &["jsonrpc", "id"]),
+        _ => return Err(invalid("an answer is a result object or an error").unanswered()),
+    };
+    Ok(ToolCall::new(fresh_id()?, decided, decided.as_str().to_owned(), params.clone(), params, message.into_text()))
+}
+
+/// The request that a `notifications/cancelled` takes back.
+pub fn cancelled(message: &Message) -> Option<super::message::Id> {
+    super::message::Id::of(message.params()?.get("requestId")?)
 }
 
 /// Names that every reader of ours and of theirs takes the same way.
@@ -146,11 +132,30 @@ fn is_plain_name(name: &str) -> bool {
     (1..=128).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
 }
 
+const NO_TASK_ID: &str = "taskId must be a string of at most 512 bytes";
+
+fn invalid(reason: &str) -> Malformed {
+    Malformed::new(INVALID_PARAMS, format!("refused by countersign: {reason}"))
+}
+
+fn fresh_id() -> Result<CallId, Malformed> {
+    CallId::random().map_err(|_| Malformed::new(INVALID_REQUEST, "refused by countersign: no randomness for an id"))
+}
+
+/// The task that parameters name.
+pub fn task_id(params: Json<'_>) -> Option<String> {
+    let id = params.get("taskId").and_then(Json::as_str)?;
+    (!id.is_empty() && id.len() <= MAX_TASK_ID).then(|| id.into_owned())
+}
+
 fn tool_call(method: Decided, message: &Message) -> Result<ToolCall, Malformed> {
-    let invalid = |reason: &str| Malformed::new(INVALID_PARAMS, format!("refused by countersign: {reason}"));
     let params = message.params().ok_or_else(|| invalid("params are missing"))?;
-    if params.get("_meta").is_some_and(|meta| meta.kind() != Kind::Object) {
+    let must_be = |name: &str, kind: Kind| params.get(name).is_none_or(|value| value.kind() == kind);
+    if !must_be("_meta", Kind::Object) {
         return Err(invalid("_meta must be an object"));
+    }
+    if message.is_modern() && !(must_be("inputResponses", Kind::Object) && must_be("requestState", Kind::String)) {
+        return Err(invalid("inputResponses must be an object, requestState a string"));
     }
     let text = |name: &str| params.get(name).and_then(Json::as_str).map(std::borrow::Cow::into_owned);
     let decisive = JsonText::without(params, &["_meta"]);
@@ -178,10 +183,24 @@ fn tool_call(method: Decided, message: &Message) -> Result<ToolCall, Malformed> 
             let named = reference.get("uri").or_else(|| reference.get("name")).and_then(Json::as_str);
             (named.ok_or_else(|| invalid("ref must have a uri or a name"))?.into_owned(), decisive.clone())
         }
+        Decided::Listen => {
+            if params.get("notifications").is_none_or(|filter| filter.kind() != Kind::Object) {
+                return Err(invalid("notifications must be an object"));
+            }
+            (method.as_str().to_owned(), decisive.clone())
+        }
+        Decided::TasksUpdate => {
+            if params.get("inputResponses").is_none() {
+                return Err(invalid("inputResponses are missing"));
+            }
+            (task_id(params).ok_or_else(|| invalid(NO_TASK_ID))?, decisive.clone())
+        }
+        // Answers have no method of their own and are read by `answer`.
+        Decided::Elicited | Decided::Sampled | Decided::Roots | Decided::TaskOutcome => {
+            return Err(invalid("this is no request of a client"));
+        }
     };
-    let id = CallId::random()
-        .map_err(|_| Malformed::new(INVALID_REQUEST, "refused by countersign: no randomness for an id"))?;
-    Ok(ToolCall::new(id, method, tool, arguments, decisive, message.text().clone()))
+    Ok(ToolCall::new(fresh_id()?, method, tool, arguments, decisive, message.text().clone()))
 }
 
 /// A name from outside, short enough for an error and a log line.
@@ -190,68 +209,4 @@ fn clip(name: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sorted(text: &str) -> Sorted {
-        sort(Message::from_client(text).unwrap())
-    }
-
-    fn refusal(text: &str) -> Malformed {
-        match sorted(text) {
-            Sorted::Refuse(malformed) => malformed,
-            other => panic!("{text} was not refused: {other:?}"),
-        }
-    }
-
-    #[test]
-    fn a_tools_call_is_decided_and_keeps_its_bytes() {
-        let text = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"refund","arguments":{"b":1.0,"a":2},"_meta":{"progressToken":1},"task":{"ttl":5}}}"#;
-        let Sorted::Decide(call) = sorted(text) else { panic!("not decided") };
-        assert_eq!(call.tool(), "refund");
-        assert_eq!(call.arguments().as_str(), r#"{"b":1.0,"a":2}"#);
-        assert_eq!(call.params().as_str(), r#"{"name":"refund","arguments":{"b":1.0,"a":2},"task":{"ttl":5}}"#);
-        assert_eq!(call.message().as_str(), text);
-        assert_eq!(call.meta().unwrap().text(), r#"{"progressToken":1}"#);
-    }
-
-    #[test]
-    fn arguments_may_be_absent_but_not_of_another_kind() {
-        let Sorted::Decide(call) = sorted(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x"}}"#)
-        else {
-            panic!("not decided")
-        };
-        assert_eq!(call.arguments().as_str(), "{}");
-        for params in [
-            r#"{"name":"x","arguments":[1]}"#,
-            r#"{"name":"x","arguments":null}"#,
-            r#"{"arguments":{}}"#,
-            r#"{"name":1}"#,
-            r#"{"name":"a b"}"#,
-            r#"{"name":"x","_meta":1}"#,
-        ] {
-            let text = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{params}}}"#);
-            assert_eq!(refusal(&text).code, INVALID_PARAMS, "{params}");
-        }
-    }
-
-    #[test]
-    fn a_method_that_is_not_in_the_table_is_refused() {
-        for method in ["tools/invoke", "Tools/Call", "tools/call ", "x-admin/tools/call", "tasks/update", ""] {
-            let text = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{}}}}"#);
-            assert_eq!(refusal(&text).code, METHOD_NOT_FOUND, "{method}");
-        }
-    }
-
-    #[test]
-    fn a_call_without_an_id_is_refused_and_not_answered() {
-        let malformed = refusal(r#"{"jsonrpc":"2.0","method":"tools/call","params":{"name":"x"}}"#);
-        assert!(!malformed.answer);
-    }
-
-    #[test]
-    fn unknown_notifications_go_nowhere() {
-        assert!(matches!(sorted(r#"{"jsonrpc":"2.0","method":"notifications/tools/call"}"#), Sorted::Drop { .. }));
-        assert!(matches!(sorted(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#), Sorted::Pass(_)));
-    }
-}
+mod tests;

@@ -1,7 +1,12 @@
 //! The Model Context Protocol as the gate needs it: messages read once and strictly, the method table, our answers.
 //! The only place that knows method names and JSON-RPC codes. No transport, no policy.
 
+pub mod batch;
+pub mod definitions;
 pub mod headers;
 pub mod message;
 pub mod method;
+pub mod rename;
 pub mod reply;
+pub mod loss;
+pub mod table;

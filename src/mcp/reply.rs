@@ -11,8 +11,11 @@ use super::message::{Id, Malformed};
 pub const REFUSED: i64 = 4403;
 
 /// Whether the same call may be tried again.
-fn retry(outcome: Outcome) -> &'static str {
-    match outcome {
+fn retry(refusal: &Refusal) -> &'static str {
+    if refusal.open_until.is_some() {
+        return "same_call";
+    }
+    match refusal.outcome {
         Outcome::Denied | Outcome::Rejected | Outcome::Withdrawn => "no",
         Outcome::Expired | Outcome::Unattended => "after_operator",
         Outcome::Unavailable | Outcome::Overloaded | Outcome::ShuttingDown => "later",
@@ -22,6 +25,11 @@ fn retry(outcome: Outcome) -> &'static str {
 /// Who decided and what to do now, for a model.
 fn words(refusal: &Refusal) -> String {
     let (who, next) = match refusal.outcome {
+        Outcome::Expired if refusal.open_until.is_some() => (
+            "No operator has ruled yet",
+            "Tell your user that an operator has to approve it, then make exactly the same call again: it waits again, \
+             and goes through once without a new question if the operator approves in between.",
+        ),
         Outcome::Denied => ("Denied by policy", "Do not retry it unchanged."),
         Outcome::Rejected => ("Rejected by the operator", "Do not retry it unchanged; follow the operator's reason."),
         Outcome::Expired => {
@@ -48,7 +56,8 @@ fn data(refusal: &Refusal) -> serde_json::Value {
         "reason": refusal.reason,
         "ref": refusal.call.as_ref().map(ToString::to_string),
         "sent": false,
-        "retry": retry(refusal.outcome),
+        "retry": retry(refusal),
+        "open_until": refusal.open_until,
     })
 }
 
@@ -88,6 +97,32 @@ pub fn malformed(malformed: &Malformed) -> Option<JsonText> {
 /// An error of ours about a request that could not be carried through, for example a dead upstream.
 pub fn error(id: &Id, code: i64, message: &str) -> JsonText {
     envelope(id, "error", &json!({"code": code, "message": message}))
+}
+
+/// The same with data.
+pub fn error_with(id: &Id, code: i64, message: &str, data: &serde_json::Value) -> JsonText {
+    envelope(id, "error", &json!({"code": code, "message": message, "data": data}))
+}
+
+/// An answer with a result that is written already.
+pub fn result(id: &Id, result: &JsonText) -> JsonText {
+    let text = format!(r#"{{"jsonrpc":"2.0","id":{},"result":{}}}"#, id.to_json(), result.as_str());
+    JsonText::parse(text, crate::json::Rules::UPSTREAM).unwrap_or_else(|_| JsonText::empty_object())
+}
+
+/// A progress notification of ours. The token keeps its spelling.
+pub fn progress(token: &JsonText, progress: u64, message: &str) -> JsonText {
+    let method = super::headers::PROGRESS;
+    let params =
+        format!(r#"{{"progressToken":{},"progress":{progress},"message":{}}}"#, token.as_str(), json!(message));
+    let text = format!(r#"{{"jsonrpc":"2.0","method":"{method}","params":{params}}}"#);
+    JsonText::parse(text, crate::json::Rules::UPSTREAM).unwrap_or_else(|_| JsonText::empty_object())
+}
+
+/// An error that a server sent without the id of the request that it is about, as the answer to that request.
+pub fn named_error(id: &Id, error: crate::json::Json<'_>) -> Option<JsonText> {
+    let text = format!(r#"{{"jsonrpc":"2.0","id":{},"error":{}}}"#, id.to_json(), error.text());
+    JsonText::parse(text, crate::json::Rules::UPSTREAM).ok()
 }
 
 /// A notification of ours.

@@ -16,7 +16,7 @@ const ENTRY_FIELDS: [&str; 9] =
     ["rule", "reason", "details", "tier", "approvals", "ttl_seconds", "confirm_with", "grantable", "redact"];
 
 /// The members of the input document; an empty list means that what lies below is free.
-const INPUT: [(&str, &[&str]); 13] = [
+const INPUT: [(&str, &[&str]); 15] = [
     ("version", &[]),
     ("now", &[]),
     ("phase", &[]),
@@ -29,6 +29,8 @@ const INPUT: [(&str, &[&str]); 13] = [
     ("tool", &["name", "annotations", "definition", "pin"]),
     ("operation", &["name", "class", "reversible", "money", "targets", "magnitude", "environment"]),
     ("arguments", &[]),
+    ("responses", &[]),
+    ("continues", &[]),
     ("digest", &[]),
 ];
 

@@ -6,8 +6,8 @@ use std::fmt::Write;
 use serde_json::json;
 
 use super::Phase;
-use crate::call::{CallContext, Decided, Digest, Money, ToolCall};
-use crate::json::{JsonText, Rules};
+use crate::call::{CallContext, CallId, Decided, Digest, Money, ToolCall};
+use crate::json::{Json, JsonText, Rules};
 
 /// Version of the document's form.
 pub const VERSION: u32 = 1;
@@ -19,21 +19,25 @@ pub struct Subject<'a> {
     pub method: &'a str,
     /// `{}` for a listed tool.
     pub arguments: &'a str,
+    /// What the client answers to questions of the server.
+    pub responses: Option<Json<'a>>,
     pub digest: Option<Digest>,
 }
 
 impl<'a> Subject<'a> {
-    pub fn call(call: &'a ToolCall, context: &CallContext) -> Subject<'a> {
+    pub fn call(call: &'a ToolCall, digest: Digest) -> Subject<'a> {
         Subject {
             phase: Phase::Call,
             method: call.method().as_str(),
             arguments: call.arguments().as_str(),
-            digest: Some(call.digest(context)),
+            responses: call.responses(),
+            digest: Some(digest),
         }
     }
 
     pub fn listed() -> Subject<'a> {
-        Subject { phase: Phase::List, method: Decided::ToolsCall.as_str(), arguments: "{}", digest: None }
+        let method = Decided::ToolsCall.as_str();
+        Subject { phase: Phase::List, method, arguments: "{}", responses: None, digest: None }
     }
 }
 
@@ -83,6 +87,10 @@ pub fn document(now: u64, subject: Subject<'_>, context: &CallContext) -> String
     });
     out.nested("operation", |out| operation(out, context));
     out.raw("arguments", subject.arguments);
+    if let Some(responses) = subject.responses {
+        out.raw("responses", responses.text());
+    }
+    out.optional("continues", context.continues.as_ref().map(CallId::as_str));
     if let Some(digest) = subject.digest {
         out.text("digest", &digest.to_string());
     }
@@ -115,8 +123,8 @@ fn operation(out: &mut Members, context: &CallContext) {
 
 /// The value at a pointer into the document of this call, decoded, for the operator to type. `None` where the pointer
 /// leads to nothing, or to an object or array, which nobody can type.
-pub fn confirm_value(pointer: &str, call: &ToolCall, context: &CallContext) -> Option<String> {
-    let document = document(0, Subject::call(call, context), context);
+pub fn confirm_value(pointer: &str, call: &ToolCall, context: &CallContext, digest: Digest) -> Option<String> {
+    let document = document(0, Subject::call(call, digest), context);
     typed_value(&document, pointer)
 }
 

@@ -6,6 +6,7 @@
 
 mod check;
 mod combine;
+mod compiled;
 mod data;
 mod input;
 mod problem;
@@ -23,11 +24,16 @@ use std::time::{Duration, SystemTime};
 use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 
-use crate::call::{CallContext, Decision, ToolCall};
+use crate::call::{CallContext, Decision, Digest, ToolCall};
 
 pub use input::confirm_value;
 pub use problem::{PolicyErrors, Problem};
 pub use source::builtin_names;
+
+use set::{Document, PolicySet};
+
+/// Bytes of an input that shipped rules decide on at once.
+const AT_ONCE: usize = 64 << 10;
 
 /// What the entries of a policy count for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -135,7 +141,7 @@ pub struct PolicyEngine(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     settings: Settings,
-    set: ArcSwap<set::PolicySet>,
+    set: ArcSwap<PolicySet>,
     /// One slot for each evaluation that runs. A thread that is stuck keeps its slot, so stuck threads are bounded.
     slots: Arc<Semaphore>,
 }
@@ -152,23 +158,20 @@ impl PolicyEngine {
         Ok(PolicyEngine(Arc::new(Shared { settings, set: ArcSwap::from_pointee(set), slots })))
     }
 
-    /// Judges a call.
+    /// Judges a call. `digest` is the call's in this context.
     ///
     /// # Errors
     /// Anything that is not a clear answer: the call is refused.
     pub async fn evaluate(
         &self,
-        phase: Phase,
         call: &ToolCall,
         context: &CallContext,
+        digest: Digest,
     ) -> Result<Decision, PolicyFault> {
-        match phase {
-            Phase::Call => self.judge(input::Subject::call(call, context), context).await,
-            Phase::List => self.evaluate_listed(context).await,
-        }
+        self.judge(input::Subject::call(call, digest), context).await
     }
 
-    /// Judges whether a list may show the tool of the context: as [`Phase::List`], with no arguments. A hold shows it.
+    /// Judges whether a list may show the tool of the context: with no arguments. A hold shows it.
     ///
     /// # Errors
     /// Anything that is not a clear answer: the tool is not shown.
@@ -182,12 +185,9 @@ impl PolicyEngine {
     /// As [`PolicyEngine::evaluate`].
     #[doc(hidden)]
     pub fn evaluate_here(&self, call: &ToolCall, context: &CallContext) -> Result<Decision, PolicyFault> {
-        let document = input::document(now()?, input::Subject::call(call, context), context);
-        self.0.set.load().decide(Phase::Call, &document)
-    }
-
-    async fn judge(&self, subject: input::Subject<'_>, context: &CallContext) -> Result<Decision, PolicyFault> {
-        self.decide(subject.phase, input::document(now()?, subject, context)).await
+        let subject = input::Subject::call(call, call.digest(context));
+        let document = input::document(now()?, subject, context);
+        self.0.set.load().decide(Phase::Call, &Document::Ours(document))
     }
 
     /// Judges an input document that is at hand, for `policy eval --input`.
@@ -195,7 +195,24 @@ impl PolicyEngine {
     /// # Errors
     /// As [`PolicyEngine::evaluate`].
     pub async fn decide(&self, phase: Phase, document: String) -> Result<Decision, PolicyFault> {
+        self.away(self.0.set.load_full(), phase, Document::Given(document)).await
+    }
+
+    async fn judge(&self, subject: input::Subject<'_>, context: &CallContext) -> Result<Decision, PolicyFault> {
+        let phase = subject.phase;
+        let document = Document::Ours(input::document(now()?, subject, context));
         let set = self.0.set.load_full();
+        // Handing work to another thread and waiting for it costs more than deciding by rules that are known to be
+        // quick. An operator's rules may take any time, and a large input takes some.
+        if set.is_shipped() && document.len() <= AT_ONCE {
+            here(&set, phase, &document)
+        } else {
+            self.away(set, phase, document).await
+        }
+    }
+
+    /// Decides on a thread that may take its time, within the outer limit.
+    async fn away(&self, set: Arc<PolicySet>, phase: Phase, document: Document) -> Result<Decision, PolicyFault> {
         let slots = Arc::clone(&self.0.slots);
         let limit = self.0.settings.time_limit * 3;
         let mut running = false;
@@ -203,9 +220,9 @@ impl PolicyEngine {
             let slot = slots.acquire_owned().await.map_err(|_| PolicyFault::Saturated)?;
             running = true;
             let work = move || {
-                let decided = std::panic::catch_unwind(AssertUnwindSafe(|| set.decide(phase, &document)));
+                let decided = here(&set, phase, &document);
                 drop(slot);
-                decided.unwrap_or(Err(PolicyFault::Panicked))
+                decided
             };
             tokio::task::spawn_blocking(work).await.unwrap_or(Err(PolicyFault::Panicked))
         })
@@ -244,16 +261,22 @@ impl PolicyEngine {
     }
 }
 
+/// Decides on this thread. A panic is a fault.
+fn here(set: &PolicySet, phase: Phase, document: &Document) -> Result<Decision, PolicyFault> {
+    let decided = std::panic::catch_unwind(AssertUnwindSafe(|| set.decide(phase, document)));
+    decided.unwrap_or(Err(PolicyFault::Panicked))
+}
+
 /// Nanoseconds since 1970.
 fn now() -> Result<u64, PolicyFault> {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos());
     u64::try_from(since).map_err(|_| PolicyFault::Input("the clock is out of range".to_owned()))
 }
 
-fn load(settings: &Settings) -> Result<set::PolicySet, PolicyErrors> {
+fn load(settings: &Settings) -> Result<PolicySet, PolicyErrors> {
     let mut sources = source::builtin(&settings.builtin)?;
     sources.add(source::read(&settings.paths)?);
-    set::PolicySet::load(set::Build { sources, modes: settings.modes.clone(), time_limit: settings.time_limit })
+    PolicySet::load(set::Build { sources, modes: settings.modes.clone(), time_limit: settings.time_limit })
 }
 
 #[cfg(test)]

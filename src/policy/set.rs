@@ -15,8 +15,9 @@ use regorus::{Engine, Value};
 
 use super::check;
 use super::combine::{Entry, Found, Kind, combine};
+use super::compiled::{Compiled, Machine};
 use super::problem::{PolicyErrors, Problem};
-use super::source::{Source, Sources};
+use super::source::{self, Source, Sources};
 use super::syntax::{self, Module};
 use super::{Mode, Phase, PolicyFault, input};
 use crate::call::{Decision, Digest, Effect};
@@ -32,6 +33,8 @@ const LOAD_STACK: usize = 32 << 20;
 #[derive(Debug)]
 pub struct PolicySet {
     engine: Engine,
+    /// The shipped families, where some are in use.
+    compiled: Option<Compiled>,
     entries: Vec<EntryPoint>,
     /// Line of a rule's head, by policy and rule id.
     lines: HashMap<(String, String), usize>,
@@ -50,6 +53,33 @@ struct EntryPoint {
     mode: Mode,
     /// Of the first rule that adds to the set, for entries whose id is computed.
     line: usize,
+    /// Its place in the compiled program; `None`: the interpreter evaluates it.
+    compiled: Option<usize>,
+}
+
+/// The input of a decision.
+#[derive(Clone, Debug)]
+pub enum Document {
+    /// Built by [`input::document`]: every member has the type that the contract says.
+    Ours(String),
+    /// From somebody's file. It may be of any shape, so the interpreter evaluates everything, errors and all.
+    Given(String),
+}
+
+impl Document {
+    pub fn len(&self) -> usize {
+        let (Document::Ours(text) | Document::Given(text)) = self;
+        text.len()
+    }
+}
+
+/// Evaluates sets on one input, each where it belongs.
+struct Evaluation<'a> {
+    set: &'a PolicySet,
+    compiled: Option<&'a Compiled>,
+    input: Value,
+    machine: Option<Machine>,
+    interpreter: Option<Engine>,
 }
 
 /// How a set is to be built.
@@ -58,6 +88,13 @@ pub struct Build {
     pub sources: Sources,
     pub modes: BTreeMap<String, Mode>,
     pub time_limit: Duration,
+}
+
+/// Files that passed every check.
+pub(super) struct Checked {
+    pub engine: Engine,
+    pub modules: Vec<Module>,
+    pub data: Value,
 }
 
 impl PolicySet {
@@ -79,18 +116,26 @@ impl PolicySet {
         self.rules
     }
 
+    /// Whether every rule is one of ours: then a decision takes microseconds, whatever the input says.
+    pub fn is_shipped(&self) -> bool {
+        self.entries.iter().all(|point| point.compiled.is_some())
+    }
+
     /// What the policies say about an input document.
     ///
     /// # Errors
     /// Anything that is not a clear answer: the caller refuses.
-    pub fn decide(&self, phase: Phase, document: &str) -> Result<Decision, PolicyFault> {
+    pub fn decide(&self, phase: Phase, document: &Document) -> Result<Decision, PolicyFault> {
         let started = Instant::now();
-        let value = Value::from_json_str(document).map_err(|error| PolicyFault::Input(error.to_string()))?;
-        let mut engine = self.engine.clone();
-        engine.set_input(value);
+        let (document, compiled) = match document {
+            Document::Ours(text) => (text, self.compiled.as_ref()),
+            Document::Given(text) => (text, None),
+        };
+        let input = Value::from_json_str(document).map_err(|error| PolicyFault::Input(error.to_string()))?;
+        let mut evaluation = Evaluation { set: self, compiled, input, machine: None, interpreter: None };
         let mut found = Vec::new();
         for point in &self.entries {
-            let entries = point.evaluate(&mut engine).and_then(|entries| {
+            let entries = evaluation.value(point).and_then(|value| point.entries(&value)).and_then(|entries| {
                 // The interpreter can lose its own expiry and go on with a wrong answer: our clock decides.
                 let in_time = started.elapsed() < self.time_limit;
                 if in_time { Ok(entries) } else { Err(PolicyFault::TimeLimit { policy: point.policy.clone() }) }
@@ -119,7 +164,22 @@ impl PolicySet {
         let mut engine = self.engine.clone();
         engine.set_execution_timer_config(timer(time_limit));
         let (entries, lines, version) = (self.entries.clone(), self.lines.clone(), self.version.clone());
-        PolicySet { engine, entries, lines, version, rules: self.rules, time_limit }
+        PolicySet { engine, compiled: None, entries, lines, version, rules: self.rules, time_limit }
+    }
+
+    /// What interpreter and machine say about every set that both evaluate.
+    #[cfg(test)]
+    pub(super) fn both_for_test(&self, document: &str) -> Vec<(String, [Result<Value, PolicyFault>; 2])> {
+        let input = Value::from_json_str(document).unwrap();
+        let compiled = self.compiled.as_ref();
+        let mut both = Evaluation { set: self, compiled, input, machine: None, interpreter: None };
+        let shipped = self.entries.iter().filter(|point| point.compiled.is_some());
+        shipped
+            .map(|point| {
+                let interpreted = EntryPoint { compiled: None, ..point.clone() };
+                (point.path.clone(), [both.value(&interpreted), both.value(point)])
+            })
+            .collect()
     }
 
     fn found(&self, point: &EntryPoint, entry: Entry) -> Found {
@@ -135,13 +195,40 @@ impl PolicySet {
     }
 }
 
+impl Evaluation<'_> {
+    fn value(&mut self, point: &EntryPoint) -> Result<Value, PolicyFault> {
+        let failed = |message: String| PolicyFault::Engine { policy: point.policy.clone(), message };
+        let Evaluation { set, compiled, input, machine, interpreter } = self;
+        match (compiled, point.compiled) {
+            (Some(compiled), Some(place)) => {
+                let machine = match machine {
+                    Some(machine) => machine,
+                    None => machine.insert(compiled.start(input.clone(), set.time_limit).map_err(failed)?),
+                };
+                machine.evaluate(place).map_err(failed)
+            }
+            (None, _) | (_, None) => {
+                let interpreter = interpreter.get_or_insert_with(|| {
+                    let mut engine = set.engine.clone();
+                    engine.set_input(input.clone());
+                    engine
+                });
+                point.interpret(interpreter)
+            }
+        }
+    }
+}
+
 impl EntryPoint {
-    fn evaluate(&self, engine: &mut Engine) -> Result<Vec<Entry>, PolicyFault> {
-        let value = engine
+    fn interpret(&self, engine: &mut Engine) -> Result<Value, PolicyFault> {
+        engine
             .eval_rule(self.path.clone())
-            .map_err(|error| PolicyFault::Engine { policy: self.policy.clone(), message: format!("{error:#}") })?;
+            .map_err(|error| PolicyFault::Engine { policy: self.policy.clone(), message: format!("{error:#}") })
+    }
+
+    fn entries(&self, value: &Value) -> Result<Vec<Entry>, PolicyFault> {
         // An empty set is a set; undefined is a lost error.
-        let Value::Set(entries) = &value else {
+        let Value::Set(entries) = value else {
             return Err(PolicyFault::Undefined { policy: self.policy.clone(), set: self.kind.as_str() });
         };
         let shape = |message: String| PolicyFault::Shape { policy: self.policy.clone(), message };
@@ -186,7 +273,16 @@ pub(super) fn timer(limit: Duration) -> ExecutionTimerConfig {
 #[cfg(test)]
 pub(super) fn evaluate_for_test(engine: &mut Engine, path: &str) -> Result<Vec<Entry>, PolicyFault> {
     let (policy, file) = ("x".to_owned(), "x.rego".to_owned());
-    EntryPoint { path: path.to_owned(), kind: Kind::Deny, policy, file, mode: Mode::Enforce, line: 0 }.evaluate(engine)
+    let point = EntryPoint {
+        path: path.to_owned(),
+        kind: Kind::Deny,
+        policy,
+        file,
+        mode: Mode::Enforce,
+        line: 0,
+        compiled: None,
+    };
+    point.entries(&point.interpret(engine)?)
 }
 
 /// Runs work that parses and evaluates on a thread of its own. The work names the file it is at; one that takes too
@@ -222,9 +318,10 @@ pub(super) fn guarded<T: Send + 'static>(
 
 impl Build {
     fn run(self, progress: &Sender<String>) -> Result<PolicySet, PolicyErrors> {
-        let (mut engine, modules) = self.checked(false, progress)?;
-        let entries = self.entries(&modules)?;
+        let Checked { mut engine, modules, data } = self.checked(false, progress)?;
+        let mut entries = self.entries(&modules)?;
         step(progress, "the policies");
+        let compiled = self.compile(&mut entries, &data)?;
         // Preparing takes longer than a decision; the sample has to end all the same.
         engine.set_execution_timer_config(timer(SAMPLE_LIMIT));
         // What a policy prints is for its tests; it is dropped with the engine of the call.
@@ -233,7 +330,8 @@ impl Build {
             let sample = Value::from_json_str(document).unwrap_or(Value::Undefined);
             engine.set_input(sample);
             for point in &entries {
-                point.evaluate(&mut engine).map_err(|fault| at_load(&fault, &modules, &point.file))?;
+                let entries = point.interpret(&mut engine).and_then(|value| point.entries(&value));
+                entries.map_err(|fault| at_load(&fault, &modules, &point.file))?;
             }
         }
         engine.set_input(Value::new_object());
@@ -249,15 +347,23 @@ impl Build {
                 }
             }
         }
-        Ok(PolicySet { engine, entries, lines, version: self.version(), rules, time_limit: self.time_limit })
+        let version = self.version();
+        Ok(PolicySet { engine, compiled, entries, lines, version, rules, time_limit: self.time_limit })
+    }
+
+    /// Compiles the sets of the shipped families, and says so in their entry points.
+    fn compile(&self, entries: &mut [EntryPoint], data: &Value) -> Result<Option<Compiled>, PolicyErrors> {
+        let shipped: Vec<&Source> = self.sources.policies.iter().filter(|source| source::is_shipped(source)).collect();
+        let mut paths = Vec::new();
+        for point in entries.iter_mut().filter(|point| shipped.iter().any(|source| source.name == point.file)) {
+            point.compiled = Some(paths.len());
+            paths.push(point.path.clone());
+        }
+        Compiled::new(&shipped, data, &paths)
     }
 
     /// Parses every file and runs every check; nothing is evaluated.
-    pub(super) fn checked(
-        &self,
-        with_tests: bool,
-        progress: &Sender<String>,
-    ) -> Result<(Engine, Vec<Module>), PolicyErrors> {
+    pub(super) fn checked(&self, with_tests: bool, progress: &Sender<String>) -> Result<Checked, PolicyErrors> {
         let mut sources: Vec<Source> = self.sources.policies.clone();
         if with_tests {
             sources.extend(self.sources.tests.iter().cloned());
@@ -277,10 +383,11 @@ impl Build {
         let modules = tree(&engine, &sources)?;
         let documents: Vec<String> = data.as_object().into_iter().flat_map(|members| members.keys().cloned()).collect();
         PolicyErrors::check(check::problems(&modules, &documents))?;
+        let data = Value::from(data);
         engine
-            .add_data(Value::from(data))
+            .add_data(data.clone())
             .map_err(|error| Problem::of_file("data", "data", format!("{error:#}"), "check the data files"))?;
-        Ok((engine, modules))
+        Ok(Checked { engine, modules, data })
     }
 
     /// The sets that count. Those of enforced policies come first, so that a watched one cannot use up their time.
@@ -300,6 +407,7 @@ impl Build {
                     file: module.source.name.clone(),
                     mode: self.modes.get(&policy).copied().unwrap_or(Mode::Enforce),
                     line: module.line(first.offset),
+                    compiled: None,
                 });
             }
             names.push(policy);

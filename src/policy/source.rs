@@ -74,6 +74,11 @@ pub fn builtin_names() -> impl Iterator<Item = &'static str> {
     FAMILIES.iter().map(|family| family.name)
 }
 
+/// Whether this is the text of a built-in family, letter by letter.
+pub fn is_shipped(source: &Source) -> bool {
+    FAMILIES.iter().any(|family| family.policy == source.text)
+}
+
 /// The built-in families by name.
 ///
 /// # Errors

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use regorus::Value;
 
 use super::problem::PolicyErrors;
-use super::set::{Build, guarded, timer};
+use super::set::{Build, Checked, guarded, timer};
 use super::source::{self, Sources};
 use super::syntax::Head;
 
@@ -78,7 +78,7 @@ fn with_builtin(paths: &[PathBuf]) -> Result<Sources, PolicyErrors> {
 }
 
 fn all(build: &Build, progress: &Sender<String>) -> Result<Vec<Outcome>, PolicyErrors> {
-    let (mut engine, modules) = build.checked(true, progress)?;
+    let Checked { mut engine, modules, .. } = build.checked(true, progress)?;
     engine.set_execution_timer_config(timer(LIMIT));
     engine.set_gather_prints(true);
     engine.set_input(Value::new_object());

@@ -18,8 +18,19 @@ fn call(tool: &str, arguments: &Value) -> ToolCall {
     ToolCall::new(CallId::random().unwrap(), Decided::ToolsCall, tool.to_owned(), text(arguments), params, message)
 }
 
+/// As [`call`], with an answer to a question of the server.
+fn answering(tool: &str, arguments: &Value) -> ToolCall {
+    let text = |value: &Value| JsonText::parse(value.to_string(), Rules::CLIENT).unwrap();
+    let params =
+        text(&json!({"name": tool, "arguments": arguments, "inputResponses": {"confirm": {"action": "accept"}}}));
+    let message = text(&json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}));
+    let id = CallId::random().unwrap();
+    ToolCall::new(id, Decided::ToolsCall, tool.to_owned(), text(arguments), params, message)
+}
+
 fn context(tool: &str, class: Class, environment: &str, scopes: &[&str]) -> CallContext {
     CallContext {
+        continues: None,
         session: "s1".into(),
         principal: Arc::new(Principal {
             name: "agent".into(),
@@ -53,6 +64,12 @@ fn context(tool: &str, class: Class, environment: &str, scopes: &[&str]) -> Call
             environment: None,
             effect: None,
         },
+    }
+}
+
+impl PolicyEngine {
+    async fn judged(&self, call: &ToolCall, context: &CallContext) -> Result<Decision, PolicyFault> {
+        self.evaluate(call, context, call.digest(context)).await
     }
 }
 
@@ -99,7 +116,7 @@ const ALLOW: &str =
 
 async fn judge(files: &[(&str, &str)], arguments: &Value) -> Result<Decision, PolicyFault> {
     let engine = engine(Files::of(files).settings());
-    engine.evaluate(Phase::Call, &call("t", arguments), &context("t", Class::Read, "sandbox", &[])).await
+    engine.judged(&call("t", arguments), &context("t", Class::Read, "sandbox", &[])).await
 }
 
 #[tokio::test]
@@ -116,7 +133,7 @@ async fn the_built_in_policies_decide() {
         ("create_x", Class::Unknown, "prod-eu", Effect::Hold, Tier::High),
     ] {
         let context = context(tool, class, environment, &scopes);
-        let decision = engine.evaluate(Phase::Call, &call(tool, &json!({})), &context).await.unwrap();
+        let decision = engine.judged(&call(tool, &json!({})), &context).await.unwrap();
         assert_eq!((decision.effect, decision.tier), (effect, tier), "{tool} in {environment}: {decision:?}");
         assert_eq!(decision.policy_version, engine.version());
     }
@@ -126,7 +143,7 @@ async fn the_built_in_policies_decide() {
 async fn a_hit_names_policy_file_and_line() {
     let engine = engine(builtin());
     let context = context("create_refund", Class::Financial, "production", &["stripe/*"]);
-    let decision = engine.evaluate(Phase::Call, &call("create_refund", &json!({})), &context).await.unwrap();
+    let decision = engine.judged(&call("create_refund", &json!({})), &context).await.unwrap();
     let hit = &decision.rules[0];
     assert_eq!((hit.rule.as_str(), hit.policy.as_str()), ("destructive.production", "destructive"));
     assert_eq!(hit.file, "builtin/destructive.rego");
@@ -134,7 +151,7 @@ async fn a_hit_names_policy_file_and_line() {
     assert!(source.lines().nth(hit.line - 1).unwrap().contains("\"destructive.production\""));
     assert_eq!(decision.confirm_with, ["/operation/name"]);
     assert_eq!(
-        confirm_value("/operation/name", &call("create_refund", &json!({})), &context).unwrap(),
+        confirm_value("/operation/name", &call("create_refund", &json!({})), &context, Digest::of_bytes(b"")).unwrap(),
         "create_refund"
     );
 }
@@ -156,7 +173,7 @@ async fn the_input_has_what_the_contract_says() {
     context.operation.money =
         Some(crate::call::Money { amount: Some("50.0".into()), unit: "minor".into(), currency: None, absent: None });
     let call = call("t", &json!({"b": [1, {"x": "\u{2028}"}], "a": "q\"uote"}));
-    let document = input::document(7, input::Subject::call(&call, &context), &context);
+    let document = input::document(7, input::Subject::call(&call, call.digest(&context)), &context);
     let value: Value = serde_json::from_str(&document).unwrap();
     let expected = json!({
         "version": 1,
@@ -244,7 +261,7 @@ async fn a_pointer_that_finds_nothing_is_a_fault_for_a_call_and_not_for_a_list()
     let context = context("t", Class::Write, "production", &[]);
     let judge = |arguments: Value| {
         let (engine, context) = (engine.clone(), context.clone());
-        async move { engine.evaluate(Phase::Call, &call("t", &arguments), &context).await }
+        async move { engine.judged(&call("t", &arguments), &context).await }
     };
     assert_eq!(judge(json!({"amount": 5})).map_ok_effect().await, Effect::Hold);
     for arguments in [json!({}), json!({"amount": null}), json!({"amount": {}}), json!({"amount": ""})] {
@@ -261,10 +278,10 @@ async fn warn_and_shadow_record_and_do_not_decide() {
     for mode in [Mode::Warn, Mode::Shadow] {
         let engine = engine(Settings { modes: [("x".to_owned(), mode)].into(), ..files.settings() });
         let context = context("t", Class::Write, "production", &[]);
-        let decision = engine.evaluate(Phase::Call, &call("t", &json!({})), &context).await.unwrap();
+        let decision = engine.judged(&call("t", &json!({})), &context).await.unwrap();
         assert_eq!(decision.effect, Effect::Allow);
         assert_eq!(decision.observed[0].rule, "x.no");
-        let failing = engine.evaluate(Phase::Call, &call("t", &json!({"bad": "x"})), &context).await.unwrap();
+        let failing = engine.judged(&call("t", &json!({"bad": "x"})), &context).await.unwrap();
         assert_eq!((failing.effect, failing.observed[0].rule.as_str()), (Effect::Allow, "x.fault"));
     }
     let unknown = Settings { modes: [("y".to_owned(), Mode::Shadow)].into(), ..files.settings() };
@@ -284,7 +301,7 @@ async fn a_policy_that_takes_too_long_is_a_fault() {
     let files = Files::of(&[("open.rego", ALLOW), ("x.rego", SLOW)]);
     let engine = engine(Settings { time_limit: Duration::from_millis(20), ..files.settings() });
     let context = context("t", Class::Read, "sandbox", &[]);
-    let fault = engine.evaluate(Phase::Call, &call("t", &json!({"slow": true})), &context).await.unwrap_err();
+    let fault = engine.judged(&call("t", &json!({"slow": true})), &context).await.unwrap_err();
     // Which of the guards is first depends on the machine.
     assert!(
         matches!(fault, PolicyFault::Engine { .. } | PolicyFault::TimeLimit { .. } | PolicyFault::Timeout),
@@ -297,20 +314,35 @@ async fn a_runaway_builtin_is_refused_in_time_and_others_go_on() {
     let files = Files::of(&[("open.rego", ALLOW), ("x.rego", STUCK)]);
     let engine = engine(Settings { time_limit: Duration::from_millis(50), ..files.settings() });
     let context = context("t", Class::Read, "sandbox", &[]);
-    let stuck = engine.evaluate(Phase::Call, &call("t", &json!({"slow": true})), &context).await.unwrap_err();
+    let stuck = engine.judged(&call("t", &json!({"slow": true})), &context).await.unwrap_err();
     assert!(matches!(stuck, PolicyFault::Timeout | PolicyFault::TimeLimit { .. }), "{stuck}");
     // Its thread still runs and keeps its slot; another one decides.
-    let next = engine.evaluate(Phase::Call, &call("t", &json!({})), &context).await.unwrap();
+    let next = engine.judged(&call("t", &json!({})), &context).await.unwrap();
     assert_eq!(next.effect, Effect::Allow);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn when_every_slot_is_taken_the_answer_is_saturated() {
-    let engine = engine(Settings { time_limit: Duration::from_millis(5), ..Settings::default() });
+    let files = Files::of(&[("open.rego", ALLOW)]);
+    let engine = engine(Settings { time_limit: Duration::from_millis(5), ..files.settings() });
     let slots = u32::try_from(engine.0.slots.available_permits()).unwrap();
     let taken = engine.0.slots.clone().acquire_many_owned(slots).await.unwrap();
     let context = context("t", Class::Read, "sandbox", &[]);
-    let fault = engine.evaluate(Phase::Call, &call("t", &json!({})), &context).await.unwrap_err();
+    let fault = engine.judged(&call("t", &json!({})), &context).await.unwrap_err();
+    assert_eq!(fault, PolicyFault::Saturated);
+    drop(taken);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shipped_rules_decide_at_once_and_a_large_input_waits_its_turn() {
+    let engine = engine(Settings { time_limit: Duration::from_millis(50), ..Settings::default() });
+    let slots = u32::try_from(engine.0.slots.available_permits()).unwrap();
+    let taken = engine.0.slots.clone().acquire_many_owned(slots).await.unwrap();
+    let context = context("t", Class::Read, "sandbox", &["*/read"]);
+    let decision = engine.judged(&call("t", &json!({})), &context).await.unwrap();
+    assert_eq!(decision.effect, Effect::Allow);
+    let large = json!({"text": "x".repeat(AT_ONCE)});
+    let fault = engine.judged(&call("t", &large), &context).await.unwrap_err();
     assert_eq!(fault, PolicyFault::Saturated);
     drop(taken);
 }
@@ -323,13 +355,13 @@ fn a_lost_expiry_is_a_fault_and_no_wrong_answer() {
     let sources = source::read(&[files.path().to_owned()]).unwrap();
     let build = set::Build { sources, modes: BTreeMap::new(), time_limit: Duration::from_secs(1) };
     let set = set::PolicySet::load(build).unwrap();
-    let input = r#"{"arguments": {"l": [1, 2, 3]}}"#;
-    assert_eq!(set.decide(Phase::Call, input).unwrap().effect, Effect::Deny);
+    let input = Document::Ours(r#"{"arguments": {"l": [1, 2, 3]}}"#.to_owned());
+    assert_eq!(set.decide(Phase::Call, &input).unwrap().effect, Effect::Deny);
     let mut faults = 0;
     for micros in 1..400 {
         let limited = set.limited_for_test(Duration::from_micros(micros));
         for _ in 0..20 {
-            match limited.decide(Phase::Call, input) {
+            match limited.decide(Phase::Call, &input) {
                 Ok(decision) => assert_eq!(decision.effect, Effect::Deny, "within {micros} us"),
                 Err(_) => faults += 1,
             }
@@ -463,7 +495,7 @@ async fn a_bad_reload_keeps_what_is_in_use() {
     let errors = engine.reload().await.unwrap_err();
     assert!(errors.to_string().contains("broken.rego:2:"), "{errors}");
     assert_eq!(engine.version(), version);
-    assert_eq!(engine.evaluate(Phase::Call, &call, &context).map_ok_effect().await, Effect::Allow);
+    assert_eq!(engine.judged(&call, &context).map_ok_effect().await, Effect::Allow);
 
     files.write(
         "broken.rego",
@@ -472,7 +504,7 @@ async fn a_bad_reload_keeps_what_is_in_use() {
     let reloaded = engine.reload().await.unwrap();
     assert!(reloaded.changed && reloaded.version != version);
     assert_eq!(reloaded.rules, 2);
-    assert_eq!(engine.evaluate(Phase::Call, &call, &context).map_ok_effect().await, Effect::Deny);
+    assert_eq!(engine.judged(&call, &context).map_ok_effect().await, Effect::Deny);
 }
 
 #[tokio::test]
@@ -481,7 +513,7 @@ async fn the_operators_data_overrides_thresholds() {
     let engine = engine(Settings { builtin: builtin().builtin, ..files.settings() });
     let judge = |class| {
         let (engine, context) = (engine.clone(), context("t", class, "production", &["*/*"]));
-        async move { engine.evaluate(Phase::Call, &call("t", &json!({})), &context).await.unwrap().effect }
+        async move { engine.judged(&call("t", &json!({})), &context).await.unwrap().effect }
     };
     assert_eq!(judge(Class::Write).await, Effect::Allow);
     assert_eq!(judge(Class::Financial).await, Effect::Hold);
@@ -509,6 +541,27 @@ fn the_first_policy_of_the_contract_loads_and_passes_its_tests() {
 }
 
 #[tokio::test]
+async fn the_rules_of_the_contract_about_other_methods_do_what_they_say() {
+    let files = Files::of(&[("answers.rego", block("answers.rego"))]);
+    let engine = engine(Settings { builtin: builtin().builtin, ..files.settings() });
+    let context = context("t", Class::Read, "production", &["*/read"]);
+    for (method, params, effect) in [
+        (Decided::ResourcesRead, json!({"uri": "docs://public/a"}), Effect::Allow),
+        (Decided::ResourcesRead, json!({"uri": "docs://private/a"}), Effect::Deny),
+        (Decided::ResourcesSubscribe, json!({"uri": "docs://publicly"}), Effect::Deny),
+        (Decided::PromptsGet, json!({"name": "p"}), Effect::Allow),
+        (Decided::Elicited, json!({"action": "decline"}), Effect::Allow),
+        (Decided::Sampled, json!({"model": "m"}), Effect::Deny),
+    ] {
+        let text = JsonText::parse(params.to_string(), Rules::CLIENT).unwrap();
+        let id = CallId::random().unwrap();
+        let call = ToolCall::new(id, method, method.as_str().into(), text.clone(), text.clone(), text);
+        let decision = engine.evaluate(&call, &context, call.digest(&context)).await.unwrap();
+        assert_eq!(decision.effect, effect, "{method:?} {params}");
+    }
+}
+
+#[tokio::test]
 async fn the_data_of_the_contract_does_what_it_says() {
     let files = Files::of(&[("data.yaml", block("data.yaml"))]);
     let engine = engine(Settings { builtin: builtin().builtin, ..files.settings() });
@@ -522,7 +575,7 @@ async fn the_data_of_the_contract_does_what_it_says() {
             absent: None,
         });
         let call = call("create_refund", &json!({}));
-        assert_eq!(engine.evaluate(Phase::Call, &call, &context).map_ok_effect().await, effect, "{amount}");
+        assert_eq!(engine.judged(&call, &context).map_ok_effect().await, effect, "{amount}");
     }
 }
 
@@ -542,13 +595,15 @@ async fn the_input_of_the_contract_is_complete() {
     full.operation.reversible = Some(true);
     full.operation.magnitude = text();
     full.operation.environment = text();
-    let call = call("t", &json!({}));
-    let document: Value = serde_json::from_str(&input::document(1, input::Subject::call(&call, &full), &full)).unwrap();
+    full.continues = Some(CallId::random().unwrap());
+    let call = answering("t", &json!({}));
+    let document: Value =
+        serde_json::from_str(&input::document(1, input::Subject::call(&call, call.digest(&full)), &full)).unwrap();
     let page: Value = serde_json::from_str(block("input.json")).unwrap();
     let members = |value: &Value| {
         let mut all = Vec::new();
         for (name, below) in value.as_object().unwrap() {
-            let free = ["arguments", "principal"].contains(&name.as_str());
+            let free = ["arguments", "responses", "principal"].contains(&name.as_str());
             let below = below.as_object().filter(|_| !free).into_iter().flat_map(|below| below.keys());
             all.extend(below.map(|below| format!("{name}.{below}")));
             all.push(name.clone());

@@ -19,6 +19,7 @@ use crate::credential::scrub::Scrubber;
 use crate::credential::secret::Secret;
 use crate::credential::source::{self, SecretError};
 use crate::gate::{self, Gate};
+use crate::mcp::definitions::Definitions;
 use crate::policy::{self, PolicyEngine, PolicyErrors};
 use crate::transport::http_client::{HttpClient, TlsError};
 use crate::transport::http_upstream::{HeaderSource, HttpSpec};
@@ -29,7 +30,9 @@ use crate::transport::{Handover, NewSession, Rejected, client_socket, http_front
 
 mod listing;
 mod session;
+mod tasks;
 mod upstream;
+mod waiting;
 
 /// Sessions and refusals that wait to be taken up.
 const HANDOVER: usize = 64;
@@ -42,8 +45,18 @@ struct ServerRuntime {
     facts: Arc<ServerFacts>,
     environment: Arc<Environment>,
     catalog: Catalog,
+    /// Of its tools, as any session has seen them listed.
+    definitions: Arc<Definitions>,
     upstream: upstream::Kind,
     sessions: Arc<AtomicUsize>,
+}
+
+impl ServerRuntime {
+    /// What the HTTP front has to know.
+    fn served(&self) -> http_front::Served {
+        let joined = matches!(self.upstream, upstream::Kind::Stdio(_));
+        http_front::Served { joined, definitions: Arc::clone(&self.definitions) }
+    }
 }
 
 /// What all sessions share.
@@ -54,6 +67,8 @@ struct Shared {
     limits: Limits,
     tracker: TaskTracker,
     stop: CancellationToken,
+    waits: config::Holds,
+    tasks: Arc<tasks::Tasks>,
 }
 
 /// Why the daemon does not start. Nothing is left half-started.
@@ -139,8 +154,14 @@ impl Daemon {
             limits: config.limits,
             tracker: tracker.clone(),
             stop: stop.clone(),
+            waits: config.holds.clone(),
+            tasks: Arc::new(tasks::Tasks::new(config.holds.tasks, tasks::Bounds::default())),
         });
+        let keeper = Arc::clone(&shared.gate);
+        let until = stop.clone();
+        tracker.spawn(async move { keeper.keep_time(until).await });
         let names: Arc<BTreeSet<String>> = Arc::new(servers.keys().cloned().collect());
+        let served = servers.iter().map(|(name, server)| (name.clone(), server.served())).collect();
         let handover = accept(shared, servers, &session_tracker, &tracker);
         let principals = Arc::new(principals(&config, &secrets));
         let daemon = Daemon {
@@ -167,7 +188,7 @@ impl Daemon {
         tracker.spawn(crate::control::server::serve(operator_listener, control, stop.clone(), tracker.clone()));
         if let (Some(listener), Some(listen)) = (http_listener, &config.http) {
             let front = http_front::HttpFront::new(
-                names,
+                served,
                 principals,
                 listen.allowed_hosts.clone(),
                 listen.allowed_origins.clone(),
@@ -201,7 +222,7 @@ impl Daemon {
         if tokio::time::timeout(grace, self.session_tracker.wait()).await.is_err() {
             tracing::error!("some sessions did not end in time");
         }
-        self.http_client.close();
+        self.http_client.close().await;
         if tokio::time::timeout(grace, self.tracker.wait()).await.is_err() {
             tracing::error!("some tasks did not end in time");
         }
@@ -294,6 +315,7 @@ fn runtime(server: &config::Server, secrets: &BTreeMap<String, Arc<Secret>>) -> 
         facts: Arc::clone(&server.facts),
         environment: Arc::new(environment(server, secrets)?),
         catalog: Catalog::load(vendor, &server.catalogs)?,
+        definitions: Arc::default(),
         upstream,
         sessions: Arc::default(),
     })

@@ -15,26 +15,38 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::mpsc;
 use tracing::Instrument as _;
 
 use crate::audit::{Answer, Event};
 use crate::call::{CallContext, ClientInfo, Decided, Digest, Outcome, Refusal, ToolCall};
-use crate::gate::{Admission, HeldCall, PermittedCall, Presence, SentCall};
+use crate::gate::{Admission, PermittedCall, Presence, SentCall};
 use crate::json::{Json, JsonText};
-use crate::mcp::message::{INVALID_REQUEST, Id, METHOD_NOT_FOUND, Malformed, Message, Shape};
+use crate::mcp::definitions;
+use crate::mcp::loss::{Loss, NO_ANSWER};
+use crate::mcp::message::{Era, INVALID_REQUEST, Id, Malformed, Message, Shape};
 use crate::mcp::method::{self, Passage, Sorted};
 use crate::mcp::reply;
 use crate::transport::{ClientLink, FromClient, FromUpstream, NewSession, ToClient};
 
+use asked::{Asked, Judging, asks_undeclared};
+use chain::Chain;
+pub(super) use chain::request as about_task;
+use held::Wait;
+
 use super::listing::Listing;
+use super::tasks::{Owner, Status};
 use super::upstream::Upstream;
 use super::{ServerRuntime, Shared};
 
-/// Our JSON-RPC code for a request whose answer never came. Outside the reserved range.
-const NO_ANSWER: i64 = 4502;
+mod asked;
+mod chain;
+mod end;
+mod held;
+mod tasks;
+
 /// Our JSON-RPC code for a limit of the session.
 const OVERLOADED: i64 = 4503;
 
@@ -44,8 +56,8 @@ enum Open {
     Deciding { method: Decided, presence: Presence },
     /// A decided call, with the upstream.
     Sent { sent: SentCall },
-    /// Passed on without a decision.
-    Passed { method: String },
+    /// Passed on without a decision. `task` is the one that it is about.
+    Passed { method: String, task: Option<String> },
 }
 
 struct Request {
@@ -55,6 +67,7 @@ struct Request {
     capabilities: Option<JsonText>,
     /// The client took it back or went away: its answer goes nowhere.
     cancelled: bool,
+    wait: Wait,
 }
 
 /// What the gate came to about one request.
@@ -71,10 +84,18 @@ struct Session {
     open: HashMap<Id, Request>,
     deciding: FuturesUnordered<Deciding>,
     /// Requests of the upstream that the client has been asked.
-    asked: HashMap<Id, String>,
+    asked: HashMap<Id, Asked>,
+    judging: FuturesUnordered<Judging>,
+    /// Of the client's last request.
+    era: Option<Era>,
     /// From `initialize`; absent in the modern era.
     capabilities: Option<JsonText>,
     listing: Listing,
+    owner: Owner,
+    /// Where clients of tasks cancel them.
+    cancels: mpsc::Sender<Id>,
+    /// Tasks of the upstream behind tasks of ours.
+    chains: Vec<Chain>,
 }
 
 /// Why a session ends.
@@ -85,13 +106,25 @@ enum Ending {
 }
 
 /// Runs a session to its end.
-pub async fn run(new: NewSession, shared: Arc<Shared>, server: Arc<ServerRuntime>) {
+pub async fn run(mut new: NewSession, shared: Arc<Shared>, server: Arc<ServerRuntime>) {
+    let owner = Owner { principal: new.principal.name.clone(), server: server.facts.name.clone() };
+    let Some(first) = chain::first(&mut new.link, &shared, &owner).await else { return };
+    match Upstream::connect(&server.upstream, &shared) {
+        Ok(connected) => serve(new, Some(first), connected, shared, server).await,
+        Err(reason) => turn_away(first, new.link, &server, &reason).await,
+    }
+}
+
+async fn serve(
+    new: NewSession,
+    first: Option<FromClient>,
+    (upstream, mut answers): (Upstream, mpsc::Receiver<FromUpstream>),
+    shared: Arc<Shared>,
+    server: Arc<ServerRuntime>,
+) {
     let NewSession { principal, client, link, .. } = new;
     let ClientLink { mut inbound, outbound } = link;
-    let (upstream, mut answers) = match Upstream::connect(&server.upstream, &shared) {
-        Ok(connected) => connected,
-        Err(reason) => return turn_away(&mut inbound, &outbound, &server, &reason).await,
-    };
+    let owner = Owner { principal: principal.name.clone(), server: server.facts.name.clone() };
     let id = session_id();
     tracing::info!(session = id, server = server.facts.name, principal = principal.name, "session started");
     let base = CallContext {
@@ -100,10 +133,13 @@ pub async fn run(new: NewSession, shared: Arc<Shared>, server: Arc<ServerRuntime
         client,
         server: Arc::clone(&server.facts),
         environment: Arc::clone(&server.environment),
-        tool: Listing::default().facts(""),
+        tool: definitions::unknown(""),
         operation: server.catalog.listed(""),
+        continues: None,
     };
+    let listing = Listing::new(Arc::clone(&server.definitions));
     let stop = shared.stop.clone();
+    let (cancels, mut cancelled) = mpsc::channel(shared.limits.queue);
     let mut session = Session {
         id,
         shared,
@@ -114,46 +150,73 @@ pub async fn run(new: NewSession, shared: Arc<Shared>, server: Arc<ServerRuntime
         open: HashMap::new(),
         deciding: FuturesUnordered::new(),
         asked: HashMap::new(),
+        judging: FuturesUnordered::new(),
+        era: None,
         capabilities: None,
-        listing: Listing::default(),
+        listing,
+        owner,
+        cancels,
+        chains: Vec::new(),
     };
+    if let Some(first) = first {
+        session.client_said(first).await;
+    }
+    let mut client_is_here = true;
     let ending = loop {
+        if !client_is_here && !session.lingers() {
+            break Ending::ClientGone;
+        }
+        let (report, poll) = (session.next_report(), session.next_poll());
         tokio::select! {
-            event = inbound.recv() => match event {
+            event = inbound.recv(), if client_is_here => match event {
                 Some(event) => session.client_said(event).await,
-                None => break Ending::ClientGone,
+                None => {
+                    client_is_here = false;
+                    session.client_left();
+                }
             },
+            Some(request) = cancelled.recv() => session.cancel_task(&request),
+            () = at(report) => session.report(),
+            () = at(poll) => session.poll_tasks(),
             event = answers.recv() => match event {
                 Some(FromUpstream::Closed { reason }) => break Ending::UpstreamGone(reason),
                 Some(event) => session.upstream_said(event).await,
                 None => break Ending::UpstreamGone("the connection ended".to_owned()),
             },
             Some((id, verdict)) = session.deciding.next() => session.decided(id, verdict).await,
+            Some((id, verdict)) = session.judging.next() => session.judged(id, verdict).await,
             () = stop.cancelled() => break Ending::Stopping,
         }
     };
+    session.turn_back(&mut inbound).await;
     session.end(ending, answers).await;
 }
 
 /// Answers a client whose upstream cannot be started: every request it has sent so far, then the end.
-async fn turn_away(
-    inbound: &mut mpsc::Receiver<FromClient>,
-    outbound: &mpsc::Sender<ToClient>,
-    server: &ServerRuntime,
-    reason: &str,
-) {
+async fn turn_away(first: FromClient, link: ClientLink, server: &ServerRuntime, reason: &str) {
+    let ClientLink { mut inbound, outbound } = link;
     tracing::error!(server = server.facts.name, reason, "the server cannot be started");
     let said = format!(
         "countersign: the server {} cannot be started; its operator finds the reason in the log",
         server.facts.name
     );
-    while let Some(event) = inbound.recv().await {
-        let FromClient::Message(message) = event else { continue };
-        if let Shape::Request { id, .. } = message.shape() {
+    let mut event = Some(first);
+    while let Some(said_by_client) = event {
+        if let FromClient::Message(message) = said_by_client
+            && let Shape::Request { id, .. } = message.shape()
+        {
             let text = reply::error(id, NO_ANSWER, &said);
             let _ = outbound.send(ToClient::Message { text, related: Some(id.clone()) }).await;
             return;
         }
+        event = inbound.recv().await;
+    }
+}
+
+async fn at(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -177,6 +240,20 @@ impl Session {
         }
     }
 
+    /// Takes nothing any more. A request that was not taken yet has not been sent, and is told so.
+    async fn turn_back(&mut self, inbound: &mut mpsc::Receiver<FromClient>) {
+        inbound.close();
+        while let Ok(event) = inbound.try_recv() {
+            let FromClient::Message(message) = event else { continue };
+            if let Shape::Request { id, .. } = message.shape()
+                && !self.open.contains_key(id)
+            {
+                let said = "countersign: the request was not sent (the session is ending). Retry later.";
+                self.tell(reply::error(id, NO_ANSWER, said), Some(id.clone())).await;
+            }
+        }
+    }
+
     async fn message(&mut self, message: Message) {
         if self.shared.scrubber.line(message.text().as_str()) != message.text().as_str() {
             let reason = "refused by countersign: the message contains a key that countersign keeps";
@@ -193,11 +270,17 @@ impl Session {
                     format!("countersign: {} requests are not answered yet (limits.in_flight)", self.open.len());
                 return self.tell(reply::error(id, OVERLOADED, &reason), Some(id.clone())).await;
             }
+            self.era = Some(message.era());
+        }
+        if let Some(text) = self.shared.tasks.answer(&message, &self.owner) {
+            return self.tell(text, message.id().cloned()).await;
         }
         let modern = message.is_modern();
         match method::sort(message) {
-            Sorted::Decide(call) => self.decide(*call, modern),
-            Sorted::Pass(passage) => self.pass(passage, modern).await,
+            Sorted::Decide(call) => self.decide(*call, modern).await,
+            Sorted::Pass(passage) => self.pass(passage, modern, None).await,
+            Sorted::Task { task, passage } => self.task(task, passage, modern).await,
+            Sorted::Notice(passage) => self.notice(passage),
             Sorted::Cancel { request, passage } => self.cancel(&request, passage),
             Sorted::Answer { request, passage } => self.answer(&request, passage).await,
             Sorted::Drop { method } => tracing::debug!(session = self.id, method, "a notification was dropped"),
@@ -221,24 +304,40 @@ impl Session {
         }
     }
 
-    fn decide(&mut self, call: ToolCall, modern: bool) {
+    async fn decide(&mut self, call: ToolCall, modern: bool) {
         let Some(message) = Message::of_call(&call) else { return };
         let Some(id) = message.id().cloned() else { return };
-        let tool = match call.method() {
-            Decided::ToolsCall => self.listing.facts(call.tool()),
-            Decided::ResourcesRead | Decided::ResourcesSubscribe | Decided::PromptsGet | Decided::Complete => {
-                Listing::default().facts(call.tool())
+        if let Some(malformed) = self.foreign_tasks(&call, &id) {
+            return self.refuse(malformed).await;
+        }
+        let client = if modern { modern_client(&message, &self.base.client) } else { self.base.client.clone() };
+        let (context, presence) = match call.method() {
+            Decided::ToolsCall => {
+                let (tool, operation) = (self.listing.facts(call.tool()), self.server.catalog.operation(&call));
+                let presence = Presence::of_tool(self.listing.definition_now(call.tool()));
+                (CallContext { tool, operation, ..self.base.clone() }, presence)
+            }
+            Decided::TasksUpdate => match self.shared.gate.task(call.tool(), &self.base) {
+                Some(origin) => (self.following(&origin), Presence::default()),
+                None => return,
+            },
+            _ => {
+                let (tool, operation) = (definitions::unknown(call.tool()), self.server.catalog.operation(&call));
+                (CallContext { tool, operation, ..self.base.clone() }, Presence::default())
             }
         };
-        let client = if modern { modern_client(&message, &self.base.client) } else { self.base.client.clone() };
-        let operation = self.server.catalog.operation(&call);
-        let context = CallContext { tool, operation, client, ..self.base.clone() };
-        let presence = Presence::default();
+        let wait = self.can_wait(&message, &client);
+        let context = CallContext { client, ..context };
         let capabilities = modern.then(|| declared(&message)).flatten();
         let state = Open::Deciding { method: call.method(), presence: presence.clone() };
-        self.open.insert(id.clone(), Request { state, modern, capabilities, cancelled: false });
+        self.open.insert(id.clone(), Request { state, modern, capabilities, cancelled: false, wait });
         let gate = Arc::clone(&self.shared.gate);
-        self.work(id, async move { gate.admit(call, context, &presence).await });
+        let mut admission = Box::pin(async move { gate.admit(call, context, &presence).await });
+        // Most calls are decided at once, and then a task would cost more than the decision.
+        match (&mut admission).now_or_never() {
+            Some(verdict) => self.decided(id, verdict).await,
+            None => self.work(id, admission),
+        }
     }
 
     /// Lets the gate work in a task of its own. Polled from here, it would stand still while this session waits for a
@@ -262,16 +361,11 @@ impl Session {
         }
     }
 
-    async fn hold(&mut self, id: Id, held: HeldCall) {
-        let Some(Request { state: Open::Deciding { presence, .. }, .. }) = self.open.get(&id) else { return };
-        let presence = presence.clone();
-        let waiting = ToClient::Waiting(id.clone());
-        self.work(id, async move { held.wait(&presence).await.map(Admission::Permitted) });
-        let _ = self.client.send(waiting).await;
-    }
-
     async fn send(&mut self, id: Id, permit: PermittedCall) {
         let Some(request) = self.open.get_mut(&id) else { return };
+        if let Some(progress) = &mut request.wait.progress {
+            progress.stop();
+        }
         // A cancel may have come between the gate's last look and this one.
         if request.cancelled {
             self.shared.gate.unsent(permit, Outcome::Withdrawn, "the client cancelled the call").await;
@@ -279,7 +373,12 @@ impl Session {
             return;
         }
         match self.upstream.call(permit) {
-            Ok(sent) => request.state = Open::Sent { sent },
+            Ok(sent) => {
+                request.state = Open::Sent { sent };
+                if let Some(task) = &request.wait.task {
+                    self.shared.tasks.set(task, Status::Working("approved; the server works on it".to_owned()));
+                }
+            }
             Err((permit, why)) => {
                 let refusal = self.shared.gate.unsent(*permit, Outcome::Unavailable, &why.to_string()).await;
                 self.decided_against(id, refusal).await;
@@ -293,41 +392,26 @@ impl Session {
         let Open::Deciding { method, .. } = request.state else { return };
         if !request.cancelled {
             let text = reply::refusal(&id, method, request.modern, &refusal);
-            self.tell(text, Some(id)).await;
+            if let Some(task) = request.wait.task.as_ref().filter(|_| refusal.outcome == Outcome::Withdrawn) {
+                return self.shared.tasks.set(task, Status::Cancelled(refusal.reason));
+            }
+            self.deliver(id, &request.wait, text).await;
         }
     }
 
-    /// Tells the client that no answer will come.
-    async fn no_answer(&mut self, id: Id, sent: bool, reason: &str) {
-        let said = if sent {
-            format!(
-                "countersign: the request was sent, but no answer came ({reason}). Whether it took effect is not known: look before you retry."
-            )
-        } else {
-            format!("countersign: the request was not sent ({reason}). Retry later.")
-        };
-        let text = reply::error(&id, NO_ANSWER, &self.shared.scrubber.line(&said));
-        self.tell(text, Some(id)).await;
-    }
-
-    async fn pass(&mut self, passage: Passage, modern: bool) {
+    async fn pass(&mut self, passage: Passage, modern: bool, task: Option<String>) {
         let message = passage.message();
-        let Some((id, method)) = message.id().cloned().zip(message.method().map(str::to_owned)) else {
-            if let Err(why) = self.upstream.pass(passage) {
-                tracing::warn!(session = self.id, %why, "a notification was not passed on");
-            }
-            return;
-        };
+        let Some((id, method)) = message.id().cloned().zip(message.method().map(str::to_owned)) else { return };
         if method == "initialize" {
             self.meet(message);
         }
         let capabilities = modern.then(|| declared(message)).flatten();
         match self.upstream.pass(passage) {
             Ok(()) => {
-                let state = Open::Passed { method };
-                self.open.insert(id, Request { state, modern, capabilities, cancelled: false });
+                let state = Open::Passed { method, task };
+                self.open.insert(id, Request { state, modern, capabilities, cancelled: false, wait: Wait::default() });
             }
-            Err(why) => self.no_answer(id, false, &why.to_string()).await,
+            Err(why) => self.tell(Loss::not_sent(why.to_string()).answer(&id), Some(id)).await,
         }
     }
 
@@ -344,17 +428,22 @@ impl Session {
     /// The client takes a request back. What never left is not cancelled upstream.
     fn cancel(&mut self, id: &Id, passage: Passage) {
         let Some(request) = self.open.get_mut(id) else { return };
+        // Answered with a task, which `tasks/cancel` cancels.
+        if request.wait.task.is_some() {
+            return;
+        }
         match &request.state {
             Open::Deciding { presence, .. } => {
                 request.cancelled = true;
                 presence.leave(Outcome::Withdrawn, "the client cancelled the call");
             }
-            Open::Passed { method } if method == "initialize" => {}
+            Open::Passed { method, .. } if method == "initialize" => {}
             Open::Sent { .. } | Open::Passed { .. } => {
                 request.cancelled = true;
                 if self.upstream.pass(passage).is_err() {
                     tracing::debug!(session = self.id, "a cancellation was not passed on");
                 }
+                self.end_questions(id);
             }
         }
     }
@@ -369,17 +458,7 @@ impl Session {
             Open::Sent { .. } | Open::Passed { .. } if request.modern => self.upstream.abandon(id),
             Open::Sent { .. } | Open::Passed { .. } => {}
         }
-    }
-
-    /// The client answers a request of the upstream.
-    async fn answer(&mut self, id: &Id, passage: Passage) {
-        if self.asked.remove(id).is_none() {
-            let reason = "refused by countersign: a response to nothing that was asked";
-            return self.refuse(Malformed::new(INVALID_REQUEST, reason).unanswered()).await;
-        }
-        if let Err(why) = self.upstream.pass(passage) {
-            tracing::warn!(session = self.id, %why, "an answer was not passed on");
-        }
+        self.end_questions(id);
     }
 
     async fn upstream_said(&mut self, event: FromUpstream) {
@@ -394,150 +473,68 @@ impl Session {
                     );
                 }
                 Shape::Request { id, method } => self.asked_by_upstream(id, method, message, related).await,
-                Shape::Notification { .. } => {
-                    if let Some(text) = self.shared.scrubber.message(message.text()) {
-                        self.tell(text, related).await;
-                    }
-                }
+                Shape::Notification { method } => self.told(&method, message, related).await,
             },
-            FromUpstream::Lost { id, sent, reason } => self.lost(id, sent, &reason).await,
+            FromUpstream::Lost { id, loss } => self.lost(id, loss).await,
             FromUpstream::Closed { .. } => {}
         }
     }
 
     async fn answered(&mut self, id: Id, is_error: bool, message: Message) {
+        if self.polled(&id, &message) {
+            return;
+        }
         let deciding = self.open.get(&id).is_none_or(|request| matches!(request.state, Open::Deciding { .. }));
         if deciding {
             tracing::warn!(session = self.id, server = self.server.facts.name, %id, "an answer to nothing that was sent was dropped");
             return;
         }
         let Some(request) = self.open.remove(&id) else { return };
-        let listed = matches!(&request.state, Open::Passed { method } if method == "tools/list") && !is_error;
-        let message = if listed {
-            let gate = Arc::clone(&self.shared.gate);
-            self.listing.filter(message, &gate, &self.server, &self.base).await
-        } else {
-            Some(message)
+        self.end_questions(&id);
+        let discovers =
+            matches!(&request.state, Open::Passed { method, .. } if method == "server/discover") && !is_error;
+        let message = match &request.state {
+            Open::Passed { method, .. } if method == "tools/list" && !is_error => {
+                let gate = Arc::clone(&self.shared.gate);
+                self.listing.filter(message, &gate, &self.server, &self.base, request.modern).await
+            }
+            Open::Passed { method, .. } if method == "tasks/list" && !is_error => self.own_tasks(message),
+            Open::Sent { .. } | Open::Passed { .. } | Open::Deciding { .. } => Some(message),
         };
         let clean = message.as_ref().and_then(|message| self.shared.scrubber.message(message.text()));
+        let asks = |text: &JsonText| asks_undeclared(text, request.modern, request.capabilities.as_ref());
+        let told = clean.clone().filter(|text| !asks(text) && !request.cancelled);
+        if let Some(text) = &told {
+            self.task_said(&request.state, text.view());
+        }
         if let Open::Sent { sent } = request.state {
             let result = if is_error { Answer::Error } else { answer_kind(message.as_ref()) };
             let (bytes, digest) = clean
                 .as_ref()
                 .map_or((0, None), |text| (text.as_str().len(), Some(Digest::of_bytes(text.as_str().as_bytes()))));
-            let note = request.cancelled.then(|| "the client no longer waited for it".to_owned());
-            self.shared.gate.completed(sent, result, bytes, digest, note).await;
+            let left_open = told.as_ref().and_then(|text| self.shared.gate.relayed(&sent, text.view().get("result")?));
+            let note = if request.cancelled { Some("the client no longer waited for it") } else { left_open };
+            self.shared.gate.completed(sent, result, bytes, digest, note.map(str::to_owned)).await;
         }
         if request.cancelled {
             return;
         }
-        let text = match clean {
-            None => reply::error(&id, NO_ANSWER, "countersign: the server's answer could not be passed on safely"),
-            Some(text) if asks_undeclared(&text, request.modern, request.capabilities.as_ref()) => {
-                let reason = "countersign: the server asks for input that the client does not offer";
-                reply::error(&id, NO_ANSWER, reason)
+        let text = match (told, clean) {
+            (Some(text), _) => text,
+            (None, Some(_)) => {
+                reply::error(&id, NO_ANSWER, "countersign: the server asks for input that the client does not offer")
             }
-            Some(text) => text,
+            (None, None) => {
+                reply::error(&id, NO_ANSWER, "countersign: the server's answer could not be passed on safely")
+            }
         };
-        self.tell(text, Some(id)).await;
-    }
-
-    async fn lost(&mut self, id: Id, sent: bool, reason: &str) {
-        // Nothing can be lost of a request that has not been sent; its hold, if there is one, has its own end.
-        if self.open.get(&id).is_none_or(|request| matches!(request.state, Open::Deciding { .. })) {
+        if let Some(task) = &request.wait.task
+            && self.chain(&id, task, request.wait.revision.as_deref(), &text)
+        {
             return;
         }
-        let Some(request) = self.open.remove(&id) else { return };
-        tracing::warn!(session = self.id, server = self.server.facts.name, %id, sent, reason, "no answer will come");
-        if let Open::Sent { sent: call } = request.state {
-            let answer = if sent { Answer::OutcomeUnknown } else { Answer::Error };
-            let note = self.shared.scrubber.line(reason).into_owned();
-            self.shared.gate.completed(call, answer, 0, None, Some(note)).await;
-        }
-        if !request.cancelled {
-            self.no_answer(id, sent, reason).await;
-        }
-    }
-
-    /// A request of the upstream reaches the client only where the client has said that it takes such requests.
-    async fn asked_by_upstream(&mut self, id: Id, method: String, message: Message, related: Option<Id>) {
-        let offered = |name: &str| self.capabilities.as_ref().is_some_and(|offers| offers.view().get(name).is_some());
-        let allowed = match method::upstream_request(&method) {
-            None => false,
-            Some(None) => true,
-            Some(Some(capability)) => offered(capability) && safe_elicitation(&message),
-        };
-        if !allowed || self.asked.contains_key(&id) || self.asked.len() >= self.shared.limits.in_flight {
-            tracing::info!(
-                session = self.id,
-                server = self.server.facts.name,
-                method,
-                "a request of the server was declined"
-            );
-            return self.upstream.decline(&id, METHOD_NOT_FOUND, "the client does not offer this");
-        }
-        match self.shared.scrubber.message(message.text()) {
-            Some(text) => {
-                self.asked.insert(id, method);
-                self.tell(text, related).await;
-            }
-            None => self.upstream.decline(&id, METHOD_NOT_FOUND, "the request could not be passed on"),
-        }
-    }
-
-    /// Ends everything that is open: holds are withdrawn and recorded, calls that are sent get their grace.
-    async fn end(mut self, ending: Ending, mut answers: mpsc::Receiver<FromUpstream>) {
-        let (outcome, why) = match &ending {
-            Ending::ClientGone => (Outcome::Withdrawn, "the client went away"),
-            Ending::UpstreamGone(_) => (Outcome::Unavailable, "the server is gone"),
-            Ending::Stopping => (Outcome::ShuttingDown, "countersign is shutting down"),
-        };
-        for request in self.open.values_mut() {
-            request.cancelled |= matches!(ending, Ending::ClientGone);
-            if let Open::Deciding { presence, .. } = &request.state {
-                presence.leave(outcome, why);
-            }
-        }
-        // Nothing that was being decided is sent any more, even where its permit was ready.
-        while let Some((id, verdict)) = self.deciding.next().await {
-            match verdict {
-                Ok(Admission::Held(held)) => self.hold(id, *held).await,
-                Ok(Admission::Permitted(permit)) => {
-                    let refusal = self.shared.gate.unsent(permit, outcome, why).await;
-                    self.decided_against(id, refusal).await;
-                }
-                Err(refusal) => self.decided_against(id, refusal).await,
-            }
-        }
-        if let Ending::UpstreamGone(reason) = &ending {
-            tracing::warn!(session = self.id, server = self.server.facts.name, reason, "the server is gone");
-            let open: Vec<Id> = self.open.keys().cloned().collect();
-            for id in open {
-                self.lost(id, true, reason).await;
-            }
-        }
-        self.drain(&mut answers).await;
-        tracing::info!(session = self.id, "session ended");
-    }
-
-    /// Waits for the answers of calls that were sent, up to the grace.
-    async fn drain(&mut self, answers: &mut mpsc::Receiver<FromUpstream>) {
-        let deadline = tokio::time::Instant::now() + self.shared.limits.drain;
-        self.open.retain(|_, request| matches!(request.state, Open::Sent { .. }));
-        while !self.open.is_empty() {
-            match tokio::time::timeout_at(deadline, answers.recv()).await {
-                Ok(Some(FromUpstream::Closed { .. }) | None) | Err(_) => break,
-                Ok(Some(event)) => self.upstream_said(event).await,
-            }
-        }
-        for (id, request) in std::mem::take(&mut self.open) {
-            let Open::Sent { sent } = request.state else { continue };
-            let note = Some("the session ended before an answer came".to_owned());
-            self.shared.gate.completed(sent, Answer::OutcomeUnknown, 0, None, note).await;
-            if !request.cancelled {
-                self.no_answer(id, true, "the session ended").await;
-            }
-        }
+        let text = if discovers { self.shared.tasks.advertise(&text) } else { text };
+        self.deliver(id, &request.wait, text).await;
     }
 }
 
@@ -573,24 +570,5 @@ fn answer_kind(message: Option<&Message>) -> Answer {
     if failed == Some(true) { Answer::ToolError } else { Answer::Ok }
 }
 
-/// True where a modern result asks the client for something that its request did not declare.
-fn asks_undeclared(text: &JsonText, modern: bool, capabilities: Option<&JsonText>) -> bool {
-    let Some(requests) = text.view().pointer("/result/inputRequests").filter(|_| modern) else { return false };
-    requests.members().any(|(_, request)| {
-        let method = request.get("method").and_then(Json::as_str).unwrap_or_default();
-        let offered = match method::upstream_request(&method) {
-            Some(Some(capability)) => capabilities.is_some_and(|offers| offers.view().get(capability).is_some()),
-            Some(None) | None => false,
-        };
-        !offered || request.get("params").is_some_and(|params| !safe_url(params))
-    })
-}
-
-fn safe_elicitation(message: &Message) -> bool {
-    message.params().is_none_or(safe_url)
-}
-
-/// An elicitation may send a person to an `https` address and to nothing else.
-fn safe_url(params: Json<'_>) -> bool {
-    params.get("url").is_none_or(|url| url.as_str().is_some_and(|url| url.starts_with("https://")))
-}
+#[cfg(test)]
+mod tests;

@@ -70,6 +70,13 @@ impl Upstream {
         Ok((Upstream { outbound: link.outbound, is_stdio }, link.inbound))
     }
 
+    /// One whose other end a test holds.
+    #[cfg(test)]
+    pub fn linked(limit: usize) -> (Upstream, mpsc::Receiver<ToUpstream>) {
+        let (outbound, reached) = mpsc::channel(limit);
+        (Upstream { outbound, is_stdio: true }, reached)
+    }
+
     /// Sends a permitted call. The permit ends here.
     ///
     /// # Errors
@@ -108,6 +115,12 @@ impl Upstream {
         };
         // A full queue or a dead server: there is nobody left to tell.
         let _ = self.outbound.try_send(what);
+    }
+
+    /// Asks the upstream about a task of its own. False where the question did not get into the queue.
+    pub fn about_task(&self, id: &Id, method: &str, task: &JsonText, revision: &str) -> bool {
+        let message = super::session::about_task(id, method, task, revision);
+        message.is_some_and(|message| self.outbound.try_send(ToUpstream::Send(message)).is_ok())
     }
 
     /// Answers a request of the upstream that does not reach the client.

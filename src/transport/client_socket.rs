@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, debug, info_span, warn};
 
+use self::batches::Batches;
 use super::budget::Refusals;
 use super::frame::{Frame, LineReader, write_lines};
 use super::principals::Principals;
@@ -24,7 +25,9 @@ use super::runtime_dir::Listener;
 use super::{ClientLink, FromClient, Handover, NewSession, Rejected, ToClient};
 use crate::call::{ClientInfo, Limits, Principal, Transport};
 use crate::json::{JsonText, Kind, Rules};
-use crate::mcp::message::{INVALID_REQUEST, Malformed, Message};
+use crate::mcp::message::{INVALID_REQUEST, Malformed};
+
+mod batches;
 
 /// Version of the first line.
 const VERSION: i64 = 1;
@@ -33,7 +36,7 @@ const PREAMBLE_BYTES: usize = 4 << 10;
 /// How long a client may take for its first line.
 const PREAMBLE_TIME: Duration = Duration::from_secs(10);
 /// How much is written at once.
-const BATCH: usize = 64 << 10;
+const AT_ONCE: usize = 64 << 10;
 
 /// The first line that a shim sends.
 pub fn preamble(server: &str) -> String {
@@ -223,8 +226,9 @@ async fn relay(
     from_session: mpsc::Receiver<ToClient>,
     limits: Limits,
 ) {
-    let mut reading = std::pin::pin!(read_loop(reader, to_session, limits.message_bytes));
-    let mut writing = std::pin::pin!(write_loop(write, from_session, limits.body_timeout));
+    let batches = Batches::new(limits.answer_bytes);
+    let mut reading = std::pin::pin!(read_loop(reader, to_session, limits.message_bytes, &batches));
+    let mut writing = std::pin::pin!(write_loop(write, from_session, limits.body_timeout, &batches));
     tokio::select! {
         () = &mut writing => return,
         () = &mut reading => {}
@@ -234,11 +238,23 @@ async fn relay(
     }
 }
 
-async fn read_loop(mut reader: LineReader<OwnedReadHalf>, to_session: mpsc::Sender<FromClient>, limit: usize) {
+async fn read_loop(
+    mut reader: LineReader<OwnedReadHalf>,
+    to_session: mpsc::Sender<FromClient>,
+    limit: usize,
+    batches: &Batches,
+) {
     loop {
         let (event, last) = match reader.next().await {
-            Ok(Frame::Line(line)) => match Message::from_client(line) {
-                Ok(message) => (FromClient::Message(message), false),
+            Ok(Frame::Line(line)) => match batches.read(line) {
+                Ok(messages) => {
+                    for message in messages {
+                        if to_session.send(FromClient::Message(message)).await.is_err() {
+                            return;
+                        }
+                    }
+                    continue;
+                }
                 Err(malformed) => (FromClient::Malformed(malformed), false),
             },
             Ok(Frame::TooLong) => {
@@ -262,19 +278,33 @@ async fn read_loop(mut reader: LineReader<OwnedReadHalf>, to_session: mpsc::Send
     }
 }
 
-async fn write_loop(mut write: OwnedWriteHalf, mut from_session: mpsc::Receiver<ToClient>, deadline: Duration) {
-    let mut batch = Vec::new();
-    while let Some(first) = from_session.recv().await {
-        let mut bytes = push(&mut batch, first);
-        while bytes < BATCH {
+async fn write_loop(
+    mut write: OwnedWriteHalf,
+    mut from_session: mpsc::Receiver<ToClient>,
+    deadline: Duration,
+    batches: &Batches,
+) {
+    let mut lines = Vec::new();
+    loop {
+        let mut bytes = tokio::select! {
+            event = from_session.recv() => match event {
+                Some(event) => push(&mut lines, event, batches),
+                None => break,
+            },
+            completed = batches.completed() => {
+                lines.extend(completed);
+                0
+            }
+        };
+        while bytes < AT_ONCE {
             let Ok(more) = from_session.try_recv() else { break };
-            bytes += push(&mut batch, more);
+            bytes += push(&mut lines, more, batches);
         }
-        if batch.is_empty() {
+        if lines.is_empty() {
             continue;
         }
-        match timeout(deadline, write_lines(&mut write, &batch)).await {
-            Ok(Ok(())) => batch.clear(),
+        match timeout(deadline, write_lines(&mut write, &lines)).await {
+            Ok(Ok(())) => lines.clear(),
             Ok(Err(error)) => {
                 debug!(%error, "a client cannot be written to");
                 return;
@@ -288,11 +318,11 @@ async fn write_loop(mut write: OwnedWriteHalf, mut from_session: mpsc::Receiver<
     let _: io::Result<()> = write.shutdown().await;
 }
 
-fn push(batch: &mut Vec<JsonText>, event: ToClient) -> usize {
+fn push(lines: &mut Vec<JsonText>, event: ToClient, batches: &Batches) -> usize {
     match event {
-        ToClient::Message { text, .. } => {
+        ToClient::Message { text, related } => {
             let bytes = text.as_str().len();
-            batch.push(text);
+            lines.extend(batches.write(text, related));
             bytes
         }
         // A line transport needs no preparation for a long wait.

@@ -293,6 +293,166 @@ mod tests {
         assert_eq!(found, vec![line(&big), line(&big), line("z"), Frame::End]);
     }
 
+    /// A source that gives what it has in the pieces that it was told.
+    struct Pieces(std::collections::VecDeque<Vec<u8>>);
+
+    impl AsyncRead for Pieces {
+        fn poll_read(
+            mut self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+            into: &mut tokio::io::ReadBuf<'_>,
+        ) -> std::task::Poll<io::Result<()>> {
+            if let Some(mut piece) = self.0.pop_front() {
+                let rest = piece.split_off(piece.len().min(into.remaining()));
+                into.put_slice(&piece);
+                if !rest.is_empty() {
+                    self.0.push_front(rest);
+                }
+            }
+            std::task::Poll::Ready(Ok(()))
+        }
+    }
+
+    /// What a stream says, without looking at how it comes.
+    fn expected(text: &[u8], limit: usize) -> Vec<Frame> {
+        let mut frames = Vec::new();
+        let mut rest = text;
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            if end > limit {
+                frames.push(Frame::TooLong);
+                return frames;
+            }
+            let line = rest[..end].strip_suffix(b"\r").unwrap_or(&rest[..end]);
+            if !line.is_empty() {
+                frames.push(Frame::Line(line.to_vec()));
+            }
+            rest = &rest[end + 1..];
+        }
+        frames.push(match rest.len() {
+            0 => Frame::End,
+            length if length > limit => Frame::TooLong,
+            _ => Frame::Cut,
+        });
+        frames
+    }
+
+    /// Reads to the end, or to the first line that is too long.
+    fn read_in_pieces(pieces: Vec<Vec<u8>>, limit: usize) -> Vec<Frame> {
+        // An empty read is an end.
+        let source = Pieces(pieces.into_iter().filter(|piece| !piece.is_empty()).collect());
+        let mut reader = LineReader::new(source, limit);
+        let mut found = Vec::new();
+        loop {
+            // Nothing here ever waits.
+            let frame = futures_util::FutureExt::now_or_never(reader.next()).unwrap().unwrap();
+            assert!(reader.buffer.capacity() <= 2 * (limit + ROOM), "{}", reader.buffer.capacity());
+            let last = !matches!(frame, Frame::Line(_));
+            found.push(frame);
+            if last {
+                return found;
+            }
+        }
+    }
+
+    fn byte() -> impl proptest::strategy::Strategy<Value = u8> {
+        use proptest::prelude::*;
+        // Line ends, marks, NUL and broken UTF-8 come often.
+        prop_oneof![
+            3 => Just(b'\n'), 2 => Just(b'\r'), 1 => Just(0), 1 => Just(0xef), 1 => Just(0xbb), 1 => Just(0xbf), 6 => any::<u8>()
+        ]
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn frames_do_not_depend_on_how_the_bytes_come(
+            pieces in proptest::collection::vec(proptest::collection::vec(byte(), 0..40), 0..30),
+            limit in 1_usize..60,
+        ) {
+            let text = pieces.concat();
+            proptest::prop_assert_eq!(read_in_pieces(pieces, limit), expected(&text, limit));
+        }
+
+        /// Around the sizes at which the reader changes what it does.
+        #[test]
+        fn large_lines_are_no_exception(
+            lengths in proptest::collection::vec((0_usize..5, -3_isize..4), 1..6),
+            piece in 1_usize..200_000,
+            limit in 30_000_usize..70_000,
+        ) {
+            let sizes = [ROOM, LARGE, LARGE + ROOM, limit, 10];
+            let text: Vec<u8> = lengths.iter().flat_map(|(size, more)| {
+                let mut line = vec![b'x'; sizes[*size].saturating_add_signed(*more)];
+                line.push(b'\n');
+                line
+            }).collect();
+            let pieces = text.chunks(piece).map(<[u8]>::to_vec).collect();
+            proptest::prop_assert_eq!(read_in_pieces(pieces, limit), expected(&text, limit));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_line_of_8_mib_comes_whole_and_one_byte_more_does_not() {
+        let limit = 8 << 20;
+        let mut line = vec![b'x'; limit];
+        line.push(b'\n');
+        let halves = |text: &[u8]| text.chunks(1 << 16).map(<[u8]>::to_vec).collect::<Vec<_>>();
+        assert_eq!(read_in_pieces(halves(&line), limit), [Frame::Line(vec![b'x'; limit]), Frame::End]);
+        line.insert(0, b'x');
+        assert_eq!(read_in_pieces(halves(&line), limit), [Frame::TooLong]);
+    }
+
+    /// A sink that takes a few bytes at a time, and then no more.
+    struct Narrow {
+        taken: Vec<u8>,
+        room: usize,
+    }
+
+    impl AsyncWrite for Narrow {
+        fn poll_write(
+            mut self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+            bytes: &[u8],
+        ) -> std::task::Poll<io::Result<usize>> {
+            let room = (self.room - self.taken.len()).min(7).min(bytes.len());
+            if room == 0 {
+                return std::task::Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+            }
+            self.taken.extend_from_slice(&bytes[..room]);
+            std::task::Poll::Ready(Ok(room))
+        }
+
+        fn poll_flush(
+            self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<io::Result<()>> {
+            std::task::Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(
+            self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<io::Result<()>> {
+            std::task::Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn partial_writes_are_continued_and_counted() {
+        for size in [3, 40_000] {
+            let text = JsonText::parse(format!("\"{}\"", "z".repeat(size)), crate::json::Rules::CLIENT).unwrap();
+            let whole = format!("{0}\n{0}\n", text.as_str());
+            let texts = [text.clone(), text];
+            let mut sink = Narrow { taken: Vec::new(), room: whole.len() };
+            write_lines(&mut sink, &texts).await.unwrap();
+            assert_eq!(sink.taken, whole.as_bytes());
+            for room in [0, 1, 5] {
+                let mut sink = Narrow { taken: Vec::new(), room };
+                assert_eq!(write_lines(&mut sink, &texts).await.unwrap_err().written, room);
+                assert_eq!(sink.taken, &whole.as_bytes()[..room]);
+            }
+        }
+    }
+
     #[tokio::test]
     async fn writes_are_lines_however_large() {
         let small = JsonText::parse("{\"a\":1}", crate::json::Rules::CLIENT).unwrap();

@@ -4,11 +4,12 @@
 //! whole, which means that no byte of it has left.
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, Uri};
+use http::{HeaderMap, Request, Response, Uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{Builder, SendRequest};
@@ -20,19 +21,34 @@ use rustls::ClientConfig;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TrackedFuture;
 use tracing::debug;
 
 use super::lock;
 use crate::call::Limits;
 
-/// An idle connection is used again for this long; servers close them after a minute or so.
+/// An idle connection is used again for this long; servers close them after a minute or so, or after the time that they
+/// name.
 const IDLE: Duration = Duration::from_secs(45);
+/// What is on its way when a server closes a connection is lost, and cannot be sent again: a connection is left alone
+/// so long before its time is over.
+const IDLE_MARGIN: Duration = Duration::from_secs(1);
 /// Idle connections to one server.
 const MOST_IDLE: usize = 64;
 /// A connection whose last body was read through is ready at once, or never.
 const READY: Duration = Duration::from_millis(500);
 
-pub(super) type Connection = SendRequest<Full<Bytes>>;
+/// A peer that is silent for so long is asked whether it is still there.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+/// More than a link takes to end its session.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
+/// One that a request was sent on.
+pub(super) struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    /// How long it may wait for the next one.
+    idle: Duration,
+}
 
 /// Shared by all HTTP upstreams of the daemon. Cheap to clone.
 #[derive(Clone)]
@@ -44,12 +60,14 @@ struct Shared {
     idle: Mutex<HashMap<String, Vec<Idle>>>,
     connect_timeout: Duration,
     tracker: TaskTracker,
+    /// The links that use it.
+    links: TaskTracker,
     closed: CancellationToken,
 }
 
 struct Idle {
-    connection: Connection,
-    since: Instant,
+    sender: SendRequest<Full<Bytes>>,
+    until: Instant,
 }
 
 /// A request without a response. `sent` is false only where no byte of it left.
@@ -79,6 +97,8 @@ impl HttpClient {
         http.enforce_http(false);
         http.set_nodelay(true);
         http.set_connect_timeout(Some(limits.connect_timeout));
+        // A stream may be silent for as long as it likes, but not with nobody at its other end.
+        http.set_keepalive(Some(KEEPALIVE));
         let https =
             HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(http);
         HttpClient(Arc::new(Shared {
@@ -86,12 +106,22 @@ impl HttpClient {
             idle: Mutex::new(HashMap::new()),
             connect_timeout: limits.connect_timeout,
             tracker,
+            links: TaskTracker::new(),
             closed: CancellationToken::new(),
         }))
     }
 
-    /// Closes every connection. Called once, after the last session has ended.
-    pub fn close(&self) {
+    /// A link that [`HttpClient::close`] waits for.
+    pub(super) fn link<F: Future>(&self, link: F) -> TrackedFuture<F> {
+        self.0.links.track_future(link)
+    }
+
+    /// Lets links say their last words, then closes every connection. Called once, after the last session has ended.
+    pub async fn close(&self) {
+        self.0.links.close();
+        if timeout(LAST_WORDS, self.0.links.wait()).await.is_err() {
+            debug!("some links to upstreams did not end in time");
+        }
         self.0.closed.cancel();
         lock(&self.0.idle).clear();
     }
@@ -107,7 +137,7 @@ impl HttpClient {
         loop {
             let idle = self.idle(server);
             let again = idle.is_some();
-            let mut connection = match idle {
+            let mut sender = match idle {
                 Some(mut idle) => {
                     if !matches!(timeout(READY, idle.ready()).await, Ok(Ok(()))) {
                         continue;
@@ -116,8 +146,11 @@ impl HttpClient {
                 }
                 None => self.connect(uri).await.map_err(|reason| NoResponse { sent: false, reason })?,
             };
-            match connection.try_send_request(request).await {
-                Ok(response) => return Ok((response, connection)),
+            match sender.try_send_request(request).await {
+                Ok(response) => {
+                    let idle = idle_time(response.headers());
+                    return Ok((response, Connection { sender, idle }));
+                }
                 Err(mut failed) => match failed.take_message() {
                     Some(whole) if again => request = whole,
                     whole => {
@@ -131,7 +164,8 @@ impl HttpClient {
 
     /// Takes a connection back whose last response was read through.
     pub(super) fn keep(&self, server: &str, connection: Connection) {
-        if connection.is_closed() || self.0.closed.is_cancelled() {
+        let Connection { sender, idle: time } = connection;
+        if sender.is_closed() || time.is_zero() || self.0.closed.is_cancelled() {
             return;
         }
         let mut idle = lock(&self.0.idle);
@@ -140,19 +174,20 @@ impl HttpClient {
             None => idle.entry(server.to_owned()).or_default(),
         };
         if idle.len() < MOST_IDLE {
-            idle.push(Idle { connection, since: Instant::now() });
+            idle.push(Idle { sender, until: Instant::now() + time });
         }
     }
 
     /// The connection that was used last.
-    fn idle(&self, server: &str) -> Option<Connection> {
+    fn idle(&self, server: &str) -> Option<SendRequest<Full<Bytes>>> {
         let mut idle = lock(&self.0.idle);
         let idle = idle.get_mut(server)?;
-        idle.retain(|idle| idle.since.elapsed() < IDLE && !idle.connection.is_closed());
-        idle.pop().map(|idle| idle.connection)
+        let now = Instant::now();
+        idle.retain(|idle| now < idle.until && !idle.sender.is_closed());
+        idle.pop().map(|idle| idle.sender)
     }
 
-    async fn connect(&self, uri: &Uri) -> Result<Connection, String> {
+    async fn connect(&self, uri: &Uri) -> Result<SendRequest<Full<Bytes>>, String> {
         let shared = &self.0;
         // TCP, name look-up and the TLS handshake together.
         let io = match timeout(shared.connect_timeout, shared.connector.call(uri.clone())).await {
@@ -183,6 +218,13 @@ impl std::fmt::Debug for HttpClient {
     }
 }
 
+/// As the server says it: `Keep-Alive: timeout=5`.
+fn idle_time(headers: &HeaderMap) -> Duration {
+    let field = headers.get("keep-alive").and_then(|field| field.to_str().ok()).unwrap_or_default();
+    let timeout = field.split(',').find_map(|part| part.trim().strip_prefix("timeout=")?.parse().ok());
+    timeout.map_or(IDLE, |seconds| Duration::from_secs(seconds).saturating_sub(IDLE_MARGIN).min(IDLE))
+}
+
 /// An error and what caused it.
 fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
@@ -192,4 +234,24 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_says_how_long_a_connection_may_wait() {
+        let time = |field: &str| {
+            idle_time(&HeaderMap::from_iter([(
+                http::header::HeaderName::from_static("keep-alive"),
+                field.parse().unwrap(),
+            )]))
+        };
+        assert_eq!(time("timeout=5"), Duration::from_secs(4));
+        assert_eq!(time("max=100, timeout=5"), Duration::from_secs(4));
+        assert_eq!(time("timeout=1"), Duration::ZERO);
+        assert_eq!((time("timeout=600"), time("timeout=x"), time("max=3")), (IDLE, IDLE, IDLE));
+        assert_eq!(idle_time(&HeaderMap::new()), IDLE);
+    }
 }

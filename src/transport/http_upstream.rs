@@ -5,6 +5,7 @@
 //! twice, no redirect is followed, and a key is put into a request at the moment it is sent.
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,10 +23,16 @@ use super::http_client::HttpClient;
 use super::{FromUpstream, ToUpstream, UpstreamLink};
 use crate::call::Limits;
 use crate::credential::scrub::Scrubber;
-use crate::mcp::headers::{INITIALIZE, INITIALIZED};
+use crate::mcp::headers::{CANCELLED, INITIALIZE, INITIALIZED};
+use crate::mcp::loss::{Cause, Fate, Loss};
 use crate::mcp::message::{Id, Message, Shape};
+use crate::mcp::method;
 
 mod spec;
+mod params;
+mod head;
+mod status;
+mod stream;
 mod wire;
 
 /// Places besides those of requests, so that cancellations and answers do not wait for requests that hang.
@@ -45,8 +52,8 @@ pub fn connect(
     let (outbound, from_session) = mpsc::channel(limits.in_flight + limits.queue);
     let (to_session, inbound) = mpsc::channel(limits.queue);
     let span = info_span!("upstream", server = %spec.server());
-    let wire = Arc::new(Wire::new(spec, client, scrubber, limits, to_session));
-    tracker.spawn(Link::new(wire).run(from_session).instrument(span));
+    let wire = Arc::new(Wire::new(spec, client.clone(), scrubber, limits, to_session));
+    tracker.spawn(client.link(Link::new(wire).run(from_session).instrument(span)));
     UpstreamLink { outbound, inbound }
 }
 
@@ -59,16 +66,25 @@ struct Link {
     others: usize,
     /// The beginning of a session has an order that parallel requests would not keep.
     beginning: bool,
+    /// The request that begins it.
+    beginner: Option<Id>,
 }
 
 impl Link {
     fn new(wire: Arc<Wire>) -> Link {
-        Link { wire, open: FuturesUnordered::new(), requests: HashMap::new(), others: 0, beginning: false }
+        Link {
+            wire,
+            open: FuturesUnordered::new(),
+            requests: HashMap::new(),
+            others: 0,
+            beginning: false,
+            beginner: None,
+        }
     }
 
     async fn run(mut self, mut from_session: mpsc::Receiver<ToUpstream>) {
         let wire = Arc::clone(&self.wire);
-        let most = wire.limits().in_flight + RESERVE;
+        let most = wire.limits.in_flight + RESERVE;
         let failed = loop {
             tokio::select! {
                 () = wire.session_gone() => break None,
@@ -81,7 +97,10 @@ impl Link {
                     }
                 }
                 event = from_session.recv(), if !self.beginning && self.open.len() < most => match event {
-                    Some(ToUpstream::Send(message)) => self.send(message),
+                    Some(ToUpstream::Send(message)) => match self.cancelled(&message) {
+                        Some(id) => self.abandon(&id),
+                        None => self.send(message),
+                    },
                     Some(ToUpstream::Abandon(id)) => self.abandon(&id),
                     None => break None,
                 },
@@ -98,6 +117,7 @@ impl Link {
         let (handle, registration) = AbortHandle::new_pair();
         match message.shape() {
             Shape::Request { id, .. } => {
+                self.beginner = self.beginning.then(|| id.clone());
                 self.requests.insert(id.clone(), handle);
             }
             Shape::Notification { .. } | Shape::Response { .. } => self.others += 1,
@@ -106,10 +126,30 @@ impl Link {
         self.open.push(Abortable::new(exchange, registration));
     }
 
-    fn abandon(&mut self, id: &Id) {
-        if let Some(handle) = self.requests.remove(id) {
-            handle.abort();
+    /// The request that a message takes back, in the era that does so by closing its stream. The message itself has no
+    /// place on that wire.
+    fn cancelled(&self, message: &Message) -> Option<Id> {
+        if message.method() != Some(CANCELLED) || self.wire.head.is_legacy() {
+            return None;
         }
+        method::cancelled(message)
+    }
+
+    fn abandon(&mut self, id: &Id) {
+        let Some(handle) = self.requests.remove(id) else { return };
+        handle.abort();
+        self.beginning &= self.beginner.as_ref() != Some(id);
+        let (wire, id) = (Arc::clone(&self.wire), id.clone());
+        self.beside(async move {
+            wire.lost(id, Loss::unknown("nobody waited for it any more")).await;
+            Done::Beside
+        });
+    }
+
+    fn beside(&mut self, work: impl Future<Output = Done> + Send + 'static) {
+        let (_, registration) = AbortHandle::new_pair();
+        let work: BoxFuture<'static, Done> = Box::pin(work);
+        self.open.push(Abortable::new(work, registration));
     }
 
     /// The reason why the link is over, where it is.
@@ -123,12 +163,10 @@ impl Link {
                 self.others -= 1;
                 self.beginning &= !begins;
                 if listen {
-                    let (_, registration) = AbortHandle::new_pair();
-                    let listening: BoxFuture<'static, Done> = Box::pin(Arc::clone(&self.wire).listen());
-                    self.open.push(Abortable::new(listening, registration));
+                    self.beside(Arc::clone(&self.wire).listen());
                 }
             }
-            Done::NotListening => {}
+            Done::Beside => {}
             Done::SessionEnded { id, reason } => {
                 if let Some(id) = id {
                     self.requests.remove(&id);
@@ -143,14 +181,14 @@ impl Link {
     async fn close(mut self, reason: &str, from_session: &mut mpsc::Receiver<ToUpstream>) {
         self.open.clear();
         for (id, _) in self.requests.drain() {
-            self.wire.lost(id, true, reason).await;
+            self.wire.lost(id, Loss::new(Fate::Unknown, Cause::SessionOver, reason)).await;
         }
         from_session.close();
         while let Some(event) = from_session.recv().await {
             if let ToUpstream::Send(message) = event
                 && let Shape::Request { id, .. } = message.shape()
             {
-                self.wire.lost(id.clone(), false, reason).await;
+                self.wire.lost(id.clone(), Loss::new(Fate::NotSent, Cause::SessionOver, reason)).await;
             }
         }
         self.wire.tell(FromUpstream::Closed { reason: reason.to_owned() }).await;

@@ -9,8 +9,10 @@ use tokio::sync::mpsc;
 
 use crate::call::{ClientInfo, Principal};
 use crate::json::JsonText;
+use crate::mcp::loss::Loss;
 use crate::mcp::message::{Id, Malformed, Message};
 
+mod answer;
 pub mod frame;
 pub mod budget;
 pub mod principals;
@@ -90,8 +92,8 @@ pub enum ToUpstream {
 pub enum FromUpstream {
     /// A message; `related` names the request on whose stream it came (HTTP only).
     Message { message: Message, related: Option<Id> },
-    /// No answer will come to this request. `sent` is false only where no byte of it left.
-    Lost { id: Id, sent: bool, reason: String },
+    /// No answer will come to this request.
+    Lost { id: Id, loss: Loss },
     /// The upstream is gone; nothing follows.
     Closed { reason: String },
 }

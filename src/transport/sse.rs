@@ -43,7 +43,9 @@ pub struct Decoder {
     value_begun: bool,
     data: Option<Vec<u8>>,
     name: Option<String>,
+    /// The id as the stream has it now; it counts from the end of its event on.
     id: Option<String>,
+    last_id: Option<String>,
     retry: Option<u64>,
     /// The last byte was a carriage return: a line feed now belongs to it.
     after_return: bool,
@@ -62,6 +64,7 @@ impl Decoder {
             data: None,
             name: None,
             id: None,
+            last_id: None,
             retry: None,
             after_return: false,
             mark: 0,
@@ -110,9 +113,16 @@ impl Decoder {
         self.events.pop_front()
     }
 
-    /// The last event id, as it is given back when the stream is asked for again.
+    /// The id of the last event that came whole, as it is given back when the stream is asked for again.
     pub fn last_id(&self) -> Option<&str> {
-        self.id.as_deref()
+        self.last_id.as_deref()
+    }
+
+    /// Begins again with a new stream that goes on where this one broke off: half an event is forgotten.
+    pub fn restart(&mut self) {
+        let fresh = Decoder::new(self.limit);
+        let (last_id, retry) = (self.last_id.take(), self.retry);
+        *self = Decoder { id: last_id.clone(), last_id, retry, ..fresh };
     }
 
     /// After how many milliseconds to ask for the stream again, where the stream says it.
@@ -185,11 +195,11 @@ impl Decoder {
         let value = (value.len() <= SHORT).then(|| String::from_utf8(value).ok()).flatten();
         match self.field {
             Field::Event => self.name = value,
-            Field::Id => {
-                if let Some(value) = value.filter(|value| !value.contains('\0')) {
-                    self.id = Some(value).filter(|value| !value.is_empty());
-                }
-            }
+            // An id that cannot be kept is none: with the one before, what came since would come again.
+            Field::Id => match value {
+                Some(value) if value.contains('\0') => {}
+                value => self.id = value.filter(|value| !value.is_empty()),
+            },
             Field::Retry => self.retry = value.and_then(|value| value.parse().ok()).or(self.retry),
             Field::Data | Field::Name | Field::Other => {}
         }
@@ -197,6 +207,9 @@ impl Decoder {
     }
 
     fn dispatch(&mut self) {
+        if self.last_id != self.id {
+            self.last_id.clone_from(&self.id);
+        }
         let name = self.name.take().filter(|name| !name.is_empty());
         if let Some(data) = self.data.take().filter(|data| !data.is_empty()) {
             self.events.push_back(Event { name, data });
@@ -241,8 +254,22 @@ mod tests {
     fn ids_and_retry_are_remembered() {
         assert_eq!(read(&[b"id: 7\ndata: a\n\n"]).1.last_id(), Some("7"));
         assert_eq!(read(&[b"id: 7\ndata: a\n\nid\n\n"]).1.last_id(), None);
+        // Half an event has not come: it is asked for again.
+        assert_eq!(read(&[b"id: 7\ndata: a\n\nid: 8\ndata: b\n"]).1.last_id(), Some("7"));
+        assert_eq!(read(&[b"id: 7\ndata: \n\n"]).1.last_id(), Some("7"));
+        let long = format!("id: 7\ndata: a\n\nid: {}\ndata: b\n\n", "8".repeat(SHORT + 1));
+        assert_eq!(read(&[long.as_bytes()]).1.last_id(), None);
         assert_eq!(read(&[b"retry: 250\n"]).1.retry(), Some(250));
         assert_eq!(read(&[b"retry: soon\n"]).1.retry(), None);
+    }
+
+    #[test]
+    fn a_stream_that_broke_goes_on_after_its_last_whole_event() {
+        let (_, mut decoder) = read(&[b"retry: 9\nid: 7\ndata: a\n\nid: 8\nevent: x\ndata: {\"half"]);
+        decoder.restart();
+        decoder.push(b"\xef\xbb\xbfdata: b\n\n").unwrap();
+        assert_eq!(decoder.next_event(), Some(Event { name: None, data: b"b".to_vec() }));
+        assert_eq!((decoder.last_id(), decoder.retry()), (Some("7"), Some(9)));
     }
 
     #[test]

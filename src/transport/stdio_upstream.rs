@@ -23,6 +23,8 @@ use super::{FromUpstream, ToUpstream, UpstreamLink};
 use crate::call::Limits;
 use crate::credential::scrub::Scrubber;
 use crate::credential::secret::Secret;
+use crate::mcp::headers::LISTEN;
+use crate::mcp::loss::Loss;
 use crate::mcp::message::{Message, Shape};
 
 mod pending;
@@ -247,14 +249,14 @@ async fn close(
     pending: &Pending,
 ) {
     for id in pending.take_all() {
-        let _ = to_session.send(FromUpstream::Lost { id, sent: true, reason: reason.to_owned() }).await;
+        let _ = to_session.send(FromUpstream::Lost { id, loss: Loss::unknown(reason) }).await;
     }
     from_session.close();
     while let Some(event) = from_session.recv().await {
         if let ToUpstream::Send(message) = event
             && let Shape::Request { id, .. } = message.shape()
         {
-            let lost = FromUpstream::Lost { id: id.clone(), sent: false, reason: reason.to_owned() };
+            let lost = FromUpstream::Lost { id: id.clone(), loss: Loss::not_sent(reason) };
             let _ = to_session.send(lost).await;
         }
     }
@@ -303,7 +305,9 @@ async fn write_loop(
             Shape::Request { id, .. } => Some(id.clone()),
             Shape::Notification { .. } | Shape::Response { .. } => None,
         };
-        if let Some(id) = &request {
+        // A subscription is answered when it ends.
+        let stays = message.method() == Some(LISTEN);
+        if let Some(id) = request.as_ref().filter(|_| !stays) {
             pending.add(id, limits.answer_timeout);
         }
         let text = message.into_text();
@@ -315,7 +319,7 @@ async fn write_loop(
         let reason = "the upstream process closed its input".to_owned();
         if let Some(id) = request.filter(|_| written == 0) {
             pending.remove(&id);
-            let _ = to_session.send(FromUpstream::Lost { id, sent: false, reason: reason.clone() }).await;
+            let _ = to_session.send(FromUpstream::Lost { id, loss: Loss::not_sent(reason.as_str()) }).await;
         }
         return End::Failed(reason);
     }
@@ -384,7 +388,7 @@ async fn deadline_loop(to_session: &mpsc::Sender<FromUpstream>, allowed: Duratio
     loop {
         let id = pending.expired().await;
         let reason = format!("no answer from the upstream within {} s (limits.answer_timeout)", allowed.as_secs());
-        if to_session.send(FromUpstream::Lost { id, sent: true, reason }).await.is_err() {
+        if to_session.send(FromUpstream::Lost { id, loss: Loss::unknown(reason) }).await.is_err() {
             return;
         }
     }

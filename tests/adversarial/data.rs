@@ -13,8 +13,18 @@ use crate::harness::{Countersign, DEADLINE, Shim, Spy, outcome};
 
 const CASES: &str = include_str!("cases.jsonl");
 const README: &str = include_str!("README.md");
-const CODE: &[&str] =
-    &[include_str!("framing.rs"), include_str!("holds.rs"), include_str!("methods.rs"), include_str!("parsing.rs")];
+const CODE: &[&str] = &[
+    include_str!("framing.rs"),
+    include_str!("headers.rs"),
+    include_str!("holds.rs"),
+    include_str!("http.rs"),
+    include_str!("limits.rs"),
+    include_str!("methods.rs"),
+    include_str!("parsing.rs"),
+    include_str!("sessions.rs"),
+    include_str!("unicode.rs"),
+    include_str!("upstream.rs"),
+];
 
 /// How many cases run at the same time.
 const TOGETHER: usize = 4;
@@ -335,6 +345,11 @@ async fn cases_of_framing() {
 #[tokio::test]
 async fn cases_of_methods() {
     run("methods").await;
+}
+
+#[tokio::test]
+async fn cases_of_unicode() {
+    run("unicode").await;
 }
 
 /// A case that is neither data nor a test must be explained.

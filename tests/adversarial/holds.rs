@@ -259,7 +259,9 @@ async fn hld_007() {
 #[tokio::test]
 async fn hld_008() {
     let spy = Spy::stdio().await;
-    let mut daemon = Countersign::new().upstream(&spy).start().await;
+    // A client that may come back is not gone yet.
+    let countersign = Countersign::new().upstream(&spy).set("/limits/resume_window", json!("0s"));
+    let mut daemon = countersign.start().await;
     let mut console = daemon.console().await;
     let mut client = daemon.http();
     client.initialize().await;
@@ -387,22 +389,33 @@ async fn hld_015() {
 async fn hld_017() {
     let mut scene = Scene::new().await;
     let first = scene.hold(1, 100).await;
-    let second = scene.hold(2, 100).await;
-    let third = scene.hold(3, 100).await;
-    assert!(third.same_as.iter().any(|same| same.id == first.id || same.id == second.id), "{:?}", third.same_as);
+    scene.shim.send(&refund(2, 100)).await;
+    scene.shim.send(&refund(3, 100)).await;
+    let asked = scene.console.until_hold("three requests behind it", |hold| hold.waiting == 3).await;
+    assert_eq!(asked.id, first.id, "one prompt");
     scene.console.approve(&first).await.unwrap();
     scene.shim.answer(1).await;
     scene.probe("p").await;
     assert_eq!(scene.spy.calls("create_refund"), 1);
-    let listed = scene.console.list().await;
-    for hold in [&second, &third] {
-        let now = listed.iter().find(|other| other.id == hold.id).unwrap();
-        assert!(now.state.is_pending());
-        assert!(now.same_as.iter().any(|same| same.id == first.id), "not marked: {:?}", now.same_as);
-    }
-    scene.console.approve(&second).await.unwrap();
-    scene.shim.answer(2).await;
+    let rest = scene.console.pending(1).await.remove(0);
+    assert_eq!(rest.waiting, 2);
+    assert!(rest.same_as.iter().any(|same| same.id == first.id), "not marked: {:?}", rest.same_as);
+    assert_eq!(scene.console.approve(&first).await.unwrap_err(), Failure::Closed, "the first approval is used up");
+    scene.console.approve(&rest).await.unwrap();
+    let second = scene.shim.next().await.unwrap();
+    assert_eq!(second["result"]["content"][0]["text"], "done: create_refund", "{second}");
     assert_eq!(scene.spy.calls("create_refund"), 2);
+    let last = scene.console.pending(1).await.remove(0);
+    assert_eq!(last.waiting, 1);
+    scene.console.reject(&last, "twice is enough").await.unwrap();
+    let third = scene.shim.next().await.unwrap();
+    assert_eq!(outcome(&third), Some("rejected"));
+    assert_ne!(second["id"], third["id"]);
+    assert_eq!(scene.spy.calls("create_refund"), 2);
+    scene.daemon.stop().await;
+    let records = scene.daemon.records().await;
+    let joined = of_kind(&records, "held").map(body).filter(|held| held["joins"] == first.id.as_str()).count();
+    assert_eq!(joined, 2, "the record says behind whose prompt they waited");
 }
 
 /// One principal cannot fill the queue for the others. 200 calls, not 1,000.

@@ -8,6 +8,12 @@ mod harness;
 
 mod data;
 mod framing;
+mod headers;
 mod holds;
+mod http;
+mod limits;
 mod methods;
 mod parsing;
+mod sessions;
+mod unicode;
+mod upstream;

@@ -2,17 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Act, Countersign, Spy, call, outcome, request};
-
-/// A request of the stateless era, with what the client declares.
-fn stateless(mut message: Value, capabilities: Value) -> Value {
-    message["params"]["_meta"] = json!({
-        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-        "io.modelcontextprotocol/clientInfo": {"name": "agent", "version": "0"},
-        "io.modelcontextprotocol/clientCapabilities": capabilities,
-    });
-    message
-}
+use crate::harness::{Act, Countersign, Spy, call, outcome, request, stateless};
 
 /// Parameters beside the arguments are shown and bound like them; what cannot be shown is refused.
 #[tokio::test]

@@ -86,6 +86,7 @@ pub fn refund(id: &str) -> HoldView {
         expires_at: "2026-11-21T14:10:12Z".to_owned(),
         approvals: Approvals { need: 1, have: Vec::new() },
         signature_required: false,
+        waiting: 1,
         same_as: Vec::new(),
     }
 }

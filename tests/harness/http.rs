@@ -56,6 +56,17 @@ impl HttpClient {
         self.send("POST", &self.headers(), message.to_string().as_bytes()).await
     }
 
+    /// A request of the stateless era, with the header fields that repeat it.
+    pub async fn stateless(&self, message: &Value) -> Reply {
+        let mut headers = self.headers();
+        headers.push(("MCP-Protocol-Version".to_owned(), "2026-07-28".to_owned()));
+        headers.push(("Mcp-Method".to_owned(), message["method"].as_str().unwrap().to_owned()));
+        let params = &message["params"];
+        let name = ["name", "uri", "taskId"].iter().find_map(|member| params[member].as_str());
+        headers.extend(name.map(|name| ("Mcp-Name".to_owned(), name.to_owned())));
+        self.send("POST", &headers, message.to_string().as_bytes()).await
+    }
+
     pub async fn send(&self, method: &str, headers: &[(String, String)], body: &[u8]) -> Reply {
         let mut head = format!("{method} {} HTTP/1.1\r\n", self.path);
         for (name, value) in headers {

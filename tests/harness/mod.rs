@@ -5,6 +5,7 @@
 // Each test binary uses its part of this.
 #![allow(dead_code, unused_imports)]
 
+pub mod between;
 pub mod daemon;
 pub mod http;
 pub mod operator;
@@ -47,6 +48,16 @@ pub fn call(id: impl Into<serde_json::Value>, tool: &str, arguments: serde_json:
 /// A request of the legacy era.
 pub fn request(id: impl Into<serde_json::Value>, method: &str, params: serde_json::Value) -> serde_json::Value {
     serde_json::json!({"jsonrpc": "2.0", "id": id.into(), "method": method, "params": params})
+}
+
+/// The same message as one of the stateless era, with what the client declares.
+pub fn stateless(mut message: serde_json::Value, capabilities: serde_json::Value) -> serde_json::Value {
+    message["params"]["_meta"] = serde_json::json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientInfo": {"name": "agent", "version": "0"},
+        "io.modelcontextprotocol/clientCapabilities": capabilities,
+    });
+    message
 }
 
 /// What `initialize` carries.

@@ -82,6 +82,11 @@ impl Console {
         hold
     }
 
+    /// Waits until a hold satisfies `done`.
+    pub async fn until_hold(&self, what: &str, done: impl Fn(&HoldView) -> bool) -> HoldView {
+        self.until(what, |known| known.holds.values().find(|hold| done(hold)).cloned()).await
+    }
+
     /// Waits until `count` holds are pending and returns them, oldest first.
     pub async fn pending(&self, count: usize) -> Vec<HoldView> {
         let mut holds = self

@@ -49,9 +49,18 @@ pub struct EverythingOverHttp {
 
 impl EverythingOverHttp {
     pub async fn start() -> EverythingOverHttp {
+        EverythingOverHttp::run("streamableHttp", "mcp").await
+    }
+
+    /// The same over HTTP+SSE, the transport that came before.
+    pub async fn start_sse() -> EverythingOverHttp {
+        EverythingOverHttp::run("sse", "sse").await
+    }
+
+    async fn run(transport: &str, path: &str) -> EverythingOverHttp {
         let mut child = Command::new(node())
             .arg(everything())
-            .arg("streamableHttp")
+            .arg(transport)
             .env("PORT", "0")
             .env("NODE_OPTIONS", format!("--require {}", source("tests/peers/port.cjs").display()))
             .stdout(Stdio::null())
@@ -71,7 +80,7 @@ impl EverythingOverHttp {
         .await;
         // Nobody reads on: an upstream's chatter must not fill a pipe and stop it.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        EverythingOverHttp { url: format!("http://127.0.0.1:{port}/mcp"), _child: child }
+        EverythingOverHttp { url: format!("http://127.0.0.1:{port}/{path}"), _child: child }
     }
 }
 

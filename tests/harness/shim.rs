@@ -102,9 +102,16 @@ impl Shim {
         self.read().await
     }
 
-    async fn read(&mut self) -> Option<Value> {
+    /// The next line as it came, without its end. Not to be mixed with the other ways to read.
+    pub async fn next_text(&mut self) -> Option<String> {
         let line = within("a line from the shim", self.lines.recv()).await?;
-        let text = String::from_utf8(line).expect("UTF-8 from the shim");
+        let mut text = String::from_utf8(line).expect("UTF-8 from the shim");
+        text.truncate(text.trim_end_matches('\n').len());
+        Some(text)
+    }
+
+    async fn read(&mut self) -> Option<Value> {
+        let text = self.next_text().await?;
         Some(serde_json::from_str(&text).unwrap_or_else(|error| panic!("not JSON on stdout: {error}: {text:?}")))
     }
 

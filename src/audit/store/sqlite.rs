@@ -92,7 +92,7 @@ impl Store {
         if !self.log.0.is_autocommit() {
             // A roll-back failed: whatever is written on this connection would not be committed.
             let error = AuditError::Write("an earlier write is still open".to_owned());
-            return Err(Failure { error, connection_good: false });
+            return Err(Failure { error, connection_good: false, locked: false });
         }
         if self.sync != Some(sync) {
             self.sync = None;
@@ -114,6 +114,12 @@ impl Store {
             let _ = self.log.0.execute_batch("ROLLBACK");
         }
         Ok(written?)
+    }
+
+    /// Whether a write waits for somebody else's lock, as it does unless this says otherwise.
+    pub fn set_patient(&self, patient: bool) {
+        // It sets a number of the connection and cannot fail on an open one. At worst a write waits.
+        let _ = self.log.0.busy_timeout(if patient { self.busy } else { Duration::ZERO });
     }
 
     /// Moves what was written ahead into the database, as far as readers let it.
@@ -192,6 +198,8 @@ pub(in crate::audit) struct Failure {
     pub error: AuditError,
     /// The connection is as good as before: the disk is full, or somebody holds the lock.
     pub connection_good: bool,
+    /// Somebody holds the lock.
+    pub locked: bool,
 }
 
 impl From<rusqlite::Error> for AuditError {
@@ -207,15 +215,16 @@ impl From<rusqlite::Error> for AuditError {
 
 impl From<AuditError> for Failure {
     fn from(error: AuditError) -> Failure {
-        Failure { error, connection_good: true }
+        Failure { error, connection_good: true, locked: false }
     }
 }
 
 impl From<rusqlite::Error> for Failure {
     fn from(error: rusqlite::Error) -> Failure {
         let code = error.sqlite_error_code();
-        let good = matches!(code, Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked));
-        Failure { error: error.into(), connection_good: good }
+        let locked = matches!(code, Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked));
+        let connection_good = locked || code == Some(ErrorCode::DiskFull);
+        Failure { error: error.into(), connection_good, locked }
     }
 }
 

@@ -19,8 +19,12 @@ const SETTINGS: Settings = Settings {
 };
 
 fn call(amount: u32) -> Arc<ToolCall> {
+    call_with(amount, "{}")
+}
+
+fn call_with(amount: u32, meta: &str) -> Arc<ToolCall> {
     let text = format!(
-        r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"create_refund","arguments":{{"amount":{amount}}}}}}}"#
+        r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"create_refund","arguments":{{"amount":{amount}}},"_meta":{meta}}}}}"#
     );
     match sort(Message::from_client(text).unwrap()) {
         Sorted::Decide(call) => Arc::new(*call),
@@ -30,6 +34,7 @@ fn call(amount: u32) -> Arc<ToolCall> {
 
 fn context(principal: &str, environment: &str) -> Arc<CallContext> {
     Arc::new(CallContext {
+        continues: None,
         session: "s-1".into(),
         principal: Arc::new(Principal { name: principal.into(), kind: PrincipalKind::Uid, scopes: vec![] }),
         client: ClientInfo {
@@ -85,15 +90,16 @@ fn place(queue: &HoldQueue, call: &Arc<ToolCall>, approvals: u8) -> Place {
 }
 
 fn place_unrecorded(queue: &HoldQueue, call: &Arc<ToolCall>, approvals: u8) -> Place {
-    queue
-        .place(
-            Arc::clone(call),
-            context("agent", "sandbox"),
-            decision(approvals),
-            call.digest(&context("agent", "sandbox")),
-            vec![],
-        )
-        .unwrap()
+    match ask(queue, call, decision(approvals)) {
+        Ok(Placed::Waits(place)) => place,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn ask(queue: &HoldQueue, call: &Arc<ToolCall>, decision: Arc<Decision>) -> Result<Placed, (Outcome, String)> {
+    let context = context("agent", "sandbox");
+    let digest = call.digest(&context);
+    queue.place(Arc::clone(call), context, decision, digest, vec![])
 }
 
 fn ruling(queue: &HoldQueue, call: &ToolCall, operator: &str, approve: bool) -> Ruling {
@@ -115,7 +121,7 @@ async fn an_approval_counts_once() {
     let (first, second) = (ruling(&queue, &call, "ana", true), ruling(&queue, &call, "ben", false));
     let hold = rule(&queue, first).unwrap();
     assert!(matches!(hold.state, State::Approved { .. }));
-    assert!(matches!(place.verdict.await.unwrap(), Verdict::Approved));
+    assert!(matches!(place.verdict.await.unwrap(), Verdict::Approved { .. }));
     assert!(matches!(rule(&queue, second), Err(NoEffect::Closed(why)) if why.contains("approved by ana")));
 }
 
@@ -228,14 +234,15 @@ async fn a_hold_is_seen_when_its_record_is_durable_and_not_before() {
 #[tokio::test(start_paused = true)]
 async fn the_caps_hold_and_another_principal_still_gets_a_place() {
     let queue = HoldQueue::new(SETTINGS);
-    let mut places: Vec<_> = (0..3).map(|n| place(&queue, &call(n), 1)).collect();
+    let places: Vec<_> = (0..3).map(|n| place(&queue, &call(n), 1)).collect();
     let over = |principal: &str| {
-        queue.place(call(9), context(principal, "sandbox"), decision(1), Digest::of_bytes(b"x"), vec![])
+        let digest = Digest::of_bytes(principal.as_bytes());
+        queue.place(call(9), context(principal, "sandbox"), decision(1), digest, vec![])
     };
     assert!(matches!(over("agent"), Err((Outcome::Overloaded, why)) if why.contains("max_per_principal")));
-    places.extend([over("other").unwrap(), over("third").unwrap()]);
+    let others = [over("other").unwrap(), over("third").unwrap()];
     assert!(matches!(over("fourth"), Err((Outcome::Overloaded, why)) if why.contains("max_pending")));
-    assert_eq!(queue.lock().unwrap().pending.len(), 5);
+    assert_eq!(queue.lock().unwrap().open.len(), places.len() + others.len());
 }
 
 #[tokio::test(start_paused = true)]
@@ -245,14 +252,152 @@ async fn a_call_too_large_to_show_is_refused() {
     assert!(matches!(refused, Err((Outcome::Denied, _))));
 }
 
+/// Three identical calls are one prompt, and one approval releases one of them.
 #[tokio::test(start_paused = true)]
-async fn identical_calls_are_marked_and_ruled_one_by_one() {
+async fn identical_calls_share_a_prompt_and_are_released_one_by_one() {
+    let queue = HoldQueue::new(SETTINGS);
+    let calls = [call(1), call(1), call(1)];
+    let mut places: Vec<_> = calls.iter().map(|call| place(&queue, call, 1)).collect();
+    let ids: Vec<_> = calls.iter().map(|call| call.id().clone()).collect();
+    for n in 0..3 {
+        let all = queue.all();
+        let open: Vec<_> = all.iter().filter(|hold| hold.state == State::Pending).collect();
+        assert_eq!(open.len(), 1, "one prompt");
+        assert_eq!((open[0].id(), open[0].waiting), (&ids[n], 3 - n));
+        assert_eq!(open[0].same_as.iter().any(|(id, word)| *id == ids[0] && *word == "approved"), n > 0);
+        rule(&queue, ruling(&queue, &calls[n], "ana", true)).unwrap();
+        let released = places.remove(0).verdict.try_recv();
+        assert!(matches!(released, Ok(Verdict::Approved { hold, .. }) if hold == ids[n]));
+        assert!(places.iter_mut().all(|place| place.verdict.try_recv().is_err()), "and no other");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_no_is_enough_for_identical_calls() {
     let queue = HoldQueue::new(SETTINGS);
     let (one, two) = (call(1), call(1));
-    let (_one, mut second) = (place(&queue, &one, 1), place(&queue, &two, 1));
-    assert_eq!(queue.find(two.id()).unwrap().same_as, [(one.id().clone(), "pending")]);
+    let places = [place(&queue, &one, 1), place(&queue, &two, 1)];
+    rule(&queue, ruling(&queue, &one, "ana", false)).unwrap();
+    for mut place in places {
+        assert!(matches!(place.verdict.try_recv(), Ok(Verdict::Rejected { hold, .. }) if hold == *one.id()));
+    }
+    assert!(queue.lock().unwrap().open.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_of_others_and_other_calls_have_prompts_of_their_own() {
+    let queue = HoldQueue::new(SETTINGS);
+    let (one, two) = (call(1), call(2));
+    let _places = [place(&queue, &one, 1), place(&queue, &two, 1)];
+    let theirs = context("other", "sandbox");
+    // Even with a digest that is the same, which cannot be.
+    let digest = one.digest(&context("agent", "sandbox"));
+    let placed = queue.place(call(1), theirs, decision(1), digest, vec![]).unwrap();
+    assert!(matches!(placed, Placed::Waits(Place { joins: None, .. })));
+    assert_eq!(queue.lock().unwrap().open.len(), 3);
+}
+
+/// I10: `_meta` is not in the digest. What an operator was not shown of it is not released by that approval.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_carries_something_else_is_not_identical() {
+    let queue = HoldQueue::new(Settings { max_pending: 9, max_per_principal: 9, ..SETTINGS });
+    let shown = call_with(1, r#"{"progressToken":1,"vendor/account":"acct_1"}"#);
+    let _place = place(&queue, &shown, 1);
+    queue.detach(shown.id());
+    rule(&queue, ruling(&queue, &shown, "ana", true)).unwrap();
+    for other in ["{}", r#"{"vendor/account":"acct_2"}"#, r#"{"vendor/account":"acct_1","x":1}"#] {
+        let placed = ask(&queue, &call_with(1, other), decision(1)).unwrap();
+        assert!(matches!(&placed, Placed::Waits(Place { joins: None, .. })), "{other}: {placed:?}");
+    }
+    let again = call_with(1, r#"{"vendor\u002faccount":"acct_1","progressToken":2,"claudecode/toolUseId":"x"}"#);
+    let placed = ask(&queue, &again, decision(1)).unwrap();
+    assert!(matches!(&placed, Placed::Ticket { hold, .. } if hold == shown.id()), "{placed:?}");
+}
+
+/// The client gave up, the operator approved, the client came back: once.
+#[tokio::test(start_paused = true)]
+async fn an_approval_that_nobody_waited_for_is_a_ticket_for_one_call() {
+    let queue = HoldQueue::new(SETTINGS);
+    let call = call(1);
+    let mut place = place(&queue, &call, 1);
+    queue.detach(call.id());
+    assert!(matches!(place.verdict.try_recv(), Ok(Verdict::Detached { .. })));
+    let open = queue.find(call.id()).unwrap();
+    assert_eq!((open.state.clone(), open.waiting), (State::Pending, 0));
+    let approved = rule(&queue, ruling(&queue, &call, "ana", true)).unwrap();
+    assert!(matches!(approved.state, State::Ticket { .. }));
+    let again = rule(&queue, ruling(&queue, &call, "ben", true)).unwrap_err();
+    assert!(matches!(again, NoEffect::Closed(why) if why.contains("approved by ana")));
+    let used = ask(&queue, &self::call(1), decision(1)).unwrap();
+    assert!(matches!(used, Placed::Ticket { hold, .. } if hold == *call.id()));
+    assert!(matches!(queue.find(call.id()).unwrap().state, State::Approved { .. }));
+    assert!(matches!(ask(&queue, &self::call(1), decision(1)), Ok(Placed::Waits(Place { joins: None, .. }))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_takes_the_place_of_the_call_that_gave_up_and_needs_no_room() {
+    let queue = HoldQueue::new(Settings { max_per_principal: 1, ..SETTINGS });
+    let (one, two) = (call(1), call(1));
+    let _gone = place(&queue, &one, 1);
+    assert!(matches!(ask(&queue, &two, decision(1)), Err((Outcome::Overloaded, _))), "while it waits itself");
+    queue.detach(one.id());
+    let mut place = place(&queue, &two, 1);
+    assert_eq!(place.joins.as_ref(), Some(one.id()));
+    let shown = queue.find(one.id()).unwrap();
+    assert_eq!((shown.waiting, shown.call.id()), (1, two.id()), "what is shown is what would be sent");
     rule(&queue, ruling(&queue, &one, "ana", true)).unwrap();
-    assert!(second.verdict.try_recv().is_err());
+    assert!(matches!(place.verdict.try_recv(), Ok(Verdict::Approved { hold, .. }) if hold == *one.id()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ticket_and_an_open_hold_end_with_their_time() {
+    for approve in [true, false] {
+        let queue = HoldQueue::new(SETTINGS);
+        let call = call(1);
+        let _place = place(&queue, &call, 1);
+        queue.detach(call.id());
+        let mut time = SETTINGS.ttl;
+        if approve {
+            rule(&queue, ruling(&queue, &call, "ana", true)).unwrap();
+            time = TICKET;
+        }
+        assert_eq!(queue.lapse(), Some(Instant::now() + time));
+        tokio::time::advance(time).await;
+        // Whether the clock's task has come by or not.
+        if approve {
+            assert!(matches!(ask(&queue, &self::call(1), decision(1)), Ok(Placed::Waits(Place { joins: None, .. }))));
+        } else {
+            assert_eq!(queue.lapse(), None);
+        }
+        let state = queue.find(call.id()).unwrap().state;
+        assert!(matches!(state, State::Closed { outcome: Outcome::Expired, .. }), "{state:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ticket_is_no_answer_to_a_stricter_policy() {
+    let queue = HoldQueue::new(SETTINGS);
+    let call = call(1);
+    let _place = place(&queue, &call, 1);
+    queue.detach(call.id());
+    rule(&queue, ruling(&queue, &call, "ana", true)).unwrap();
+    let again = ask(&queue, &self::call(1), decision(2)).unwrap();
+    assert!(matches!(again, Placed::Waits(Place { joins: None, .. })));
+    let state = queue.find(call.id()).unwrap().state;
+    assert!(matches!(state, State::Closed { outcome: Outcome::Denied, .. }), "{state:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_that_nobody_waits_for_outlives_the_daemon() {
+    let queue = HoldQueue::new(SETTINGS);
+    let (one, two) = (call(1), call(2));
+    let _places = [place(&queue, &one, 1), place(&queue, &two, 1)];
+    queue.detach(one.id());
+    queue.detach(two.id());
+    rule(&queue, ruling(&queue, &one, "ana", true)).unwrap();
+    queue.forget();
+    assert!(queue.lock().unwrap().open.is_empty());
+    assert!(matches!(ask(&queue, &call(1), decision(1)), Ok(Placed::Waits(_))));
 }
 
 /// Every order of events up to six: one verdict at most, and an approval only where an approve was settled in time.
@@ -292,10 +437,12 @@ async fn any_interleaving_ends_in_one_state() {
             }
         }
         if let Ok(verdict) = place.verdict.try_recv() {
-            assert_eq!(matches!(verdict, Verdict::Approved), approved, "{sequence}");
+            assert_eq!(matches!(verdict, Verdict::Approved { .. }), approved, "{sequence}");
             assert!(place.verdict.try_recv().is_err());
         } else {
             assert!(!approved, "{sequence}");
         }
     }
 }
+
+mod model;

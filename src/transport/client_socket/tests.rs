@@ -132,6 +132,37 @@ async fn lines_that_are_no_messages_reach_the_session_as_such() {
 }
 
 #[tokio::test]
+async fn an_array_is_many_messages_and_its_answers_are_one_line() {
+    let mut rig = Rig::start(Limits::default(), me());
+    let (mut stream, mut session) = rig.open().await;
+    let begin = "{\"jsonrpc\":\"2.0\",\"id\":0,\"method\":\"initialize\",\"params\":{}}\n";
+    stream.get_mut().write_all(begin.as_bytes()).await.unwrap();
+    assert!(matches!(session.link.inbound.recv().await, Some(FromClient::Message(_))));
+    let hello = "{\"jsonrpc\":\"2.0\",\"id\":0,\"result\":{\"protocolVersion\":\"2025-03-26\"}}";
+    session.link.outbound.send(text(hello)).await.unwrap();
+    let mut line = String::new();
+    stream.read_line(&mut line).await.unwrap();
+    let ask = |id: i64| format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"ping\"}}");
+    let answer = |id: i64| format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{}}}}");
+    stream.get_mut().write_all(format!("[{}, {}]\n", ask(1), ask(2)).as_bytes()).await.unwrap();
+    for id in 1..=2 {
+        let Some(FromClient::Message(message)) = session.link.inbound.recv().await else { panic!("no message") };
+        assert_eq!(message.text().as_str(), ask(id));
+    }
+    session.link.outbound.send(text(&answer(2))).await.unwrap();
+    // Nothing of the array is written before it is complete, or the rest of it is taken back.
+    let cancel = "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":{\"requestId\":1}}\n";
+    session.link.outbound.send(text("{\"method\":\"x\"}")).await.unwrap();
+    line.clear();
+    stream.read_line(&mut line).await.unwrap();
+    assert_eq!(line, "{\"method\":\"x\"}\n");
+    stream.get_mut().write_all(cancel.as_bytes()).await.unwrap();
+    line.clear();
+    stream.read_line(&mut line).await.unwrap();
+    assert_eq!(line, format!("[{}]\n", answer(2)));
+}
+
+#[tokio::test]
 async fn a_line_over_the_limit_is_said_once_and_ends_the_connection() {
     let mut rig = Rig::start(Limits { message_bytes: 1000, ..Limits::default() }, me());
     let (mut stream, mut session) = rig.open().await;

@@ -17,6 +17,7 @@ pub(super) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-i
 pub(super) const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 pub(super) const MCP_METHOD: HeaderName = HeaderName::from_static("mcp-method");
 pub(super) const MCP_NAME: HeaderName = HeaderName::from_static("mcp-name");
+pub(super) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// A request that is not served.
 #[derive(Debug)]
@@ -66,8 +67,8 @@ pub(super) fn admit(front: &HttpFront, parts: &Parts, peer: SocketAddr) -> Resul
     let principal = bearer(&parts.headers).and_then(|token| front.principals.by_token(token));
     let principal = principal
         .ok_or_else(|| Refused::new(StatusCode::UNAUTHORIZED, "a bearer token of a configured principal is needed"))?;
-    if !front.servers.contains(server) {
-        let known = front.servers.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+    if !front.servers.contains_key(server) {
+        let known = front.servers.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
         let refused = Refused::new(StatusCode::NOT_FOUND, format!("unknown server; servers: {known}"));
         return Err(Refused { principal: Some(principal.name.clone()), ..refused });
     }
@@ -76,8 +77,16 @@ pub(super) fn admit(front: &HttpFront, parts: &Parts, peer: SocketAddr) -> Resul
 
 /// Fields that two readers could take differently when they come twice.
 fn singletons(headers: &HeaderMap) -> Result<(), Refused> {
-    const ONCE: [HeaderName; 7] =
-        [HOST, ORIGIN, AUTHORIZATION, CONTENT_TYPE, CONTENT_LENGTH, CONTENT_ENCODING, http::header::TRANSFER_ENCODING];
+    const ONCE: [HeaderName; 8] = [
+        HOST,
+        ORIGIN,
+        AUTHORIZATION,
+        CONTENT_TYPE,
+        CONTENT_LENGTH,
+        CONTENT_ENCODING,
+        http::header::TRANSFER_ENCODING,
+        LAST_EVENT_ID,
+    ];
     // A map of distinct names has as many values as keys.
     if headers.len() == headers.keys_len() {
         return Ok(());

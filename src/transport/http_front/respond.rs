@@ -3,16 +3,17 @@
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Response, StatusCode};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::PATIENCE;
-use super::answer::{self, Outgoing};
-use super::exchange::{Exchange, Turn};
+use super::exchange::{Exchange, Said, Turn};
 use super::guard::Accepts;
-use super::sse::{self, Answer, Events, Feed};
-use crate::json::{Json, JsonText};
+use super::sse::{self, Answer, Events};
+use crate::json::Json;
+use crate::mcp::batch;
 use crate::mcp::headers;
 use crate::mcp::message::{HEADER_MISMATCH, INVALID_PARAMS, METHOD_NOT_FOUND, Message};
+use crate::transport::answer::{self, Outgoing};
 
 /// Waits for what decides the form of the answer, and gives it that form.
 pub(super) async fn respond(
@@ -20,24 +21,46 @@ pub(super) async fn respond(
     accepts: Accepts,
     status: impl Fn(Outgoing) -> StatusCode,
 ) -> Response<Answer> {
-    let first = if !accepts.json {
-        Some(Turn::Waiting)
-    } else if accepts.events {
-        timeout(PATIENCE, exchange.next()).await.unwrap_or(Some(Turn::Waiting))
-    } else {
-        // This client takes one JSON text and nothing else: whatever comes before it goes nowhere.
-        loop {
-            match exchange.next().await {
-                Some(Turn::Waiting | Turn::Related(_)) => {}
-                last => break last,
+    if !accepts.json {
+        return event_stream(exchange, Vec::new());
+    }
+    let deadline = Instant::now() + PATIENCE;
+    let mut said = Vec::new();
+    loop {
+        let turn = if accepts.events { timeout_at(deadline, exchange.next()).await } else { Ok(exchange.next().await) };
+        match turn {
+            Ok(Some(Turn::Answer { said: answer, last, .. })) => {
+                said.push(answer);
+                if last {
+                    return whole(&exchange, said, status);
+                }
+            }
+            Ok(Some(Turn::Related(related))) if accepts.events => {
+                said.push(related);
+                return event_stream(exchange, said);
+            }
+            Ok(Some(Turn::Waiting)) | Err(_) if accepts.events => return event_stream(exchange, said),
+            // This client takes one JSON text and nothing else: whatever comes before it goes nowhere.
+            Ok(Some(Turn::Related(_) | Turn::Waiting)) | Err(_) => {}
+            Ok(None) => {
+                let ended: Vec<Said> =
+                    exchange.unanswered().iter().map(|id| Said { text: sse::session_ended(id), id: None }).collect();
+                said.extend(ended);
+                let none = said.is_empty();
+                return if none { accepted() } else { whole(&exchange, said, |_| StatusCode::SERVICE_UNAVAILABLE) };
             }
         }
-    };
-    match first {
-        Some(Turn::Answer(text)) => json(status(answer::kind(&text)), text),
-        Some(Turn::Related(text)) => event_stream(Feed::Exchange(exchange), Some(text)),
-        Some(Turn::Waiting) => event_stream(Feed::Exchange(exchange), None),
-        None => json(StatusCode::SERVICE_UNAVAILABLE, sse::session_ended(&exchange)),
+    }
+}
+
+/// All answers in one JSON text. A request that was taken back has none, and nothing says so in HTTP but an empty body.
+fn whole(exchange: &Exchange, said: Vec<Said>, status: impl Fn(Outgoing) -> StatusCode) -> Response<Answer> {
+    if exchange.batch {
+        return json(StatusCode::OK, batch::join(said.iter().map(|said| &said.text)));
+    }
+    match said.into_iter().next() {
+        Some(Said { text, .. }) => json(status(answer::kind(&text)), text.into_bytes()),
+        None => accepted(),
     }
 }
 
@@ -73,14 +96,14 @@ pub(super) fn accepted() -> Response<Answer> {
     empty(StatusCode::ACCEPTED)
 }
 
-pub(super) fn json(status: StatusCode, text: JsonText) -> Response<Answer> {
-    let mut response = response(status, Answer::whole(text.into_bytes()));
+pub(super) fn json(status: StatusCode, text: impl Into<Bytes>) -> Response<Answer> {
+    let mut response = response(status, Answer::whole(text));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 
-pub(super) fn event_stream(feed: Feed, first: Option<JsonText>) -> Response<Answer> {
-    let mut response = response(StatusCode::OK, Answer::Events(Box::new(Events::new(feed, first))));
+pub(super) fn event_stream(exchange: Exchange, first: Vec<Said>) -> Response<Answer> {
+    let mut response = response(StatusCode::OK, Answer::Events(Box::new(Events::new(exchange, first))));
     let fields = response.headers_mut();
     fields.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));

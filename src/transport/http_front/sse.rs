@@ -3,18 +3,17 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
-use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::exchange::{Exchange, Turn};
-use super::session::Session;
+use super::exchange::{Exchange, Said, Turn};
+use super::streams::EventId;
 use crate::json::JsonText;
+use crate::mcp::message::Id;
 use crate::mcp::reply;
 
 /// A comment is sent when nothing was sent for this long: clients and middle boxes drop a silent stream.
@@ -22,6 +21,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const COMMENT: &[u8] = b":\n\n";
 const BEFORE: &[u8] = b"event: message\ndata: ";
 const AFTER: &[u8] = b"\n\n";
+/// A client that lost the stream may come back after a second: well within the time that it is waited for.
+const RETRY: &str = "retry: 1000\n";
 /// Larger texts are sent as they are, between the two parts above.
 const JOINED: usize = 16 << 10;
 
@@ -69,48 +70,52 @@ impl Body for Answer {
     }
 }
 
-/// Where the events of a stream come from.
-#[derive(Debug)]
-pub(super) enum Feed {
-    Exchange(Exchange),
-    Listener { turns: mpsc::Receiver<Turn>, session: Arc<Session>, number: u64 },
-}
-
-impl Drop for Feed {
-    fn drop(&mut self) {
-        if let Feed::Listener { session, number, .. } = self {
-            session.unlisten(*number);
-        }
-    }
-}
-
 /// An event stream.
 #[derive(Debug)]
 pub(super) struct Events {
-    feed: Feed,
+    exchange: Exchange,
     ready: VecDeque<Bytes>,
     quiet: Pin<Box<Sleep>>,
+    /// The client has been told when to come back.
+    retry_told: bool,
     over: bool,
 }
 
 impl Events {
-    /// `first` is a message that came before the stream was opened.
-    pub(super) fn new(feed: Feed, first: Option<JsonText>) -> Events {
-        let mut events = Events { feed, ready: VecDeque::new(), quiet: Box::pin(sleep(KEEP_ALIVE)), over: false };
-        match first {
-            Some(text) => events.push(text),
+    /// `first` is what came before the stream was opened.
+    pub(super) fn new(exchange: Exchange, first: Vec<Said>) -> Events {
+        let quiet = Box::pin(sleep(KEEP_ALIVE));
+        let mut events = Events { exchange, ready: VecDeque::new(), quiet, retry_told: false, over: false };
+        match events.exchange.start.take() {
+            Some(start) => {
+                let head = events.head(Some(start));
+                events.ready.push_back(Bytes::from([head.as_bytes(), b"data:\n\n"].concat()));
+            }
             // Headers alone may be held back on the way; a comment brings them through.
-            None => events.ready.push_back(Bytes::from_static(COMMENT)),
+            None if first.is_empty() => events.ready.push_back(Bytes::from_static(COMMENT)),
+            None => {}
         }
+        first.into_iter().for_each(|said| events.push(said));
         events
     }
 
-    fn push(&mut self, text: JsonText) {
+    /// The fields before the data. With the first id the client learns when to come back if it loses the stream.
+    fn head(&mut self, id: Option<EventId>) -> String {
+        let Some(id) = id else { return String::new() };
+        self.exchange.tells_id();
+        let retry = if std::mem::replace(&mut self.retry_told, true) { "" } else { RETRY };
+        format!("id: {id}\n{retry}")
+    }
+
+    fn push(&mut self, said: Said) {
+        let Said { text, id } = said;
+        let head = self.head(id);
         if text.as_str().len() > JOINED {
-            self.ready.extend([Bytes::from_static(BEFORE), text.into_bytes(), Bytes::from_static(AFTER)]);
+            let before = Bytes::from([head.as_bytes(), BEFORE].concat());
+            self.ready.extend([before, text.into_bytes(), Bytes::from_static(AFTER)]);
             return;
         }
-        let parts = [BEFORE, text.as_str().as_bytes(), AFTER];
+        let parts = [head.as_bytes(), BEFORE, text.as_str().as_bytes(), AFTER];
         self.ready.push_back(Bytes::from(parts.concat()));
     }
 
@@ -123,22 +128,16 @@ impl Events {
             if self.over {
                 return Poll::Ready(None);
             }
-            let turn = match &mut self.feed {
-                Feed::Exchange(exchange) => exchange.poll_next(cx),
-                Feed::Listener { turns, .. } => turns.poll_recv(cx),
-            };
-            match turn {
+            match self.exchange.poll_next(cx) {
                 Poll::Ready(Some(Turn::Waiting)) => {}
-                Poll::Ready(Some(Turn::Related(text))) => self.push(text),
-                Poll::Ready(Some(Turn::Answer(text))) => {
-                    self.push(text);
-                    self.over = true;
+                Poll::Ready(Some(Turn::Related(said))) => self.push(said),
+                Poll::Ready(Some(Turn::Answer { said, last, .. })) => {
+                    self.push(said);
+                    self.over = last;
                 }
                 Poll::Ready(None) => {
-                    if let Feed::Exchange(exchange) = &self.feed {
-                        let text = session_ended(exchange);
-                        self.push(text);
-                    }
+                    let unanswered = self.exchange.unanswered().to_vec();
+                    unanswered.iter().for_each(|id| self.push(Said { text: session_ended(id), id: None }));
                     self.over = true;
                 }
                 Poll::Pending => {
@@ -153,6 +152,6 @@ impl Events {
 }
 
 /// The answer where the session ended without one.
-pub(super) fn session_ended(exchange: &Exchange) -> JsonText {
-    reply::error(exchange.id(), INTERNAL_ERROR, "countersign: the session ended before this request was answered")
+pub(super) fn session_ended(id: &Id) -> JsonText {
+    reply::error(id, INTERNAL_ERROR, "countersign: the session ended before this request was answered")
 }

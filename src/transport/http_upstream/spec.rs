@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 
+use super::params::Params;
 use crate::credential::secret::Secret;
 
 /// The value of a configured header field.
@@ -38,6 +39,7 @@ pub struct HttpSpec {
     target: Uri,
     host: HeaderValue,
     headers: Vec<(HeaderName, HeaderSource)>,
+    params: Params,
 }
 
 /// Fields that the transport or the protocol writes.
@@ -89,18 +91,23 @@ impl HttpSpec {
         let mut checked = Vec::with_capacity(headers.len());
         for (name, source) in headers {
             let known = HeaderName::from_bytes(name.as_bytes()).ok();
-            let known = known.filter(|name| !OURS.contains(&name.as_str()));
+            let known = known.filter(|name| !OURS.contains(&name.as_str()) && !name.as_str().starts_with("mcp-param-"));
             let Some(known) = known else { return Err(SpecError::Name { server, name }) };
             if source.value().is_none() {
                 return Err(SpecError::Value { server, name });
             }
             checked.push((known, source));
         }
-        Ok(HttpSpec { server, target, host: field, headers: checked, uri })
+        Ok(HttpSpec { server, target, host: field, headers: checked, uri, params: Params::default() })
     }
 
     pub fn server(&self) -> &str {
         &self.server
+    }
+
+    /// What its tool definitions ask for.
+    pub(super) fn params(&self) -> &Params {
+        &self.params
     }
 
     /// Where to connect to.
@@ -176,7 +183,7 @@ mod tests {
             HttpSpec::new("x", "https://h/", vec![(name.to_owned(), HeaderSource::Plain(value.to_owned()))])
         };
         assert!(with("X-API-KEY", "v").is_ok());
-        for name in ["Host", "Content-Length", "mcp-session-id", "a b", ""] {
+        for name in ["Host", "Content-Length", "mcp-session-id", "Mcp-Param-Region", "a b", ""] {
             assert!(matches!(with(name, "v"), Err(SpecError::Name { .. })), "{name}");
         }
         assert!(matches!(with("X-API-KEY", "a\r\nb: c"), Err(SpecError::Value { .. })));

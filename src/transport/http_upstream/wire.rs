@@ -1,51 +1,40 @@
-//! Single exchanges with an HTTP upstream: what is written for a message, and what an answer of each form means.
+//! Single exchanges with an HTTP upstream: a message there, and what an answer of each form means.
 
-use std::borrow::Cow;
 use std::future::Future;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderMap, Response, StatusCode};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Incoming};
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
-use tracing::{debug, info, warn};
+use tokio::time::timeout;
+use tracing::{debug, error, warn};
 
+use super::head::{Asked, Head};
 use super::spec::HttpSpec;
+use super::status;
 use crate::call::Limits;
 use crate::credential::scrub::Scrubber;
 use crate::json::Json;
-use crate::mcp::headers::{self, INITIALIZE, INITIALIZED};
-use crate::mcp::message::{Id, Message, Shape};
+use crate::mcp::loss::{Cause, Fate, Loss};
+use crate::mcp::message::{Id, METHOD_NOT_FOUND, Message, Shape};
+use crate::mcp::reply;
+use crate::transport::FromUpstream;
 use crate::transport::http_client::{Connection, HttpClient, NoResponse};
-use crate::transport::sse::Decoder;
-use crate::transport::{FromUpstream, lock};
 
-const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
-const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
-const MCP_METHOD: HeaderName = HeaderName::from_static("mcp-method");
-const MCP_NAME: HeaderName = HeaderName::from_static("mcp-name");
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
-const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
-const BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
-const AGENT: HeaderValue = HeaderValue::from_static(concat!("countersign/", env!("CARGO_PKG_VERSION")));
-
-/// Longest session id that is taken over.
-const SESSION_ID_BYTES: usize = 512;
 /// Longest body of an error that is read.
 const ERROR_BYTES: usize = 64 << 10;
 /// After the answer a body has nothing more to say; reading it to its end keeps the connection.
 const REST: Duration = Duration::from_millis(500);
 const REST_BYTES: usize = 64 << 10;
-/// The listening stream is opened again this often in a row without an event.
-const LISTEN_AGAIN: u32 = 5;
-const LISTEN_PAUSE: Duration = Duration::from_secs(1);
-const LISTEN_LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Room that is made for an answer before it comes, where the upstream says how long it is.
+const ROOM: usize = 256 << 10;
+/// How long a server that refuses everything may take to show that it speaks HTTP+SSE.
+const PROBE: Duration = Duration::from_secs(5);
 
 /// How an exchange ended, for the link.
 #[derive(Debug)]
@@ -59,46 +48,45 @@ pub(super) enum Done {
         begins: bool,
         listen: bool,
     },
-    /// The upstream has no listening stream, or none any more.
-    NotListening,
+    /// Something that was done beside requests: a stream was listened to, or a loss was told.
+    Beside,
     SessionEnded {
         id: Option<Id>,
         reason: String,
     },
 }
 
-/// Why no answer will come.
-struct Lost {
-    sent: bool,
-    reason: String,
-    /// The upstream does not know the session any more.
-    session_ended: bool,
+/// How a request was answered.
+pub(super) enum Answered {
+    /// Its body was read to the end, or is not worth it.
+    Whole,
+    Rest(Rest),
+    /// The answer says that the session is over.
+    Last(StatusCode),
 }
 
-impl Lost {
-    fn sent(reason: impl Into<String>) -> Lost {
-        Lost { sent: true, reason: reason.into(), session_ended: false }
-    }
+/// A body that was not read to its end.
+pub(super) struct Rest {
+    pub(super) body: Incoming,
+    pub(super) connection: Connection,
 }
 
-impl From<NoResponse> for Lost {
-    fn from(no: NoResponse) -> Lost {
-        Lost { sent: no.sent, reason: no.reason, session_ended: false }
+impl From<NoResponse> for Loss {
+    fn from(no: NoResponse) -> Loss {
+        if no.sent { Loss::unknown(no.reason) } else { Loss::not_sent(no.reason) }
     }
 }
 
 /// A link's side of the wire.
 pub(super) struct Wire {
-    spec: Arc<HttpSpec>,
-    client: HttpClient,
+    pub(super) spec: Arc<HttpSpec>,
+    pub(super) client: HttpClient,
+    pub(super) head: Head,
+    pub(super) limits: Limits,
     scrubber: Arc<Scrubber>,
-    limits: Limits,
     to_session: mpsc::Sender<FromUpstream>,
-    /// The link has carried `initialize`.
-    legacy: AtomicBool,
-    session: OnceLock<HeaderValue>,
-    version: OnceLock<HeaderValue>,
-    last_event: Mutex<Option<HeaderValue>>,
+    /// The upstream has accepted a request, or was looked at when it did not: it is what it should be, or was told.
+    known: AtomicBool,
 }
 
 impl Wire {
@@ -109,13 +97,8 @@ impl Wire {
         limits: Limits,
         to_session: mpsc::Sender<FromUpstream>,
     ) -> Wire {
-        let (session, version) = (OnceLock::new(), OnceLock::new());
-        let (legacy, last_event) = (AtomicBool::new(false), Mutex::new(None));
-        Wire { spec, client, scrubber, limits, to_session, legacy, session, version, last_event }
-    }
-
-    pub(super) fn limits(&self) -> &Limits {
-        &self.limits
+        let head = Head::new(Arc::clone(&spec));
+        Wire { spec, client, head, limits, scrubber, to_session, known: AtomicBool::new(false) }
     }
 
     pub(super) fn session_gone(&self) -> impl Future<Output = ()> {
@@ -127,164 +110,157 @@ impl Wire {
         let _ = self.to_session.send(event).await;
     }
 
-    pub(super) async fn lost(&self, id: Id, sent: bool, reason: &str) {
-        self.tell(FromUpstream::Lost { id, sent, reason: reason.to_owned() }).await;
+    pub(super) async fn lost(&self, id: Id, loss: Loss) {
+        self.tell(FromUpstream::Lost { id, loss }).await;
     }
 
     /// One message there, and everything that comes back for it.
     pub(super) async fn exchange(self: Arc<Self>, message: Message) -> Done {
-        let begins = matches!(message.method(), Some(INITIALIZE | INITIALIZED));
-        let id = match message.shape() {
-            Shape::Request { id, .. } => id.clone(),
-            Shape::Notification { .. } | Shape::Response { .. } => return self.notify(message, begins).await,
-        };
-        let allowed = self.limits.answer_timeout;
-        let asked = match timeout(allowed, self.ask(&id, message, begins)).await {
-            Ok(asked) => asked,
-            Err(_) => Err(Lost::sent(format!(
-                "no answer from the upstream within {} s (limits.answer_timeout)",
-                allowed.as_secs()
-            ))),
-        };
-        match asked {
-            Ok(rest) => {
-                if let Some(rest) = rest {
-                    self.read_rest(rest).await;
-                }
+        let asked = self.head.asks(&message);
+        let begins = asked.begins;
+        let Some(id) = asked.id.clone() else { return self.notify(message, &asked).await };
+        let asking = self.ask(&id, message, &asked);
+        let answered = if asked.stays { asking.await } else { self.in_time(asking).await };
+        match answered {
+            Ok(Answered::Whole) => Done::Request { id, begins },
+            Ok(Answered::Rest(rest)) => {
+                self.read_rest(rest).await;
                 Done::Request { id, begins }
             }
-            Err(lost) => {
-                self.lost(id.clone(), lost.sent, &lost.reason).await;
-                if lost.session_ended {
-                    return Done::SessionEnded { id: Some(id), reason: lost.reason };
+            Ok(Answered::Last(status)) => Done::SessionEnded { id: Some(id), reason: session_over(status) },
+            Err(loss) => {
+                let ended = (loss.cause == Cause::SessionOver).then(|| loss.reason.clone());
+                self.lost(id.clone(), loss).await;
+                match ended {
+                    Some(reason) => Done::SessionEnded { id: Some(id), reason },
+                    None => Done::Request { id, begins },
                 }
-                Done::Request { id, begins }
             }
         }
     }
 
-    /// A request. The body comes back where its end was not read yet.
-    async fn ask(&self, id: &Id, message: Message, begins: bool) -> Result<Option<Rest>, Lost> {
-        let request = self.post(message)?;
-        let (response, connection) = self.client.send(self.spec.server(), self.spec.uri(), request).await?;
-        self.check(&response)?;
+    async fn in_time<T>(&self, work: impl Future<Output = Result<T, Loss>>) -> Result<T, Loss> {
+        let allowed = self.limits.answer_timeout;
+        timeout(allowed, work).await.unwrap_or_else(|_| {
+            let seconds = allowed.as_secs();
+            Err(Loss::unknown(format!("no answer from the upstream within {seconds} s (limits.answer_timeout)")))
+        })
+    }
+
+    async fn ask(&self, id: &Id, message: Message, asked: &Asked) -> Result<Answered, Loss> {
+        let request = self.head.post(message, asked)?;
+        let sending = async { Ok(self.client.send(self.spec.server(), self.spec.uri(), request).await?) };
+        // A stream that stays has no deadline; the way to it has.
+        let (response, connection) = if asked.stays { self.in_time(sending).await? } else { sending.await? };
         let status = response.status();
-        if begins && status == StatusCode::OK {
-            self.remember_session(response.headers());
+        if !status.is_success() {
+            return self.refused(id, response, connection, asked).await;
+        }
+        self.known.store(true, Ordering::Relaxed);
+        if asked.begins && status == StatusCode::OK {
+            self.head.remember_session(response.headers());
         }
         if response.headers().contains_key(CONTENT_ENCODING) {
-            return Err(Lost::sent("the upstream encoded its answer, which was not asked for"));
+            return Err(Loss::unknown("the upstream encoded its answer, which was not asked for"));
         }
         match (status, form(response.headers())) {
             (StatusCode::OK, Form::Json) => {
                 let bytes = self.collect(response.into_body(), self.limits.answer_bytes).await?;
                 self.client.keep(self.spec.server(), connection);
                 let message = Message::from_upstream(bytes)
-                    .map_err(|malformed| Lost::sent(format!("the upstream's answer cannot be read: {malformed}")))?;
+                    .map_err(|malformed| Loss::unknown(format!("the upstream's answer cannot be read: {malformed}")))?;
                 if !answers(&message, id) {
-                    return Err(Lost::sent("the upstream's answer is not one to this request"));
+                    return Err(Loss::unknown("the upstream's answer is not one to this request"));
                 }
-                self.answer(id, message, begins).await;
-                Ok(None)
+                self.answer(id, message, asked).await;
+                Ok(Answered::Whole)
             }
-            (StatusCode::OK, Form::Events) => self.events(id, response.into_body(), connection, begins).await.map(Some),
-            (StatusCode::OK, Form::Other) => Err(Lost::sent("the upstream answered neither JSON nor events")),
-            (status, _) if status.is_success() => Err(Lost::sent(format!("the upstream answered {status} only"))),
-            (status, form) => self.refused(id, status, form, response.into_body(), connection, begins).await,
+            (StatusCode::OK, Form::Events) => {
+                self.stream(id, Rest { body: response.into_body(), connection }, asked).await
+            }
+            (StatusCode::OK, Form::Other) => Err(Loss::unknown("the upstream answered neither JSON nor events")),
+            _ => Err(status::loss(status, response.headers())),
         }
     }
 
-    /// What an HTTP status says that no body can change.
-    fn check(&self, response: &Response<Incoming>) -> Result<(), Lost> {
-        let status = response.status();
-        if status.is_redirection() {
-            return Err(Lost::sent(format!("redirects are not followed (the upstream answered {status})")));
-        }
-        if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
-            return Err(Lost::sent(format!("the upstream refused the key ({status})")));
-        }
-        Ok(())
-    }
-
-    /// An HTTP error: where its body is a JSON-RPC answer to this request, that is the answer.
+    /// An HTTP error: where its body is a JSON-RPC error about this request, that is the answer.
     async fn refused(
         &self,
         id: &Id,
-        status: StatusCode,
-        form: Form,
-        body: Incoming,
+        response: Response<Incoming>,
         connection: Connection,
-        begins: bool,
-    ) -> Result<Option<Rest>, Lost> {
-        let bytes = match form {
-            Form::Json => self.collect(body, ERROR_BYTES).await.ok(),
+        asked: &Asked,
+    ) -> Result<Answered, Loss> {
+        let (status, server) = (response.status(), self.spec.server());
+        status::report(server, status, response.headers(), &self.scrubber);
+        let loss = status::loss(status, response.headers());
+        if status::is_final(status, response.headers()) {
+            return Err(loss);
+        }
+        let said = match form(response.headers()) {
+            Form::Json => self.collect(response.into_body(), ERROR_BYTES).await.ok(),
             Form::Events | Form::Other => None,
         };
-        let message = bytes.and_then(|bytes| Message::from_upstream(bytes).ok());
-        if message.is_some() {
-            self.client.keep(self.spec.server(), connection);
+        let said = said.and_then(|bytes| Message::from_upstream(bytes).ok());
+        if said.is_some() {
+            self.client.keep(server, connection);
         }
-        match message {
-            Some(message) if answers(&message, id) => {
-                self.answer(id, message, begins).await;
-                Ok(None)
-            }
-            message => {
-                let said = message.as_ref().map(|message| self.said(message)).unwrap_or_default();
-                let session_ended = status == StatusCode::NOT_FOUND && self.session.get().is_some();
-                let what =
-                    if session_ended { "the upstream ended the session" } else { "the upstream refused the request" };
-                Err(Lost { sent: true, reason: format!("{what} ({status}){said}"), session_ended })
-            }
+        // A server that speaks MCP names a method that it does not know with the same status.
+        let about_method = said.as_ref().and_then(error_code) == Some(METHOD_NOT_FOUND);
+        let over = status == StatusCode::NOT_FOUND && asked.legacy && self.head.has_session() && !about_method;
+        let said = match said {
+            Some(message) if answers(&message, id) => Some(message),
+            Some(message) if !over => named(&message, id),
+            _ => None,
+        };
+        if let Some(message) = said {
+            self.known.store(true, Ordering::Relaxed);
+            self.answer(id, message, asked).await;
+            return Ok(if over { Answered::Last(status) } else { Answered::Whole });
         }
+        if over {
+            return Err(Loss::new(Fate::Refused, Cause::SessionOver, session_over(status)));
+        }
+        let old = matches!(status, StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED);
+        if old && !self.known.swap(true, Ordering::Relaxed) && self.begins_with_an_endpoint().await {
+            return Err(self.speaks_sse(Fate::Refused));
+        }
+        Err(loss)
     }
 
-    /// The text of an error without an id, short and without keys.
-    fn said(&self, message: &Message) -> String {
-        let text = message.text().view().pointer("/error/message").and_then(Json::as_str).unwrap_or_default();
-        let text: String = self.scrubber.line(&text).chars().filter(|c| !c.is_control()).take(200).collect();
-        if text.is_empty() { text } else { format!(": {text}") }
-    }
-
-    async fn events(&self, id: &Id, mut body: Incoming, connection: Connection, begins: bool) -> Result<Rest, Lost> {
-        let mut decoder = Decoder::new(self.limits.answer_bytes);
-        loop {
-            let data = match body.frame().await {
-                Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
-                Some(Err(error)) => return Err(Lost::sent(format!("the upstream's stream broke: {error}"))),
-                None => return Err(Lost::sent("the upstream's stream ended without an answer")),
-            };
-            decoder.push(&data).map_err(|error| Lost::sent(format!("the upstream's stream: {error}")))?;
-            while let Some(event) = decoder.next_event() {
-                let Some(message) = read_event(event) else { continue };
-                if answers(&message, id) {
-                    self.answer(id, message, begins).await;
-                    return Ok(Rest { body, connection });
-                }
-                self.tell(FromUpstream::Message { message, related: Some(id.clone()) }).await;
+    /// Whether a stream of the upstream begins as one of 2024-11-05 does.
+    async fn begins_with_an_endpoint(&self) -> bool {
+        let looking = async {
+            let request = self.head.get(None);
+            let (response, connection) = self.client.send(self.spec.server(), self.spec.uri(), request).await.ok()?;
+            if response.status() != StatusCode::OK || !matches!(form(response.headers()), Form::Events) {
+                return None;
             }
-        }
+            super::stream::first_event(Rest { body: response.into_body(), connection }).await
+        };
+        let name = timeout(PROBE.min(self.limits.connect_timeout), looking).await;
+        name.ok().flatten().is_some_and(|name| name == super::stream::ENDPOINT)
     }
 
-    async fn answer(&self, id: &Id, message: Message, begins: bool) {
-        if begins
-            && let Some(version) = message.result().and_then(|result| result.get("protocolVersion"))
-            && let Some(version) = version.as_str()
-            && let Ok(version) = HeaderValue::from_str(&version)
-        {
-            let _ = self.version.set(version);
+    pub(super) fn speaks_sse(&self, fate: Fate) -> Loss {
+        error!(
+            server = self.spec.server(),
+            "the upstream speaks HTTP+SSE, the transport of revision 2024-11-05, which countersign does not; put the \
+             address of its streamable HTTP endpoint (often /mcp in place of /sse) into its url, or ask its vendor for one"
+        );
+        let reason = "it speaks HTTP+SSE, the transport of protocol revision 2024-11-05, and countersign speaks \
+                      streamable HTTP only";
+        Loss::new(fate, Cause::Unsupported, reason)
+    }
+
+    pub(super) async fn answer(&self, id: &Id, message: Message, asked: &Asked) {
+        if asked.begins {
+            self.head.remember_version(&message);
+        }
+        if asked.lists && !asked.legacy {
+            self.spec.params().learn(&message);
         }
         self.tell(FromUpstream::Message { message, related: Some(id.clone()) }).await;
-    }
-
-    fn remember_session(&self, headers: &HeaderMap) {
-        let Some(id) = headers.get(SESSION_ID) else { return };
-        let visible = id.as_bytes().iter().all(u8::is_ascii_graphic);
-        if visible && !id.is_empty() && id.len() <= SESSION_ID_BYTES {
-            let _ = self.session.set(id.clone());
-        } else {
-            warn!("the upstream's session id is not visible ASCII of a sane length; it is not used");
-        }
     }
 
     /// Reads what follows an answer, so that the connection can be used again.
@@ -306,148 +282,51 @@ impl Wire {
     }
 
     /// A notification, or an answer to a request of the upstream.
-    async fn notify(&self, message: Message, begins: bool) -> Done {
+    async fn notify(&self, message: Message, asked: &Asked) -> Done {
+        let begins = asked.begins;
         let sending = async {
-            let request = self.post(message)?;
+            let request = self.head.post(message, asked)?;
             let (response, connection) = self.client.send(self.spec.server(), self.spec.uri(), request).await?;
             let status = response.status();
+            status::report(self.spec.server(), status, response.headers(), &self.scrubber);
             self.read_rest(Rest { body: response.into_body(), connection }).await;
-            Ok::<_, Lost>(status)
+            Ok::<_, Loss>(status)
         };
         match timeout(self.limits.connect_timeout, sending).await {
-            Ok(Ok(status)) if status.is_success() => return Done::Other { begins, listen: begins },
-            Ok(Ok(StatusCode::NOT_FOUND)) if self.session.get().is_some() => {
-                return Done::SessionEnded {
-                    id: None,
-                    reason: "the upstream ended the session (404 Not Found)".into(),
-                };
+            Ok(Ok(status)) if status.is_success() => return Done::Other { begins, listen: begins && asked.legacy },
+            Ok(Ok(status)) if status == StatusCode::NOT_FOUND && self.head.has_session() => {
+                return Done::SessionEnded { id: None, reason: session_over(status) };
             }
             Ok(Ok(status)) => warn!(%status, "the upstream did not accept a notification"),
-            Ok(Err(lost)) => warn!(reason = %lost.reason, "a notification did not reach the upstream"),
+            Ok(Err(loss)) => warn!(reason = %loss.reason, "a notification did not reach the upstream"),
             Err(_) => warn!("the upstream did not accept a notification in time"),
         }
         Done::Other { begins, listen: false }
     }
 
-    /// The stream for what belongs to no request.
-    pub(super) async fn listen(self: Arc<Self>) -> Done {
-        let mut failures = 0;
-        while failures < LISTEN_AGAIN {
-            let (heard, pause) = match self.listen_once().await {
-                Some(heard) => heard,
-                None => return Done::NotListening,
-            };
-            failures = if heard { 0 } else { failures + 1 };
-            sleep(pause.unwrap_or(LISTEN_PAUSE * 2_u32.pow(failures)).min(LISTEN_LONGEST_PAUSE)).await;
-        }
-        info!("the upstream keeps closing its listening stream; it is not opened again");
-        Done::NotListening
-    }
-
-    /// Whether anything came, and how long to wait. `None`: the upstream has no such stream.
-    async fn listen_once(&self) -> Option<(bool, Option<Duration>)> {
-        let request = self.build(Method::GET, EVENTS, Bytes::new());
-        let sending = self.client.send(self.spec.server(), self.spec.uri(), request);
-        let (response, _connection) = match timeout(self.limits.connect_timeout, sending).await {
-            Ok(Ok(sent)) => sent,
-            Ok(Err(no)) => {
-                debug!(reason = %no.reason, "the listening stream could not be opened");
-                return Some((false, None));
-            }
-            Err(_) => return Some((false, None)),
-        };
-        if response.status() != StatusCode::OK || !matches!(form(response.headers()), Form::Events) {
-            debug!(status = %response.status(), "the upstream has no listening stream");
-            return None;
-        }
-        let (mut body, mut heard) = (response.into_body(), false);
-        let mut decoder = Decoder::new(self.limits.answer_bytes);
-        while let Some(Ok(frame)) = body.frame().await {
-            if decoder.push(&frame.into_data().unwrap_or_default()).is_err() {
-                warn!("an event on the listening stream is too long");
-                break;
-            }
-            while let Some(event) = decoder.next_event() {
-                heard = true;
-                if let Some(message) = read_event(event) {
-                    self.tell(FromUpstream::Message { message, related: None }).await;
-                }
-            }
-            if let Some(last) = decoder.last_id() {
-                *lock(&self.last_event) = HeaderValue::from_str(last).ok();
-            }
-        }
-        Some((heard, decoder.retry().map(Duration::from_millis)))
-    }
-
     /// Where there is a session, tells the upstream that it is over.
     pub(super) async fn end_session(&self) {
-        if self.session.get().is_none() {
+        if !self.head.has_session() {
             return;
         }
-        let request = self.build(Method::DELETE, BOTH, Bytes::new());
-        match self.client.send(self.spec.server(), self.spec.uri(), request).await {
+        match self.client.send(self.spec.server(), self.spec.uri(), self.head.delete()).await {
             Ok((response, connection)) => self.read_rest(Rest { body: response.into_body(), connection }).await,
             Err(no) => debug!(reason = %no.reason, "the upstream's session could not be ended"),
         }
     }
 
-    fn post(&self, message: Message) -> Result<Request<Full<Bytes>>, Lost> {
-        let unsent =
-            |what: &str| Lost { sent: false, reason: format!("{what} cannot stand in a header"), session_ended: false };
-        let field = |text: &str, what| HeaderValue::from_str(text).map_err(|_| unsent(what));
-        // A session of the older era has no modern requests; a large message is not read through to find that out.
-        let legacy = self.legacy.load(Ordering::Relaxed) || message.method() == Some(INITIALIZE);
-        self.legacy.store(legacy, Ordering::Relaxed);
-        let mirrored = match if legacy { None } else { message.modern_version() } {
-            Some(version) => {
-                let method = message.method().unwrap_or_default();
-                let name =
-                    headers::name(&message).map(|name| field(&headers::encode(&name), "the name")).transpose()?;
-                Some((field(version, "the protocol version")?, field(method, "the method")?, name))
-            }
-            None => None,
-        };
-        let mut request = self.build(Method::POST, BOTH, message.into_text().into_bytes());
-        let fields = request.headers_mut();
-        fields.insert(CONTENT_TYPE, JSON);
-        if let Some((version, method, name)) = mirrored {
-            fields.insert(PROTOCOL_VERSION, version);
-            fields.insert(MCP_METHOD, method);
-            if let Some(name) = name {
-                fields.insert(MCP_NAME, name);
-            }
-            fields.remove(SESSION_ID);
+    async fn collect(&self, mut body: Incoming, limit: usize) -> Result<Vec<u8>, Loss> {
+        let too_long = || Loss::unknown(format!("the upstream's answer is longer than {limit} bytes"));
+        let expected = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+        if expected > limit {
+            return Err(too_long());
         }
-        Ok(request)
-    }
-
-    fn build(&self, method: Method, accept: HeaderValue, body: Bytes) -> Request<Full<Bytes>> {
-        let listens = method == Method::GET;
-        let mut request = Request::new(Full::new(body));
-        *request.method_mut() = method;
-        *request.uri_mut() = self.spec.target().clone();
-        let fields = request.headers_mut();
-        self.spec.write(fields);
-        fields.insert(ACCEPT, accept);
-        fields.entry(USER_AGENT).or_insert(AGENT);
-        if let Some(session) = self.session.get() {
-            fields.insert(SESSION_ID, session.clone());
-        }
-        if let Some(version) = self.version.get() {
-            fields.insert(PROTOCOL_VERSION, version.clone());
-        }
-        if listens && let Some(last) = lock(&self.last_event).clone() {
-            fields.insert(LAST_EVENT_ID, last);
-        }
-        request
-    }
-
-    async fn collect(&self, mut body: Incoming, limit: usize) -> Result<Vec<u8>, Lost> {
-        let too_long = || Lost::sent(format!("the upstream's answer is longer than {limit} bytes"));
-        let mut bytes = Vec::new();
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| Lost::sent(format!("the upstream's answer broke off: {error}")))?;
+        let mut bytes = Vec::with_capacity(expected.min(ROOM));
+        // Where the length was said, the end is known without waiting for it.
+        while !body.is_end_stream()
+            && let Some(frame) = body.frame().await
+        {
+            let frame = frame.map_err(|error| Loss::unknown(format!("the upstream's answer broke off: {error}")))?;
             let Ok(data) = frame.into_data() else { continue };
             if bytes.len() + data.len() > limit {
                 return Err(too_long());
@@ -458,19 +337,17 @@ impl Wire {
     }
 }
 
-/// A body that was not read to its end.
-struct Rest {
-    body: Incoming,
-    connection: Connection,
+pub(super) fn session_over(status: StatusCode) -> String {
+    format!("the upstream ended the session ({status})")
 }
 
-enum Form {
+pub(super) enum Form {
     Json,
     Events,
     Other,
 }
 
-fn form(headers: &HeaderMap) -> Form {
+pub(super) fn form(headers: &HeaderMap) -> Form {
     let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
     if kind.eq_ignore_ascii_case("application/json") {
@@ -482,21 +359,20 @@ fn form(headers: &HeaderMap) -> Form {
     }
 }
 
-fn answers(message: &Message, id: &Id) -> bool {
+pub(super) fn answers(message: &Message, id: &Id) -> bool {
     matches!(message.shape(), Shape::Response { id: Some(answered), .. } if answered == id)
 }
 
-fn read_event(event: crate::transport::sse::Event) -> Option<Message> {
-    let name = event.name.as_deref().map_or(Cow::Borrowed("message"), Cow::Borrowed);
-    if name != "message" {
-        debug!("an event of another kind than message is ignored");
-        return None;
-    }
-    match Message::from_upstream(event.data) {
-        Ok(message) => Some(message),
-        Err(malformed) => {
-            warn!(reason = %malformed.reason, "the upstream sent an event that cannot be read");
-            None
+fn error_code(message: &Message) -> Option<i64> {
+    message.text().view().pointer("/error/code").and_then(Json::as_i64)
+}
+
+/// An error without an id in the body of an answer: it is about the request that it answers.
+fn named(message: &Message, id: &Id) -> Option<Message> {
+    match message.shape() {
+        Shape::Response { id: None, is_error: true } => {
+            Message::ours(reply::named_error(id, message.text().view().get("error")?)?)
         }
+        _ => None,
     }
 }

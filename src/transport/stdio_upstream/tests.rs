@@ -41,7 +41,7 @@ fn request(id: i64) -> ToUpstream {
 async fn next(link: &mut UpstreamLink) -> String {
     match link.inbound.recv().await {
         Some(FromUpstream::Message { message, related: None }) => message.text().as_str().to_owned(),
-        Some(FromUpstream::Lost { id, sent, reason }) => format!("lost {id} {sent} {reason}"),
+        Some(FromUpstream::Lost { id, loss }) => format!("lost {id} {:?} {}", loss.fate, loss.reason),
         Some(FromUpstream::Closed { reason }) => format!("closed {reason}"),
         other => panic!("{other:?}"),
     }
@@ -53,6 +53,9 @@ async fn ended(tracker: TaskTracker) {
 }
 
 const ECHO: &str = r#"while read -r line; do printf '%s\n' "$line" | sed 's/"method":"x"/"result":{}/'; done"#;
+
+/// What comes in goes out.
+const ECHO_RAW: &str = "exec cat";
 
 #[tokio::test]
 async fn messages_go_and_come_as_lines() {
@@ -152,11 +155,14 @@ async fn silence_has_an_end() {
     let tracker = TaskTracker::new();
     let mut link = start("exec sleep 1000", Limits::default(), &tracker);
     link.outbound.send(request(1)).await.unwrap();
-    assert_eq!(next(&mut link).await, "lost 1 true no answer from the upstream within 300 s (limits.answer_timeout)");
+    assert_eq!(
+        next(&mut link).await,
+        "lost 1 Unknown no answer from the upstream within 300 s (limits.answer_timeout)"
+    );
     link.outbound.send(request(2)).await.unwrap();
     link.outbound.send(ToUpstream::Abandon(Id::Number(2))).await.unwrap();
     link.outbound.send(request(3)).await.unwrap();
-    assert!(next(&mut link).await.starts_with("lost 3 true"));
+    assert!(next(&mut link).await.starts_with("lost 3 Unknown"));
 }
 
 #[tokio::test]
@@ -177,7 +183,7 @@ async fn a_child_that_dies_says_what_is_lost() {
     let mut link = start(r#"read -r l; echo '{"jsonrpc":"2.0","method":"last"}'; exit 3"#, Limits::default(), &tracker);
     link.outbound.send(request(1)).await.unwrap();
     assert_eq!(next(&mut link).await, r#"{"jsonrpc":"2.0","method":"last"}"#);
-    assert!(next(&mut link).await.starts_with("lost 1 true the upstream process"));
+    assert!(next(&mut link).await.starts_with("lost 1 Unknown the upstream process"));
     assert!(next(&mut link).await.starts_with("closed the upstream process"));
     assert!(link.inbound.recv().await.is_none());
     ended(tracker).await;
@@ -190,7 +196,7 @@ async fn what_could_not_be_written_was_not_sent() {
         start(r#"exec 0<&-; echo '{"jsonrpc":"2.0","method":"closed"}'; exec sleep 1000"#, Limits::default(), &tracker);
     next(&mut link).await;
     link.outbound.send(request(1)).await.unwrap();
-    assert!(next(&mut link).await.starts_with("lost 1 false"));
+    assert!(next(&mut link).await.starts_with("lost 1 NotSent"));
     assert!(next(&mut link).await.starts_with("closed"));
     ended(tracker).await;
 }
@@ -212,6 +218,103 @@ async fn an_endless_line_ends_the_child() {
     assert!(next(&mut link).await.contains("more than 100000 bytes"));
     assert!(next(&mut link).await.starts_with("closed"));
     ended(tracker).await;
+}
+
+/// What is no message is passed over, and what comes after it is read as if it had not been there.
+#[tokio::test]
+async fn noise_between_messages_changes_nothing() {
+    let tracker = TaskTracker::new();
+    let noise = [
+        r#"\357\273\277{"jsonrpc":"2.0","id":1,"result":"mark"}\n"#,
+        r#"\377\376{\000\n"#,
+        r#"{"jsonrpc":"2.0","id":1,"result":"\377"}\n"#,
+        r#"{"jsonrpc":"2.0","id":1,"result":"a\000b"}\n"#,
+        r#"{"jsonrpc":"2.0",\n"id":1,\n"result":"lines"}\n"#,
+        r#"{"jsonrpc":"2.0","id":1,"result":1,"error":{}}\n"#,
+        r#"[{"jsonrpc":"2.0","id":1,"result":"batch"}]\n"#,
+        r#"\r\n\r\r\n   \n"#,
+        r#"npm warn deprecated\n"#,
+    ];
+    let script = format!(
+        r#"read -r l; head -c 100000 /dev/urandom; printf '\n'; printf '{}'; printf '{{"jsonrpc":"2.0","id":1,"result":{{}}}}\r\n'; read -r l"#,
+        noise.concat()
+    );
+    let mut link = start(&script, Limits::default(), &tracker);
+    link.outbound.send(request(1)).await.unwrap();
+    assert_eq!(next(&mut link).await, r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
+}
+
+#[tokio::test]
+async fn a_message_of_8_mib_passes_in_both_directions() {
+    let tracker = TaskTracker::new();
+    let mut link = start(ECHO_RAW, Limits { answer_bytes: 8 << 20, ..Limits::default() }, &tracker);
+    let frame = r#"{"jsonrpc":"2.0","id":1,"method":"x","params":{"a":""}}"#.len();
+    let text = |size: usize| {
+        format!(r#"{{"jsonrpc":"2.0","id":1,"method":"x","params":{{"a":"{}"}}}}"#, "é".repeat((size - frame) / 2))
+    };
+    let sent = text((8 << 20) - 1);
+    link.outbound.send(ToUpstream::Send(Message::from_client(sent.as_str()).unwrap())).await.unwrap();
+    assert!(next(&mut link).await == sent, "8 MiB came back otherwise");
+    let over = text((8 << 20) + 3);
+    link.outbound.send(ToUpstream::Send(Message::from_client(over).unwrap())).await.unwrap();
+    assert!(next(&mut link).await.contains("more than 8388608 bytes"));
+    assert!(next(&mut link).await.starts_with("closed"));
+    ended(tracker).await;
+}
+
+#[tokio::test]
+async fn a_child_that_dies_in_the_middle_of_a_line_has_not_said_it() {
+    let tracker = TaskTracker::new();
+    let script = r#"read -r l; printf '{"jsonrpc":"2.0","id":1,"result":{}}'"#;
+    let mut link = start(script, Limits::default(), &tracker);
+    link.outbound.send(request(1)).await.unwrap();
+    assert!(next(&mut link).await.starts_with("lost 1 Unknown"));
+    assert!(next(&mut link).await.starts_with("closed"));
+    ended(tracker).await;
+}
+
+#[tokio::test]
+async fn a_child_that_closes_its_output_and_lives_is_ended() {
+    let tracker = TaskTracker::new();
+    let script = r#"echo "{\"jsonrpc\":\"2.0\",\"method\":\"$$\"}"; exec >&-; read -r l; exec sleep 1000"#;
+    let mut link = start(script, Limits::default(), &tracker);
+    let pids = pids(&mut link).await;
+    assert_eq!(next(&mut link).await, "closed the upstream process closed its output");
+    ended(tracker).await;
+    gone(&pids).await;
+}
+
+#[tokio::test]
+async fn a_child_that_does_not_read_is_given_up() {
+    let tracker = TaskTracker::new();
+    let limits = Limits { answer_timeout: Duration::from_millis(300), ..Limits::default() };
+    let mut link = start("exec sleep 1000", limits, &tracker);
+    // More than a pipe holds.
+    let large = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"x","params":{{"a":"{}"}}}}"#, "x".repeat(1 << 20));
+    link.outbound.send(ToUpstream::Send(Message::from_client(large).unwrap())).await.unwrap();
+    link.outbound.send(request(2)).await.unwrap();
+    let mut told = Vec::new();
+    while let Some(event) = link.inbound.recv().await {
+        told.push(format!("{event:?}"));
+    }
+    let lost = |id: &str, fate: &str| {
+        told.iter().any(|event| event.contains(&format!("id: {id},")) && event.contains(&format!("fate: {fate}")))
+    };
+    assert!(lost("1", "Unknown") && lost("2", "NotSent"), "{told:?}");
+    ended(tracker).await;
+}
+
+/// A subscription has no time for its answer: it is answered when it ends.
+#[tokio::test(start_paused = true)]
+async fn a_subscription_outlives_the_time_for_an_answer() {
+    let tracker = TaskTracker::new();
+    let mut link = start("exec sleep 1000", Limits::default(), &tracker);
+    let listen = r#"{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen"}"#;
+    link.outbound.send(ToUpstream::Send(Message::from_client(listen).unwrap())).await.unwrap();
+    link.outbound.send(request(2)).await.unwrap();
+    assert!(next(&mut link).await.starts_with("lost 2 Unknown"));
+    link.outbound.send(request(3)).await.unwrap();
+    assert!(next(&mut link).await.starts_with("lost 3 Unknown"));
 }
 
 /// The pids that a script printed as the result of a message.

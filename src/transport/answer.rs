@@ -5,7 +5,7 @@ use crate::mcp::message::Id;
 
 /// A message on its way to a client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Outgoing {
+pub enum Outgoing {
     Result,
     /// With the JSON-RPC code.
     Error(Option<i64>),
@@ -13,7 +13,7 @@ pub(super) enum Outgoing {
     Call,
 }
 
-pub(super) fn kind(text: &JsonText) -> Outgoing {
+pub fn kind(text: &JsonText) -> Outgoing {
     let first = telling_key(text.as_str());
     let view = text.view();
     let first = match first {
@@ -28,7 +28,7 @@ pub(super) fn kind(text: &JsonText) -> Outgoing {
 }
 
 /// The id that an answer carries.
-pub(super) fn id(text: &JsonText) -> Option<Id> {
+pub fn id(text: &JsonText) -> Option<Id> {
     let id = text.view().get("id")?;
     id.as_str().map(|text| Id::String(text.into_owned())).or_else(|| id.as_i64().map(Id::Number))
 }

@@ -1,0 +1,91 @@
+//! A hold as others may look at it. Changing a copy changes nothing.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::call::{CallContext, CallId, Decision, Digest, Outcome, ToolCall};
+
+/// Where a hold is in its life.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum State {
+    Pending,
+    /// A ruling is being recorded.
+    Deciding,
+    /// Approved when nobody waited any more: one identical call passes until then.
+    Ticket {
+        by: String,
+        at: Timestamp,
+        until: Timestamp,
+    },
+    Approved {
+        by: String,
+        at: Timestamp,
+    },
+    Rejected {
+        by: String,
+        at: Timestamp,
+        reason: String,
+    },
+    Closed {
+        outcome: Outcome,
+        at: Timestamp,
+        reason: String,
+    },
+    Done {
+        by: String,
+        at: Timestamp,
+        result: String,
+    },
+}
+
+/// One prompt: a call, or several identical ones of one principal.
+#[derive(Clone, Debug)]
+pub struct Hold {
+    /// Of the first call that waited here. Identical calls have ids of their own.
+    pub id: CallId,
+    /// What an approval releases: the call that has waited longest, or else the last one that did.
+    pub call: Arc<ToolCall>,
+    pub context: Arc<CallContext>,
+    pub decision: Arc<Decision>,
+    pub digest: Digest,
+    pub confirm: Vec<(String, String)>,
+    pub created: Timestamp,
+    pub expires: Timestamp,
+    pub state: State,
+    pub approved_by: Vec<String>,
+    pub signature_required: bool,
+    /// Requests that wait for this prompt. None: the client had to give up, and an approval counts for a retry.
+    pub waiting: usize,
+    /// Other calls with the same digest, and what became of them.
+    pub same_as: Vec<(CallId, &'static str)>,
+}
+
+impl Hold {
+    pub fn id(&self) -> &CallId {
+        &self.id
+    }
+
+    pub(super) fn state_word(&self) -> &'static str {
+        match &self.state {
+            State::Pending | State::Deciding => "pending",
+            State::Ticket { .. } => "approved for a retry",
+            State::Approved { .. } => "approved",
+            State::Rejected { .. } => "rejected",
+            State::Closed { outcome, .. } => outcome.as_str(),
+            State::Done { .. } => "executed",
+        }
+    }
+
+    /// How it ended, for an operator who came too late.
+    pub(super) fn ended_words(&self) -> String {
+        match &self.state {
+            State::Pending | State::Deciding => "another ruling is being recorded".to_owned(),
+            State::Ticket { by, .. } => format!("already approved by {by}, for one identical retry of the client"),
+            State::Approved { by, .. } => format!("already approved by {by}"),
+            State::Rejected { by, reason, .. } => format!("already rejected by {by}: {reason}"),
+            State::Closed { outcome, reason, .. } => format!("the hold is closed ({}): {reason}", outcome.as_str()),
+            State::Done { by, result, .. } => format!("already approved by {by} and executed ({result})"),
+        }
+    }
+}

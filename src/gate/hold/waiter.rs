@@ -1,0 +1,221 @@
+//! One prompt and the calls that wait behind it. Only the queue holds these, under its lock.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::call::{CallContext, CallId, Decision, Digest, Outcome, ToolCall};
+
+use super::{Hold, State, Verdict};
+
+const TOO_LATE: &str = "nobody ruled in time";
+/// Members of `_meta` that number or trace a request, and what the protocol keeps for itself.
+const PROTOCOL: &[&str] = &["progressToken", "traceparent", "tracestate", "baggage", "claudecode/toolUseId"];
+const PROTOCOL_PREFIX: &str = "io.modelcontextprotocol/";
+
+/// How a call leaves the queue without a ruling.
+#[derive(Debug)]
+pub(super) enum Leaving {
+    End {
+        outcome: Outcome,
+        reason: String,
+    },
+    /// Its client cannot wait any longer, and may come back.
+    Detach,
+}
+
+/// Whether two calls with one digest also carry the same beside it: what an operator was shown of `_meta` is what is
+/// sent, whichever of the two is released. The protocol's own members differ from request to request and are left out.
+pub(super) fn carry_the_same(one: &ToolCall, other: &ToolCall) -> bool {
+    fn carried(call: &ToolCall) -> Vec<(String, String)> {
+        let is_own = |name: &str| PROTOCOL.contains(&name) || name.starts_with(PROTOCOL_PREFIX);
+        let members = call.meta().into_iter().flat_map(crate::json::Json::members);
+        let mut carried: Vec<_> = members
+            .filter_map(|(key, value)| {
+                let name = key.as_str().filter(|name| !is_own(name))?;
+                let mut sorted = String::new();
+                value.write_sorted(&mut sorted);
+                Some((name.into_owned(), sorted))
+            })
+            .collect();
+        carried.sort_unstable();
+        carried
+    }
+    carried(one) == carried(other)
+}
+
+/// One call that waits.
+pub(super) struct Waiter {
+    pub id: CallId,
+    pub call: Arc<ToolCall>,
+    pub context: Arc<CallContext>,
+    pub decision: Arc<Decision>,
+    pub confirm: Vec<(String, String)>,
+    pub created: Timestamp,
+    pub deadline: Instant,
+    pub expires: Timestamp,
+    pub verdict: oneshot::Sender<Verdict>,
+    /// Its record is durable: before that it cannot be released.
+    pub shown: bool,
+    /// It left while a ruling was being recorded.
+    pub leaving: Option<Leaving>,
+}
+
+impl Waiter {
+    pub fn tell(self, verdict: Verdict) {
+        // The call's task waits until it has its verdict, so somebody is there.
+        let _ = self.verdict.send(verdict);
+    }
+
+    /// The same, where it is not over; else it is told so.
+    pub fn unless_over(mut self) -> Option<Waiter> {
+        match self.leaving.take() {
+            Some(Leaving::End { outcome, reason }) => {
+                self.tell(Verdict::Ended { outcome, reason });
+                None
+            }
+            leaving => Some(Waiter { leaving, ..self }),
+        }
+    }
+
+    /// Its client still takes an answer. One that is about to give up does, until it is told.
+    fn is_live(&self, now: Instant) -> bool {
+        now < self.deadline && !matches!(self.leaving, Some(Leaving::End { .. }))
+    }
+}
+
+/// A prompt that is not over.
+pub(super) struct Entry {
+    pub hold: Hold,
+    /// An approval counts until then.
+    pub deadline: Instant,
+    /// In the order in which they came.
+    pub waiters: VecDeque<Waiter>,
+    /// The last one that left was told to come back.
+    pub open_for_retry: bool,
+    /// The record of one of its calls is durable: before that nobody sees it and nobody rules on it.
+    pub shown: bool,
+}
+
+impl Entry {
+    /// A prompt for these calls; nothing for none. It has the id of the one that is released first, so that no id
+    /// comes to stand for a second prompt.
+    pub fn new(
+        mut waiters: VecDeque<Waiter>,
+        digest: Digest,
+        signature_required: bool,
+        same_as: Vec<(CallId, &'static str)>,
+    ) -> Option<Entry> {
+        let lead = waiters.iter().position(|waiter| waiter.shown).unwrap_or(0);
+        let lead = waiters.remove(lead)?;
+        waiters.push_front(lead);
+        let first = waiters.front()?;
+        let hold = Hold {
+            id: first.id.clone(),
+            call: Arc::clone(&first.call),
+            context: Arc::clone(&first.context),
+            decision: Arc::clone(&first.decision),
+            digest,
+            confirm: first.confirm.clone(),
+            created: first.created,
+            expires: first.expires,
+            state: State::Pending,
+            approved_by: Vec::new(),
+            signature_required,
+            waiting: 0,
+            same_as,
+        };
+        let deadline = first.deadline;
+        let mut entry = Entry { hold, deadline, waiters, open_for_retry: false, shown: false };
+        entry.refresh();
+        Some(entry)
+    }
+
+    /// One more identical call.
+    pub fn join(&mut self, waiter: Waiter) {
+        self.waiters.push_back(waiter);
+        self.open_for_retry = false;
+        self.refresh();
+    }
+
+    /// Shows the call that an approval would release now.
+    pub fn refresh(&mut self) {
+        let shown = || self.waiters.iter().filter(|waiter| waiter.shown);
+        // The call that the prompt is named after is recorded, or gone.
+        self.shown |= shown().next().is_some() && self.waiters.iter().all(|w| w.shown || w.id != self.hold.id);
+        self.hold.waiting = shown().count();
+        if let Some(first) = shown().next() {
+            self.hold.call = Arc::clone(&first.call);
+            self.hold.context = Arc::clone(&first.context);
+        }
+        if matches!(self.hold.state, State::Ticket { .. }) {
+            return;
+        }
+        for waiter in &self.waiters {
+            if waiter.deadline > self.deadline {
+                self.deadline = waiter.deadline;
+                self.hold.expires = waiter.expires;
+            }
+        }
+    }
+
+    /// Takes out the call that an approval releases: the first whose client waits and whose record is durable.
+    pub fn take_first(&mut self) -> Option<Waiter> {
+        let now = Instant::now();
+        let at = self.waiters.iter().position(|waiter| waiter.shown && waiter.is_live(now))?;
+        self.waiters.remove(at)
+    }
+
+    /// Why an approval comes too late, where it does. Whoever waited in vain leaves.
+    pub fn too_late(&mut self) -> Option<String> {
+        let now = Instant::now();
+        for waiter in self.waiters.iter_mut().filter(|waiter| now >= waiter.deadline) {
+            if !matches!(waiter.leaving, Some(Leaving::End { .. })) {
+                waiter.leaving = Some(Leaving::End { outcome: Outcome::Expired, reason: TOO_LATE.to_owned() });
+            }
+        }
+        let somebody = self.waiters.iter().any(|waiter| waiter.is_live(now));
+        if somebody || (self.waiters.is_empty() && now < self.deadline) {
+            return None;
+        }
+        let said = self.waiters.iter().find_map(|waiter| match &waiter.leaving {
+            Some(Leaving::End { reason, .. }) => Some(reason.clone()),
+            Some(Leaving::Detach) | None => None,
+        });
+        Some(said.unwrap_or_else(|| TOO_LATE.to_owned()))
+    }
+
+    /// Lets those go who want to: what the last of them said, where anybody did.
+    pub fn let_go(&mut self) -> Option<(Outcome, String)> {
+        let (mut last, mut detached) = (None, false);
+        for _ in 0..self.waiters.len() {
+            let Some(mut waiter) = self.waiters.pop_front() else { break };
+            match waiter.leaving.take() {
+                None => self.waiters.push_back(waiter),
+                Some(Leaving::End { outcome, reason }) => {
+                    last = Some((outcome, reason.clone()));
+                    waiter.tell(Verdict::Ended { outcome, reason });
+                }
+                Some(Leaving::Detach) => {
+                    last.get_or_insert_with(|| (Outcome::Expired, TOO_LATE.to_owned()));
+                    waiter.tell(Verdict::Detached { until: self.hold.expires });
+                    detached = true;
+                }
+            }
+        }
+        self.open_for_retry |= detached && self.waiters.is_empty();
+        self.refresh();
+        last
+    }
+
+    /// What is said of one whose time ended when nobody waited.
+    pub fn lapsed_words(&self) -> &'static str {
+        match self.hold.state {
+            State::Ticket { .. } => "approved, but the client did not ask again in time",
+            _ => TOO_LATE,
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! What a session does for calls that wait: it says so, answers with a task where the client knows tasks, and notices
+//! when nobody asks any more.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::call::{Decided, Outcome};
+use crate::gate::{Admission, HeldCall};
+use crate::json::JsonText;
+use crate::mcp::message::{Id, Message};
+use crate::proxy::tasks::{self, Status};
+use crate::proxy::waiting::{self, Progress};
+use crate::transport::ToClient;
+
+use super::{Open, Request, Session};
+
+/// How a request can wait.
+#[derive(Debug, Default)]
+pub(super) struct Wait {
+    /// By which it asks for progress.
+    pub token: Option<JsonText>,
+    /// The revision that it names.
+    pub revision: Option<String>,
+    /// When its client gives up.
+    pub patience: Option<Instant>,
+    pub progress: Option<Progress>,
+    /// Its client has been answered with this task.
+    pub task: Option<String>,
+}
+
+impl Session {
+    /// How the request of a call can wait.
+    pub(super) fn can_wait(&self, message: &Message, client: &crate::call::ClientInfo) -> Wait {
+        let token = waiting::token(message.params());
+        let budget = waiting::patience(&self.shared.waits.budgets, client, token.is_some());
+        let patience = budget.and_then(|budget| Instant::now().checked_add(budget));
+        Wait { token, revision: message.modern_version().map(str::to_owned), patience, progress: None, task: None }
+    }
+
+    pub(super) async fn hold(&mut self, id: Id, held: HeldCall) {
+        let task = self.offer_task(&id, &held);
+        let Some(Request { state: Open::Deciding { presence, .. }, wait, .. }) = self.open.get_mut(&id) else { return };
+        let presence = presence.clone();
+        let patience = wait.patience.filter(|_| task.is_none());
+        if task.is_none() {
+            let until = patience.map_or(held.deadline(), |patience| patience.min(held.deadline()));
+            wait.progress = wait.token.clone().map(|token| Progress::new(token, held.reason(), until));
+        }
+        wait.task = task.clone();
+        self.work(id.clone(), async move { held.wait(&presence, patience).await.map(Admission::Permitted) });
+        match task.and_then(|task| self.shared.tasks.handle(&id, &task)) {
+            Some(text) => self.tell(text, Some(id)).await,
+            None => {
+                let _ = self.client.send(ToClient::Waiting(id)).await;
+                self.report();
+            }
+        }
+    }
+
+    /// A task for a call that is held, where its client takes one.
+    fn offer_task(&self, id: &Id, held: &HeldCall) -> Option<String> {
+        let request = self.open.get(id)?;
+        let Open::Deciding { method: Decided::ToolsCall, .. } = request.state else { return None };
+        let offers = request.capabilities.as_ref().map(JsonText::view);
+        if !request.modern || !tasks::declared(offers) || request.cancelled {
+            return None;
+        }
+        let said = format!("waiting for an operator: {}", held.reason());
+        let (owner, cancel) = (self.owner.clone(), self.cancels.clone());
+        self.shared.tasks.open(owner, id, cancel, held.deadline(), self.shared.limits.answer_timeout, said)
+    }
+
+    /// When something has to be said or looked at next.
+    pub(super) fn next_report(&self) -> Option<Instant> {
+        let progress = self.open.values().filter_map(|request| request.wait.progress.as_ref()?.due());
+        let silence = self.open.values().filter_map(|request| self.silent_at(request));
+        progress.chain(silence).min()
+    }
+
+    /// When nobody has asked for a task long enough to give up a call that has not been sent.
+    fn silent_at(&self, request: &Request) -> Option<Instant> {
+        let Open::Deciding { .. } = request.state else { return None };
+        if request.cancelled {
+            return None;
+        }
+        self.shared.tasks.silent_at(request.wait.task.as_ref()?)
+    }
+
+    /// Says what is due. A client that does not read misses a notification, and nobody waits for it.
+    pub(super) fn report(&mut self) {
+        let every = self.shared.waits.progress_every;
+        for (id, request) in &mut self.open {
+            let Some(text) = request.wait.progress.as_mut().and_then(|progress| progress.say(every)) else { continue };
+            let _ = self.client.try_send(ToClient::Message { text, related: Some(id.clone()) });
+        }
+        let now = Instant::now();
+        let silent = |request: &&Request| self.silent_at(request).is_some_and(|at| now >= at);
+        let silent: Vec<Id> =
+            self.open.iter().filter(|(_, request)| silent(request)).map(|(id, _)| id.clone()).collect();
+        for id in silent {
+            self.withdraw(&id, "the client has not asked for its task any more");
+        }
+    }
+
+    /// A call that waits is taken back. Its end comes through the gate.
+    pub(super) fn withdraw(&mut self, id: &Id, why: &'static str) {
+        let Some(request) = self.open.get_mut(id) else { return };
+        if let Open::Deciding { presence, .. } = &request.state {
+            // A task is told of its end like any other answer.
+            request.cancelled |= request.wait.task.is_none();
+            presence.leave(Outcome::Withdrawn, why);
+        }
+    }
+
+    /// A notification of the upstream, as the client may see it.
+    pub(super) fn notified(&self, message: &Message) -> Option<JsonText> {
+        let Some(token) = waiting::token_of(message) else { return Some(message.text().clone()) };
+        let asks =
+            |request: &&Request| request.wait.token.as_ref().is_some_and(|asked| waiting::same(asked.view(), token));
+        let Some(request) = self.open.values().find(asks) else { return Some(message.text().clone()) };
+        // It has nothing to report of a call that it has not got, and tasks have no progress.
+        let passed = match (&request.state, &request.wait.progress) {
+            (Open::Deciding { .. }, _) => None,
+            _ if request.wait.task.is_some() => None,
+            (_, None) => Some(message.text().clone()),
+            (_, Some(progress)) => progress.above(message),
+        };
+        if passed.is_none() {
+            tracing::debug!(session = self.id, "a progress notification of the server was dropped");
+        }
+        passed
+    }
+
+    /// The answer to a request: to the client, or to its task.
+    pub(super) async fn deliver(&mut self, id: Id, wait: &Wait, text: JsonText) {
+        let Some(task) = &wait.task else { return self.tell(text, Some(id)).await };
+        let view = text.view();
+        let status = match (view.get("error"), view.get("result")) {
+            (Some(error), _) => Status::Failed(JsonText::owned(error)),
+            (None, Some(result)) => Status::Completed(super::chain::settled(result)),
+            (None, None) => return,
+        };
+        self.shared.tasks.set(task, status);
+    }
+
+    /// True while calls go on that nobody waits for on this session's link.
+    pub(super) fn lingers(&self) -> bool {
+        !self.chains.is_empty() || self.open.values().any(|request| request.wait.task.is_some())
+    }
+
+    /// The client's link has ended, and tasks go on: whatever else it asked for is over.
+    pub(super) fn client_left(&mut self) {
+        let ends = self.base.client.transport == crate::call::Transport::Stdio;
+        for request in self.open.values_mut().filter(|request| ends || request.wait.task.is_none()) {
+            request.cancelled |= request.wait.task.is_none();
+            if let Open::Deciding { presence, .. } = &request.state {
+                presence.leave(Outcome::Withdrawn, "the client went away");
+            }
+        }
+    }
+
+    pub(super) fn tasks(&self) -> Arc<tasks::Tasks> {
+        Arc::clone(&self.shared.tasks)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,155 @@
+//! Sessions in this process, for times that no configuration sets: nobody asks for a task any more.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::super::*;
+use crate::audit::AuditLog;
+use crate::call::{Environment, EnvironmentSource, Limits, Outcome, Principal, PrincipalKind, ServerFacts, Transport};
+use crate::catalog::Catalog;
+use crate::config::{Budgets, Holds};
+use crate::credential::scrub::Scrubber;
+use crate::gate::{Gate, Hold, Settings, State};
+use crate::policy::PolicyEngine;
+use crate::proxy::tasks::{Bounds, Tasks};
+use crate::proxy::upstream::Kind;
+use crate::transport::http_client::HttpClient;
+use crate::transport::stdio_upstream::StdioSpec;
+
+const POLICY: &str = r#"package countersign.policy.fixture
+
+allow contains {"rule": "fixture.allow", "reason": "may be asked for"} if true
+
+hold contains {"rule": "fixture.hold", "reason": "a person looks"} if true
+"#;
+
+const CALL: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"create_refund","_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{"extensions":{"io.modelcontextprotocol/tasks":{}}}}}}"#;
+
+struct Scene {
+    shared: Arc<Shared>,
+    server: Arc<ServerRuntime>,
+    _folder: tempfile::TempDir,
+}
+
+impl Scene {
+    fn new(bounds: Bounds) -> Scene {
+        let folder = tempfile::tempdir().unwrap();
+        let rules = folder.path().join("policies");
+        std::fs::create_dir(&rules).unwrap();
+        std::fs::write(rules.join("fixture.rego"), POLICY).unwrap();
+        let policy = crate::policy::Settings {
+            builtin: Vec::new(),
+            paths: vec![rules],
+            time_limit: Duration::from_secs(5),
+            ..crate::policy::Settings::default()
+        };
+        let settings = Settings {
+            ttl: Duration::from_secs(60),
+            no_console_grace: Duration::from_secs(60),
+            max_pending: 10,
+            max_per_principal: 10,
+            held_bytes: 1 << 20,
+            unsigned_production: true,
+            unsigned_elsewhere: true,
+        };
+        let audit = AuditLog::open(&folder.path().join("audit.db"), false).unwrap();
+        let tracker = TaskTracker::new();
+        let limits = Limits::default();
+        let waits = Holds {
+            ttl: settings.ttl,
+            no_console_grace: settings.no_console_grace,
+            max_pending: 10,
+            max_per_principal: 10,
+            progress_every: Duration::from_secs(10),
+            tasks: true,
+            budgets: Budgets { default: None, with_progress: None, clients: Default::default() },
+        };
+        let shared = Shared {
+            gate: Arc::new(Gate::new(PolicyEngine::load(policy).unwrap(), audit, settings)),
+            scrubber: Arc::new(Scrubber::new(std::iter::empty())),
+            http_client: HttpClient::new(limits, tracker.clone()).unwrap(),
+            limits,
+            tracker,
+            stop: CancellationToken::new(),
+            waits,
+            tasks: Arc::new(Tasks::new(true, bounds)),
+        };
+        let environment =
+            Environment { name: "sandbox".into(), source: EnvironmentSource::Config, verified: false, conflict: None };
+        let server = ServerRuntime {
+            facts: Arc::new(ServerFacts { name: "billing".into(), vendor: None }),
+            environment: Arc::new(environment),
+            catalog: Catalog::builtin(None).unwrap(),
+            definitions: Arc::default(),
+            // It reads what it gets and says nothing.
+            upstream: Kind::Stdio(StdioSpec {
+                server: "billing".into(),
+                command: "sh".into(),
+                args: vec!["-c".into(), "cat > /dev/null".into()],
+                env: Vec::new(),
+                inherit: Vec::new(),
+                cwd: None,
+            }),
+            sessions: Arc::default(),
+        };
+        Scene { shared: Arc::new(shared), server: Arc::new(server), _folder: folder }
+    }
+
+    /// Makes the call over a connection that ends with its answer.
+    async fn call(&self, transport: Transport) -> (String, tokio::task::JoinHandle<()>) {
+        let (to_session, inbound) = mpsc::channel(4);
+        let (outbound, mut from_session) = mpsc::channel(4);
+        let client =
+            ClientInfo { name: None, version: None, protocol: None, transport, uid: None, pid: None, peer: None };
+        let principal = Principal { name: "agent".into(), kind: PrincipalKind::Uid, scopes: Vec::new() };
+        let new = NewSession {
+            server: "billing".into(),
+            principal: Arc::new(principal),
+            client,
+            link: ClientLink { inbound, outbound },
+        };
+        let session = tokio::spawn(run(new, Arc::clone(&self.shared), Arc::clone(&self.server)));
+        to_session.send(FromClient::Message(Message::from_client(CALL).unwrap())).await.unwrap();
+        let Some(ToClient::Message { text, .. }) = from_session.recv().await else { panic!("no answer") };
+        let task = text.view().pointer("/result/taskId").unwrap_or_else(|| panic!("{text:?}"));
+        (task.as_str().unwrap().into_owned(), session)
+    }
+
+    fn holds(&self) -> Vec<Hold> {
+        self.shared.gate.holds().all()
+    }
+
+    fn was_withdrawn(&self) -> bool {
+        matches!(&self.holds()[0].state, State::Closed { outcome: Outcome::Withdrawn, .. })
+    }
+}
+
+/// Trap of every task: nobody polls, somebody approves.
+#[tokio::test]
+async fn a_task_that_nobody_asks_for_is_withdrawn() {
+    let scene = Scene::new(Bounds { silence: Duration::from_millis(50), ..Bounds::default() });
+    let (task, session) = scene.call(Transport::Http).await;
+    session.await.unwrap();
+    assert!(scene.was_withdrawn(), "{:?}", scene.holds()[0].state);
+    assert!(!scene.shared.tasks.goes_on(&task));
+}
+
+/// Over HTTP the connection is the request's. On stdio it is the client.
+#[tokio::test]
+async fn a_task_outlives_its_post_but_not_its_process() {
+    let scene = Scene::new(Bounds::default());
+    let (task, session) = scene.call(Transport::Stdio).await;
+    session.await.unwrap();
+    assert!(scene.was_withdrawn() && !scene.shared.tasks.goes_on(&task));
+
+    let scene = Scene::new(Bounds::default());
+    let (task, session) = scene.call(Transport::Http).await;
+    assert_eq!((scene.holds()[0].state.clone(), scene.holds()[0].waiting), (State::Pending, 1));
+    scene.shared.stop.cancel();
+    session.await.unwrap();
+    assert!(matches!(&scene.holds()[0].state, State::Closed { outcome: Outcome::ShuttingDown, .. }));
+    assert!(!scene.shared.tasks.goes_on(&task));
+}

@@ -1,0 +1,138 @@
+//! Tasks that calls have become, and what an upstream tells without being asked.
+//!
+//! Invariant: a principal reaches the tasks of its own calls and hears of no others. All principals look the same to
+//! an upstream, so nothing but this keeps them apart.
+
+use crate::call::{Decided, ToolCall};
+use crate::json::{Json, Kind};
+use crate::mcp::message::{Era, INVALID_PARAMS, Id, Malformed, Message};
+use crate::mcp::method::{self, Passage};
+use crate::mcp::table::{self, Notice};
+
+use super::asked::may_ask;
+use super::{Open, Session};
+use crate::proxy::listing::Kept;
+
+impl Session {
+    /// A request about a task.
+    pub(super) async fn task(&mut self, task: String, passage: Passage, modern: bool) {
+        if self.shared.gate.task(&task, &self.base).is_none() {
+            return self.refuse(foreign(passage.message().id())).await;
+        }
+        self.pass(passage, modern, Some(task)).await;
+    }
+
+    /// Why a call may not name the tasks that it names.
+    pub(super) fn foreign_tasks(&self, call: &ToolCall, id: &Id) -> Option<Malformed> {
+        let own = |task: &str| self.shared.gate.task(task, &self.base).is_some();
+        let all = match call.method() {
+            Decided::TasksUpdate => own(call.tool()),
+            Decided::Listen => {
+                let named = call.params().view().pointer("/notifications/taskIds");
+                named.into_iter().flat_map(Json::items).all(|task| task.as_str().is_some_and(|task| own(&task)))
+            }
+            _ => true,
+        };
+        (!all).then(|| foreign(Some(id)))
+    }
+
+    /// Remembers what the answer to a request about a task asks of the client.
+    pub(super) fn task_said(&self, state: &Open, answer: Json<'_>) {
+        let Open::Passed { task: Some(task), .. } = state else { return };
+        if let Some(questions) = answer.pointer("/result/inputRequests") {
+            self.shared.gate.task_asks(task, &self.base, questions);
+        }
+    }
+
+    /// The answer to `tasks/list` without the tasks of others. Order, cursors and unknown fields stay.
+    pub(super) fn own_tasks(&self, answer: Message) -> Option<Message> {
+        let text = answer.text().clone();
+        let Some(tasks) = answer.result().and_then(|result| result.get("tasks")) else { return Some(answer) };
+        if tasks.kind() != Kind::Array {
+            return None;
+        }
+        let mut kept = Kept::new(tasks);
+        let own = |task: &Json<'_>| {
+            method::task_id(*task).is_some_and(|task| self.shared.gate.task(&task, &self.base).is_some())
+        };
+        tasks.items().filter(own).for_each(|task| kept.push(task));
+        let filtered = text.replaced(tasks, &kept.finish())?;
+        Some(answer.with_text(filtered))
+    }
+
+    /// What an upstream tells. What the era does not have goes nowhere.
+    pub(super) async fn told(&mut self, method: &str, message: Message, related: Option<Id>) {
+        let known = match self.era {
+            Some(era) => table::news(era, method),
+            None => table::news(Era::Legacy, method) || table::news(Era::Modern, method),
+        };
+        let params = message.params();
+        let passes = known
+            && match method {
+                "notifications/tools/list_changed" => {
+                    self.listing.forget();
+                    true
+                }
+                "notifications/tasks" | "notifications/tasks/status" => {
+                    params.is_some_and(|params| self.may_hear_of_task(params, related.as_ref()))
+                }
+                _ => true,
+            };
+        if method == "notifications/cancelled"
+            && let Some(question) = method::cancelled(&message)
+        {
+            self.question_cancelled(&question);
+        }
+        if !passes {
+            tracing::debug!(session = self.id, method, "a notification of the server was dropped");
+            return;
+        }
+        let Some(text) = self.notified(&message) else { return };
+        if let Some(text) = self.shared.scrubber.message(&text) {
+            self.tell(text, related).await;
+        }
+    }
+
+    /// Whether news of a task are this principal's; remembers what they ask.
+    fn may_hear_of_task(&self, params: Json<'_>, related: Option<&Id>) -> bool {
+        let Some(task) = method::task_id(params) else { return false };
+        if self.shared.gate.task(&task, &self.base).is_none() {
+            return false;
+        }
+        let Some(questions) = params.get("inputRequests") else { return true };
+        let stream = params.pointer("/_meta/io.modelcontextprotocol~1subscriptionId").and_then(Id::of);
+        let listen = stream.as_ref().or(related).and_then(|id| self.open.get(id));
+        let may = may_ask(questions, listen.and_then(|listen| listen.capabilities.as_ref()));
+        if may {
+            self.shared.gate.task_asks(&task, &self.base, questions);
+        }
+        may
+    }
+
+    /// What a client tells.
+    pub(super) fn notice(&self, passage: Passage) {
+        let message = passage.message();
+        let method = message.method().unwrap_or_default();
+        let offered = |name: &str| self.capabilities.as_ref().is_some_and(|offers| offers.view().get(name).is_some());
+        let token = || message.params().and_then(|params| params.get("progressToken"));
+        let passes = match table::notice(self.era.unwrap_or(Era::Legacy), method) {
+            Some(Notice::Pass) => true,
+            Some(Notice::Progress) => token().is_some_and(|token| self.is_asked_with_progress(token)),
+            Some(Notice::Offered(capability)) => offered(capability),
+            // A cancel has a way of its own.
+            Some(Notice::Cancel) | None => false,
+        };
+        if !passes {
+            return tracing::debug!(session = self.id, method, "a notification was dropped");
+        }
+        if let Err(why) = self.upstream.pass(passage) {
+            tracing::warn!(session = self.id, %why, "a notification was not passed on");
+        }
+    }
+}
+
+fn foreign(id: Option<&Id>) -> Malformed {
+    let reason = "refused by countersign: no call of yours has become this task";
+    let malformed = Malformed::new(INVALID_PARAMS, reason);
+    id.map_or_else(|| malformed.clone(), |id| malformed.clone().of(id))
+}

@@ -1,0 +1,354 @@
+//! Tasks of ours: the extension `io.modelcontextprotocol/tasks` for calls that are held. The client's request is
+//! answered at once with a task, and what becomes of the call is fetched later.
+//!
+//! A task belongs to the daemon, because each modern request over HTTP is a session of its own; the session of the
+//! call goes on until the call is over, and writes here what became of it.
+//!
+//! Invariant: a task can be seen by its principal through its server only, its id cannot be guessed, and tasks and
+//! what they keep are bounded by count, bytes and time. Nothing here lets a call go.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::json;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::json::{Json, JsonText};
+use crate::mcp::headers::MISSING_CAPABILITY;
+use crate::mcp::message::{Id, Message};
+use crate::mcp::reply;
+
+pub const EXTENSION: &str = "io.modelcontextprotocol/tasks";
+/// Tasks at once, of all principals and of each.
+const COUNT: usize = 1000;
+const COUNT_EACH: usize = 100;
+/// Results that are kept, in bytes all together.
+const BYTES: usize = 64 << 20;
+/// How long what became of a call can be fetched, at least.
+const KEPT: Duration = Duration::from_secs(600);
+/// How often a client should ask.
+const POLL: Duration = Duration::from_secs(2);
+/// A client that has not asked for so long is gone: a call that was not sent by then is not sent any more.
+const SILENCE: Duration = Duration::from_secs(120);
+
+/// How many, how much and how long.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    pub count: usize,
+    pub count_each: usize,
+    pub bytes: usize,
+    pub silence: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Bounds {
+        Bounds { count: COUNT, count_each: COUNT_EACH, bytes: BYTES, silence: SILENCE }
+    }
+}
+
+/// All tasks of the daemon.
+#[derive(Debug)]
+pub struct Tasks {
+    enabled: bool,
+    bounds: Bounds,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    tasks: HashMap<String, Task>,
+    /// Of all results that are kept.
+    bytes: usize,
+}
+
+/// For whom a task is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Owner {
+    pub principal: String,
+    pub server: String,
+}
+
+#[derive(Debug)]
+struct Task {
+    owner: Owner,
+    status: Status,
+    created: Timestamp,
+    updated: Timestamp,
+    started: Instant,
+    ttl: Duration,
+    /// When its client asked last.
+    asked: Instant,
+    /// To the session of the call, with the id of its request: the client cancels.
+    cancel: mpsc::Sender<Id>,
+    request: Id,
+    /// Its end has been fetched: the first to go where there is no room.
+    fetched: bool,
+}
+
+/// Where a task is.
+#[derive(Clone, Debug)]
+pub enum Status {
+    Working(String),
+    /// With the result of the call.
+    Completed(JsonText),
+    /// With the JSON-RPC error of the call.
+    Failed(JsonText),
+    Cancelled(String),
+}
+
+impl Status {
+    fn word(&self) -> &'static str {
+        match self {
+            Status::Working(_) => "working",
+            Status::Completed(_) => "completed",
+            Status::Failed(_) => "failed",
+            Status::Cancelled(_) => "cancelled",
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Status::Completed(text) | Status::Failed(text) => text.as_str().len(),
+            Status::Working(_) | Status::Cancelled(_) => 0,
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Shown<'a> {
+    result_type: &'static str,
+    task_id: &'a str,
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status_message: Option<String>,
+    created_at: String,
+    last_updated_at: String,
+    ttl_ms: u64,
+    poll_interval_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<&'a JsonText>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a JsonText>,
+}
+
+impl Task {
+    fn show(&self, id: &str, result_type: &'static str) -> Option<JsonText> {
+        let (mut status_message, mut result, mut error) = (None, None, None);
+        match &self.status {
+            Status::Working(said) | Status::Cancelled(said) => status_message = Some(said.clone()),
+            Status::Completed(text) => result = Some(text),
+            Status::Failed(text) => {
+                status_message = text.view().get("message").and_then(Json::as_str).map(std::borrow::Cow::into_owned);
+                error = Some(text);
+            }
+        }
+        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let shown = Shown {
+            result_type,
+            task_id: id,
+            status: self.status.word(),
+            status_message,
+            created_at: self.created.to_string(),
+            last_updated_at: self.updated.to_string(),
+            ttl_ms: millis(self.ttl),
+            poll_interval_ms: millis(POLL),
+            result,
+            error,
+        };
+        JsonText::of(&shown).ok()
+    }
+
+    fn is_over(&self) -> bool {
+        !matches!(self.status, Status::Working(_))
+    }
+}
+
+impl Inner {
+    fn forget_the_old(&mut self) {
+        let now = Instant::now();
+        let bytes = &mut self.bytes;
+        self.tasks.retain(|_, task| {
+            let stays = now < task.started + task.ttl;
+            if !stays {
+                *bytes -= task.status.bytes();
+            }
+            stays
+        });
+    }
+
+    /// Makes room for a result: what has been fetched goes first, the oldest of it before the rest.
+    fn make_room(&mut self, bytes: usize, limit: usize) -> bool {
+        while self.bytes + bytes > limit {
+            let fetched = self.tasks.iter().filter(|(_, task)| task.fetched && task.status.bytes() > 0);
+            let Some(id) = fetched.min_by_key(|(_, task)| task.started).map(|(id, _)| id.clone()) else { return false };
+            self.bytes -= self.tasks.remove(&id).map_or(0, |task| task.status.bytes());
+        }
+        true
+    }
+}
+
+impl Tasks {
+    pub fn new(enabled: bool, bounds: Bounds) -> Tasks {
+        Tasks { enabled, bounds, inner: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Never left half changed, so a panic elsewhere does not spoil it.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens a task for a call that waits until `deadline`. Nothing where there is no room: the client then waits as
+    /// others do.
+    pub fn open(
+        &self,
+        owner: Owner,
+        request: &Id,
+        cancel: mpsc::Sender<Id>,
+        deadline: Instant,
+        answer_timeout: Duration,
+        said: String,
+    ) -> Option<String> {
+        if !self.enabled {
+            return None;
+        }
+        let mut inner = self.lock();
+        inner.forget_the_old();
+        let mine = inner.tasks.values().filter(|task| task.owner.principal == owner.principal).count();
+        if inner.tasks.len() >= self.bounds.count || mine >= self.bounds.count_each {
+            tracing::warn!(
+                principal = owner.principal,
+                "there is no room for another task; the call waits without one"
+            );
+            return None;
+        }
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes).ok()?;
+        let id: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let (created, now) = (Timestamp::now(), Instant::now());
+        let ttl = deadline.saturating_duration_since(now) + answer_timeout + KEPT;
+        let task = Task {
+            owner,
+            status: Status::Working(said),
+            created,
+            updated: created,
+            started: now,
+            ttl,
+            asked: now,
+            cancel,
+            request: request.clone(),
+            fetched: false,
+        };
+        inner.tasks.insert(id.clone(), task);
+        Some(id)
+    }
+
+    /// The answer to the call's own request.
+    pub fn handle(&self, request: &Id, id: &str) -> Option<JsonText> {
+        let result = self.lock().tasks.get(id)?.show(id, "task")?;
+        Some(reply::result(request, &result))
+    }
+
+    /// What became of a task, or how far it is. What has ended stays as it ended.
+    pub fn set(&self, id: &str, status: Status) {
+        let mut inner = self.lock();
+        if inner.tasks.get(id).is_none_or(Task::is_over) {
+            return;
+        }
+        let status = if inner.make_room(status.bytes(), self.bounds.bytes) { status } else { no_room(status.bytes()) };
+        inner.bytes += status.bytes();
+        if let Some(task) = inner.tasks.get_mut(id) {
+            task.updated = Timestamp::now();
+            task.status = status;
+        }
+    }
+
+    /// Whether a task is there and goes on.
+    pub fn goes_on(&self, id: &str) -> bool {
+        self.lock().tasks.get(id).is_some_and(|task| !task.is_over())
+    }
+
+    /// When the client of a task that goes on counts as gone, unless it asks before.
+    pub fn silent_at(&self, id: &str) -> Option<Instant> {
+        self.lock().tasks.get(id).filter(|task| !task.is_over()).map(|task| task.asked + self.bounds.silence)
+    }
+
+    /// Answers a request about a task of ours. Nothing for any other message and for any other task: an id of somebody
+    /// else is no id of ours.
+    pub fn answer(&self, message: &Message, owner: &Owner) -> Option<JsonText> {
+        let method =
+            message.method().filter(|method| matches!(*method, "tasks/get" | "tasks/update" | "tasks/cancel"))?;
+        let request = message.id()?;
+        let params = message.params()?;
+        let id = params.get("taskId")?.as_str()?;
+        let mut inner = self.lock();
+        inner.forget_the_old();
+        let task = inner.tasks.get_mut(&*id).filter(|task| task.owner == *owner)?;
+        if !declares(message) {
+            let data = json!({"requiredCapabilities": {"extensions": {EXTENSION: {}}}});
+            return Some(reply::error_with(request, MISSING_CAPABILITY, "the request does not declare tasks", &data));
+        }
+        task.asked = Instant::now();
+        let result = match method {
+            "tasks/get" => {
+                task.fetched = task.is_over();
+                task.show(&id, "complete")?
+            }
+            "tasks/cancel" => {
+                if !task.is_over() && task.cancel.try_send(task.request.clone()).is_err() {
+                    tracing::debug!("a task was cancelled that nobody works on");
+                }
+                JsonText::of(&json!({"resultType": "complete"})).ok()?
+            }
+            // A held call asks its client for nothing, and what was not asked for is ignored.
+            _ => JsonText::of(&json!({"resultType": "complete"})).ok()?,
+        };
+        Some(reply::result(request, &result))
+    }
+
+    /// The answer to `server/discover`, with the extension among its capabilities.
+    pub fn advertise(&self, answer: &JsonText) -> JsonText {
+        let insert = |object: Json<'_>, member: &str| {
+            let rest = object.text().strip_prefix('{').unwrap_or("}");
+            let comma = if rest == "}" { "" } else { "," };
+            answer.replaced(object, &format!("{{{member}{comma}{rest}"))
+        };
+        let capabilities = answer.view().pointer("/result/capabilities").filter(|_| self.enabled);
+        let added = capabilities.and_then(|capabilities| match capabilities.get("extensions") {
+            Some(extensions) if extensions.get(EXTENSION).is_some() => None,
+            Some(extensions) => insert(extensions, &format!(r#""{EXTENSION}":{{}}"#)),
+            None => insert(capabilities, &format!(r#""extensions":{{"{EXTENSION}":{{}}}}"#)),
+        });
+        added.unwrap_or_else(|| answer.clone())
+    }
+}
+
+/// Whether a request says that its client takes a task for an answer.
+pub fn declares(message: &Message) -> bool {
+    let capabilities = message
+        .params()
+        .and_then(|params| params.get("_meta"))
+        .and_then(|meta| meta.get("io.modelcontextprotocol/clientCapabilities"));
+    message.is_modern() && declared(capabilities)
+}
+
+/// The same of the capabilities that a request declares.
+pub fn declared(capabilities: Option<Json<'_>>) -> bool {
+    capabilities.and_then(|offers| offers.get("extensions")).and_then(|extensions| extensions.get(EXTENSION)).is_some()
+}
+
+fn no_room(bytes: usize) -> Status {
+    let message = format!(
+        "countersign: the call was made and answered, but {bytes} bytes more cannot be kept until they are fetched; \
+         look at what it did before you make it again"
+    );
+    let error = json!({"code": crate::mcp::loss::NO_ANSWER, "message": message});
+    Status::Failed(JsonText::of(&error).unwrap_or_else(|_| JsonText::empty_object()))
+}
+
+#[cfg(test)]
+mod tests;
