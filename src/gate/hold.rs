@@ -426,7 +426,9 @@ impl HoldQueue {
         match says {
             Says::Reject { reason } => self.reject(&mut inner, &id, operator, reason).ok_or(NoEffect::NotFound),
             Says::Approve { .. } => {
-                if let Some(late) = entry.too_late() {
+                // One moment for both questions: what is in time is released, and never becomes a ticket.
+                let now = Instant::now();
+                if let Some(late) = entry.too_late(now) {
                     self.let_go(&mut inner, &id);
                     return Err(NoEffect::Closed(format!("too late: {late}")));
                 }
@@ -438,7 +440,7 @@ impl HoldQueue {
                     self.let_go(&mut inner, &id);
                     return Ok(hold);
                 }
-                self.approve(&mut inner, &id).ok_or(NoEffect::NotFound)
+                self.approve(&mut inner, &id, now).ok_or(NoEffect::NotFound)
             }
         }
     }
@@ -454,10 +456,10 @@ impl HoldQueue {
     }
 
     /// One call is released, or the approval becomes a ticket.
-    fn approve(&self, inner: &mut Inner, id: &CallId) -> Option<Hold> {
+    fn approve(&self, inner: &mut Inner, id: &CallId, now: Instant) -> Option<Hold> {
         let entry = inner.open.get_mut(id)?;
         let (by, at) = (entry.hold.approved_by.join(", "), Timestamp::now());
-        let Some(waiter) = entry.take_first() else {
+        let Some(waiter) = entry.take_first(now) else {
             let until = at.checked_add(TICKET).unwrap_or(at);
             entry.hold.state = State::Ticket { by, at, until };
             entry.hold.expires = until;

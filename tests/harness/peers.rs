@@ -14,7 +14,7 @@ pub fn source(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-fn installed(path: &str) -> PathBuf {
+pub fn installed(path: &str) -> PathBuf {
     let found = source(".cache").join(path);
     assert!(found.exists(), "{} is missing: run tests/run once, it installs the peers", found.display());
     found
@@ -91,19 +91,73 @@ pub fn everything_on_stdio() -> Value {
 
 /// Runs a program to its end and returns what it wrote to stdout.
 pub async fn output(command: &mut Command) -> String {
+    within("a peer to finish", finished(command)).await
+}
+
+/// The same without a limit: for peers that wait for long, in tests that end with the runner's own limit.
+pub async fn finished(command: &mut Command) -> String {
     command.stdin(Stdio::null()).kill_on_drop(true);
-    let done = within("a peer to finish", command.output()).await.unwrap();
+    let done = command.output().await.unwrap();
     let (stdout, stderr) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
     assert!(done.status.success(), "{command:?}\n{}\n{stdout}\n{stderr}", done.status);
     stdout.into_owned()
 }
 
-/// The official Python client's report about a server (`tests/peers/client.py`).
-pub async fn python_client(arguments: &[&str], environment: &[(&str, &str)]) -> Value {
-    let mut command = Command::new(python());
-    command.arg(source("tests/peers/client.py")).args(arguments).envs(environment.iter().copied());
-    command.env("PYTHONWARNINGS", "ignore");
-    serde_json::from_str(&output(&mut command).await).unwrap()
+/// A client that prints what it saw: one of the programs in `tests/peers`.
+#[derive(Clone, Copy, Debug)]
+pub enum Peer {
+    /// The official Python client.
+    Python,
+    /// The fastmcp client.
+    FastMcp,
+    /// The official TypeScript client: `v1`, `v2` or `modern` (the second with both eras).
+    TypeScript(&'static str),
+}
+
+impl Peer {
+    /// The command that runs `script` (of those that the peer has) against a target.
+    pub fn command(self, script: &str, target: &[&str]) -> Command {
+        let python = |file: &str| {
+            let mut command = Command::new(python());
+            command.arg(source(file)).env("PYTHONWARNINGS", "ignore");
+            command
+        };
+        let mut command = match self {
+            Peer::Python if script == "patient" => python("tests/peers/patient.py"),
+            Peer::Python => python("tests/peers/client.py"),
+            Peer::FastMcp => python("tests/peers/fast.py"),
+            Peer::TypeScript(version) => {
+                let mut command = Command::new(node());
+                command.arg(source("tests/peers/sdk.mjs")).args([version, script]);
+                command.env("PEERS", installed("npm/package.json"));
+                command
+            }
+        };
+        command.args(target);
+        command
+    }
+
+    pub async fn report(self, script: &str, target: &[&str], environment: &[(&str, &str)]) -> Value {
+        let mut command = self.command(script, target);
+        command.envs(environment.iter().copied());
+        serde_json::from_str(&output(&mut command).await).unwrap()
+    }
+}
+
+/// Claude Code, as one file.
+pub fn claude() -> PathBuf {
+    let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "x64" };
+    installed(&format!("npm/node_modules/@anthropic-ai/claude-code-linux-{arch}/claude"))
+}
+
+/// Codex, as one file.
+pub fn codex() -> PathBuf {
+    let (arch, triple) = if cfg!(target_arch = "aarch64") {
+        ("arm64", "aarch64-unknown-linux-musl")
+    } else {
+        ("x64", "x86_64-unknown-linux-musl")
+    };
+    installed(&format!("npm/node_modules/@openai/codex-linux-{arch}/vendor/{triple}/bin/codex"))
 }
 
 /// What the Inspector's command line prints for one method.

@@ -5,17 +5,24 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+/// The server of the conformance tests, which speaks both eras.
+#[path = "../conformance/server/mod.rs"]
+mod fixture;
+
+mod agents;
 mod bad_input;
 mod commands;
 mod continuations;
 mod daemon;
 mod edges;
 mod fixtures;
+mod front;
 mod holding;
 mod lists;
-mod front;
+mod patience;
 mod peers;
 mod questions;
 mod recorder;
+mod rust_client;
 mod stripe;
 mod tasks;

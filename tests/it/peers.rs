@@ -3,10 +3,9 @@
 
 use serde_json::{Value, json};
 
+use crate::fixture::Server;
 use crate::harness::daemon::{ALLOW_ALL, TOKEN, binary};
-use crate::harness::peers::{
-    EverythingOverHttp, everything, everything_on_stdio, inspector_client, node, python_client,
-};
+use crate::harness::peers::{EverythingOverHttp, Peer, everything, everything_on_stdio, inspector_client, node};
 use crate::harness::{Countersign, Daemon, Shim};
 
 /// What the Inspector is asked.
@@ -24,23 +23,29 @@ fn text(path: &std::path::Path) -> &str {
 }
 
 /// The report says what the peers really did: without this two empty reports would be equal.
-fn assert_complete(report: &Value) {
-    assert_eq!(report["protocol"], "2025-11-25");
+fn assert_complete(peer: Peer, report: &Value) {
     assert_eq!(report["sum"]["content"][0]["text"], "The sum of 2 and 40 is 42.");
-    assert_eq!(report["progress"].as_array().unwrap().len(), 3);
-    for key in ["sampling asked", "elicitation asked", "logging", "updated", "completion", "prompt", "resource"] {
+    assert!(report["progress"].as_array().unwrap().len() >= 2);
+    assert!(report["tools"].as_array().unwrap().len() > 10);
+    let more: &[&str] = match peer {
+        Peer::Python => &["sampling asked", "elicitation asked", "logging", "updated", "completion", "protocol"],
+        Peer::TypeScript(_) => &["sampling asked", "elicitation asked", "logging", "updated", "unknown resource"],
+        Peer::FastMcp => &["elicitation asked", "unknown tool"],
+    };
+    for key in more.iter().chain(&["prompt", "resource", "structured"]) {
         assert!(report.get(key).is_some(), "{key} is missing");
     }
-    assert!(report["tools"].as_array().unwrap().len() > 10);
 }
 
 #[tokio::test]
 async fn the_peers_agree_without_us() {
     let (node, everything) = (node(), everything());
-    let over_stdio = python_client(&["stdio", text(&node), text(&everything)], &[]).await;
-    assert_complete(&over_stdio);
+    let over_stdio = Peer::Python.report("everything", &["stdio", text(&node), text(&everything)], &[]).await;
+    assert_complete(Peer::Python, &over_stdio);
+    assert_eq!(over_stdio["protocol"], "2025-11-25");
+    assert_eq!(over_stdio["progress"].as_array().unwrap().len(), 3);
     let server = EverythingOverHttp::start().await;
-    let over_http = python_client(&["http", &server.url], &[]).await;
+    let over_http = Peer::Python.report("everything", &["http", &server.url], &[]).await;
     assert_eq!(over_stdio, over_http);
     let answer = inspector_client(&[&server.url, "--transport", "http"], INSPECTOR[1]).await;
     assert_eq!(answer["content"][0]["text"], "Echo: hi");
@@ -58,24 +63,27 @@ async fn daemon(over_http: Option<&EverythingOverHttp>) -> Daemon {
         .await
 }
 
-/// The official Python client: every request, notification and request of the server, direct and through both fronts.
-async fn the_python_client_sees_no_difference(over_http: bool) {
+/// A client library: every request, notification and request of the server, direct and through both fronts.
+async fn sees_no_difference(peer: Peer, over_http: bool) {
     let server = EverythingOverHttp::start().await;
     let direct = match over_http {
-        true => python_client(&["http", &server.url], &[]).await,
-        false => python_client(&["stdio", text(&node()), text(&everything())], &[]).await,
+        true => peer.report("everything", &["http", &server.url], &[]).await,
+        false => peer.report("everything", &["stdio", text(&node()), text(&everything())], &[]).await,
     };
-    assert_complete(&direct);
+    assert_complete(peer, &direct);
     let daemon = daemon(over_http.then_some(&server)).await;
+    through_both_fronts(peer, "everything", &direct, &daemon).await;
+}
 
+async fn through_both_fronts(peer: Peer, script: &str, direct: &Value, daemon: &Daemon) {
     let runtime_dir = text(daemon.runtime_dir());
-    let environment = [("COUNTERSIGN_RUNTIME_DIR", runtime_dir)];
-    let through = python_client(&["stdio", binary(), "connect", "everything"], &environment).await;
-    assert_same(&direct, &through, "the shim");
+    let shim = ["stdio", binary(), "connect", "everything"];
+    let through = peer.report(script, &shim, &[("COUNTERSIGN_RUNTIME_DIR", runtime_dir)]).await;
+    assert_same(direct, &through, "the shim");
 
     let url = format!("http://{}/mcp/everything", daemon.address);
-    let through = python_client(&["http", &url], &[("PEER_TOKEN", TOKEN)]).await;
-    assert_same(&direct, &through, "the HTTP front");
+    let through = peer.report(script, &["http", &url], &[("PEER_TOKEN", TOKEN)]).await;
+    assert_same(direct, &through, "the HTTP front");
 }
 
 #[track_caller]
@@ -88,12 +96,80 @@ fn assert_same(direct: &Value, through: &Value, front: &str) {
 
 #[tokio::test]
 async fn the_python_client_and_a_stdio_upstream() {
-    the_python_client_sees_no_difference(false).await;
+    sees_no_difference(Peer::Python, false).await;
 }
 
 #[tokio::test]
 async fn the_python_client_and_an_http_upstream() {
-    the_python_client_sees_no_difference(true).await;
+    sees_no_difference(Peer::Python, true).await;
+}
+
+#[tokio::test]
+async fn the_fastmcp_client_and_a_stdio_upstream() {
+    sees_no_difference(Peer::FastMcp, false).await;
+}
+
+#[tokio::test]
+async fn the_fastmcp_client_and_an_http_upstream() {
+    sees_no_difference(Peer::FastMcp, true).await;
+}
+
+#[tokio::test]
+async fn the_typescript_v1_client_and_a_stdio_upstream() {
+    sees_no_difference(Peer::TypeScript("v1"), false).await;
+}
+
+#[tokio::test]
+async fn the_typescript_v1_client_and_an_http_upstream() {
+    sees_no_difference(Peer::TypeScript("v1"), true).await;
+}
+
+#[tokio::test]
+async fn the_typescript_v2_client_and_a_stdio_upstream() {
+    sees_no_difference(Peer::TypeScript("v2"), false).await;
+}
+
+#[tokio::test]
+async fn the_typescript_v2_client_and_an_http_upstream() {
+    sees_no_difference(Peer::TypeScript("v2"), true).await;
+}
+
+#[tokio::test]
+async fn the_modern_typescript_client_and_a_stdio_upstream() {
+    sees_no_difference(Peer::TypeScript("modern"), false).await;
+}
+
+#[tokio::test]
+async fn the_modern_typescript_client_and_an_http_upstream() {
+    sees_no_difference(Peer::TypeScript("modern"), true).await;
+}
+
+/// A server that speaks both eras, and the same client in the one and in the other.
+async fn sees_no_difference_in_its_era(version: &'static str, protocol: &str) {
+    let (peer, server) = (Peer::TypeScript(version), Server::start().await);
+    let direct = peer.report("fixture", &["http", &server.url], &[]).await;
+    assert_eq!(direct["protocol"], protocol);
+    assert!(direct["tools"].as_array().unwrap().len() > 30);
+    assert_eq!(direct["header"]["content"][0]["text"], "us west, \u{e9}");
+    if version == "modern" {
+        assert_eq!(direct["request_state"]["content"][0]["text"], "state-ok");
+    }
+    let upstream = json!({"http": {"url": server.url, "allow_plain_http": true}});
+    let daemon = Countersign::with_policy(ALLOW_ALL)
+        .server("everything", json!({"environment": "test", "upstream": upstream}))
+        .start()
+        .await;
+    through_both_fronts(peer, "fixture", &direct, &daemon).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_typescript_client_and_a_server_of_both_eras() {
+    sees_no_difference_in_its_era("v2", "2025-11-25").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_modern_typescript_client_and_a_server_of_both_eras() {
+    sees_no_difference_in_its_era("modern", "2026-07-28").await;
 }
 
 /// The Inspector's command line, one process for each method, direct and through both fronts.

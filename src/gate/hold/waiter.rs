@@ -163,15 +163,13 @@ impl Entry {
     }
 
     /// Takes out the call that an approval releases: the first whose client waits and whose record is durable.
-    pub fn take_first(&mut self) -> Option<Waiter> {
-        let now = Instant::now();
+    pub fn take_first(&mut self, now: Instant) -> Option<Waiter> {
         let at = self.waiters.iter().position(|waiter| waiter.shown && waiter.is_live(now))?;
         self.waiters.remove(at)
     }
 
     /// Why an approval comes too late, where it does. Whoever waited in vain leaves.
-    pub fn too_late(&mut self) -> Option<String> {
-        let now = Instant::now();
+    pub fn too_late(&mut self, now: Instant) -> Option<String> {
         for waiter in self.waiters.iter_mut().filter(|waiter| now >= waiter.deadline) {
             if !matches!(waiter.leaving, Some(Leaving::End { .. })) {
                 waiter.leaving = Some(Leaving::End { outcome: Outcome::Expired, reason: TOO_LATE.to_owned() });
