@@ -475,6 +475,8 @@ impl Session {
                 Shape::Request { id, method } => self.asked_by_upstream(id, method, message, related).await,
                 Shape::Notification { method } => self.told(&method, message, related).await,
             },
+            FromUpstream::Streams { id } => self.answered_like(id, ToClient::Waiting).await,
+            FromUpstream::Pauses { id } => self.answered_like(id, ToClient::Later).await,
             FromUpstream::Lost { id, loss } => self.lost(id, loss).await,
             FromUpstream::Closed { .. } => {}
         }

@@ -208,7 +208,8 @@ impl Joint {
             ToClient::Waiting(Id::Number(number)) => {
                 Some((number, state.routes.get(&number)?.turns.clone(), Turn::Waiting))
             }
-            ToClient::Waiting(Id::String(_)) => None,
+            // Requests that stand alone are not come back for.
+            ToClient::Waiting(Id::String(_)) | ToClient::Later(_) => None,
             ToClient::Message { text, related } if answer::kind(&text) == Outgoing::Call => {
                 if let Some(id) = answer::id(&text) {
                     state.decline(&id);

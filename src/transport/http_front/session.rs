@@ -22,6 +22,9 @@ use crate::mcp::message::{Id, Message};
 use crate::transport::answer::{self, Outgoing};
 use crate::transport::{FromClient, ToClient, lock};
 
+/// Clients are told to come back after one second. Who gives them less time than this must not send them away.
+const COMES_BACK: Duration = Duration::from_secs(3);
+
 /// Every session of this front.
 #[derive(Debug)]
 pub(super) struct Sessions {
@@ -131,9 +134,14 @@ impl Session {
         lock(&self.state).revision.as_deref() == Some(BATCHES)
     }
 
-    /// True where the client expects an event stream to begin with an id.
+    /// True where the client expects an event stream to begin with an id, and to end before its answer has come.
     pub(super) fn is_primed(&self) -> bool {
         lock(&self.state).revision.as_deref().is_some_and(|revision| revision >= PRIMED)
+    }
+
+    /// True where a stream may end before its answer: its client comes back.
+    pub(super) fn may_return(&self, stream: StreamId) -> bool {
+        self.is_primed() && lock(&self.state).streams.may_return(stream, COMES_BACK)
     }
 
     /// Opens the way back for requests, before they are handed over.
@@ -272,6 +280,7 @@ impl Session {
     async fn deliver(&self, event: ToClient) {
         let (reader, turn) = match event {
             ToClient::Waiting(id) => (lock(&self.state).streams.reader(&id).cloned(), Turn::Waiting),
+            ToClient::Later(id) => (lock(&self.state).streams.reader(&id).cloned(), Turn::Later),
             ToClient::Message { text, related } => match self.place(text, related) {
                 Some(placed) => placed,
                 None => return debug!("no stream takes a message; it is dropped"),

@@ -40,6 +40,8 @@ enum Opened {
 /// What came of reading one.
 enum Read {
     Answered(Answered),
+    /// In good order, without an answer.
+    Ended,
     Broke(String),
 }
 
@@ -52,6 +54,12 @@ impl Wire {
             let before = decoder.last_id().map(str::to_owned);
             let broke = match self.read(id, source, asked, &mut decoder, &mut silent).await? {
                 Read::Answered(answered) => return Ok(answered),
+                Read::Ended => {
+                    if goes_on(&decoder, asked) {
+                        self.tell(FromUpstream::Pauses { id: id.clone() }).await;
+                    }
+                    "the upstream's stream ended without an answer".to_owned()
+                }
                 Read::Broke(why) => why,
             };
             if decoder.last_id() != before.as_deref() {
@@ -73,7 +81,7 @@ impl Wire {
             let data = match source.body.frame().await {
                 Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
                 Some(Err(error)) => return Ok(Read::Broke(format!("the upstream's stream broke: {error}"))),
-                None => return Ok(Read::Broke("the upstream's stream ended without an answer".to_owned())),
+                None => return Ok(Read::Ended),
             };
             decoder.push(&data).map_err(|error| Loss::unknown(format!("the upstream's stream: {error}")))?;
             while let Some(event) = decoder.next_event() {
@@ -109,7 +117,7 @@ impl Wire {
         asked: &Asked,
         broke: String,
     ) -> Result<Rest, Loss> {
-        if !asked.legacy || decoder.last_id().is_none() {
+        if !goes_on(decoder, asked) {
             return Err(Loss::unknown(broke));
         }
         while *silent < AGAIN {
@@ -206,6 +214,11 @@ impl Wire {
         }
         Some(heard || decoder.last_id() != before.as_deref())
     }
+}
+
+/// Whether a stream that has ended can be asked for again.
+fn goes_on(decoder: &Decoder, asked: &Asked) -> bool {
+    asked.legacy && decoder.last_id().is_some()
 }
 
 /// The name of a stream's first event.

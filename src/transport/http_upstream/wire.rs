@@ -176,6 +176,7 @@ impl Wire {
                 Ok(Answered::Whole)
             }
             (StatusCode::OK, Form::Events) => {
+                self.tell(FromUpstream::Streams { id: id.clone() }).await;
                 self.stream(id, Rest { body: response.into_body(), connection }, asked).await
             }
             (StatusCode::OK, Form::Other) => Err(Loss::unknown("the upstream answered neither JSON nor events")),
