@@ -40,6 +40,7 @@ mod exchange;
 mod guard;
 mod joint;
 mod post;
+mod pump;
 mod respond;
 mod session;
 mod socket;

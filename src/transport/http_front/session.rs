@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::exchange::Turn;
+use super::pump::{Pumped, carry, look_again};
 use super::streams::{EventId, Left, NoPlace, Opened, StreamId, Streams};
 use crate::call::{Limits, Principal};
 use crate::json::{Json, JsonText};
@@ -207,7 +208,7 @@ impl Session {
         idle: Duration,
     ) {
         tokio::select! {
-            () = self.carry(outbound, idle) => {}
+            () = carry(&*self, outbound, idle) => {}
             () = self.expire() => {}
         }
         self.ended.cancel();
@@ -217,23 +218,6 @@ impl Session {
         state.streams.clear();
         drop(state);
         debug!("a session ended");
-    }
-
-    async fn carry(&self, mut outbound: mpsc::Receiver<ToClient>, idle: Duration) {
-        let mut check = std::pin::pin!(tokio::time::sleep(idle));
-        loop {
-            tokio::select! {
-                () = self.ended.cancelled() => return,
-                event = outbound.recv() => match event {
-                    Some(event) => self.deliver(event).await,
-                    None => return,
-                },
-                () = &mut check => match self.idle_until(idle) {
-                    Some(deadline) => check.as_mut().reset(deadline),
-                    None => return,
-                },
-            }
-        }
     }
 
     /// Gives clients up that did not come back in time. Ends with the session.
@@ -263,18 +247,34 @@ impl Session {
         }
     }
 
-    /// When to look again; `None` where nobody came for long enough: then nobody can come any more.
+    fn place(&self, text: JsonText, related: Option<Id>) -> Option<(Option<super::streams::Reader>, Turn)> {
+        let kind = answer::kind(&text);
+        let mut state = lock(&self.state);
+        if kind == Outgoing::Call {
+            return state.streams.tell(text, related.as_ref());
+        }
+        let id = related.or_else(|| answer::id(&text))?;
+        if state.first.as_ref() == Some(&id) {
+            state.first = None;
+            let revision = text.view().pointer("/result/protocolVersion").and_then(Json::as_str);
+            state.revision = revision.map(std::borrow::Cow::into_owned);
+        }
+        state.streams.answer(&id, text)
+    }
+}
+
+impl Pumped for Session {
+    fn ended(&self) -> &CancellationToken {
+        &self.ended
+    }
+
     fn idle_until(&self, idle: Duration) -> Option<Instant> {
         let mut state = lock(&self.state);
-        if state.streams.in_use() {
-            return Some(Instant::now() + idle);
+        let next = look_again(state.streams.in_use(), state.used, idle);
+        if next.is_none() {
+            state.inbound = None;
         }
-        let deadline = state.used + idle;
-        if deadline > Instant::now() {
-            return Some(deadline);
-        }
-        state.inbound = None;
-        None
+        next
     }
 
     async fn deliver(&self, event: ToClient) {
@@ -292,21 +292,6 @@ impl Session {
             _ = turns.send(turn) => {}
             () = self.ended.cancelled() => {}
         }
-    }
-
-    fn place(&self, text: JsonText, related: Option<Id>) -> Option<(Option<super::streams::Reader>, Turn)> {
-        let kind = answer::kind(&text);
-        let mut state = lock(&self.state);
-        if kind == Outgoing::Call {
-            return state.streams.tell(text, related.as_ref());
-        }
-        let id = related.or_else(|| answer::id(&text))?;
-        if state.first.as_ref() == Some(&id) {
-            state.first = None;
-            let revision = text.view().pointer("/result/protocolVersion").and_then(Json::as_str);
-            state.revision = revision.map(std::borrow::Cow::into_owned);
-        }
-        state.streams.answer(&id, text)
     }
 }
 
