@@ -26,7 +26,7 @@ use crate::call::{CallContext, ClientInfo, Decided, Digest, Outcome, Refusal, To
 use crate::gate::{Admission, PermittedCall, Presence, SentCall};
 use crate::json::{Json, JsonText};
 use crate::mcp::definitions;
-use crate::mcp::loss::{Loss, NO_ANSWER};
+use crate::mcp::loss::{Loss, NO_ANSWER, OVERLOADED};
 use crate::mcp::message::{Era, INVALID_REQUEST, Id, Malformed, Message, Shape};
 use crate::mcp::method::{self, Passage, Sorted};
 use crate::mcp::reply;
@@ -47,9 +47,6 @@ mod chain;
 mod end;
 mod held;
 mod tasks;
-
-/// Our JSON-RPC code for a limit of the session.
-const OVERLOADED: i64 = 4503;
 
 /// A request of the client that is not answered yet.
 enum Open {
