@@ -142,6 +142,11 @@ impl Message {
         Message::read(JsonText::owned(item), true)
     }
 
+    /// Reads one member of an array that an upstream sent.
+    pub(super) fn from_member(member: Json<'_>) -> Result<Message, Malformed> {
+        Message::read(JsonText::owned(member), false)
+    }
+
     /// Reads what an upstream sent. Members that are not known are kept: they are the client's business.
     ///
     /// # Errors
