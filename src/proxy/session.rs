@@ -10,6 +10,7 @@
 //! The loop never waits for a decision or for an operator: those are tasks that it hears from beside its links. It never
 //! waits for an upstream either. An answer is passed on only where its request has really been sent.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
@@ -25,7 +26,7 @@ use crate::call::{CallContext, ClientInfo, Decided, Digest, Outcome, Refusal, To
 use crate::gate::{Admission, PermittedCall, Presence, SentCall};
 use crate::json::{Json, JsonText};
 use crate::mcp::definitions;
-use crate::mcp::loss::{Loss, NO_ANSWER};
+use crate::mcp::loss::{Loss, NO_ANSWER, OVERLOADED};
 use crate::mcp::message::{Era, INVALID_REQUEST, Id, Malformed, Message, Shape};
 use crate::mcp::method::{self, Passage, Sorted};
 use crate::mcp::reply;
@@ -46,9 +47,6 @@ mod chain;
 mod end;
 mod held;
 mod tasks;
-
-/// Our JSON-RPC code for a limit of the session.
-const OVERLOADED: i64 = 4503;
 
 /// A request of the client that is not answered yet.
 enum Open {
@@ -255,7 +253,7 @@ impl Session {
     }
 
     async fn message(&mut self, message: Message) {
-        if self.shared.scrubber.line(message.text().as_str()) != message.text().as_str() {
+        if let Cow::Owned(_) = self.shared.scrubber.line(message.text().as_str()) {
             let reason = "refused by countersign: the message contains a key that countersign keeps";
             let malformed = Malformed::new(INVALID_REQUEST, reason);
             return self.refuse(named(malformed, &message)).await;
@@ -475,6 +473,8 @@ impl Session {
                 Shape::Request { id, method } => self.asked_by_upstream(id, method, message, related).await,
                 Shape::Notification { method } => self.told(&method, message, related).await,
             },
+            FromUpstream::Streams { id } => self.answered_like(id, ToClient::Waiting).await,
+            FromUpstream::Pauses { id } => self.answered_like(id, ToClient::Later).await,
             FromUpstream::Lost { id, loss } => self.lost(id, loss).await,
             FromUpstream::Closed { .. } => {}
         }

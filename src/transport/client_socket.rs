@@ -326,7 +326,7 @@ fn push(lines: &mut Vec<JsonText>, event: ToClient, batches: &Batches) -> usize 
             bytes
         }
         // A line transport needs no preparation for a long wait.
-        ToClient::Waiting(_) => 0,
+        ToClient::Waiting(_) | ToClient::Later(_) => 0,
     }
 }
 

@@ -371,3 +371,19 @@ fn nothing_is_lost_up_to_2025_11_25() {
 fn nothing_is_lost_from_2026_07_28_on() {
     nothing_is_lost(Era::Modern);
 }
+
+/// The form of an answer is told to whoever waits for it, and to nobody else.
+#[tokio::test]
+async fn only_a_client_that_waits_is_told_the_form_of_its_answer() {
+    let mut rig = Rig::start().await;
+    rig.up(r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#).await;
+    for id in [7, 1] {
+        rig.from_upstream.send(FromUpstream::Streams { id: Id::Number(id) }).await.unwrap();
+        rig.from_upstream.send(FromUpstream::Pauses { id: Id::Number(id) }).await.unwrap();
+    }
+    assert!(matches!(rig.client.recv().await, Some(ToClient::Waiting(Id::Number(1)))));
+    assert!(matches!(rig.client.recv().await, Some(ToClient::Later(Id::Number(1)))));
+    rig.up(r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#).await;
+    rig.from_upstream.send(FromUpstream::Streams { id: Id::Number(1) }).await.unwrap();
+    rig.down(r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#).await;
+}

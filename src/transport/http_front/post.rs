@@ -9,6 +9,7 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::{Instrument as _, debug};
@@ -114,7 +115,9 @@ impl HttpFront {
         if !headers::MODERN.contains(&version) {
             let known = headers::MODERN.join(", ");
             let reason = format!("refused by countersign: this protocol version is not supported; supported: {known}");
-            return Err(refuse(with_id(Malformed::new(headers::UNSUPPORTED_VERSION, reason), &message)));
+            let data = json!({"supported": headers::MODERN, "requested": version});
+            let malformed = Malformed::new(headers::UNSUPPORTED_VERSION, reason).with(data);
+            return Err(refuse(with_id(malformed, &message)));
         }
         let Shape::Request { id, .. } = message.shape() else {
             debug!("a notification that belongs to no request goes nowhere");

@@ -168,7 +168,11 @@ impl Head {
         }
     }
 
-    /// The revision that both sides agreed on.
+    /// The revision that both sides agreed on, once they have.
+    pub(super) fn version(&self) -> Option<&str> {
+        self.version.get()?.to_str().ok()
+    }
+
     pub(super) fn remember_version(&self, answer: &Message) {
         let version = answer.result().and_then(|result| result.get("protocolVersion")).and_then(Json::as_str);
         let version = version.filter(|version| version.len() <= VERSION_BYTES);

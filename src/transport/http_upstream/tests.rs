@@ -131,12 +131,24 @@ fn request(id: i64) -> ToUpstream {
     message(&format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/list"}}"#))
 }
 
+/// What comes next but for the form in which it comes.
 async fn next(link: &mut UpstreamLink) -> String {
+    loop {
+        let event = event(link).await;
+        if !event.starts_with("form ") {
+            return event;
+        }
+    }
+}
+
+async fn event(link: &mut UpstreamLink) -> String {
     match link.inbound.recv().await {
         Some(FromUpstream::Message { message, related }) => {
             let related = related.map_or_else(|| "none".to_owned(), |id| id.to_string());
             format!("{related} {}", message.text().as_str())
         }
+        Some(FromUpstream::Streams { id }) => format!("form {id} streams"),
+        Some(FromUpstream::Pauses { id }) => format!("form {id} pauses"),
         Some(FromUpstream::Lost { id, loss }) => format!("lost {id} {:?} {}", loss.fate, loss.reason),
         Some(FromUpstream::Closed { reason }) => format!("closed {reason}"),
         None => "end".to_owned(),
