@@ -23,7 +23,7 @@ use super::streams::{EventId, NoPlace, Opened, StreamId};
 use super::{HAND_OVER, HttpFront, ONE_REQUEST, client_info};
 use crate::call::ClientInfo;
 use crate::mcp::message::{INVALID_PARAMS, INVALID_REQUEST, Malformed, Message, Shape};
-use crate::mcp::{batch, headers, method};
+use crate::mcp::{batch, headers, method, params};
 use crate::transport::{ClientLink, FromClient, NewSession, ToClient};
 
 impl HttpFront {
@@ -103,13 +103,10 @@ impl HttpFront {
         let (method, name) = (guard::field(fields, &guard::MCP_METHOD)?, guard::field(fields, &guard::MCP_NAME)?);
         headers::agree(&message, version, protocol, method, name).map_err(refuse)?;
         let served = self.servers.get(&admitted.server);
-        if let Some(params) = headers::name(&message).and_then(|tool| served?.definitions.params(&tool))
-            && message.method() == Some(headers::TOOLS_CALL)
-        {
-            for param in params {
-                let Ok(name) = HeaderName::try_from(format!("{}{}", headers::PARAM, param.field)) else { continue };
-                param.agrees(&message, guard::field(fields, &name)?).map_err(refuse)?;
-            }
+        let known = params::tool(&message).and_then(|tool| served?.definitions.params(&tool));
+        for param in known.iter().flat_map(|params| params.iter()) {
+            let Ok(name) = HeaderName::try_from(format!("{}{}", params::PREFIX, param.field)) else { continue };
+            param.agrees(&message, guard::field(fields, &name)?).map_err(refuse)?;
         }
         if !headers::MODERN.contains(&version) {
             let known = headers::MODERN.join(", ");
