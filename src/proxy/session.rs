@@ -307,7 +307,8 @@ impl Session {
     async fn decide(&mut self, call: ToolCall, modern: bool) {
         let Some(message) = Message::of_call(&call) else { return };
         let Some(id) = message.id().cloned() else { return };
-        if let Some(malformed) = self.foreign_tasks(&call, &id) {
+        let cannot = || self.server.cannot_call(&call, &id, modern);
+        if let Some(malformed) = self.foreign_tasks(&call, &id).or_else(cannot) {
             return self.refuse(malformed).await;
         }
         let client = if modern { modern_client(&message, &self.base.client) } else { self.base.client.clone() };
