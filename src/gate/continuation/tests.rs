@@ -286,10 +286,17 @@ fn update(keys: &str) -> Case {
 
 #[test]
 fn a_task_belongs_to_the_principal_whose_call_became_it() {
-    for created in [r#"{"resultType":"task","taskId":"t"}"#, r#"{"task":{"taskId":"t","status":"working"}}"#] {
+    let legacy = r#"{"task":{"taskId":"t","status":"working"}}"#;
+    for (call, created) in [
+        (CASE, r#"{"resultType":"task","taskId":"t"}"#),
+        (CASE.more(r#","task":{"ttl":1}"#), legacy),
+        (CASE.more(r#","task":null"#), r#"{"resultType":"task","taskId":"t"}"#),
+    ] {
         let following = Following::default();
+        // One that the call did not ask for is none.
+        assert!(CASE.answered(&following, legacy).is_none());
         assert!(following.task("t", &CASE.context()).is_none());
-        let sent = CASE.sent();
+        let sent = call.sent();
         assert_eq!(following.relayed(&sent, json(created).view()), Some("the call goes on as a task"));
         let origin = following.task("t", &CASE.context()).unwrap();
         assert_eq!(origin.call(), sent.origin().call());

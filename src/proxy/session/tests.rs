@@ -342,10 +342,18 @@ fn nothing_is_lost(era: Era) {
             rig.up(r#"{"jsonrpc":"2.0","method":"notifications/tasks/status","params":{"taskId":"c","x":1E2}}"#).await;
         }
         // The task that later requests are about.
-        let modern = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}"#;
-        let meta = if era == Era::Modern { format!(",{modern}") } else { String::new() };
-        rig.up(&format!(r#"{{"jsonrpc":"2.0","id":-1,"method":"tools/call","params":{{"name":"a"{meta}}}}}"#)).await;
-        rig.down(r#"{"jsonrpc":"2.0","id":-1,"result":{"task":{"taskId":"t"},"resultType":"x"}}"#).await;
+        let (asks, becomes) = match era {
+            Era::Modern => (
+                concat!(
+                    r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","#,
+                    r#""io.modelcontextprotocol/clientCapabilities":{"extensions":{"io.modelcontextprotocol/tasks":{}}}}"#,
+                ),
+                r#""taskId":"t","resultType":"task""#,
+            ),
+            Era::Legacy => (r#""task":{"ttl":1.0}"#, r#""task":{"taskId":"t"}"#),
+        };
+        rig.up(&format!(r#"{{"jsonrpc":"2.0","id":-1,"method":"tools/call","params":{{"name":"a",{asks}}}}}"#)).await;
+        rig.down(&format!(r#"{{"jsonrpc":"2.0","id":-1,"result":{{{becomes}}}}}"#)).await;
         std::sync::Mutex::new(rig)
     });
     let methods: Vec<_> =
