@@ -106,6 +106,7 @@ mod tests {
         CallContext, Class, ClientInfo, Environment, EnvironmentSource, Money, Operation, Pin, Principal,
         PrincipalKind, ServerFacts, ToolFacts, Transport,
     };
+    use crate::json::JsonText;
 
     /// Every shipped family, with data of the operator's for each of them, odd data among it.
     fn set(data: Json) -> PolicySet {
@@ -226,8 +227,7 @@ mod tests {
             ("targets", targets.boxed()),
             ("environment", place),
         ]);
-        let key = one_of(&["x", "sk_live_abc", "k_live_", "rk_live_\u{e9}", "sk_test_1"]);
-        let argument = prop_oneof![key.clone(), amount().boxed(), key.prop_map(|key| json!({"deep": [key]}))];
+        let argument = prop_oneof![key(), amount().boxed(), key().prop_map(|key| json!({"deep": [key]}))];
         object(vec![
             ("phase", one_of(&["call", "list"])),
             ("principal", object(vec![("name", one_of(&["a"])), ("scopes", scopes.boxed())])),
@@ -241,8 +241,13 @@ mod tests {
                 ]),
             ),
             ("operation", prop_oneof![8 => operation, 1 => odd()].boxed()),
-            ("arguments", object(vec![("a", argument.boxed()), ("b", odd().boxed())])),
+            ("arguments", object(vec![("a", argument.clone().boxed()), ("b", odd().boxed())])),
+            ("responses", prop_oneof![object(vec![("a", argument.boxed())]), odd()].boxed()),
         ])
+    }
+
+    fn key() -> BoxedStrategy<Json> {
+        one_of(&["x", "sk_live_abc", "k_live_", "rk_live_\u{e9}", "sk_test_1"])
     }
 
     fn text() -> BoxedStrategy<String> {
@@ -325,13 +330,16 @@ mod tests {
         fn on_a_document_of_ours_nothing_errs_and_both_agree(
             context in context(),
             arguments in object(vec![("a", odd().boxed()), ("b", amount().boxed())]),
+            responses in prop::option::of(object(vec![("a", key().boxed()), ("b", odd().boxed())])),
             listed in any::<bool>(),
             which in 0..3_usize,
         ) {
             let arguments = arguments.to_string();
             let phase = if listed { Phase::List } else { Phase::Call };
             let (method, arguments) = ("tools/call", arguments.as_str());
-            let subject = input::Subject { phase, method, arguments, responses: None, digest: None };
+            let responses = responses.map(|responses| JsonText::of(&responses).unwrap());
+            let responses = responses.as_ref().map(JsonText::view);
+            let subject = input::Subject { phase, method, arguments, responses, digest: None };
             let document = input::document(0, subject, &context);
             for (path, [interpreted, compiled]) in SETS[which].both_for_test(&document) {
                 prop_assert!(interpreted.is_ok(), "{path}: {interpreted:?}");
