@@ -102,10 +102,7 @@ mod tests {
     use super::super::set::{Build, PolicySet};
     use super::super::{Phase, input, source};
     use super::*;
-    use crate::call::{
-        CallContext, Class, ClientInfo, Environment, EnvironmentSource, Money, Operation, Pin, Principal,
-        PrincipalKind, ServerFacts, ToolFacts, Transport,
-    };
+    use crate::call::{CallContext, Class, Environment, Money, Operation, Principal, PrincipalKind, fixtures};
     use crate::json::JsonText;
 
     /// Every shipped family, with data of the operator's for each of them, odd data among it.
@@ -270,16 +267,7 @@ mod tests {
         let place = prop_oneof![3 => place.prop_map(str::to_owned), 1 => any::<String>()];
         let operation = (text(), class, prop::option::of(any::<bool>()), prop::option::of(money), targets)
             .prop_flat_map(move |(name, class, reversible, money, targets)| {
-                let operation = Operation {
-                    name,
-                    class,
-                    reversible,
-                    money,
-                    targets,
-                    magnitude: None,
-                    environment: None,
-                    effect: None,
-                };
+                let operation = Operation { reversible, money, targets, ..Operation::bare(&name, class) };
                 (Just(operation), prop::option::of(spelled()), prop::option::of(place.clone()))
             })
             .prop_map(|(operation, magnitude, environment)| Operation { magnitude, environment, ..operation });
@@ -297,27 +285,11 @@ mod tests {
         let environment = (select(vec!["production", "sandbox", "test", "x"]), prop::option::of(text()));
         (operation, scopes, environment, select(vec!["billing", "stripe"]), text())
             .prop_map(|(operation, scopes, (environment, conflict), server, tool)| CallContext {
-                continues: None,
-                session: "s".into(),
                 principal: Arc::new(Principal { name: "agent".into(), kind: PrincipalKind::Uid, scopes }),
-                client: ClientInfo {
-                    name: None,
-                    version: None,
-                    protocol: None,
-                    transport: Transport::Stdio,
-                    uid: None,
-                    pid: None,
-                    peer: None,
-                },
-                server: Arc::new(ServerFacts { name: server.into(), vendor: None }),
-                environment: Arc::new(Environment {
-                    name: environment.into(),
-                    source: EnvironmentSource::Config,
-                    verified: false,
-                    conflict,
-                }),
-                tool: ToolFacts { name: tool, annotations: None, definition: None, pin: Pin::Unknown },
+                server: fixtures::server(server),
+                environment: Arc::new(Environment { conflict, ..Environment::declared(environment) }),
                 operation,
+                ..fixtures::context(&tool, Class::Unknown)
             })
             .boxed()
     }

@@ -5,10 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::call::{
-    CallId, Class, ClientInfo, Decided, Effect, Environment, EnvironmentSource, Operation, Pin, Principal,
-    PrincipalKind, ServerFacts, Tier, ToolFacts, Transport,
-};
+use crate::call::{CallId, Class, ClientInfo, Decided, Effect, Environment, ServerFacts, Tier, Transport, fixtures};
 use crate::json::{JsonText, Rules};
 
 fn call(tool: &str, arguments: &Value) -> ToolCall {
@@ -30,40 +27,11 @@ fn answering(tool: &str, arguments: &Value) -> ToolCall {
 
 fn context(tool: &str, class: Class, environment: &str, scopes: &[&str]) -> CallContext {
     CallContext {
-        continues: None,
-        session: "s1".into(),
-        principal: Arc::new(Principal {
-            name: "agent".into(),
-            kind: PrincipalKind::Uid,
-            scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
-        }),
-        client: ClientInfo {
-            name: Some("cli\"ent".into()),
-            version: None,
-            protocol: None,
-            transport: Transport::Stdio,
-            uid: Some(1000),
-            pid: None,
-            peer: None,
-        },
-        server: Arc::new(ServerFacts { name: "stripe".into(), vendor: None }),
-        environment: Arc::new(Environment {
-            name: environment.into(),
-            source: EnvironmentSource::Config,
-            verified: false,
-            conflict: None,
-        }),
-        tool: ToolFacts { name: tool.into(), annotations: None, definition: None, pin: Pin::Unpinned },
-        operation: Operation {
-            name: tool.into(),
-            class,
-            reversible: None,
-            money: None,
-            targets: Vec::new(),
-            magnitude: None,
-            environment: None,
-            effect: None,
-        },
+        principal: fixtures::principal("agent", scopes),
+        client: ClientInfo { name: Some("cli\"ent".into()), ..ClientInfo::silent(Transport::Stdio) },
+        server: fixtures::server("stripe"),
+        environment: fixtures::environment(environment),
+        ..fixtures::context(tool, class)
     }
 }
 

@@ -347,12 +347,7 @@ fn environment(server: &config::Server, secrets: &BTreeMap<String, Arc<Secret>>)
         UpstreamConfig::Stdio { env, .. } => env,
         UpstreamConfig::Http { headers, .. } => headers,
     };
-    let declared = Environment {
-        name: server.environment.clone(),
-        source: EnvironmentSource::Config,
-        verified: false,
-        conflict: None,
-    };
+    let declared = Environment::declared(&server.environment);
     let mut verified = false;
     for (_, value) in values {
         let Value::Secret { name, .. } = value else { continue };

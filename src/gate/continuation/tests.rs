@@ -1,10 +1,7 @@
 //! What is bound to what, without policy, store or session.
 
 use super::*;
-use crate::call::{
-    Class, ClientInfo, Effect, Environment, EnvironmentSource, Pin, Principal, PrincipalKind, RuleHit, ServerFacts,
-    Tier, Transport,
-};
+use crate::call::{Class, Effect, RuleHit, Tier, fixtures};
 use crate::gate::SentCall;
 use crate::json::Rules;
 use crate::mcp::message::Message;
@@ -52,42 +49,15 @@ impl Case {
     }
 
     fn context(&self) -> CallContext {
+        let definition = self.definition.map(|text| Digest::of_bytes(text.as_bytes()));
+        let common = fixtures::context("refund", Class::Financial);
         CallContext {
-            continues: None,
             session: self.session.into(),
-            principal: Arc::new(Principal { name: self.principal.into(), kind: PrincipalKind::Uid, scopes: vec![] }),
-            client: ClientInfo {
-                name: None,
-                version: None,
-                protocol: None,
-                transport: Transport::Stdio,
-                uid: None,
-                pid: None,
-                peer: None,
-            },
-            server: Arc::new(ServerFacts { name: self.server.into(), vendor: None }),
-            environment: Arc::new(Environment {
-                name: self.environment.into(),
-                source: EnvironmentSource::Config,
-                verified: false,
-                conflict: None,
-            }),
-            tool: ToolFacts {
-                name: "refund".into(),
-                annotations: None,
-                definition: self.definition.map(|text| Digest::of_bytes(text.as_bytes())),
-                pin: Pin::Unpinned,
-            },
-            operation: Operation {
-                name: "refund".into(),
-                class: Class::Financial,
-                reversible: None,
-                money: None,
-                targets: vec![],
-                magnitude: None,
-                environment: None,
-                effect: None,
-            },
+            principal: fixtures::principal(self.principal, &[]),
+            server: fixtures::server(self.server),
+            environment: fixtures::environment(self.environment),
+            tool: ToolFacts { definition, ..common.tool.clone() },
+            ..common
         }
     }
 
