@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::call::{Class, Effect, Tier, fixtures};
+use crate::gate::permit::{Ruling, Says};
 use crate::mcp::message::Message;
 use crate::mcp::method::{Sorted, sort};
 
