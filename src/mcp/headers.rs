@@ -82,13 +82,8 @@ pub fn agree(
     mcp_method: Option<&str>,
     mcp_name: Option<&str>,
 ) -> Result<(), Malformed> {
-    let wrong = |reason: String| {
-        let malformed = Malformed::new(HEADER_MISMATCH, format!("refused by countersign: {reason}"));
-        match message.id() {
-            Some(id) => malformed.of(id),
-            None => malformed,
-        }
-    };
+    let wrong =
+        |reason: String| Malformed::new(HEADER_MISMATCH, format!("refused by countersign: {reason}")).about(message);
     match protocol_version {
         None => return Err(wrong("the header MCP-Protocol-Version is missing".to_owned())),
         Some(field) if field != version => {

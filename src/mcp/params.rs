@@ -65,11 +65,7 @@ impl Param {
     pub fn agrees(&self, call: &Message, field: Option<&str>) -> Result<(), Malformed> {
         let wrong = |what: &str| {
             let reason = format!("refused by countersign: the header Mcp-Param-{} {what}", self.field);
-            let malformed = Malformed::new(HEADER_MISMATCH, reason);
-            match call.id() {
-                Some(id) => malformed.of(id),
-                None => malformed,
-            }
+            Malformed::new(HEADER_MISMATCH, reason).about(call)
         };
         let (kind, value, field) = match (self.spelled(call), field) {
             (None, None) => return Ok(()),

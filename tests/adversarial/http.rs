@@ -61,13 +61,7 @@ impl Scene {
 
 /// The request with what every request of its era carries.
 pub fn with_meta(message: &Value) -> Value {
-    let mut message = message.clone();
-    message["params"]["_meta"] = json!({
-        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-        "io.modelcontextprotocol/clientInfo": {"name": "agent", "version": "0"},
-        "io.modelcontextprotocol/clientCapabilities": {},
-    });
-    message
+    crate::harness::stateless(message.clone(), json!({}))
 }
 
 /// A whole request of the stateless era, as bytes.

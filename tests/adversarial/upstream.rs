@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::harness::daemon::ALLOW_ALL;
-use crate::harness::http::HttpClient;
 use crate::harness::process::Growth;
 use crate::harness::{Act, Countersign, Daemon, Shim, Spy, call, outcome, request, stateless};
 
@@ -232,17 +231,8 @@ async fn ups_009() {
         .await;
         let policy = "package countersign.policy.reads\n\nallow contains {\"rule\": \"reads\", \"reason\": \"reads\"} if startswith(input.tool.name, \"get_\")\n";
         let daemon = Countersign::with_policy(policy).upstream(&spy).start().await;
-        let client: HttpClient = daemon.http();
-        let meta = json!({
-            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-            "io.modelcontextprotocol/clientInfo": {"name": "agent", "version": "0"},
-            "io.modelcontextprotocol/clientCapabilities": {},
-        });
-        let mut headers = client.headers();
-        headers.push(("MCP-Protocol-Version".to_owned(), "2026-07-28".to_owned()));
-        headers.push(("Mcp-Method".to_owned(), "tools/list".to_owned()));
-        let body = request(1, "tools/list", json!({"_meta": meta})).to_string();
-        let mut reply = client.send("POST", &headers, body.as_bytes()).await;
+        let list = stateless(request(1, "tools/list", json!({})), json!({}));
+        let mut reply = daemon.http().stateless(&list).await;
         let answer = reply.text().await;
         assert!(!answer.contains("delete_customer"), "{status}: {answer}");
         assert_eq!(answer.contains("get_balance"), passes, "{status}: {answer}");

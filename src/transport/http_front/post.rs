@@ -111,7 +111,7 @@ impl HttpFront {
         if !headers::MODERN.contains(&version) {
             let known = headers::MODERN.join(", ");
             let reason = format!("refused by countersign: this protocol version is not supported; supported: {known}");
-            return Err(refuse(with_id(Malformed::new(headers::UNSUPPORTED_VERSION, reason), &message)));
+            return Err(refuse(Malformed::new(headers::UNSUPPORTED_VERSION, reason).about(&message)));
         }
         let Shape::Request { id, .. } = message.shape() else {
             debug!("a notification that belongs to no request goes nowhere");
@@ -336,14 +336,7 @@ impl HttpFront {
 
 fn no_version(message: &Message) -> Refused {
     let reason = "refused by countersign: _meta lacks io.modelcontextprotocol/protocolVersion";
-    Refused::because(StatusCode::BAD_REQUEST, with_id(Malformed::new(INVALID_PARAMS, reason), message))
-}
-
-fn with_id(malformed: Malformed, message: &Message) -> Malformed {
-    match message.shape() {
-        Shape::Request { id, .. } => malformed.of(id),
-        Shape::Notification { .. } | Shape::Response { .. } => malformed,
-    }
+    Refused::because(StatusCode::BAD_REQUEST, Malformed::new(INVALID_PARAMS, reason).about(message))
 }
 
 fn known_version(version: &str) -> Result<(), Refused> {
