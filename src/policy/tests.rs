@@ -30,7 +30,7 @@ fn answering(tool: &str, arguments: &Value) -> ToolCall {
 fn context(tool: &str, class: Class, environment: &str, scopes: &[&str]) -> CallContext {
     CallContext {
         principal: fixtures::principal("agent", scopes),
-        client: ClientInfo { name: Some("cli\"ent".into()), ..ClientInfo::silent(Transport::Stdio) },
+        client: ClientInfo { name: Some("cli\"ent".into()), uid: Some(1000), ..ClientInfo::silent(Transport::Stdio) },
         server: fixtures::server("stripe"),
         environment: fixtures::environment(environment),
         ..fixtures::context(tool, class)
@@ -152,10 +152,10 @@ async fn the_input_has_what_the_contract_says() {
         "method": "tools/call",
         "principal": {"name": "agent", "kind": "uid", "scopes": ["a/b"], "claims": {}},
         "client": {"name": "cli\"ent", "transport": "stdio", "uid": 1000},
-        "session": {"id": "s1"},
+        "session": {"id": "s-1"},
         "server": {"name": "stripe"},
         "environment": {"name": "sandbox", "source": "config", "verified": false, "production": false},
-        "tool": {"name": "t", "pin": "unpinned"},
+        "tool": {"name": "t", "pin": "unknown"},
         "operation": {"name": "t", "class": "financial", "money": {"amount": 50.0, "unit": "minor"}, "targets": []},
         "arguments": {"b": [1, {"x": "\u{2028}"}], "a": "q\"uote"},
         "digest": call.digest(&context).to_string(),
