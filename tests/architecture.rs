@@ -41,6 +41,7 @@ const ADDRESSES: &[(&str, &str)] = &[
     ("saphyr_parser", "config"),
     ("rusqlite", "audit::store"),
     ("clap anyhow", "cli"),
+    ("mimalloc", "main"),
 ];
 
 /// What stands for a check that was made, and the only places that make it.
@@ -317,6 +318,11 @@ fn an_outside_crate_away_from_its_address_is_found() {
     breaks("src/gate/extra.rs", "//! x\nuse regorus::Engine;\n", "names regorus");
     breaks("src/audit/extra.rs", "//! x\nfn f(c: rusqlite::Connection) {}\n", "names rusqlite");
     breaks("src/proxy/extra.rs", "//! x\nuse hyper;\n", "names hyper");
+    breaks(
+        "src/lib.rs",
+        "//! x\n#[global_allocator]\nstatic A: mimalloc::MiMalloc = mimalloc::MiMalloc;\n",
+        "names mimalloc",
+    );
 }
 
 #[test]

@@ -123,6 +123,14 @@ impl Malformed {
         Malformed { data: Some(Box::new(data)), ..self }
     }
 
+    /// With the id of the request that it is about, where the message is one.
+    pub fn about(self, message: &Message) -> Malformed {
+        match message.shape() {
+            Shape::Request { id, .. } => self.of(id),
+            Shape::Notification { .. } | Shape::Response { .. } => self,
+        }
+    }
+
     pub fn unanswered(self) -> Malformed {
         Malformed { answer: false, ..self }
     }

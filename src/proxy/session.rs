@@ -32,7 +32,7 @@ use crate::mcp::method::{self, Passage, Sorted};
 use crate::mcp::reply;
 use crate::transport::{ClientLink, FromClient, FromUpstream, NewSession, ToClient};
 
-use asked::{Asked, Judging, asks_undeclared};
+use asked::{Asked, Judging, Undeclared, undeclared};
 use chain::Chain;
 pub(super) use chain::request as about_task;
 use held::Wait;
@@ -305,7 +305,8 @@ impl Session {
     async fn decide(&mut self, call: ToolCall, modern: bool) {
         let Some(message) = Message::of_call(&call) else { return };
         let Some(id) = message.id().cloned() else { return };
-        if let Some(malformed) = self.foreign_tasks(&call, &id) {
+        let cannot = || self.server.cannot_call(&call, &id, modern);
+        if let Some(malformed) = self.foreign_tasks(&call, &id).or_else(cannot) {
             return self.refuse(malformed).await;
         }
         let client = if modern { modern_client(&message, &self.base.client) } else { self.base.client.clone() };
@@ -502,26 +503,39 @@ impl Session {
             Open::Sent { .. } | Open::Passed { .. } | Open::Deciding { .. } => Some(message),
         };
         let clean = message.as_ref().and_then(|message| self.shared.scrubber.message(message.text()));
-        let asks = |text: &JsonText| asks_undeclared(text, request.modern, request.capabilities.as_ref());
-        let told = clean.clone().filter(|text| !asks(text) && !request.cancelled);
+        let capabilities = request.capabilities.as_ref();
+        let undeclared = clean.as_ref().and_then(|text| undeclared(text, request.modern, capabilities));
+        let told = clean.clone().filter(|_| undeclared.is_none() && !request.cancelled);
         if let Some(text) = &told {
             self.task_said(&request.state, text.view());
         }
         if let Open::Sent { sent } = request.state {
-            let result = if is_error { Answer::Error } else { answer_kind(message.as_ref()) };
+            let result = match undeclared {
+                Some(Undeclared::Task) => Answer::OutcomeUnknown,
+                _ if is_error => Answer::Error,
+                Some(Undeclared::Input) | None => answer_kind(message.as_ref()),
+            };
             let (bytes, digest) = clean
                 .as_ref()
                 .map_or((0, None), |text| (text.as_str().len(), Some(Digest::of_bytes(text.as_str().as_bytes()))));
-            let left_open = told.as_ref().and_then(|text| self.shared.gate.relayed(&sent, text.view().get("result")?));
+            // The words of the stateless era leave nothing open in the other.
+            let kind =
+                |result: Json<'_>| result.get("resultType").and_then(Json::as_str).map(|kind| kind == "complete");
+            let own = |result: &Json<'_>| request.modern || kind(*result) != Some(false);
+            let left_open = told.as_ref().and_then(|text| text.view().get("result").filter(own));
+            let left_open = left_open.and_then(|result| self.shared.gate.relayed(&sent, result));
             let note = if request.cancelled { Some("the client no longer waited for it") } else { left_open };
             self.shared.gate.completed(sent, result, bytes, digest, note.map(str::to_owned)).await;
         }
         if request.cancelled {
             return;
         }
-        let text = match (told, clean) {
+        let text = match (told, undeclared) {
             (Some(text), _) => text,
-            (None, Some(_)) => {
+            (None, Some(Undeclared::Task)) => {
+                Loss::unknown("the server goes on with it as a task, which the client does not take").answer(&id)
+            }
+            (None, Some(Undeclared::Input)) => {
                 reply::error(&id, NO_ANSWER, "countersign: the server asks for input that the client does not offer")
             }
             (None, None) => {

@@ -6,7 +6,7 @@ use crate::harness::daemon::ALLOW_ALL;
 use crate::harness::http::HttpClient;
 use crate::harness::spy::Received;
 use crate::harness::web::{Answer, Web};
-use crate::harness::{Act, Countersign, Spy, call, hello, request};
+use crate::harness::{Act, Countersign, Spy, call, hello, request, stateless};
 
 fn no_answer(answer: &Value) -> &Value {
     &answer["error"]["data"]["dev.countersign/no_answer"]
@@ -107,14 +107,7 @@ async fn a_stateless_client_on_stdio_reaches_a_server_over_http() {
         .start()
         .await;
     let mut shim = daemon.raw_shim();
-    let modern = |mut message: Value| {
-        message["params"]["_meta"] = json!({
-            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-            "io.modelcontextprotocol/clientInfo": {"name": "agent", "version": "0"},
-            "io.modelcontextprotocol/clientCapabilities": {},
-        });
-        message
-    };
+    let modern = |message: Value| stateless(message, json!({}));
     shim.send(&modern(request(1, "tools/list", json!({})))).await;
     assert_eq!(shim.answer(1).await["result"]["tools"][0]["name"], "query");
     shim.send(&modern(call(2, "query", json!({"region": "eu-1"})))).await;

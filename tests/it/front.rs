@@ -11,22 +11,8 @@ use crate::harness::web::{Answer, Asked, Web};
 use crate::harness::{Act, Countersign, Spy, call, hello, outcome, request};
 
 /// Sends a request of the stateless era, with the headers that repeat its body.
-async fn stateless(client: &HttpClient, mut message: Value) -> Reply {
-    let meta = json!({
-        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-        "io.modelcontextprotocol/clientInfo": {"name": "agent", "version": "0"},
-        "io.modelcontextprotocol/clientCapabilities": {},
-    });
-    for (name, value) in meta.as_object().unwrap() {
-        message["params"]["_meta"][name] = value.clone();
-    }
-    let mut headers = client.headers();
-    headers.push(("MCP-Protocol-Version".to_owned(), "2026-07-28".to_owned()));
-    headers.push(("Mcp-Method".to_owned(), message["method"].as_str().unwrap().to_owned()));
-    if let Some(name) = message["params"]["name"].as_str() {
-        headers.push(("Mcp-Name".to_owned(), name.to_owned()));
-    }
-    client.send("POST", &headers, message.to_string().as_bytes()).await
+async fn stateless(client: &HttpClient, message: Value) -> Reply {
+    client.stateless(&crate::harness::stateless(message, json!({}))).await
 }
 
 /// A child that answers with the arguments that it got, after progress where the client wants it.

@@ -282,11 +282,27 @@ fn danger(class: Class) -> u8 {
     }
 }
 
-/// True where a modern result asks the client for something that its request did not declare.
-pub(super) fn asks_undeclared(text: &JsonText, modern: bool, capabilities: Option<&JsonText>) -> bool {
-    let requests = text.view().pointer("/result/inputRequests").filter(|_| modern);
-    requests.is_some_and(|requests| !may_ask(requests, capabilities))
+/// What a modern result wants of a client whose request did not declare it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Undeclared {
+    /// Answers to questions.
+    Input,
+    /// To follow a task. The call goes on where nobody can see it.
+    Task,
 }
+
+pub(super) fn undeclared(text: &JsonText, modern: bool, capabilities: Option<&JsonText>) -> Option<Undeclared> {
+    let result = text.view().get("result").filter(|_| modern)?;
+    let follows = || capabilities.is_some_and(|offers| offers.view().pointer(TASKS).is_some());
+    if result.get("resultType").and_then(Json::as_str).as_deref() == Some("task") && !follows() {
+        return Some(Undeclared::Task);
+    }
+    let requests = result.get("inputRequests")?;
+    (!may_ask(requests, capabilities)).then_some(Undeclared::Input)
+}
+
+/// Where a client says that it takes tasks.
+const TASKS: &str = "/extensions/io.modelcontextprotocol~1tasks";
 
 /// Whether every question may be asked of a client with these capabilities.
 pub(super) fn may_ask(questions: Json<'_>, capabilities: Option<&JsonText>) -> bool {

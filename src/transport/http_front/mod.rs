@@ -231,15 +231,7 @@ impl HttpFront {
 }
 
 fn client_info(peer: SocketAddr) -> ClientInfo {
-    ClientInfo {
-        name: None,
-        version: None,
-        protocol: None,
-        transport: Transport::Http,
-        uid: None,
-        pid: None,
-        peer: Some(peer.to_string()),
-    }
+    ClientInfo { peer: Some(peer.to_string()), ..ClientInfo::silent(Transport::Http) }
 }
 
 #[cfg(test)]

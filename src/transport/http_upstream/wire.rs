@@ -287,9 +287,6 @@ impl Wire {
         if asked.begins {
             self.head.remember_version(&message);
         }
-        if asked.lists && !asked.legacy {
-            self.spec.params().learn(&message);
-        }
         self.tell(FromUpstream::Message { message, related: Some(id.clone()) }).await;
     }
 
