@@ -18,6 +18,7 @@ use crate::mcp::message::{Era, INVALID_REQUEST, Id, METHOD_NOT_FOUND, Malformed,
 use crate::mcp::method::{self, Passage};
 use crate::mcp::reply;
 use crate::mcp::table::{self, Question};
+use crate::proxy::tasks;
 
 use super::{Open, Session};
 
@@ -293,16 +294,13 @@ pub(super) enum Undeclared {
 
 pub(super) fn undeclared(text: &JsonText, modern: bool, capabilities: Option<&JsonText>) -> Option<Undeclared> {
     let result = text.view().get("result").filter(|_| modern)?;
-    let follows = || capabilities.is_some_and(|offers| offers.view().pointer(TASKS).is_some());
+    let follows = || tasks::declared(capabilities.map(JsonText::view));
     if result.get("resultType").and_then(Json::as_str).as_deref() == Some("task") && !follows() {
         return Some(Undeclared::Task);
     }
     let requests = result.get("inputRequests")?;
     (!may_ask(requests, capabilities)).then_some(Undeclared::Input)
 }
-
-/// Where a client says that it takes tasks.
-const TASKS: &str = "/extensions/io.modelcontextprotocol~1tasks";
 
 /// Whether every question may be asked of a client with these capabilities.
 pub(super) fn may_ask(questions: Json<'_>, capabilities: Option<&JsonText>) -> bool {
