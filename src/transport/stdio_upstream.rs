@@ -23,7 +23,7 @@ use super::{FromUpstream, ToUpstream, UpstreamLink};
 use crate::call::Limits;
 use crate::credential::scrub::Scrubber;
 use crate::credential::secret::Secret;
-use crate::mcp::headers::LISTEN;
+use crate::mcp::headers::{LISTEN, TASKS_RESULT};
 use crate::mcp::loss::Loss;
 use crate::mcp::message::{Message, Shape};
 
@@ -305,8 +305,8 @@ async fn write_loop(
             Shape::Request { id, .. } => Some(id.clone()),
             Shape::Notification { .. } | Shape::Response { .. } => None,
         };
-        // A subscription is answered when it ends.
-        let stays = message.method() == Some(LISTEN);
+        // A subscription is answered when it ends, and the result of a task when the task does.
+        let stays = matches!(message.method(), Some(LISTEN | TASKS_RESULT));
         if let Some(id) = request.as_ref().filter(|_| !stays) {
             pending.add(id, limits.answer_timeout);
         }

@@ -14,7 +14,7 @@ use tracing::warn;
 
 use super::spec::HttpSpec;
 use crate::json::Json;
-use crate::mcp::headers::{self, INITIALIZE, INITIALIZED, LISTEN, TOOLS_LIST};
+use crate::mcp::headers::{self, INITIALIZE, INITIALIZED, LISTEN, TASKS_RESULT, TOOLS_LIST};
 use crate::mcp::loss::Loss;
 use crate::mcp::message::{Id, Message, Shape};
 
@@ -48,6 +48,8 @@ pub(super) struct Asked {
     pub(super) lists: bool,
     /// Its stream stays open for as long as both sides want.
     pub(super) stays: bool,
+    /// Not even the head of its answer need come before something else has ended.
+    pub(super) waits: bool,
 }
 
 /// What a link has to say about itself in each request.
@@ -88,6 +90,7 @@ impl Head {
             legacy: self.is_legacy(),
             lists: method == Some(TOOLS_LIST),
             stays: method == Some(LISTEN),
+            waits: method == Some(TASKS_RESULT),
         }
     }
 
