@@ -176,7 +176,7 @@ async fn serve(
                 }
             },
             Some(request) = cancelled.recv() => session.cancel_task(&request),
-            () = at(report) => session.report(),
+            () = at(report) => session.report().await,
             () = at(poll) => session.poll_tasks(),
             event = answers.recv() => match event {
                 Some(FromUpstream::Closed { reason }) => break Ending::UpstreamGone(reason),
@@ -290,6 +290,13 @@ impl Session {
 
     /// Answers and records a message that goes nowhere.
     async fn refuse(&mut self, malformed: Malformed) {
+        self.note_refused(&malformed).await;
+        if let Some(text) = reply::malformed(&malformed) {
+            self.tell(text, malformed.id).await;
+        }
+    }
+
+    async fn note_refused(&mut self, malformed: &Malformed) {
         tracing::info!(session = self.id, code = malformed.code, reason = malformed.reason, "message refused");
         let event = Event::Refused {
             server: Some(self.server.facts.name.clone()),
@@ -299,16 +306,13 @@ impl Session {
             reason: malformed.reason.clone(),
         };
         self.shared.gate.refused(event).await;
-        if let Some(text) = reply::malformed(&malformed) {
-            self.tell(text, malformed.id).await;
-        }
     }
 
     async fn decide(&mut self, call: ToolCall, modern: bool) {
         let Some(message) = Message::of_call(&call) else { return };
         let Some(id) = message.id().cloned() else { return };
-        if let Some(malformed) = self.foreign_tasks(&call, &id) {
-            return self.refuse(malformed).await;
+        if self.names_foreign_tasks(&call) {
+            return self.refuse_foreign(&message).await;
         }
         let client = if modern { modern_client(&message, &self.base.client) } else { self.base.client.clone() };
         let (context, presence) = match call.method() {
@@ -363,9 +367,7 @@ impl Session {
 
     async fn send(&mut self, id: Id, permit: PermittedCall) {
         let Some(request) = self.open.get_mut(&id) else { return };
-        if let Some(progress) = &mut request.wait.progress {
-            progress.stop();
-        }
+        request.wait.is_released();
         // A cancel may have come between the gate's last look and this one.
         if request.cancelled {
             self.shared.gate.unsent(permit, Outcome::Withdrawn, "the client cancelled the call").await;

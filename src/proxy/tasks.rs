@@ -247,6 +247,12 @@ impl Tasks {
         Some(id)
     }
 
+    /// Takes back a task that nobody has heard of.
+    pub fn forget(&self, id: &str) {
+        let mut inner = self.lock();
+        inner.bytes -= inner.tasks.remove(id).map_or(0, |task| task.status.bytes());
+    }
+
     /// The answer to the call's own request.
     pub fn handle(&self, request: &Id, id: &str) -> Option<JsonText> {
         let result = self.lock().tasks.get(id)?.show(id, "task")?;
@@ -289,8 +295,7 @@ impl Tasks {
         inner.forget_the_old();
         let task = inner.tasks.get_mut(&*id).filter(|task| task.owner == *owner)?;
         if !declares(message) {
-            let data = json!({"requiredCapabilities": {"extensions": {EXTENSION: {}}}});
-            return Some(reply::error_with(request, MISSING_CAPABILITY, "the request does not declare tasks", &data));
+            return Some(undeclared(request));
         }
         task.asked = Instant::now();
         let result = match method {
@@ -339,6 +344,14 @@ pub fn declares(message: &Message) -> bool {
 /// The same of the capabilities that a request declares.
 pub fn declared(capabilities: Option<Json<'_>>) -> bool {
     capabilities.and_then(|offers| offers.get("extensions")).and_then(|extensions| extensions.get(EXTENSION)).is_some()
+}
+
+pub const UNDECLARED: &str = "the request does not declare tasks";
+
+/// The answer to a request about a task that lacks what it needs.
+pub fn undeclared(request: &Id) -> JsonText {
+    let data = json!({"requiredCapabilities": {"extensions": {EXTENSION: {}}}});
+    reply::error_with(request, MISSING_CAPABILITY, UNDECLARED, &data)
 }
 
 fn no_room(bytes: usize) -> Status {

@@ -113,6 +113,19 @@ async fn tasks_are_bounded_by_count_and_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_task_that_nobody_heard_of_leaves_its_place() {
+    let tasks = Tasks::new(true, SMALL);
+    for _ in 0..5 {
+        let (id, _cancelled) = open(&tasks, "a").unwrap();
+        tasks.set(&id, result("{}"));
+        tasks.forget(&id);
+        assert!(get(&tasks, "a", &id).is_none());
+    }
+    let inner = tasks.lock();
+    assert_eq!((inner.tasks.len(), inner.bytes), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn results_are_bounded_and_one_that_finds_no_room_says_so() {
     let tasks = Tasks::new(true, SMALL);
     let [one, two] = [open(&tasks, "a").unwrap(), open(&tasks, "a").unwrap()];

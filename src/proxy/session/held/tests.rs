@@ -65,6 +65,7 @@ impl Scene {
             max_per_principal: 10,
             progress_every: Duration::from_secs(10),
             tasks: true,
+            tasks_after: Duration::ZERO,
             budgets: Budgets { default: None, with_progress: None, clients: Default::default() },
         };
         let shared = Shared {
