@@ -29,6 +29,19 @@ pub(super) struct Wait {
     offer: Option<Offer>,
     /// Its client has been answered with this task.
     pub task: Option<String>,
+    pub part: Part,
+    /// What was sent, where its client has a task and may be asked more.
+    pub call: Option<JsonText>,
+}
+
+/// What a request is to the task that stands for it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) enum Part {
+    /// Its answer is the end of the task.
+    #[default]
+    Call,
+    /// It carries answers to the server's own task, which goes on.
+    Answers,
 }
 
 /// A task that a client will be answered with unless its call is over before: the task is there already, so that there
@@ -71,7 +84,7 @@ impl Session {
         let budget = waiting::patience(&self.shared.waits.budgets, client, token.is_some());
         let patience = budget.and_then(|budget| Instant::now().checked_add(budget));
         let revision = message.modern_version().map(str::to_owned);
-        Wait { token, revision, patience, progress: None, offer: None, task: None }
+        Wait { token, revision, patience, ..Wait::default() }
     }
 
     pub(super) async fn hold(&mut self, id: Id, held: HeldCall) {
@@ -79,9 +92,12 @@ impl Session {
         let Some(Request { state: Open::Deciding { presence, .. }, wait, .. }) = self.open.get_mut(&id) else { return };
         let presence = presence.clone();
         // A client that gets a task waits no longer than until then.
-        let patience = wait.patience.filter(|_| offer.is_none());
+        let patience = wait.patience.filter(|_| offer.is_none() && wait.task.is_none());
         let until = patience.map_or(held.deadline(), |patience| patience.min(held.deadline()));
-        let at_once = offer.as_ref().is_some_and(|offer| offer.at <= Instant::now());
+        if let Some(task) = &wait.task {
+            self.shared.tasks.set(task, Status::Working(waits_for(&held)));
+        }
+        let at_once = wait.task.is_some() || offer.as_ref().is_some_and(|offer| offer.at <= Instant::now());
         if !at_once {
             wait.progress = wait.token.clone().map(|token| Progress::new(token, held.reason(), until));
         }
@@ -98,15 +114,14 @@ impl Session {
         let request = self.open.get(id)?;
         let Open::Deciding { method: Decided::ToolsCall, .. } = request.state else { return None };
         let offers = request.capabilities.as_ref().map(JsonText::view);
-        if !request.modern || !tasks::declared(offers) || request.cancelled {
+        if !request.modern || !tasks::declared(offers) || request.cancelled || request.wait.task.is_some() {
             return None;
         }
-        let said = format!("waiting for an operator: {}", held.reason());
-        let (owner, cancel, now) = (self.owner.clone(), self.cancels.clone(), Instant::now());
+        let (owner, orders, now) = (self.owner.clone(), self.orders.clone(), Instant::now());
         let after = now.checked_add(self.shared.waits.tasks_after).unwrap_or(now);
         let at = request.wait.patience.map_or(after, |patience| patience.min(after));
         let tasks = self.tasks();
-        let task = tasks.open(owner, id, cancel, held.deadline(), self.shared.limits.answer_timeout, said)?;
+        let task = tasks.open(owner, orders, held.deadline(), self.shared.limits.answer_timeout, waits_for(held))?;
         Some(Offer { tasks, task: Some(task), at })
     }
 
@@ -207,7 +222,8 @@ impl Session {
 
     /// True while calls go on that nobody waits for on this session's link.
     pub(super) fn lingers(&self) -> bool {
-        !self.chains.is_empty() || self.open.values().any(|request| request.wait.task.is_some())
+        let follows = !(self.chains.is_empty() && self.askings.is_empty() && self.farewells.is_empty());
+        follows || self.open.values().any(|request| request.wait.task.is_some())
     }
 
     /// The client's link has ended, and tasks go on: whatever else it asked for is over.
@@ -219,11 +235,18 @@ impl Session {
                 presence.leave(Outcome::Withdrawn, "the client went away");
             }
         }
+        if ends {
+            self.drop_askings("the client went away");
+        }
     }
 
     pub(super) fn tasks(&self) -> Arc<tasks::Tasks> {
         Arc::clone(&self.shared.tasks)
     }
+}
+
+fn waits_for(held: &HeldCall) -> String {
+    format!("waiting for an operator: {}", held.reason())
 }
 
 #[cfg(test)]
