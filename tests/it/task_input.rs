@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::continuations::{REFUNDS, bodies};
-use crate::harness::daemon::{OTHER_TOKEN, SERVER};
+use crate::harness::daemon::{OTHER_TOKEN, SERVER, TOKEN};
 use crate::harness::http::HttpClient;
 use crate::harness::spy::Received;
 use crate::harness::{Act, Console, Countersign, Daemon, Spy, call, outcome, request, stateless};
@@ -147,6 +147,8 @@ async fn the_input_that_a_call_needs_is_given_to_its_task() {
             Scene::about("tasks/update", &task, json!({"inputResponses": {"confirm": accept(json!({}))}}));
         undeclared["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"] = json!({});
         assert_eq!(scene.ask(undeclared).await["error"]["code"], -32021);
+        let leak = scene.update(&task, json!({"confirm": accept(json!({"key": TOKEN}))})).await;
+        assert!(leak["error"]["message"].as_str().unwrap().contains("a key that countersign keeps"), "{leak}");
         let thief = HttpClient::new(scene.daemon.address, SERVER, Some(OTHER_TOKEN));
         let stolen = Scene::about("tasks/update", &task, json!({"inputResponses": {"confirm": accept(json!({}))}}));
         assert_eq!(thief.stateless(&stolen).await.answer("t").await["error"]["code"], -32602);
@@ -360,4 +362,23 @@ async fn answers_that_are_held_are_withdrawn_with_their_task() {
     assert_eq!(scene.ended(&task).await["status"], "cancelled");
     assert!(scene.console.approve(&hold).await.is_err());
     assert!(updates(&scene.spy, "tasks/update").is_empty());
+}
+
+/// A server that does not take what was answered.
+#[tokio::test]
+async fn a_task_whose_answers_the_server_does_not_take_fails() {
+    let script = |received: &Received, before: &[Received]| {
+        let error = json!({"code": -32602, "message": "not like this"});
+        let refusal = json!({"jsonrpc": "2.0", "id": received.id(), "error": error});
+        if received.method() == "tasks/update" { Some(vec![Act::Say(refusal)]) } else { hosting(received, before) }
+    };
+    for spy in [Spy::stdio_with(script).await, Spy::http_with(script).await] {
+        let mut scene = Scene::start(spy).await;
+        let task = scene.task().await;
+        scene.asked(&task).await;
+        scene.update(&task, json!({"confirm": accept(json!({}))})).await;
+        let ended = scene.ended(&task).await;
+        assert_eq!((&ended["status"], &ended["error"]["message"]), (&json!("failed"), &json!("not like this")));
+        assert_eq!((updates(&scene.spy, "tasks/update").len(), scene.calls().len()), (1, 1), "nothing is sent twice");
+    }
 }

@@ -73,9 +73,9 @@ impl Session {
                 self.lost(id, Loss::unknown(reason)).await;
             }
         }
+        self.drain(&mut answers).await;
         self.lose_tasks();
         self.drop_askings(why);
-        self.drain(&mut answers).await;
         tracing::info!(session = self.id, "session ended");
     }
 
