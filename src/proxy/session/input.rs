@@ -66,9 +66,8 @@ impl Session {
             let text = again(&asking, &id, &answers);
             return self.go_on(text, task, Part::Call).await;
         }
-        if let Some(text) = self.update_of(task, &id, &answers) {
-            self.go_on(Some(text), task, Part::Answers).await;
-        }
+        let text = self.update_of(task, &id, &answers);
+        self.go_on(text, task, Part::Answers).await;
     }
 
     /// Takes what a client has answered to the gate, as a message that it could have sent itself.
@@ -80,7 +79,7 @@ impl Session {
                 self.note_refused(&malformed).await;
                 return self.break_off(task, &malformed.reason);
             }
-            None => return self.break_off(task, "the call cannot be made again"),
+            None => return self.break_off(task, "nothing is there any more that they could go to"),
         };
         if self.names_foreign_tasks(&call) {
             return self.break_off(task, "the server's task is not remembered any more");
@@ -99,7 +98,12 @@ impl Session {
         match method::sort(Message::from_client(text)?) {
             Sorted::Decide(call) => Ok(*call),
             Sorted::Refuse(malformed) => Err(malformed),
-            _ => Err(refused("the answers are no call")),
+            Sorted::Pass(_)
+            | Sorted::Task { .. }
+            | Sorted::Notice(_)
+            | Sorted::Cancel { .. }
+            | Sorted::Drop { .. }
+            | Sorted::Answer { .. } => Err(refused("the answers are no call")),
         }
     }
 
@@ -115,9 +119,10 @@ impl Session {
     /// The answers are not sent: neither the server's task goes on nor ours.
     pub(super) fn answers_refused(&mut self, task: &str, refusal: Refusal) {
         self.end_theirs(task);
-        let status = match refusal.outcome {
-            Outcome::Withdrawn => Status::Cancelled(refusal.reason),
-            _ => Status::Completed(reply::refused_answers(&refusal)),
+        let status = if refusal.outcome == Outcome::Withdrawn {
+            Status::Cancelled(refusal.reason)
+        } else {
+            Status::Completed(reply::refused_answers(&refusal))
         };
         self.shared.tasks.set(task, status);
     }

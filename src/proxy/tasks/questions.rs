@@ -183,4 +183,28 @@ mod tests {
         }
         assert!(ask(&none, &many(1), &mut names).is_none(), "every name is used up");
     }
+
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Rounds of a server that uses few names: whatever is answered, an answer reaches the question that was shown
+        /// under its name, and no name is ever shown for a second question.
+        #[test]
+        fn answers_find_their_questions(rounds in prop::collection::vec(prop::collection::btree_set("a(-[23]){0,2}", 1..5), 1..12)) {
+            let (mut names, mut shown) = (Names::default(), BTreeSet::new());
+            for (round, theirs) in rounds.iter().enumerate() {
+                let members: Vec<_> = theirs.iter().map(|key| format!(r#"{}:"{round} {key}""#, json!(key))).collect();
+                let asked = ask(&Questions::default(), &format!("{{{}}}", members.join(",")), &mut names).unwrap();
+                let open = asked.open().unwrap();
+                for (key, _) in open.view().members() {
+                    prop_assert!(shown.insert(key.as_str().unwrap().into_owned()), "{key:?} again");
+                }
+                // Each question is answered with itself.
+                let answered = asked.with(open.view()).unwrap();
+                prop_assert!(answered.are_answered());
+                let expected = text(&format!("{{{}}}", members.join(",")));
+                prop_assert_eq!(answered.answers().unwrap(), expected);
+            }
+        }
+    }
 }
