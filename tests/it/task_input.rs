@@ -43,7 +43,11 @@ struct Scene {
 
 impl Scene {
     async fn start(spy: Spy) -> Scene {
-        let countersign = Countersign::with_policy(&policy()).set("/holds/tasks_after", json!("0s"));
+        Scene::with(Countersign::with_policy(&policy()), spy).await
+    }
+
+    async fn with(countersign: Countersign, spy: Spy) -> Scene {
+        let countersign = countersign.set("/holds/tasks_after", json!("0s"));
         let daemon = countersign.upstream(&spy).start().await;
         let (console, client) = (daemon.console().await, daemon.http());
         Scene { daemon, console, client, spy }
@@ -381,4 +385,23 @@ async fn a_task_whose_answers_the_server_does_not_take_fails() {
         assert_eq!((&ended["status"], &ended["error"]["message"]), (&json!("failed"), &json!("not like this")));
         assert_eq!((updates(&scene.spy, "tasks/update").len(), scene.calls().len()), (1, 1), "nothing is sent twice");
     }
+}
+
+/// What a client could not send in one message does not become one here.
+#[tokio::test]
+async fn a_call_with_its_answers_is_no_longer_than_a_message_may_be() {
+    let countersign = Countersign::with_policy(&policy()).set("/limits/message_bytes", json!("1KiB"));
+    let spy = Spy::http_with(asks(vec![json!({"confirm": question("Sure?")})])).await;
+    let mut scene = Scene::with(countersign, spy).await;
+    let task = scene.task().await;
+    scene.asked(&task).await;
+    let update = |pad: usize| {
+        let answers = json!({"confirm": accept(json!({"pad": "x".repeat(pad)}))});
+        Scene::about("tasks/update", &task, json!({"inputResponses": answers}))
+    };
+    let longest = update(1024 - update(0).to_string().len());
+    assert_eq!(scene.ask(longest).await["result"], ack());
+    let ended = scene.ended(&task).await;
+    assert!(ended["error"]["message"].as_str().unwrap().contains("limits.message_bytes"), "{ended}");
+    assert_eq!(scene.calls().len(), 1);
 }
