@@ -241,8 +241,9 @@ async fn policy_and_operators_look_at_answers_too() {
         scene.update(&task, json!({"confirm": accept(json!({"large": true}))})).await;
         let hold = scene.console.hold().await;
         assert!(hold.other_params.as_ref().unwrap().as_str().contains("large"), "{hold:?}");
-        let waits = scene.get(&task).await;
-        assert!(waits["statusMessage"].as_str().unwrap().starts_with("waiting for an operator"), "{waits}");
+        let waits =
+            |state: &Value| state["statusMessage"].as_str().is_some_and(|said| said.starts_with("waiting for an"));
+        assert_eq!(scene.until(&task, waits).await["status"], "working");
         assert_eq!(scene.calls().len(), 1);
         if approves {
             scene.console.approve(&hold).await.unwrap();
