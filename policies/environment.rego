@@ -31,10 +31,10 @@ fits_account(account) if account == ""
 
 fits_account(account) if account in object.get(data.environment.accounts, input.server.name, [])
 
-# Keys have no business in arguments, and a live one may be the way out of a sandbox. The first look is cheap, since
-# nearly every call ends there.
-deny contains {"rule": "environment.live_key", "reason": "the arguments contain what looks like a live key"} if {
-	text := json.marshal(input.arguments)
+# Keys have no business in arguments, nor in what a client answers to a server's questions, and a live one may be the way
+# out of a sandbox. The first look is cheap, since nearly every call ends there.
+deny contains {"rule": "environment.live_key", "reason": "the arguments or answers contain what looks like a live key"} if {
+	text := json.marshal([object.get(input, "arguments", {}), object.get(input, "responses", {})])
 	contains(text, "k_live_")
 	regex.match(`[rs]k_live_[0-9A-Za-z]`, text)
 }

@@ -86,6 +86,22 @@ sk_live_x`},
 	}
 }
 
+test_a_live_key_is_found_in_answers_as_in_arguments if {
+	every where in [production, sandbox] {
+		denied := environment.deny with input as object.union(where, {"responses": {"key": {"content": {"a": ["sk_live_abc"]}}}})
+		rules(denied) == {"environment.live_key"}
+		without := object.remove(where, ["arguments"])
+		bare := environment.deny with input as object.union(without, {"responses": {"rk_live_1": {}}})
+		rules(bare) == {"environment.live_key"}
+		environment.deny == set() with input as object.union(where, {"responses": {"key": {"content": "sk_test_abc"}}})
+	}
+}
+
+# Neither half of a key is one.
+test_a_key_does_not_reach_from_arguments_into_answers if {
+	environment.deny == set() with input as object.union(sandbox, {"arguments": "sk_live_", "responses": "abc"})
+}
+
 test_other_keys_and_words_are_no_live_key if {
 	every text in ["sk_test_abc", "what is sk_live_ for?", "sk_liver"] {
 		environment.deny == set() with input as object.union(sandbox, {"arguments": {"q": text}})

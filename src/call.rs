@@ -9,6 +9,12 @@ use sha2::{Digest as _, Sha256};
 
 use crate::json::{Json, JsonText};
 
+#[cfg(test)]
+pub mod fixtures;
+mod limits;
+
+pub use limits::Limits;
+
 /// Names one call for its whole life: in the hold, the records, the refusal. Sixty random bits in Crockford's
 /// base 32, never used again.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -181,6 +187,22 @@ pub struct Operation {
     pub effect: Option<String>,
 }
 
+impl Operation {
+    /// One of which nothing but its class is known.
+    pub fn bare(name: &str, class: Class) -> Operation {
+        Operation {
+            name: name.to_owned(),
+            class,
+            reversible: None,
+            money: None,
+            targets: Vec::new(),
+            magnitude: None,
+            environment: None,
+            effect: None,
+        }
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PrincipalKind {
@@ -219,6 +241,13 @@ pub struct ClientInfo {
     pub peer: Option<String>,
 }
 
+impl ClientInfo {
+    /// One that has said nothing about itself yet.
+    pub fn silent(transport: Transport) -> ClientInfo {
+        ClientInfo { name: None, version: None, protocol: None, transport, uid: None, pid: None, peer: None }
+    }
+}
+
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct ServerFacts {
     /// The name in our configuration, never what the server reports.
@@ -247,6 +276,11 @@ pub struct Environment {
 }
 
 impl Environment {
+    /// As the configuration says it, proved by nothing.
+    pub fn declared(name: &str) -> Environment {
+        Environment { name: name.to_owned(), source: EnvironmentSource::Config, verified: false, conflict: None }
+    }
+
     /// Only these names are taken for harmless; everything else counts as production.
     pub fn is_production(&self) -> bool {
         !matches!(self.name.as_str(), "sandbox" | "test" | "development" | "staging")
@@ -524,59 +558,5 @@ impl Refusal {
 
     pub fn of(self, call: &CallId) -> Refusal {
         Refusal { call: Some(call.clone()), ..self }
-    }
-}
-
-/// Sizes, counts and times that bound everything. The defaults are what `limits:` in the configuration starts from.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Limits {
-    /// One message from a client, in bytes.
-    pub message_bytes: usize,
-    /// One message from an upstream, in bytes.
-    pub answer_bytes: usize,
-    /// Parameters of a held call, in bytes: more cannot be shown to an operator and is refused.
-    pub held_bytes: usize,
-    /// All headers of an HTTP request, in bytes.
-    pub header_bytes: usize,
-    pub header_timeout: std::time::Duration,
-    pub body_timeout: std::time::Duration,
-    /// Time to reach an upstream or to see it start.
-    pub connect_timeout: std::time::Duration,
-    /// Time for an upstream to answer one request.
-    pub answer_timeout: std::time::Duration,
-    /// An HTTP session without a request ends after this.
-    pub session_idle: std::time::Duration,
-    /// A client that lost an event stream of its session is waited for this long.
-    pub resume_window: std::time::Duration,
-    /// Grace for calls that are already sent when the daemon stops.
-    pub drain: std::time::Duration,
-    pub sessions: usize,
-    pub connections: usize,
-    /// Requests of one session that are not answered yet.
-    pub in_flight: usize,
-    /// Messages that wait in one queue.
-    pub queue: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Limits {
-        use std::time::Duration;
-        Limits {
-            message_bytes: 4 << 20,
-            answer_bytes: 32 << 20,
-            held_bytes: 2 << 20,
-            header_bytes: 32 << 10,
-            header_timeout: Duration::from_secs(10),
-            body_timeout: Duration::from_secs(30),
-            connect_timeout: Duration::from_secs(30),
-            answer_timeout: Duration::from_secs(300),
-            session_idle: Duration::from_secs(3600),
-            resume_window: Duration::from_secs(10),
-            drain: Duration::from_secs(10),
-            sessions: 1000,
-            connections: 2000,
-            in_flight: 256,
-            queue: 64,
-        }
     }
 }

@@ -17,13 +17,12 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 
+use crate::mcp::loss::UNAVAILABLE;
 use crate::mcp::message::{Id, Message, Shape};
 use crate::mcp::reply;
 use crate::transport::client_socket::{Turned, preamble};
 use crate::transport::frame::{Frame, LineReader};
 
-/// Our JSON-RPC code for a daemon that cannot be used; outside the reserved range.
-const UNAVAILABLE: i64 = 4503;
 /// One read of a pipe.
 const CHUNK: usize = 64 << 10;
 /// Longest first request that is read only to answer it.

@@ -41,6 +41,7 @@ const ADDRESSES: &[(&str, &str)] = &[
     ("saphyr_parser", "config"),
     ("rusqlite", "audit::store"),
     ("clap anyhow", "cli"),
+    ("mimalloc", "main"),
 ];
 
 /// What stands for a check that was made, and the only places that make it.
@@ -197,13 +198,15 @@ fn violations(sources: &[Source]) -> Vec<String> {
         .filter(|module| module != "lib" && module != "main")
         .collect();
     let tests: BTreeSet<&PathBuf> = sources.iter().flat_map(|source| &source.test_files).collect();
+    // What stands below a module for tests is for tests as well.
+    let is_test = |path: &Path| tests.iter().any(|test| path == *test || path.starts_with(test.with_extension("")));
     let mut found = Vec::new();
     for source in sources {
         let at = source.path.display();
         if !source.head.starts_with("//! ") {
             found.push(format!("{at}: does not open with //! (what lives here)"));
         }
-        if tests.contains(&source.path) {
+        if is_test(&source.path) {
             continue;
         }
         for (crates, places) in ADDRESSES {
@@ -317,6 +320,11 @@ fn an_outside_crate_away_from_its_address_is_found() {
     breaks("src/gate/extra.rs", "//! x\nuse regorus::Engine;\n", "names regorus");
     breaks("src/audit/extra.rs", "//! x\nfn f(c: rusqlite::Connection) {}\n", "names rusqlite");
     breaks("src/proxy/extra.rs", "//! x\nuse hyper;\n", "names hyper");
+    breaks(
+        "src/lib.rs",
+        "//! x\n#[global_allocator]\nstatic A: mimalloc::MiMalloc = mimalloc::MiMalloc;\n",
+        "names mimalloc",
+    );
 }
 
 #[test]
@@ -334,7 +342,7 @@ fn tests_and_comments_are_not_imports() {
     house.push(Source::new(Path::new("src/audit/extra.rs"), text));
     let parent = "//! x\n#[cfg(test)]\n#[path = \"odd.rs\"]\nmod odd_tests;\n#[cfg(test)]\nmod deep;\n";
     house.push(Source::new(Path::new("src/audit/parent.rs"), parent));
-    for file in ["src/audit/odd.rs", "src/audit/parent/deep.rs"] {
+    for file in ["src/audit/odd.rs", "src/audit/parent/deep.rs", "src/audit/parent/deep/below.rs"] {
         house.push(Source::new(Path::new(file), "//! x\nuse crate::gate::Gate;\n"));
     }
     assert!(!violations(&house).iter().any(|line| line.contains("gate")));
@@ -352,6 +360,10 @@ fn code_after_tests_is_looked_at() {
     breaks("src/audit/extra.rs", "//! x\n#[cfg(test)]\nmod tests;\nuse crate::gate::Gate;\n", rule);
     let inside = "//! x\nimpl X {\n    #[cfg(test)]\n    fn t() {\n    }\n    fn f(g: crate::gate::Gate) {}\n}\n";
     breaks("src/audit/extra.rs", inside, rule);
+    // A folder is for tests only where its module is.
+    let mut house = sources();
+    house.push(Source::new(Path::new("src/audit/tests_of.rs"), "//! x\nuse crate::gate::Gate;\n"));
+    assert!(violations(&house).iter().any(|line| line.contains(rule)));
 }
 
 /// The page of attacks is only worth something while the tests that it names are there.

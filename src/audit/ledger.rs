@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -28,6 +28,9 @@ const MAX_UNSYNCED: u64 = 1000;
 /// room: something new must always be able to come in, for it brings the next try.
 const BACKLOG: usize = 512;
 const BACKLOG_PART: usize = 4;
+/// Notes that may wait for the next commit, and how long one may be.
+const DEFERRED: usize = 64;
+const DEFERRED_BODY: usize = 4 << 10;
 /// Bytes written ahead, roughly, after which an idle writer moves them into the database, and after which a busy one
 /// does so too.
 const CHECKPOINT_IDLE: usize = 4 << 20;
@@ -49,6 +52,8 @@ pub(super) struct Shared {
     queued: AtomicUsize,
     /// Milliseconds from `start` to the begin of the commit that is going on; 0 where none is.
     busy_since: AtomicU64,
+    /// Somebody sees to it that what is deferred is written.
+    pub flushing: AtomicBool,
     start: Instant,
 }
 
@@ -58,6 +63,7 @@ impl Shared {
             records: AtomicU64::new(0),
             queued: AtomicUsize::new(0),
             busy_since: AtomicU64::new(0),
+            flushing: AtomicBool::new(false),
             start: Instant::now(),
         }
     }
@@ -184,7 +190,7 @@ pub(super) struct Ledger {
     /// Where it ends if the last write has happened.
     attempted: Link,
     open: OpenCalls,
-    /// Notes that could not be written yet.
+    /// Notes that are written together with the next record, and those that could not be written yet.
     backlog: VecDeque<Pending>,
     backlog_bytes: usize,
     /// Records that were refused since the last one that was written.
@@ -293,30 +299,48 @@ impl Ledger {
 
     /// Writes one record that need not be synced, on the thread of whoever asks: it costs less than waking another one
     /// and being woken. Gives the record back where anything is out of the ordinary, for the writer's thread to see to.
-    pub fn write_now(&mut self, mut pending: Box<Pending>) -> Result<Result<Receipt, AuditError>, Box<Pending>> {
-        let ordinary = !pending.sync
-            && self.failed.is_none()
-            && self.refused == 0
-            && self.backlog.is_empty()
-            && self.unsynced < MAX_UNSYNCED
-            && self.ahead < CHECKPOINT_IDLE
-            && self.stepped(Some(pending.clock())).is_none();
-        if !ordinary {
+    pub fn write_now(&mut self, pending: Box<Pending>) -> Result<Result<Receipt, AuditError>, Box<Pending>> {
+        if !self.is_ordinary(&pending) {
             return Err(pending);
         }
+        let mut batch = self.take_backlog();
+        batch.push(*pending);
         self.store.set_patient(false);
-        let written = self.write(std::slice::from_mut(&mut *pending));
+        let written = self.write(&mut batch);
         self.store.set_patient(true);
+        let Some(pending) = batch.pop() else { return Ok(Err(AuditError::Closed)) };
         match written {
             Ok(()) => Ok(Ok(Receipt { seq: pending.record.seq, call: pending.call })),
             // Somebody else has the lock: nothing was written. The thread can wait for it.
-            Err(failure) if failure.locked => Err(pending),
+            Err(failure) if failure.locked => {
+                self.backlog.extend(batch);
+                Err(Box::new(pending))
+            }
             Err(failure) => {
-                let error = self.failed(&failure);
+                self.refuse(batch, &failure);
                 self.refused += 1;
-                Ok(Err(error))
+                Ok(Err(failure.error))
             }
         }
+    }
+
+    /// Keeps a note for the next commit, where nothing is out of the ordinary. Somebody has to see to it that there is
+    /// one soon.
+    pub fn defer(&mut self, pending: Box<Pending>) -> Result<(), Box<Pending>> {
+        if !self.is_ordinary(&pending) || self.backlog.len() >= DEFERRED || pending.size() > DEFERRED_BODY {
+            return Err(pending);
+        }
+        self.backlog.push_back(*pending);
+        Ok(())
+    }
+
+    fn is_ordinary(&self, pending: &Pending) -> bool {
+        !pending.sync
+            && self.failed.is_none()
+            && self.refused == 0
+            && self.unsynced < MAX_UNSYNCED
+            && self.ahead < CHECKPOINT_IDLE
+            && self.stepped(Some(pending.clock())).is_none()
     }
 
     /// Remembers a failure.
@@ -348,7 +372,7 @@ impl Ledger {
         }
     }
 
-    /// The notes that could not be written so far.
+    /// The notes that are still to be written.
     pub fn take_backlog(&mut self) -> Vec<Pending> {
         self.backlog.drain(..).collect()
     }

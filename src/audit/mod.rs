@@ -40,6 +40,8 @@ const QUEUE: usize = 1024;
 const ROOM: usize = 64 << 10;
 /// A disk that has not answered for so long refuses new records at once.
 const STALLED: Duration = Duration::from_secs(10);
+/// How long a note may wait for a record that it can be written with.
+const FLUSH: Duration = Duration::from_millis(5);
 /// How long somebody else may lock the database before a record is refused.
 const BUSY: Duration = Duration::from_secs(2);
 
@@ -174,16 +176,35 @@ impl AuditLog {
         answer.await.map_err(|_| AuditError::Closed)?
     }
 
-    /// Records without waiting for the disk: for what has already happened. Where it cannot be written it is tried
-    /// again together with the next records, and those get no receipt before it is in the store.
+    /// Records without waiting for the disk: for what has already happened. It is written together with the next
+    /// record, and soon without one. Where it cannot be written it is tried again, and what comes after it gets no
+    /// receipt before it is in the store.
     ///
     /// # Errors
     /// Where it was not even queued.
     pub async fn note(&self, entry: Entry) -> Result<(), AuditError> {
-        match self.at_once(self.pending(entry)?) {
-            Ok(written) => written.map(|_receipt| ()),
+        match self.deferred(self.pending(entry)?) {
+            Ok(()) => {
+                self.flush_soon();
+                Ok(())
+            }
             Err(pending) => self.queue(pending, None).await,
         }
+    }
+
+    /// Sees to it that what is deferred is written, with or without another record.
+    fn flush_soon(&self) {
+        if self.shared.flushing.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let log = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(FLUSH).await;
+            // First this: whatever is deferred from now on has another flush coming.
+            log.shared.flushing.store(false, Ordering::SeqCst);
+            // A full queue will be written, and a closed log has been, with everything that was deferred.
+            let _ = log.jobs.try_send(Job::Flush);
+        });
     }
 
     fn pending(&self, entry: Entry) -> Result<Box<Pending>, AuditError> {
@@ -203,6 +224,17 @@ impl AuditLog {
             Ok(Some(ledger)) => ledger.write_now(pending),
             Ok(None) => Ok(Err(AuditError::Closed)),
             Err(_) => Err(pending),
+        }
+    }
+
+    /// Keeps a note for the next commit. Gives it back where it has to wait in the queue.
+    fn deferred(&self, pending: Box<Pending>) -> Result<(), Box<Pending>> {
+        if pending.must_sync() || !self.shared.is_quiet() {
+            return Err(pending);
+        }
+        match self.book.try_lock().as_deref_mut() {
+            Ok(Some(ledger)) => ledger.defer(pending),
+            Ok(None) | Err(_) => Err(pending),
         }
     }
 

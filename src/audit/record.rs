@@ -86,8 +86,10 @@ pub struct CallFacts {
     pub operation: Operation,
     /// What an approval binds ([`ToolCall::digest`]).
     pub digest: Digest,
-    /// As the call spells them, byte for byte.
+    /// As the call spells them, byte for byte: [`Event::body`] writes both.
+    #[serde(skip_serializing)]
     pub params: JsonText,
+    #[serde(skip_serializing)]
     pub meta: Option<JsonText>,
     /// The call that was let through before and that this one follows from: its approval may count for this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -274,7 +276,12 @@ impl Event {
     /// # Errors
     /// Where it cannot be written as strict JSON, for example because a rule's details nest too deeply.
     pub fn body(&self) -> Result<JsonText, JsonError> {
-        bounded(JsonText::of(self)?)
+        let body = JsonText::of(self)?;
+        let (Event::Decided { facts, .. } | Event::Failed { facts, .. }) = self else { return bounded(body) };
+        // What may be long is strict already, and stands in the call no less deep.
+        let params = Some(("params", facts.params.view()));
+        let meta = facts.meta.as_ref().map(|meta| ("meta", meta.view()));
+        bounded(body.with(&params.into_iter().chain(meta).collect::<Vec<_>>()))
     }
 }
 
@@ -323,15 +330,7 @@ pub(super) mod tests {
         Box::new(CallFacts {
             session: "s1".into(),
             principal: Principal { name: "claude-code".into(), kind: PrincipalKind::Token, scopes: vec![] },
-            client: ClientInfo {
-                name: Some("agent".into()),
-                version: None,
-                protocol: None,
-                transport: Transport::Stdio,
-                uid: Some(1000),
-                pid: None,
-                peer: None,
-            },
+            client: ClientInfo { name: Some("agent".into()), uid: Some(1000), ..ClientInfo::silent(Transport::Stdio) },
             server: ServerFacts { name: "stripe".into(), vendor: Some("stripe".into()) },
             environment: Environment {
                 name: "production".into(),
@@ -342,16 +341,7 @@ pub(super) mod tests {
             method: "tools/call".into(),
             tool: "create_refund".into(),
             definition: None,
-            operation: Operation {
-                name: "create_refund".into(),
-                class: Class::Financial,
-                reversible: None,
-                money: None,
-                targets: vec![],
-                magnitude: None,
-                environment: None,
-                effect: None,
-            },
+            operation: Operation::bare("create_refund", Class::Financial),
             digest: Digest::of_bytes(b"call"),
             params: json(params),
             meta: None,
@@ -433,6 +423,15 @@ pub(super) mod tests {
         assert!(body.as_str().contains(&format!(r#""params":{params}"#)), "{}", body.as_str());
         let back: CallFacts = serde_json::from_str(body.as_str()).unwrap();
         assert_eq!(back, *facts(params));
+        let all = CallFacts {
+            definition: Some(Digest::of_bytes(b"definition")),
+            meta: Some(json(r#"{"params":1.0,"trace":"\u0041"}"#)),
+            continues: CallId::random().ok(),
+            ..*facts(params)
+        };
+        let body = Event::Failed { facts: Box::new(all.clone()), fault: "x".into() }.body().unwrap();
+        assert_eq!(serde_json::from_str::<CallFacts>(body.as_str()).unwrap(), all, "nothing is left out");
+        assert_eq!(JsonText::parse(body.as_str(), Rules::UPSTREAM).unwrap(), body, "and it is strict");
     }
 
     #[test]

@@ -401,6 +401,69 @@ async fn what_need_not_be_synced_is_written_at_once_unless_something_waits() {
     assert_eq!(fixture.verify().problem, None);
 }
 
+/// A note waits for the next record, or a few milliseconds; it is before what comes after it either way.
+#[tokio::test]
+async fn a_note_is_written_with_the_next_record_or_soon() {
+    let fixture = Fixture::new();
+    let log = fixture.open();
+    for sync in [false, true] {
+        log.note(stopped("first")).await.unwrap();
+        let before = log.records();
+        let _ = log.append(Entry { sync, ..of(&id(), decided(Effect::Allow)) }).await.unwrap();
+        assert_eq!(log.records(), before + 2);
+    }
+    assert_eq!(fixture.kinds(), ["stopped", "decided", "stopped", "decided"]);
+    for round in 1..=3 {
+        log.note(stopped("alone")).await.unwrap();
+        while log.records() < 4 + round {
+            tokio::task::yield_now().await;
+        }
+    }
+    log.note(stopped("last")).await.unwrap();
+    log.close().await;
+    assert_eq!(fixture.records().len(), 8, "a close writes what is left");
+    assert_eq!(fixture.verify().problem, None);
+}
+
+/// What waits for the next record is bounded, and a failure loses none of it.
+#[tokio::test]
+async fn notes_that_wait_are_bounded_and_survive_a_failure() {
+    let fixture = Fixture::new();
+    let log = fixture.open();
+    let note = || log.pending(stopped("x")).unwrap();
+    let mut waiting = 0;
+    while log.deferred(note()).is_ok() {
+        waiting += 1;
+    }
+    assert!((1..=64).contains(&waiting), "{waiting}");
+    log.execute("PRAGMA query_only = ON");
+    let refused = log.append(stopped("refused")).await;
+    assert!(matches!(refused, Err(AuditError::Write(_))), "{refused:?}");
+    assert!(log.deferred(note()).is_err(), "after a failure the thread sees to everything");
+    log.execute("PRAGMA query_only = OFF");
+    let _ = log.append(stopped("after")).await.unwrap();
+    log.close().await;
+    let kinds = fixture.kinds();
+    assert_eq!((kinds[0].as_str(), kinds.len()), ("gap", 1 + waiting + 1));
+    assert_eq!(fixture.verify().problem, None);
+}
+
+/// Somebody else's lock keeps neither the note nor the record that it waits for from being written once.
+#[tokio::test]
+async fn a_note_outlasts_a_foreign_lock() {
+    let fixture = Fixture::new();
+    let log = fixture.open_with(Duration::from_secs(60));
+    assert!(log.deferred(log.pending(stopped("note")).unwrap()).is_ok());
+    let foreign = rusqlite::Connection::open(fixture.db()).unwrap();
+    foreign.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let pending = log.pending(stopped("record")).unwrap();
+    let pending = log.at_once(pending).unwrap_err();
+    foreign.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(log.at_once(pending).unwrap().unwrap().seq(), 2);
+    log.close().await;
+    assert_eq!(fixture.records().len(), 2);
+}
+
 #[tokio::test]
 async fn the_wall_clock_may_step_and_the_order_stays() {
     let fixture = Fixture::new();

@@ -13,6 +13,8 @@ const BATCH: usize = 512;
 #[derive(Debug)]
 pub(super) enum Job {
     Write(Box<Pending>),
+    /// Write what is deferred.
+    Flush,
     Close(oneshot::Sender<()>),
 }
 
@@ -67,6 +69,7 @@ impl Writer {
             }
             match next.take() {
                 Some(Job::Write(pending)) => batch.push(*pending),
+                Some(Job::Flush) => {}
                 Some(Job::Close(done)) => self.closing = Some(done),
                 None => return,
             }

@@ -128,14 +128,14 @@ impl Catalog {
                 _ if call.method().is_answer() => Vec::new(),
                 _ => vec![call.tool().to_owned()],
             };
-            return Operation { targets, ..bare(call.method().as_str(), Class::Read) };
+            return Operation { targets, ..Operation::bare(call.method().as_str(), Class::Read) };
         }
         let arguments = Arguments::of(call.arguments().view());
         let mut operation = match self.dispatchers.get(call.tool()) {
             Some(dispatcher) => self.dispatched(call.tool(), dispatcher, &arguments),
             None => match self.tools.get(call.tool()) {
                 Some(facts) => described(call.tool(), facts, &arguments),
-                None => bare(call.tool(), Class::Unknown),
+                None => Operation::bare(call.tool(), Class::Unknown),
             },
         };
         operation.environment = self.named_environment(&arguments);
@@ -150,7 +150,7 @@ impl Catalog {
     pub fn listed(&self, tool: &str) -> Operation {
         match self.tools.get(tool) {
             Some(facts) => described(tool, facts, &Arguments::default()),
-            None => bare(tool, Class::Unknown),
+            None => Operation::bare(tool, Class::Unknown),
         }
     }
 
@@ -171,7 +171,9 @@ impl Catalog {
                 None => described(name, facts, arguments),
             },
             // The name is the tool's and not the agent's word, which could be the name of a harmless operation.
-            None => Operation { targets: selected.map(word).into_iter().collect(), ..bare(tool, Class::Unknown) },
+            None => {
+                Operation { targets: selected.map(word).into_iter().collect(), ..Operation::bare(tool, Class::Unknown) }
+            }
         }
     }
 
@@ -233,19 +235,6 @@ impl File {
     }
 }
 
-fn bare(name: &str, class: Class) -> Operation {
-    Operation {
-        name: name.to_owned(),
-        class,
-        reversible: None,
-        money: None,
-        targets: Vec::new(),
-        magnitude: None,
-        environment: None,
-        effect: None,
-    }
-}
-
 /// The members of an object, read once: arguments may be large, and a catalog looks many pointers up.
 #[derive(Default)]
 struct Arguments<'a>(Vec<(Cow<'a, str>, Json<'a>)>);
@@ -276,7 +265,7 @@ fn described(name: &str, facts: &Facts, arguments: &Arguments<'_>) -> Operation 
         targets: facts.targets.iter().filter_map(at).map(word).collect(),
         magnitude: facts.magnitude.iter().find_map(at).map(|size| size.text().to_owned()),
         effect: facts.effect.clone(),
-        ..bare(name, facts.class)
+        ..Operation::bare(name, facts.class)
     }
 }
 

@@ -10,8 +10,7 @@ use serde_json::json;
 
 use super::Exit;
 use crate::call::{
-    CallContext, ClientInfo, Decision, Effect, Environment, EnvironmentSource, Pin, Principal, ToolCall, ToolFacts,
-    Transport,
+    CallContext, ClientInfo, Decision, Effect, Environment, Pin, Principal, ToolCall, ToolFacts, Transport,
 };
 use crate::catalog::Catalog;
 use crate::config::{self, Config, Match};
@@ -212,14 +211,9 @@ fn call(eval: &Eval, config: &Config) -> anyhow::Result<(ToolCall, CallContext)>
         continues: None,
         session: "eval".to_owned(),
         principal,
-        client: ClientInfo { name: None, version: None, protocol: None, transport, uid, pid: None, peer: None },
+        client: ClientInfo { uid, ..ClientInfo::silent(transport) },
         server: Arc::clone(&server.facts),
-        environment: Arc::new(Environment {
-            name: server.environment.clone(),
-            source: EnvironmentSource::Config,
-            verified: false,
-            conflict: None,
-        }),
+        environment: Arc::new(Environment::declared(&server.environment)),
         tool: ToolFacts { name: tool.clone(), annotations: None, definition: None, pin: Pin::Unknown },
         operation: catalog.operation(&call),
     };

@@ -454,15 +454,29 @@ fn obstacle(app: &App, entry: &Entry) -> Option<String> {
     app.flight.as_ref().map(|flight| format!("{}: waiting for the daemon's answer", flight.id))
 }
 
-fn ask_approve(app: &mut App) {
-    let Some(entry) = app.selected() else { return app.complain("no hold is selected") };
-    if let Some(text) = obstacle(app, entry) {
-        return app.complain(text);
+/// Whether the selected hold can be ruled on and has been on the screen for long enough to press this key.
+fn may_ask(app: &mut App, key: char) -> bool {
+    let obstacle = match app.selected() {
+        Some(entry) => obstacle(app, entry),
+        None => Some("no hold is selected".to_owned()),
+    };
+    if let Some(text) = obstacle {
+        app.complain(text);
+        return false;
     }
     if !app.screen.since(app.now.mono, ARMING) {
         app.screen.disturbed = Some(app.now.mono);
-        return app.complain("not so fast: look at the call first, then press a");
+        app.complain(format!("not so fast: look at the call first, then press {key}"));
+        return false;
     }
+    true
+}
+
+fn ask_approve(app: &mut App) {
+    if !may_ask(app, 'a') {
+        return;
+    }
+    let Some(entry) = app.selected() else { return };
     if entry.view.signature_required {
         let lines = describe::UNSIGNED_HELP.iter().map(|line| (*line).to_owned()).collect();
         return app.open_dialog(Dialog::Notice { title: "a signature is required".to_owned(), lines });
@@ -476,14 +490,10 @@ fn ask_approve(app: &mut App) {
 }
 
 fn ask_reject(app: &mut App) {
-    let Some(entry) = app.selected() else { return app.complain("no hold is selected") };
-    if let Some(text) = obstacle(app, entry) {
-        return app.complain(text);
+    if !may_ask(app, 'r') {
+        return;
     }
-    if !app.screen.since(app.now.mono, ARMING) {
-        app.screen.disturbed = Some(app.now.mono);
-        return app.complain("not so fast: look at the call first, then press r");
-    }
+    let Some(entry) = app.selected() else { return };
     let question = Reject::new(&entry.view);
     app.open_dialog(Dialog::Reject(question));
 }

@@ -165,7 +165,7 @@ mod tests {
     use tokio::net::{UnixListener, UnixStream};
 
     use super::*;
-    use crate::call::{Class, ClientInfo, Environment, EnvironmentSource, Tier, Transport};
+    use crate::call::{Class, ClientInfo, Environment, Tier, Transport};
     use crate::control::wire::{Approvals, Daemon, HOLD_SCHEMA, HoldState, VERSION};
     use crate::json::{JsonText, Rules};
 
@@ -175,12 +175,7 @@ mod tests {
             id: CallId::random().unwrap(),
             state: HoldState::Pending,
             server: "billing".into(),
-            environment: Environment {
-                name: "production".into(),
-                source: EnvironmentSource::Config,
-                verified: false,
-                conflict: None,
-            },
+            environment: Environment::declared("production"),
             production: true,
             method: "tools/call".into(),
             tool: request.tool.into(),
@@ -201,15 +196,7 @@ mod tests {
             tier: Tier::High,
             confirm: vec![],
             principal: "support-agent".into(),
-            client: ClientInfo {
-                name: None,
-                version: None,
-                protocol: None,
-                transport: Transport::Stdio,
-                uid: None,
-                pid: None,
-                peer: None,
-            },
+            client: ClientInfo::silent(Transport::Stdio),
             session: "s".into(),
             created_at: "2026-06-01T00:00:00Z".into(),
             expires_at: "2026-06-01T00:05:00Z".into(),

@@ -209,7 +209,9 @@ impl Following {
             push(&mut self.lock().waiting, waiting, |waiting| &waiting.origin);
             return Some("the server asks for input");
         }
-        let task = if kind.as_deref() == Some("task") { Some(result) } else { result.get("task") }?;
+        // A task of 2025-11-25 is one that the call asked for.
+        let asked_for = || result.get("task").filter(|_| sent.params.view().get("task").is_some());
+        let task = if kind.as_deref() == Some("task") { Some(result) } else { asked_for() }?;
         let id = task.get("taskId").and_then(Json::as_str).filter(|id| (1..=MAX_TASK_ID).contains(&id.len()))?;
         if origin.method() != Decided::ToolsCall {
             return None;

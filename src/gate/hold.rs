@@ -27,11 +27,12 @@ use tokio::time::Instant;
 
 use crate::call::{CallContext, CallId, Decision, Digest, Outcome, ToolCall};
 
-use super::permit::{Ruling, Says};
-
+mod ruling;
 mod view;
 mod waiter;
 
+pub(super) use ruling::Claimed;
+pub use ruling::NoEffect;
 pub use view::{Hold, State};
 use waiter::{Entry, Leaving, Waiter};
 
@@ -78,32 +79,6 @@ pub(super) enum Verdict {
     Detached {
         until: Timestamp,
     },
-}
-
-/// Why a ruling had no effect.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum NoEffect {
-    #[error("there is no such hold")]
-    NotFound,
-    #[error("{0}")]
-    Closed(String),
-    #[error("the digest is not the hold's: what you have seen is not what is held")]
-    WrongDigest,
-    #[error("you have approved this hold already; it needs another operator")]
-    SameOperator,
-    #[error(
-        "this server counts as production and takes signed rulings only, and this version cannot sign: \
-         set `operators: {{ unsigned_rulings: accept }}` to accept rulings from any process of your account"
-    )]
-    SignatureRequired,
-    #[error("the ruling could not be recorded, so it does not count: {0}")]
-    Unavailable(String),
-}
-
-/// What a ruling came to, before it is recorded.
-pub(super) enum Claimed {
-    /// The hold is `deciding`: record, then [`HoldQueue::settle`].
-    Ruled { approvals: u8, completes: bool },
 }
 
 #[derive(Default)]
@@ -372,116 +347,6 @@ impl HoldQueue {
         if entry.shown {
             self.announce(&entry.hold);
         }
-    }
-
-    /// Takes a hold out of `pending` for a ruling. The caller records the ruling and then settles it, whatever happens.
-    pub(super) fn claim(&self, ruling: &Ruling) -> Result<Claimed, NoEffect> {
-        let poisoned = |Poisoned| NoEffect::Unavailable("the hold queue failed".to_owned());
-        let mut inner = self.lock().map_err(poisoned)?;
-        let Some(entry) = inner.open.get_mut(&ruling.hold).filter(|entry| entry.shown) else {
-            let past = inner.past.iter().find(|hold| hold.id() == &ruling.hold);
-            return Err(past.map_or(NoEffect::NotFound, |hold| NoEffect::Closed(hold.ended_words())));
-        };
-        if entry.hold.state != State::Pending {
-            return Err(NoEffect::Closed(entry.hold.ended_words()));
-        }
-        if entry.hold.digest != ruling.digest {
-            return Err(NoEffect::WrongDigest);
-        }
-        if Instant::now() >= entry.deadline {
-            return Err(NoEffect::Closed("the hold has expired".to_owned()));
-        }
-        let mut have = u8::try_from(entry.hold.approved_by.len()).unwrap_or(u8::MAX);
-        let completes = match &ruling.says {
-            Says::Reject { .. } => true,
-            Says::Approve { .. } => {
-                if entry.hold.signature_required {
-                    return Err(NoEffect::SignatureRequired);
-                }
-                if entry.hold.approved_by.contains(&ruling.operator) {
-                    return Err(NoEffect::SameOperator);
-                }
-                have = have.saturating_add(1);
-                have >= entry.hold.decision.approvals
-            }
-        };
-        entry.hold.state = State::Deciding;
-        Ok(Claimed::Ruled { approvals: have, completes })
-    }
-
-    /// Ends a claim. `recorded` is false where the record could not be written: the hold is pending again.
-    pub(super) fn settle(&self, ruling: Ruling, recorded: bool) -> Result<Hold, NoEffect> {
-        let poisoned = |Poisoned| NoEffect::Unavailable("the hold queue failed".to_owned());
-        let mut inner = self.lock().map_err(poisoned)?;
-        let Some(entry) = inner.open.get_mut(&ruling.hold) else { return Err(NoEffect::NotFound) };
-        entry.hold.state = State::Pending;
-        if entry.waiters.is_empty() {
-            self.unattended.notify_one();
-        }
-        if !recorded {
-            self.let_go(&mut inner, &ruling.hold);
-            return Err(NoEffect::Unavailable("the store does not take records".to_owned()));
-        }
-        let Ruling { hold: id, operator, says, .. } = ruling;
-        match says {
-            Says::Reject { reason } => self.reject(&mut inner, &id, operator, reason).ok_or(NoEffect::NotFound),
-            Says::Approve { .. } => {
-                // One moment for both questions: what is in time is released, and never becomes a ticket.
-                let now = Instant::now();
-                if let Some(late) = entry.too_late(now) {
-                    self.let_go(&mut inner, &id);
-                    return Err(NoEffect::Closed(format!("too late: {late}")));
-                }
-                entry.hold.approved_by.push(operator);
-                let have = entry.hold.approved_by.len();
-                if have < usize::from(entry.hold.decision.approvals) {
-                    let hold = entry.hold.clone();
-                    self.announce(&hold);
-                    self.let_go(&mut inner, &id);
-                    return Ok(hold);
-                }
-                self.approve(&mut inner, &id, now).ok_or(NoEffect::NotFound)
-            }
-        }
-    }
-
-    /// Everybody who waits behind this prompt hears the same no.
-    fn reject(&self, inner: &mut Inner, id: &CallId, by: String, reason: String) -> Option<Hold> {
-        let entry = self.remove(inner, id)?;
-        for waiter in entry.waiters {
-            waiter.tell(Verdict::Rejected { hold: id.clone(), by: by.clone(), reason: reason.clone() });
-        }
-        let state = State::Rejected { by, at: Timestamp::now(), reason };
-        Some(self.remember(inner, Hold { state, waiting: 0, ..entry.hold }))
-    }
-
-    /// One call is released, or the approval becomes a ticket.
-    fn approve(&self, inner: &mut Inner, id: &CallId, now: Instant) -> Option<Hold> {
-        let entry = inner.open.get_mut(id)?;
-        let (by, at) = (entry.hold.approved_by.join(", "), Timestamp::now());
-        let Some(waiter) = entry.take_first(now) else {
-            let until = at.checked_add(TICKET).unwrap_or(at);
-            entry.hold.state = State::Ticket { by, at, until };
-            entry.hold.expires = until;
-            entry.deadline = Instant::now() + TICKET;
-            entry.let_go();
-            let hold = entry.hold.clone();
-            self.announce(&hold);
-            self.unattended.notify_one();
-            return Some(hold);
-        };
-        let entry = self.remove(inner, id)?;
-        let released = Hold {
-            call: Arc::clone(&waiter.call),
-            context: Arc::clone(&waiter.context),
-            state: State::Approved { by, at },
-            waiting: 0,
-            ..entry.hold
-        };
-        waiter.tell(Verdict::Approved { hold: id.clone(), decision: Arc::clone(&released.decision) });
-        let released = self.remember(inner, released);
-        self.carry_on(inner, entry.waiters);
-        Some(released)
     }
 
     /// Calls whose prompt was used up by another one get a prompt of their own.

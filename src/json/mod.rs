@@ -107,6 +107,19 @@ impl JsonText {
         JsonText(Arc::new(view.0.to_owned()))
     }
 
+    /// This object with more members at its end, as they are spelled. Their names are ours: none is in it yet.
+    pub fn with(self, more: &[(&str, Json<'_>)]) -> JsonText {
+        let mut out = Arc::unwrap_or_clone(self.0);
+        out.reserve(more.iter().map(|(name, value)| name.len() + value.text().len() + 4).sum());
+        for (name, value) in more {
+            debug_assert!(out.ends_with('}') && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'));
+            out.pop();
+            let separator = if out.ends_with('{') { "\"" } else { ",\"" };
+            out.extend([separator, name, "\":", value.text(), "}"]);
+        }
+        JsonText(Arc::new(out))
+    }
+
     /// The members of an object view without those named, in order.
     pub fn without(object: Json<'_>, names: &[&str]) -> JsonText {
         let mut out = String::with_capacity(object.0.len());

@@ -128,6 +128,18 @@ fn views_find_what_is_there() {
 }
 
 #[test]
+fn members_are_added_at_the_end_as_they_are_spelled() {
+    let more = JsonText::parse(r#"[1.0,{"a":"\u0041"}]"#, Rules::CLIENT).unwrap();
+    let with =
+        |text: &str| JsonText::parse(text, Rules::CLIENT).unwrap().with(&[("b", more.view()), ("c", more.view())]);
+    assert_eq!(with("{}").as_str(), r#"{"b":[1.0,{"a":"\u0041"}],"c":[1.0,{"a":"\u0041"}]}"#);
+    let shared = JsonText::parse(r#"{"a":{}}"#, Rules::CLIENT).unwrap();
+    assert_eq!(shared.clone().with(&[("b", more.view())]).as_str(), r#"{"a":{},"b":[1.0,{"a":"\u0041"}]}"#);
+    assert_eq!(shared.as_str(), r#"{"a":{}}"#, "nobody else's text changes");
+    assert_eq!(shared.clone().with(&[]), shared);
+}
+
+#[test]
 fn the_sorted_form_ignores_order_and_keeps_spelling() {
     let sorted = |text: &str| {
         let mut out = String::new();

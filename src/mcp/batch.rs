@@ -1,16 +1,16 @@
 //! Several messages in one array, as the one revision has them that [`BATCHES`] names: split here and nowhere else, so
 //! that every item is a message like one that came alone. The array itself is never judged, recorded or sent.
 //!
-//! Invariant: all of it is accepted or none. An array of which a part cannot be read, or that names one request
-//! twice, has not been understood as it was meant.
+//! Invariant: of what a client sends, all is accepted or none. An array of which a part cannot be read, or that names
+//! one request twice, has not been understood as it was meant. Of what a server answers, every member is its own.
 //!
 //! [`BATCHES`]: super::headers::BATCHES
 
 use std::collections::HashSet;
 
-use super::headers::INITIALIZE;
-use super::message::{INVALID_REQUEST, Id, Malformed, Message, Shape, client_text};
-use crate::json::{JsonText, Kind};
+use super::headers::{BATCHES, INITIALIZE};
+use super::message::{INVALID_REQUEST, Id, Malformed, Message, PARSE_ERROR, Shape, client_text};
+use crate::json::{JsonText, Kind, Rules};
 
 /// Most items of one array.
 pub const ITEMS: usize = 64;
@@ -59,6 +59,29 @@ pub fn split(bytes: impl Into<Vec<u8>>) -> Result<Vec<Message>, Malformed> {
         return Err(refused("a batch holds requests and notifications, or responses, and not both"));
     }
     Ok(messages)
+}
+
+/// The members of an array that an upstream sent, in the revision that both sides agreed on. Each is read as if it had
+/// come alone: one that is no message is lost, and nothing with it.
+///
+/// # Errors
+/// [`Malformed`] where there are no members to read: not JSON (-32700); ambiguous, too many, another revision (-32600).
+pub fn members(
+    bytes: impl Into<Vec<u8>>,
+    revision: Option<&str>,
+) -> Result<Vec<Result<Message, Malformed>>, Malformed> {
+    let text = JsonText::parse(bytes, Rules::UPSTREAM).map_err(|error| {
+        let code = if error.fault.is_ambiguity() { INVALID_REQUEST } else { PARSE_ERROR };
+        Malformed::new(code, error.to_string())
+    })?;
+    let count = text.view().items().take(ITEMS + 1).count();
+    if revision != Some(BATCHES) {
+        return Err(Malformed::new(INVALID_REQUEST, format!("an array of messages, which belongs to {BATCHES} alone")));
+    }
+    if count == 0 || count > ITEMS {
+        return Err(Malformed::new(INVALID_REQUEST, format!("an array that has not 1 to {ITEMS} messages")));
+    }
+    Ok(text.view().items().map(Message::from_member).collect())
 }
 
 /// The requests among them.
@@ -124,6 +147,34 @@ mod tests {
         }
         assert_eq!(split("[").unwrap_err().code, super::super::message::PARSE_ERROR);
         assert_eq!(split(array(&many[1..])).unwrap().len(), ITEMS);
+    }
+
+    #[test]
+    fn the_members_of_a_servers_array_are_read_one_by_one() {
+        let odd = [
+            REPLY,
+            "null",
+            NOTE,
+            r#"{"jsonrpc":"2.0","id":2,"result":{},"error":{}}"#,
+            r#"{"jsonrpc":"2.0","id":4.0,"result":{"x":1.50},"y":1}"#,
+        ];
+        let read = members(array(&odd), Some(BATCHES)).unwrap();
+        let alone: Vec<_> = odd.iter().map(|text| Message::from_upstream(*text)).collect();
+        assert_eq!(read.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true, false, true]);
+        assert_eq!(
+            read.into_iter().map(Result::ok).collect::<Vec<_>>(),
+            alone.into_iter().map(Result::ok).collect::<Vec<_>>()
+        );
+        for revision in [None, Some("2024-11-05"), Some("2025-06-18"), Some("2026-07-28")] {
+            assert_eq!(members(array(&[REPLY]), revision).unwrap_err().code, INVALID_REQUEST);
+        }
+        let many = vec![NOTE; ITEMS + 1];
+        assert_eq!(members(array(&many), Some(BATCHES)).unwrap_err().code, INVALID_REQUEST);
+        assert_eq!(members(array(&many[1..]), Some(BATCHES)).unwrap().len(), ITEMS);
+        let twice = array(&[REPLY, r#"{"jsonrpc":"2.0","id":2,"id":3,"result":{}}"#]);
+        assert_eq!(members(twice, Some(BATCHES)).unwrap_err().code, INVALID_REQUEST);
+        assert_eq!(members("[]", Some(BATCHES)).unwrap_err().code, INVALID_REQUEST);
+        assert_eq!(members("[INFO] ready", Some(BATCHES)).unwrap_err().code, PARSE_ERROR);
     }
 
     #[test]

@@ -3,12 +3,12 @@
 //! Invariant: bounded in count and bytes. What found no room, or was forgotten, is `unknown` and never `harmless`.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::call::{Digest, Pin, ToolFacts};
 use crate::json::{Json, JsonText};
 
-use super::headers::{self, Param};
+use super::params::{self, Param, Unusable};
 
 const MAX_TOOLS: usize = 4096;
 /// Of annotations and header annotations, of all tools together.
@@ -22,13 +22,16 @@ pub struct Definitions(Mutex<Known>);
 struct Known {
     tools: HashMap<String, Definition>,
     bytes: usize,
+    /// Some of them are out of date.
+    stale: bool,
 }
 
 #[derive(Debug)]
 struct Definition {
-    facts: ToolFacts,
+    /// Absent where they were forgotten.
+    facts: Option<ToolFacts>,
     /// Arguments that HTTP repeats in header fields.
-    params: Vec<Param>,
+    params: Result<Arc<[Param]>, Unusable>,
     bytes: usize,
 }
 
@@ -45,17 +48,23 @@ impl Definitions {
 
     /// What is known of a tool.
     pub fn facts(&self, tool: &str) -> Option<ToolFacts> {
-        self.lock().tools.get(tool).map(|known| known.facts.clone())
+        self.lock().tools.get(tool).and_then(|known| known.facts.clone())
     }
 
     /// The digest of a tool's definition.
     pub fn digest(&self, tool: &str) -> Option<Digest> {
-        self.lock().tools.get(tool).and_then(|known| known.facts.definition)
+        self.lock().tools.get(tool).and_then(|known| known.facts.as_ref()?.definition)
     }
 
-    /// The header fields that have to repeat arguments of a tool: nothing where the tool is not known.
-    pub fn params(&self, tool: &str) -> Option<Vec<Param>> {
-        self.lock().tools.get(tool).map(|known| known.params.clone())
+    /// The header fields that have to repeat arguments of a tool, as it was listed last: nothing where it never was, or
+    /// where its definition says nothing that can be used.
+    pub fn params(&self, tool: &str) -> Option<Arc<[Param]>> {
+        self.lock().tools.get(tool).and_then(|known| known.params.clone().ok())
+    }
+
+    /// Why a tool cannot be called over HTTP, as it was listed last.
+    pub fn unusable(&self, tool: &str) -> Option<Unusable> {
+        self.lock().tools.get(tool).and_then(|known| known.params.as_ref().err().copied())
     }
 
     /// Remembers a definition, and says what it is.
@@ -69,26 +78,51 @@ impl Definitions {
             definition: Some(Digest::of_fields("countersign.tool/v1", &[sorted.as_bytes()])),
             pin: Pin::Unpinned,
         };
-        let params = headers::params(definition);
-        let bytes = name.len()
-            + facts.annotations.as_ref().map_or(0, |text| text.as_str().len())
-            + params.iter().map(|param| param.field.len() + param.pointer.len()).sum::<usize>();
+        let params = params::params(definition).map(Arc::from);
+        let bytes = size(name, Some(&facts), &params);
         let mut known = self.lock();
         // What is known of it is out of date even where the new definition finds no room.
         if let Some(old) = known.tools.remove(name) {
             known.bytes -= old.bytes;
         }
-        if known.tools.len() < MAX_TOOLS && known.bytes + bytes <= MAX_BYTES {
+        if !known.has_room(bytes) && known.stale {
+            known.keep(|_, definition| definition.facts.is_some());
+            known.stale = false;
+        }
+        if known.has_room(bytes) {
             known.bytes += bytes;
-            known.tools.insert(name.to_owned(), Definition { facts: facts.clone(), params, bytes });
+            known.tools.insert(name.to_owned(), Definition { facts: Some(facts.clone()), params, bytes });
         }
         facts
     }
 
-    /// The upstream says that its tools are others now.
+    /// The upstream says that its tools are others now. What it wants repeated in header fields is all that is left:
+    /// clients that have not heard of it yet call as before, and their calls have to look as before.
     pub fn forget(&self) {
-        *self.lock() = Known::default();
+        let mut known = self.lock();
+        known.keep(|name, definition| {
+            definition.facts = None;
+            definition.bytes = size(name, None, &definition.params);
+            definition.params.as_ref().map_or(true, |params| !params.is_empty())
+        });
+        known.stale = !known.tools.is_empty();
     }
+}
+
+impl Known {
+    fn has_room(&self, bytes: usize) -> bool {
+        self.tools.len() < MAX_TOOLS && self.bytes + bytes <= MAX_BYTES
+    }
+
+    fn keep(&mut self, mut keep: impl FnMut(&str, &mut Definition) -> bool) {
+        self.tools.retain(|name, definition| keep(name, definition));
+        self.bytes = self.tools.values().map(|definition| definition.bytes).sum();
+    }
+}
+
+fn size(name: &str, facts: Option<&ToolFacts>, params: &Result<Arc<[Param]>, Unusable>) -> usize {
+    let annotations = facts.and_then(|facts| facts.annotations.as_ref()).map_or(0, |text| text.as_str().len());
+    name.len() + annotations + params.iter().flat_map(|params| params.iter()).map(Param::size).sum::<usize>()
 }
 
 #[cfg(test)]
@@ -112,6 +146,33 @@ mod tests {
         known.forget();
         assert_eq!((known.facts("a"), known.digest("a")), (None, None));
         assert_eq!(unknown("a").pin, Pin::Unknown);
+    }
+
+    #[test]
+    fn what_fields_repeat_outlasts_the_news_of_other_tools_and_makes_way_for_them() {
+        let annotated = |kind: &str| {
+            format!(r#"{{"inputSchema":{{"properties":{{"a":{{"type":"{kind}","x-mcp-header":"A"}}}}}}}}"#)
+        };
+        let known = Definitions::default();
+        learn(&known, "good", &annotated("string"));
+        learn(&known, "bad", &annotated("number"));
+        learn(&known, "plain", "{}");
+        for _ in 0..2 {
+            assert_eq!(known.params("good").map(|params| params.len()), Some(1));
+            assert!(known.unusable("good").is_none());
+            assert!(known.params("bad").is_none() && known.unusable("bad").is_some());
+            known.forget();
+            assert_eq!((known.facts("good"), known.digest("good")), (None, None));
+            assert!(known.params("plain").is_none() && known.lock().tools.len() == 2);
+        }
+        // It is listed again.
+        learn(&known, "bad", &annotated("string"));
+        assert!(known.unusable("bad").is_none() && known.params("bad").is_some());
+        for n in 0..MAX_TOOLS {
+            learn(&known, &n.to_string(), "{}");
+        }
+        assert!(known.params("good").is_none() && known.digest(&(MAX_TOOLS - 2).to_string()).is_some());
+        assert_eq!(known.lock().tools.len(), MAX_TOOLS);
     }
 
     #[test]

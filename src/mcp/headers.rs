@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::message::{HEADER_MISMATCH, Malformed, Message};
-use crate::json::{Json, Kind};
+use crate::json::Json;
 
 /// The methods that a transport has to know: they begin a session, say its era, or have their place in it.
 pub const DISCOVER: &str = "server/discover";
@@ -18,7 +18,6 @@ pub const INITIALIZED: &str = "notifications/initialized";
 pub const PROGRESS: &str = "notifications/progress";
 pub const CANCELLED: &str = "notifications/cancelled";
 pub const LOG_MESSAGE: &str = "notifications/message";
-pub const TOOLS_LIST: &str = "tools/list";
 /// Its answer is a stream that stays open.
 pub const LISTEN: &str = "subscriptions/listen";
 /// Answered when a task ends (up to 2025-11-25), however long that takes.
@@ -57,83 +56,6 @@ pub fn name(message: &Message) -> Option<Cow<'_, str>> {
     message.params()?.get(named(message.method()?)?).and_then(Json::as_str)
 }
 
-/// An argument that a field `Mcp-Param-…` repeats.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Param {
-    /// The name of the field without `Mcp-Param-`, as the tool's schema spells it.
-    pub field: String,
-    /// Where the value stands in the arguments (RFC 6901).
-    pub pointer: String,
-}
-
-/// How deep in a schema annotations are looked for, and how many a tool may have.
-const MAX_PARAM_DEPTH: usize = 8;
-const MAX_PARAMS: usize = 64;
-
-/// What the names of the fields that repeat arguments begin with.
-pub const PARAM: &str = "mcp-param-";
-
-impl Param {
-    /// Checks what the field says against the arguments of the call.
-    ///
-    /// # Errors
-    /// [`HEADER_MISMATCH`], with the request's id.
-    pub fn agrees(&self, call: &Message, field: Option<&str>) -> Result<(), Malformed> {
-        let wrong = |what: &str| {
-            let reason = format!("refused by countersign: the header Mcp-Param-{} {what}", self.field);
-            let malformed = Malformed::new(HEADER_MISMATCH, reason);
-            match call.id() {
-                Some(id) => malformed.of(id),
-                None => malformed,
-            }
-        };
-        let value = call.params().and_then(|params| params.get("arguments")?.pointer(&self.pointer));
-        let value = value.filter(|value| matches!(value.kind(), Kind::String | Kind::Number | Kind::Bool));
-        let (value, field) = match (value, field) {
-            (None, None) => return Ok(()),
-            (None, Some(_)) => return Err(wrong("repeats an argument that the body does not have")),
-            (Some(_), None) => return Err(wrong("is missing")),
-            (Some(value), Some(field)) => (value, field),
-        };
-        let Some(field) = decode(field) else { return Err(wrong("is not valid base64")) };
-        let same = match value.as_str() {
-            Some(text) => text == field,
-            None => value.text() == field || value.as_i64().is_some_and(|number| field.parse() == Ok(number)),
-        };
-        if same { Ok(()) } else { Err(wrong("does not say what the argument says")) }
-    }
-}
-
-/// The arguments of a tool that fields repeat: properties of its input schema with `x-mcp-header`. An annotation that
-/// no field could be named by is left out.
-pub fn params(definition: Json<'_>) -> Vec<Param> {
-    let mut found = Vec::new();
-    if let Some(schema) = definition.get("inputSchema") {
-        annotated(schema, "", MAX_PARAM_DEPTH, &mut found);
-    }
-    found
-}
-
-fn annotated(schema: Json<'_>, at: &str, depth: usize, found: &mut Vec<Param>) {
-    let Some(depth) = depth.checked_sub(1) else { return };
-    let Some(properties) = schema.get("properties") else { return };
-    for (name, property) in properties.members() {
-        let Some(name) = name.as_str() else { continue };
-        let pointer = format!("{at}/{}", name.replace('~', "~0").replace('/', "~1"));
-        let field = property.get("x-mcp-header").and_then(Json::as_str).filter(|field| is_token(field));
-        if let (Some(field), true) = (field, found.len() < MAX_PARAMS) {
-            found.push(Param { field: field.into_owned(), pointer: pointer.clone() });
-        }
-        annotated(property, &pointer, depth, found);
-    }
-}
-
-/// A token of HTTP.
-fn is_token(text: &str) -> bool {
-    let is = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    (1..=128).contains(&text.len()) && text.bytes().all(is)
-}
-
 /// A value as a field can carry it.
 pub fn encode(value: &str) -> Cow<'_, str> {
     let plain = value.bytes().all(|byte| (0x20..0x7f).contains(&byte)) && value.trim() == value && !value.is_empty();
@@ -162,13 +84,8 @@ pub fn agree(
     mcp_method: Option<&str>,
     mcp_name: Option<&str>,
 ) -> Result<(), Malformed> {
-    let wrong = |reason: String| {
-        let malformed = Malformed::new(HEADER_MISMATCH, format!("refused by countersign: {reason}"));
-        match message.id() {
-            Some(id) => malformed.of(id),
-            None => malformed,
-        }
-    };
+    let wrong =
+        |reason: String| Malformed::new(HEADER_MISMATCH, format!("refused by countersign: {reason}")).about(message);
     match protocol_version {
         None => return Err(wrong("the header MCP-Protocol-Version is missing".to_owned())),
         Some(field) if field != version => {
@@ -234,62 +151,6 @@ mod tests {
         }
         for version in [None, Some("2025-11-25")] {
             assert!(!check(version, method, Some("get_balance")), "{version:?}");
-        }
-    }
-
-    #[test]
-    fn annotated_arguments_are_found_where_they_stand() {
-        let tool = Message::from_upstream(
-            r#"{"jsonrpc":"2.0","id":1,"result":{"inputSchema":{"properties":{
-                "region":{"type":"string","x-mcp-header":"Region"},
-                "a/b":{"properties":{"~c":{"x-mcp-header":"Deep"}}},
-                "odd":{"x-mcp-header":"not a token"},"none":{"x-mcp-header":7},"plain":{}}}}}"#,
-        )
-        .unwrap();
-        let found: Vec<_> =
-            params(tool.result().unwrap()).into_iter().map(|param| (param.field, param.pointer)).collect();
-        assert_eq!(found, [("Region".into(), "/region".into()), ("Deep".into(), "/a~1b/~0c".into())]);
-        let many: Vec<_> = (0..100).map(|n| format!(r#""p{n}":{{"x-mcp-header":"P{n}"}}"#)).collect();
-        let text = format!(r#"{{"inputSchema":{{"properties":{{{}}}}}}}"#, many.join(","));
-        let text = crate::json::JsonText::parse(text, crate::json::Rules::UPSTREAM).unwrap();
-        assert_eq!(params(text.view()).len(), MAX_PARAMS);
-    }
-
-    #[test]
-    fn a_field_repeats_its_argument_or_is_not_there() {
-        let param = Param { field: "Region".into(), pointer: "/where/region".into() };
-        let agrees = |arguments: &str, field: Option<&str>| {
-            let text = format!(
-                r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"x","arguments":{arguments}}}}}"#
-            );
-            let agrees = param.agrees(&Message::from_client(text).unwrap(), field);
-            if let Err(malformed) = &agrees {
-                assert!(malformed.code == HEADER_MISMATCH && malformed.id.is_some());
-            }
-            agrees.is_ok()
-        };
-        let of = |value: &str| format!(r#"{{"where":{{"region":{value}}}}}"#);
-        for (value, field) in [
-            ("\"eu\"", "eu"),
-            ("\"\\u0065u\"", "eu"),
-            ("\"é\"", "=?base64?w6k=?="),
-            ("\"=?base64?x\"", "=?base64?PT9iYXNlNjQ/eA==?="),
-            ("7", "7"),
-            ("-1.50", "-1.50"),
-            ("true", "true"),
-        ] {
-            assert!(agrees(&of(value), Some(field)), "{value} {field}");
-            assert!(!agrees(&of(value), None), "{value}");
-            assert!(!agrees(&of(value), Some("us")), "{value}");
-        }
-        for (value, field) in
-            [("\"eu\"", "EU"), ("\"eu\"", "=?base64?!?="), ("\"7\"", "7.0"), ("7", "\"7\""), ("true", "1")]
-        {
-            assert!(!agrees(&of(value), Some(field)), "{value} {field}");
-        }
-        for arguments in [of("null"), of("{}"), of("[]"), "{}".to_owned(), r#"{"where":"x"}"#.to_owned()] {
-            assert!(agrees(&arguments, None), "{arguments}");
-            assert!(!agrees(&arguments, Some("")), "{arguments}");
         }
     }
 

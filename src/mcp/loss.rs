@@ -10,8 +10,13 @@ use super::message::Id;
 use super::reply;
 use crate::json::JsonText;
 
-/// Our JSON-RPC code for a request whose answer never came. This and the following are outside the reserved range.
+/// Our JSON-RPC code for a request that was not sent, because its session has too many open. This and the following are
+/// outside the reserved range, and mean one thing each.
+pub const OVERLOADED: i64 = 4429;
+/// A request whose answer never came.
 pub const NO_ANSWER: i64 = 4502;
+/// There is no daemon that could take the request.
+pub const UNAVAILABLE: i64 = 4503;
 /// The server did not accept the operator's key.
 pub const KEY_REFUSED: i64 = 4511;
 /// The server has too much to do, or has had enough of us.
@@ -167,6 +172,14 @@ mod tests {
             assert_eq!(said("sent"), (fate != NotSent).to_string());
             assert_eq!(said("carried_out") == "\"unknown\"", fate == Unknown);
         }
+    }
+
+    #[test]
+    fn every_code_has_one_meaning() {
+        let codes = [reply::REFUSED, OVERLOADED, NO_ANSWER, UNAVAILABLE, KEY_REFUSED, BUSY, SESSION_OVER, UNSUPPORTED];
+        let different: std::collections::HashSet<_> = codes.iter().collect();
+        assert_eq!(different.len(), codes.len());
+        assert!(codes.iter().all(|code| !(-32768..=-32000).contains(code)));
     }
 
     #[test]

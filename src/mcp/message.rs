@@ -100,6 +100,8 @@ pub struct Malformed {
     pub id: Option<Id>,
     /// False where the text has no one to answer: a notification or a response.
     pub answer: bool,
+    /// What a program can read of it, where the protocol wants that.
+    pub data: Option<Box<serde_json::Value>>,
 }
 
 pub const PARSE_ERROR: i64 = -32700;
@@ -110,11 +112,23 @@ pub const HEADER_MISMATCH: i64 = -32020;
 
 impl Malformed {
     pub fn new(code: i64, reason: impl Into<String>) -> Malformed {
-        Malformed { code, reason: reason.into(), id: None, answer: true }
+        Malformed { code, reason: reason.into(), id: None, answer: true, data: None }
     }
 
     pub fn of(self, id: &Id) -> Malformed {
         Malformed { id: Some(id.clone()), ..self }
+    }
+
+    pub fn with(self, data: serde_json::Value) -> Malformed {
+        Malformed { data: Some(Box::new(data)), ..self }
+    }
+
+    /// With the id of the request that it is about, where the message is one.
+    pub fn about(self, message: &Message) -> Malformed {
+        match message.shape() {
+            Shape::Request { id, .. } => self.of(id),
+            Shape::Notification { .. } | Shape::Response { .. } => self,
+        }
     }
 
     pub fn unanswered(self) -> Malformed {
@@ -134,6 +148,11 @@ impl Message {
     /// Reads one item of an array that a client sent.
     pub(super) fn from_item(item: Json<'_>) -> Result<Message, Malformed> {
         Message::read(JsonText::owned(item), true)
+    }
+
+    /// Reads one member of an array that an upstream sent.
+    pub(super) fn from_member(member: Json<'_>) -> Result<Message, Malformed> {
+        Message::read(JsonText::owned(member), false)
     }
 
     /// Reads what an upstream sent. Members that are not known are kept: they are the client's business.

@@ -9,4 +9,5 @@ pub mod method;
 pub mod rename;
 pub mod reply;
 pub mod loss;
+pub mod params;
 pub mod table;

@@ -112,7 +112,10 @@ pub fn malformed(malformed: &Malformed) -> Option<JsonText> {
     if !malformed.answer {
         return None;
     }
-    let body = json!({"code": malformed.code, "message": malformed.reason});
+    let mut body = json!({"code": malformed.code, "message": malformed.reason});
+    if let (Some(data), Some(body)) = (&malformed.data, body.as_object_mut()) {
+        body.insert("data".to_owned(), data.as_ref().clone());
+    }
     Some(match &malformed.id {
         Some(id) => envelope(id, "error", &body),
         None => raw("null", "error", &body),

@@ -102,10 +102,8 @@ mod tests {
     use super::super::set::{Build, PolicySet};
     use super::super::{Phase, input, source};
     use super::*;
-    use crate::call::{
-        CallContext, Class, ClientInfo, Environment, EnvironmentSource, Money, Operation, Pin, Principal,
-        PrincipalKind, ServerFacts, ToolFacts, Transport,
-    };
+    use crate::call::{CallContext, Class, Environment, Money, Operation, Principal, PrincipalKind, fixtures};
+    use crate::json::JsonText;
 
     /// Every shipped family, with data of the operator's for each of them, odd data among it.
     fn set(data: Json) -> PolicySet {
@@ -226,8 +224,7 @@ mod tests {
             ("targets", targets.boxed()),
             ("environment", place),
         ]);
-        let key = one_of(&["x", "sk_live_abc", "k_live_", "rk_live_\u{e9}", "sk_test_1"]);
-        let argument = prop_oneof![key.clone(), amount().boxed(), key.prop_map(|key| json!({"deep": [key]}))];
+        let argument = prop_oneof![key(), amount().boxed(), key().prop_map(|key| json!({"deep": [key]}))];
         object(vec![
             ("phase", one_of(&["call", "list"])),
             ("principal", object(vec![("name", one_of(&["a"])), ("scopes", scopes.boxed())])),
@@ -241,8 +238,13 @@ mod tests {
                 ]),
             ),
             ("operation", prop_oneof![8 => operation, 1 => odd()].boxed()),
-            ("arguments", object(vec![("a", argument.boxed()), ("b", odd().boxed())])),
+            ("arguments", object(vec![("a", argument.clone().boxed()), ("b", odd().boxed())])),
+            ("responses", prop_oneof![object(vec![("a", argument.boxed())]), odd()].boxed()),
         ])
+    }
+
+    fn key() -> BoxedStrategy<Json> {
+        one_of(&["x", "sk_live_abc", "k_live_", "rk_live_\u{e9}", "sk_test_1"])
     }
 
     fn text() -> BoxedStrategy<String> {
@@ -265,16 +267,7 @@ mod tests {
         let place = prop_oneof![3 => place.prop_map(str::to_owned), 1 => any::<String>()];
         let operation = (text(), class, prop::option::of(any::<bool>()), prop::option::of(money), targets)
             .prop_flat_map(move |(name, class, reversible, money, targets)| {
-                let operation = Operation {
-                    name,
-                    class,
-                    reversible,
-                    money,
-                    targets,
-                    magnitude: None,
-                    environment: None,
-                    effect: None,
-                };
+                let operation = Operation { reversible, money, targets, ..Operation::bare(&name, class) };
                 (Just(operation), prop::option::of(spelled()), prop::option::of(place.clone()))
             })
             .prop_map(|(operation, magnitude, environment)| Operation { magnitude, environment, ..operation });
@@ -292,27 +285,11 @@ mod tests {
         let environment = (select(vec!["production", "sandbox", "test", "x"]), prop::option::of(text()));
         (operation, scopes, environment, select(vec!["billing", "stripe"]), text())
             .prop_map(|(operation, scopes, (environment, conflict), server, tool)| CallContext {
-                continues: None,
-                session: "s".into(),
                 principal: Arc::new(Principal { name: "agent".into(), kind: PrincipalKind::Uid, scopes }),
-                client: ClientInfo {
-                    name: None,
-                    version: None,
-                    protocol: None,
-                    transport: Transport::Stdio,
-                    uid: None,
-                    pid: None,
-                    peer: None,
-                },
-                server: Arc::new(ServerFacts { name: server.into(), vendor: None }),
-                environment: Arc::new(Environment {
-                    name: environment.into(),
-                    source: EnvironmentSource::Config,
-                    verified: false,
-                    conflict,
-                }),
-                tool: ToolFacts { name: tool, annotations: None, definition: None, pin: Pin::Unknown },
+                server: fixtures::server(server),
+                environment: Arc::new(Environment { conflict, ..Environment::declared(environment) }),
                 operation,
+                ..fixtures::context(&tool, Class::Unknown)
             })
             .boxed()
     }
@@ -325,13 +302,16 @@ mod tests {
         fn on_a_document_of_ours_nothing_errs_and_both_agree(
             context in context(),
             arguments in object(vec![("a", odd().boxed()), ("b", amount().boxed())]),
+            responses in prop::option::of(object(vec![("a", key().boxed()), ("b", odd().boxed())])),
             listed in any::<bool>(),
             which in 0..3_usize,
         ) {
             let arguments = arguments.to_string();
             let phase = if listed { Phase::List } else { Phase::Call };
             let (method, arguments) = ("tools/call", arguments.as_str());
-            let subject = input::Subject { phase, method, arguments, responses: None, digest: None };
+            let responses = responses.map(|responses| JsonText::of(&responses).unwrap());
+            let responses = responses.as_ref().map(JsonText::view);
+            let subject = input::Subject { phase, method, arguments, responses, digest: None };
             let document = input::document(0, subject, &context);
             for (path, [interpreted, compiled]) in SETS[which].both_for_test(&document) {
                 prop_assert!(interpreted.is_ok(), "{path}: {interpreted:?}");

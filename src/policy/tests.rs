@@ -5,11 +5,10 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::call::{
-    CallId, Class, ClientInfo, Decided, Effect, Environment, EnvironmentSource, Operation, Pin, Principal,
-    PrincipalKind, ServerFacts, Tier, ToolFacts, Transport,
-};
+use crate::call::{CallId, Class, ClientInfo, Decided, Effect, Environment, ServerFacts, Tier, Transport, fixtures};
 use crate::json::{JsonText, Rules};
+
+mod contract;
 
 fn call(tool: &str, arguments: &Value) -> ToolCall {
     let text = |value: &Value| JsonText::parse(value.to_string(), Rules::CLIENT).unwrap();
@@ -30,40 +29,11 @@ fn answering(tool: &str, arguments: &Value) -> ToolCall {
 
 fn context(tool: &str, class: Class, environment: &str, scopes: &[&str]) -> CallContext {
     CallContext {
-        continues: None,
-        session: "s1".into(),
-        principal: Arc::new(Principal {
-            name: "agent".into(),
-            kind: PrincipalKind::Uid,
-            scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
-        }),
-        client: ClientInfo {
-            name: Some("cli\"ent".into()),
-            version: None,
-            protocol: None,
-            transport: Transport::Stdio,
-            uid: Some(1000),
-            pid: None,
-            peer: None,
-        },
-        server: Arc::new(ServerFacts { name: "stripe".into(), vendor: None }),
-        environment: Arc::new(Environment {
-            name: environment.into(),
-            source: EnvironmentSource::Config,
-            verified: false,
-            conflict: None,
-        }),
-        tool: ToolFacts { name: tool.into(), annotations: None, definition: None, pin: Pin::Unpinned },
-        operation: Operation {
-            name: tool.into(),
-            class,
-            reversible: None,
-            money: None,
-            targets: Vec::new(),
-            magnitude: None,
-            environment: None,
-            effect: None,
-        },
+        principal: fixtures::principal("agent", scopes),
+        client: ClientInfo { name: Some("cli\"ent".into()), uid: Some(1000), ..ClientInfo::silent(Transport::Stdio) },
+        server: fixtures::server("stripe"),
+        environment: fixtures::environment(environment),
+        ..fixtures::context(tool, class)
     }
 }
 
@@ -182,10 +152,10 @@ async fn the_input_has_what_the_contract_says() {
         "method": "tools/call",
         "principal": {"name": "agent", "kind": "uid", "scopes": ["a/b"], "claims": {}},
         "client": {"name": "cli\"ent", "transport": "stdio", "uid": 1000},
-        "session": {"id": "s1"},
+        "session": {"id": "s-1"},
         "server": {"name": "stripe"},
         "environment": {"name": "sandbox", "source": "config", "verified": false, "production": false},
-        "tool": {"name": "t", "pin": "unpinned"},
+        "tool": {"name": "t", "pin": "unknown"},
         "operation": {"name": "t", "class": "financial", "money": {"amount": 50.0, "unit": "minor"}, "targets": []},
         "arguments": {"b": [1, {"x": "\u{2028}"}], "a": "q\"uote"},
         "digest": call.digest(&context).to_string(),
@@ -517,117 +487,4 @@ async fn the_operators_data_overrides_thresholds() {
     };
     assert_eq!(judge(Class::Write).await, Effect::Allow);
     assert_eq!(judge(Class::Financial).await, Effect::Hold);
-}
-
-/// A code block of the contract by the file name that follows its language.
-fn block(name: &str) -> &'static str {
-    let page = include_str!("../../policies/README.md");
-    let blocks = page.split("\n```").filter_map(|block| block.split_once('\n'));
-    let mut named = blocks.filter(|(info, _)| info.split(' ').nth(1) == Some(name));
-    let (_, text) = named.next().unwrap_or_else(|| panic!("no block is named {name}"));
-    assert!(named.next().is_none(), "two blocks are named {name}");
-    text
-}
-
-#[test]
-fn the_first_policy_of_the_contract_loads_and_passes_its_tests() {
-    let names = ["subscriptions.rego", "subscriptions_test.rego", "data.yaml"];
-    let files = Files::of(&names.map(|name| (name, block(name))));
-    let paths = [files.path().to_owned()];
-    let outcomes = test::run(&paths).unwrap();
-    assert_eq!(outcomes.len(), 3);
-    assert!(outcomes.iter().all(|outcome| outcome.verdict == test::Verdict::Pass), "{outcomes:#?}");
-    assert_eq!(test::check(&paths).unwrap(), 11);
-}
-
-#[tokio::test]
-async fn the_rules_of_the_contract_about_other_methods_do_what_they_say() {
-    let files = Files::of(&[("answers.rego", block("answers.rego"))]);
-    let engine = engine(Settings { builtin: builtin().builtin, ..files.settings() });
-    let context = context("t", Class::Read, "production", &["*/read"]);
-    for (method, params, effect) in [
-        (Decided::ResourcesRead, json!({"uri": "docs://public/a"}), Effect::Allow),
-        (Decided::ResourcesRead, json!({"uri": "docs://private/a"}), Effect::Deny),
-        (Decided::ResourcesSubscribe, json!({"uri": "docs://publicly"}), Effect::Deny),
-        (Decided::PromptsGet, json!({"name": "p"}), Effect::Allow),
-        (Decided::Elicited, json!({"action": "decline"}), Effect::Allow),
-        (Decided::Sampled, json!({"model": "m"}), Effect::Deny),
-    ] {
-        let text = JsonText::parse(params.to_string(), Rules::CLIENT).unwrap();
-        let id = CallId::random().unwrap();
-        let call = ToolCall::new(id, method, method.as_str().into(), text.clone(), text.clone(), text);
-        let decision = engine.evaluate(&call, &context, call.digest(&context)).await.unwrap();
-        assert_eq!(decision.effect, effect, "{method:?} {params}");
-    }
-}
-
-#[tokio::test]
-async fn the_data_of_the_contract_does_what_it_says() {
-    let files = Files::of(&[("data.yaml", block("data.yaml"))]);
-    let engine = engine(Settings { builtin: builtin().builtin, ..files.settings() });
-    let mut context = context("create_refund", Class::Financial, "sandbox", &["*/*"]);
-    context.operation.environment = Some("test/acct_1".into());
-    for (amount, effect) in [("5000", Effect::Allow), ("5001", Effect::Hold), ("-1", Effect::Hold)] {
-        context.operation.money = Some(crate::call::Money {
-            amount: Some(amount.into()),
-            unit: "minor".into(),
-            currency: None,
-            absent: None,
-        });
-        let call = call("create_refund", &json!({}));
-        assert_eq!(engine.judged(&call, &context).map_ok_effect().await, effect, "{amount}");
-    }
-}
-
-/// The document of the contract has exactly the members that a full document has, and the loader's list is the same.
-#[tokio::test]
-async fn the_input_of_the_contract_is_complete() {
-    let mut full = context("t", Class::Financial, "production", &["a/b"]);
-    full.client.version = Some("1".into());
-    full.client.protocol = Some("x".into());
-    full.server = Arc::new(ServerFacts { name: "s".into(), vendor: Some("v".into()) });
-    full.environment = Arc::new(Environment { conflict: Some("x".into()), ..(*full.environment).clone() });
-    full.tool.annotations = Some(JsonText::empty_object());
-    full.tool.definition = Some(crate::call::Digest::of_bytes(b"x"));
-    let text = || Some("1".to_owned());
-    full.operation.money =
-        Some(crate::call::Money { amount: text(), unit: "minor".into(), currency: text(), absent: text() });
-    full.operation.reversible = Some(true);
-    full.operation.magnitude = text();
-    full.operation.environment = text();
-    full.continues = Some(CallId::random().unwrap());
-    let call = answering("t", &json!({}));
-    let document: Value =
-        serde_json::from_str(&input::document(1, input::Subject::call(&call, call.digest(&full)), &full)).unwrap();
-    let page: Value = serde_json::from_str(block("input.json")).unwrap();
-    let members = |value: &Value| {
-        let mut all = Vec::new();
-        for (name, below) in value.as_object().unwrap() {
-            let free = ["arguments", "responses", "principal"].contains(&name.as_str());
-            let below = below.as_object().filter(|_| !free).into_iter().flat_map(|below| below.keys());
-            all.extend(below.map(|below| format!("{name}.{below}")));
-            all.push(name.clone());
-        }
-        all
-    };
-    assert_eq!(members(&page), members(&document));
-    for name in members(&document) {
-        let policy = format!(
-            "package countersign.policy.x\ndeny contains {{\"rule\": \"x.a\", \"reason\": \"r\"}} if input.{name} == \"?\"\n"
-        );
-        assert!(PolicyEngine::load(Files::of(&[("x.rego", &policy)]).settings()).is_ok(), "input.{name} does not load");
-    }
-    let engine = engine(builtin());
-    assert_eq!(engine.decide(Phase::Call, block("input.json").to_owned()).map_ok_effect().await, Effect::Deny);
-}
-
-#[test]
-fn the_examples_pass_their_tests() {
-    let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/policies/examples"));
-    let outcomes = test::run(std::slice::from_ref(&folder)).unwrap();
-    assert!(
-        outcomes.len() >= 9 && outcomes.iter().all(|outcome| outcome.verdict == test::Verdict::Pass),
-        "{outcomes:#?}"
-    );
-    test::check(&[folder]).unwrap();
 }

@@ -2,16 +2,21 @@
 //!
 //! Invariant: a definition that is not the last one listed is never taken for known. What this session has seen counts
 //! first, then what any session of the server has: requests of the stateless era are sessions of their own.
+//!
+//! Listing and refusing agree. To a server over HTTP we are the client that makes the header fields, and the stateless
+//! era has such a client leave out every tool whose `x-mcp-header` cannot be obeyed: it is not listed, and a call of it
+//! is refused before anybody is asked. Elsewhere the annotation means nothing, so the tool is listed and may be called.
 
 use std::sync::Arc;
 
-use crate::call::{CallContext, ToolFacts};
+use crate::call::{CallContext, Decided, ToolCall, ToolFacts};
 use crate::gate::{DefinitionNow, Gate};
 use crate::json::{Json, JsonText, Kind};
 use crate::mcp::definitions::{self, Definitions};
-use crate::mcp::message::Message;
+use crate::mcp::message::{INVALID_PARAMS, Id, Malformed, Message};
+use crate::mcp::params::Unusable;
 
-use super::ServerRuntime;
+use super::{ServerRuntime, upstream};
 
 /// The tools that have been listed.
 #[derive(Clone, Debug)]
@@ -67,6 +72,11 @@ impl Listing {
         for tool in tools.items() {
             let Some(name) = tool.get("name").and_then(Json::as_str) else { continue };
             let facts = self.learn(&name, tool);
+            if let Some(reason) = server.unusable(&name, modern) {
+                let (server, tool) = (&server.facts.name, printable(&name));
+                tracing::warn!(server, tool, reason, "a tool whose x-mcp-header cannot be used is not listed");
+                continue;
+            }
             let context = CallContext { tool: facts, ..context.clone() };
             if gate.lists(&name, server.catalog.listed(&name), &context).await {
                 kept.push(tool);
@@ -75,6 +85,28 @@ impl Listing {
         let filtered = text.replaced(tools, &kept.finish())?;
         Some(answer.with_text(private(filtered, modern)?))
     }
+}
+
+impl ServerRuntime {
+    fn unusable(&self, tool: &str, modern: bool) -> Option<Unusable> {
+        let mirrors = modern && matches!(self.upstream, upstream::Kind::Http(_));
+        if mirrors { self.definitions.unusable(tool) } else { None }
+    }
+
+    /// Why a call cannot be made as the tool's definition demands.
+    pub(super) fn cannot_call(&self, call: &ToolCall, id: &Id, modern: bool) -> Option<Malformed> {
+        let reason = (call.method() == Decided::ToolsCall).then(|| self.unusable(call.tool(), modern)).flatten()?;
+        let reason = format!(
+            "refused by countersign: the server's definition of this tool cannot be used over HTTP (x-mcp-header: \
+             {reason}). Nothing was sent; the server's vendor has to correct it."
+        );
+        Some(Malformed::new(INVALID_PARAMS, reason).of(id))
+    }
+}
+
+/// A name of a server's for the log.
+fn printable(name: &str) -> String {
+    name.chars().take(128).flat_map(char::escape_debug).collect()
 }
 
 /// An array with some of its items.

@@ -292,6 +292,7 @@ fn runtime(server: &config::Server, secrets: &BTreeMap<String, Arc<Secret>>) -> 
     let vendor = server.facts.vendor.as_deref();
     let name = &server.facts.name;
     let wrong = |reason: String| StartError::Upstream { server: name.clone(), reason };
+    let mut definitions = Arc::default();
     let upstream = match &server.upstream {
         UpstreamConfig::Stdio { command, args, env, inherit, cwd } => {
             let env = env.iter().map(|(key, value)| Ok((key.clone(), variable(value, secrets).map_err(wrong)?)));
@@ -308,6 +309,7 @@ fn runtime(server: &config::Server, secrets: &BTreeMap<String, Arc<Secret>>) -> 
             let headers = headers.iter().map(|(key, value)| Ok((key.clone(), header(value, secrets).map_err(wrong)?)));
             let headers = headers.collect::<Result<Vec<_>, StartError>>()?;
             let spec = HttpSpec::new(name, url, headers).map_err(|error| wrong(error.to_string()))?;
+            definitions = Arc::clone(spec.definitions());
             upstream::Kind::Http(Arc::new(spec))
         }
     };
@@ -315,7 +317,7 @@ fn runtime(server: &config::Server, secrets: &BTreeMap<String, Arc<Secret>>) -> 
         facts: Arc::clone(&server.facts),
         environment: Arc::new(environment(server, secrets)?),
         catalog: Catalog::load(vendor, &server.catalogs)?,
-        definitions: Arc::default(),
+        definitions,
         upstream,
         sessions: Arc::default(),
     })
@@ -345,12 +347,7 @@ fn environment(server: &config::Server, secrets: &BTreeMap<String, Arc<Secret>>)
         UpstreamConfig::Stdio { env, .. } => env,
         UpstreamConfig::Http { headers, .. } => headers,
     };
-    let declared = Environment {
-        name: server.environment.clone(),
-        source: EnvironmentSource::Config,
-        verified: false,
-        conflict: None,
-    };
+    let declared = Environment::declared(&server.environment);
     let mut verified = false;
     for (_, value) in values {
         let Value::Secret { name, .. } = value else { continue };

@@ -10,6 +10,7 @@
 //! The loop never waits for a decision or for an operator: those are tasks that it hears from beside its links. It never
 //! waits for an upstream either. An answer is passed on only where its request has really been sent.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
@@ -25,13 +26,13 @@ use crate::call::{CallContext, ClientInfo, Decided, Digest, Outcome, Refusal, To
 use crate::gate::{Admission, PermittedCall, Presence, SentCall};
 use crate::json::{Json, JsonText};
 use crate::mcp::definitions;
-use crate::mcp::loss::{Loss, NO_ANSWER};
+use crate::mcp::loss::{Loss, NO_ANSWER, OVERLOADED};
 use crate::mcp::message::{Era, INVALID_REQUEST, Id, Malformed, Message, Shape};
 use crate::mcp::method::{self, Passage, Sorted};
 use crate::mcp::reply;
 use crate::transport::{ClientLink, FromClient, FromUpstream, NewSession, ToClient};
 
-use asked::{Asked, Judging, asks_undeclared};
+use asked::{Asked, Judging, Undeclared, undeclared};
 use chain::Chain;
 pub(super) use chain::request as about_task;
 use held::{Part, Wait};
@@ -48,9 +49,6 @@ mod end;
 mod held;
 mod input;
 mod tasks;
-
-/// Our JSON-RPC code for a limit of the session.
-pub(super) const OVERLOADED: i64 = 4503;
 
 /// A request of the client that is not answered yet.
 enum Open {
@@ -263,7 +261,7 @@ impl Session {
     }
 
     async fn message(&mut self, message: Message) {
-        if self.shared.scrubber.line(message.text().as_str()) != message.text().as_str() {
+        if let Cow::Owned(_) = self.shared.scrubber.line(message.text().as_str()) {
             let reason = "refused by countersign: the message contains a key that countersign keeps";
             let malformed = Malformed::new(INVALID_REQUEST, reason);
             return self.refuse(named(malformed, &message)).await;
@@ -322,6 +320,9 @@ impl Session {
         let Some(id) = message.id().cloned() else { return };
         if self.names_foreign_tasks(&call) {
             return self.refuse_foreign(&message).await;
+        }
+        if let Some(malformed) = self.server.cannot_call(&call, &id, modern) {
+            return self.refuse(malformed).await;
         }
         let client = if modern { modern_client(&message, &self.base.client) } else { self.base.client.clone() };
         let (context, presence) = match call.method() {
@@ -493,6 +494,8 @@ impl Session {
                 Shape::Request { id, method } => self.asked_by_upstream(id, method, message, related).await,
                 Shape::Notification { method } => self.told(&method, message, related).await,
             },
+            FromUpstream::Streams { id } => self.answered_like(id, ToClient::Waiting).await,
+            FromUpstream::Pauses { id } => self.answered_like(id, ToClient::Later).await,
             FromUpstream::Lost { id, loss } => self.lost(id, loss).await,
             FromUpstream::Closed { .. } => {}
         }
@@ -520,26 +523,39 @@ impl Session {
             Open::Sent { .. } | Open::Passed { .. } | Open::Deciding { .. } => Some(message),
         };
         let clean = message.as_ref().and_then(|message| self.shared.scrubber.message(message.text()));
-        let asks = |text: &JsonText| asks_undeclared(text, request.modern, request.capabilities.as_ref());
-        let told = clean.clone().filter(|text| !asks(text) && !request.cancelled);
+        let capabilities = request.capabilities.as_ref();
+        let undeclared = clean.as_ref().and_then(|text| undeclared(text, request.modern, capabilities));
+        let told = clean.clone().filter(|_| undeclared.is_none() && !request.cancelled);
         if let Some(text) = &told {
             self.task_said(&request.state, text.view());
         }
         if let Open::Sent { sent } = request.state {
-            let result = if is_error { Answer::Error } else { answer_kind(message.as_ref()) };
+            let result = match undeclared {
+                Some(Undeclared::Task) => Answer::OutcomeUnknown,
+                _ if is_error => Answer::Error,
+                Some(Undeclared::Input) | None => answer_kind(message.as_ref()),
+            };
             let (bytes, digest) = clean
                 .as_ref()
                 .map_or((0, None), |text| (text.as_str().len(), Some(Digest::of_bytes(text.as_str().as_bytes()))));
-            let left_open = told.as_ref().and_then(|text| self.shared.gate.relayed(&sent, text.view().get("result")?));
+            // The words of the stateless era leave nothing open in the other.
+            let kind =
+                |result: Json<'_>| result.get("resultType").and_then(Json::as_str).map(|kind| kind == "complete");
+            let own = |result: &Json<'_>| request.modern || kind(*result) != Some(false);
+            let left_open = told.as_ref().and_then(|text| text.view().get("result").filter(own));
+            let left_open = left_open.and_then(|result| self.shared.gate.relayed(&sent, result));
             let note = if request.cancelled { Some("the client no longer waited for it") } else { left_open };
             self.shared.gate.completed(sent, result, bytes, digest, note.map(str::to_owned)).await;
         }
         if request.cancelled {
             return;
         }
-        let text = match (told, clean) {
+        let text = match (told, undeclared) {
             (Some(text), _) => text,
-            (None, Some(_)) => {
+            (None, Some(Undeclared::Task)) => {
+                Loss::unknown("the server goes on with it as a task, which the client does not take").answer(&id)
+            }
+            (None, Some(Undeclared::Input)) => {
                 reply::error(&id, NO_ANSWER, "countersign: the server asks for input that the client does not offer")
             }
             (None, None) => {

@@ -420,7 +420,7 @@ impl Tasks {
                 };
                 if let Err(why) = inner.update(&id, responses, self.bounds.bytes) {
                     let reason = format!("countersign: the answers were not taken ({why}); send them again");
-                    return Some(reply::error(request, super::session::OVERLOADED, &reason));
+                    return Some(reply::error(request, crate::mcp::loss::OVERLOADED, &reason));
                 }
                 JsonText::of(&json!({"resultType": "complete"})).ok()?
             }

@@ -246,7 +246,7 @@ mod tests {
 
     fn client(name: &str, transport: Transport) -> ClientInfo {
         let name = Some(name.to_owned());
-        ClientInfo { name, version: None, protocol: None, transport, uid: None, pid: None, peer: None }
+        ClientInfo { name, ..ClientInfo::silent(transport) }
     }
 
     fn budgets(clients: &[(&str, Option<u64>)]) -> Budgets {

@@ -206,15 +206,7 @@ fn wanted(line: Vec<u8>) -> Option<String> {
 }
 
 fn client_info(peer: UCred) -> ClientInfo {
-    ClientInfo {
-        name: None,
-        version: None,
-        protocol: None,
-        transport: Transport::Stdio,
-        uid: Some(peer.uid()),
-        pid: peer.pid(),
-        peer: None,
-    }
+    ClientInfo { uid: Some(peer.uid()), pid: peer.pid(), ..ClientInfo::silent(Transport::Stdio) }
 }
 
 /// Both directions in one task. Ends when the session has ended and everything is written, when the client cannot be
@@ -326,7 +318,7 @@ fn push(lines: &mut Vec<JsonText>, event: ToClient, batches: &Batches) -> usize 
             bytes
         }
         // A line transport needs no preparation for a long wait.
-        ToClient::Waiting(_) => 0,
+        ToClient::Waiting(_) | ToClient::Later(_) => 0,
     }
 }
 

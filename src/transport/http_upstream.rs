@@ -29,7 +29,6 @@ use crate::mcp::message::{Id, Message, Shape};
 use crate::mcp::method;
 
 mod spec;
-mod params;
 mod head;
 mod status;
 mod stream;

@@ -40,8 +40,11 @@ pub enum ToClient {
     /// A message; `related` names the client's request that it belongs to, where that is known. The answer to a
     /// request always carries its id.
     Message { text: JsonText, related: Option<Id> },
-    /// This request will take a while: an HTTP front opens its event stream now.
+    /// The answer to this request takes a while, or comes as a stream: an HTTP front opens its event stream now.
     Waiting(Id),
+    /// Nothing comes for this request for now: an HTTP front closes its event stream where the client can come back for
+    /// the rest.
+    Later(Id),
 }
 
 /// A client's side of a session. Dropping the session's end closes the connection after what is queued is written;
@@ -92,6 +95,10 @@ pub enum ToUpstream {
 pub enum FromUpstream {
     /// A message; `related` names the request on whose stream it came (HTTP only).
     Message { message: Message, related: Option<Id> },
+    /// The answer to this request comes as an event stream (HTTP only).
+    Streams { id: Id },
+    /// The upstream has closed that stream in good order, and goes on with it when it is asked again.
+    Pauses { id: Id },
     /// No answer will come to this request.
     Lost { id: Id, loss: Loss },
     /// The upstream is gone; nothing follows.

@@ -23,9 +23,10 @@ use super::{FromUpstream, ToUpstream, UpstreamLink};
 use crate::call::Limits;
 use crate::credential::scrub::Scrubber;
 use crate::credential::secret::Secret;
-use crate::mcp::headers::{LISTEN, TASKS_RESULT};
+use crate::mcp::batch;
+use crate::mcp::headers::{INITIALIZE, LISTEN, TASKS_RESULT};
 use crate::mcp::loss::Loss;
-use crate::mcp::message::{Message, Shape};
+use crate::mcp::message::{Malformed, Message, PARSE_ERROR, Shape};
 
 mod pending;
 
@@ -310,6 +311,9 @@ async fn write_loop(
         if let Some(id) = request.as_ref().filter(|_| !stays) {
             pending.add(id, limits.answer_timeout);
         }
+        if let Some(id) = request.as_ref().filter(|_| message.method() == Some(INITIALIZE)) {
+            pending.begins(id);
+        }
         let text = message.into_text();
         let written = match timeout(limits.answer_timeout, write_lines(stdin, std::slice::from_ref(&text))).await {
             Ok(Ok(())) => continue,
@@ -344,20 +348,41 @@ async fn read_loop(
             Ok(Frame::Cut | Frame::End) => return End::Failed("the upstream process closed its output".to_owned()),
             Err(error) => return End::Failed(format!("the upstream process cannot be read: {error}")),
         };
-        if line.trim_ascii_start().first() != Some(&b'{') {
-            log.say("stdout", head(&line), line.len() > TEXT_LINE);
+        if line.trim_ascii_start().first() == Some(&b'{') {
+            hand_over(Message::from_upstream(line), to_session, log, pending).await;
             continue;
         }
-        match Message::from_upstream(line) {
-            Ok(message) => {
-                if let Shape::Response { id: Some(id), .. } = message.shape() {
-                    pending.remove(id);
+        // Many a line of text begins with a bracket.
+        let array = batch::is_array(&line).then(|| batch::members(line.as_slice(), pending.revision().as_deref()));
+        match array {
+            Some(Ok(members)) => {
+                for member in members {
+                    hand_over(member, to_session, log, pending).await;
                 }
-                // A session that is gone is noticed by `run`; until then the pipe is kept empty.
-                let _ = to_session.send(FromUpstream::Message { message, related: None }).await;
             }
-            Err(malformed) => log.say("stdout", malformed.reason.as_bytes(), false),
+            Some(Err(malformed)) if malformed.code != PARSE_ERROR => {
+                log.say("stdout", malformed.reason.as_bytes(), false);
+            }
+            Some(Err(_)) | None => log.say("stdout", head(&line), line.len() > TEXT_LINE),
         }
+    }
+}
+
+async fn hand_over(
+    message: Result<Message, Malformed>,
+    to_session: &mpsc::Sender<FromUpstream>,
+    log: &Log,
+    pending: &Pending,
+) {
+    match message {
+        Ok(message) => {
+            if let Shape::Response { id: Some(id), .. } = message.shape() {
+                pending.answered(id, &message);
+            }
+            // A session that is gone is noticed by `run`; until then the pipe is kept empty.
+            let _ = to_session.send(FromUpstream::Message { message, related: None }).await;
+        }
+        Err(malformed) => log.say("stdout", malformed.reason.as_bytes(), false),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::process::peak_memory;
+use crate::harness::process::Growth;
 use crate::harness::{Act, Countersign, Spy, call, within};
 
 /// A secret of the daemon that the upstream prints where it must not.
@@ -62,7 +62,7 @@ async fn frm_008() {
     let mut daemon = Countersign::new().upstream(&spy).start().await;
     let mut other = daemon.shim().await;
     other.call("before", "get_balance", json!({})).await;
-    let before = peak_memory(daemon.pid());
+    let growth = Growth::since_now(daemon.pid());
 
     // The shim is the daemon's client on a socket of its own: to not read at all, the socket is used without it.
     let mut greedy = daemon.shim_command(crate::harness::daemon::SERVER);
@@ -84,7 +84,7 @@ async fn frm_008() {
         let answer = within("the other session", other.call(&format!("n{n}"), "get_balance", json!({}))).await;
         assert_eq!(answer["result"]["content"][0]["text"], "done: get_balance");
     }
-    let grown = peak_memory(daemon.pid()) - before;
+    let grown = growth.bytes();
     assert!(grown < 96 << 20, "{} MiB for a client that does not read", grown >> 20);
     assert!(spy.calls("get_big") < 5_000, "nothing held it back");
     asking.abort();

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::harness::daemon::{SERVER, TOKEN};
 use crate::harness::http::HttpClient;
 use crate::harness::web::{Answer, Web};
-use crate::harness::{Countersign, call};
+use crate::harness::{Act, Countersign, Spy, call, request};
 use crate::http::{Scene, post, stateless, with_meta};
 
 const MISMATCH: (u16, i64) = (400, -32020);
@@ -128,4 +128,60 @@ async fn hdr_011() {
     assert_eq!(seen[0]["authorization"], "Bearer key_of_the_proxy_4kQ8");
     let text = format!("{seen:?}");
     assert!(!text.contains("attacker") && !text.contains(TOKEN), "{text}");
+}
+
+/// A tool whose annotations cannot be obeyed is gone where the proxy would have to obey them: on HTTP, in the stateless
+/// era. Where they mean nothing it is listed and can be called.
+#[tokio::test]
+async fn hdr_013() {
+    let property = |kind: &str, field: &str| json!({"type": kind, "x-mcp-header": field});
+    let tools = [
+        ("get_balance", json!({"region": property("string", "Region")})),
+        ("get_empty", json!({"a": property("string", "")})),
+        ("get_split", json!({"a": property("string", "A\r\nX: y")})),
+        ("get_twice", json!({"a": property("string", "Region"), "b": property("string", "REGION")})),
+        ("get_number", json!({"a": property("number", "Amount")})),
+        ("get_astray", json!({"a": {"type": "array", "items": property("string", "Item")}})),
+    ];
+    let bad: Vec<&str> = tools.iter().map(|(name, _)| *name).skip(1).collect();
+    let all: Vec<Value> = tools
+        .iter()
+        .map(|(name, properties)| json!({"name": name, "inputSchema": {"type": "object", "properties": properties}}))
+        .collect();
+    for over_http in [true, false] {
+        let listed = all.clone();
+        let acts = move |method: &str| {
+            (method == "tools/list").then(|| vec![Act::Result(json!({"resultType": "complete", "tools": listed}))])
+        };
+        let spy = match over_http {
+            true => Spy::http_with(move |received, _| acts(received.method())).await,
+            false => Spy::stdio_with(move |received, _| acts(received.method())).await,
+        };
+        let mut daemon = Countersign::new().upstream(&spy).start().await;
+        let client = daemon.http();
+        let ask = async |message: Value| client.stateless(&with_meta(&message)).await.answer(1).await;
+        let list = ask(request(1, "tools/list", json!({}))).await["result"]["tools"].clone();
+        assert_eq!(list.as_array().unwrap(), if over_http { &all[..1] } else { &all[..] });
+        for name in &bad {
+            let answer = ask(call(1, name, json!({"a": "x"}))).await;
+            if over_http {
+                daemon.logs(&format!("tool=\"{name}\"")).await;
+                assert_eq!(answer["error"]["code"], -32602, "{answer}");
+                assert!(answer["error"]["message"].as_str().unwrap().contains("x-mcp-header"), "{answer}");
+            } else {
+                assert_eq!(answer["result"]["content"][0]["text"], format!("done: {name}"));
+            }
+        }
+        assert_eq!(ask(balance()).await["result"]["content"][0]["text"], "done: get_balance");
+        // In the era with sessions nobody knows the annotation.
+        let mut shim = daemon.shim().await;
+        shim.send(&request(2, "tools/list", json!({}))).await;
+        assert_eq!(shim.answer(2).await["result"]["tools"], json!(all));
+        let answer = shim.call("3", "get_twice", json!({})).await;
+        assert_eq!(answer["result"]["content"][0]["text"], "done: get_twice");
+        assert_eq!(spy.calls("get_split"), usize::from(!over_http));
+        daemon.stop().await;
+        let refused = daemon.records().await.iter().filter(|record| record["kind"] == "refused").count();
+        assert_eq!(refused, if over_http { bad.len() } else { 0 });
+    }
 }

@@ -61,13 +61,7 @@ impl Scene {
 
 /// The request with what every request of its era carries.
 pub fn with_meta(message: &Value) -> Value {
-    let mut message = message.clone();
-    message["params"]["_meta"] = json!({
-        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-        "io.modelcontextprotocol/clientInfo": {"name": "agent", "version": "0"},
-        "io.modelcontextprotocol/clientCapabilities": {},
-    });
-    message
+    crate::harness::stateless(message.clone(), json!({}))
 }
 
 /// A whole request of the stateless era, as bytes.
@@ -229,6 +223,26 @@ async fn htt_012() {
     scene.nothing_happened().await;
 }
 
+/// Sends one byte now and then, until the other side has said everything.
+async fn trickle(stream: &mut TcpStream, byte: &[u8; 1]) -> Vec<u8> {
+    let (mut read, mut write) = stream.split();
+    let bytes = async {
+        let mut tick = tokio::time::interval(Duration::from_millis(100));
+        loop {
+            tick.tick().await;
+            if write.write_all(byte).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    };
+    let mut answer = Vec::new();
+    tokio::select! {
+        _ = within("the end of a slow connection", read.read_to_end(&mut answer)) => {}
+        () = bytes => {}
+    }
+    answer
+}
+
 /// A hundred connections that never finish their headers: each is closed in its time, and nobody waits for them. The
 /// time runs from the first byte on, whatever comes after it.
 #[tokio::test]
@@ -237,21 +251,7 @@ async fn htt_013() {
     let slow = (0..100).map(|_| async {
         let mut stream = connect(&scene).await;
         stream.write_all(b"POST /mcp/fixture HTTP/1.1\r\nHost: 127.0.0.1\r\n").await.unwrap();
-        let (mut read, mut write) = stream.split();
-        let trickle = async {
-            let mut tick = tokio::time::interval(Duration::from_millis(100));
-            loop {
-                tick.tick().await;
-                if write.write_all(b"X").await.is_err() {
-                    std::future::pending::<()>().await;
-                }
-            }
-        };
-        let mut rest = Vec::new();
-        tokio::select! {
-            _ = within("the end of a slow connection", read.read_to_end(&mut rest)) => {}
-            () = trickle => {}
-        }
+        trickle(&mut stream, b"X").await;
     });
     let ordinary = async {
         let mut reply = scene.raw(stateless(&call("x", "get_balance", json!({})))).await.unwrap();
@@ -270,21 +270,7 @@ async fn htt_014() {
     let mut stream = connect(&scene).await;
     let (head, _) = refund().split_once("\r\n\r\n").map(|(head, body)| (head.to_owned(), body.to_owned())).unwrap();
     stream.write_all(format!("{head}\r\n\r\n").as_bytes()).await.unwrap();
-    let (mut read, mut write) = stream.split();
-    let trickle = async {
-        let mut tick = tokio::time::interval(Duration::from_millis(100));
-        loop {
-            tick.tick().await;
-            if write.write_all(b" ").await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        }
-    };
-    let mut answer = Vec::new();
-    tokio::select! {
-        _ = within("the refusal", read.read_to_end(&mut answer)) => {}
-        () = trickle => {}
-    }
+    let answer = trickle(&mut stream, b" ").await;
     assert!(answer.starts_with(b"HTTP/1.1 408"), "{}", String::from_utf8_lossy(&answer));
     scene.nothing_happened().await;
 }

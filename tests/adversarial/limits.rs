@@ -6,7 +6,7 @@ use tokio::net::TcpStream;
 
 use crate::harness::daemon::{OTHER_TOKEN, SERVER};
 use crate::harness::http::HttpClient;
-use crate::harness::process::peak_memory;
+use crate::harness::process::Growth;
 use crate::harness::{Countersign, Spy, call, outcome, within};
 
 /// 300 connections that stay open, not 10,000: each is answered, costs little, and the one too many gets no further.
@@ -26,17 +26,17 @@ async fn lim_001() {
         (count > 0).then(|| String::from_utf8_lossy(&answer[..count]).into_owned())
     };
     let mut open = Vec::new();
-    let mut before = 0;
+    let mut growth = Growth::since_now(daemon.pid());
     for number in 0..MOST {
         let mut stream = TcpStream::connect(daemon.address).await.unwrap();
         let answer = answered(&mut stream).await.unwrap();
         assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
         open.push(stream);
         if number == 20 {
-            before = peak_memory(daemon.pid());
+            growth = Growth::since_now(daemon.pid());
         }
     }
-    let each = (peak_memory(daemon.pid()) - before) / (MOST as u64 - 20);
+    let each = growth.bytes() / (MOST as u64 - 20);
     assert!(each < 100 << 10, "{} KiB a connection", each >> 10);
     let mut more = TcpStream::connect(daemon.address).await.unwrap();
     let refused = answered(&mut more).await;
@@ -96,17 +96,30 @@ async fn lim_004() {
     let mut daemon = Countersign::new().upstream(&spy).start().await;
     let mut shim = daemon.shim().await;
     shim.call("before", "get_balance", json!({})).await;
-    let before = peak_memory(daemon.pid());
+    let growth = Growth::since_now(daemon.pid());
     for _ in 0..LINES / 100 {
         shim.write("{}\n".repeat(100).as_bytes()).await;
     }
     // A text that is neither request nor response has nobody to answer: the next call's answer is all that comes.
     shim.call("after", "get_balance", json!({})).await;
-    let grown = peak_memory(daemon.pid()) - before;
+    let grown = growth.bytes();
     assert!(grown < 32 << 20, "{} MiB", grown >> 20);
     assert_eq!(spy.all_calls(), 2);
     assert!(shim.finish().await.0.is_empty());
     daemon.stop().await;
     let refused = daemon.records().await.iter().filter(|record| record["kind"] == "refused").count();
     assert_eq!(refused, LINES);
+}
+
+/// What the tests about memory measure with sees memory that is used and given back, and no growth where there is none.
+#[test]
+fn growth_of_memory_is_seen() {
+    let grown = Growth::since_now(std::process::id());
+    let used = vec![1_u8; 64 << 20];
+    assert_eq!(used.iter().filter(|byte| **byte == 1).count(), 64 << 20);
+    drop(used);
+    assert!(grown.bytes() > 60 << 20, "{} MiB", grown.bytes() >> 20);
+    // The peak is behind us now, so the next growth begins there.
+    let full = vec![1_u8; 128 << 20];
+    assert_eq!(Growth::since_now(std::process::id()).bytes() >> 20, 0, "{}", full.len());
 }

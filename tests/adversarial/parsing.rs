@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::process::peak_memory;
+use crate::harness::process::Growth;
 use crate::harness::{Countersign, Spy, call};
 
 const MIB: u64 = 1 << 20;
@@ -14,14 +14,14 @@ async fn par_017() {
     let mut daemon = Countersign::new().upstream(&spy).start().await;
     let mut shim = daemon.shim().await;
     shim.call("before", "get_balance", json!({})).await;
-    let before = peak_memory(daemon.pid());
+    let growth = Growth::since_now(daemon.pid());
     let depth = 200_000;
     let head = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"get_balance","arguments":{"a":"#;
     let line = format!("{head}{}{}}}}}}}\n", "[".repeat(depth), "]".repeat(depth));
     shim.write(line.as_bytes()).await;
     let answer = shim.next().await.unwrap();
     assert_eq!(answer["error"]["code"], -32600, "{answer}");
-    let grown = peak_memory(daemon.pid()) - before;
+    let grown = growth.bytes();
     assert!(grown < 16 * MIB, "{} MiB for one line of 400 KB", grown / MIB);
     shim.call("after", "get_balance", json!({})).await;
     assert_eq!(spy.all_calls(), 2);
@@ -35,7 +35,7 @@ async fn par_019() {
     let mut daemon = Countersign::new().upstream(&spy).set("/limits/message_bytes", json!("1MiB")).start().await;
     let mut other = daemon.shim().await;
     other.call("before", "get_balance", json!({})).await;
-    let before = peak_memory(daemon.pid());
+    let growth = Growth::since_now(daemon.pid());
     let mut shim = daemon.raw_shim();
     shim.write(br#"{"jsonrpc":"2.0","x":""#).await;
     let chunk = vec![b'a'; 1 << 20];
@@ -46,7 +46,7 @@ async fn par_019() {
     assert!(written < 64, "{written} MiB of one line were read");
     let (answers, _) = shim.finish().await;
     assert!(answers.iter().all(|answer| answer["error"]["code"].is_i64()), "{answers:?}");
-    let grown = peak_memory(daemon.pid()) - before;
+    let grown = growth.bytes();
     assert!(grown < 33 * MIB, "{} MiB for a line that is refused", grown / MIB);
     other.call("after", "get_balance", json!({})).await;
     assert_eq!(spy.all_calls(), 2);

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::harness::daemon::{OTHER_TOKEN, SERVER, TOKEN};
 use crate::harness::http::HttpClient;
 use crate::harness::{Act, Countersign, Spy, call, outcome, request};
-use crate::http::{Scene, stateless};
+use crate::http::{Scene, stateless, with_meta};
 
 fn balance() -> Value {
     call(1, "get_balance", json!({}))
@@ -166,12 +166,8 @@ hold contains {"rule": "bots.others", "reason": "all but ops-bot are looked at"}
     let daemon = Countersign::with_policy(policy).upstream(&spy).start().await;
     let mut console = daemon.console().await;
     let mut shim = daemon.raw_shim();
-    let mut message = call(1, "create_refund", json!({"charge": "ch_1", "amount": 1}));
-    message["params"]["_meta"] = json!({
-        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-        "io.modelcontextprotocol/clientInfo": {"name": "ops-bot", "version": "9"},
-        "io.modelcontextprotocol/clientCapabilities": {},
-    });
+    let mut message = with_meta(&call(1, "create_refund", json!({"charge": "ch_1", "amount": 1})));
+    message["params"]["_meta"]["io.modelcontextprotocol/clientInfo"] = json!({"name": "ops-bot", "version": "9"});
     shim.send(&message).await;
     let hold = console.hold().await;
     assert_eq!((hold.principal.as_str(), hold.client.name.as_deref()), ("local", Some("ops-bot")));

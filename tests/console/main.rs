@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
+mod acts;
 mod cli;
+mod dialogs;
 mod fake;
 mod invariants;
 mod picture;

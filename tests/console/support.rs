@@ -6,6 +6,7 @@ use countersign::call::{
     Class, ClientInfo, Digest, Environment, EnvironmentSource, Money, Outcome, RuleHit, Tier, Transport,
 };
 use countersign::console::app::{App, Effect, Event, Link, Now, What, update};
+use countersign::console::dialog::Dialog;
 use countersign::console::view;
 use countersign::control::wire::{
     Approvals, Command, Confirm, Daemon, HOLD_SCHEMA, HoldState, HoldView, Notice, RulingKind, ServerView,
@@ -318,4 +319,28 @@ pub fn rulings(effects: &[Effect]) -> Vec<(String, RulingKind, Option<String>)> 
             _ => None,
         })
         .collect()
+}
+
+pub const A: &str = "H7K2QW0A1B2C";
+pub const B: &str = "H7K3M5N8P9RS";
+pub const C: &str = "H7K5T6V7X8YZ";
+pub const SIZE: (u16, u16) = (80, 24);
+
+pub fn approved(id: &str) -> Vec<(String, RulingKind, Option<String>)> {
+    vec![(id.to_owned(), RulingKind::Approve, None)]
+}
+
+/// The whole gesture of a tier, by somebody who looks.
+pub fn approve(desk: &mut Desk) -> Vec<Effect> {
+    desk.read_all();
+    desk.key(KeyCode::Char('a'));
+    let Some(Dialog::Approve(question)) = desk.app.dialog.clone() else { panic!("no question: {}", desk.note()) };
+    if question.tier != Tier::High {
+        return desk.key(KeyCode::Char('y'));
+    }
+    for field in &question.fields {
+        assert_eq!(desk.letters(&field.expected), []);
+        desk.key(KeyCode::Enter);
+    }
+    desk.key(KeyCode::Enter)
 }

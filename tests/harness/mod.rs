@@ -50,13 +50,16 @@ pub fn request(id: impl Into<serde_json::Value>, method: &str, params: serde_jso
     serde_json::json!({"jsonrpc": "2.0", "id": id.into(), "method": method, "params": params})
 }
 
-/// The same message as one of the stateless era, with what the client declares.
+/// The same message as one of the stateless era, with what the client declares beside what `_meta` says already.
 pub fn stateless(mut message: serde_json::Value, capabilities: serde_json::Value) -> serde_json::Value {
-    message["params"]["_meta"] = serde_json::json!({
-        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-        "io.modelcontextprotocol/clientInfo": {"name": "agent", "version": "0"},
-        "io.modelcontextprotocol/clientCapabilities": capabilities,
-    });
+    let meta = [
+        ("io.modelcontextprotocol/protocolVersion", serde_json::json!("2026-07-28")),
+        ("io.modelcontextprotocol/clientInfo", serde_json::json!({"name": "agent", "version": "0"})),
+        ("io.modelcontextprotocol/clientCapabilities", capabilities),
+    ];
+    for (name, value) in meta {
+        message["params"]["_meta"][name] = value;
+    }
     message
 }
 

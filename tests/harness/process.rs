@@ -26,10 +26,27 @@ pub fn command_lines(root: u32) -> Vec<String> {
     parents.keys().filter(|pid| below(**pid)).filter_map(of).map(|text| String::from_utf8_lossy(&text).into()).collect()
 }
 
-/// Largest resident memory so far, in bytes.
-pub fn peak_memory(pid: u32) -> u64 {
+/// How much memory a process has come to use since a moment.
+pub struct Growth {
+    pid: u32,
+    before: u64,
+}
+
+impl Growth {
+    pub fn since_now(pid: u32) -> Growth {
+        Growth { pid, before: memory(pid, "VmRSS:") }
+    }
+
+    /// From what was resident then to the peak so far, in bytes. A peak from before that moment counts as well, so the
+    /// figure errs upwards only; the kernel's own two figures may differ by a few pages, so it is never below nothing.
+    pub fn bytes(&self) -> u64 {
+        memory(self.pid, "VmHWM:").saturating_sub(self.before)
+    }
+}
+
+fn memory(pid: u32, figure: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("VmHWM");
+    let line = status.lines().find(|line| line.starts_with(figure)).expect("a process with memory");
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
 }
 

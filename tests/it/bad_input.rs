@@ -5,7 +5,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::harness::http::HttpClient;
-use crate::harness::process::{is_running, peak_memory};
+use crate::harness::process::{Growth, is_running};
 use crate::harness::{Act, Countersign, Daemon, Shim, Spy, call, outcome, request, within};
 
 /// Another client's call works: the daemon and its other sessions are as they were.
@@ -262,10 +262,10 @@ async fn an_endless_answer_is_cut_off() {
     let limit = 1 << 20;
     let mut daemon = Countersign::new().upstream(&spy).set("/limits/answer_bytes", json!("1MiB")).start().await;
     assert_well(&mut daemon).await;
-    let before = peak_memory(daemon.pid());
+    let growth = Growth::since_now(daemon.pid());
     let mut shim = daemon.shim().await;
     says(&shim.call("a", "get_odd", json!({})).await, "not known");
-    let grown = peak_memory(daemon.pid()) - before;
+    let grown = growth.bytes();
     assert!(grown < limit + (32 << 20), "{} MiB", grown >> 20);
     spy.until("the child's end", |spy| spy.closed() >= 1).await;
     assert_well(&mut daemon).await;
@@ -402,10 +402,10 @@ async fn an_endless_stream_is_cut_off() {
     let limit = 1 << 20;
     let mut daemon = Countersign::new().upstream(&spy).set("/limits/answer_bytes", json!("1MiB")).start().await;
     assert_well(&mut daemon).await;
-    let before = peak_memory(daemon.pid());
+    let growth = Growth::since_now(daemon.pid());
     let mut shim: Shim = daemon.shim().await;
     says(&shim.call("a", "get_odd", json!({})).await, "not known");
-    let grown = peak_memory(daemon.pid()) - before;
+    let grown = growth.bytes();
     assert!(grown < limit + (32 << 20), "{} MiB", grown >> 20);
     assert_well(&mut daemon).await;
 }

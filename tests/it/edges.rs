@@ -4,8 +4,9 @@ use serde_json::{Value, json};
 
 use crate::harness::daemon::ALLOW_ALL;
 use crate::harness::http::HttpClient;
+use crate::harness::spy::Received;
 use crate::harness::web::{Answer, Web};
-use crate::harness::{Act, Countersign, Spy, call, request};
+use crate::harness::{Act, Countersign, Spy, call, hello, request, stateless};
 
 fn no_answer(answer: &Value) -> &Value {
     &answer["error"]["data"]["dev.countersign/no_answer"]
@@ -106,14 +107,7 @@ async fn a_stateless_client_on_stdio_reaches_a_server_over_http() {
         .start()
         .await;
     let mut shim = daemon.raw_shim();
-    let modern = |mut message: Value| {
-        message["params"]["_meta"] = json!({
-            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-            "io.modelcontextprotocol/clientInfo": {"name": "agent", "version": "0"},
-            "io.modelcontextprotocol/clientCapabilities": {},
-        });
-        message
-    };
+    let modern = |message: Value| stateless(message, json!({}));
     shim.send(&modern(request(1, "tools/list", json!({})))).await;
     assert_eq!(shim.answer(1).await["result"]["tools"][0]["name"], "query");
     shim.send(&modern(call(2, "query", json!({"region": "eu-1"})))).await;
@@ -133,5 +127,45 @@ async fn a_stateless_client_on_stdio_reaches_a_server_over_http() {
     for asked in web.asked() {
         assert_eq!(asked.header("mcp-protocol-version"), "2026-07-28");
         assert!(asked.header("mcp-session-id").is_empty() && !asked.text().contains("notifications/cancelled"));
+    }
+}
+
+/// Servers of the one revision that has arrays may answer with one: its members are heard, each for itself. In any other
+/// revision an array is no message.
+#[tokio::test]
+async fn a_servers_array_is_heard_member_by_member_in_its_revision() {
+    let script = |received: &Received, _: &[Received]| {
+        let result = |text: &str| json!({"content": [{"type": "text", "text": text}]});
+        let log = json!({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": 1}});
+        let answer = json!({"jsonrpc": "2.0", "id": received.id(), "result": result("in an array")});
+        let array = json!([log, null, {"jsonrpc": "2.0", "id": "nobody's", "result": {}}, answer]);
+        (received.tool() == "get_several").then(|| vec![Act::Say(array), Act::Result(result("alone"))])
+    };
+    for over_http in [false, true] {
+        for (revision, expected) in [("2025-03-26", "in an array"), ("2025-06-18", "alone")] {
+            let spy = if over_http { Spy::http_with(script).await } else { Spy::stdio_with(script).await };
+            let daemon = Countersign::new().upstream(&spy).start().await;
+            let mut shim = daemon.raw_shim();
+            let mut hello = hello();
+            hello["protocolVersion"] = json!(revision);
+            shim.send(&request("hello", "initialize", hello)).await;
+            shim.answer("hello").await;
+            shim.send(&call("a", "get_several", json!({}))).await;
+            let mut logged = 0;
+            let answer = loop {
+                let message = shim.next().await.unwrap();
+                match message["method"].as_str() {
+                    Some("notifications/message") => logged += 1,
+                    _ => break message,
+                }
+            };
+            assert_eq!((&answer["id"], &answer["result"]["content"][0]["text"]), (&json!("a"), &json!(expected)));
+            assert_eq!(logged, usize::from(revision == "2025-03-26"));
+            if revision != "2025-03-26" {
+                daemon.logs("an array of messages, which belongs to 2025-03-26 alone").await;
+            }
+            // The connection is as good as before.
+            assert_eq!(shim.call("b", "get_balance", json!({})).await["id"], "b");
+        }
     }
 }

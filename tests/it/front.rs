@@ -5,26 +5,14 @@ use countersign::control::wire::HoldState;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
+use crate::harness::daemon::{ALLOW_ALL, SERVER};
 use crate::harness::http::{HttpClient, Reply};
+use crate::harness::web::{Answer, Asked, Web};
 use crate::harness::{Act, Countersign, Spy, call, hello, outcome, request};
 
 /// Sends a request of the stateless era, with the headers that repeat its body.
-async fn stateless(client: &HttpClient, mut message: Value) -> Reply {
-    let meta = json!({
-        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-        "io.modelcontextprotocol/clientInfo": {"name": "agent", "version": "0"},
-        "io.modelcontextprotocol/clientCapabilities": {},
-    });
-    for (name, value) in meta.as_object().unwrap() {
-        message["params"]["_meta"][name] = value.clone();
-    }
-    let mut headers = client.headers();
-    headers.push(("MCP-Protocol-Version".to_owned(), "2026-07-28".to_owned()));
-    headers.push(("Mcp-Method".to_owned(), message["method"].as_str().unwrap().to_owned()));
-    if let Some(name) = message["params"]["name"].as_str() {
-        headers.push(("Mcp-Name".to_owned(), name.to_owned()));
-    }
-    client.send("POST", &headers, message.to_string().as_bytes()).await
+async fn stateless(client: &HttpClient, message: Value) -> Reply {
+    client.stateless(&crate::harness::stateless(message, json!({}))).await
 }
 
 /// A child that answers with the arguments that it got, after progress where the client wants it.
@@ -341,4 +329,70 @@ async fn a_lost_stream_ends_with_a_cancellation_or_the_session() {
         console.state(&hold.id, "the withdrawal", withdrawn).await;
     }
     assert_eq!(spy.calls("create_refund"), 0);
+}
+
+/// An answer as events, the first of which can be come back after.
+fn events(messages: &[Value]) -> Answer {
+    let data: String = messages.iter().map(|message| format!("data: {message}\n\n")).collect();
+    Answer::new(200, &[("content-type", "text/event-stream")], format!("id: e\nretry: 100\ndata: \n\n{data}"))
+}
+
+/// A server that answers a tool in the form that the tool's name says.
+async fn of_every_form(asked: Asked) -> Answer {
+    let finished = |id: &Value| {
+        json!({"jsonrpc": "2.0", "id": id,
+        "result": {"content": [{"type": "text", "text": "finished"}], "resultType": "complete"}})
+    };
+    if asked.method == http::Method::GET {
+        return match asked.header("last-event-id") {
+            "e" => events(&[finished(&json!("polled"))]),
+            _ => Answer::new(405, &[], ""),
+        };
+    }
+    let message: Value = serde_json::from_slice(&asked.body).unwrap_or_default();
+    let id = &message["id"];
+    match message["params"]["name"].as_str().unwrap_or_else(|| message["method"].as_str().unwrap_or_default()) {
+        "initialize" => {
+            let result = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "serverInfo": {"name": "s"}});
+            Answer::json(&json!({"jsonrpc": "2.0", "id": id, "result": result}))
+        }
+        "json" => Answer::json(&finished(id)),
+        "stream" => events(&[finished(id)]),
+        "polled" => events(&[]),
+        "fails" => events(&[json!({"jsonrpc": "2.0", "id": id, "error": {"code": -32601, "message": "no"}})]),
+        _ => Answer::new(202, &[], ""),
+    }
+}
+
+/// A client sees an answer as it would see it without anything in between, in both eras.
+#[tokio::test]
+async fn an_answer_has_the_form_that_the_server_gave_it() {
+    let web = Web::start(of_every_form).await;
+    let upstream = json!({"http": {"url": format!("http://{}/mcp", web.address), "allow_plain_http": true}});
+    let entry = json!({"environment": "test", "upstream": upstream});
+    let daemon = Countersign::with_policy(ALLOW_ALL).server(SERVER, entry).start().await;
+    let mut client = daemon.http();
+    client.initialize().await;
+    let (whole, stream) = ("application/json", "text/event-stream");
+    for (tool, form) in [("json", whole), ("stream", stream)] {
+        let alone = stateless(&daemon.http(), call(tool, tool, json!({}))).await;
+        for mut reply in [client.post(&call(tool, tool, json!({}))).await, alone] {
+            assert_eq!((reply.status, reply.headers["content-type"].as_str()), (200, form), "{tool}");
+            assert_eq!(reply.answer(tool).await["result"]["content"][0]["text"], "finished");
+            assert_eq!(reply.message().await, None);
+        }
+    }
+    // What began as a stream stays one, whatever its end.
+    let mut failed = stateless(&daemon.http(), call("x", "fails", json!({}))).await;
+    assert_eq!((failed.status, failed.headers["content-type"].as_str()), (200, stream));
+    assert_eq!(failed.answer("x").await["error"]["code"], -32601);
+
+    // A server that closes its stream and wants to be asked later is asked later, and so are we.
+    let mut reply = client.post(&call("polled", "polled", json!({}))).await;
+    assert_eq!(reply.headers["content-type"], stream);
+    let last = event_id(&mut reply).await;
+    assert_eq!(reply.message().await, None);
+    assert_eq!(resume(&client, &last).await.answer("polled").await["result"]["content"][0]["text"], "finished");
+    let polled = web.asked().iter().filter(|asked| asked.text().contains("polled")).count();
+    assert_eq!(polled, 1, "the request is not sent again");
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::harness::between::{Between, Recorder};
 use crate::harness::daemon::ALLOW_ALL;
 use crate::harness::peers::{EverythingOverHttp, everything, node};
-use crate::harness::{Act, Countersign, Shim, Spy, call};
+use crate::harness::{Act, Countersign, Daemon, Shim, Spy, call};
 
 /// Every token of a JSON text in its own spelling; insignificant whitespace is left out. Line and paragraph separators,
 /// at which some readers of lines cut, are the one thing that the proxy writes otherwise: as escapes.
@@ -139,14 +139,8 @@ fn assert_complete(messages: &[String]) {
     assert!(messages.len() > script().len() + 5);
 }
 
-#[tokio::test]
-async fn a_stdio_server_and_its_client_hear_each_other_to_the_token() {
-    let dir = tempfile::tempdir().unwrap();
-    let (to_server, to_client) = (dir.path().join("to_server"), dir.path().join("to_client"));
-    let shell = r#"tee "$1" | "$3" "$4" | tee "$2""#;
-    let upstream = json!({"stdio": {
-        "command": "sh", "args": ["-c", shell, "sh", to_server, to_client, node(), everything()],
-    }});
+/// The script with the server behind a daemon that allows everything, to the end.
+async fn played(upstream: serde_json::Value) -> (Daemon, Recorder) {
     let daemon = Countersign::with_policy(ALLOW_ALL)
         .server("everything", json!({"environment": "test", "upstream": upstream}))
         .start()
@@ -155,6 +149,18 @@ async fn a_stdio_server_and_its_client_hear_each_other_to_the_token() {
     let mut shim = Shim::start(daemon.shim_command("everything"));
     play(&mut shim, &recorder).await;
     rest(shim, &recorder).await;
+    (daemon, recorder)
+}
+
+#[tokio::test]
+async fn a_stdio_server_and_its_client_hear_each_other_to_the_token() {
+    let dir = tempfile::tempdir().unwrap();
+    let (to_server, to_client) = (dir.path().join("to_server"), dir.path().join("to_client"));
+    let shell = r#"tee "$1" | "$3" "$4" | tee "$2""#;
+    let upstream = json!({"stdio": {
+        "command": "sh", "args": ["-c", shell, "sh", to_server, to_client, node(), everything()],
+    }});
+    let (_daemon, recorder) = played(upstream).await;
     let (sent, heard) = recorder.taken();
     let lines = |path| std::fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect::<Vec<_>>();
     assert_complete(&heard);
@@ -175,14 +181,7 @@ async fn an_http_server_and_its_client_hear_each_other_to_the_token() {
     let target: Uri = server.url.parse().unwrap();
     let between = Between::start(target, |_, _| false).await;
     let upstream = json!({"http": {"url": between.url(), "allow_plain_http": true}});
-    let mut daemon = Countersign::with_policy(ALLOW_ALL)
-        .server("everything", json!({"environment": "test", "upstream": upstream}))
-        .start()
-        .await;
-    let recorder = Recorder::default();
-    let mut shim = Shim::start(daemon.shim_command("everything"));
-    play(&mut shim, &recorder).await;
-    rest(shim, &recorder).await;
+    let (mut daemon, recorder) = played(upstream).await;
     daemon.stop().await;
     between.quiet().await;
     let (sent, heard) = recorder.taken();

@@ -1,10 +1,7 @@
 //! What is bound to what, without policy, store or session.
 
 use super::*;
-use crate::call::{
-    Class, ClientInfo, Effect, Environment, EnvironmentSource, Pin, Principal, PrincipalKind, RuleHit, ServerFacts,
-    Tier, Transport,
-};
+use crate::call::{Class, Effect, RuleHit, Tier, fixtures};
 use crate::gate::SentCall;
 use crate::json::Rules;
 use crate::mcp::message::Message;
@@ -52,42 +49,15 @@ impl Case {
     }
 
     fn context(&self) -> CallContext {
+        let definition = self.definition.map(|text| Digest::of_bytes(text.as_bytes()));
+        let common = fixtures::context("refund", Class::Financial);
         CallContext {
-            continues: None,
             session: self.session.into(),
-            principal: Arc::new(Principal { name: self.principal.into(), kind: PrincipalKind::Uid, scopes: vec![] }),
-            client: ClientInfo {
-                name: None,
-                version: None,
-                protocol: None,
-                transport: Transport::Stdio,
-                uid: None,
-                pid: None,
-                peer: None,
-            },
-            server: Arc::new(ServerFacts { name: self.server.into(), vendor: None }),
-            environment: Arc::new(Environment {
-                name: self.environment.into(),
-                source: EnvironmentSource::Config,
-                verified: false,
-                conflict: None,
-            }),
-            tool: ToolFacts {
-                name: "refund".into(),
-                annotations: None,
-                definition: self.definition.map(|text| Digest::of_bytes(text.as_bytes())),
-                pin: Pin::Unpinned,
-            },
-            operation: Operation {
-                name: "refund".into(),
-                class: Class::Financial,
-                reversible: None,
-                money: None,
-                targets: vec![],
-                magnitude: None,
-                environment: None,
-                effect: None,
-            },
+            principal: fixtures::principal(self.principal, &[]),
+            server: fixtures::server(self.server),
+            environment: fixtures::environment(self.environment),
+            tool: ToolFacts { definition, ..common.tool.clone() },
+            ..common
         }
     }
 
@@ -286,10 +256,17 @@ fn update(keys: &str) -> Case {
 
 #[test]
 fn a_task_belongs_to_the_principal_whose_call_became_it() {
-    for created in [r#"{"resultType":"task","taskId":"t"}"#, r#"{"task":{"taskId":"t","status":"working"}}"#] {
+    let legacy = r#"{"task":{"taskId":"t","status":"working"}}"#;
+    for (call, created) in [
+        (CASE, r#"{"resultType":"task","taskId":"t"}"#),
+        (CASE.more(r#","task":{"ttl":1}"#), legacy),
+        (CASE.more(r#","task":null"#), r#"{"resultType":"task","taskId":"t"}"#),
+    ] {
         let following = Following::default();
+        // One that the call did not ask for is none.
+        assert!(CASE.answered(&following, legacy).is_none());
         assert!(following.task("t", &CASE.context()).is_none());
-        let sent = CASE.sent();
+        let sent = call.sent();
         assert_eq!(following.relayed(&sent, json(created).view()), Some("the call goes on as a task"));
         let origin = following.task("t", &CASE.context()).unwrap();
         assert_eq!(origin.call(), sent.origin().call());

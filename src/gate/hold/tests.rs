@@ -1,10 +1,8 @@
 //! The queue alone: rulings, ends and their races, without policy, store or socket.
 
 use super::*;
-use crate::call::{
-    Class, ClientInfo, Effect, Environment, EnvironmentSource, Operation, Pin, Principal, PrincipalKind, ServerFacts,
-    Tier, ToolFacts, Transport,
-};
+use crate::call::{Class, Effect, Tier, fixtures};
+use crate::gate::permit::{Ruling, Says};
 use crate::mcp::message::Message;
 use crate::mcp::method::{Sorted, sort};
 
@@ -34,36 +32,9 @@ fn call_with(amount: u32, meta: &str) -> Arc<ToolCall> {
 
 fn context(principal: &str, environment: &str) -> Arc<CallContext> {
     Arc::new(CallContext {
-        continues: None,
-        session: "s-1".into(),
-        principal: Arc::new(Principal { name: principal.into(), kind: PrincipalKind::Uid, scopes: vec![] }),
-        client: ClientInfo {
-            name: None,
-            version: None,
-            protocol: None,
-            transport: Transport::Stdio,
-            uid: Some(0),
-            pid: None,
-            peer: None,
-        },
-        server: Arc::new(ServerFacts { name: "billing".into(), vendor: None }),
-        environment: Arc::new(Environment {
-            name: environment.into(),
-            source: EnvironmentSource::Config,
-            verified: false,
-            conflict: None,
-        }),
-        tool: ToolFacts { name: "create_refund".into(), annotations: None, definition: None, pin: Pin::Unknown },
-        operation: Operation {
-            name: "create_refund".into(),
-            class: Class::Financial,
-            reversible: None,
-            money: None,
-            targets: vec![],
-            magnitude: None,
-            environment: None,
-            effect: None,
-        },
+        principal: fixtures::principal(principal, &[]),
+        environment: fixtures::environment(environment),
+        ..fixtures::context("create_refund", Class::Financial)
     })
 }
 

@@ -18,6 +18,7 @@ use crate::mcp::message::{Era, INVALID_REQUEST, Id, METHOD_NOT_FOUND, Malformed,
 use crate::mcp::method::{self, Passage};
 use crate::mcp::reply;
 use crate::mcp::table::{self, Question};
+use crate::proxy::tasks;
 
 use super::{Open, Session};
 
@@ -282,10 +283,23 @@ fn danger(class: Class) -> u8 {
     }
 }
 
-/// True where a modern result asks the client for something that its request did not declare.
-pub(super) fn asks_undeclared(text: &JsonText, modern: bool, capabilities: Option<&JsonText>) -> bool {
-    let requests = text.view().pointer("/result/inputRequests").filter(|_| modern);
-    requests.is_some_and(|requests| !may_ask(requests, capabilities))
+/// What a modern result wants of a client whose request did not declare it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Undeclared {
+    /// Answers to questions.
+    Input,
+    /// To follow a task. The call goes on where nobody can see it.
+    Task,
+}
+
+pub(super) fn undeclared(text: &JsonText, modern: bool, capabilities: Option<&JsonText>) -> Option<Undeclared> {
+    let result = text.view().get("result").filter(|_| modern)?;
+    let follows = || tasks::declared(capabilities.map(JsonText::view));
+    if result.get("resultType").and_then(Json::as_str).as_deref() == Some("task") && !follows() {
+        return Some(Undeclared::Task);
+    }
+    let requests = result.get("inputRequests")?;
+    (!may_ask(requests, capabilities)).then_some(Undeclared::Input)
 }
 
 /// Whether every question may be asked of a client with these capabilities.

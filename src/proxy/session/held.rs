@@ -208,6 +208,18 @@ impl Session {
         passed
     }
 
+    /// The upstream's form of an answer is the client's, where the client waits for it: a stream is opened as soon as
+    /// the upstream opens one, and is closed where the upstream wants to be asked again later.
+    pub(super) async fn answered_like(&mut self, id: Id, form: fn(Id) -> ToClient) {
+        let waits = |request: &Request| {
+            let sent = !matches!(request.state, Open::Deciding { .. });
+            sent && !request.cancelled && request.wait.task.is_none()
+        };
+        if self.open.get(&id).is_some_and(waits) {
+            let _ = self.client.send(form(id)).await;
+        }
+    }
+
     /// The answer to a request: to the client, or to its task.
     pub(super) async fn deliver(&mut self, id: Id, wait: &Wait, text: JsonText) {
         let Some(task) = &wait.task else { return self.tell(text, Some(id)).await };

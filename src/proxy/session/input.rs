@@ -81,8 +81,12 @@ impl Session {
             }
             None => return self.break_off(task, "nothing is there any more that they could go to"),
         };
+        let id = Message::of_call(&call).and_then(|message| message.id().cloned());
         if self.names_foreign_tasks(&call) {
             return self.break_off(task, "the server's task is not remembered any more");
+        }
+        if let Some(malformed) = id.and_then(|id| self.server.cannot_call(&call, &id, true)) {
+            return self.break_off(task, &malformed.reason);
         }
         self.decide(call, true, Some((task.to_owned(), part))).await;
     }

@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::audit::AuditLog;
-use crate::call::{Environment, EnvironmentSource, Limits, Principal, PrincipalKind, ServerFacts, Transport};
+use crate::call::{Limits, Transport, fixtures};
 use crate::catalog::Catalog;
 use crate::config::{Budgets, Holds};
 use crate::credential::scrub::Scrubber;
@@ -90,13 +90,8 @@ impl Rig {
             cwd: None,
         };
         let server = ServerRuntime {
-            facts: Arc::new(ServerFacts { name: "test".into(), vendor: None }),
-            environment: Arc::new(Environment {
-                name: "test".into(),
-                source: EnvironmentSource::Config,
-                verified: false,
-                conflict: None,
-            }),
+            facts: fixtures::server("test"),
+            environment: fixtures::environment("test"),
             catalog: Catalog::default(),
             definitions: Arc::default(),
             upstream: super::super::upstream::Kind::Stdio(spec),
@@ -108,16 +103,8 @@ impl Rig {
         let (linked, upstream) = Upstream::linked(8);
         let new = NewSession {
             server: "test".into(),
-            principal: Arc::new(Principal { name: "agent".into(), kind: PrincipalKind::Uid, scopes: vec![] }),
-            client: ClientInfo {
-                name: None,
-                version: None,
-                protocol: None,
-                transport: Transport::Stdio,
-                uid: None,
-                pid: None,
-                peer: None,
-            },
+            principal: fixtures::principal("agent", &[]),
+            client: ClientInfo::silent(Transport::Stdio),
             link: ClientLink { inbound, outbound },
         };
         tokio::spawn(serve(new, None, (linked, answers), Arc::new(shared), Arc::new(server)));
@@ -343,10 +330,18 @@ fn nothing_is_lost(era: Era) {
             rig.up(r#"{"jsonrpc":"2.0","method":"notifications/tasks/status","params":{"taskId":"c","x":1E2}}"#).await;
         }
         // The task that later requests are about.
-        let modern = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}"#;
-        let meta = if era == Era::Modern { format!(",{modern}") } else { String::new() };
-        rig.up(&format!(r#"{{"jsonrpc":"2.0","id":-1,"method":"tools/call","params":{{"name":"a"{meta}}}}}"#)).await;
-        rig.down(r#"{"jsonrpc":"2.0","id":-1,"result":{"task":{"taskId":"t"},"resultType":"x"}}"#).await;
+        let (asks, becomes) = match era {
+            Era::Modern => (
+                concat!(
+                    r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","#,
+                    r#""io.modelcontextprotocol/clientCapabilities":{"extensions":{"io.modelcontextprotocol/tasks":{}}}}"#,
+                ),
+                r#""taskId":"t","resultType":"task""#,
+            ),
+            Era::Legacy => (r#""task":{"ttl":1.0}"#, r#""task":{"taskId":"t"}"#),
+        };
+        rig.up(&format!(r#"{{"jsonrpc":"2.0","id":-1,"method":"tools/call","params":{{"name":"a",{asks}}}}}"#)).await;
+        rig.down(&format!(r#"{{"jsonrpc":"2.0","id":-1,"result":{{{becomes}}}}}"#)).await;
         std::sync::Mutex::new(rig)
     });
     let methods: Vec<_> =
@@ -371,4 +366,20 @@ fn nothing_is_lost_up_to_2025_11_25() {
 #[test]
 fn nothing_is_lost_from_2026_07_28_on() {
     nothing_is_lost(Era::Modern);
+}
+
+/// The form of an answer is told to whoever waits for it, and to nobody else.
+#[tokio::test]
+async fn only_a_client_that_waits_is_told_the_form_of_its_answer() {
+    let mut rig = Rig::start().await;
+    rig.up(r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#).await;
+    for id in [7, 1] {
+        rig.from_upstream.send(FromUpstream::Streams { id: Id::Number(id) }).await.unwrap();
+        rig.from_upstream.send(FromUpstream::Pauses { id: Id::Number(id) }).await.unwrap();
+    }
+    assert!(matches!(rig.client.recv().await, Some(ToClient::Waiting(Id::Number(1)))));
+    assert!(matches!(rig.client.recv().await, Some(ToClient::Later(Id::Number(1)))));
+    rig.up(r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#).await;
+    rig.from_upstream.send(FromUpstream::Streams { id: Id::Number(1) }).await.unwrap();
+    rig.down(r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#).await;
 }

@@ -28,8 +28,10 @@ pub(super) struct Said {
 /// What happens on the way to an answer.
 #[derive(Debug)]
 pub(super) enum Turn {
-    /// It will take a while.
+    /// It will take a while, or comes as a stream.
     Waiting,
+    /// Nothing comes for now.
+    Later,
     /// A message that is not the answer.
     Related(Said),
     Answer {
@@ -113,6 +115,14 @@ impl Exchange {
         }
     }
 
+    /// True where the client knows by now how to come back for what it has not got.
+    pub(super) fn may_return(&self) -> bool {
+        match &self.source {
+            Source::Stream { session, stream, .. } => session.may_return(*stream),
+            Source::Joint { .. } | Source::Own { .. } => false,
+        }
+    }
+
     pub(super) async fn next(&mut self) -> Option<Turn> {
         std::future::poll_fn(|cx| self.poll_next(cx)).await
     }
@@ -127,6 +137,7 @@ impl Exchange {
             Source::Joint { turns, .. } => ready!(turns.poll_recv(cx)),
             Source::Own { outbound, .. } => ready!(outbound.poll_recv(cx)).map(|event| match event {
                 ToClient::Waiting(_) => Turn::Waiting,
+                ToClient::Later(_) => Turn::Later,
                 ToClient::Message { text, .. } => match (answer::kind(&text), self.open.first()) {
                     (Outgoing::Result | Outgoing::Error(_), Some(request)) => {
                         Turn::Answer { request: request.clone(), said: Said { text, id: None }, last: true }
@@ -153,7 +164,7 @@ fn begun_badly(turn: Option<&Turn>) -> bool {
     match turn {
         None => true,
         Some(Turn::Answer { said, .. }) => matches!(answer::kind(&said.text), Outgoing::Error(_)),
-        Some(Turn::Waiting | Turn::Related(_)) => false,
+        Some(Turn::Waiting | Turn::Later | Turn::Related(_)) => false,
     }
 }
 

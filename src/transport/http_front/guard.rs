@@ -25,7 +25,7 @@ pub(super) struct Refused {
     pub(super) status: StatusCode,
     pub(super) malformed: Malformed,
     pub(super) server: Option<String>,
-    pub(super) principal: Option<String>,
+    pub(super) principal: Option<Arc<Principal>>,
 }
 
 impl Refused {
@@ -70,7 +70,7 @@ pub(super) fn admit(front: &HttpFront, parts: &Parts, peer: SocketAddr) -> Resul
     if !front.servers.contains_key(server) {
         let known = front.servers.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
         let refused = Refused::new(StatusCode::NOT_FOUND, format!("unknown server; servers: {known}"));
-        return Err(Refused { principal: Some(principal.name.clone()), ..refused });
+        return Err(Refused { principal: Some(principal), ..refused });
     }
     Ok(Admitted { server: server.to_owned(), principal, peer })
 }

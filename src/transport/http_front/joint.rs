@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::exchange::{Said, Turn};
+use super::pump::{Pumped, carry, look_again};
 use super::sse::INTERNAL_ERROR;
 use super::streams::NoPlace;
 use crate::call::{Limits, Principal};
@@ -143,26 +144,8 @@ impl Joint {
     }
 
     /// Carries what the session sends to the stream it belongs on, until either end is gone or nobody came for `idle`.
-    pub(super) async fn pump(
-        self: Arc<Self>,
-        joints: Arc<Joints>,
-        mut outbound: mpsc::Receiver<ToClient>,
-        idle: Duration,
-    ) {
-        let mut check = std::pin::pin!(tokio::time::sleep(idle));
-        loop {
-            tokio::select! {
-                () = self.ended.cancelled() => break,
-                event = outbound.recv() => match event {
-                    Some(event) => self.deliver(event).await,
-                    None => break,
-                },
-                () = &mut check => match self.idle_until(idle) {
-                    Some(deadline) => check.as_mut().reset(deadline),
-                    None => break,
-                },
-            }
-        }
+    pub(super) async fn pump(self: Arc<Self>, joints: Arc<Joints>, outbound: mpsc::Receiver<ToClient>, idle: Duration) {
+        carry(&*self, outbound, idle).await;
         self.ended.cancel();
         joints.remove(&self);
         let mut state = lock(&self.state);
@@ -172,43 +155,14 @@ impl Joint {
         debug!("a joint session ended");
     }
 
-    /// When to look again; `None` where nobody came for long enough: then nobody can come any more.
-    fn idle_until(&self, idle: Duration) -> Option<Instant> {
-        let mut state = lock(&self.state);
-        if !state.routes.is_empty() {
-            return Some(Instant::now() + idle);
-        }
-        let deadline = state.used + idle;
-        if deadline > Instant::now() {
-            return Some(deadline);
-        }
-        state.inbound = None;
-        None
-    }
-
-    async fn deliver(&self, event: ToClient) {
-        let Some((number, turns, turn)) = self.place(event) else {
-            return debug!("a message names no open request; it is dropped");
-        };
-        let Err(mpsc::error::TrySendError::Full(turn)) = turns.try_send(turn) else { return };
-        if timeout(PATIENCE, turns.send(turn)).await.is_ok() {
-            return;
-        }
-        // Whoever does not read loses its stream, which takes its request back.
-        debug!("a client does not read its stream; it loses it");
-        let inbound = if self.close(number) { self.inbound() } else { None };
-        if let Some(inbound) = inbound {
-            let _ = timeout(PATIENCE, inbound.send(FromClient::Gone(Id::Number(number)))).await;
-        }
-    }
-
     fn place(&self, event: ToClient) -> Option<(i64, mpsc::Sender<Turn>, Turn)> {
         let mut state = lock(&self.state);
         match event {
             ToClient::Waiting(Id::Number(number)) => {
                 Some((number, state.routes.get(&number)?.turns.clone(), Turn::Waiting))
             }
-            ToClient::Waiting(Id::String(_)) => None,
+            // Requests that stand alone are not come back for.
+            ToClient::Waiting(Id::String(_)) | ToClient::Later(_) => None,
             ToClient::Message { text, related } if answer::kind(&text) == Outgoing::Call => {
                 if let Some(id) = answer::id(&text) {
                     state.decline(&id);
@@ -227,6 +181,37 @@ impl Joint {
                 let said = Said { text: names.restore(&text).unwrap_or_else(lost), id: None };
                 Some((number, turns, Turn::Answer { said, request, last: true }))
             }
+        }
+    }
+}
+
+impl Pumped for Joint {
+    fn ended(&self) -> &CancellationToken {
+        &self.ended
+    }
+
+    fn idle_until(&self, idle: Duration) -> Option<Instant> {
+        let mut state = lock(&self.state);
+        let next = look_again(!state.routes.is_empty(), state.used, idle);
+        if next.is_none() {
+            state.inbound = None;
+        }
+        next
+    }
+
+    async fn deliver(&self, event: ToClient) {
+        let Some((number, turns, turn)) = self.place(event) else {
+            return debug!("a message names no open request; it is dropped");
+        };
+        let Err(mpsc::error::TrySendError::Full(turn)) = turns.try_send(turn) else { return };
+        if timeout(PATIENCE, turns.send(turn)).await.is_ok() {
+            return;
+        }
+        // Whoever does not read loses its stream, which takes its request back.
+        debug!("a client does not read its stream; it loses it");
+        let inbound = if self.close(number) { self.inbound() } else { None };
+        if let Some(inbound) = inbound {
+            let _ = timeout(PATIENCE, inbound.send(FromClient::Gone(Id::Number(number)))).await;
         }
     }
 }

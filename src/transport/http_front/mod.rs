@@ -40,6 +40,7 @@ mod exchange;
 mod guard;
 mod joint;
 mod post;
+mod pump;
 mod respond;
 mod session;
 mod socket;
@@ -190,7 +191,7 @@ impl HttpFront {
                 };
                 served.map_err(|refused| Refused {
                     server: Some(admitted.server),
-                    principal: Some(admitted.principal.name.clone()),
+                    principal: Some(admitted.principal),
                     ..refused
                 })
             }
@@ -204,6 +205,7 @@ impl HttpFront {
         let code = if status == StatusCode::BAD_REQUEST { malformed.code } else { i64::from(status.as_u16()) };
         debug!(status = status.as_u16(), reason = %malformed.reason, "a request was refused");
         let reason = malformed.reason.clone();
+        let principal = principal.map(|principal| principal.name.clone());
         self.refusals.report(Rejected { server, principal, client: client_info(peer), code, reason });
         let text = reply::malformed(&Malformed { answer: true, ..malformed }).unwrap_or_else(JsonText::empty_object);
         let mut response = json(status, text.into_bytes());
@@ -229,15 +231,7 @@ impl HttpFront {
 }
 
 fn client_info(peer: SocketAddr) -> ClientInfo {
-    ClientInfo {
-        name: None,
-        version: None,
-        protocol: None,
-        transport: Transport::Http,
-        uid: None,
-        pid: None,
-        peer: Some(peer.to_string()),
-    }
+    ClientInfo { peer: Some(peer.to_string()), ..ClientInfo::silent(Transport::Http) }
 }
 
 #[cfg(test)]

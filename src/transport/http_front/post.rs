@@ -9,6 +9,7 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::{Instrument as _, debug};
@@ -23,7 +24,7 @@ use super::streams::{EventId, NoPlace, Opened, StreamId};
 use super::{HAND_OVER, HttpFront, ONE_REQUEST, client_info};
 use crate::call::ClientInfo;
 use crate::mcp::message::{INVALID_PARAMS, INVALID_REQUEST, Malformed, Message, Shape};
-use crate::mcp::{batch, headers, method};
+use crate::mcp::{batch, headers, method, params};
 use crate::transport::{ClientLink, FromClient, NewSession, ToClient};
 
 impl HttpFront {
@@ -103,18 +104,16 @@ impl HttpFront {
         let (method, name) = (guard::field(fields, &guard::MCP_METHOD)?, guard::field(fields, &guard::MCP_NAME)?);
         headers::agree(&message, version, protocol, method, name).map_err(refuse)?;
         let served = self.servers.get(&admitted.server);
-        if let Some(params) = headers::name(&message).and_then(|tool| served?.definitions.params(&tool))
-            && message.method() == Some(headers::TOOLS_CALL)
-        {
-            for param in params {
-                let Ok(name) = HeaderName::try_from(format!("{}{}", headers::PARAM, param.field)) else { continue };
-                param.agrees(&message, guard::field(fields, &name)?).map_err(refuse)?;
-            }
+        let known = params::tool(&message).and_then(|tool| served?.definitions.params(&tool));
+        for param in known.iter().flat_map(|params| params.iter()) {
+            let Ok(name) = HeaderName::try_from(format!("{}{}", params::PREFIX, param.field)) else { continue };
+            param.agrees(&message, guard::field(fields, &name)?).map_err(refuse)?;
         }
         if !headers::MODERN.contains(&version) {
             let known = headers::MODERN.join(", ");
             let reason = format!("refused by countersign: this protocol version is not supported; supported: {known}");
-            return Err(refuse(with_id(Malformed::new(headers::UNSUPPORTED_VERSION, reason), &message)));
+            let data = json!({"supported": headers::MODERN, "requested": version});
+            return Err(refuse(Malformed::new(headers::UNSUPPORTED_VERSION, reason).with(data).about(&message)));
         }
         let Shape::Request { id, .. } = message.shape() else {
             debug!("a notification that belongs to no request goes nowhere");
@@ -339,14 +338,7 @@ impl HttpFront {
 
 fn no_version(message: &Message) -> Refused {
     let reason = "refused by countersign: _meta lacks io.modelcontextprotocol/protocolVersion";
-    Refused::because(StatusCode::BAD_REQUEST, with_id(Malformed::new(INVALID_PARAMS, reason), message))
-}
-
-fn with_id(malformed: Malformed, message: &Message) -> Malformed {
-    match message.shape() {
-        Shape::Request { id, .. } => malformed.of(id),
-        Shape::Notification { .. } | Shape::Response { .. } => malformed,
-    }
+    Refused::because(StatusCode::BAD_REQUEST, Malformed::new(INVALID_PARAMS, reason).about(message))
 }
 
 fn known_version(version: &str) -> Result<(), Refused> {

@@ -39,9 +39,11 @@ pub(super) async fn respond(
                 said.push(related);
                 return event_stream(exchange, said);
             }
-            Ok(Some(Turn::Waiting)) | Err(_) if accepts.events => return event_stream(exchange, said),
+            Ok(Some(Turn::Waiting | Turn::Later)) | Err(_) if accepts.events => {
+                return event_stream(exchange, said);
+            }
             // This client takes one JSON text and nothing else: whatever comes before it goes nowhere.
-            Ok(Some(Turn::Related(_) | Turn::Waiting)) | Err(_) => {}
+            Ok(Some(Turn::Related(_) | Turn::Waiting | Turn::Later)) | Err(_) => {}
             Ok(None) => {
                 let ended: Vec<Said> =
                     exchange.unanswered().iter().map(|id| Said { text: sse::session_ended(id), id: None }).collect();

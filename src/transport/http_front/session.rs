@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::exchange::Turn;
+use super::pump::{Pumped, carry, look_again};
 use super::streams::{EventId, Left, NoPlace, Opened, StreamId, Streams};
 use crate::call::{Limits, Principal};
 use crate::json::{Json, JsonText};
@@ -21,6 +22,9 @@ use crate::mcp::headers::{BATCHES, INITIALIZE, PRIMED};
 use crate::mcp::message::{Id, Message};
 use crate::transport::answer::{self, Outgoing};
 use crate::transport::{FromClient, ToClient, lock};
+
+/// Clients are told to come back after one second. Who gives them less time than this must not send them away.
+const COMES_BACK: Duration = Duration::from_secs(3);
 
 /// Every session of this front.
 #[derive(Debug)]
@@ -131,9 +135,14 @@ impl Session {
         lock(&self.state).revision.as_deref() == Some(BATCHES)
     }
 
-    /// True where the client expects an event stream to begin with an id.
+    /// True where the client expects an event stream to begin with an id, and to end before its answer has come.
     pub(super) fn is_primed(&self) -> bool {
         lock(&self.state).revision.as_deref().is_some_and(|revision| revision >= PRIMED)
+    }
+
+    /// True where a stream may end before its answer: its client comes back.
+    pub(super) fn may_return(&self, stream: StreamId) -> bool {
+        self.is_primed() && lock(&self.state).streams.may_return(stream, COMES_BACK)
     }
 
     /// Opens the way back for requests, before they are handed over.
@@ -199,7 +208,7 @@ impl Session {
         idle: Duration,
     ) {
         tokio::select! {
-            () = self.carry(outbound, idle) => {}
+            () = carry(&*self, outbound, idle) => {}
             () = self.expire() => {}
         }
         self.ended.cancel();
@@ -209,23 +218,6 @@ impl Session {
         state.streams.clear();
         drop(state);
         debug!("a session ended");
-    }
-
-    async fn carry(&self, mut outbound: mpsc::Receiver<ToClient>, idle: Duration) {
-        let mut check = std::pin::pin!(tokio::time::sleep(idle));
-        loop {
-            tokio::select! {
-                () = self.ended.cancelled() => return,
-                event = outbound.recv() => match event {
-                    Some(event) => self.deliver(event).await,
-                    None => return,
-                },
-                () = &mut check => match self.idle_until(idle) {
-                    Some(deadline) => check.as_mut().reset(deadline),
-                    None => return,
-                },
-            }
-        }
     }
 
     /// Gives clients up that did not come back in time. Ends with the session.
@@ -255,36 +247,6 @@ impl Session {
         }
     }
 
-    /// When to look again; `None` where nobody came for long enough: then nobody can come any more.
-    fn idle_until(&self, idle: Duration) -> Option<Instant> {
-        let mut state = lock(&self.state);
-        if state.streams.in_use() {
-            return Some(Instant::now() + idle);
-        }
-        let deadline = state.used + idle;
-        if deadline > Instant::now() {
-            return Some(deadline);
-        }
-        state.inbound = None;
-        None
-    }
-
-    async fn deliver(&self, event: ToClient) {
-        let (reader, turn) = match event {
-            ToClient::Waiting(id) => (lock(&self.state).streams.reader(&id).cloned(), Turn::Waiting),
-            ToClient::Message { text, related } => match self.place(text, related) {
-                Some(placed) => placed,
-                None => return debug!("no stream takes a message; it is dropped"),
-            },
-        };
-        let Some((_, turns)) = reader else { return };
-        tokio::select! {
-            // A reader that has left meanwhile finds what is kept when it comes back.
-            _ = turns.send(turn) => {}
-            () = self.ended.cancelled() => {}
-        }
-    }
-
     fn place(&self, text: JsonText, related: Option<Id>) -> Option<(Option<super::streams::Reader>, Turn)> {
         let kind = answer::kind(&text);
         let mut state = lock(&self.state);
@@ -298,6 +260,38 @@ impl Session {
             state.revision = revision.map(std::borrow::Cow::into_owned);
         }
         state.streams.answer(&id, text)
+    }
+}
+
+impl Pumped for Session {
+    fn ended(&self) -> &CancellationToken {
+        &self.ended
+    }
+
+    fn idle_until(&self, idle: Duration) -> Option<Instant> {
+        let mut state = lock(&self.state);
+        let next = look_again(state.streams.in_use(), state.used, idle);
+        if next.is_none() {
+            state.inbound = None;
+        }
+        next
+    }
+
+    async fn deliver(&self, event: ToClient) {
+        let (reader, turn) = match event {
+            ToClient::Waiting(id) => (lock(&self.state).streams.reader(&id).cloned(), Turn::Waiting),
+            ToClient::Later(id) => (lock(&self.state).streams.reader(&id).cloned(), Turn::Later),
+            ToClient::Message { text, related } => match self.place(text, related) {
+                Some(placed) => placed,
+                None => return debug!("no stream takes a message; it is dropped"),
+            },
+        };
+        let Some((_, turns)) = reader else { return };
+        tokio::select! {
+            // A reader that has left meanwhile finds what is kept when it comes back.
+            _ = turns.send(turn) => {}
+            () = self.ended.cancelled() => {}
+        }
     }
 }
 

@@ -130,6 +130,8 @@ impl Events {
             }
             match self.exchange.poll_next(cx) {
                 Poll::Ready(Some(Turn::Waiting)) => {}
+                // As the server does: it holds no connection open while it has nothing to say.
+                Poll::Ready(Some(Turn::Later)) => self.over = self.exchange.may_return(),
                 Poll::Ready(Some(Turn::Related(said))) => self.push(said),
                 Poll::Ready(Some(Turn::Answer { said, last, .. })) => {
                     self.push(said);

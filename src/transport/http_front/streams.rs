@@ -227,6 +227,11 @@ impl Streams {
         }
     }
 
+    /// True where the client knows how to come back to a stream, and has at least this long for it.
+    pub(super) fn may_return(&self, id: StreamId, time: Duration) -> bool {
+        self.window >= time && self.streams.get(&id).is_some_and(|stream| stream.known)
+    }
+
     /// A reader has left, for whatever reason.
     pub(super) fn leave(&mut self, id: StreamId, reader: u64) -> Left {
         let may_return = !self.window.is_zero();

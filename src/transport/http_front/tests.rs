@@ -333,6 +333,10 @@ async fn versions_that_are_not_spoken_are_refused() {
     let fields = [("MCP-Protocol-Version", "2031-01-01"), MODERN[1], MODERN[2]];
     let reply = rig.raw(post(A, &fields, &body)).await;
     assert_eq!((reply.status, reply.code()), (400, headers::UNSUPPORTED_VERSION));
+    let said: serde_json::Value = serde_json::from_str(&reply.body).unwrap();
+    assert_eq!(said["id"], 1);
+    let data = serde_json::json!({"supported": ["2026-07-28"], "requested": "2031-01-01"});
+    assert_eq!(said["error"]["data"], data);
     let plain = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
     let reply = rig.raw(post(A, &[("MCP-Protocol-Version", "1999-01-01")], plain)).await;
     assert_eq!((reply.status, reply.code()), (400, INVALID_REQUEST));

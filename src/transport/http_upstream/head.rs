@@ -14,9 +14,10 @@ use tracing::warn;
 
 use super::spec::HttpSpec;
 use crate::json::Json;
-use crate::mcp::headers::{self, INITIALIZE, INITIALIZED, LISTEN, TASKS_RESULT, TOOLS_LIST};
+use crate::mcp::headers::{self, INITIALIZE, INITIALIZED, LISTEN, TASKS_RESULT};
 use crate::mcp::loss::Loss;
 use crate::mcp::message::{Id, Message, Shape};
+use crate::mcp::params;
 
 const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
@@ -44,8 +45,6 @@ pub(super) struct Asked {
     pub(super) begins: bool,
     /// Its era has sessions and streams that can be resumed.
     pub(super) legacy: bool,
-    /// Its answer holds tool definitions.
-    pub(super) lists: bool,
     /// Its stream stays open for as long as both sides want.
     pub(super) stays: bool,
     /// Not even the head of its answer need come before something else has ended.
@@ -88,7 +87,6 @@ impl Head {
             id,
             begins: matches!(method, Some(INITIALIZE | INITIALIZED)),
             legacy: self.is_legacy(),
-            lists: method == Some(TOOLS_LIST),
             stays: method == Some(LISTEN),
             waits: method == Some(TASKS_RESULT),
         }
@@ -124,8 +122,12 @@ impl Head {
         if let Some(name) = headers::name(message) {
             fields.push(field(MCP_NAME, &headers::encode(&name))?);
         }
-        for (name, value) in self.spec.params().of_call(message) {
-            fields.push(field(name, &value)?);
+        let params = params::tool(message).and_then(|tool| self.spec.definitions().params(&tool));
+        for param in params.iter().flat_map(|params| params.iter()) {
+            let name = HeaderName::from_bytes(format!("{}{}", params::PREFIX, param.field).as_bytes());
+            if let (Ok(name), Some(value)) = (name, param.value(message)) {
+                fields.push(field(name, &value)?);
+            }
         }
         Ok(fields)
     }
@@ -171,7 +173,11 @@ impl Head {
         }
     }
 
-    /// The revision that both sides agreed on.
+    /// The revision that both sides agreed on, once they have.
+    pub(super) fn version(&self) -> Option<&str> {
+        self.version.get()?.to_str().ok()
+    }
+
     pub(super) fn remember_version(&self, answer: &Message) {
         let version = answer.result().and_then(|result| result.get("protocolVersion")).and_then(Json::as_str);
         let version = version.filter(|version| version.len() <= VERSION_BYTES);

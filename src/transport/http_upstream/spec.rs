@@ -6,8 +6,9 @@ use std::sync::Arc;
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 
-use super::params::Params;
 use crate::credential::secret::Secret;
+use crate::mcp::definitions::Definitions;
+use crate::mcp::params;
 
 /// The value of a configured header field.
 #[derive(Clone, Debug)]
@@ -39,7 +40,7 @@ pub struct HttpSpec {
     target: Uri,
     host: HeaderValue,
     headers: Vec<(HeaderName, HeaderSource)>,
-    params: Params,
+    definitions: Arc<Definitions>,
 }
 
 /// Fields that the transport or the protocol writes.
@@ -91,23 +92,25 @@ impl HttpSpec {
         let mut checked = Vec::with_capacity(headers.len());
         for (name, source) in headers {
             let known = HeaderName::from_bytes(name.as_bytes()).ok();
-            let known = known.filter(|name| !OURS.contains(&name.as_str()) && !name.as_str().starts_with("mcp-param-"));
+            let known =
+                known.filter(|name| !OURS.contains(&name.as_str()) && !name.as_str().starts_with(params::PREFIX));
             let Some(known) = known else { return Err(SpecError::Name { server, name }) };
             if source.value().is_none() {
                 return Err(SpecError::Value { server, name });
             }
             checked.push((known, source));
         }
-        Ok(HttpSpec { server, target, host: field, headers: checked, uri, params: Params::default() })
+        Ok(HttpSpec { server, target, host: field, headers: checked, uri, definitions: Arc::default() })
     }
 
     pub fn server(&self) -> &str {
         &self.server
     }
 
-    /// What its tool definitions ask for.
-    pub(super) fn params(&self) -> &Params {
-        &self.params
+    /// Its tools, as any session has seen them listed. All links to the server share them: a request of the stateless
+    /// era has a link of its own and would know nothing.
+    pub fn definitions(&self) -> &Arc<Definitions> {
+        &self.definitions
     }
 
     /// Where to connect to.

@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use super::head::Asked;
-use super::wire::{Answered, Done, Form, Rest, Wire, answers, form, session_over};
+use super::wire::{Answered, Done, Form, Rest, Wire, form, session_over};
 use crate::mcp::loss::{Cause, Fate, Loss};
 use crate::mcp::message::{Id, Message};
 use crate::transport::FromUpstream;
@@ -40,6 +40,8 @@ enum Opened {
 /// What came of reading one.
 enum Read {
     Answered(Answered),
+    /// In good order, without an answer.
+    Ended,
     Broke(String),
 }
 
@@ -52,6 +54,12 @@ impl Wire {
             let before = decoder.last_id().map(str::to_owned);
             let broke = match self.read(id, source, asked, &mut decoder, &mut silent).await? {
                 Read::Answered(answered) => return Ok(answered),
+                Read::Ended => {
+                    if goes_on(&decoder, asked) {
+                        self.tell(FromUpstream::Pauses { id: id.clone() }).await;
+                    }
+                    "the upstream's stream ended without an answer".to_owned()
+                }
                 Read::Broke(why) => why,
             };
             if decoder.last_id() != before.as_deref() {
@@ -73,7 +81,7 @@ impl Wire {
             let data = match source.body.frame().await {
                 Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
                 Some(Err(error)) => return Ok(Read::Broke(format!("the upstream's stream broke: {error}"))),
-                None => return Ok(Read::Broke("the upstream's stream ended without an answer".to_owned())),
+                None => return Ok(Read::Ended),
             };
             decoder.push(&data).map_err(|error| Loss::unknown(format!("the upstream's stream: {error}")))?;
             while let Some(event) = decoder.next_event() {
@@ -81,11 +89,7 @@ impl Wire {
                 if event.name.as_deref() == Some(ENDPOINT) {
                     return Err(self.speaks_sse(Fate::Unknown));
                 }
-                let Some(message) = message(event) else { continue };
-                if !answers(&message, id) {
-                    self.tell(FromUpstream::Message { message, related: Some(id.clone()) }).await;
-                    continue;
-                }
+                let Some(message) = self.beside_the_answer(id, self.said(event)).await else { continue };
                 // The end of the stream mostly comes along with the answer: then its connection is there for the next
                 // request, which may come as soon as the answer is told.
                 let answered = match source.body.frame().now_or_never() {
@@ -109,7 +113,7 @@ impl Wire {
         asked: &Asked,
         broke: String,
     ) -> Result<Rest, Loss> {
-        if !asked.legacy || decoder.last_id().is_none() {
+        if !goes_on(decoder, asked) {
             return Err(Loss::unknown(broke));
         }
         while *silent < AGAIN {
@@ -199,13 +203,30 @@ impl Wire {
             }
             while let Some(event) = decoder.next_event() {
                 heard = true;
-                if let Some(message) = message(event) {
+                for message in self.said(event) {
                     self.tell(FromUpstream::Message { message, related: None }).await;
                 }
             }
         }
         Some(heard || decoder.last_id() != before.as_deref())
     }
+
+    /// What an event says.
+    fn said(&self, event: Event) -> Vec<Message> {
+        if event.name.as_deref().is_some_and(|name| name != "message") {
+            debug!("an event of another kind than message is ignored");
+            return Vec::new();
+        }
+        self.messages(event.data).unwrap_or_else(|malformed| {
+            warn!(reason = %malformed.reason, "the upstream sent an event that cannot be read");
+            Vec::new()
+        })
+    }
+}
+
+/// Whether a stream that has ended can be asked for again.
+fn goes_on(decoder: &Decoder, asked: &Asked) -> bool {
+    asked.legacy && decoder.last_id().is_some()
 }
 
 /// The name of a stream's first event.
@@ -221,18 +242,4 @@ pub(super) async fn first_event(mut source: Rest) -> Option<String> {
         }
     }
     None
-}
-
-fn message(event: Event) -> Option<Message> {
-    if event.name.as_deref().is_some_and(|name| name != "message") {
-        debug!("an event of another kind than message is ignored");
-        return None;
-    }
-    match Message::from_upstream(event.data) {
-        Ok(message) => Some(message),
-        Err(malformed) => {
-            warn!(reason = %malformed.reason, "the upstream sent an event that cannot be read");
-            None
-        }
-    }
 }

@@ -7,6 +7,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::credential::secret::Secret;
+use crate::json::{JsonText, Rules};
 
 const KEY: &str = "sk_live_CANARY7Qm2Zt9XeVb4";
 
@@ -131,12 +132,24 @@ fn request(id: i64) -> ToUpstream {
     message(&format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/list"}}"#))
 }
 
+/// What comes next but for the form in which it comes.
 async fn next(link: &mut UpstreamLink) -> String {
+    loop {
+        let event = event(link).await;
+        if !event.starts_with("form ") {
+            return event;
+        }
+    }
+}
+
+async fn event(link: &mut UpstreamLink) -> String {
     match link.inbound.recv().await {
         Some(FromUpstream::Message { message, related }) => {
             let related = related.map_or_else(|| "none".to_owned(), |id| id.to_string());
             format!("{related} {}", message.text().as_str())
         }
+        Some(FromUpstream::Streams { id }) => format!("form {id} streams"),
+        Some(FromUpstream::Pauses { id }) => format!("form {id} pauses"),
         Some(FromUpstream::Lost { id, loss }) => format!("lost {id} {:?} {}", loss.fate, loss.reason),
         Some(FromUpstream::Closed { reason }) => format!("closed {reason}"),
         None => "end".to_owned(),
@@ -240,8 +253,7 @@ async fn modern_requests_carry_what_their_header_fields_have_to_say() {
 
 #[tokio::test]
 async fn annotated_arguments_are_repeated_on_every_link_to_the_server() {
-    let tools = r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"query","inputSchema":{"properties":{"region":{"type":"string","x-mcp-header":"Region"}}}}]}}"#;
-    let mut server = Server::start(|_| Act::Write(json(tools))).await;
+    let mut server = Server::start(|_| Act::Write(json(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#))).await;
     let client = HttpClient::new(Limits::default(), TaskTracker::new()).unwrap();
     let spec = Arc::new(HttpSpec::new("x", &server.url, Vec::new()).unwrap());
     let link = || {
@@ -253,21 +265,12 @@ async fn annotated_arguments_are_repeated_on_every_link_to_the_server() {
         let params = format!(r#"{{"name":"query","arguments":{{"region":"{region}"}},{meta}}}"#);
         message(&format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{params}}}"#))
     };
-    // A list of the older era teaches nothing: its requests have no such fields.
-    let mut legacy = link();
-    legacy.outbound.send(message(INIT)).await.unwrap();
-    next(&mut legacy).await;
-    legacy.outbound.send(request(1)).await.unwrap();
-    next(&mut legacy).await;
-    let (_, _) = (server.saw().await, server.saw().await);
     let mut first = link();
     first.outbound.send(call("eu")).await.unwrap();
     next(&mut first).await;
     assert!(!server.saw().await.contains("mcp-param"));
-    let list = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{{{meta}}}}}"#);
-    first.outbound.send(message(&list)).await.unwrap();
-    next(&mut first).await;
-    server.saw().await;
+    let tool = r#"{"inputSchema":{"properties":{"region":{"type":"string","x-mcp-header":"Region"}}}}"#;
+    spec.definitions().learn("query", JsonText::parse(tool, Rules::UPSTREAM).unwrap().view());
     let mut second = link();
     second.outbound.send(call("eu")).await.unwrap();
     next(&mut second).await;

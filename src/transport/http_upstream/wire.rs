@@ -20,8 +20,9 @@ use super::status;
 use crate::call::Limits;
 use crate::credential::scrub::Scrubber;
 use crate::json::Json;
+use crate::mcp::batch;
 use crate::mcp::loss::{Cause, Fate, Loss};
-use crate::mcp::message::{Id, METHOD_NOT_FOUND, Message, Shape};
+use crate::mcp::message::{Id, METHOD_NOT_FOUND, Malformed, Message, Shape};
 use crate::mcp::reply;
 use crate::transport::FromUpstream;
 use crate::transport::http_client::{Connection, HttpClient, NoResponse};
@@ -167,15 +168,19 @@ impl Wire {
             (StatusCode::OK, Form::Json) => {
                 let bytes = self.collect(response.into_body(), self.limits.answer_bytes).await?;
                 self.client.keep(self.spec.server(), connection);
-                let message = Message::from_upstream(bytes)
+                let messages = self
+                    .messages(bytes)
                     .map_err(|malformed| Loss::unknown(format!("the upstream's answer cannot be read: {malformed}")))?;
-                if !answers(&message, id) {
+                if !messages.iter().any(|message| answers(message, id)) {
                     return Err(Loss::unknown("the upstream's answer is not one to this request"));
                 }
-                self.answer(id, message, asked).await;
+                if let Some(message) = self.beside_the_answer(id, messages).await {
+                    self.answer(id, message, asked).await;
+                }
                 Ok(Answered::Whole)
             }
             (StatusCode::OK, Form::Events) => {
+                self.tell(FromUpstream::Streams { id: id.clone() }).await;
                 self.stream(id, Rest { body: response.into_body(), connection }, asked).await
             }
             (StatusCode::OK, Form::Other) => Err(Loss::unknown("the upstream answered neither JSON nor events")),
@@ -253,12 +258,34 @@ impl Wire {
         Loss::new(fate, Cause::Unsupported, reason)
     }
 
+    /// The message that came, or the messages where their revision has arrays of them.
+    pub(super) fn messages(&self, bytes: Vec<u8>) -> Result<Vec<Message>, Malformed> {
+        if !batch::is_array(&bytes) {
+            return Ok(vec![Message::from_upstream(bytes)?]);
+        }
+        let members = batch::members(bytes, self.head.version())?;
+        let readable = members.into_iter().filter_map(|member| {
+            member.inspect_err(|no| warn!(reason = %no.reason, "the upstream sent a member that cannot be read")).ok()
+        });
+        Ok(readable.collect())
+    }
+
+    /// Passes on what is not the answer to this request. The answer, where it is among them.
+    pub(super) async fn beside_the_answer(&self, id: &Id, messages: Vec<Message>) -> Option<Message> {
+        let mut answer = None;
+        for message in messages {
+            if answer.is_none() && answers(&message, id) {
+                answer = Some(message);
+            } else {
+                self.tell(FromUpstream::Message { message, related: Some(id.clone()) }).await;
+            }
+        }
+        answer
+    }
+
     pub(super) async fn answer(&self, id: &Id, message: Message, asked: &Asked) {
         if asked.begins {
             self.head.remember_version(&message);
-        }
-        if asked.lists && !asked.legacy {
-            self.spec.params().learn(&message);
         }
         self.tell(FromUpstream::Message { message, related: Some(id.clone()) }).await;
     }
@@ -359,7 +386,7 @@ pub(super) fn form(headers: &HeaderMap) -> Form {
     }
 }
 
-pub(super) fn answers(message: &Message, id: &Id) -> bool {
+fn answers(message: &Message, id: &Id) -> bool {
     matches!(message.shape(), Shape::Response { id: Some(answered), .. } if answered == id)
 }
 

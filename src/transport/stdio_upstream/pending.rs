@@ -1,5 +1,6 @@
-//! Requests that a child has not answered, and when their time is over.
+//! Requests that a child has not answered, when their time is over, and what was agreed on in the first of them.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -7,7 +8,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use crate::mcp::message::Id;
+use crate::json::Json;
+use crate::mcp::message::{Id, Message};
 use crate::transport::lock;
 
 /// As many as a session may have open, so looking at all of them costs little.
@@ -15,6 +17,16 @@ use crate::transport::lock;
 pub(super) struct Pending {
     open: Mutex<HashMap<Id, Instant>>,
     added: Notify,
+    beginning: Mutex<Beginning>,
+}
+
+/// How the session began.
+#[derive(Debug, Default)]
+struct Beginning {
+    /// The request that begins it.
+    request: Option<Id>,
+    /// What the child has agreed to.
+    revision: Option<String>,
 }
 
 impl Pending {
@@ -27,6 +39,26 @@ impl Pending {
         if was_empty {
             self.added.notify_one();
         }
+    }
+
+    /// The request that begins the session is on its way.
+    pub(super) fn begins(&self, id: &Id) {
+        lock(&self.beginning).request = Some(id.clone());
+    }
+
+    /// An answer has come.
+    pub(super) fn answered(&self, id: &Id, message: &Message) {
+        self.remove(id);
+        let mut beginning = lock(&self.beginning);
+        if beginning.request.as_ref() == Some(id) {
+            let revision = message.result().and_then(|result| result.get("protocolVersion")).and_then(Json::as_str);
+            *beginning = Beginning { request: None, revision: revision.map(Cow::into_owned) };
+        }
+    }
+
+    /// The revision that the session has come to.
+    pub(super) fn revision(&self) -> Option<String> {
+        lock(&self.beginning).revision.clone()
     }
 
     pub(super) fn remove(&self, id: &Id) {

@@ -392,3 +392,31 @@ async fn an_aborted_daemon_leaves_no_children() {
     drop(link);
     gone(&pids).await;
 }
+
+#[tokio::test]
+async fn an_array_is_taken_apart_in_the_revision_that_has_them() {
+    let answer = |id: i64| format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#);
+    for (revision, taken) in [("2025-03-26", true), ("2025-06-18", false), ("2025-11-25", false)] {
+        let tracker = TaskTracker::new();
+        // Before the revision is agreed on there are no arrays either.
+        let script = format!(
+            r#"read -r l; echo '[{}]'; echo '{{"jsonrpc":"2.0","id":0,"result":{{"protocolVersion":"{revision}"}}}}'
+            read -r l; read -r l; echo '[INFO] working'; echo ' [{},7,{}]'; echo '{}'; read -r l"#,
+            answer(9),
+            answer(1),
+            answer(2),
+            answer(3)
+        );
+        let mut link = start(&script, Limits::default(), &tracker);
+        let initialize = r#"{"jsonrpc":"2.0","id":0,"method":"initialize"}"#;
+        link.outbound.send(ToUpstream::Send(Message::from_client(initialize).unwrap())).await.unwrap();
+        assert!(next(&mut link).await.contains(revision));
+        link.outbound.send(request(1)).await.unwrap();
+        link.outbound.send(request(2)).await.unwrap();
+        for id in if taken { vec![1, 2, 3] } else { vec![3] } {
+            assert_eq!(next(&mut link).await, answer(id), "{revision}");
+        }
+        drop(link);
+        ended(tracker).await;
+    }
+}

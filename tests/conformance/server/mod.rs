@@ -12,7 +12,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
+use http::{Method, Request};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -32,7 +32,7 @@ use rmcp::{ErrorData, RoleServer, ServerHandler};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio::sync::broadcast;
+use tokio::sync::{Notify, broadcast};
 
 /// A value of the SDK from its JSON form.
 fn of<T: DeserializeOwned>(value: Value) -> T {
@@ -42,6 +42,9 @@ fn of<T: DeserializeOwned>(value: Value) -> T {
 fn invalid(message: impl Into<std::borrow::Cow<'static, str>>) -> ErrorData {
     ErrorData::new(ErrorCode::INVALID_PARAMS, message, None)
 }
+
+/// When a client is to come back to a stream.
+const RETRY: Duration = Duration::from_millis(200);
 
 /// A list that has changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,17 +62,31 @@ impl Server {
     pub async fn start() -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/mcp", listener.local_addr().unwrap());
-        let sessions = Arc::new(LocalSessionManager::default());
-        let handler =
-            Handler { tasks: TaskManager::new(), changes: broadcast::channel(16).0, sessions: Arc::clone(&sessions) };
-        let config = StreamableHttpServerConfig::default().with_sse_retry(Some(Duration::from_millis(200)));
+        let mut sessions = LocalSessionManager::default();
+        sessions.session_config.sse_retry = Some(RETRY);
+        let (sessions, resumed) = (Arc::new(sessions), Arc::new(Notify::new()));
+        let handler = Handler {
+            tasks: TaskManager::new(),
+            changes: broadcast::channel(16).0,
+            sessions: Arc::clone(&sessions),
+            resumed: Arc::clone(&resumed),
+        };
+        let config = StreamableHttpServerConfig::default().with_sse_retry(Some(RETRY));
         let service = StreamableHttpService::new(move || Ok(handler.clone()), sessions, config);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let service = service.clone();
+                let (service, resumed) = (service.clone(), Arc::clone(&resumed));
                 let answer = service_fn(move |request: Request<Incoming>| {
-                    let service = service.clone();
-                    async move { Ok::<_, Infallible>(service.handle(request).await) }
+                    let (service, resumed) = (service.clone(), Arc::clone(&resumed));
+                    async move {
+                        let resumes =
+                            request.method() == Method::GET && request.headers().contains_key("last-event-id");
+                        let response = service.handle(request).await;
+                        if resumes {
+                            resumed.notify_waiters();
+                        }
+                        Ok::<_, Infallible>(response)
+                    }
                 });
                 tokio::spawn(async move {
                     // A client that goes away in the middle is part of the suite.
@@ -87,6 +104,8 @@ struct Handler {
     tasks: TaskManager,
     changes: broadcast::Sender<Changed>,
     sessions: Arc<LocalSessionManager>,
+    /// Somebody has come back to a stream.
+    resumed: Arc<Notify>,
 }
 
 impl Handler {

@@ -16,6 +16,9 @@ use super::{Changed, Handler, invalid, of, tasks};
 /// Between two notifications: so that they arrive as what they are, a stream.
 const STEP: Duration = Duration::from_millis(50);
 
+/// How long somebody may stay away whose stream was closed.
+const COME_BACK: Duration = Duration::from_secs(20);
+
 const PLAIN: [&str; 14] = [
     "test_simple_text",
     "test_image_content",
@@ -201,11 +204,13 @@ impl Handler {
         let sessions = self.sessions.sessions.read().await;
         let Some(handle) = session.and_then(|id| sessions.get(id)) else { return };
         tokio::time::sleep(STEP).await;
+        let resumed = self.resumed.notified();
         // The SDK does not say which stream of the session is this call's; it is the only one that is open.
         for stream in 0..8 {
             let _ = handle.close_sse_stream(stream, None).await;
         }
-        tokio::time::sleep(STEP).await;
+        // The SDK keeps no answer that nobody reads. Whoever does not come back does not get one.
+        let _ = tokio::time::timeout(COME_BACK, resumed).await;
     }
 }
 

@@ -93,6 +93,60 @@ async fn an_answer_that_came_meanwhile_waits_for_its_client() {
     back.until("0\r\n\r\n").await;
 }
 
+/// Where the server closes its stream to be asked again later, so does the front: nobody is gone, and nothing is lost.
+#[tokio::test]
+async fn a_stream_without_news_ends_and_its_client_comes_back() {
+    let mut rig = Rig::start(Limits::default()).await;
+    let (id, mut session) = rig.initialized(A).await;
+    let (mut client, mut last) = opened(&rig, &id, &mut session, LIST).await;
+    for data in 1..=3 {
+        session.link.outbound.send(ToClient::Later(Id::Number(1))).await.unwrap();
+        client.until("0\r\n\r\n").await;
+        tell(&session, &note(data), 1).await;
+        client = rig.client().await;
+        client.send(&get(A, &id, Some(&last))).await;
+        client.head().await;
+        client.until("data:\n\n").await;
+        last = client.id().await;
+        assert_eq!(client.event().await, note(data));
+    }
+    say(&session, &result(1)).await;
+    assert_eq!(client.event().await, result(1));
+    client.until("0\r\n\r\n").await;
+    assert!(session.link.inbound.try_recv().is_err(), "nobody was gone");
+}
+
+/// A client that could not come back, or would not think of it, keeps its stream.
+#[tokio::test]
+async fn a_stream_stays_open_for_whoever_would_not_come_back() {
+    let seconds = Duration::from_secs;
+    for (window, revision) in [(seconds(0), "2025-11-25"), (seconds(2), "2025-11-25"), (seconds(60), "2025-06-18")] {
+        let mut rig = Rig::start(Limits { resume_window: window, ..Limits::default() }).await;
+        let (id, mut session) = rig.initialized_in(A, revision).await;
+        let mut client = rig.client().await;
+        client.send(&post(A, &[("Mcp-Session-Id", &id)], LIST)).await;
+        message(&mut session).await;
+        tell(&session, &note(1), 1).await;
+        session.link.outbound.send(ToClient::Later(Id::Number(1))).await.unwrap();
+        say(&session, &result(1)).await;
+        client.head().await;
+        assert_eq!((client.event().await, client.event().await), (note(1), result(1)), "{revision}");
+    }
+    // A request that stands alone, and the one that begins a session.
+    let mut rig = Rig::start(Limits::default()).await;
+    let initialize = post(A, &[], r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{}}"#);
+    for request in [modern(1), initialize] {
+        let mut client = rig.client().await;
+        client.send(&request).await;
+        let session = rig.sessions.recv().await.unwrap();
+        session.link.outbound.send(ToClient::Waiting(Id::Number(1))).await.unwrap();
+        session.link.outbound.send(ToClient::Later(Id::Number(1))).await.unwrap();
+        say(&session, &result(1)).await;
+        client.head().await;
+        assert_eq!(client.event().await, result(1));
+    }
+}
+
 #[tokio::test]
 async fn a_client_that_does_not_come_back_is_gone() {
     let mut rig = Rig::start(short()).await;

@@ -74,6 +74,40 @@ async fn a_server_that_wants_to_be_polled_is_polled() {
     assert_eq!(polls.load(Ordering::SeqCst), 10);
 }
 
+/// What kind of answer it is, is told before anything of it, and that it pauses only where it was meant to.
+#[tokio::test]
+async fn the_form_of_an_answer_is_told_first() {
+    let rest = format!("data: {NOTE}\n\ndata: {}\n\n", result(1));
+    let first = "retry: 1\nid: a\ndata: \n\n";
+    let (note, answer) = (format!("1 {NOTE}"), format!("1 {}", result(1)));
+    for (posted, expected) in [
+        (json(&result(1)), vec![answer.as_str()]),
+        (events(&rest), vec!["form 1 streams", &note, &answer]),
+        (events(first), vec!["form 1 streams", "form 1 pauses", &note, &answer]),
+    ] {
+        let rest = rest.clone();
+        let act =
+            move |request: &str| Act::Write(if request.starts_with("GET") { events(&rest) } else { posted.clone() });
+        let (_server, mut link) = session(act, Limits::default()).await;
+        link.outbound.send(request(1)).await.unwrap();
+        for expected in expected {
+            assert_eq!(event(&mut link).await, expected);
+        }
+    }
+    // A connection that breaks is no wish to be polled, nor is an end that nobody can come back after.
+    for ended in [true, false] {
+        let act = move |request: &str| match (request.starts_with("GET"), ended) {
+            (true, _) => Act::Write(response("405 Method Not Allowed", "", "")),
+            (false, true) => Act::Write(events("data: \n\n")),
+            (false, false) => cut(first),
+        };
+        let (_server, mut link) = session(act, Limits::default()).await;
+        link.outbound.send(request(1)).await.unwrap();
+        assert_eq!(event(&mut link).await, "form 1 streams");
+        assert!(event(&mut link).await.starts_with("lost 1 Unknown"));
+    }
+}
+
 #[tokio::test]
 async fn a_stream_that_brings_nothing_is_given_up_after_a_few_tries() {
     let (mut server, mut link) = session(

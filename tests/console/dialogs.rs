@@ -1,0 +1,156 @@
+//! What the console asks before it rules: what raises the friction, what has to be typed, what is said afterwards.
+
+use countersign::call::{Class, Tier};
+use countersign::console::app::What;
+use countersign::console::dialog::Dialog;
+use countersign::control::wire::{Approvals, Confirm, Failure, HoldState, HoldView, Notice, RulingKind};
+use crossterm::event::KeyCode;
+
+use crate::support::{A, B, C, Desk, SIZE, approve, approved, gate, json, refund, rulings, sandbox};
+
+/// What this side finds odd raises the tier and never lowers it.
+#[test]
+fn hidden_characters_and_the_unknown_raise_the_tier() {
+    let spelled = HoldView { arguments: json(r#"{"customer":"cus_\u200b123"}"#), ..sandbox(C) };
+    let raw = HoldView { arguments: json("{\"customer\":\"cus_\u{200B}123\"}"), ..sandbox(C) };
+    let key = HoldView { arguments: json("{\"cus\u{202E}tomer\":1}"), ..sandbox(C) };
+    let meta = HoldView { meta: Some(json("{\"a\":\"\u{FEFF}\"}")), ..sandbox(C) };
+    let tool = HoldView { tool: "pay\u{2066}".to_owned(), ..sandbox(C) };
+    let unknown = HoldView { class: Class::Unknown, ..sandbox(C) };
+    let huge = HoldView { arguments: json(&format!("[\"{}\"]", "x".repeat(300_000))), ..sandbox(C) };
+    for hold in [spelled, raw, key, meta, tool, unknown, huge] {
+        let mut desk = Desk::new(SIZE, vec![hold]);
+        desk.read_all();
+        assert_eq!(desk.app.selected().unwrap().risk.tier, Tier::High);
+        assert!(!desk.app.selected().unwrap().risk.warnings.is_empty());
+        desk.key(KeyCode::Char('a'));
+        assert!(matches!(&desk.app.dialog, Some(Dialog::Approve(question)) if question.tier == Tier::High));
+    }
+    let accents = HoldView { arguments: json("{\"name\":\"Zoë\\nMüller\\t手紙\"}"), ..sandbox(C) };
+    assert_eq!(Desk::new(SIZE, vec![accents]).app.selected().unwrap().risk.tier, Tier::Low);
+}
+
+#[test]
+fn letters_of_another_alphabet_and_big_numbers_are_pointed_out() {
+    let hold = HoldView { arguments: json("{\"to\":\"p\u{430}ypal\",\"n\":9007199254740993}"), ..sandbox(C) };
+    let desk = Desk::new(SIZE, vec![hold]);
+    let warnings = desk.app.selected().unwrap().risk.warnings.join("\n");
+    assert!(
+        warnings.contains("mixed alphabets: \"p\u{430}ypal\" (U+0430)") || warnings.contains("p\u{430}ypal (U+0430)")
+    );
+    assert!(warnings.contains("9007199254740993"), "{warnings}");
+}
+
+/// A value that cannot be typed as it is read is replaced by the digest, which is on the screen.
+#[test]
+fn what_cannot_be_typed_is_replaced_by_the_digest() {
+    let field = |value: &str, operation: &str| {
+        let confirm = vec![Confirm { pointer: "/arguments/amount".to_owned(), value: value.to_owned() }];
+        let confirm = if value == "-" { Vec::new() } else { confirm };
+        let hold = HoldView { confirm, operation: operation.to_owned(), ..refund(A) };
+        let mut desk = Desk::new(SIZE, vec![hold.clone()]);
+        desk.read_all();
+        desk.key(KeyCode::Char('a'));
+        let Some(Dialog::Approve(question)) = desk.app.dialog else { panic!() };
+        (question.fields[0].expected.clone(), hold.digest.to_string()[..8].to_owned())
+    };
+    assert_eq!(field("125000", "x").0, "125000");
+    assert_eq!(field("-", "create_refund").0, "create_refund");
+    for value in ["", " 1", "1 ", "a  b", "12\u{200B}5", "m\u{fc}ller", &"9".repeat(65)] {
+        let (expected, digest) = field(value, "x");
+        assert_eq!(expected, digest, "{value:?}");
+    }
+}
+
+#[test]
+fn a_wrong_value_does_not_approve() {
+    let mut desk = Desk::new(SIZE, vec![refund(A)]);
+    desk.read_all();
+    desk.key(KeyCode::Char('a'));
+    desk.letters("12500");
+    desk.key(KeyCode::Tab);
+    assert_eq!(rulings(&desk.key(KeyCode::Enter)), []);
+    assert!(desk.note().contains("type the value"), "{}", desk.note());
+    desk.key(KeyCode::BackTab);
+    desk.letters("00");
+    desk.key(KeyCode::Backspace);
+    desk.key(KeyCode::Enter);
+    assert_eq!(rulings(&desk.key(KeyCode::Enter)), approved(A));
+}
+
+#[test]
+fn a_rejection_carries_its_reason() {
+    let mut desk = Desk::new(SIZE, vec![refund(A)]);
+    desk.key(KeyCode::Char('r'));
+    assert_eq!(rulings(&desk.key(KeyCode::Enter)), [], "a reason is needed");
+    desk.letters("wrong pi");
+    let effects = desk.key(KeyCode::Enter);
+    assert_eq!(rulings(&effects), [(A.to_owned(), RulingKind::Reject, Some("wrong pi".to_owned()))]);
+
+    let mut desk = Desk::new(SIZE, vec![refund(A)]);
+    desk.key(KeyCode::Char('r'));
+    desk.key(KeyCode::Char('3'));
+    desk.letters(" 3");
+    let effects = desk.key(KeyCode::Enter);
+    let reason = "This is not needed. Do not try it again. 3".to_owned();
+    assert_eq!(rulings(&effects), [(A.to_owned(), RulingKind::Reject, Some(reason))]);
+}
+
+/// A paste into a reason is text and nothing else.
+#[test]
+fn a_paste_into_a_reason_sends_nothing() {
+    let mut desk = Desk::new(SIZE, vec![refund(A)]);
+    desk.key(KeyCode::Char('r'));
+    desk.draw();
+    desk.wait(2000);
+    assert_eq!(desk.step(What::Paste("two\nlines\r\n".to_owned())), []);
+    let effects = desk.key(KeyCode::Enter);
+    assert_eq!(rulings(&effects), [(A.to_owned(), RulingKind::Reject, Some("two lines".to_owned()))]);
+}
+
+#[test]
+fn a_signature_that_is_required_is_explained_before_and_after() {
+    let signed = HoldView { signature_required: true, ..refund(A) };
+    let mut desk = Desk::new(SIZE, vec![signed]);
+    desk.read_all();
+    desk.key(KeyCode::Char('a'));
+    assert!(matches!(desk.app.dialog, Some(Dialog::Notice { .. })));
+    assert!(desk.screen().contains("unsigned_rulings: accept"));
+    desk.key(KeyCode::Esc);
+    desk.key(KeyCode::Char('r'));
+    assert!(matches!(desk.app.dialog, Some(Dialog::Reject(_))), "rejecting needs no signature");
+
+    let mut desk = Desk::new(SIZE, vec![sandbox(C)]);
+    approve(&mut desk);
+    let message = "stigg takes signed rulings only".to_owned();
+    desk.news(Notice::Failed { seq: Some(1), error: Failure::SignatureRequired, message });
+    let screen = desk.screen();
+    assert!(screen.contains("A SIGNATURE IS REQUIRED") && screen.contains("stigg takes signed rulings"), "{screen}");
+}
+
+#[test]
+fn the_answer_is_shown_and_a_second_ruling_waits_for_it() {
+    let mut desk = Desk::new(SIZE, vec![sandbox(C), gate(B)]);
+    approve(&mut desk);
+    assert!(desk.note().contains("asking"), "{}", desk.note());
+    desk.key(KeyCode::Char('j'));
+    desk.read_all();
+    desk.key(KeyCode::Char('a'));
+    assert_eq!(desk.app.dialog, None);
+    assert!(desk.note().contains("waiting for the daemon's answer"), "{}", desk.note());
+    let state = HoldState::Approved { by: "ana".to_owned(), at: "2026-11-21T14:07:40Z".to_owned() };
+    desk.news(Notice::Ruled { seq: 1, hold: Box::new(HoldView { state, ..sandbox(C) }) });
+    assert!(desk.note().contains("approved, the call is released"), "{}", desk.note());
+
+    let mut desk = Desk::new(SIZE, vec![HoldView { approvals: Approvals { need: 2, have: Vec::new() }, ..sandbox(C) }]);
+    approve(&mut desk);
+    let approvals = Approvals { need: 2, have: vec!["ana".to_owned()] };
+    desk.news(Notice::Ruled { seq: 1, hold: Box::new(HoldView { approvals, ..sandbox(C) }) });
+    assert!(desk.note().contains("1 of 2 (ana); it still waits"), "{}", desk.note());
+
+    let mut desk = Desk::new(SIZE, vec![sandbox(C)]);
+    approve(&mut desk);
+    let message = "ben rejected it 2 s ago\u{1b}[2J".to_owned();
+    desk.news(Notice::Failed { seq: Some(1), error: Failure::Closed, message });
+    assert!(desk.note().contains("no effect: ben rejected it 2 s ago⟨U+001B⟩[2J"), "{}", desk.note());
+}
