@@ -35,10 +35,11 @@ use crate::transport::{ClientLink, FromClient, FromUpstream, NewSession, ToClien
 use asked::{Asked, Judging, Undeclared, undeclared};
 use chain::Chain;
 pub(super) use chain::request as about_task;
-use held::Wait;
+use held::{Part, Wait};
+use input::Asking;
 
 use super::listing::Listing;
-use super::tasks::{Owner, Status};
+use super::tasks::{Order, Owner, Status};
 use super::upstream::Upstream;
 use super::{ServerRuntime, Shared};
 
@@ -46,6 +47,7 @@ mod asked;
 mod chain;
 mod end;
 mod held;
+mod input;
 mod tasks;
 
 /// A request of the client that is not answered yet.
@@ -90,10 +92,14 @@ struct Session {
     capabilities: Option<JsonText>,
     listing: Listing,
     owner: Owner,
-    /// Where clients of tasks cancel them.
-    cancels: mpsc::Sender<Id>,
+    /// Where clients of tasks cancel them and answer.
+    orders: mpsc::Sender<Order>,
     /// Tasks of the upstream behind tasks of ours.
     chains: Vec<Chain>,
+    /// The last that the upstream was told about tasks that nobody follows any more, until it is answered.
+    farewells: Vec<Id>,
+    /// Calls behind tasks of ours that the upstream asks input for; each has one.
+    askings: Vec<Asking>,
 }
 
 /// Why a session ends.
@@ -137,7 +143,7 @@ async fn serve(
     };
     let listing = Listing::new(Arc::clone(&server.definitions));
     let stop = shared.stop.clone();
-    let (cancels, mut cancelled) = mpsc::channel(shared.limits.queue);
+    let (orders, mut ordered) = mpsc::channel(shared.limits.queue);
     let mut session = Session {
         id,
         shared,
@@ -153,8 +159,10 @@ async fn serve(
         capabilities: None,
         listing,
         owner,
-        cancels,
+        orders,
         chains: Vec::new(),
+        farewells: Vec::new(),
+        askings: Vec::new(),
     };
     if let Some(first) = first {
         session.client_said(first).await;
@@ -173,8 +181,8 @@ async fn serve(
                     session.client_left();
                 }
             },
-            Some(request) = cancelled.recv() => session.cancel_task(&request),
-            () = at(report) => session.report(),
+            Some(order) = ordered.recv() => session.ordered(order).await,
+            () = at(report) => session.report().await,
             () = at(poll) => session.poll_tasks(),
             event = answers.recv() => match event {
                 Some(FromUpstream::Closed { reason }) => break Ending::UpstreamGone(reason),
@@ -275,7 +283,7 @@ impl Session {
         }
         let modern = message.is_modern();
         match method::sort(message) {
-            Sorted::Decide(call) => self.decide(*call, modern).await,
+            Sorted::Decide(call) => self.decide(*call, modern, None).await,
             Sorted::Pass(passage) => self.pass(passage, modern, None).await,
             Sorted::Task { task, passage } => self.task(task, passage, modern).await,
             Sorted::Notice(passage) => self.notice(passage),
@@ -288,6 +296,13 @@ impl Session {
 
     /// Answers and records a message that goes nowhere.
     async fn refuse(&mut self, malformed: Malformed) {
+        self.note_refused(&malformed).await;
+        if let Some(text) = reply::malformed(&malformed) {
+            self.tell(text, malformed.id).await;
+        }
+    }
+
+    async fn note_refused(&mut self, malformed: &Malformed) {
         tracing::info!(session = self.id, code = malformed.code, reason = malformed.reason, "message refused");
         let event = Event::Refused {
             server: Some(self.server.facts.name.clone()),
@@ -297,16 +312,16 @@ impl Session {
             reason: malformed.reason.clone(),
         };
         self.shared.gate.refused(event).await;
-        if let Some(text) = reply::malformed(&malformed) {
-            self.tell(text, malformed.id).await;
-        }
     }
 
-    async fn decide(&mut self, call: ToolCall, modern: bool) {
+    /// `part` is what the call is to a task that stands already.
+    async fn decide(&mut self, call: ToolCall, modern: bool, part: Option<(String, Part)>) {
         let Some(message) = Message::of_call(&call) else { return };
         let Some(id) = message.id().cloned() else { return };
-        let cannot = || self.server.cannot_call(&call, &id, modern);
-        if let Some(malformed) = self.foreign_tasks(&call, &id).or_else(cannot) {
+        if self.names_foreign_tasks(&call) {
+            return self.refuse_foreign(&message).await;
+        }
+        if let Some(malformed) = self.server.cannot_call(&call, &id, modern) {
             return self.refuse(malformed).await;
         }
         let client = if modern { modern_client(&message, &self.base.client) } else { self.base.client.clone() };
@@ -325,7 +340,10 @@ impl Session {
                 (CallContext { tool, operation, ..self.base.clone() }, Presence::default())
             }
         };
-        let wait = self.can_wait(&message, &client);
+        let mut wait = self.can_wait(&message, &client);
+        if let Some((task, part)) = part {
+            (wait.task, wait.part) = (Some(task), part);
+        }
         let context = CallContext { client, ..context };
         let capabilities = modern.then(|| declared(&message)).flatten();
         let state = Open::Deciding { method: call.method(), presence: presence.clone() };
@@ -362,20 +380,19 @@ impl Session {
 
     async fn send(&mut self, id: Id, permit: PermittedCall) {
         let Some(request) = self.open.get_mut(&id) else { return };
-        if let Some(progress) = &mut request.wait.progress {
-            progress.stop();
-        }
+        request.wait.is_released();
         // A cancel may have come between the gate's last look and this one.
         if request.cancelled {
             self.shared.gate.unsent(permit, Outcome::Withdrawn, "the client cancelled the call").await;
             self.open.remove(&id);
             return;
         }
+        request.wait.call = request.wait.task.as_ref().map(|_| permit.call().message().clone());
         match self.upstream.call(permit) {
             Ok(sent) => {
                 request.state = Open::Sent { sent };
                 if let Some(task) = &request.wait.task {
-                    self.shared.tasks.set(task, Status::Working("approved; the server works on it".to_owned()));
+                    self.shared.tasks.set(task, Status::Working("the server works on it".to_owned()));
                 }
             }
             Err((permit, why)) => {
@@ -389,6 +406,9 @@ impl Session {
     async fn decided_against(&mut self, id: Id, refusal: Refusal) {
         let Some(request) = self.open.remove(&id) else { return };
         let Open::Deciding { method, .. } = request.state else { return };
+        if let (Part::Answers, Some(task)) = (request.wait.part, &request.wait.task) {
+            return self.answers_refused(task, refusal);
+        }
         if !request.cancelled {
             let text = reply::refusal(&id, method, request.modern, &refusal);
             if let Some(task) = request.wait.task.as_ref().filter(|_| refusal.outcome == Outcome::Withdrawn) {
@@ -482,7 +502,7 @@ impl Session {
     }
 
     async fn answered(&mut self, id: Id, is_error: bool, message: Message) {
-        if self.polled(&id, &message) {
+        if self.polled(&id, &message).await {
             return;
         }
         let deciding = self.open.get(&id).is_none_or(|request| matches!(request.state, Open::Deciding { .. }));
@@ -542,10 +562,13 @@ impl Session {
                 reply::error(&id, NO_ANSWER, "countersign: the server's answer could not be passed on safely")
             }
         };
-        if let Some(task) = &request.wait.task
-            && self.chain(&id, task, request.wait.revision.as_deref(), &text)
-        {
-            return;
+        if let Some(task) = &request.wait.task {
+            if request.wait.part == Part::Answers {
+                return self.answers_sent(task, &text);
+            }
+            if self.chain(task, &request.wait, &text) || self.asks(&request.wait, &text) {
+                return;
+            }
         }
         let text = if discovers { self.shared.tasks.advertise(&text) } else { text };
         self.deliver(id, &request.wait, text).await;
