@@ -477,6 +477,7 @@ pub const KEYS: &[&str] = &[
     "holds.max_per_principal",
     "holds.progress_every",
     "holds.tasks",
+    "holds.tasks_after",
     "holds.budgets",
     "holds.budgets.default",
     "holds.budgets.with_progress",

@@ -348,6 +348,8 @@ pub struct Holds {
     pub progress_every: Duration,
     /// Held calls of clients that know tasks are answered with one.
     pub tasks: bool,
+    /// How long such a call is held like any other before that.
+    pub tasks_after: Duration,
     pub budgets: Budgets,
 }
 

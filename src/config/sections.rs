@@ -32,7 +32,16 @@ const MATCH: Keys = Keys {
 const TOKEN: Keys = Keys { known: &["secret"], later: &[] };
 const POLICY: Keys = Keys { known: &["builtin", "paths", "modes", "time_limit_ms"], later: &[] };
 const HOLDS: Keys = Keys {
-    known: &["ttl", "no_console", "max_pending", "max_per_principal", "progress_every", "tasks", "budgets"],
+    known: &[
+        "ttl",
+        "no_console",
+        "max_pending",
+        "max_per_principal",
+        "progress_every",
+        "tasks",
+        "tasks_after",
+        "budgets",
+    ],
     later: &[],
 };
 const BUDGETS: Keys = Keys { known: &["default", "with_progress", "clients"], later: &[] };
@@ -385,6 +394,7 @@ pub fn holds(cx: &mut Context<'_>, node: Option<&Node>) -> Holds {
         max_per_principal: 50,
         progress_every: Duration::from_secs(10),
         tasks: true,
+        tasks_after: Duration::from_secs(2),
         budgets: Budgets {
             default: Some(Duration::from_secs(50)),
             with_progress: Some(Duration::from_secs(240)),
@@ -418,6 +428,7 @@ pub fn holds(cx: &mut Context<'_>, node: Option<&Node>) -> Holds {
     if let Some(tasks) = fields.choice(cx, "tasks", &[("when_declared", true), ("never", false)]) {
         holds.tasks = tasks;
     }
+    holds.tasks_after = fields.duration(cx, "tasks_after", Duration::ZERO..=day, holds.tasks_after);
     if let Some(node) = fields.get("budgets") {
         budgets(cx, node, &mut holds.budgets);
     }

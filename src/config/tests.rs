@@ -212,6 +212,7 @@ holds:
   max_per_principal: 10
   progress_every: 50s
   tasks: never
+  tasks_after: 250ms
   budgets: { default: 20s, with_progress: none, clients: { My Agent: 2m, other: none } }
 operators: { unsigned_rulings: refuse }
 audit: { sync: all }
@@ -256,6 +257,7 @@ limits:
     assert!(config.audit.sync_all);
     let seconds = Duration::from_secs;
     assert_eq!((config.holds.progress_every, config.holds.tasks), (seconds(50), false));
+    assert_eq!(config.holds.tasks_after, Duration::from_millis(250));
     assert_eq!((config.holds.budgets.default, config.holds.budgets.with_progress), (Some(seconds(20)), None));
     let clients: Vec<_> = config.holds.budgets.clients.into_iter().collect();
     assert_eq!(clients, [("My Agent".to_owned(), Some(seconds(120))), ("other".to_owned(), None)]);
@@ -290,6 +292,7 @@ fn what_is_left_out_has_the_documented_default() {
     assert_eq!((config.holds.ttl, config.holds.no_console_grace), (Duration::from_secs(300), Duration::from_secs(20)));
     assert_eq!((config.holds.max_pending, config.holds.max_per_principal), (1000, 50));
     assert_eq!((config.holds.progress_every, config.holds.tasks), (Duration::from_secs(10), true));
+    assert_eq!(config.holds.tasks_after, Duration::from_secs(2));
     let budgets = &config.holds.budgets;
     assert_eq!(
         (budgets.default, budgets.with_progress),

@@ -11,6 +11,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{broadcast, mpsc, watch};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -32,6 +33,8 @@ const MAX_COMMAND: usize = 64 << 10;
 const MAX_REASON: usize = 4 << 10;
 const HELLO_TIME: Duration = Duration::from_secs(10);
 const WRITE_TIME: Duration = Duration::from_secs(10);
+/// How often a watcher is told of new records, where there are any.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// A server as operators see it.
 #[derive(Debug)]
@@ -149,6 +152,9 @@ async fn connection(
     let mut changes = connection.control.gate.holds().changes();
     let mut status = connection.control.status.changed.subscribe();
     let daemon = connection.control.daemon();
+    let mut records = daemon.records;
+    let mut look = tokio::time::interval(LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let operator = connection.operator.clone();
     connection.send(&Notice::Welcome { version: VERSION, operator, daemon }).await?;
     if watch {
@@ -172,6 +178,12 @@ async fn connection(
                 }
                 let daemon = connection.control.daemon();
                 connection.send(&Notice::Daemon { daemon }).await?;
+            }
+            _ = look.tick(), if watch => {
+                let daemon = connection.control.daemon();
+                if std::mem::replace(&mut records, daemon.records) != daemon.records {
+                    connection.send(&Notice::Daemon { daemon }).await?;
+                }
             }
             () = stop.cancelled() => return Ok(()),
         }

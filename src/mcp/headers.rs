@@ -20,6 +20,8 @@ pub const CANCELLED: &str = "notifications/cancelled";
 pub const LOG_MESSAGE: &str = "notifications/message";
 /// Its answer is a stream that stays open.
 pub const LISTEN: &str = "subscriptions/listen";
+/// Answered when a task ends (up to 2025-11-25), however long that takes.
+pub const TASKS_RESULT: &str = "tasks/result";
 
 /// Revisions whose requests stand alone and carry these fields.
 pub const MODERN: &[&str] = &["2026-07-28"];

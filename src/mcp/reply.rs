@@ -82,6 +82,31 @@ pub fn refusal(id: &Id, method: Decided, modern: bool, refusal: &Refusal) -> Jso
     )
 }
 
+/// The result of a call whose server asked for input and does not get it: the call was sent before.
+pub fn refused_answers(refusal: &Refusal) -> JsonText {
+    let rule = refusal.rule.as_ref().map(|rule| format!(" (rule {rule})")).unwrap_or_default();
+    let text = format!(
+        "The answers to the server's questions were not sent{rule}: {}. Its task was cancelled; the call itself was \
+         sent before, so look at what it did. Do not retry it unchanged.",
+        refusal.reason.trim_end_matches('.')
+    );
+    let decision = json!({
+        "outcome": refusal.outcome.as_str(),
+        "rule": refusal.rule,
+        "reason": refusal.reason,
+        "ref": refusal.call.as_ref().map(ToString::to_string),
+        "sent": true,
+        "retry": "no",
+    });
+    let result = json!({
+        "resultType": "complete",
+        "isError": true,
+        "content": [{"type": "text", "text": text}],
+        "_meta": {"dev.countersign/decision": decision},
+    });
+    JsonText::of(&result).unwrap_or_else(|_| JsonText::empty_object())
+}
+
 /// The answer to a message that is refused before policy; nothing where nobody waits for one.
 pub fn malformed(malformed: &Malformed) -> Option<JsonText> {
     if !malformed.answer {

@@ -21,8 +21,8 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::mpsc;
 use tracing::Instrument as _;
 
-use crate::audit::{Answer, Event};
-use crate::call::{CallContext, ClientInfo, Decided, Digest, Outcome, Refusal, ToolCall};
+use crate::audit::Event;
+use crate::call::{CallContext, ClientInfo, Decided, Outcome, Refusal, ToolCall};
 use crate::gate::{Admission, PermittedCall, Presence, SentCall};
 use crate::json::{Json, JsonText};
 use crate::mcp::definitions;
@@ -32,20 +32,23 @@ use crate::mcp::method::{self, Passage, Sorted};
 use crate::mcp::reply;
 use crate::transport::{ClientLink, FromClient, FromUpstream, NewSession, ToClient};
 
-use asked::{Asked, Judging, Undeclared, undeclared};
+use asked::{Asked, Judging};
 use chain::Chain;
 pub(super) use chain::request as about_task;
-use held::Wait;
+use held::{Part, Wait};
+use input::Asking;
 
 use super::listing::Listing;
-use super::tasks::{Owner, Status};
+use super::tasks::{Order, Owner, Status};
 use super::upstream::Upstream;
 use super::{ServerRuntime, Shared};
 
+mod answer;
 mod asked;
 mod chain;
 mod end;
 mod held;
+mod input;
 mod tasks;
 
 /// A request of the client that is not answered yet.
@@ -90,10 +93,14 @@ struct Session {
     capabilities: Option<JsonText>,
     listing: Listing,
     owner: Owner,
-    /// Where clients of tasks cancel them.
-    cancels: mpsc::Sender<Id>,
+    /// Where clients of tasks cancel them and answer.
+    orders: mpsc::Sender<Order>,
     /// Tasks of the upstream behind tasks of ours.
     chains: Vec<Chain>,
+    /// The last that the upstream was told about tasks that nobody follows any more, until it is answered.
+    farewells: Vec<Id>,
+    /// Calls behind tasks of ours that the upstream asks input for; each has one.
+    askings: Vec<Asking>,
 }
 
 /// Why a session ends.
@@ -137,7 +144,7 @@ async fn serve(
     };
     let listing = Listing::new(Arc::clone(&server.definitions));
     let stop = shared.stop.clone();
-    let (cancels, mut cancelled) = mpsc::channel(shared.limits.queue);
+    let (orders, mut ordered) = mpsc::channel(shared.limits.queue);
     let mut session = Session {
         id,
         shared,
@@ -153,8 +160,10 @@ async fn serve(
         capabilities: None,
         listing,
         owner,
-        cancels,
+        orders,
         chains: Vec::new(),
+        farewells: Vec::new(),
+        askings: Vec::new(),
     };
     if let Some(first) = first {
         session.client_said(first).await;
@@ -173,8 +182,8 @@ async fn serve(
                     session.client_left();
                 }
             },
-            Some(request) = cancelled.recv() => session.cancel_task(&request),
-            () = at(report) => session.report(),
+            Some(order) = ordered.recv() => session.ordered(order).await,
+            () = at(report) => session.report().await,
             () = at(poll) => session.poll_tasks(),
             event = answers.recv() => match event {
                 Some(FromUpstream::Closed { reason }) => break Ending::UpstreamGone(reason),
@@ -275,7 +284,7 @@ impl Session {
         }
         let modern = message.is_modern();
         match method::sort(message) {
-            Sorted::Decide(call) => self.decide(*call, modern).await,
+            Sorted::Decide(call) => self.decide(*call, modern, None).await,
             Sorted::Pass(passage) => self.pass(passage, modern, None).await,
             Sorted::Task { task, passage } => self.task(task, passage, modern).await,
             Sorted::Notice(passage) => self.notice(passage),
@@ -288,6 +297,13 @@ impl Session {
 
     /// Answers and records a message that goes nowhere.
     async fn refuse(&mut self, malformed: Malformed) {
+        self.note_refused(&malformed).await;
+        if let Some(text) = reply::malformed(&malformed) {
+            self.tell(text, malformed.id).await;
+        }
+    }
+
+    async fn note_refused(&mut self, malformed: &Malformed) {
         tracing::info!(session = self.id, code = malformed.code, reason = malformed.reason, "message refused");
         let event = Event::Refused {
             server: Some(self.server.facts.name.clone()),
@@ -297,16 +313,16 @@ impl Session {
             reason: malformed.reason.clone(),
         };
         self.shared.gate.refused(event).await;
-        if let Some(text) = reply::malformed(&malformed) {
-            self.tell(text, malformed.id).await;
-        }
     }
 
-    async fn decide(&mut self, call: ToolCall, modern: bool) {
+    /// `part` is what the call is to a task that stands already.
+    async fn decide(&mut self, call: ToolCall, modern: bool, part: Option<(String, Part)>) {
         let Some(message) = Message::of_call(&call) else { return };
         let Some(id) = message.id().cloned() else { return };
-        let cannot = || self.server.cannot_call(&call, &id, modern);
-        if let Some(malformed) = self.foreign_tasks(&call, &id).or_else(cannot) {
+        if self.names_foreign_tasks(&call) {
+            return self.refuse_foreign(&message).await;
+        }
+        if let Some(malformed) = self.server.cannot_call(&call, &id, modern) {
             return self.refuse(malformed).await;
         }
         let client = if modern { modern_client(&message, &self.base.client) } else { self.base.client.clone() };
@@ -325,7 +341,10 @@ impl Session {
                 (CallContext { tool, operation, ..self.base.clone() }, Presence::default())
             }
         };
-        let wait = self.can_wait(&message, &client);
+        let mut wait = self.can_wait(&message, &client);
+        if let Some((task, part)) = part {
+            (wait.task, wait.part) = (Some(task), part);
+        }
         let context = CallContext { client, ..context };
         let capabilities = modern.then(|| declared(&message)).flatten();
         let state = Open::Deciding { method: call.method(), presence: presence.clone() };
@@ -362,20 +381,19 @@ impl Session {
 
     async fn send(&mut self, id: Id, permit: PermittedCall) {
         let Some(request) = self.open.get_mut(&id) else { return };
-        if let Some(progress) = &mut request.wait.progress {
-            progress.stop();
-        }
+        request.wait.is_released();
         // A cancel may have come between the gate's last look and this one.
         if request.cancelled {
             self.shared.gate.unsent(permit, Outcome::Withdrawn, "the client cancelled the call").await;
             self.open.remove(&id);
             return;
         }
+        request.wait.call = request.wait.task.as_ref().map(|_| permit.call().message().clone());
         match self.upstream.call(permit) {
             Ok(sent) => {
                 request.state = Open::Sent { sent };
                 if let Some(task) = &request.wait.task {
-                    self.shared.tasks.set(task, Status::Working("approved; the server works on it".to_owned()));
+                    self.shared.tasks.set(task, Status::Working("the server works on it".to_owned()));
                 }
             }
             Err((permit, why)) => {
@@ -389,6 +407,9 @@ impl Session {
     async fn decided_against(&mut self, id: Id, refusal: Refusal) {
         let Some(request) = self.open.remove(&id) else { return };
         let Open::Deciding { method, .. } = request.state else { return };
+        if let (Part::Answers, Some(task)) = (request.wait.part, &request.wait.task) {
+            return self.answers_refused(task, refusal);
+        }
         if !request.cancelled {
             let text = reply::refusal(&id, method, request.modern, &refusal);
             if let Some(task) = request.wait.task.as_ref().filter(|_| refusal.outcome == Outcome::Withdrawn) {
@@ -480,76 +501,6 @@ impl Session {
             FromUpstream::Closed { .. } => {}
         }
     }
-
-    async fn answered(&mut self, id: Id, is_error: bool, message: Message) {
-        if self.polled(&id, &message) {
-            return;
-        }
-        let deciding = self.open.get(&id).is_none_or(|request| matches!(request.state, Open::Deciding { .. }));
-        if deciding {
-            tracing::warn!(session = self.id, server = self.server.facts.name, %id, "an answer to nothing that was sent was dropped");
-            return;
-        }
-        let Some(request) = self.open.remove(&id) else { return };
-        self.end_questions(&id);
-        let discovers =
-            matches!(&request.state, Open::Passed { method, .. } if method == "server/discover") && !is_error;
-        let message = match &request.state {
-            Open::Passed { method, .. } if method == "tools/list" && !is_error => {
-                let gate = Arc::clone(&self.shared.gate);
-                self.listing.filter(message, &gate, &self.server, &self.base, request.modern).await
-            }
-            Open::Passed { method, .. } if method == "tasks/list" && !is_error => self.own_tasks(message),
-            Open::Sent { .. } | Open::Passed { .. } | Open::Deciding { .. } => Some(message),
-        };
-        let clean = message.as_ref().and_then(|message| self.shared.scrubber.message(message.text()));
-        let capabilities = request.capabilities.as_ref();
-        let undeclared = clean.as_ref().and_then(|text| undeclared(text, request.modern, capabilities));
-        let told = clean.clone().filter(|_| undeclared.is_none() && !request.cancelled);
-        if let Some(text) = &told {
-            self.task_said(&request.state, text.view());
-        }
-        if let Open::Sent { sent } = request.state {
-            let result = match undeclared {
-                Some(Undeclared::Task) => Answer::OutcomeUnknown,
-                _ if is_error => Answer::Error,
-                Some(Undeclared::Input) | None => answer_kind(message.as_ref()),
-            };
-            let (bytes, digest) = clean
-                .as_ref()
-                .map_or((0, None), |text| (text.as_str().len(), Some(Digest::of_bytes(text.as_str().as_bytes()))));
-            // The words of the stateless era leave nothing open in the other.
-            let kind =
-                |result: Json<'_>| result.get("resultType").and_then(Json::as_str).map(|kind| kind == "complete");
-            let own = |result: &Json<'_>| request.modern || kind(*result) != Some(false);
-            let left_open = told.as_ref().and_then(|text| text.view().get("result").filter(own));
-            let left_open = left_open.and_then(|result| self.shared.gate.relayed(&sent, result));
-            let note = if request.cancelled { Some("the client no longer waited for it") } else { left_open };
-            self.shared.gate.completed(sent, result, bytes, digest, note.map(str::to_owned)).await;
-        }
-        if request.cancelled {
-            return;
-        }
-        let text = match (told, undeclared) {
-            (Some(text), _) => text,
-            (None, Some(Undeclared::Task)) => {
-                Loss::unknown("the server goes on with it as a task, which the client does not take").answer(&id)
-            }
-            (None, Some(Undeclared::Input)) => {
-                reply::error(&id, NO_ANSWER, "countersign: the server asks for input that the client does not offer")
-            }
-            (None, None) => {
-                reply::error(&id, NO_ANSWER, "countersign: the server's answer could not be passed on safely")
-            }
-        };
-        if let Some(task) = &request.wait.task
-            && self.chain(&id, task, request.wait.revision.as_deref(), &text)
-        {
-            return;
-        }
-        let text = if discovers { self.shared.tasks.advertise(&text) } else { text };
-        self.deliver(id, &request.wait, text).await;
-    }
 }
 
 fn named(malformed: Malformed, message: &Message) -> Malformed {
@@ -577,11 +528,6 @@ fn modern_client(message: &Message, base: &ClientInfo) -> ClientInfo {
 
 fn declared(message: &Message) -> Option<JsonText> {
     message.params()?.get("_meta")?.get("io.modelcontextprotocol/clientCapabilities").map(JsonText::owned)
-}
-
-fn answer_kind(message: Option<&Message>) -> Answer {
-    let failed = message.and_then(Message::result).and_then(|result| result.get("isError")).and_then(Json::as_bool);
-    if failed == Some(true) { Answer::ToolError } else { Answer::Ok }
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@
 //! call goes on until the call is over, and writes here what became of it.
 //!
 //! Invariant: a task can be seen by its principal through its server only, its id cannot be guessed, and tasks and
-//! what they keep are bounded by count, bytes and time. Nothing here lets a call go.
+//! what they keep are bounded by count, bytes and time. Nothing here lets a call go: what a client answers to a question
+//! of its server is kept here until the session of the call takes it to the gate.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,10 +18,14 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::json::{Json, JsonText};
+use crate::json::{Json, JsonText, Kind};
 use crate::mcp::headers::MISSING_CAPABILITY;
-use crate::mcp::message::{Id, Message};
+use crate::mcp::message::{INVALID_PARAMS, Id, Message};
 use crate::mcp::reply;
+
+use questions::{Names, Questions};
+
+mod questions;
 
 pub const EXTENSION: &str = "io.modelcontextprotocol/tasks";
 /// Tasks at once, of all principals and of each.
@@ -34,6 +39,8 @@ const KEPT: Duration = Duration::from_secs(600);
 const POLL: Duration = Duration::from_secs(2);
 /// A client that has not asked for so long is gone: a call that was not sent by then is not sent any more.
 const SILENCE: Duration = Duration::from_secs(120);
+/// How long a server's question waits for its answer. The gate remembers it for as long.
+const ANSWER_WITHIN: Duration = Duration::from_secs(600);
 
 /// How many, how much and how long.
 #[derive(Clone, Copy, Debug)]
@@ -42,11 +49,13 @@ pub struct Bounds {
     pub count_each: usize,
     pub bytes: usize,
     pub silence: Duration,
+    pub answer_within: Duration,
 }
 
 impl Default for Bounds {
     fn default() -> Bounds {
-        Bounds { count: COUNT, count_each: COUNT_EACH, bytes: BYTES, silence: SILENCE }
+        let answer_within = ANSWER_WITHIN;
+        Bounds { count: COUNT, count_each: COUNT_EACH, bytes: BYTES, silence: SILENCE, answer_within }
     }
 }
 
@@ -82,17 +91,37 @@ struct Task {
     ttl: Duration,
     /// When its client asked last.
     asked: Instant,
-    /// To the session of the call, with the id of its request: the client cancels.
-    cancel: mpsc::Sender<Id>,
-    request: Id,
+    /// To the session of the call.
+    session: mpsc::Sender<Order>,
+    /// Of questions that were asked in it.
+    names: Names,
     /// Its end has been fetched: the first to go where there is no room.
     fetched: bool,
+}
+
+/// What the client of a task wants of the session of the call. Each names the task.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Order {
+    Cancel(String),
+    /// Every question is answered: the session takes the answers.
+    Answered(String),
+}
+
+/// What became of a server's questions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Asked {
+    Waits,
+    /// Those that it still asks were answered before.
+    Answered,
+    TooMuch,
 }
 
 /// Where a task is.
 #[derive(Clone, Debug)]
 pub enum Status {
     Working(String),
+    /// The server asks the client. When all is answered and not yet taken, the client is shown work.
+    InputRequired(Questions),
     /// With the result of the call.
     Completed(JsonText),
     /// With the JSON-RPC error of the call.
@@ -104,6 +133,8 @@ impl Status {
     fn word(&self) -> &'static str {
         match self {
             Status::Working(_) => "working",
+            Status::InputRequired(questions) if questions.are_answered() => "working",
+            Status::InputRequired(_) => "input_required",
             Status::Completed(_) => "completed",
             Status::Failed(_) => "failed",
             Status::Cancelled(_) => "cancelled",
@@ -113,6 +144,7 @@ impl Status {
     fn bytes(&self) -> usize {
         match self {
             Status::Completed(text) | Status::Failed(text) => text.as_str().len(),
+            Status::InputRequired(questions) => questions.bytes(),
             Status::Working(_) | Status::Cancelled(_) => 0,
         }
     }
@@ -131,6 +163,8 @@ struct Shown<'a> {
     ttl_ms: u64,
     poll_interval_ms: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
+    input_requests: Option<JsonText>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     result: Option<&'a JsonText>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a JsonText>,
@@ -138,8 +172,10 @@ struct Shown<'a> {
 
 impl Task {
     fn show(&self, id: &str, result_type: &'static str) -> Option<JsonText> {
-        let (mut status_message, mut result, mut error) = (None, None, None);
+        let (mut status_message, mut input_requests, mut result, mut error) = (None, None, None, None);
         match &self.status {
+            Status::InputRequired(questions) if questions.are_answered() => {}
+            Status::InputRequired(questions) => input_requests = Some(questions.open()?),
             Status::Working(said) | Status::Cancelled(said) => status_message = Some(said.clone()),
             Status::Completed(text) => result = Some(text),
             Status::Failed(text) => {
@@ -157,6 +193,7 @@ impl Task {
             last_updated_at: self.updated.to_string(),
             ttl_ms: millis(self.ttl),
             poll_interval_ms: millis(POLL),
+            input_requests,
             result,
             error,
         };
@@ -164,7 +201,7 @@ impl Task {
     }
 
     fn is_over(&self) -> bool {
-        !matches!(self.status, Status::Working(_))
+        !matches!(self.status, Status::Working(_) | Status::InputRequired(_))
     }
 }
 
@@ -192,6 +229,40 @@ impl Inner {
     }
 }
 
+impl Inner {
+    /// The bytes of what was there have been taken off.
+    fn put(&mut self, id: &str, status: Status) {
+        let Some(task) = self.tasks.get_mut(id) else { return };
+        self.bytes += status.bytes();
+        task.updated = Timestamp::now();
+        task.status = status;
+    }
+
+    /// Takes what a client answers. What is not asked, or not any more, is ignored.
+    ///
+    /// # Errors
+    /// Where it cannot be kept or handed on now: nothing of it was taken.
+    fn update(&mut self, id: &str, responses: Json<'_>, limit: usize) -> Result<(), &'static str> {
+        let Some(task) = self.tasks.get(id) else { return Ok(()) };
+        let Status::InputRequired(open) = &task.status else { return Ok(()) };
+        let Some(questions) = open.with(responses) else { return Ok(()) };
+        let before = open.bytes();
+        let order = match questions.are_answered() {
+            false => None,
+            true => Some(task.session.clone().try_reserve_owned().map_err(|_| "too much is going on")?),
+        };
+        if !self.make_room(questions.bytes().saturating_sub(before), limit) {
+            return Err("there is no room for them");
+        }
+        self.bytes -= before;
+        self.put(id, Status::InputRequired(questions));
+        if let Some(order) = order {
+            order.send(Order::Answered(id.to_owned()));
+        }
+        Ok(())
+    }
+}
+
 impl Tasks {
     pub fn new(enabled: bool, bounds: Bounds) -> Tasks {
         Tasks { enabled, bounds, inner: Mutex::default() }
@@ -207,8 +278,7 @@ impl Tasks {
     pub fn open(
         &self,
         owner: Owner,
-        request: &Id,
-        cancel: mpsc::Sender<Id>,
+        session: mpsc::Sender<Order>,
         deadline: Instant,
         answer_timeout: Duration,
         said: String,
@@ -239,12 +309,18 @@ impl Tasks {
             started: now,
             ttl,
             asked: now,
-            cancel,
-            request: request.clone(),
+            session,
+            names: Names::default(),
             fetched: false,
         };
         inner.tasks.insert(id.clone(), task);
         Some(id)
+    }
+
+    /// Takes back a task that nobody has heard of.
+    pub fn forget(&self, id: &str) {
+        let mut inner = self.lock();
+        inner.bytes -= inner.tasks.remove(id).map_or(0, |task| task.status.bytes());
     }
 
     /// The answer to the call's own request.
@@ -259,12 +335,42 @@ impl Tasks {
         if inner.tasks.get(id).is_none_or(Task::is_over) {
             return;
         }
+        inner.bytes -= inner.tasks.get(id).map_or(0, |task| task.status.bytes());
         let status = if inner.make_room(status.bytes(), self.bounds.bytes) { status } else { no_room(status.bytes()) };
-        inner.bytes += status.bytes();
-        if let Some(task) = inner.tasks.get_mut(id) {
-            task.updated = Timestamp::now();
-            task.status = status;
+        inner.put(id, status);
+    }
+
+    /// The server asks the client of a task. `beside` are bytes that are kept for the answers elsewhere.
+    pub fn ask(&self, id: &str, requests: Json<'_>, beside: usize) -> Asked {
+        let mut inner = self.lock();
+        let Some(task) = inner.tasks.get_mut(id).filter(|task| !task.is_over()) else { return Asked::TooMuch };
+        let (none, before) = (Questions::default(), task.status.bytes());
+        let open = if let Status::InputRequired(open) = &task.status { open } else { &none };
+        let Some(questions) = Questions::asked(open, requests, beside, &mut task.names) else { return Asked::TooMuch };
+        let bytes = questions.bytes();
+        if !inner.make_room(bytes.saturating_sub(before), self.bounds.bytes) {
+            return Asked::TooMuch;
         }
+        inner.bytes -= before;
+        let asked = if questions.are_answered() { Asked::Answered } else { Asked::Waits };
+        inner.put(id, Status::InputRequired(questions));
+        asked
+    }
+
+    /// All answers to the questions of a task, which works again; nothing where one is still open.
+    pub fn take_answers(&self, id: &str) -> Option<JsonText> {
+        let mut inner = self.lock();
+        let Status::InputRequired(questions) = &inner.tasks.get(id)?.status else { return None };
+        let answers = questions.are_answered().then(|| questions.answers()).flatten()?;
+        let bytes = questions.bytes();
+        inner.bytes -= bytes;
+        inner.put(id, Status::Working("the answers are being decided".to_owned()));
+        Some(answers)
+    }
+
+    /// How long a question waits for its answer.
+    pub fn answer_within(&self) -> Duration {
+        self.bounds.answer_within
     }
 
     /// Whether a task is there and goes on.
@@ -289,23 +395,35 @@ impl Tasks {
         inner.forget_the_old();
         let task = inner.tasks.get_mut(&*id).filter(|task| task.owner == *owner)?;
         if !declares(message) {
-            let data = json!({"requiredCapabilities": {"extensions": {EXTENSION: {}}}});
-            return Some(reply::error_with(request, MISSING_CAPABILITY, "the request does not declare tasks", &data));
+            return Some(undeclared(request));
         }
         task.asked = Instant::now();
+        if !task.is_over() {
+            // What goes on can be fetched for a while after it was asked for last.
+            task.ttl = task.ttl.max(task.started.elapsed() + KEPT);
+        }
         let result = match method {
             "tasks/get" => {
                 task.fetched = task.is_over();
                 task.show(&id, "complete")?
             }
             "tasks/cancel" => {
-                if !task.is_over() && task.cancel.try_send(task.request.clone()).is_err() {
+                if !task.is_over() && task.session.try_send(Order::Cancel(id.clone().into_owned())).is_err() {
                     tracing::debug!("a task was cancelled that nobody works on");
                 }
                 JsonText::of(&json!({"resultType": "complete"})).ok()?
             }
-            // A held call asks its client for nothing, and what was not asked for is ignored.
-            _ => JsonText::of(&json!({"resultType": "complete"})).ok()?,
+            _ => {
+                let Some(responses) = params.get("inputResponses").filter(|given| given.kind() == Kind::Object) else {
+                    let reason = "refused by countersign: inputResponses must be an object";
+                    return Some(reply::error(request, INVALID_PARAMS, reason));
+                };
+                if let Err(why) = inner.update(&id, responses, self.bounds.bytes) {
+                    let reason = format!("countersign: the answers were not taken ({why}); send them again");
+                    return Some(reply::error(request, crate::mcp::loss::OVERLOADED, &reason));
+                }
+                JsonText::of(&json!({"resultType": "complete"})).ok()?
+            }
         };
         Some(reply::result(request, &result))
     }
@@ -339,6 +457,14 @@ pub fn declares(message: &Message) -> bool {
 /// The same of the capabilities that a request declares.
 pub fn declared(capabilities: Option<Json<'_>>) -> bool {
     capabilities.and_then(|offers| offers.get("extensions")).and_then(|extensions| extensions.get(EXTENSION)).is_some()
+}
+
+pub const UNDECLARED: &str = "the request does not declare tasks";
+
+/// The answer to a request about a task that lacks what it needs.
+pub fn undeclared(request: &Id) -> JsonText {
+    let data = json!({"requiredCapabilities": {"extensions": {EXTENSION: {}}}});
+    reply::error_with(request, MISSING_CAPABILITY, UNDECLARED, &data)
 }
 
 fn no_room(bytes: usize) -> Status {

@@ -118,8 +118,8 @@ impl Upstream {
     }
 
     /// Asks the upstream about a task of its own. False where the question did not get into the queue.
-    pub fn about_task(&self, id: &Id, method: &str, task: &JsonText, revision: &str) -> bool {
-        let message = super::session::about_task(id, method, task, revision);
+    pub fn about_task(&self, id: &Id, method: &str, task: &JsonText, revision: &str, client: &JsonText) -> bool {
+        let message = super::session::about_task(id, method, task, revision, client);
         message.is_some_and(|message| self.outbound.try_send(ToUpstream::Send(message)).is_ok())
     }
 

@@ -24,7 +24,7 @@ use crate::call::Limits;
 use crate::credential::scrub::Scrubber;
 use crate::credential::secret::Secret;
 use crate::mcp::batch;
-use crate::mcp::headers::{INITIALIZE, LISTEN};
+use crate::mcp::headers::{INITIALIZE, LISTEN, TASKS_RESULT};
 use crate::mcp::loss::Loss;
 use crate::mcp::message::{Malformed, Message, PARSE_ERROR, Shape};
 
@@ -306,8 +306,8 @@ async fn write_loop(
             Shape::Request { id, .. } => Some(id.clone()),
             Shape::Notification { .. } | Shape::Response { .. } => None,
         };
-        // A subscription is answered when it ends.
-        let stays = message.method() == Some(LISTEN);
+        // A subscription is answered when it ends, and the result of a task when the task does.
+        let stays = matches!(message.method(), Some(LISTEN | TASKS_RESULT));
         if let Some(id) = request.as_ref().filter(|_| !stays) {
             pending.add(id, limits.answer_timeout);
         }

@@ -33,8 +33,12 @@ struct Through {
 }
 
 async fn through(policy: &str, upstream: &str) -> Through {
+    through_with(Countersign::with_policy(policy), upstream).await
+}
+
+async fn through_with(countersign: Countersign, upstream: &str) -> Through {
     let relay = Relay::bind().await;
-    let daemon = Countersign::with_policy(policy)
+    let daemon = countersign
         .server(
             SERVER,
             json!({"environment": "test", "upstream": {"http": {"url": upstream, "allow_plain_http": true}}}),
@@ -95,6 +99,23 @@ async fn a_server_of_2025_11_25_is_the_same() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_of_2026_07_28_is_the_same() {
     is_the_same("server 2026-07-28", Version::New, &["--requirements", "2026-07-28"], 50, 197).await;
+}
+
+/// Every held call is answered with a task at once: what the server's own task asks its client for passes through it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_input_of_tasks_is_the_same_where_every_call_is_one() {
+    let which = ["--scenario", "tasks-mrtr-input", "--spec-version", "2026-07-28", "--force"];
+    let direct = suite::server(Version::New, &Server::start().await.url, &which).await;
+    assert_perfect(&direct, 1, 4);
+    let tasks = Countersign::with_policy(HOLD_ALL).set("/holds/tasks_after", json!("0s"));
+    let proxy = through_with(tasks, &Server::start().await.url).await;
+    let approved = Arc::new(AtomicUsize::new(0));
+    let operator = tokio::spawn(approve_all(proxy.daemon.console().await, Arc::clone(&approved)));
+    let held = suite::server(Version::New, &proxy.url, &which).await;
+    assert_equal("tasks-mrtr-input as tasks", &direct, &held);
+    operator.abort();
+    assert!(operator.await.is_err_and(|ended| ended.is_cancelled()), "the operator broke off");
+    assert!(approved.load(Ordering::Relaxed) > 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

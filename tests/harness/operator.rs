@@ -19,6 +19,8 @@ use super::within;
 struct Known {
     holds: BTreeMap<CallId, HoldView>,
     answers: BTreeMap<u64, Notice>,
+    /// Records that the daemon has, as it last said without being asked.
+    records: u64,
     /// Everything that came, as text.
     traffic: String,
     closed: bool,
@@ -104,6 +106,11 @@ impl Console {
         self.until(what, |known| known.holds.get(id).filter(|hold| done(&hold.state)).cloned()).await
     }
 
+    /// Waits until the daemon says, without being asked, that it has more records than so many. How many it has.
+    pub async fn more_records(&self, than: u64) -> u64 {
+        self.until("more records", |known| Some(known.records).filter(|records| *records > than)).await
+    }
+
     /// All holds as the daemon lists them now.
     pub async fn list(&mut self) -> Vec<HoldView> {
         match self.ask(|seq| Command::List { seq }).await {
@@ -163,7 +170,8 @@ impl Known {
             Notice::Hold { hold } | Notice::Shown { hold, .. } | Notice::Ruled { hold, .. } => {
                 self.holds.insert(hold.id.clone(), (**hold).clone());
             }
-            Notice::Welcome { .. } | Notice::Daemon { .. } | Notice::Failed { .. } => {}
+            Notice::Daemon { daemon } => self.records = daemon.records,
+            Notice::Welcome { .. } | Notice::Failed { .. } => {}
         }
         if let Some(seq) = answers {
             self.answers.insert(seq, notice);

@@ -59,7 +59,7 @@ async fn spy(over_http: bool) -> Spy {
     if over_http { Spy::http_with(script).await } else { Spy::stdio_with(script).await }
 }
 
-fn bodies(records: &[Value], kind: &str) -> Vec<Value> {
+pub fn bodies(records: &[Value], kind: &str) -> Vec<Value> {
     let of_kind = records.iter().filter(|record| record["kind"] == kind);
     of_kind.map(|record| serde_json::from_str(record["body"].as_str().unwrap()).unwrap()).collect()
 }

@@ -202,6 +202,22 @@ async fn an_http_session_has_one_owner_and_an_end() {
     assert_eq!(client.post(&crate::harness::call("c", "get_balance", json!({}))).await.status, 404);
 }
 
+/// What a console shows of the record goes on while nothing is held.
+#[tokio::test]
+async fn a_console_hears_of_new_records() {
+    let spy = Spy::http().await;
+    let daemon = Countersign::new().upstream(&spy).start().await;
+    let console = daemon.console().await;
+    let mut client = daemon.http();
+    client.initialize().await;
+    let mut records = 0;
+    for id in 0..2 {
+        client.post(&crate::harness::call(id, "get_balance", json!({}))).await.answer(id).await;
+        records = console.more_records(records).await;
+    }
+    assert!(records >= 5, "the start, and two of each call: {records}");
+}
+
 /// Without a daemon a client reads what to do, as the answer to its first request.
 #[tokio::test]
 async fn a_shim_without_a_daemon_says_so() {

@@ -69,6 +69,11 @@ fn reporting(received: &Received, _: &[Received]) -> Option<Vec<Act>> {
     Some(vec![progress(0.0), progress(0.5), Act::Result(json!({"content": []}))])
 }
 
+/// Held calls of clients that know tasks are answered with one without delay.
+fn at_once() -> Countersign {
+    Countersign::new().set("/holds/tasks_after", json!("0s"))
+}
+
 async fn start(countersign: Countersign, spy: &Spy) -> (Daemon, Console) {
     let daemon = countersign.upstream(spy).start().await;
     let console = daemon.console().await;
@@ -300,7 +305,7 @@ async fn a_ticket_survives_neither_a_restart_nor_a_stricter_policy() {
 #[tokio::test]
 async fn a_held_call_is_a_task_where_the_client_declares_them() {
     for spy in [Spy::stdio().await, Spy::http().await] {
-        let (daemon, mut console) = start(Countersign::new(), &spy).await;
+        let (daemon, mut console) = start(at_once(), &spy).await;
         let client = daemon.http();
         let answer = post(&client, &refund(7, with_tasks())).await.message().await.unwrap();
         let task = answer["result"]["taskId"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned();
@@ -312,7 +317,6 @@ async fn a_held_call_is_a_task_where_the_client_declares_them() {
             (&json!("working"), &json!("complete"))
         );
         assert!(working["result"]["statusMessage"].as_str().unwrap().starts_with("waiting for an operator"));
-        assert_eq!(about(&client, "tasks/update", &task).await["result"], json!({"resultType": "complete"}));
         let hold = console.hold().await;
         assert_eq!(spy.calls("create_refund"), 0);
 
@@ -334,11 +338,65 @@ async fn a_held_call_is_a_task_where_the_client_declares_them() {
     }
 }
 
+/// An operator who is quick: the client gets the server's answer itself, and there never was a task.
+#[tokio::test]
+async fn a_held_call_is_no_task_where_the_operator_is_quick() {
+    for spy in [Spy::stdio_with(reporting).await, Spy::http_with(reporting).await] {
+        let slow = Countersign::new()
+            .set("/holds/tasks_after", json!("1h"))
+            .set("/holds/budgets/clients", json!({"agent": "none"}));
+        let (daemon, mut console) = start(slow, &spy).await;
+        let mut meta = with_tasks();
+        meta["progressToken"] = json!("t-1");
+        let mut reply = post(&daemon.http(), &refund(7, meta)).await;
+        assert_eq!(reply.headers["content-type"], "text/event-stream");
+        let mut seen = vec![progress_of(&reply.message().await.unwrap())];
+        let hold = console.hold().await;
+        console.approve(&hold).await.unwrap();
+        for _ in 0..2 {
+            seen.push(progress_of(&reply.message().await.unwrap()));
+        }
+        assert_increases(&seen);
+        assert_eq!(reply.message().await.unwrap()["result"], json!({"content": []}));
+        // One that leaves meanwhile takes its call back.
+        let reply = post(&daemon.http(), &refund(8, with_tasks())).await;
+        let hold = console.hold().await;
+        drop(reply);
+        let withdrawn = |state: &HoldState| matches!(state, HoldState::Closed { outcome: Outcome::Withdrawn, .. });
+        console.state(&hold.id, "the end of its stream", withdrawn).await;
+        assert_eq!(spy.calls("create_refund"), 1);
+    }
+}
+
+/// It is first held like any other, and answered with a task on the same stream: when its time has come, and before its
+/// client gives up in any case.
+#[tokio::test]
+async fn a_held_call_becomes_a_task_after_a_while() {
+    let waits = json!({"tasks_after": "1h", "budgets": {"clients": {"agent": "1s"}}});
+    for holds in [json!({"tasks_after": "300ms"}), waits] {
+        let spy = Spy::stdio().await;
+        let (daemon, mut console) = start(Countersign::new().set("/holds", holds), &spy).await;
+        let client = daemon.http();
+        let mut meta = with_tasks();
+        meta["progressToken"] = json!("t-1");
+        let mut reply = post(&client, &refund(7, meta)).await;
+        assert_eq!(reply.headers["content-type"], "text/event-stream");
+        progress_of(&reply.message().await.unwrap());
+        let answer = reply.message().await.unwrap();
+        assert_eq!((&answer["id"], &answer["result"]["resultType"]), (&json!(7), &json!("task")), "{answer}");
+        let task = answer["result"]["taskId"].as_str().unwrap().to_owned();
+        let hold = console.hold().await;
+        assert_eq!(about(&client, "tasks/get", &task).await["result"]["status"], "working");
+        console.approve(&hold).await.unwrap();
+        assert_eq!(ended(&client, &task).await["result"]["result"]["content"][0]["text"], "done: create_refund");
+    }
+}
+
 /// No child is started to be asked about a task of ours.
 #[tokio::test]
 async fn asking_for_a_task_starts_no_server() {
     let spy = Spy::stdio().await;
-    let (daemon, mut console) = start(Countersign::new(), &spy).await;
+    let (daemon, mut console) = start(at_once(), &spy).await;
     let client = daemon.http();
     let answer = post(&client, &refund(7, with_tasks())).await.message().await.unwrap();
     let task = answer["result"]["taskId"].as_str().unwrap().to_owned();
@@ -358,7 +416,7 @@ async fn asking_for_a_task_starts_no_server() {
 #[tokio::test]
 async fn cancelling_a_task_withdraws_its_hold() {
     let spy = Spy::stdio().await;
-    let (mut daemon, mut console) = start(Countersign::new(), &spy).await;
+    let (mut daemon, mut console) = start(at_once(), &spy).await;
     let client = daemon.http();
     let answer = post(&client, &refund(7, with_tasks())).await.message().await.unwrap();
     let task = answer["result"]["taskId"].as_str().unwrap().to_owned();
@@ -400,7 +458,7 @@ async fn a_task_of_the_server_goes_on_in_ours() {
         }
     };
     for spy in [Spy::stdio_with(script).await, Spy::http_with(script).await] {
-        let (daemon, mut console) = start(Countersign::new(), &spy).await;
+        let (daemon, mut console) = start(at_once(), &spy).await;
         let client = daemon.http();
         let answer = post(&client, &refund(7, with_tasks())).await.message().await.unwrap();
         let task = answer["result"]["taskId"].as_str().unwrap().to_owned();

@@ -25,4 +25,5 @@ mod questions;
 mod recorder;
 mod rust_client;
 mod stripe;
+mod task_input;
 mod tasks;

@@ -79,6 +79,16 @@ async fn a_task_is_reached_by_the_principal_whose_call_became_it_and_by_no_other
         assert_eq!(ask(&other, message.clone()).await["error"]["code"], UNKNOWN, "{message}");
     }
     assert!(!spy.received().iter().any(|received| received.method().starts_with("tasks/")));
+    // A request that does not declare tasks hears that first, as from the server itself.
+    for mut message in all() {
+        message["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"] = json!({});
+        let error = &ask(&other, message).await["error"];
+        assert_eq!(
+            (&error["code"], error["data"]["requiredCapabilities"]["extensions"].is_object()),
+            (&json!(-32021), true)
+        );
+    }
+    assert!(!spy.received().iter().any(|received| received.method().starts_with("tasks/")));
     // An answer to what was not asked is a call like any other.
     let update = |id: &str, responses: Value| about(id, "tasks/update", json!({"inputResponses": responses}));
     let (answer, ()) = tokio::join!(ask(&owner, update("2", json!({"name": {"action": "accept"}}))), async {

@@ -67,6 +67,8 @@ fn mistakes_are_found_where_they_are() {
         (and("holds: { progress_every: 51s }"), ("C0104", 13, 26)),
         (and("holds: { tasks: always }"), ("C0106", 13, 17)),
         (and("holds: { tasks: true }"), ("C0103", 13, 17)),
+        (and("holds: { tasks_after: 2 }"), ("C0105", 13, 23)),
+        (and("holds: { tasks_after: 25h }"), ("C0104", 13, 23)),
         (and("holds: { budgets: 50s }"), ("C0103", 13, 19)),
         (and("holds: { budgets: { defaults: 50s } }"), ("C0101", 13, 21)),
         (and("holds: { budgets: { default: 50 } }"), ("C0105", 13, 30)),

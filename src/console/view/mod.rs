@@ -182,7 +182,7 @@ fn header(app: &App, buf: &mut Buffer, area: Rect, theme: Theme) {
         }
         right.push((3, plural(daemon.consoles, "console")));
         right.push((4, plural(daemon.rules, "rule")));
-        right.push((5, format!("{} records", daemon.records)));
+        right.push((5, plural(usize::try_from(daemon.records).unwrap_or(usize::MAX), "record")));
     }
     let used: usize = left.iter().map(Span::width).sum();
     let mut room = usize::from(area.width).saturating_sub(used + 2);

@@ -12,6 +12,7 @@ use crate::mcp::loss::{Fate, Loss};
 use crate::mcp::message::Id;
 use crate::transport::FromUpstream;
 
+use super::held::Part;
 use super::{Ending, Open, Request, Session};
 
 impl Session {
@@ -31,6 +32,9 @@ impl Session {
         if let Open::Sent { sent: call } = request.state {
             let answer = if loss.fate == Fate::Unknown { Answer::OutcomeUnknown } else { Answer::Error };
             self.shared.gate.completed(call, answer, 0, None, Some(loss.reason.clone())).await;
+        }
+        if let (Part::Answers, Some(task)) = (request.wait.part, &request.wait.task) {
+            return self.answers_sent(task, &loss.answer(&id));
         }
         if !request.cancelled {
             self.deliver(id.clone(), &request.wait, loss.answer(&id)).await;
@@ -69,8 +73,9 @@ impl Session {
                 self.lost(id, Loss::unknown(reason)).await;
             }
         }
-        self.lose_tasks();
         self.drain(&mut answers).await;
+        self.lose_tasks();
+        self.drop_askings(why);
         tracing::info!(session = self.id, "session ended");
     }
 

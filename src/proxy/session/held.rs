@@ -25,8 +25,56 @@ pub(super) struct Wait {
     /// When its client gives up.
     pub patience: Option<Instant>,
     pub progress: Option<Progress>,
+    /// The answer that its client gets when it has been held for a while.
+    offer: Option<Offer>,
     /// Its client has been answered with this task.
     pub task: Option<String>,
+    pub part: Part,
+    /// What was sent, where its client has a task and may be asked more.
+    pub call: Option<JsonText>,
+}
+
+/// What a request is to the task that stands for it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) enum Part {
+    /// Its answer is the end of the task.
+    #[default]
+    Call,
+    /// It carries answers to the server's own task, which goes on.
+    Answers,
+}
+
+/// A task that a client will be answered with unless its call is over before: the task is there already, so that there
+/// is room for it then. Dropped, it was never there.
+#[derive(Debug)]
+struct Offer {
+    tasks: Arc<tasks::Tasks>,
+    task: Option<String>,
+    at: Instant,
+}
+
+impl Offer {
+    fn take(mut self) -> Option<String> {
+        self.task.take()
+    }
+}
+
+impl Drop for Offer {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            self.tasks.forget(task);
+        }
+    }
+}
+
+impl Wait {
+    /// It waits for no operator any more. A client that has no task by now gets the server's own answer.
+    pub(super) fn is_released(&mut self) {
+        self.offer = None;
+        if let Some(progress) = &mut self.progress {
+            progress.stop();
+        }
+    }
 }
 
 impl Session {
@@ -35,47 +83,74 @@ impl Session {
         let token = waiting::token(message.params());
         let budget = waiting::patience(&self.shared.waits.budgets, client, token.is_some());
         let patience = budget.and_then(|budget| Instant::now().checked_add(budget));
-        Wait { token, revision: message.modern_version().map(str::to_owned), patience, progress: None, task: None }
+        let revision = message.modern_version().map(str::to_owned);
+        Wait { token, revision, patience, ..Wait::default() }
     }
 
     pub(super) async fn hold(&mut self, id: Id, held: HeldCall) {
-        let task = self.offer_task(&id, &held);
+        let offer = self.offer_task(&id, &held);
         let Some(Request { state: Open::Deciding { presence, .. }, wait, .. }) = self.open.get_mut(&id) else { return };
         let presence = presence.clone();
-        let patience = wait.patience.filter(|_| task.is_none());
-        if task.is_none() {
-            let until = patience.map_or(held.deadline(), |patience| patience.min(held.deadline()));
+        // A client that gets a task waits no longer than until then.
+        let patience = wait.patience.filter(|_| offer.is_none() && wait.task.is_none());
+        let until = patience.map_or(held.deadline(), |patience| patience.min(held.deadline()));
+        if let Some(task) = &wait.task {
+            self.shared.tasks.set(task, Status::Working(waits_for(&held)));
+        }
+        let at_once = wait.task.is_some() || offer.as_ref().is_some_and(|offer| offer.at <= Instant::now());
+        if !at_once {
             wait.progress = wait.token.clone().map(|token| Progress::new(token, held.reason(), until));
         }
-        wait.task = task.clone();
+        wait.offer = offer;
         self.work(id.clone(), async move { held.wait(&presence, patience).await.map(Admission::Permitted) });
-        match task.and_then(|task| self.shared.tasks.handle(&id, &task)) {
-            Some(text) => self.tell(text, Some(id)).await,
-            None => {
-                let _ = self.client.send(ToClient::Waiting(id)).await;
-                self.report();
-            }
+        if !at_once {
+            let _ = self.client.send(ToClient::Waiting(id)).await;
         }
+        self.report().await;
     }
 
     /// A task for a call that is held, where its client takes one.
-    fn offer_task(&self, id: &Id, held: &HeldCall) -> Option<String> {
+    fn offer_task(&self, id: &Id, held: &HeldCall) -> Option<Offer> {
         let request = self.open.get(id)?;
         let Open::Deciding { method: Decided::ToolsCall, .. } = request.state else { return None };
         let offers = request.capabilities.as_ref().map(JsonText::view);
-        if !request.modern || !tasks::declared(offers) || request.cancelled {
+        if !request.modern || !tasks::declared(offers) || request.cancelled || request.wait.task.is_some() {
             return None;
         }
-        let said = format!("waiting for an operator: {}", held.reason());
-        let (owner, cancel) = (self.owner.clone(), self.cancels.clone());
-        self.shared.tasks.open(owner, id, cancel, held.deadline(), self.shared.limits.answer_timeout, said)
+        let (owner, orders, now) = (self.owner.clone(), self.orders.clone(), Instant::now());
+        let after = now.checked_add(self.shared.waits.tasks_after).unwrap_or(now);
+        let at = request.wait.patience.map_or(after, |patience| patience.min(after));
+        let tasks = self.tasks();
+        let task = tasks.open(owner, orders, held.deadline(), self.shared.limits.answer_timeout, waits_for(held))?;
+        Some(Offer { tasks, task: Some(task), at })
+    }
+
+    /// Answers calls with a task that have been held for long enough.
+    async fn answer_with_tasks(&mut self) {
+        let now = Instant::now();
+        let mut due = Vec::new();
+        for (id, request) in &mut self.open {
+            let wait = &mut request.wait;
+            if request.cancelled || wait.offer.as_ref().is_none_or(|offer| now < offer.at) {
+                continue;
+            }
+            wait.task = wait.offer.take().and_then(Offer::take);
+            wait.progress = None;
+            let text = wait.task.as_ref().and_then(|task| self.shared.tasks.handle(id, task));
+            due.extend(text.map(|text| (id.clone(), text)));
+        }
+        for (id, text) in due {
+            self.tell(text, Some(id)).await;
+        }
     }
 
     /// When something has to be said or looked at next.
     pub(super) fn next_report(&self) -> Option<Instant> {
         let progress = self.open.values().filter_map(|request| request.wait.progress.as_ref()?.due());
         let silence = self.open.values().filter_map(|request| self.silent_at(request));
-        progress.chain(silence).min()
+        let offers = self.open.values().filter(|request| !request.cancelled);
+        let offers = offers.filter_map(|request| Some(request.wait.offer.as_ref()?.at));
+        progress.chain(silence).chain(offers).min()
     }
 
     /// When nobody has asked for a task long enough to give up a call that has not been sent.
@@ -88,7 +163,8 @@ impl Session {
     }
 
     /// Says what is due. A client that does not read misses a notification, and nobody waits for it.
-    pub(super) fn report(&mut self) {
+    pub(super) async fn report(&mut self) {
+        self.answer_with_tasks().await;
         let every = self.shared.waits.progress_every;
         for (id, request) in &mut self.open {
             let Some(text) = request.wait.progress.as_mut().and_then(|progress| progress.say(every)) else { continue };
@@ -158,7 +234,8 @@ impl Session {
 
     /// True while calls go on that nobody waits for on this session's link.
     pub(super) fn lingers(&self) -> bool {
-        !self.chains.is_empty() || self.open.values().any(|request| request.wait.task.is_some())
+        let follows = !(self.chains.is_empty() && self.askings.is_empty() && self.farewells.is_empty());
+        follows || self.open.values().any(|request| request.wait.task.is_some())
     }
 
     /// The client's link has ended, and tasks go on: whatever else it asked for is over.
@@ -170,11 +247,18 @@ impl Session {
                 presence.leave(Outcome::Withdrawn, "the client went away");
             }
         }
+        if ends {
+            self.drop_askings("the client went away");
+        }
     }
 
     pub(super) fn tasks(&self) -> Arc<tasks::Tasks> {
         Arc::clone(&self.shared.tasks)
     }
+}
+
+fn waits_for(held: &HeldCall) -> String {
+    format!("waiting for an operator: {}", held.reason())
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 use crate::call::{Decided, ToolCall};
 use crate::json::{Json, Kind};
+use crate::mcp::headers::MISSING_CAPABILITY;
 use crate::mcp::message::{Era, INVALID_PARAMS, Id, Malformed, Message};
 use crate::mcp::method::{self, Passage};
 use crate::mcp::table::{self, Notice};
@@ -12,18 +13,19 @@ use crate::mcp::table::{self, Notice};
 use super::asked::may_ask;
 use super::{Open, Session};
 use crate::proxy::listing::Kept;
+use crate::proxy::tasks;
 
 impl Session {
     /// A request about a task.
     pub(super) async fn task(&mut self, task: String, passage: Passage, modern: bool) {
         if self.shared.gate.task(&task, &self.base).is_none() {
-            return self.refuse(foreign(passage.message().id())).await;
+            return self.refuse_foreign(passage.message()).await;
         }
         self.pass(passage, modern, Some(task)).await;
     }
 
-    /// Why a call may not name the tasks that it names.
-    pub(super) fn foreign_tasks(&self, call: &ToolCall, id: &Id) -> Option<Malformed> {
+    /// True for a call that may not name the tasks that it names.
+    pub(super) fn names_foreign_tasks(&self, call: &ToolCall) -> bool {
         let own = |task: &str| self.shared.gate.task(task, &self.base).is_some();
         let all = match call.method() {
             Decided::TasksUpdate => own(call.tool()),
@@ -33,7 +35,20 @@ impl Session {
             }
             _ => true,
         };
-        (!all).then(|| foreign(Some(id)))
+        !all
+    }
+
+    /// Refuses a request about a task that is not the client's. From 2026-07-28 on, what a request lacks comes before
+    /// what it names.
+    pub(super) async fn refuse_foreign(&mut self, request: &Message) {
+        let Some(id) = request.id().cloned() else { return };
+        if request.is_modern() && !tasks::declares(request) {
+            let malformed = Malformed::new(MISSING_CAPABILITY, tasks::UNDECLARED).of(&id);
+            self.note_refused(&malformed).await;
+            return self.tell(tasks::undeclared(&id), Some(id)).await;
+        }
+        let reason = "refused by countersign: no call of yours has become this task";
+        self.refuse(Malformed::new(INVALID_PARAMS, reason).of(&id)).await;
     }
 
     /// Remembers what the answer to a request about a task asks of the client.
@@ -129,10 +144,4 @@ impl Session {
             tracing::warn!(session = self.id, %why, "a notification was not passed on");
         }
     }
-}
-
-fn foreign(id: Option<&Id>) -> Malformed {
-    let reason = "refused by countersign: no call of yours has become this task";
-    let malformed = Malformed::new(INVALID_PARAMS, reason);
-    id.map_or_else(|| malformed.clone(), |id| malformed.clone().of(id))
 }

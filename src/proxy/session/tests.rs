@@ -76,6 +76,7 @@ impl Rig {
                 max_per_principal: 1,
                 progress_every: Duration::from_secs(10),
                 tasks: false,
+                tasks_after: Duration::ZERO,
                 budgets: Budgets { default: None, with_progress: None, clients: BTreeMap::new() },
             },
             tasks: Arc::new(Tasks::new(false, Bounds::default())),

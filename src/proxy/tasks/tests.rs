@@ -3,16 +3,22 @@
 use super::*;
 use crate::json::Rules;
 
-const SMALL: Bounds = Bounds { count: 3, count_each: 2, bytes: 100, silence: Duration::from_secs(120) };
+const SMALL: Bounds = Bounds {
+    count: 3,
+    count_each: 2,
+    bytes: 100,
+    silence: Duration::from_secs(120),
+    answer_within: Duration::from_secs(600),
+};
 
 fn owner(principal: &str) -> Owner {
     Owner { principal: principal.to_owned(), server: "billing".to_owned() }
 }
 
-fn open(tasks: &Tasks, principal: &str) -> Option<(String, mpsc::Receiver<Id>)> {
+fn open(tasks: &Tasks, principal: &str) -> Option<(String, mpsc::Receiver<Order>)> {
     let (cancel, cancelled) = mpsc::channel(1);
     let (deadline, timeout) = (Instant::now() + Duration::from_secs(60), Duration::from_secs(5));
-    let id = tasks.open(owner(principal), &Id::Number(7), cancel, deadline, timeout, "waiting".to_owned())?;
+    let id = tasks.open(owner(principal), cancel, deadline, timeout, "waiting".to_owned())?;
     Some((id, cancelled))
 }
 
@@ -20,7 +26,7 @@ fn ask(method: &str, task: &str, extensions: &str) -> Message {
     let meta = format!(
         r#"{{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{{"extensions":{{{extensions}}}}}}}"#
     );
-    let params = format!(r#"{{"taskId":"{task}","_meta":{meta}}}"#);
+    let params = format!(r#"{{"taskId":"{task}","inputResponses":{{"a":{{"n":1.0}}}},"_meta":{meta}}}"#);
     Message::from_client(format!(r#"{{"jsonrpc":"2.0","id":9,"method":"{method}","params":{params}}}"#)).unwrap()
 }
 
@@ -86,7 +92,7 @@ async fn a_request_that_does_not_declare_tasks_is_told_what_it_lacks() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_update_changes_nothing_and_a_cancel_reaches_the_call() {
+async fn an_update_of_what_is_not_asked_changes_nothing_and_a_cancel_reaches_the_call() {
     let tasks = Tasks::new(true, Bounds::default());
     let (id, mut cancelled) = open(&tasks, "agent").unwrap();
     for method in ["tasks/update", "tasks/cancel"] {
@@ -95,7 +101,7 @@ async fn an_update_changes_nothing_and_a_cancel_reaches_the_call() {
         assert_eq!(answer.as_str(), r#"{"jsonrpc":"2.0","id":9,"result":{"resultType":"complete"}}"#);
         assert_eq!(get(&tasks, "agent", &id).unwrap()["result"]["status"], "working");
     }
-    assert_eq!(cancelled.try_recv().unwrap(), Id::Number(7));
+    assert_eq!(cancelled.try_recv().unwrap(), Order::Cancel(id));
 }
 
 #[tokio::test(start_paused = true)]
@@ -110,6 +116,19 @@ async fn tasks_are_bounded_by_count_and_time() {
     assert!(tasks.lock().tasks.is_empty());
     assert!(open(&tasks, "a").is_some());
     assert!(open(&Tasks::new(false, SMALL), "a").is_none(), "switched off");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_nobody_heard_of_leaves_its_place() {
+    let tasks = Tasks::new(true, SMALL);
+    for _ in 0..5 {
+        let (id, _cancelled) = open(&tasks, "a").unwrap();
+        tasks.set(&id, result("{}"));
+        tasks.forget(&id);
+        assert!(get(&tasks, "a", &id).is_none());
+    }
+    let inner = tasks.lock();
+    assert_eq!((inner.tasks.len(), inner.bytes), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -149,4 +168,63 @@ fn the_extension_joins_what_a_server_says_of_itself() {
     assert_eq!(Tasks::new(false, SMALL).advertise(&answer), answer);
     let error = JsonText::parse(r#"{"error":{}}"#, Rules::UPSTREAM).unwrap();
     assert_eq!(tasks.advertise(&error), error);
+}
+
+fn asks(tasks: &Tasks, task: &str, requests: &str) -> Asked {
+    tasks.ask(task, JsonText::parse(requests, Rules::UPSTREAM).unwrap().view(), 10)
+}
+
+fn assert_counted(tasks: &Tasks) {
+    let inner = tasks.lock();
+    assert_eq!(inner.bytes, inner.tasks.values().map(|task| task.status.bytes()).sum::<usize>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_reach_the_call_when_all_have_come_and_once() {
+    let tasks = Tasks::new(true, Bounds::default());
+    let (id, mut orders) = open(&tasks, "agent").unwrap();
+    assert!(tasks.take_answers(&id).is_none());
+    assert_eq!(asks(&tasks, &id, r#"{"a":{},"b":{}}"#), Asked::Waits);
+    assert_eq!(get(&tasks, "agent", &id).unwrap()["result"]["status"], "input_required");
+    let update = |task: &str| tasks.answer(&declared_ask("tasks/update", task), &owner("agent")).unwrap();
+    update(&id);
+    assert!(orders.try_recv().is_err() && tasks.take_answers(&id).is_none(), "half of it");
+    // The server does not want to know the other half any more.
+    assert_eq!(asks(&tasks, &id, r#"{"a":{}}"#), Asked::Answered);
+    assert_eq!(tasks.take_answers(&id).unwrap().as_str(), r#"{"a":{"n":1.0}}"#);
+    assert!(tasks.take_answers(&id).is_none());
+    assert_eq!(asks(&tasks, &id, r#"{"a":{}}"#), Asked::Waits, "under another name");
+    update(&id);
+    assert!(orders.try_recv().is_err());
+    assert_counted(&tasks);
+    tasks.set(&id, Status::Cancelled("late".to_owned()));
+    assert_eq!(asks(&tasks, &id, r#"{"c":{}}"#), Asked::TooMuch, "it is over");
+    update(&id);
+    assert!(orders.try_recv().is_err() && tasks.take_answers(&id).is_none());
+    assert_counted(&tasks);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_cannot_be_handed_on_is_not_taken() {
+    let tasks = Tasks::new(true, SMALL);
+    let (id, mut orders) = open(&tasks, "agent").unwrap();
+    let cancel = || tasks.answer(&declared_ask("tasks/cancel", &id), &owner("agent")).unwrap();
+    let update = || tasks.answer(&declared_ask("tasks/update", &id), &owner("agent")).unwrap();
+    asks(&tasks, &id, r#"{"a":{}}"#);
+    cancel();
+    assert!(update().as_str().contains("send them again"), "the queue is full");
+    assert_eq!(get(&tasks, "agent", &id).unwrap()["result"]["status"], "input_required");
+    orders.try_recv().unwrap();
+    update();
+    assert_eq!(orders.try_recv().unwrap(), Order::Answered(id.clone()));
+    assert_eq!(get(&tasks, "agent", &id).unwrap()["result"]["status"], "working");
+    tasks.take_answers(&id).unwrap();
+    // What is kept is bounded, questions and answers too.
+    let large = format!(r#"{{"c":"{}"}}"#, "x".repeat(SMALL.bytes));
+    assert_eq!(asks(&tasks, &id, &large), Asked::TooMuch);
+    let (other, _orders) = open(&tasks, "agent").unwrap();
+    assert_eq!(asks(&tasks, &other, &format!(r#"{{"a":"{}"}}"#, "x".repeat(85))), Asked::Waits);
+    let refused = tasks.answer(&declared_ask("tasks/update", &other), &owner("agent")).unwrap();
+    assert!(refused.as_str().contains("no room"), "{refused:?}");
+    assert_counted(&tasks);
 }

@@ -14,7 +14,7 @@ use tracing::warn;
 
 use super::spec::HttpSpec;
 use crate::json::Json;
-use crate::mcp::headers::{self, INITIALIZE, INITIALIZED, LISTEN};
+use crate::mcp::headers::{self, INITIALIZE, INITIALIZED, LISTEN, TASKS_RESULT};
 use crate::mcp::loss::Loss;
 use crate::mcp::message::{Id, Message, Shape};
 use crate::mcp::params;
@@ -47,6 +47,8 @@ pub(super) struct Asked {
     pub(super) legacy: bool,
     /// Its stream stays open for as long as both sides want.
     pub(super) stays: bool,
+    /// Not even the head of its answer need come before something else has ended.
+    pub(super) waits: bool,
 }
 
 /// What a link has to say about itself in each request.
@@ -86,6 +88,7 @@ impl Head {
             begins: matches!(method, Some(INITIALIZE | INITIALIZED)),
             legacy: self.is_legacy(),
             stays: method == Some(LISTEN),
+            waits: method == Some(TASKS_RESULT),
         }
     }
 

@@ -121,7 +121,7 @@ impl Wire {
         let begins = asked.begins;
         let Some(id) = asked.id.clone() else { return self.notify(message, &asked).await };
         let asking = self.ask(&id, message, &asked);
-        let answered = if asked.stays { asking.await } else { self.in_time(asking).await };
+        let answered = if asked.stays || asked.waits { asking.await } else { self.in_time(asking).await };
         match answered {
             Ok(Answered::Whole) => Done::Request { id, begins },
             Ok(Answered::Rest(rest)) => {

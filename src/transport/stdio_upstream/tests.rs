@@ -304,13 +304,15 @@ async fn a_child_that_does_not_read_is_given_up() {
     ended(tracker).await;
 }
 
-/// A subscription has no time for its answer: it is answered when it ends.
+/// Neither has a time for its answer: one is answered when it ends, the other when its task does.
 #[tokio::test(start_paused = true)]
-async fn a_subscription_outlives_the_time_for_an_answer() {
+async fn a_subscription_and_the_wait_for_a_task_outlive_the_time_for_an_answer() {
     let tracker = TaskTracker::new();
     let mut link = start("exec sleep 1000", Limits::default(), &tracker);
-    let listen = r#"{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen"}"#;
-    link.outbound.send(ToUpstream::Send(Message::from_client(listen).unwrap())).await.unwrap();
+    for (id, method) in [(0, "tasks/result"), (1, "subscriptions/listen")] {
+        let request = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}"}}"#);
+        link.outbound.send(ToUpstream::Send(Message::from_client(request).unwrap())).await.unwrap();
+    }
     link.outbound.send(request(2)).await.unwrap();
     assert!(next(&mut link).await.starts_with("lost 2 Unknown"));
     link.outbound.send(request(3)).await.unwrap();

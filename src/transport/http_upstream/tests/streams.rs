@@ -247,6 +247,23 @@ async fn a_subscription_stays_open_until_nobody_wants_it() {
     assert!(next(&mut link).await.starts_with("lost \"s\" Unknown nobody waited"));
 }
 
+/// The result of a task of 2025-11-25 comes when the task ends, and until then nothing need come at all.
+#[tokio::test]
+async fn the_wait_for_a_task_outlives_the_time_for_an_answer() {
+    let mut server = Server::start(|_| Act::Hang).await;
+    let mut link = server.link(Limits { answer_timeout: Duration::from_millis(200), ..Limits::default() });
+    let waits = r#"{"jsonrpc":"2.0","id":"w","method":"tasks/result","params":{"taskId":"t"}}"#;
+    link.outbound.send(message(waits)).await.unwrap();
+    server.saw().await;
+    // Others, asked later, run out of their time one after the other, and the wait goes on.
+    for id in [1, 2] {
+        link.outbound.send(request(id)).await.unwrap();
+        assert!(next(&mut link).await.starts_with(&format!("lost {id} Unknown no answer")));
+    }
+    link.outbound.send(ToUpstream::Abandon(Id::String("w".into()))).await.unwrap();
+    assert!(next(&mut link).await.starts_with("lost \"w\" Unknown nobody waited"));
+}
+
 #[tokio::test]
 async fn a_subscription_that_is_not_taken_up_in_time_is_given_up() {
     let server = Server::start(|_| Act::Hang).await;
