@@ -1,6 +1,6 @@
 //! One decision on the shipped policies and the Stripe catalog. `decision` is what a call pays: the operation, the
-//! input document, the way to a blocking thread and back, the evaluation and the typed result; `evaluation` is the
-//! part without the way; `catalog` and `digest` are parts of that.
+//! digest, the input document, the evaluation and the typed result, and for the read of 1 MiB also the way to a blocking
+//! thread and back; `evaluation` is the same without that way; `catalog` and `digest` are parts of it.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 

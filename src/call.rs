@@ -414,8 +414,8 @@ impl ToolCall {
         &self.message
     }
 
-    /// What an approval binds: who asks, where, and every decisive byte. The same call in another session of the same
-    /// principal has the same digest; another spelling of a number has not.
+    /// What an approval binds: who asks, where, and every decisive byte, with keys in sorted order. The same call in
+    /// another session of the same principal has the same digest; another spelling of a number has not.
     pub fn digest(&self, context: &CallContext) -> Digest {
         let mut params = String::with_capacity(self.params.as_str().len());
         self.params.view().write_sorted(&mut params);

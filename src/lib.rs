@@ -19,7 +19,7 @@
 //! | [`mcp`] | messages, the method table, our answers | `call` |
 //! | [`catalog`] | what a vendor's tools do: (tool, arguments) → operation | `call` |
 //! | [`policy`] | Rego: load, evaluate, combine, test | `call` |
-//! | [`audit`] | the record: one writer, one chain | `call` |
+//! | [`audit`] | the record: one ledger, one chain | `call` |
 //! | [`gate`] | the enforcement point, the holds, the permit | `call`, `policy`, `audit` |
 //! | [`credential`] | keys: a type, sources, scrubbing | `call` |
 //! | [`config`] | YAML → a valid configuration | `call`, `credential` |

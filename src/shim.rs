@@ -3,6 +3,7 @@
 //! Invariant: nothing that whoever starts it controls (arguments, environment, folder) can weaken anything, because
 //! there is nothing here to weaken. Its stdout carries what the daemon sends, or one JSON-RPC error of its own.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, IsTerminal as _, Write as _};
 use std::net::Shutdown;
@@ -61,10 +62,16 @@ pub enum Ended {
 /// # Errors
 /// [`ShimError::NoFolder`].
 pub fn default_socket() -> Result<PathBuf, ShimError> {
-    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    socket_by(|name| std::env::var_os(name))
+}
+
+/// Where a daemon listens whose configuration does not say: in the same folders, in the same order.
+fn socket_by(variable: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, ShimError> {
+    let absolute = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let state = || absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")));
     let folder = absolute("COUNTERSIGN_RUNTIME_DIR")
         .or_else(|| absolute("XDG_RUNTIME_DIR").map(|path| path.join("countersign")))
-        .or_else(|| absolute("HOME").map(|path| path.join(".local/state/countersign/run")));
+        .or_else(|| state().map(|path| path.join("countersign/run")));
     folder.map(|folder| folder.join("client.sock")).ok_or(ShimError::NoFolder)
 }
 
@@ -211,6 +218,24 @@ mod tests {
         let text = "nonsense\n{\"jsonrpc\":\"2.0\",\"method\":\"notifications/x\"}\n{\"jsonrpc\":\"2.0\",\"id\":\"a\",\"method\":\"initialize\"}\n";
         assert_eq!(first_request(text.as_bytes()).unwrap(), Some(Id::String("a".into())));
         assert_eq!(first_request(&b"{}\n"[..]).unwrap(), None);
+    }
+
+    #[test]
+    fn the_daemon_is_looked_for_where_it_listens_by_default() {
+        let all = [
+            ("COUNTERSIGN_RUNTIME_DIR", "/own", "/own/client.sock"),
+            ("XDG_RUNTIME_DIR", "/run/user/7", "/run/user/7/countersign/client.sock"),
+            ("XDG_STATE_HOME", "/state", "/state/countersign/run/client.sock"),
+            ("HOME", "/home/a", "/home/a/.local/state/countersign/run/client.sock"),
+        ];
+        for (first, (_, _, expected)) in all.iter().enumerate() {
+            let found =
+                |name: &str| all.iter().skip(first).find(|(known, ..)| *known == name).map(|(_, value, _)| value);
+            let variable = |name: &str| found(name).map(OsString::from);
+            assert_eq!(socket_by(variable).unwrap(), Path::new(expected));
+        }
+        let relative = |name: &str| (name != "HOME").then(|| OsString::from("folder"));
+        assert!(matches!(socket_by(relative), Err(ShimError::NoFolder)), "a relative folder is none");
     }
 
     #[test]

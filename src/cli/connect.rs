@@ -13,7 +13,7 @@ pub struct Args {
     /// Name of the server in the daemon's configuration
     server: String,
     /// Client socket of the daemon [default: client.sock in $COUNTERSIGN_RUNTIME_DIR, else in
-    /// $XDG_RUNTIME_DIR/countersign, else in ~/.local/state/countersign/run]
+    /// $XDG_RUNTIME_DIR/countersign, else in countersign/run in $XDG_STATE_HOME or ~/.local/state]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
 }

@@ -33,8 +33,8 @@ pub struct DaemonArgs {
 }
 
 impl DaemonArgs {
-    /// The operator socket: `--socket`, else `COUNTERSIGN_RUNTIME_DIR`, else the configuration's `runtime_dir`, else its
-    /// default.
+    /// The operator socket: `--socket`, or in the `runtime_dir` of `--config`; else in `COUNTERSIGN_RUNTIME_DIR`, else in
+    /// the `runtime_dir` of the configuration that is found, else in its default.
     ///
     /// # Errors
     /// Where none of these names a directory.

@@ -32,7 +32,7 @@ use problem::Problems;
 /// A larger file is not read.
 const MAX_BYTES: usize = 1 << 20;
 const FILE: &str = "countersign/countersign.yaml";
-const START: &str = "begin with `version: 1`; examples/countersign.yaml shows every key";
+const START: &str = "begin with `version: 1`; examples/countersign.yaml shows every section";
 
 const TOP: Keys = Keys {
     known: &[

@@ -14,7 +14,7 @@ const SHOWN: usize = 40;
 /// An excerpt shows this many bytes of a line at most.
 const LINE: usize = 4 << 10;
 
-/// Which kind of problem. `docs/configuration.md` has a paragraph for each; a code keeps its meaning for ever.
+/// Which kind of problem. `docs/configuration.md` has a row for each; a code keeps its meaning for ever.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Code {
     Syntax,

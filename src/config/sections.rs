@@ -83,7 +83,7 @@ pub fn folders(cx: &mut Context<'_>, top: &Fields<'_>) -> (PathBuf, PathBuf) {
     let state = match top.get("state_dir") {
         Some(node) => cx.path(node, "state_dir").unwrap_or_default(),
         None => super::default_state_dir(cx.variable).unwrap_or_else(|| {
-            let help = "write where the audit and the pins are kept: state_dir: /var/lib/countersign";
+            let help = "write where the audit is kept: state_dir: /var/lib/countersign";
             cx.problems.add(Code::MissingKey, &top.span, "`state_dir` has no default here: HOME is not set", help);
             PathBuf::new()
         }),

@@ -1,5 +1,5 @@
-//! The Model Context Protocol as the gate needs it: messages read once and strictly, the method table, our answers.
-//! The only place that knows method names and JSON-RPC codes. No transport, no policy.
+//! The Model Context Protocol as the gate needs it: messages read once and strictly, the method table, our answers
+//! and their codes. No transport, no policy.
 
 pub mod batch;
 pub mod definitions;

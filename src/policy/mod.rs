@@ -40,7 +40,7 @@ const AT_ONCE: usize = 64 << 10;
 pub enum Mode {
     /// They decide.
     Enforce,
-    /// They are recorded, and operators are told.
+    /// They are recorded. As yet the same as `shadow`.
     Warn,
     /// They are recorded.
     Shadow,

@@ -1,6 +1,6 @@
 //! One version of the policies, checked and prepared, and what it says about an input. Everything here is synchronous;
-//! the guards against a policy that never ends are the clock in here and the watchdog around [`PolicySet::load`] and
-//! around each decision.
+//! the guards against a policy that never ends are the clock in here and the watchdogs around [`PolicySet::load`] and
+//! around each decision that is not one of the shipped rules alone on a small input.
 //!
 //! Invariant: a set that exists has passed every check of `check`, has at least one policy, and every set that a policy
 //! declares has been evaluated once.

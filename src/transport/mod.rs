@@ -1,5 +1,5 @@
 //! Bytes ⇄ messages, in both directions and over both transports. No policy, no audit, no decision: what arrives is
-//! read by `mcp::message`, what leaves was handed over as a [`Message`].
+//! read by `mcp::message`, what leaves was handed over as a [`Message`] or as strict text.
 //!
 //! A link is a pair of bounded channels. Its other end lives in `proxy::session`.
 

@@ -23,8 +23,8 @@ pub enum NoEffect {
     #[error("you have approved this hold already; it needs another operator")]
     SameOperator,
     #[error(
-        "this server counts as production and takes signed rulings only, and this version cannot sign: \
-         set `operators: {{ unsigned_rulings: accept }}` to accept rulings from any process of your account"
+        "this server counts as production and takes signed approvals only, and this version cannot sign: \
+         set `operators: {{ unsigned_rulings: accept }}` to accept approvals from any process of your account"
     )]
     SignatureRequired,
     #[error("the ruling could not be recorded, so it does not count: {0}")]
