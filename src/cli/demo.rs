@@ -6,7 +6,7 @@ use std::io::{BufRead, IsTerminal};
 
 use tokio::sync::mpsc;
 
-use super::Exit;
+use super::{Exit, log as lines};
 use crate::demo::play::{self, PlayError, Told};
 use crate::demo::stage::Log;
 use crate::demo::story::{LIVE, Style};
@@ -100,6 +100,7 @@ fn tell(told: &Told, auto: bool, style: Style) -> Exit {
 fn keep_log(log: &Log) {
     let (log, level) = (log.clone(), tracing::Level::DEBUG);
     let kept = tracing_subscriber::fmt().with_ansi(false).with_max_level(level).with_writer(move || log.clone());
+    let kept = kept.fmt_fields(lines::fields());
     // A second subscriber in one process: the log is then empty, and the verdict says so.
     let _ = kept.try_init();
 }

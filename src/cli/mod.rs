@@ -8,6 +8,7 @@ pub mod audit;
 pub mod connect;
 pub mod console;
 pub mod demo;
+mod log;
 pub mod pending;
 pub mod policy;
 pub mod serve;

@@ -10,7 +10,7 @@ use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::Exit;
+use super::{Exit, log};
 use crate::config::{self, Config};
 use crate::console::Options;
 use crate::proxy::Daemon;
@@ -119,7 +119,8 @@ fn filter() -> tracing_subscriber::EnvFilter {
 }
 
 pub(super) fn log_to_stderr() {
-    tracing_subscriber::fmt().with_env_filter(filter()).with_writer(std::io::stderr).with_ansi(false).init();
+    let stderr = tracing_subscriber::fmt().with_env_filter(filter()).with_writer(std::io::stderr).with_ansi(false);
+    stderr.fmt_fields(log::fields()).init();
 }
 
 fn log_to_file(state_dir: &Path) -> anyhow::Result<()> {
@@ -135,6 +136,7 @@ fn log_to_file(state_dir: &Path) -> anyhow::Result<()> {
         .with_env_filter(filter())
         .with_writer(std::sync::Mutex::new(file))
         .with_ansi(false)
+        .fmt_fields(log::fields())
         .init();
     Ok(())
 }

@@ -25,7 +25,7 @@ use jiff::Timestamp;
 use tokio::sync::{Notify, broadcast, oneshot, watch};
 use tokio::time::Instant;
 
-use crate::call::{CallContext, CallId, Decision, Digest, Outcome, ToolCall};
+use crate::call::{CallContext, CallId, Decision, Digest, Outcome, RuleHit, ToolCall};
 
 mod ruling;
 mod view;
@@ -124,9 +124,12 @@ pub(super) enum Placed {
     },
 }
 
-/// Whether a decision asks for more than another one, which was approved.
+/// Whether a decision asks for more than another one, which was approved: terms that are harder, or a person for a
+/// reason that nobody was told.
 pub(super) fn is_stricter(now: &Decision, approved: &Decision) -> bool {
-    now.tier > approved.tier
+    let told = |rule: &RuleHit| approved.rules.iter().any(|known| known.rule == rule.rule);
+    !now.rules.iter().all(told)
+        || now.tier > approved.tier
         || now.approvals > approved.approvals
         || now.confirm_with.iter().any(|pointer| !approved.confirm_with.contains(pointer))
 }

@@ -180,8 +180,7 @@ fn tool_call(method: Decided, message: &Message) -> Result<ToolCall, Malformed> 
         }
         Decided::Complete => {
             let reference = params.get("ref").ok_or_else(|| invalid("ref is missing"))?;
-            let named = reference.get("uri").or_else(|| reference.get("name")).and_then(Json::as_str);
-            (named.ok_or_else(|| invalid("ref must have a uri or a name"))?.into_owned(), decisive.clone())
+            (referred(reference).ok_or_else(|| invalid(REFERENCE))?, decisive.clone())
         }
         Decided::Listen => {
             if params.get("notifications").is_none_or(|filter| filter.kind() != Kind::Object) {
@@ -201,6 +200,19 @@ fn tool_call(method: Decided, message: &Message) -> Result<ToolCall, Malformed> 
         }
     };
     Ok(ToolCall::new(fresh_id()?, method, tool, arguments, decisive, message.text().clone()))
+}
+
+const REFERENCE: &str = "ref must be of type ref/prompt with a name and no uri, or ref/resource with a uri and no name";
+
+/// What a completion is for. One that says it twice could be judged for one thing and asked for another.
+fn referred(reference: Json<'_>) -> Option<String> {
+    let (named, other) = match reference.get("type").and_then(Json::as_str)?.as_ref() {
+        "ref/prompt" => ("name", "uri"),
+        "ref/resource" => ("uri", "name"),
+        _ => return None,
+    };
+    let named = reference.get(named).and_then(Json::as_str)?.into_owned();
+    reference.get(other).is_none().then_some(named)
 }
 
 /// A name from outside, short enough for an error and a log line.

@@ -417,3 +417,22 @@ async fn any_interleaving_ends_in_one_state() {
 }
 
 mod model;
+
+#[test]
+fn a_reason_that_nobody_was_told_is_stricter() {
+    let with = |rules: &[&str]| {
+        let hit = |rule: &&str| crate::call::RuleHit {
+            rule: (*rule).to_owned(),
+            reason: "r".into(),
+            policy: "p".into(),
+            file: "f".into(),
+            line: 1,
+            details: None,
+        };
+        Decision { rules: rules.iter().map(hit).collect(), ..(*decision(1)).clone() }
+    };
+    assert!(!is_stricter(&with(&["a"]), &with(&["a"])));
+    assert!(!is_stricter(&with(&["a"]), &with(&["b", "a"])));
+    assert!(is_stricter(&with(&["b"]), &with(&["a"])));
+    assert!(is_stricter(&with(&["a", "b"]), &with(&["a"])));
+}

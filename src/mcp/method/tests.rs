@@ -129,3 +129,31 @@ fn what_a_modern_request_answers_has_its_kind() {
     let Sorted::Decide(call) = sorted(&with(r#""inputResponses":{"k":{}},"requestState":"s","#)) else { panic!() };
     assert_eq!(call.responses().unwrap().text(), r#"{"k":{}}"#);
 }
+
+#[test]
+fn a_completion_is_named_by_the_one_thing_that_its_reference_says() {
+    let completion = |reference: &str| {
+        let argument = r#""argument":{"name":"a","value":"b"}"#;
+        let params = format!(r#"{{"ref":{reference},{argument}}}"#);
+        format!(r#"{{"jsonrpc":"2.0","id":1,"method":"completion/complete","params":{params}}}"#)
+    };
+    for (reference, named) in [
+        (r#"{"type":"ref/prompt","name":"p","title":"t"}"#, "p"),
+        (r#"{"type":"ref/resource","uri":"x:/{a}"}"#, "x:/{a}"),
+    ] {
+        let Sorted::Decide(call) = sorted(&completion(reference)) else { panic!("not decided") };
+        assert_eq!(call.tool(), named);
+    }
+    for reference in [
+        r#"{"type":"ref/prompt","name":"p","uri":"x:/harmless"}"#,
+        r#"{"type":"ref/resource","uri":"x:/","name":"harmless"}"#,
+        r#"{"type":"ref/prompt","uri":"x:/"}"#,
+        r#"{"type":"ref/resource","name":"p"}"#,
+        r#"{"type":"ref/tool","name":"p"}"#,
+        r#"{"name":"p"}"#,
+        r#"{"type":"ref/prompt","name":1}"#,
+        "[]",
+    ] {
+        assert_eq!(refusal(&completion(reference)).code, INVALID_PARAMS, "{reference}");
+    }
+}

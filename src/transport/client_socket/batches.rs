@@ -2,7 +2,7 @@
 //! array each. Other messages pass as they are.
 //!
 //! Invariant: an id that is open names one request, so an answer belongs to one array or to none. What is collected
-//! is bounded: an array that would become too long is sent in parts, and no answer is lost.
+//! is bounded for all arrays together: where it would become too much an array is sent in parts, and no answer is lost.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
@@ -21,7 +21,7 @@ pub(super) struct Batches {
     state: Mutex<State>,
     /// An array became complete without an answer.
     completed: Notify,
-    /// Bytes of answers that one array may have.
+    /// Bytes of answers that may wait for others.
     limit: usize,
 }
 
@@ -169,9 +169,10 @@ impl State {
             let answers = self.collected.remove(&number).map(|collected| collected.answers);
             return lines(answers.unwrap_or_default());
         }
-        if collected.bytes <= limit {
+        if self.collected.values().map(|collected| collected.bytes).sum::<usize>() <= limit {
             return Vec::new();
         }
+        let Some(collected) = self.collected.get_mut(&number) else { return Vec::new() };
         collected.bytes = 0;
         lines(std::mem::take(&mut collected.answers))
     }
@@ -281,6 +282,22 @@ mod tests {
         assert!(say(&batches, &result(1)).is_empty());
         read(&batches, &format!("[{},{}]", ask(3), cancel(2)));
         assert_eq!(batches.completed().await[0].as_str(), format!("[{}]", result(1)));
+    }
+
+    #[tokio::test]
+    async fn arrays_that_wait_are_bounded_together() {
+        let batches = started(BATCHES, 2 * result(10).len());
+        for first in [10, 20, 30, 40] {
+            read(&batches, &format!("[{},{}]", ask(first), ask(first + 1)));
+        }
+        let kept = |id: i64| say(&batches, &result(id)).is_empty();
+        assert!(kept(10) && kept(20));
+        assert_eq!(say(&batches, &result(30)), [format!("[{}]", result(30))]);
+        assert_eq!(say(&batches, &result(40)), [format!("[{}]", result(40))]);
+        // There is room again, and nothing is lost.
+        assert_eq!(say(&batches, &result(11)), [format!("[{},{}]", result(10), result(11))]);
+        assert_eq!(say(&batches, &result(31)), [format!("[{}]", result(31))]);
+        assert_eq!(say(&batches, &result(21)), [format!("[{},{}]", result(20), result(21))]);
     }
 
     #[tokio::test]

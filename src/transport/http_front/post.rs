@@ -18,13 +18,13 @@ use super::exchange::Exchange;
 use super::guard::{self, Accepts, Admitted, Refused};
 use super::joint::Joint;
 use super::respond::{accepted, empty, event_stream, lacks_meta, modern_status, respond};
-use super::session::Session;
+use super::session::{NotTaken, Session};
 use super::sse::Answer;
 use super::streams::{EventId, NoPlace, Opened, StreamId};
 use super::{HAND_OVER, HttpFront, ONE_REQUEST, client_info};
 use crate::call::ClientInfo;
 use crate::mcp::message::{INVALID_PARAMS, INVALID_REQUEST, Malformed, Message, Shape};
-use crate::mcp::{batch, headers, method, params};
+use crate::mcp::{batch, headers, params};
 use crate::transport::{ClientLink, FromClient, NewSession, ToClient};
 
 impl HttpFront {
@@ -219,16 +219,10 @@ impl HttpFront {
             })?;
             Some(Exchange::stream(Arc::clone(&session), opened, batch, self.tracker.clone()))
         };
-        for message in messages {
-            let cancelled = match message.shape() {
-                Shape::Notification { method } if method == headers::CANCELLED => method::cancelled(&message),
-                Shape::Notification { .. } | Shape::Request { .. } | Shape::Response { .. } => None,
-            };
-            self.pass(&session, message).await?;
-            if let Some(request) = cancelled {
-                session.cancel(&request);
-            }
-        }
+        session.hand_over(messages).await.map_err(|not_taken| match not_taken {
+            NotTaken::Ended => unknown_session(),
+            NotTaken::Full => busy("the session takes no more messages"),
+        })?;
         match exchange {
             Some(exchange) => Ok(respond(exchange, accepts, |_| StatusCode::OK).await),
             None => Ok(accepted()),
@@ -290,7 +284,8 @@ impl HttpFront {
         if self.sessions.len() >= self.limits.sessions {
             return Err(busy(&format!("{} sessions are open (limits.sessions)", self.limits.sessions)));
         }
-        let (inbound, outbound) = self.begin(admitted, self.limits.queue).await?;
+        // A whole array is handed over at once.
+        let (inbound, outbound) = self.begin(admitted, self.limits.queue.max(batch::ITEMS)).await?;
         let server = admitted.server.clone();
         let session = Session::new(server, Arc::clone(&admitted.principal), inbound, &self.limits)
             .map_err(|_| busy("the system has no randomness for a session id"))?;
@@ -324,15 +319,6 @@ impl HttpFront {
 
     fn crowded(&self) -> Refused {
         busy(&format!("{} requests of this session are open (limits.in_flight)", self.limits.in_flight))
-    }
-
-    async fn pass(&self, session: &Session, message: Message) -> Result<(), Refused> {
-        let inbound = session.inbound().ok_or_else(unknown_session)?;
-        match timeout(HAND_OVER, inbound.send(FromClient::Message(message))).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(unknown_session()),
-            Err(_) => Err(busy("the session takes no more messages")),
-        }
     }
 }
 

@@ -9,22 +9,27 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use super::HAND_OVER;
 use super::exchange::Turn;
 use super::pump::{Pumped, carry, look_again};
 use super::streams::{EventId, Left, NoPlace, Opened, StreamId, Streams};
 use crate::call::{Limits, Principal};
 use crate::json::{Json, JsonText};
-use crate::mcp::headers::{BATCHES, INITIALIZE, PRIMED};
-use crate::mcp::message::{Id, Message};
+use crate::mcp::headers::{BATCHES, CANCELLED, INITIALIZE, PRIMED};
+use crate::mcp::message::{Id, Message, Shape};
+use crate::mcp::method;
 use crate::transport::answer::{self, Outgoing};
 use crate::transport::{FromClient, ToClient, lock};
 
 /// Clients are told to come back after one second. Who gives them less time than this must not send them away.
 const COMES_BACK: Duration = Duration::from_secs(3);
+
+/// Longest progress token by which a message finds the stream of its request.
+const TOKEN_BYTES: usize = 1 << 10;
 
 /// Every session of this front.
 #[derive(Debug)]
@@ -62,6 +67,14 @@ impl Sessions {
     fn remove(&self, id: &str) {
         lock(&self.open).remove(id);
     }
+}
+
+/// Why the other end of a session has not taken what it was handed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum NotTaken {
+    Ended,
+    /// It did not make room in time.
+    Full,
 }
 
 #[derive(Debug)]
@@ -148,8 +161,7 @@ impl Session {
     /// Opens the way back for requests, before they are handed over.
     pub(super) fn open(&self, messages: &[Message], events: bool) -> Result<Opened, NoPlace> {
         let requests = messages.iter().filter(|message| message.method().is_some());
-        let requests: Vec<_> =
-            requests.filter_map(|message| Some((message.id()?.clone(), message.text().clone()))).collect();
+        let requests: Vec<_> = requests.filter_map(|message| Some((message.id()?.clone(), token(message)))).collect();
         let begins = messages.iter().any(|message| message.method() == Some(INITIALIZE));
         let mut state = lock(&self.state);
         if state.inbound.is_none() || self.ended.is_cancelled() {
@@ -181,11 +193,28 @@ impl Session {
         }
     }
 
+    /// Hands messages over to the other end, in order: all of them, or none.
+    pub(super) async fn hand_over(&self, messages: Vec<Message>) -> Result<(), NotTaken> {
+        let inbound = self.inbound().ok_or(NotTaken::Ended)?;
+        let places = timeout(HAND_OVER, inbound.reserve_many(messages.len())).await.map_err(|_| NotTaken::Full)?;
+        for (place, message) in places.map_err(|_| NotTaken::Ended)?.zip(messages) {
+            let cancelled = match message.shape() {
+                Shape::Notification { method } if method == CANCELLED => method::cancelled(&message),
+                Shape::Notification { .. } | Shape::Request { .. } | Shape::Response { .. } => None,
+            };
+            place.send(FromClient::Message(message));
+            if let Some(request) = cancelled {
+                self.cancel(&request);
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn known(&self, stream: StreamId) {
         lock(&self.state).streams.known(stream);
     }
 
-    pub(super) fn cancel(&self, request: &Id) {
+    fn cancel(&self, request: &Id) {
         lock(&self.state).streams.cancel(request);
     }
 
@@ -261,6 +290,12 @@ impl Session {
         }
         state.streams.answer(&id, text)
     }
+}
+
+/// The progress token of a request, where it is of a length to be remembered.
+fn token(request: &Message) -> Option<JsonText> {
+    let token = request.params()?.get("_meta")?.get("progressToken")?;
+    (token.text().len() <= TOKEN_BYTES).then(|| JsonText::owned(token))
 }
 
 impl Pumped for Session {

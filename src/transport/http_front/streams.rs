@@ -70,8 +70,8 @@ pub(super) type Reader = (u64, mpsc::Sender<Turn>);
 
 #[derive(Debug)]
 struct Stream {
-    /// Requests that are not answered yet, each with its text.
-    owes: HashMap<Id, JsonText>,
+    /// Requests that are not answered yet, each with its progress token.
+    owes: HashMap<Id, Option<JsonText>>,
     /// False where the client takes nothing but answers.
     events: bool,
     /// It carries the answer that begins the session.
@@ -153,10 +153,10 @@ impl Streams {
         !self.of.is_empty() || self.streams.values().any(|stream| stream.reader.is_some())
     }
 
-    /// A stream for requests, each with its text.
+    /// A stream for requests, each with its progress token.
     pub(super) fn open(
         &mut self,
-        requests: Vec<(Id, JsonText)>,
+        requests: Vec<(Id, Option<JsonText>)>,
         events: bool,
         begins: bool,
     ) -> Result<Opened, NoPlace> {
@@ -183,7 +183,13 @@ impl Streams {
         self.begin(StreamId::Listening(self.next), HashMap::new(), true, false)
     }
 
-    fn begin(&mut self, id: StreamId, owes: HashMap<Id, JsonText>, events: bool, begins: bool) -> Option<Opened> {
+    fn begin(
+        &mut self,
+        id: StreamId,
+        owes: HashMap<Id, Option<JsonText>>,
+        events: bool,
+        begins: bool,
+    ) -> Option<Opened> {
         let stream = Stream { owes, events, begins, place: 0, reader: None, known: false, left: None };
         self.streams.insert(id, stream);
         self.read(id, VecDeque::new())
@@ -322,8 +328,8 @@ impl Streams {
             return None;
         }
         let token = view.get("params")?.get("progressToken")?;
-        let asked = |request: &JsonText| {
-            let asked = request.view().pointer("/params/_meta/progressToken");
+        let asked = |asked: &Option<JsonText>| {
+            let asked = asked.as_ref().map(JsonText::view);
             asked.is_some_and(|asked| asked.kind() == token.kind() && same(asked, token))
         };
         self.streams.iter().find(|(_, stream)| stream.owes.values().any(asked)).map(|(id, _)| id)

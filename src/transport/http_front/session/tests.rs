@@ -129,3 +129,29 @@ async fn the_time_to_come_back_runs_whatever_else_stands_still() {
     assert!(matches!(inbound.recv().await, Some(FromClient::Gone(Id::Number(2)))));
     assert_eq!(begun.elapsed(), Limits::default().resume_window);
 }
+
+#[tokio::test(start_paused = true)]
+async fn of_several_messages_all_are_handed_over_or_none() {
+    let (session, mut inbound) = session();
+    let messages = |ids: [i64; 3]| ids.into_iter().flat_map(|id| request(id, "1")).collect::<Vec<_>>();
+    session.hand_over(messages([1, 2, 3])).await.unwrap();
+    // There is room for one more, and nobody makes any.
+    assert_eq!(session.hand_over(messages([4, 5, 6])).await, Err(NotTaken::Full));
+    for id in 1..4 {
+        let Some(FromClient::Message(message)) = inbound.recv().await else { panic!("no message") };
+        assert_eq!(message.id(), Some(&Id::Number(id)));
+    }
+    assert!(inbound.try_recv().is_err(), "a part of what was refused is there");
+    session.hand_over(messages([4, 5, 6])).await.unwrap();
+    inbound.close();
+    assert_eq!(session.hand_over(messages([7, 8, 9])).await, Err(NotTaken::Ended));
+}
+
+#[test]
+fn of_a_request_that_is_open_its_token_is_kept_and_no_more() {
+    let of = |token: &str| super::token(&request(1, token)[0]);
+    assert_eq!(of("\"\\u00e9\"").unwrap().as_str(), "\"\\u00e9\"");
+    let long = |length: usize| format!("\"{}\"", "x".repeat(length - 2));
+    assert_eq!(of(&long(TOKEN_BYTES)).unwrap().as_str().len(), TOKEN_BYTES);
+    assert!(of(&long(TOKEN_BYTES + 1)).is_none());
+}

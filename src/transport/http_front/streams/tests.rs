@@ -13,8 +13,8 @@ fn note(data: usize) -> JsonText {
     text(&format!(r#"{{"method":"x","params":{{"data":{data}}}}}"#))
 }
 
-fn requests(ids: impl IntoIterator<Item = i64>) -> Vec<(Id, JsonText)> {
-    ids.into_iter().map(|id| (Id::Number(id), text("{}"))).collect()
+fn requests(ids: impl IntoIterator<Item = i64>) -> Vec<(Id, Option<JsonText>)> {
+    ids.into_iter().map(|id| (Id::Number(id), None)).collect()
 }
 
 fn opened(streams: &mut Streams, id: i64) -> Opened {
