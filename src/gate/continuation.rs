@@ -3,8 +3,8 @@
 //! asked again, policy is.
 //!
 //! Invariant: what follows is bound to its [`Origin`] by everything that was approved (principal, server, environment,
-//! method, tool, every decisive byte) and by what the server asked for. It counts once and for a while. Whatever does
-//! not fit is a call like any other: judged from scratch, and held where policy holds it.
+//! method, tool, every decisive byte, what `_meta` carries) and by what the server asked for. It counts once and for a
+//! while. Whatever does not fit is a call like any other: judged from scratch, and held where policy holds it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,6 +16,7 @@ use crate::call::{CallContext, CallId, Decided, Decision, Digest, Operation, Rul
 use crate::json::{Json, JsonText};
 
 use super::SentCall;
+use super::hold::{Carried, carried};
 
 /// How long a server's question may wait for its answer.
 const ASKED_FOR: Duration = Duration::from_secs(600);
@@ -46,20 +47,23 @@ struct Facts {
     context: Arc<CallContext>,
     /// What a person approved; nothing where policy alone let it through.
     approved: Option<Arc<Decision>>,
+    /// What it carried beside its parameters.
+    carried: Carried,
     rounds: u8,
 }
 
 impl Origin {
     pub(super) fn new(call: &ToolCall, context: Arc<CallContext>, approved: Option<Arc<Decision>>) -> Origin {
-        Origin(Arc::new(Facts { call: call.id().clone(), method: call.method(), context, approved, rounds: 0 }))
+        let (id, method, carried) = (call.id().clone(), call.method(), carried(call));
+        Origin(Arc::new(Facts { call: id, method, context, approved, carried, rounds: 0 }))
     }
 
     /// The same, one question later.
     pub(super) fn next(&self) -> Origin {
-        let Facts { call, method, context, approved, rounds } = &*self.0;
-        let (context, approved) = (Arc::clone(context), approved.clone());
+        let Facts { call, method, context, approved, carried, rounds } = &*self.0;
+        let (context, approved, carried) = (Arc::clone(context), approved.clone(), carried.clone());
         let rounds = rounds.saturating_add(1);
-        Origin(Arc::new(Facts { call: call.clone(), method: *method, context, approved, rounds }))
+        Origin(Arc::new(Facts { call: call.clone(), method: *method, context, approved, carried, rounds }))
     }
 
     /// The call whose approval counts.
@@ -94,7 +98,8 @@ impl Origin {
         let optional = |text: &Option<String>| text.as_ref().map_or(0, String::len);
         let annotations = self.tool().annotations.as_ref().map_or(0, |text| text.as_str().len());
         let targets = targets.iter().map(String::len).sum::<usize>();
-        name.len() + money + targets + optional(magnitude) + optional(environment) + annotations
+        let carried = self.0.carried.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+        carried + name.len() + money + targets + optional(magnitude) + optional(environment) + annotations
     }
 
     fn is_of(&self, context: &CallContext) -> bool {
@@ -105,8 +110,17 @@ impl Origin {
     }
 }
 
-/// What every retry has to repeat: who, where, the method, all parameters but the answers, and the server's state.
-fn bound(call: Decided, params: &JsonText, context: &CallContext, state: Option<Json<'_>>) -> Digest {
+/// What every retry has to repeat: who, where, the method, all parameters but the answers, what it carries beside them,
+/// and the server's state.
+fn bound(
+    call: Decided,
+    params: &JsonText,
+    carried: &Carried,
+    context: &CallContext,
+    state: Option<Json<'_>>,
+) -> Digest {
+    let carried: Vec<&[u8]> = carried.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]).collect();
+    let carried = Digest::of_fields("countersign.carried/v1", &carried);
     let mut same = String::with_capacity(params.as_str().len());
     JsonText::without(params.view(), &["inputResponses", "requestState"]).view().write_sorted(&mut same);
     let state = state.and_then(Json::as_str).map(|state| Digest::of_bytes(state.as_bytes()).to_string());
@@ -118,6 +132,7 @@ fn bound(call: Decided, params: &JsonText, context: &CallContext, state: Option<
             context.environment.name.as_bytes(),
             call.as_str().as_bytes(),
             same.as_bytes(),
+            carried.as_bytes(),
             state.unwrap_or_default().as_bytes(),
         ],
     )
@@ -204,7 +219,7 @@ impl Following {
             if keys.is_empty() && state.is_none() {
                 return None;
             }
-            let bound = bound(origin.method(), &sent.params, &origin.0.context, state);
+            let bound = bound(origin.method(), &sent.params, &origin.0.carried, &origin.0.context, state);
             let waiting = Waiting { bound, keys, origin: origin.clone(), until: Instant::now() + ASKED_FOR };
             push(&mut self.lock().waiting, waiting, |waiting| &waiting.origin);
             return Some("the server asks for input");
@@ -238,9 +253,9 @@ impl Following {
         }
         let answered = keys(responses)?;
         if call.method() == Decided::TasksUpdate {
-            return self.take_answers(call.tool(), context, &answered);
+            return self.take_answers(call.tool(), context, &answered, &carried(call));
         }
-        let bound = bound(call.method(), call.params(), context, state);
+        let bound = bound(call.method(), call.params(), &carried(call), context, state);
         let mut inner = self.lock();
         let at = inner.waiting.iter().position(|waiting| waiting.bound == bound && waiting.keys == answered)?;
         let origin = inner.waiting.remove(at)?.origin.next();
@@ -249,11 +264,21 @@ impl Following {
         (judged.is_none() || judged == context.tool.definition).then_some(origin)
     }
 
-    fn take_answers(&self, task: &str, context: &CallContext, answered: &[String]) -> Option<Origin> {
+    fn take_answers(
+        &self,
+        task: &str,
+        context: &CallContext,
+        answered: &[String],
+        carried: &Carried,
+    ) -> Option<Origin> {
         let mut inner = self.lock();
         let task = task_of(&mut inner.tasks, task, context)?;
         let open = |key: &String| task.keys.get(key) == Some(&false);
         if answered.is_empty() || !answered.iter().all(open) {
+            return None;
+        }
+        // Nobody was shown anything else.
+        if !carried.is_empty() && *carried != task.origin.0.carried {
             return None;
         }
         for key in answered {

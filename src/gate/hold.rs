@@ -34,6 +34,7 @@ mod waiter;
 pub(super) use ruling::Claimed;
 pub use ruling::NoEffect;
 pub use view::{Hold, State};
+pub(super) use waiter::{Carried, carried};
 use waiter::{Entry, Leaving, Waiter};
 
 /// Closed holds that consoles can still look at.

@@ -375,7 +375,9 @@ impl Tasks {
 
     /// Whether a task is there and goes on.
     pub fn goes_on(&self, id: &str) -> bool {
-        self.lock().tasks.get(id).is_some_and(|task| !task.is_over())
+        let mut inner = self.lock();
+        inner.forget_the_old();
+        inner.tasks.get(id).is_some_and(|task| !task.is_over())
     }
 
     /// When the client of a task that goes on counts as gone, unless it asks before.

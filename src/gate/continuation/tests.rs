@@ -332,3 +332,40 @@ fn an_approval_covers_what_it_was_given_for_and_no_more() {
     let allowed = Origin::new(&CASE.call(), Arc::new(CASE.context()), None);
     assert!(!allowed.covers(&held(&["refunds.all"], Tier::Low)));
 }
+
+#[test]
+fn what_travels_beside_the_parameters_is_bound_as_well() {
+    let with = |case: &Case, meta: &str| {
+        let text = case.call().message().as_str().replace("\"2026-07-28\"", &format!("\"2026-07-28\"{meta}"));
+        match sort(Message::from_client(text).unwrap()) {
+            Sorted::Decide(call) => *call,
+            other => panic!("{other:?}"),
+        }
+    };
+    let sent = |call: &ToolCall| {
+        let approved = Some(Arc::new(held(&["refunds.all"], Tier::Medium)));
+        SentCall::of(call, Origin::new(call, Arc::new(CASE.context()), approved))
+    };
+    let retry = CASE.more(ANSWERS);
+    for (before, after, same) in [
+        ("", r#","vendor/as":"root""#, false),
+        (r#","vendor/as":"me""#, r#","vendor/as":"root""#, false),
+        (r#","vendor/as":"me""#, "", false),
+        (r#","vendor/as":"me","progressToken":1"#, r#","progressToken":2,"vendor/\u0061s":"me""#, true),
+    ] {
+        let following = Following::default();
+        assert!(following.relayed(&sent(&with(&CASE, before)), json(ASKS).view()).is_some());
+        let took = following.take(&with(&retry, after), &retry.context()).is_some();
+        assert_eq!(took, same, "{before} then {after}");
+    }
+    // Answers for a task say nothing of their own either.
+    let update = Case { method: "tasks/update", params: r#""taskId":"t""#, ..CASE.clone() };
+    for (meta, same) in [("", true), (r#","vendor/as":"me""#, true), (r#","vendor/as":"root""#, false)] {
+        let following = Following::default();
+        let call = with(&CASE, r#","vendor/as":"me""#);
+        following.relayed(&sent(&call), json(r#"{"resultType":"task","taskId":"t"}"#).view()).unwrap();
+        following.task_asks("t", &CASE.context(), json(r#"{"a":{}}"#).view());
+        let answers = with(&update.more(r#","inputResponses":{"a":{}}"#), meta);
+        assert_eq!(following.take(&answers, &CASE.context()).is_some(), same, "{meta}");
+    }
+}

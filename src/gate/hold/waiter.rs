@@ -27,23 +27,28 @@ pub(super) enum Leaving {
     Detach,
 }
 
+/// Members of `_meta` by name, each sorted, but for the protocol's own: those differ from request to request.
+pub(in crate::gate) type Carried = Vec<(String, String)>;
+
+/// What a call carries beside its digest.
+pub(in crate::gate) fn carried(call: &ToolCall) -> Carried {
+    let is_own = |name: &str| PROTOCOL.contains(&name) || name.starts_with(PROTOCOL_PREFIX);
+    let members = call.meta().into_iter().flat_map(crate::json::Json::members);
+    let mut carried: Carried = members
+        .filter_map(|(key, value)| {
+            let name = key.as_str().filter(|name| !is_own(name))?;
+            let mut sorted = String::new();
+            value.write_sorted(&mut sorted);
+            Some((name.into_owned(), sorted))
+        })
+        .collect();
+    carried.sort_unstable();
+    carried
+}
+
 /// Whether two calls with one digest also carry the same beside it: what an operator was shown of `_meta` is what is
-/// sent, whichever of the two is released. The protocol's own members differ from request to request and are left out.
+/// sent, whichever of the two is released.
 pub(super) fn carry_the_same(one: &ToolCall, other: &ToolCall) -> bool {
-    fn carried(call: &ToolCall) -> Vec<(String, String)> {
-        let is_own = |name: &str| PROTOCOL.contains(&name) || name.starts_with(PROTOCOL_PREFIX);
-        let members = call.meta().into_iter().flat_map(crate::json::Json::members);
-        let mut carried: Vec<_> = members
-            .filter_map(|(key, value)| {
-                let name = key.as_str().filter(|name| !is_own(name))?;
-                let mut sorted = String::new();
-                value.write_sorted(&mut sorted);
-                Some((name.into_owned(), sorted))
-            })
-            .collect();
-        carried.sort_unstable();
-        carried
-    }
     carried(one) == carried(other)
 }
 

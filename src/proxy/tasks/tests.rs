@@ -82,6 +82,16 @@ async fn a_client_counts_as_gone_when_it_has_not_asked_for_a_while() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_task_that_nobody_can_fetch_any_more_does_not_go_on() {
+    let tasks = Tasks::new(true, SMALL);
+    let (id, _cancelled) = open(&tasks, "agent").unwrap();
+    tokio::time::advance(Duration::from_secs(664)).await;
+    assert!(tasks.goes_on(&id));
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert!(!tasks.goes_on(&id), "whether or not anybody asks for another one");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_request_that_does_not_declare_tasks_is_told_what_it_lacks() {
     let tasks = Tasks::new(true, Bounds::default());
     let (id, _cancelled) = open(&tasks, "agent").unwrap();
