@@ -70,6 +70,8 @@ impl Listing {
         }
         let mut kept = Kept::new(tools);
         for tool in tools.items() {
+            // A long list leaves room for others.
+            tokio::task::consume_budget().await;
             let Some(name) = tool.get("name").and_then(Json::as_str) else { continue };
             let facts = self.learn(&name, tool);
             if let Some(reason) = server.unusable(&name, modern) {
