@@ -198,8 +198,7 @@ async fn an_approval_after_the_client_gave_up_counts_for_one_retry() {
     assert_eq!((&decision["outcome"], &decision["retry"]), (&json!("expired"), &json!("same_call")), "{refused}");
     assert!(decision["open_until"].is_string());
     assert!(refused["result"]["content"][0]["text"].as_str().unwrap().contains("exactly the same call again"));
-    let open = console.pending(1).await.remove(0);
-    assert_eq!(open.waiting, 0);
+    let open = console.until_hold("nobody waiting", |hold| hold.state.is_pending() && hold.waiting == 0).await;
     let (shown, code) = daemon.run(&["pending", "show", open.id.as_str()]).await;
     assert_eq!(code, 0);
     assert!(shown.contains("client gone; an approval will count for one identical retry"), "{shown}");
