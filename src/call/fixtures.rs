@@ -30,3 +30,9 @@ pub fn server(name: &str) -> Arc<ServerFacts> {
 pub fn environment(name: &str) -> Arc<Environment> {
     Arc::new(Environment::declared(name))
 }
+
+/// A rule that said something.
+pub fn hit(rule: &str) -> RuleHit {
+    let (reason, policy, file) = ("r".to_owned(), "p".to_owned(), "f".to_owned());
+    RuleHit { rule: rule.to_owned(), reason, policy, file, line: 1, details: None }
+}

@@ -1,7 +1,7 @@
 //! What is bound to what, without policy, store or session.
 
 use super::*;
-use crate::call::{Class, Effect, RuleHit, Tier, fixtures};
+use crate::call::{Class, Effect, Tier, fixtures};
 use crate::gate::SentCall;
 use crate::json::Rules;
 use crate::mcp::message::Message;
@@ -82,18 +82,10 @@ fn json(text: &str) -> JsonText {
 }
 
 fn held(rules: &[&str], tier: Tier) -> Decision {
-    let hit = |rule: &&str| RuleHit {
-        rule: (*rule).to_owned(),
-        reason: "r".into(),
-        policy: "p".into(),
-        file: "f".into(),
-        line: 1,
-        details: None,
-    };
     Decision {
         effect: Effect::Hold,
         reason: "r".into(),
-        rules: rules.iter().map(hit).collect(),
+        rules: rules.iter().map(|rule| fixtures::hit(rule)).collect(),
         tier,
         approvals: 1,
         ttl_seconds: None,

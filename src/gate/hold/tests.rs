@@ -420,16 +420,9 @@ mod model;
 
 #[test]
 fn a_reason_that_nobody_was_told_is_stricter() {
-    let with = |rules: &[&str]| {
-        let hit = |rule: &&str| crate::call::RuleHit {
-            rule: (*rule).to_owned(),
-            reason: "r".into(),
-            policy: "p".into(),
-            file: "f".into(),
-            line: 1,
-            details: None,
-        };
-        Decision { rules: rules.iter().map(hit).collect(), ..(*decision(1)).clone() }
+    let with = |rules: &[&str]| Decision {
+        rules: rules.iter().map(|rule| fixtures::hit(rule)).collect(),
+        ..(*decision(1)).clone()
     };
     assert!(!is_stricter(&with(&["a"]), &with(&["a"])));
     assert!(!is_stricter(&with(&["a"]), &with(&["b", "a"])));
