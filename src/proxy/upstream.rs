@@ -1,7 +1,8 @@
 //! The way to an upstream: what may be handed to its link, and by which proof.
 //!
 //! Three doors and no other: [`Upstream::call`] takes a [`PermittedCall`], [`Upstream::pass`] a [`Passage`] that the
-//! method table made, and the rest are messages of ours that carry nothing from the client.
+//! method table made, and the rest are messages of ours. Those carry nothing from the client but the id of a request that
+//! was sent, and the capabilities that came with a permitted call.
 
 use std::sync::Arc;
 
