@@ -7,29 +7,52 @@ deny contains {"rule": "environment.conflict", "reason": reason} if {
 	reason := sprintf("the environment of server %v contradicts itself: %v", [server, conflict])
 }
 
-# `input.operation.environment` is MODE/ACCOUNT: what the arguments name, in the words of the catalog. Either part may
-# be empty. A mode that is neither `production` nor `test` fits no environment, and an account has to be listed in data.
+# `input.operation.environment` is what the arguments name, in the words of the catalog. A mode that is neither
+# `production` nor `test` fits no environment, and an account has to be listed in data. What means every environment at
+# once fits production alone: it cannot reach further than there.
 deny contains {"rule": "environment.elsewhere", "reason": reason} if {
 	named := input.operation.environment
 	not is_bound(named)
-	reason := sprintf("the arguments reach for %q, but server %v is not bound to it", [named, server])
+	reason := sprintf("the arguments reach for %v, but server %v is not bound to it", [json.marshal(named), server])
 }
 
 is_bound(named) if {
-	at := indexof(named, "/")
-	fits_mode(substring(named, 0, at))
-	fits_account(substring(named, at + 1, -1))
+	is_object(named)
+	is_array(named.accounts)
+	is_array(named.environments)
+	fits_mode(named)
+	not names_another(named)
+	fits_everywhere(named)
 }
 
-fits_mode(mode) if mode == ""
+names_another(named) if {
+	some account in named.accounts
+	not account in object.get(data.environment.accounts, input.server.name, [])
+}
 
-fits_mode("production") if input.environment.production == true
+names_another(named) if {
+	some name in named.environments
+	not name == input.environment.name
+}
 
-fits_mode("test") if input.environment.production == false
+fits_mode(named) if not "mode" in object.keys(named)
 
-fits_account(account) if account == ""
+fits_mode(named) if {
+	named.mode == "production"
+	input.environment.production == true
+}
 
-fits_account(account) if account in object.get(data.environment.accounts, input.server.name, [])
+fits_mode(named) if {
+	named.mode == "test"
+	input.environment.production == false
+}
+
+fits_everywhere(named) if named.everywhere == false
+
+fits_everywhere(named) if {
+	named.everywhere == true
+	input.environment.production == true
+}
 
 # Keys have no business in arguments, nor in what a client answers to a server's questions, and a live one may be the way
 # out of a sandbox. The first look is cheap, since nearly every call ends there.

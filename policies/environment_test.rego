@@ -11,7 +11,9 @@ production := {
 
 sandbox := object.union(production, {"environment": {"name": "sandbox", "production": false}})
 
-names(what) := {"operation": {"environment": what}}
+names(what) := {"operation": {"environment": object.union(nothing, what)}}
+
+nothing := {"accounts": [], "environments": [], "everywhere": false}
 
 rules(denied) := {entry.rule | some entry in denied}
 
@@ -28,49 +30,68 @@ test_a_conflict_denies_everything if {
 }
 
 test_the_bound_mode_passes if {
-	environment.deny == set() with input as object.union(production, names("production/"))
-	environment.deny == set() with input as object.union(sandbox, names("test/"))
+	environment.deny == set() with input as object.union(production, names({"mode": "production"}))
+	environment.deny == set() with input as object.union(sandbox, names({"mode": "test"}))
 }
 
 test_the_other_mode_is_denied if {
-	live := environment.deny with input as object.union(sandbox, names("production/"))
+	live := environment.deny with input as object.union(sandbox, names({"mode": "production"}))
 	rules(live) == {"environment.elsewhere"}
-	test := environment.deny with input as object.union(production, names("test/"))
+	test := environment.deny with input as object.union(production, names({"mode": "test"}))
 	rules(test) == {"environment.elsewhere"}
 }
 
 test_a_mode_that_is_not_understood_is_denied_everywhere if {
 	every where in [production, sandbox] {
-		denied := environment.deny with input as object.union(where, names("unknown/"))
+		denied := environment.deny with input as object.union(where, names({"mode": "unknown"}))
 		rules(denied) == {"environment.elsewhere"}
 	}
 }
 
 test_a_mode_without_a_known_environment_is_denied if {
-	denied := environment.deny with input as {"operation": {"environment": "production/"}, "arguments": {}}
+	denied := environment.deny with input as {"operation": {"environment": {"mode": "production"}}, "arguments": {}}
 	rules(denied) == {"environment.elsewhere"}
 }
 
 test_an_account_has_to_be_bound if {
-	denied := environment.deny with input as object.union(production, names("production/acct_1"))
+	denied := environment.deny with input as object.union(production, names({"mode": "production", "accounts": ["acct_1"]}))
 	rules(denied) == {"environment.elsewhere"}
 }
 
 test_a_bound_account_passes if {
-	environment.deny == set() with input as object.union(production, names("/acct_1"))
+	environment.deny == set() with input as object.union(production, names({"accounts": ["acct_1"]}))
 		with data.environment.accounts as {"stripe": ["acct_1"]}
 }
 
 test_an_account_of_another_server_is_denied if {
-	denied := environment.deny with input as object.union(production, names("/acct_1"))
+	denied := environment.deny with input as object.union(production, names({"accounts": ["acct_1"]}))
 		with data.environment.accounts as {"other": ["acct_1"]}
 	rules(denied) == {"environment.elsewhere"}
 }
 
 test_a_path_of_accounts_is_one_account if {
-	denied := environment.deny with input as object.union(production, names("production/acct_1/acct_2"))
+	denied := environment.deny with input as object.union(production, names({"mode": "production", "accounts": ["acct_1/acct_2"]}))
 		with data.environment.accounts as {"stripe": ["acct_1", "acct_2"]}
 	rules(denied) == {"environment.elsewhere"}
+}
+
+test_another_environment_by_name_is_denied if {
+	denied := environment.deny with input as object.union(production, names({"environments": ["production", "staging"]}))
+	rules(denied) == {"environment.elsewhere"}
+	environment.deny == set() with input as object.union(production, names({"environments": ["production"]}))
+}
+
+test_everywhere_is_for_production_alone if {
+	environment.deny == set() with input as object.union(production, names({"everywhere": true}))
+	denied := environment.deny with input as object.union(sandbox, names({"everywhere": true}))
+	rules(denied) == {"environment.elsewhere"}
+}
+
+test_a_place_of_another_form_is_denied if {
+	every odd in ["production/", null, true, 7, [], {}, {"everywhere": "no"}, object.union(nothing, {"accounts": "acct_1"})] {
+		denied := environment.deny with input as object.union(production, {"operation": {"environment": odd}})
+		rules(denied) == {"environment.elsewhere"}
+	}
 }
 
 test_a_live_key_is_found_anywhere_in_the_arguments if {

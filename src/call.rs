@@ -169,6 +169,50 @@ pub struct Money {
     pub absent: Option<String>,
 }
 
+/// How much of something besides money a call wants. The value keeps the spelling of the call; nothing is guessed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Magnitude {
+    /// As spelled in the call; absent where the call leaves it out, and then `absent` says what that means.
+    pub value: Option<String>,
+    /// What is counted: `percent`, `count`, `days`, ...
+    pub unit: String,
+    /// What leaving the value out means, for example `all`.
+    pub absent: Option<String>,
+}
+
+/// Which way a mode argument points.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReachMode {
+    Production,
+    Test,
+    /// The argument is there and says neither.
+    Unknown,
+}
+
+/// Where the arguments of a call want it to take effect.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub struct Reach {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<ReachMode>,
+    /// Accounts or tenants, as the arguments name them.
+    #[serde(default)]
+    pub accounts: Vec<String>,
+    /// Environments, by the names or ids that the arguments use.
+    #[serde(default)]
+    pub environments: Vec<String>,
+    /// The call means every environment: it says so, or leaves out what would narrow it down.
+    #[serde(default)]
+    pub everywhere: bool,
+}
+
+impl Reach {
+    /// True where the arguments name nothing.
+    pub fn is_nowhere(&self) -> bool {
+        self.mode.is_none() && self.accounts.is_empty() && self.environments.is_empty() && !self.everywhere
+    }
+}
+
 /// What a call really does, as the catalog reads it from the tool and its arguments.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Operation {
@@ -179,10 +223,10 @@ pub struct Operation {
     pub money: Option<Money>,
     /// What it is done to: argument values such as a customer or a subscription id.
     pub targets: Vec<String>,
-    /// How much besides money: a percentage, a count; as spelled in the call.
-    pub magnitude: Option<String>,
-    /// The environment or account that the arguments name, where they name one.
-    pub environment: Option<String>,
+    /// How much besides money.
+    pub magnitude: Option<Magnitude>,
+    /// Where the arguments want it to take effect; absent where they name no place.
+    pub environment: Option<Reach>,
     /// One sentence from the catalog about what this does.
     pub effect: Option<String>,
 }

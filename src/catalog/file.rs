@@ -87,14 +87,13 @@ pub struct Facts {
     pub money: Option<MoneyFacts>,
     #[serde(default)]
     pub targets: Vec<Pointer>,
-    #[serde(default)]
-    pub magnitude: Vec<Pointer>,
+    pub magnitude: Option<MagnitudeFacts>,
     pub effect: Option<String>,
 }
 
 impl Facts {
     pub fn of_class(class: Class) -> Facts {
-        Facts { class, reversible: None, money: None, targets: Vec::new(), magnitude: Vec::new(), effect: None }
+        Facts { class, reversible: None, money: None, targets: Vec::new(), magnitude: None, effect: None }
     }
 }
 
@@ -105,6 +104,16 @@ pub struct MoneyFacts {
     pub unit: Unit,
     pub currency: Option<Pointer>,
     /// What leaving the amount out means.
+    pub absent: Option<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MagnitudeFacts {
+    /// The first that is there counts.
+    pub value: Vec<Pointer>,
+    pub unit: String,
+    /// What leaving the value out means.
     pub absent: Option<String>,
 }
 

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use file::{Dispatcher, Facts, File};
 
-use crate::call::{Class, Decided, Money, Operation, ToolCall};
+use crate::call::{Class, Decided, Magnitude, Money, Operation, Reach, ReachMode, ToolCall};
 use crate::json::{Json, Kind};
 
 const BUILTIN: [(&str, &str); 2] = [
@@ -138,7 +138,7 @@ impl Catalog {
                 None => Operation::bare(call.tool(), Class::Unknown),
             },
         };
-        operation.environment = self.named_environment(&arguments);
+        operation.environment = self.reach(&arguments);
         if let Some(pointer) = self.suspicious.iter().find(|pointer| arguments.at(pointer).is_some()) {
             operation.class = Class::Unknown;
             operation.effect = Some(format!("the call carries {}, which no agent may set", pointer.0));
@@ -177,22 +177,19 @@ impl Catalog {
         }
     }
 
-    /// `MODE/ACCOUNT` where the arguments name either; the mode is a word of ours and has no slash.
-    fn named_environment(&self, arguments: &Arguments<'_>) -> Option<String> {
+    /// Where the arguments want the call to take effect, where they name a place.
+    fn reach(&self, arguments: &Arguments<'_>) -> Option<Reach> {
         let mode = self.environment.mode.as_ref().and_then(|mode| {
             let value = arguments.at(&mode.at)?.text();
             Some(match value {
-                _ if value == mode.production => "production",
-                _ if value == mode.test => "test",
-                _ => "unknown",
+                _ if value == mode.production => ReachMode::Production,
+                _ if value == mode.test => ReachMode::Test,
+                _ => ReachMode::Unknown,
             })
         });
         let accounts = self.environment.account.iter().filter_map(|pointer| arguments.at(pointer)).map(word);
-        let account = accounts.collect::<Vec<_>>().join(",");
-        if mode.is_none() && account.is_empty() {
-            return None;
-        }
-        Some(format!("{}/{account}", mode.unwrap_or("")))
+        let reach = Reach { mode, accounts: accounts.collect(), ..Reach::default() };
+        (!reach.is_nowhere()).then_some(reach)
     }
 
     fn has(&self, name: &str) -> bool {
@@ -263,7 +260,11 @@ fn described(name: &str, facts: &Facts, arguments: &Arguments<'_>) -> Operation 
             absent: money.absent.clone(),
         }),
         targets: facts.targets.iter().filter_map(at).map(word).collect(),
-        magnitude: facts.magnitude.iter().find_map(at).map(|size| size.text().to_owned()),
+        magnitude: facts.magnitude.as_ref().map(|magnitude| Magnitude {
+            value: magnitude.value.iter().find_map(at).map(|value| value.text().to_owned()),
+            unit: magnitude.unit.clone(),
+            absent: magnitude.absent.clone(),
+        }),
         effect: facts.effect.clone(),
         ..Operation::bare(name, facts.class)
     }

@@ -128,14 +128,20 @@ fn money_keeps_its_spelling() {
 fn the_environment_that_arguments_name() {
     let catalog = stripe();
     let named = |arguments: Value| catalog.operation(&call("get_stripe_account_info", &arguments)).environment;
+    let reach = |mode, accounts: &[&str]| {
+        Some(Reach { mode, accounts: accounts.iter().map(|&name| name.to_owned()).collect(), ..Reach::default() })
+    };
     assert_eq!(named(json!({})), None);
-    assert_eq!(named(json!({"livemode": true})).as_deref(), Some("production/"));
-    assert_eq!(named(json!({"livemode": false, "stripe_context": "acct_1"})).as_deref(), Some("test/acct_1"));
-    assert_eq!(named(json!({"stripe_context": "acct_1/acct_2"})).as_deref(), Some("/acct_1/acct_2"));
+    assert_eq!(named(json!({"livemode": true})), reach(Some(ReachMode::Production), &[]));
+    assert_eq!(
+        named(json!({"livemode": false, "stripe_context": "acct_1"})),
+        reach(Some(ReachMode::Test), &["acct_1"])
+    );
+    assert_eq!(named(json!({"stripe_context": "acct_1/acct_2"})), reach(None, &["acct_1/acct_2"]));
     for odd in [json!("true"), json!(1), json!(null), json!("test/")] {
-        assert_eq!(named(json!({"livemode": odd})).as_deref(), Some("unknown/"));
+        assert_eq!(named(json!({"livemode": odd})), reach(Some(ReachMode::Unknown), &[]));
     }
-    assert_eq!(named(json!({"stripe_context": {"a": 1}})).as_deref(), Some("/{\"a\":1}"));
+    assert_eq!(named(json!({"stripe_context": {"a": 1}})), reach(None, &["{\"a\":1}"]));
 }
 
 #[test]
@@ -249,7 +255,8 @@ fn the_catalog_of_the_contract_loads() {
     let catalog = extra(block.split_once("\n```").unwrap().0).unwrap();
     let paid = json!({"amount": 5, "account": "ba_1", "percent": 3, "currency": "eur"});
     let operation = catalog.operation(&call("pay_out", &paid));
-    assert_eq!((operation.class, operation.magnitude.as_deref()), (Class::Financial, Some("3")));
+    let magnitude = Magnitude { value: Some("3".into()), unit: "percent".into(), absent: Some("all".into()) };
+    assert_eq!((operation.class, operation.magnitude), (Class::Financial, Some(magnitude)));
     let selected = json!({"operation_id": "PostPayout", "parameters": {"account": "ba_2"}});
     let operation = catalog.operation(&call("run_operation", &selected));
     assert_eq!((operation.name.as_str(), operation.targets[0].as_str()), ("PostPayout", "ba_2"));

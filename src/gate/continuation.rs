@@ -94,12 +94,15 @@ impl Origin {
     /// What it holds in memory; what is the same for a whole session aside.
     fn weight(&self) -> usize {
         let Operation { name, money, targets, magnitude, environment, .. } = self.operation();
-        let money = money.as_ref().and_then(|money| money.amount.as_ref()).map_or(0, String::len);
-        let optional = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let length = |text: Option<&String>| text.map_or(0, String::len);
+        let money = length(money.as_ref().and_then(|money| money.amount.as_ref()));
+        let magnitude = length(magnitude.as_ref().and_then(|magnitude| magnitude.value.as_ref()));
+        let named = environment.iter().flat_map(|reach| reach.accounts.iter().chain(&reach.environments));
+        let named = named.map(String::len).sum::<usize>();
         let annotations = self.tool().annotations.as_ref().map_or(0, |text| text.as_str().len());
         let targets = targets.iter().map(String::len).sum::<usize>();
         let carried = self.0.carried.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
-        carried + name.len() + money + targets + optional(magnitude) + optional(environment) + annotations
+        carried + name.len() + money + targets + magnitude + named + annotations
     }
 
     fn is_of(&self, context: &CallContext) -> bool {

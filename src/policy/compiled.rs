@@ -102,7 +102,10 @@ mod tests {
     use super::super::set::{Build, PolicySet};
     use super::super::{Phase, input, source};
     use super::*;
-    use crate::call::{CallContext, Class, Environment, Money, Operation, Principal, PrincipalKind, fixtures};
+    use crate::call::{
+        CallContext, Class, Environment, Magnitude, Money, Operation, Principal, PrincipalKind, Reach, ReachMode,
+        fixtures,
+    };
     use crate::json::JsonText;
 
     /// Every shipped family, with data of the operator's for each of them, odd data among it.
@@ -263,12 +266,18 @@ mod tests {
         let money = (prop::option::of(spelled()), text(), prop::option::of(text()));
         let money = money.prop_map(|(amount, unit, currency)| Money { amount, unit, currency, absent: None });
         let targets = prop::collection::vec(text(), 0..3);
-        let place = select(vec!["", "/", "production/", "test/", "production/acct_1", "/acct_2", "live/x", "x", "/é/"]);
-        let place = prop_oneof![3 => place.prop_map(str::to_owned), 1 => any::<String>()];
+        let magnitude = (prop::option::of(spelled()), text(), prop::option::of(text()));
+        let magnitude = magnitude.prop_map(|(value, unit, absent)| Magnitude { value, unit, absent });
+        let mode = select(vec![None, Some(ReachMode::Production), Some(ReachMode::Test), Some(ReachMode::Unknown)]);
+        let account = prop_oneof![select(vec!["acct_1", "acct_2", "é"]).prop_map(str::to_owned), any::<String>()];
+        let names = prop_oneof![select(vec!["production", "sandbox"]).prop_map(str::to_owned), text()];
+        let (accounts, names) = (prop::collection::vec(account, 0..3), prop::collection::vec(names, 0..3));
+        let reach = (mode, accounts, names, any::<bool>())
+            .prop_map(|(mode, accounts, environments, everywhere)| Reach { mode, accounts, environments, everywhere });
         let operation = (text(), class, prop::option::of(any::<bool>()), prop::option::of(money), targets)
             .prop_flat_map(move |(name, class, reversible, money, targets)| {
                 let operation = Operation { reversible, money, targets, ..Operation::bare(&name, class) };
-                (Just(operation), prop::option::of(spelled()), prop::option::of(place.clone()))
+                (Just(operation), prop::option::of(magnitude.clone()), prop::option::of(reach.clone()))
             })
             .prop_map(|(operation, magnitude, environment)| Operation { magnitude, environment, ..operation });
         let scopes = prop::collection::vec(

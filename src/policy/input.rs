@@ -6,7 +6,7 @@ use std::fmt::Write;
 use serde_json::json;
 
 use super::Phase;
-use crate::call::{CallContext, CallId, Decided, Digest, Money, ToolCall};
+use crate::call::{CallContext, CallId, Decided, Digest, Magnitude, Money, ToolCall};
 use crate::json::{Json, JsonText, Rules};
 
 /// Version of the document's form.
@@ -115,10 +115,18 @@ fn operation(out: &mut Members, context: &CallContext) {
         });
     }
     out.value("targets", &operation.targets);
-    if let Some(magnitude) = &operation.magnitude {
-        out.spelled("magnitude", magnitude);
+    if let Some(Magnitude { value, unit, absent }) = &operation.magnitude {
+        out.nested("magnitude", |out| {
+            if let Some(value) = value {
+                out.spelled("value", value);
+            }
+            out.text("unit", unit);
+            out.optional("absent", absent.as_deref());
+        });
     }
-    out.optional("environment", operation.environment.as_deref());
+    if let Some(reach) = &operation.environment {
+        out.value("environment", reach);
+    }
 }
 
 /// The value at a pointer into the document of this call, decoded, for the operator to type. `None` where the pointer

@@ -1,6 +1,7 @@
 //! The page that says what a policy is (`policies/README.md`): every example on it is run.
 
 use super::*;
+use crate::call::{Magnitude, Reach, ReachMode};
 
 /// A code block of the contract by the file name that follows its language.
 fn block(name: &str) -> &'static str {
@@ -49,7 +50,8 @@ async fn the_data_of_the_contract_does_what_it_says() {
     let files = Files::of(&[("data.yaml", block("data.yaml"))]);
     let engine = engine(Settings { builtin: builtin().builtin, ..files.settings() });
     let mut context = context("create_refund", Class::Financial, "sandbox", &["*/*"]);
-    context.operation.environment = Some("test/acct_1".into());
+    context.operation.environment =
+        Some(Reach { mode: Some(ReachMode::Test), accounts: vec!["acct_1".into()], ..Reach::default() });
     for (amount, effect) in [("5000", Effect::Allow), ("5001", Effect::Hold), ("-1", Effect::Hold)] {
         context.operation.money = Some(crate::call::Money {
             amount: Some(amount.into()),
@@ -76,8 +78,8 @@ async fn the_input_of_the_contract_is_complete() {
     full.operation.money =
         Some(crate::call::Money { amount: text(), unit: "minor".into(), currency: text(), absent: text() });
     full.operation.reversible = Some(true);
-    full.operation.magnitude = text();
-    full.operation.environment = text();
+    full.operation.magnitude = Some(Magnitude { value: text(), unit: "count".into(), absent: text() });
+    full.operation.environment = Some(Reach { mode: Some(ReachMode::Test), ..Reach::default() });
     full.continues = Some(CallId::random().unwrap());
     let call = answering("t", &json!({}));
     let document: Value =
