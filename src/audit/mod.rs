@@ -58,8 +58,12 @@ pub enum AuditError {
         holder.map_or(String::new(), |pid| format!(" (process {pid})"))
     )]
     Held { path: PathBuf, holder: Option<u32> },
-    #[error("audit: the database was written by a later version (format {found}; this one knows {known})")]
-    Version { found: i32, known: i32 },
+    #[error(
+        "audit: {}: a newer version wrote this log (format {found}; this one knows {known})\nhelp: run that version, or \
+         give this one its own `state_dir`; the log is left as it is",
+        path.display()
+    )]
+    Version { path: PathBuf, found: i32, known: i32 },
     #[error("audit: the database is not an audit log")]
     Foreign,
     #[error(

@@ -527,7 +527,7 @@ async fn a_later_format_or_another_database_is_refused() {
     let db = rusqlite::Connection::open(fixture.db()).unwrap();
     db.pragma_update(None, "user_version", 2).unwrap();
     drop(db);
-    assert!(matches!(fixture.refusal(), AuditError::Version { found: 2, known: 1 }));
+    assert!(matches!(fixture.refusal(), AuditError::Version { found: 2, known: 1, .. }));
     let other = Fixture::new();
     rusqlite::Connection::open(other.db()).unwrap().execute_batch("CREATE TABLE t (a)").unwrap();
     assert!(matches!(other.refusal(), AuditError::Foreign));

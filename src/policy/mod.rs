@@ -17,7 +17,7 @@ pub mod test;
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -73,6 +73,16 @@ pub struct Settings {
     pub modes: BTreeMap<String, Mode>,
     /// For one decision. An outer limit of three times this ends what the interpreter cannot.
     pub time_limit: Duration,
+    /// Asked about every path before it is read, at each load.
+    pub trusted: Trusted,
+}
+
+/// Whether nobody but the operator can change what lies at a path; else what is wrong, and what helps.
+pub type Trusted = fn(&Path) -> Result<(), (String, String)>;
+
+/// For files of whoever runs a command.
+pub fn anyones(_: &Path) -> Result<(), (String, String)> {
+    Ok(())
 }
 
 impl Default for Settings {
@@ -83,6 +93,7 @@ impl Default for Settings {
             paths: Vec::new(),
             modes: BTreeMap::new(),
             time_limit: Duration::from_millis(50),
+            trusted: anyones,
         }
     }
 }
@@ -275,6 +286,10 @@ fn now() -> Result<u64, PolicyFault> {
 
 fn load(settings: &Settings) -> Result<PolicySet, PolicyErrors> {
     let mut sources = source::builtin(&settings.builtin)?;
+    for path in &settings.paths {
+        (settings.trusted)(path)
+            .map_err(|(wrong, help)| Problem::of_file(&path.display().to_string(), "trust", wrong, help))?;
+    }
     sources.add(source::read(&settings.paths)?);
     PolicySet::load(set::Build { sources, modes: settings.modes.clone(), time_limit: settings.time_limit })
 }

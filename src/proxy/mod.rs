@@ -18,6 +18,7 @@ use crate::control::server::{Control, ServerStatus, Status};
 use crate::credential::scrub::Scrubber;
 use crate::credential::secret::Secret;
 use crate::credential::source::{self, SecretError};
+use crate::credential::trust;
 use crate::gate::{self, Gate};
 use crate::mcp::definitions::Definitions;
 use crate::policy::{self, PolicyEngine, PolicyErrors};
@@ -239,7 +240,11 @@ async fn reload(control: &Control) -> Result<String, String> {
     let loaded = control.gate.reload().await;
     match &loaded {
         Ok(version) => tracing::info!(version, "policy loaded"),
-        Err(error) => tracing::error!("the new policy is refused, the old one stays in force\n{error}"),
+        Err(error) => {
+            tracing::error!("the new policy is refused, the old one stays in force");
+            // A line of the log is a line.
+            error.lines().for_each(|line| tracing::error!("{line}"));
+        }
     }
     control.status.changed.send_replace(());
     loaded
@@ -379,6 +384,7 @@ pub(crate) fn policy_settings(config: &Config) -> policy::Settings {
         paths: config.policy.paths.clone(),
         modes: config.policy.modes.iter().map(|(name, how)| (name.clone(), mode(how))).collect(),
         time_limit: config.policy.time_limit,
+        trusted: |path| trust::check_tree(path).map_err(|error| (error.to_string(), error.help())),
     }
 }
 

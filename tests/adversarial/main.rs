@@ -6,6 +6,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod config;
 mod data;
 mod framing;
 mod headers;
@@ -14,6 +15,7 @@ mod http;
 mod limits;
 mod methods;
 mod parsing;
+mod policy;
 mod sessions;
 mod unicode;
 mod upstream;

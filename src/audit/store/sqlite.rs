@@ -264,7 +264,7 @@ fn check_shape(db: &Connection) -> Result<(), AuditError> {
     }
     let found = version(db)?;
     if found != VERSION {
-        return Err(AuditError::Version { found, known: VERSION });
+        return Err(AuditError::Version { path: db.path().unwrap_or("audit.db").into(), found, known: VERSION });
     }
     let ours = Connection::open_in_memory()?;
     ours.execute_batch(SCHEMA)?;

@@ -2,6 +2,9 @@
 
 use super::*;
 use crate::call::{Magnitude, Reach, ReachMode};
+use crate::mcp::message::Message;
+use crate::mcp::method::{Sorted, sort};
+use proptest::prelude::*;
 
 /// A code block of the contract by the file name that follows its language.
 fn block(name: &str) -> &'static str {
@@ -115,4 +118,62 @@ fn the_examples_pass_their_tests() {
         "{outcomes:#?}"
     );
     test::check(&[folder]).unwrap();
+}
+
+/// JSON text of an object: odd spellings of numbers and strings, white space, depth.
+fn spelled_object() -> impl Strategy<Value = String> {
+    let number = prop_oneof![
+        any::<i64>().prop_map(|n| n.to_string()),
+        any::<f64>().prop_filter("JSON has no such number", |n| n.is_finite()).prop_map(|n| n.to_string()),
+        prop::sample::select(vec!["-0", "1.0", "1e3", "1E+2", "100e-2", "18446744073709551615", "0.10"])
+            .prop_map(str::to_owned),
+    ];
+    let string = prop_oneof![
+        any::<String>().prop_map(|text| serde_json::to_string(&text).unwrap()),
+        prop::sample::select(vec!["\"\\u0041\"", "\"\\/\"", "\"\\ud83d\\ude00\"", "\"\u{2028}\"", "\"\\u0000\""])
+            .prop_map(str::to_owned),
+    ];
+    let word = prop::sample::select(vec!["true", "false", "null"]).prop_map(str::to_owned);
+    let space = prop::sample::select(vec!["", " ", "\n\t", "\r\n"]);
+    let leaf = prop_oneof![number, string.clone(), word];
+    let value = leaf.prop_recursive(6, 40, 5, move |inner| {
+        let space = space.clone();
+        prop_oneof![
+            (prop::collection::vec(inner.clone(), 0..5), space.clone())
+                .prop_map(|(items, space)| format!("[{space}{}{space}]", items.join(&format!("{space},{space}")))),
+            (prop::collection::vec((string.clone(), inner), 0..5), space).prop_map(|(members, space)| {
+                let members = members.iter().map(|(name, value)| format!("{name}{space}:{space}{value}"));
+                format!("{{{}}}", members.collect::<Vec<_>>().join(&format!(",{space}")))
+            }),
+        ]
+    });
+    let members = prop::collection::vec(("[a-zé$ ]{1,6}", value), 0..4);
+    members.prop_map(|members| {
+        let members = members.iter().map(|(name, value)| format!("\"{name}\": {value}"));
+        format!("{{{}}}", members.collect::<Vec<_>>().join(", "))
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+    /// What the rules see, what an approval binds and what is sent are one text, for every call that is taken at all.
+    #[test]
+    fn the_rules_judge_what_is_sent(arguments in spelled_object(), order in any::<bool>()) {
+        let (name, named) = ("\"name\":\"t\"", format!("\"arguments\" : {arguments}"));
+        let params = if order { format!("{name} , {named}") } else { format!("{named} , {name}") };
+        let text = format!(r#" {{"jsonrpc":"2.0","method":"tools/call","params":{{{params}}},"id":1}} "#);
+        let Ok(message) = Message::from_client(text) else { return Ok(()) };
+        let Sorted::Decide(call) = sort(message) else { return Ok(()) };
+        let context = context("t", Class::Write, "sandbox", &[]);
+        let document = input::document(1, input::Subject::call(&call, call.digest(&context)), &context);
+        let document = JsonText::parse(document, Rules::UPSTREAM).unwrap();
+        let judged = document.view().get("arguments").unwrap().text().to_owned();
+        prop_assert_eq!(&judged, call.message().view().pointer("/params/arguments").unwrap().text());
+        prop_assert_eq!(&judged, call.params().view().get("arguments").unwrap().text());
+        prop_assert_eq!(&judged, call.arguments().as_str());
+        // The values are those of the client's text.
+        let meant: Value = serde_json::from_str(&arguments).unwrap();
+        prop_assert_eq!(serde_json::from_str::<Value>(&judged).unwrap(), meant);
+    }
 }

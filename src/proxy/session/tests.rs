@@ -47,9 +47,9 @@ impl Rig {
         let policy = PolicyEngine::load(crate::policy::Settings {
             builtin: vec![],
             paths: vec![file],
-            modes: BTreeMap::new(),
             // Unoptimized and beside other tests an evaluation may take long.
             time_limit: Duration::from_secs(5),
+            ..crate::policy::Settings::default()
         });
         let audit = AuditLog::open(&folder.path().join("audit.db"), false).unwrap();
         let holds = gate::Settings {
