@@ -20,13 +20,14 @@
 //! | [`catalog`] | what a vendor's tools do: (tool, arguments) → operation | `call` |
 //! | [`policy`] | Rego: load, evaluate, combine, test | `call` |
 //! | [`audit`] | the record: one ledger, one chain | `call` |
-//! | [`gate`] | the enforcement point, the holds, the permit | `call`, `policy`, `audit` |
+//! | [`signing`] | what an operator signs, and what a signature is worth | `call` |
+//! | [`gate`] | the enforcement point, the holds, the permit | `call`, `policy`, `audit`, `signing` |
 //! | [`credential`] | keys: a type, sources, scrubbing | `call` |
 //! | [`config`] | YAML → a valid configuration | `call`, `credential` |
 //! | [`transport`] | bytes ⇄ messages, four links | `mcp`, `credential` |
 //! | [`proxy`] | sessions; builds and drains the daemon | all of the above, `control` |
 //! | [`control`] | the operator socket | `call`; its server also `gate` and the listener of `transport` |
-//! | [`console`] | the operator's terminal, a client of that socket | `control`, `call` |
+//! | [`console`] | the operator's terminal, a client of that socket | `control`, `signing`, `call` |
 //! | [`shim`] | `countersign connect` | `mcp`, `transport` |
 //! | [`demo`] | an embedded server, a scripted agent | all but `mcp`, `catalog`, `gate` |
 //! | [`cli`] | commands and exit codes; nothing uses it | all |
@@ -57,6 +58,7 @@ pub mod mcp;
 pub mod catalog;
 pub mod policy;
 pub mod audit;
+pub mod signing;
 pub mod gate;
 pub mod credential;
 pub mod config;

@@ -17,17 +17,21 @@ const ROWS: &[(&str, &str)] = &[
     ("catalog", "call json"),
     ("policy", "call json"),
     ("audit", "call json"),
+    ("signing", "call json"),
     ("credential", "call json"),
     ("config", "call json credential"),
     ("transport", "call json mcp credential"),
-    ("gate", "call json policy audit"),
+    ("gate", "call json policy audit signing"),
     ("control", "call json"),
     ("control::server", "call json gate transport::runtime_dir"),
-    ("proxy", "call json mcp catalog policy audit gate credential config transport control"),
-    ("console", "call json control::wire control::client"),
+    ("proxy", "call json mcp catalog policy audit signing gate credential config transport control"),
+    ("console", "call json signing control::wire control::client"),
     ("shim", "call json mcp transport"),
     ("demo", "call json credential::secret config audit policy transport proxy control console shim"),
-    ("cli", "call json mcp catalog policy audit gate credential config transport proxy control console shim demo"),
+    (
+        "cli",
+        "call json mcp catalog policy audit signing gate credential config transport proxy control console shim demo",
+    ),
 ];
 
 /// Outside crates and the only places that may name them.
@@ -40,6 +44,7 @@ const ADDRESSES: &[(&str, &str)] = &[
     ("serde_yaml", "catalog policy::data"),
     ("saphyr_parser", "config"),
     ("rusqlite", "audit::store"),
+    ("ssh_key", "signing"),
     ("clap anyhow", "cli"),
     ("mimalloc", "main"),
 ];
@@ -52,6 +57,7 @@ const MADE: &[(&str, &str)] = &[
     ("PermittedCall {", "gate"),
     ("PermittedCall::new(", "gate"),
     ("Receipt {", "audit"),
+    ("Verified {", "signing"),
     // The demo makes up a key and then looks for it where it must not be.
     ("Secret::new(", "credential demo::stage"),
 ];

@@ -240,6 +240,11 @@ impl Ledger {
         Ok(ledger)
     }
 
+    /// What record 1 follows: it names this log.
+    pub fn genesis(&self) -> Result<Digest, AuditError> {
+        self.store.log().genesis()
+    }
+
     /// I7: whatever an earlier run left open ends here.
     fn close_open_calls(&mut self, low: u64) -> Result<(), AuditError> {
         let mut from = Some(low);

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use crate::call::CallId;
+use crate::call::{CallId, Digest};
 
 mod ledger;
 mod record;
@@ -27,7 +27,7 @@ mod store;
 pub mod verify;
 mod writer;
 
-pub use record::{Answer, CallFacts, Event, MAX_BODY, Record, Recovery, Ruling};
+pub use record::{Answer, CallFacts, Event, MAX_BODY, Record, Recovery, Ruling, Signed};
 pub use verify::{Checkpoint, Problem};
 
 use ledger::{Ledger, Pending, Queued, Shared};
@@ -130,6 +130,7 @@ pub struct AuditLog {
     shared: Arc<Shared>,
     book: Arc<Book>,
     sync_all: bool,
+    instance: Digest,
 }
 
 /// What tests turn.
@@ -155,12 +156,13 @@ impl AuditLog {
         let (sender, jobs) = mpsc::channel(QUEUE);
         let shared = Arc::new(Shared::new());
         let ledger = Ledger::open(path, options, Arc::clone(&shared))?;
+        let instance = ledger.genesis()?;
         let book = Arc::new(Mutex::new(Some(ledger)));
         let writer = Writer::new(jobs, Arc::clone(&book));
         let thread = std::thread::Builder::new().name("audit".to_owned()).spawn(move || writer.run());
         thread.map_err(|error| AuditError::file(path, &error))?;
         let room = Arc::new(Semaphore::new(options.room));
-        Ok(AuditLog { jobs: sender, room, shared, book, sync_all: options.sync_all })
+        Ok(AuditLog { jobs: sender, room, shared, book, sync_all: options.sync_all, instance })
     }
 
     /// Records, and returns once that is durable. Records of one task stand in the order of its calls.
@@ -257,6 +259,11 @@ impl AuditLog {
     #[cfg(test)]
     fn execute(&self, sql: &str) {
         writer::open(&self.book).as_ref().unwrap().execute(sql);
+    }
+
+    /// Names this log and no other: what its first record follows.
+    pub fn instance(&self) -> Digest {
+        self.instance
     }
 
     /// How many records the log has.

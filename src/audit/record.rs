@@ -151,6 +151,18 @@ pub enum Recovery {
     SentOutcomeUnknown,
 }
 
+/// What proves a ruling, whole: `ssh-keygen -Y verify` needs nothing else.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Signed {
+    /// Fingerprint of the key.
+    pub key: String,
+    /// The operator's line of the list of operators, as it was then.
+    pub signer: String,
+    pub text: String,
+    /// Armoured.
+    pub signature: String,
+}
+
 /// What can be recorded. Bodies are this, as JSON. Answers are recorded by size and digest, never by content.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -208,6 +220,8 @@ pub enum Event {
         effective: bool,
         /// Approvals so far, this one included.
         approvals: u8,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        signed: Option<Signed>,
     },
     /// A ruling that did not count.
     RulingRefused {
@@ -378,7 +392,15 @@ pub(super) mod tests {
 
     pub fn ruled(ruling: Ruling, effective: bool) -> Event {
         let operator = "ana".to_owned();
-        Event::Ruled { ruling, operator, digest: Digest::of_bytes(b"call"), reason: None, effective, approvals: 1 }
+        Event::Ruled {
+            ruling,
+            operator,
+            digest: Digest::of_bytes(b"call"),
+            reason: None,
+            effective,
+            approvals: 1,
+            signed: None,
+        }
     }
 
     /// One event of every kind, and of every variety that recovery tells apart.

@@ -3,6 +3,8 @@
 
 #![allow(clippy::print_stderr)]
 
+mod proof;
+
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, ErrorKind, Write};
@@ -231,6 +233,11 @@ fn show(args: &Show, out: &mut impl Write) -> anyhow::Result<Exit> {
                 for (name, value) in body.facts() {
                     writeln!(out, "    {name:<11}{value}")?;
                 }
+                match body.0.as_ref().filter(|_| record.kind == "ruled").and_then(proof::commands) {
+                    Some(Ok(commands)) => writeln!(out, "    signed; OpenSSH verifies it:\n\n{commands}")?,
+                    Some(Err(why)) => writeln!(out, "    {why}")?,
+                    None => {}
+                }
             }
         }
     }
@@ -434,7 +441,8 @@ impl Body {
             "held" => format!("waits for an operator until {}", t("expires_at")),
             "ruled" => {
                 let settled = if t("effective") == "true" { "" } else { " (not the last one needed)" };
-                format!("{} by {}{}{settled}", t("ruling"), t("operator"), maybe(": ", "reason"))
+                let key = self.maybe(" with the key ", "/signed/key");
+                format!("{} by {}{key}{}{settled}", t("ruling"), t("operator"), maybe(": ", "reason"))
             }
             "ruling_refused" => format!("ruling of {} on {} had no effect: {}", t("operator"), t("id"), t("why")),
             "closed" => format!("{}, not sent{}", t("outcome"), maybe(": ", "reason")),

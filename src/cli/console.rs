@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use super::Exit;
+use super::operator::SignArgs;
 use crate::config::{self, ConfigError};
 use crate::console::{self, ConsoleError, Options};
 use crate::control::client::ControlError;
@@ -19,6 +20,8 @@ const SOCKET: &str = "operator.sock";
 pub struct Args {
     #[command(flatten)]
     daemon: DaemonArgs,
+    #[command(flatten)]
+    sign: SignArgs,
 }
 
 /// Where the daemon is.
@@ -88,8 +91,9 @@ pub fn unreachable(error: &ControlError) -> Exit {
 
 pub fn run(args: Args) -> anyhow::Result<Exit> {
     let socket = args.daemon.socket()?;
+    let options = Options { signing: args.sign.signing()?, ..Options::alone() };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    match runtime.block_on(console::run(&socket, Options::alone())) {
+    match runtime.block_on(console::run(&socket, options)) {
         Ok(_) => Ok(Exit::Ok),
         Err(ConsoleError::Control(error)) => Ok(unreachable(&error)),
         Err(error @ ConsoleError::NoTerminal) => {

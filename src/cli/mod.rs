@@ -9,6 +9,7 @@ pub mod connect;
 pub mod console;
 pub mod demo;
 mod log;
+pub mod operator;
 pub mod pending;
 pub mod policy;
 pub mod serve;
@@ -64,6 +65,9 @@ enum Command {
     /// List, show, approve and reject holds from scripts
     #[command(subcommand)]
     Pending(pending::Command),
+    /// Who may sign rulings
+    #[command(subcommand)]
+    Operator(operator::Command),
     /// Test, check and try policies
     #[command(subcommand)]
     Policy(policy::Command),
@@ -84,6 +88,7 @@ pub fn main() -> ExitCode {
         Command::Connect(args) => connect::run(args),
         Command::Console(args) => console::run(args),
         Command::Pending(command) => pending::run(command),
+        Command::Operator(command) => operator::run(command),
         Command::Policy(command) => policy::run(command),
         Command::Audit(command) => audit::run(command),
     };

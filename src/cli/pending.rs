@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use jiff::Timestamp;
@@ -16,11 +17,14 @@ use serde::Serialize;
 
 use super::Exit;
 use super::console::{DaemonArgs, unreachable};
+use super::operator::SignArgs;
 use crate::call::{CallId, Digest};
 use crate::console::risk::Risk;
+use crate::console::sign::ruling_text;
 use crate::console::{describe, terminal, visible};
 use crate::control::client::{ControlError, Operator};
-use crate::control::wire::{self, Failure, HoldState, HoldView, Notice, RulingKind};
+use crate::control::wire::{self, Failure, HoldState, HoldView, Notice, RulingKind, SignedBy};
+use crate::signing::tool::SignError;
 
 /// Shortest start of an id, and of a digest.
 const ID_PREFIX: usize = 4;
@@ -48,6 +52,15 @@ pub enum Command {
         output: Output,
         /// The id, or its start
         id: String,
+        /// Print what --operator signs to rule so, and nothing else
+        #[arg(long, value_enum, requires = "operator")]
+        ruling: Option<Ruling>,
+        /// The name in the list of operators
+        #[arg(long, value_name = "NAME", requires = "ruling")]
+        operator: Option<String>,
+        /// The reason that the ruling will give
+        #[arg(long, requires = "ruling")]
+        reason: Option<String>,
     },
     /// Every hold that is new or changes, until interrupted
     Watch {
@@ -70,6 +83,11 @@ pub enum Command {
         /// A note for the record
         #[arg(long)]
         reason: Option<String>,
+        #[command(flatten)]
+        sign: SignArgs,
+        /// A signature that was made elsewhere, over what `show --ruling approve` prints
+        #[arg(long, value_name = "FILE", conflicts_with = "sign_with")]
+        signature: Option<PathBuf>,
     },
     /// Reject a hold: the call is not sent, and the agent reads the reason
     Reject {
@@ -98,6 +116,12 @@ enum Format {
     Table,
     /// Objects of the schema countersign.hold/v1
     Json,
+}
+
+#[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ruling {
+    Approve,
+    Reject,
 }
 
 /// Why a command ends before its work is done.
@@ -146,12 +170,15 @@ pub fn run(command: Command) -> anyhow::Result<Exit> {
 async fn dispatch(command: Command) -> Result<(), Stop> {
     match command {
         Command::Ls { daemon, output, all } => list(&daemon, output.output, all).await,
-        Command::Show { daemon, output, id } => {
-            let (_, hold) = find(&daemon, &id, true).await?;
-            print_hold(&hold, output.output)
+        Command::Show { daemon, output, id, ruling, operator, reason } => {
+            let (connection, hold) = find(&daemon, &id, true).await?;
+            match ruling.zip(operator) {
+                Some((ruling, operator)) => print_text(&connection, &hold, ruling, &operator, reason.as_deref()),
+                None => print_hold(&hold, output.output),
+            }
         }
         Command::Watch { daemon, output } => watch(&daemon, output.output).await,
-        Command::Approve { daemon, output, id, digest, reason } => {
+        Command::Approve { daemon, output, id, digest, reason, sign, signature } => {
             let (operator, hold) = find(&daemon, &id, false).await?;
             if !is_start_of(&digest, hold.digest) {
                 let text = format!(
@@ -160,14 +187,15 @@ async fn dispatch(command: Command) -> Result<(), Stop> {
                 );
                 return Err(Stop::Said(Exit::NoEffect, text));
             }
-            rule(operator, &hold, RulingKind::Approve, reason, output.output).await
+            let signed = signed(&operator, &hold, reason.as_deref(), sign, signature.as_deref()).await?;
+            rule(operator, &hold, RulingKind::Approve, reason, signed, output.output).await
         }
         Command::Reject { daemon, output, id, reason } => {
             if reason.trim().is_empty() {
                 return Err(Stop::Said(Exit::Usage, "--reason is empty: the agent reads it".to_owned()));
             }
             let (operator, hold) = find(&daemon, &id, false).await?;
-            rule(operator, &hold, RulingKind::Reject, Some(reason), output.output).await
+            rule(operator, &hold, RulingKind::Reject, Some(reason), None, output.output).await
         }
     }
 }
@@ -222,7 +250,7 @@ fn complete(holds: &[HoldView], start: &str) -> Result<CallId, Stop> {
 fn refused(id: &CallId, error: Failure, message: &str) -> Stop {
     let exit = match error {
         Failure::NotFound => Exit::NotFound,
-        Failure::SignatureRequired => Exit::AuthNeeded,
+        Failure::SignatureRequired | Failure::BadSignature => Exit::AuthNeeded,
         Failure::Closed | Failure::WrongDigest | Failure::ReadOnly | Failure::Unavailable => Exit::NoEffect,
         Failure::Malformed => Exit::Usage,
     };
@@ -252,10 +280,11 @@ async fn rule(
     hold: &HoldView,
     ruling: RulingKind,
     reason: Option<String>,
+    signed: Option<SignedBy>,
     format: Format,
 ) -> Result<(), Stop> {
     let (id, digest) = (hold.id.clone(), hold.digest);
-    match operator.ask(|seq| wire::Command::Rule { seq, id, digest, ruling, reason }).await? {
+    match operator.ask(|seq| wire::Command::Rule { seq, id, digest, ruling, reason, signed }).await? {
         Notice::Ruled { hold, .. } => match format {
             Format::Json => print_hold(&hold, format),
             Format::Table => print(&ruled_line(&hold, ruling)),
@@ -263,6 +292,54 @@ async fn rule(
         Notice::Failed { error, message, .. } => Err(refused(&hold.id, error, &message)),
         other => Err(unexpected(&other)),
     }
+}
+
+/// The signature of an approval, where one is given or can be made.
+async fn signed(
+    connection: &Operator,
+    hold: &HoldView,
+    reason: Option<&str>,
+    sign: SignArgs,
+    file: Option<&Path>,
+) -> Result<Option<SignedBy>, Stop> {
+    if let Some(file) = file {
+        let operator = sign.operator().ok_or_else(|| usage("say whose signature it is with --operator NAME"))?;
+        let signature = std::fs::read_to_string(file).with_context(|| format!("{}: cannot be read", file.display()))?;
+        return Ok(Some(SignedBy { operator, signature }));
+    }
+    let Some(signing) = sign.signing().map_err(|error| usage(&error.to_string()))? else { return Ok(None) };
+    let text = ruling_text(hold, &instance(connection)?, RulingKind::Approve, &signing.operator, reason);
+    let failed = |error: SignError| Stop::Said(Exit::AuthNeeded, format!("{}: nothing was approved: {error}", hold.id));
+    signing.sign(&text).await.map(Some).map_err(failed)
+}
+
+fn usage(text: &str) -> Stop {
+    Stop::Said(Exit::Usage, text.to_owned())
+}
+
+fn instance(connection: &Operator) -> Result<Digest, Stop> {
+    match connection.welcome() {
+        Notice::Welcome { daemon, .. } => Ok(daemon.instance),
+        other => Err(unexpected(other)),
+    }
+}
+
+fn print_text(
+    connection: &Operator,
+    hold: &HoldView,
+    ruling: Ruling,
+    operator: &str,
+    reason: Option<&str>,
+) -> Result<(), Stop> {
+    let ruling = match ruling {
+        Ruling::Approve => RulingKind::Approve,
+        Ruling::Reject => RulingKind::Reject,
+    };
+    let text = ruling_text(hold, &instance(connection)?, ruling, operator, reason);
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()?;
+    Ok(())
 }
 
 fn ruled_line(hold: &HoldView, ruling: RulingKind) -> String {

@@ -10,9 +10,11 @@ use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use super::operator::SignArgs;
 use super::{Exit, log};
 use crate::config::{self, Config};
 use crate::console::Options;
+use crate::console::sign::Signing;
 use crate::proxy::Daemon;
 
 #[derive(clap::Args, Debug)]
@@ -23,6 +25,8 @@ pub struct Args {
     /// Run the console in this terminal; the log then goes to countersign.log in the state folder
     #[arg(long)]
     console: bool,
+    #[command(flatten)]
+    sign: SignArgs,
 }
 
 pub fn run(args: Args) -> anyhow::Result<Exit> {
@@ -39,7 +43,8 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     } else {
         log_to_stderr();
     }
-    runtime()?.block_on(serve(config, args.console))
+    let console = if args.console { Some(args.sign.signing()?) } else { None };
+    runtime()?.block_on(serve(config, console))
 }
 
 /// The runtime of the daemon and of the demo.
@@ -47,7 +52,8 @@ pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")
 }
 
-async fn serve(config: Config, console: bool) -> anyhow::Result<Exit> {
+/// `console`: with a console in this terminal, and who signs there.
+async fn serve(config: Config, console: Option<Option<Signing>>) -> anyhow::Result<Exit> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -58,18 +64,20 @@ async fn serve(config: Config, console: bool) -> anyhow::Result<Exit> {
             return Ok(Exit::Usage);
         }
     };
-    if !console {
+    if console.is_none() {
         eprintln!("{}", readiness(&daemon));
     }
     let stop = CancellationToken::new();
-    let mut console_ended = console.then(|| tokio::spawn(console_here(daemon.operator_socket.clone(), stop.clone())));
+    let mut console_ended = console
+        .clone()
+        .map(|signing| tokio::spawn(console_here(daemon.operator_socket.clone(), signing, stop.clone())));
     let ended = loop {
         tokio::select! {
             _ = terminate.recv() => break Ok(()),
             _ = interrupt.recv() => break Ok(()),
             _ = hangup.recv() => {
                 // With a console in this terminal a hang-up is the loss of the terminal.
-                if console {
+                if console.is_some() {
                     break Ok(());
                 }
                 // A policy that is refused is logged, recorded and shown; the old one stays in force.
@@ -99,9 +107,9 @@ fn readiness(daemon: &Daemon) -> String {
     )
 }
 
-async fn console_here(socket: PathBuf, stop: CancellationToken) -> anyhow::Result<()> {
+async fn console_here(socket: PathBuf, signing: Option<Signing>, stop: CancellationToken) -> anyhow::Result<()> {
     // Signals are the daemon's business here: it stops the console.
-    let options = Options { stop, ..Options::default() };
+    let options = Options { stop, signing, ..Options::default() };
     crate::console::run(&socket, options).await?;
     Ok(())
 }

@@ -128,7 +128,12 @@ pub fn trusted(cx: &mut Context<'_>, root: &Node, config: &Config) {
         }
         Upstream::Stdio { cwd: None, .. } | Upstream::Http { .. } => None,
     });
-    let whole = policies(root, config).into_iter().chain(catalogs(root, config)).map(|place| (place, true));
+    let signers = config.operators.allowed_signers.iter().map(|path| {
+        let node = child(root, "operators").and_then(|node| child(node, "allowed_signers"));
+        (path.clone(), node.map(|node| node.span.clone()).unwrap_or_default())
+    });
+    let whole = policies(root, config).into_iter().chain(catalogs(root, config)).chain(signers);
+    let whole = whole.map(|place| (place, true));
     let places: Vec<((PathBuf, Range<usize>), bool)> = whole.chain(folders.map(|place| (place, false))).collect();
     for ((path, span), whole) in places {
         let checked = if whole { trust::check_tree(&path) } else { folder(&path) };

@@ -483,6 +483,7 @@ pub const KEYS: &[&str] = &[
     "holds.budgets.with_progress",
     "holds.budgets.clients",
     "operators",
+    "operators.allowed_signers",
     "operators.unsigned_rulings",
     "audit",
     "audit.store",

@@ -370,8 +370,10 @@ pub enum UnsignedRulings {
     Accept,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Operators {
+    /// OpenSSH's list of keys: whoever it names may sign rulings.
+    pub allowed_signers: Option<PathBuf>,
     /// Absent: refused for production, accepted elsewhere.
     pub unsigned_rulings: Option<UnsignedRulings>,
 }

@@ -48,13 +48,7 @@ const BUDGETS: Keys = Keys { known: &["default", "with_progress", "clients"], la
 /// Names of clients that have a budget of their own.
 const CLIENTS: usize = 1000;
 const NO_CONSOLE: Keys = Keys { known: &["grace"], later: &[] };
-const OPERATORS: Keys = Keys {
-    known: &["unsigned_rulings"],
-    later: &[(
-        "allowed_signers",
-        "take it out: rulings are not signed yet, and `unsigned_rulings` says where that is enough",
-    )],
-};
+const OPERATORS: Keys = Keys { known: &["allowed_signers", "unsigned_rulings"], later: &[] };
 const POSTGRES: &str = "write `store: sqlite`, or remove the key";
 const AUDIT: Keys = Keys { known: &["store", "sync"], later: &[("postgres", POSTGRES)] };
 const LIMITS: Keys = Keys {
@@ -462,10 +456,11 @@ fn budget(cx: &mut Context<'_>, fields: &Fields<'_>, name: &str, default: Option
 }
 
 pub fn operators(cx: &mut Context<'_>, node: Option<&Node>) -> Operators {
-    let Some(node) = node else { return Operators { unsigned_rulings: None } };
+    let Some(node) = node else { return Operators { allowed_signers: None, unsigned_rulings: None } };
     let fields = Fields::of(cx, node, "operators", &OPERATORS);
     let words = [("refuse", UnsignedRulings::Refuse), ("accept", UnsignedRulings::Accept)];
-    Operators { unsigned_rulings: fields.choice(cx, "unsigned_rulings", &words) }
+    let allowed_signers = fields.path(cx, "allowed_signers");
+    Operators { allowed_signers, unsigned_rulings: fields.choice(cx, "unsigned_rulings", &words) }
 }
 
 pub fn audit(cx: &mut Context<'_>, node: Option<&Node>) -> Audit {

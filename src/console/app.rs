@@ -11,15 +11,15 @@ use jiff::tz::TimeZone;
 
 use crate::call::CallId;
 use crate::console::describe;
-use crate::console::dialog::{ARMING, Answer, Approve, Dialog, FOCUS, Ready, Reject};
+use crate::console::dialog::{ARMING, Answer, Dialog, FOCUS, Ready, Reject};
 use crate::console::doc::{Doc, Layout};
 use crate::console::holds::{Entry, Holds};
 use crate::console::keys::{self, Action, Context};
 use crate::console::news;
-use crate::console::risk::plural;
+use crate::console::ruling;
+use crate::console::sign::Signing;
 use crate::console::view;
-use crate::console::visible;
-use crate::control::wire::{Command, Daemon, Notice, RulingKind};
+use crate::control::wire::{Command, Daemon, Notice, RulingKind, SignedBy};
 
 /// A ruling key that came too early keeps the others dead for so long: a key that is held down never counts.
 const QUIET: Duration = Duration::from_secs(1);
@@ -53,6 +53,8 @@ pub enum What {
     Drawn,
     Tick,
     Link(Link),
+    /// What came of [`Effect::Sign`].
+    Signed(u64, Result<SignedBy, String>),
 }
 
 /// The connection to the daemon.
@@ -78,6 +80,12 @@ pub enum Effect {
         connection: u64,
         command: Command,
     },
+    /// Have the operator sign this text with their key, outside of the screen.
+    Sign {
+        seq: u64,
+        signing: Signing,
+        text: String,
+    },
     Quit,
     /// Draw everything anew.
     Redraw,
@@ -98,14 +106,14 @@ pub enum State {
 
 /// When what is on the screen got there.
 #[derive(Clone, Copy, Debug, Default)]
-struct Screen {
+pub(super) struct Screen {
     drawn: Option<Duration>,
     focus: Option<Duration>,
-    disturbed: Option<Duration>,
+    pub(super) disturbed: Option<Duration>,
 }
 
 impl Screen {
-    fn since(&self, at: Duration, delay: Duration) -> bool {
+    pub(super) fn since(&self, at: Duration, delay: Duration) -> bool {
         let shown = self.drawn.is_some_and(|drawn| at >= drawn + delay);
         shown && self.disturbed.is_none_or(|disturbed| at >= disturbed + QUIET)
     }
@@ -124,7 +132,9 @@ pub(super) struct InFlight {
     pub seq: u64,
     pub id: CallId,
     pub kind: RulingKind,
-    since: Duration,
+    pub since: Duration,
+    /// It waits for its signature, on this connection.
+    pub unsigned: Option<(u64, Command)>,
 }
 
 /// The document of the hold that is selected.
@@ -145,6 +155,8 @@ pub struct App {
     pub colour: bool,
     /// The daemon runs in this process: quitting ends it too.
     pub owns_daemon: bool,
+    /// The operator's key, where one was named.
+    pub signing: Option<Signing>,
     pub state: State,
     pub operator: String,
     pub daemon: Option<Daemon>,
@@ -157,9 +169,9 @@ pub struct App {
     pub dialog: Option<Dialog>,
     pub note: Option<Note>,
     pub(super) connection: u64,
-    screen: Screen,
+    pub(super) screen: Screen,
     pub(super) flight: Option<InFlight>,
-    seq: u64,
+    pub(super) seq: u64,
     /// When the bell last rang.
     pub(super) rung: Option<Duration>,
     /// Row of the cursor in the list when the list was last put in order.
@@ -174,6 +186,7 @@ impl App {
             size,
             colour: true,
             owns_daemon: false,
+            signing: None,
             state: State::Joining,
             operator: String::new(),
             daemon: None,
@@ -210,7 +223,7 @@ impl App {
     }
 
     /// Whether the selected hold has been on the screen, whole.
-    fn is_seen(&self, id: &CallId) -> bool {
+    pub(super) fn is_seen(&self, id: &CallId) -> bool {
         let (seen, must) = self.seen();
         must > 0
             && seen >= must
@@ -284,6 +297,7 @@ pub fn update(app: &mut App, event: Event) -> Vec<Effect> {
             Vec::new()
         }
         What::Link(link) => news::linked(app, link),
+        What::Signed(seq, outcome) => ruling::signed(app, seq, outcome),
     };
     refit(app);
     effects
@@ -360,7 +374,8 @@ fn tick(app: &mut App) {
     if app.note.as_ref().is_some_and(|note| now >= note.until) {
         app.note = None;
     }
-    if let Some(flight) = app.flight.take_if(|flight| now >= flight.since + ANSWER) {
+    let late = |flight: &mut InFlight| flight.unsigned.is_none() && now >= flight.since + ANSWER;
+    if let Some(flight) = app.flight.take_if(late) {
         app.complain(format!("{}: the daemon has not answered; look at the state of the hold", flight.id));
     }
     let over = app.dialog.as_ref().and_then(Dialog::hold).and_then(|id| app.holds.get(id));
@@ -402,8 +417,8 @@ fn act(app: &mut App, action: Action) -> Vec<Effect> {
         Action::PageUp => scroll(app, |line| line.saturating_sub(page)),
         Action::Open if app.selected.is_some() && !app.zoom => zoom(app, true),
         Action::Back if app.zoom => zoom(app, false),
-        Action::Approve => ask_approve(app),
-        Action::Reject => ask_reject(app),
+        Action::Approve => ruling::ask_approve(app),
+        Action::Reject => ruling::ask_reject(app),
         Action::Help => app.open_dialog(Dialog::Help { scroll: 0 }),
         Action::Redraw => return vec![Effect::Redraw],
         Action::Quit => return ask_quit(app),
@@ -438,64 +453,6 @@ fn scroll(app: &mut App, to: impl Fn(usize) -> usize) {
 fn zoom(app: &mut App, zoom: bool) {
     app.zoom = zoom;
     app.changed();
-}
-
-/// Why the selected hold cannot be ruled on now, in words; nothing where it can.
-fn obstacle(app: &App, entry: &Entry) -> Option<String> {
-    if app.state != State::Live {
-        return Some("the daemon is not there: nothing can be ruled".to_owned());
-    }
-    if let Some(text) = describe::outcome(&entry.view.state, &app.zone) {
-        return Some(format!("{} has ended: {}", entry.view.id, visible::line(&text)));
-    }
-    if entry.is_over(app.now.wall) {
-        return Some(format!("{}: its time is over", entry.view.id));
-    }
-    app.flight.as_ref().map(|flight| format!("{}: waiting for the daemon's answer", flight.id))
-}
-
-/// Whether the selected hold can be ruled on and has been on the screen for long enough to press this key.
-fn may_ask(app: &mut App, key: char) -> bool {
-    let obstacle = match app.selected() {
-        Some(entry) => obstacle(app, entry),
-        None => Some("no hold is selected".to_owned()),
-    };
-    if let Some(text) = obstacle {
-        app.complain(text);
-        return false;
-    }
-    if !app.screen.since(app.now.mono, ARMING) {
-        app.screen.disturbed = Some(app.now.mono);
-        app.complain(format!("not so fast: look at the call first, then press {key}"));
-        return false;
-    }
-    true
-}
-
-fn ask_approve(app: &mut App) {
-    if !may_ask(app, 'a') {
-        return;
-    }
-    let Some(entry) = app.selected() else { return };
-    if entry.view.signature_required {
-        let lines = describe::UNSIGNED_HELP.iter().map(|line| (*line).to_owned()).collect();
-        return app.open_dialog(Dialog::Notice { title: "a signature is required".to_owned(), lines });
-    }
-    if !app.is_seen(&entry.view.id) {
-        let (seen, must) = app.seen();
-        return app.complain(format!("seen {seen} of {}: read to the end first (PgDn, J)", plural(must, "line")));
-    }
-    let question = Approve::new(&entry.view, entry.risk.tier);
-    app.open_dialog(Dialog::Approve(question));
-}
-
-fn ask_reject(app: &mut App) {
-    if !may_ask(app, 'r') {
-        return;
-    }
-    let Some(entry) = app.selected() else { return };
-    let question = Reject::new(&entry.view);
-    app.open_dialog(Dialog::Reject(question));
 }
 
 fn ask_quit(app: &mut App) -> Vec<Effect> {
@@ -555,35 +512,9 @@ fn answered(app: &mut App, answer: Answer) -> Vec<Effect> {
                 app.open_dialog(Dialog::Reject(question));
             }
         }
-        Answer::Approve => return rule(app, RulingKind::Approve, None),
-        Answer::Reject(reason) => return rule(app, RulingKind::Reject, Some(reason)),
+        Answer::Approve => return ruling::rule(app, RulingKind::Approve, None),
+        Answer::Reject(reason) => return ruling::rule(app, RulingKind::Reject, Some(reason)),
         Answer::Quit => return ask_quit(app),
     }
     Vec::new()
-}
-
-/// The one place where a ruling is made: of the open question, about the hold and the digest that it named.
-fn rule(app: &mut App, ruling: RulingKind, reason: Option<String>) -> Vec<Effect> {
-    let named = match app.dialog.take() {
-        Some(Dialog::Approve(question)) if ruling == RulingKind::Approve => Some((question.id, question.digest)),
-        Some(Dialog::Reject(question)) if ruling == RulingKind::Reject => Some((question.id, question.digest)),
-        Some(_) | None => None,
-    };
-    app.changed();
-    let Some((id, digest)) = named else { return Vec::new() };
-    let Some(entry) = app.holds.get(&id).filter(|entry| entry.view.digest == digest) else {
-        app.complain(format!("{id} is not what the question named: nothing was sent"));
-        return Vec::new();
-    };
-    let unseen = ruling == RulingKind::Approve && !app.is_seen(&id);
-    if let Some(text) = obstacle(app, entry).or_else(|| unseen.then(|| format!("{id} was not seen to the end"))) {
-        app.complain(text);
-        return Vec::new();
-    }
-    app.seq += 1;
-    let seq = app.seq;
-    app.flight = Some(InFlight { seq, id: id.clone(), kind: ruling, since: app.now.mono });
-    app.say(format!("{id}: asking the daemon…"));
-    let command = Command::Rule { seq, id, digest, ruling, reason };
-    vec![Effect::Send { connection: app.connection, command }]
 }

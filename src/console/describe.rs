@@ -13,11 +13,11 @@ use crate::console::visible;
 use crate::control::wire::{Approvals, HoldState, HoldView};
 use crate::json::JsonText;
 
-/// Why an approval of this hold has no effect yet, and what would change that.
+/// Why an approval of this hold has no effect, and what would change that.
 pub const UNSIGNED_HELP: [&str; 3] = [
-    "This server takes signed approvals only, and this console cannot sign.",
-    "An approval without a signature is refused and the call stays held. Rejecting needs no signature.",
-    "To accept unsigned approvals: operators: { unsigned_rulings: accept } in countersign.yaml.",
+    "This server takes signed approvals only. Without a signature the call stays held; rejecting needs none.",
+    "List your key once: countersign operator enroll NAME --key KEY.pub. Then: countersign console --sign-with KEY",
+    "To do without signatures: operators: { unsigned_rulings: accept } in countersign.yaml.",
 ];
 
 /// The detail of a hold: what an operator reads first, then all that travels, then what proves it.
@@ -42,7 +42,7 @@ pub fn document(hold: &HoldView, risk: &Risk, zone: &TimeZone) -> Doc {
         doc.fact("Same call", &format!("{} {}", same.id, same.state));
     }
     if hold.signature_required {
-        doc.fact("Signature", "required; this console cannot sign, so an approval would be refused (a explains)");
+        doc.fact("Signature", "required for an approval: an operator's key has to sign it");
     }
     payload(&mut doc, "Arguments", &hold.arguments, &confirmed(hold));
     if let Some(other) = &hold.other_params {

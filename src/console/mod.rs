@@ -13,10 +13,13 @@ pub mod keys;
 pub mod dialog;
 pub mod app;
 mod news;
+mod ruling;
 pub mod view;
+pub mod sign;
 pub mod terminal;
 mod link;
 
+use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
@@ -32,8 +35,10 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::control::client::ControlError;
+use crate::control::wire::{Command, SignedBy};
 use app::{App, Effect, Event, Now, What};
-use terminal::{Guard, Steady};
+use sign::Signing;
+use terminal::{Guard, Lent, Steady};
 
 /// How the console is started.
 #[derive(Clone, Debug)]
@@ -46,6 +51,8 @@ pub struct Options {
     pub owns_daemon: bool,
     /// End on SIGTERM, SIGHUP and SIGINT. False where the caller listens for them and cancels `stop`.
     pub signals: bool,
+    /// Who signs approvals, and with what.
+    pub signing: Option<Signing>,
 }
 
 impl Options {
@@ -60,7 +67,7 @@ impl Default for Options {
     fn default() -> Options {
         let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
             || std::env::var_os("CLICOLOR").is_some_and(|value| value == "0");
-        Options { stop: CancellationToken::new(), colour: !no_colour, owns_daemon: true, signals: false }
+        Options { stop: CancellationToken::new(), colour: !no_colour, owns_daemon: true, signals: false, signing: None }
     }
 }
 
@@ -125,7 +132,7 @@ impl Signals {
 
 async fn watch(mut line: link::Line, options: Options) -> Result<Ended, ConsoleError> {
     let mut signals = Signals::new(options.signals)?;
-    let _guard = Guard::take()?;
+    let mut guard = Some(Guard::take()?);
     let mut screen = Terminal::new(Steady::stdout())?;
     let mut input = EventStream::new();
     let size = screen.size()?;
@@ -133,48 +140,93 @@ async fn watch(mut line: link::Line, options: Options) -> Result<Ended, ConsoleE
     let mut app = App::new(clock.now(), (size.width, size.height), TimeZone::system());
     app.colour = options.colour;
     app.owns_daemon = options.owns_daemon;
+    app.signing = options.signing.clone();
+    let mut effects = VecDeque::new();
     loop {
-        terminal::inside(|| show(&mut app, &mut screen, clock))?;
-        let what = tokio::select! {
-            () = options.stop.cancelled() => return Ok(Ended::Stopped),
-            () = signals.any() => return Ok(Ended::Signal),
-            link = line.notices.recv() => match link {
-                Some(link) => What::Link(link),
-                None => return Ok(Ended::Stopped),
-            },
-            event = input.next() => match event {
-                Some(Ok(event)) => match what(event) {
-                    Some(what) => what,
-                    None => continue,
+        if effects.is_empty() {
+            terminal::inside(|| show(&mut app, &mut screen, clock))?;
+            let what = tokio::select! {
+                () = options.stop.cancelled() => return Ok(Ended::Stopped),
+                () = signals.any() => return Ok(Ended::Signal),
+                link = line.notices.recv() => match link {
+                    Some(link) => What::Link(link),
+                    None => return Ok(Ended::Stopped),
                 },
-                Some(Err(_)) | None => return Ok(Ended::Signal),
-            },
-            () = tokio::time::sleep(app.tick_after()) => What::Tick,
-        };
-        let mut effects = Vec::new();
-        terminal::inside(|| {
-            // A key is judged by the newest news, so that it cannot hit what is gone.
-            if !matches!(what, What::Link(_)) {
-                while let Ok(link) = line.notices.try_recv() {
-                    effects.extend(app::update(&mut app, Event { at: clock.now(), what: What::Link(link) }));
-                }
-            }
-            effects.extend(app::update(&mut app, Event { at: clock.now(), what }));
-        });
-        for effect in effects {
-            match effect {
-                Effect::Send { connection, command } => {
-                    if line.commands.try_send((connection, command)).is_err() {
-                        tracing::warn!("the daemon takes no commands: one was dropped");
+                event = input.next() => match event {
+                    Some(Ok(event)) => match what(event) {
+                        Some(what) => what,
+                        None => continue,
+                    },
+                    Some(Err(_)) | None => return Ok(Ended::Signal),
+                },
+                () = tokio::time::sleep(app.tick_after()) => What::Tick,
+            };
+            terminal::inside(|| {
+                // A key is judged by the newest news, so that it cannot hit what is gone.
+                if !matches!(what, What::Link(_)) {
+                    while let Ok(link) = line.notices.try_recv() {
+                        effects.extend(app::update(&mut app, Event { at: clock.now(), what: What::Link(link) }));
                     }
                 }
-                Effect::Quit => return Ok(Ended::Quit),
-                Effect::Redraw => screen.clear()?,
-                Effect::Bell => {
-                    let mut out = io::stdout();
-                    out.write_all(b"\x07")?;
-                    out.flush()?;
-                }
+                effects.extend(app::update(&mut app, Event { at: clock.now(), what }));
+            });
+        }
+        match effects.pop_front() {
+            Some(Effect::Send { connection, command }) => send(&line, connection, command),
+            Some(Effect::Sign { seq, signing, text }) => {
+                // The terminal is OpenSSH's for as long as it asks; nothing of ours reads it.
+                drop(input);
+                drop(guard.take());
+                let lent = Lent::out();
+                let signed = sign(&signing, &text, &mut line, &mut app, &mut effects, clock);
+                let outcome = tokio::select! {
+                    () = options.stop.cancelled() => return Ok(Ended::Stopped),
+                    () = signals.any() => return Ok(Ended::Signal),
+                    outcome = signed => outcome,
+                };
+                // What was typed meanwhile and not read was not meant for the screen: it is thrown away.
+                drop(lent);
+                guard = Some(Guard::take()?);
+                input = EventStream::new();
+                screen.clear()?;
+                let what = What::Signed(seq, outcome);
+                effects.extend(app::update(&mut app, Event { at: clock.now(), what }));
+            }
+            Some(Effect::Quit) => return Ok(Ended::Quit),
+            Some(Effect::Redraw) => screen.clear()?,
+            Some(Effect::Bell) => {
+                let mut out = io::stdout();
+                out.write_all(b"\x07")?;
+                out.flush()?;
+            }
+            None => {}
+        }
+    }
+}
+
+fn send(line: &link::Line, connection: u64, command: Command) {
+    if line.commands.try_send((connection, command)).is_err() {
+        tracing::warn!("the daemon takes no commands: one was dropped");
+    }
+}
+
+/// Has the operator sign, while the daemon is listened to as before.
+async fn sign(
+    signing: &Signing,
+    text: &str,
+    line: &mut link::Line,
+    app: &mut App,
+    effects: &mut VecDeque<Effect>,
+    clock: Clock,
+) -> Result<SignedBy, String> {
+    terminal::say(&signing.prompt(text));
+    let signed = signing.sign(text);
+    tokio::pin!(signed);
+    loop {
+        tokio::select! {
+            outcome = &mut signed => return outcome.map_err(|error| error.to_string()),
+            Some(link) = line.notices.recv() => {
+                effects.extend(app::update(app, Event { at: clock.now(), what: What::Link(link) }));
             }
         }
     }

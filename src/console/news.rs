@@ -113,6 +113,7 @@ fn failed(app: &mut App, seq: Option<u64>, error: Failure, message: &str) {
         Failure::NotFound
         | Failure::Closed
         | Failure::WrongDigest
+        | Failure::BadSignature
         | Failure::ReadOnly
         | Failure::Unavailable
         | Failure::Malformed => app.complain(format!("{id}no effect: {}", visible::line(message))),

@@ -12,6 +12,7 @@ use crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_ra
 use ratatui::backend::{Backend, ClearType, CrosstermBackend, WindowSize};
 use ratatui::buffer::Cell as ScreenCell;
 use ratatui::layout::{Position, Size};
+use rustix::termios::{LocalModes, OptionalActions, Termios};
 
 /// The terminal is ours now.
 static TAKEN: AtomicBool = AtomicBool::new(false);
@@ -62,6 +63,39 @@ fn give_back() {
         let _ = disable_raw_mode();
         let _ = io::stdout().flush();
     }
+}
+
+/// The terminal as another program asks its question there: no key of it is a signal, which would end the daemon where
+/// that runs in this process. Undone when it is dropped.
+#[derive(Debug)]
+pub struct Lent(Option<Termios>);
+
+impl Lent {
+    pub fn out() -> Lent {
+        let before = rustix::termios::tcgetattr(io::stdin()).ok();
+        if let Some(mut lent) = before.clone() {
+            lent.local_modes.remove(LocalModes::ISIG);
+            // Best effort: without it the question can still be answered.
+            let _ = rustix::termios::tcsetattr(io::stdin(), OptionalActions::Now, &lent);
+        }
+        Lent(before)
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let Some(before) = &self.0 {
+            let _ = rustix::termios::tcsetattr(io::stdin(), OptionalActions::Flush, before);
+        }
+    }
+}
+
+/// Says something on a terminal that is not ours at the moment.
+pub fn say(text: &str) {
+    let mut out = io::stdout();
+    // Best effort: the question that follows says enough.
+    let _ = writeln!(out, "{text}");
+    let _ = out.flush();
 }
 
 /// Runs a part of the console: a panic in it gives the terminal back before its message is printed.

@@ -16,13 +16,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::call::Environment;
-use crate::gate::{Gate, Hold, NoEffect, Ruling, Says, State};
+use crate::gate::{Approver, Gate, Hold, NoEffect, Ruling, Says, State};
 use crate::json::{JsonText, Rules};
 use crate::transport::runtime_dir::Listener;
 
 use super::wire::{
     Approvals, Command, Confirm, Daemon, Failure, HOLD_SCHEMA, HoldState, HoldView, Notice, RulingKind, SameCall,
-    ServerView, VERSION,
+    ServerView, SignedBy, VERSION,
 };
 
 /// Operators that may be connected at once.
@@ -257,7 +257,7 @@ impl Connection {
             Command::Rule { seq, .. } if self.read_only => {
                 self.failed(seq, Failure::ReadOnly, "this connection may only watch".to_owned()).await
             }
-            Command::Rule { seq, id, digest, ruling, reason } => {
+            Command::Rule { seq, id, digest, ruling, reason, signed } => {
                 let reason = reason.map(|reason| reason.trim().to_owned()).filter(|reason| !reason.is_empty());
                 if reason.as_ref().is_some_and(|reason| reason.len() > MAX_REASON) {
                     return self.failed(seq, Failure::Malformed, "a reason is at most 4 KiB".to_owned()).await;
@@ -271,6 +271,10 @@ impl Connection {
                     }
                 };
                 let ruling = Ruling::new(id, digest, self.operator.clone(), says);
+                let ruling = match signed {
+                    Some(SignedBy { operator, signature }) => ruling.signed(operator, signature),
+                    None => ruling,
+                };
                 match self.control.gate.rule(ruling).await {
                     Ok(hold) => self.send(&Notice::Ruled { seq, hold: Box::new(view(&hold)) }).await,
                     Err(why) => self.failed(seq, failure(&why), why.to_string()).await,
@@ -287,9 +291,10 @@ impl Connection {
 fn failure(why: &NoEffect) -> Failure {
     match why {
         NoEffect::NotFound => Failure::NotFound,
-        NoEffect::Closed(_) | NoEffect::SameOperator => Failure::Closed,
+        NoEffect::Closed(_) | NoEffect::SameOperator | NoEffect::Requester(_) => Failure::Closed,
         NoEffect::WrongDigest => Failure::WrongDigest,
         NoEffect::SignatureRequired => Failure::SignatureRequired,
+        NoEffect::BadSignature(_) => Failure::BadSignature,
         NoEffect::Unavailable(_) => Failure::Unavailable,
     }
 }
@@ -304,6 +309,7 @@ impl Control {
         });
         Daemon {
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            instance: self.gate.audit().instance(),
             servers: servers.collect(),
             policy_version: self.gate.policy().version(),
             rules: self.gate.policy().rules(),
@@ -313,6 +319,11 @@ impl Control {
             records: self.gate.audit().records(),
         }
     }
+}
+
+/// A name, and the key that signed, where one did.
+fn approver(by: &Approver) -> String {
+    by.key.as_ref().map_or_else(|| by.operator.clone(), |key| format!("{} ({key})", by.operator))
 }
 
 /// A hold as operators see it.
@@ -345,6 +356,7 @@ fn view(hold: &Hold) -> HoldView {
         rule: rule.map(|hit| hit.rule.clone()).unwrap_or_default(),
         reason: hold.decision.reason.clone(),
         rules: hold.decision.rules.clone(),
+        policy_version: hold.decision.policy_version.clone(),
         tier: hold.decision.tier,
         confirm: hold
             .confirm
@@ -356,7 +368,7 @@ fn view(hold: &Hold) -> HoldView {
         session: hold.context.session.clone(),
         created_at: hold.created.to_string(),
         expires_at: hold.expires.to_string(),
-        approvals: Approvals { need: hold.decision.approvals, have: hold.approved_by.clone() },
+        approvals: Approvals { need: hold.decision.approvals, have: hold.approved_by.iter().map(approver).collect() },
         signature_required: hold.signature_required,
         waiting: hold.waiting,
         same_as: hold

@@ -40,7 +40,20 @@ pub enum Command {
         digest: Digest,
         ruling: RulingKind,
         reason: Option<String>,
+        /// Who has signed the ruling's text, and how.
+        #[serde(default)]
+        signed: Option<SignedBy>,
     },
+}
+
+/// An OpenSSH signature of an operator's.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignedBy {
+    /// The name in the list of operators.
+    pub operator: String,
+    /// Armoured.
+    pub signature: String,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -107,6 +120,8 @@ pub enum Failure {
     WrongDigest,
     /// This server needs a signed ruling.
     SignatureRequired,
+    /// The signature does not count.
+    BadSignature,
     /// This connection may only watch.
     ReadOnly,
     /// The ruling could not be recorded, so it did not count.
@@ -118,6 +133,8 @@ pub enum Failure {
 #[serde(deny_unknown_fields)]
 pub struct Daemon {
     pub version: String,
+    /// Names the daemon's record: rulings that are signed name it.
+    pub instance: Digest,
     pub servers: Vec<ServerView>,
     pub policy_version: String,
     pub rules: usize,
@@ -214,6 +231,7 @@ pub struct HoldView {
     pub reason: String,
     /// Every rule behind the hold, with file and line.
     pub rules: Vec<RuleHit>,
+    pub policy_version: String,
     pub tier: Tier,
     /// What the operator has to type: label (the pointer) and value, decoded.
     pub confirm: Vec<Confirm>,

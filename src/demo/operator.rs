@@ -141,7 +141,7 @@ impl Script {
     ) -> Result<Notice, OperatorError> {
         let seq = self.commands.next_seq();
         let (id, reason) = (hold.id.clone(), reason.map(ToOwned::to_owned));
-        self.commands.send(&Command::Rule { seq, id, digest, ruling, reason }).await?;
+        self.commands.send(&Command::Rule { seq, id, digest, ruling, reason, signed: None }).await?;
         loop {
             let notice = self.notices.next().await?;
             match &notice {
@@ -192,6 +192,7 @@ mod tests {
             digest: Digest::of_bytes(digest),
             rule: "financial.refund".into(),
             reason: "refunds need a person".into(),
+            policy_version: "0".into(),
             rules: vec![],
             tier: Tier::High,
             confirm: vec![],
@@ -226,6 +227,7 @@ mod tests {
     async fn daemon(listener: UnixListener, holds: [HoldView; 2]) -> Vec<(RulingKind, Option<String>)> {
         let facts = Daemon {
             version: "0".into(),
+            instance: Digest::of_bytes(b"record"),
             servers: vec![],
             policy_version: "0".into(),
             rules: 0,
@@ -242,7 +244,9 @@ mod tests {
         for hold in holds {
             wire.tell(&Notice::Hold { hold: Box::new(hold.clone()) }).await;
             loop {
-                let Command::Rule { seq, id, digest, ruling, reason } = wire.hear().await else { panic!("no ruling") };
+                let Command::Rule { seq, id, digest, ruling, reason, signed: None } = wire.hear().await else {
+                    panic!("no ruling")
+                };
                 assert_eq!(id, hold.id);
                 if digest == hold.digest {
                     rulings.push((ruling, reason));

@@ -33,7 +33,7 @@ mod waiter;
 
 pub(super) use ruling::Claimed;
 pub use ruling::NoEffect;
-pub use view::{Hold, State};
+pub use view::{Approver, Hold, State};
 pub(super) use waiter::{Carried, carried};
 use waiter::{Entry, Leaving, Waiter};
 

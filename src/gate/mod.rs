@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::audit::{Answer, AuditLog, Entry, Event, Ruling as RulingKind};
+use crate::audit::{Answer, AuditLog, Entry, Event, Ruling as RulingKind, Signed};
 use crate::call::{CallContext, CallId, Decision, Digest, Effect, Operation, Outcome, Refusal, ToolCall};
 use crate::json::Json;
 use crate::policy::{PolicyEngine, confirm_value};
+use crate::signing::{self, RulingText, Signers};
 
 mod continuation;
 mod held;
@@ -21,7 +22,7 @@ mod record;
 
 pub use continuation::Origin;
 pub use held::HeldCall;
-pub use hold::{Hold, HoldQueue, NoEffect, Settings, State, TICKET};
+pub use hold::{Approver, Hold, HoldQueue, NoEffect, Settings, State, TICKET};
 pub use permit::{PermittedCall, Ruling, Says, SentCall};
 pub use pin::DefinitionNow;
 
@@ -61,6 +62,17 @@ pub struct Gate {
     holds: HoldQueue,
     following: continuation::Following,
     policy_error: Mutex<Option<String>>,
+    operators: Option<Operators>,
+}
+
+/// Reads the list of the operators who may sign, as it is now: whoever is taken off it approves nothing more.
+#[derive(Clone)]
+pub struct Operators(Arc<dyn Fn() -> Result<Signers, String> + Send + Sync>);
+
+impl Operators {
+    pub fn new(read: impl Fn() -> Result<Signers, String> + Send + Sync + 'static) -> Operators {
+        Operators(Arc::new(read))
+    }
 }
 
 /// What a call that is not refused gets.
@@ -78,7 +90,13 @@ fn no_record(call: &CallId) -> Refusal {
 impl Gate {
     pub fn new(policy: PolicyEngine, audit: AuditLog, holds: Settings) -> Gate {
         let following = continuation::Following::default();
-        Gate { policy, audit, holds: HoldQueue::new(holds), following, policy_error: Mutex::default() }
+        let policy_error = Mutex::default();
+        Gate { policy, audit, holds: HoldQueue::new(holds), following, policy_error, operators: None }
+    }
+
+    /// With a list of operators: their signatures count.
+    pub fn with_operators(self, operators: Operators) -> Gate {
+        Gate { operators: Some(operators), ..self }
     }
 
     pub fn holds(&self) -> &HoldQueue {
@@ -248,7 +266,8 @@ impl Gate {
         outcome
     }
 
-    async fn try_rule(&self, ruling: Ruling) -> Result<Hold, NoEffect> {
+    async fn try_rule(&self, mut ruling: Ruling) -> Result<Hold, NoEffect> {
+        let signed = self.prove(&mut ruling)?;
         let Claimed::Ruled { approvals, completes } = self.holds.claim(&ruling)?;
         let (kind, reason) = match &ruling.says {
             Says::Approve { reason } => (RulingKind::Approve, reason.clone()),
@@ -261,12 +280,48 @@ impl Gate {
             reason,
             effective: completes,
             approvals,
+            signed,
         };
         let recorded = self.audit.append(Entry::new(Some(&ruling.hold), true, event)).await;
         if let Err(error) = &recorded {
             tracing::error!(call = %ruling.hold, %error, "no record, so no ruling");
         }
         self.holds.settle(ruling, recorded.is_ok())
+    }
+
+    /// Checks the signature of a ruling that has one, over the text of the hold as it is here.
+    fn prove(&self, ruling: &mut Ruling) -> Result<Option<Signed>, NoEffect> {
+        let Some(signature) = ruling.signature.as_deref() else { return Ok(None) };
+        let bad = |why: String| NoEffect::BadSignature(why);
+        let Some(operators) = &self.operators else {
+            return Err(bad("there is no list of operators (operators.allowed_signers)".to_owned()));
+        };
+        let hold = self.holds.find(&ruling.hold).ok_or(NoEffect::NotFound)?;
+        let signers = (operators.0)().map_err(bad)?;
+        let (says, reason) = match &ruling.says {
+            Says::Approve { reason } => ("approve", reason.as_deref()),
+            Says::Reject { reason } => ("reject", Some(reason.as_str())),
+        };
+        let text = RulingText {
+            instance: &self.audit.instance(),
+            hold: hold.id(),
+            digest: &hold.digest,
+            definition: hold.context.tool.definition.as_ref(),
+            policy_version: &hold.decision.policy_version,
+            server: &hold.context.server.name,
+            environment: &hold.context.environment.name,
+            expires_at: &hold.expires.to_string(),
+            ruling: says,
+            operator: &ruling.operator,
+            reason,
+        };
+        let text = text.to_string();
+        let proof = signing::verify(&text, &ruling.operator, signature, &signers, jiff::Timestamp::now())
+            .map_err(|why| bad(why.to_string()))?;
+        let (key, signer) = (proof.key.clone(), proof.signer.clone());
+        let signature = signature.trim().to_owned() + "\n";
+        ruling.proof = Some(proof);
+        Ok(Some(Signed { key, signer, text, signature }))
     }
 
     /// Closes holds that nobody waits for when their time is over, until `stop`; then all of them. One task of the

@@ -9,6 +9,7 @@ use std::time::Instant;
 use crate::audit::Receipt;
 use crate::call::{CallId, Digest, ToolCall};
 use crate::json::JsonText;
+use crate::signing::Verified;
 
 use super::continuation::Origin;
 
@@ -77,8 +78,13 @@ impl SentCall {
 pub struct Ruling {
     pub(super) hold: CallId,
     pub(super) digest: Digest,
+    /// Who it is by the socket, or by what is signed.
     pub(super) operator: String,
     pub(super) says: Says,
+    /// An OpenSSH signature of the operator's over the ruling's text.
+    pub(super) signature: Option<String>,
+    /// What the gate found that signature worth.
+    pub(super) proof: Option<Verified>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -91,6 +97,11 @@ pub enum Says {
 
 impl Ruling {
     pub(crate) fn new(hold: CallId, digest: Digest, operator: String, says: Says) -> Ruling {
-        Ruling { hold, digest, operator, says }
+        Ruling { hold, digest, operator, says, signature: None, proof: None }
+    }
+
+    /// The same ruling by the operator who has signed it.
+    pub(crate) fn signed(self, operator: String, signature: String) -> Ruling {
+        Ruling { operator, signature: Some(signature), ..self }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -18,10 +18,11 @@ use crate::control::server::{Control, ServerStatus, Status};
 use crate::credential::scrub::Scrubber;
 use crate::credential::secret::Secret;
 use crate::credential::source::{self, SecretError};
-use crate::credential::trust;
-use crate::gate::{self, Gate};
+use crate::credential::trust::{self, Readers};
+use crate::gate::{self, Gate, Operators};
 use crate::mcp::definitions::Definitions;
 use crate::policy::{self, PolicyEngine, PolicyErrors};
+use crate::signing::Signers;
 use crate::transport::http_client::{HttpClient, TlsError};
 use crate::transport::http_upstream::{HeaderSource, HttpSpec};
 use crate::transport::principals::Principals;
@@ -38,6 +39,8 @@ mod waiting;
 /// Sessions and refusals that wait to be taken up.
 const HANDOVER: usize = 64;
 /// How often policy files are looked at.
+/// Longest list of operators, in bytes.
+const SIGNERS: usize = 1 << 20;
 const POLICY_POLL: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// One configured server, ready for sessions.
@@ -96,6 +99,8 @@ pub enum StartError {
     Environment { server: String, declared: String, proves: &'static str },
     #[error("server {server}: {reason}")]
     Upstream { server: String, reason: String },
+    #[error("operators.allowed_signers: {0}")]
+    Operators(String),
 }
 
 /// A running daemon. [`Daemon::shutdown`] ends it in order; dropping it does not.
@@ -122,6 +127,7 @@ impl Daemon {
         let scrubber = Arc::new(Scrubber::new(secrets.iter().map(|(name, secret)| (name.as_str(), &**secret))));
         let servers = servers(&config, &secrets)?;
         let policy = PolicyEngine::load(policy_settings(&config)).map_err(StartError::Policy)?;
+        may_sign(&config)?;
         runtime_dir::private_folder(&config.state_dir)?;
         let audit = AuditLog::open(&config.state_dir.join("audit.db"), config.audit.sync_all)?;
 
@@ -143,7 +149,11 @@ impl Daemon {
         };
         let _receipt = audit.append(Entry::new(None, true, started)).await?;
 
-        let gate = Arc::new(Gate::new(policy, audit, hold_settings(&config)));
+        let gate = Gate::new(policy, audit, hold_settings(&config));
+        let gate = Arc::new(match config.operators.allowed_signers.clone() {
+            Some(path) => gate.with_operators(Operators::new(move || signers(&path))),
+            None => gate,
+        });
         let (fronts, stop) = (CancellationToken::new(), CancellationToken::new());
         let (tracker, session_tracker) = (TaskTracker::new(), TaskTracker::new());
         let control = Arc::new(Control { gate: Arc::clone(&gate), status: status(&config, &servers) });
@@ -399,6 +409,32 @@ fn hold_settings(config: &Config) -> gate::Settings {
         unsigned_production: unsigned == Some(UnsignedRulings::Accept),
         unsigned_elsewhere: unsigned != Some(UnsignedRulings::Refuse),
     }
+}
+
+/// Says it now where the list cannot be read, or nobody can approve what needs a signature.
+fn may_sign(config: &Config) -> Result<(), StartError> {
+    let listed = match &config.operators.allowed_signers {
+        Some(path) => signers(path).map_err(StartError::Operators)?.iter().count(),
+        None => 0,
+    };
+    let unsigned = config.operators.unsigned_rulings;
+    let needs_one = |server: &config::Server| match unsigned {
+        Some(UnsignedRulings::Refuse) => true,
+        Some(UnsignedRulings::Accept) => false,
+        None => Environment::declared(&server.environment).is_production(),
+    };
+    if let (0, Some(server)) = (listed, config.servers.values().find(|server| needs_one(server))) {
+        let server = &server.facts.name;
+        tracing::warn!(server, "approvals need a signature and no operator is listed: `countersign operator enroll`");
+    }
+    Ok(())
+}
+
+/// The list of operators. Short, and read for each ruling that is signed.
+pub(crate) fn signers(path: &Path) -> Result<Signers, String> {
+    let bytes = trust::read(path, Readers::Anyone, SIGNERS).map_err(|error| format!("{error}; {}", error.help()))?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| format!("`{}` is not text", path.display()))?;
+    Signers::parse(text).map_err(|error| format!("`{}`: {error}", path.display()))
 }
 
 fn status(config: &Config, servers: &BTreeMap<String, Arc<ServerRuntime>>) -> Status {

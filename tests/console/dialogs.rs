@@ -1,9 +1,12 @@
 //! What the console asks before it rules: what raises the friction, what has to be typed, what is said afterwards.
 
 use countersign::call::{Class, Tier};
-use countersign::console::app::What;
+use countersign::console::app::{Effect, Link, What};
 use countersign::console::dialog::Dialog;
-use countersign::control::wire::{Approvals, Confirm, Failure, HoldState, HoldView, Notice, RulingKind};
+use countersign::console::sign::Signing;
+use countersign::control::wire::{
+    Approvals, Command, Confirm, Failure, HoldState, HoldView, Notice, RulingKind, SignedBy,
+};
 use crossterm::event::KeyCode;
 
 use crate::support::{A, B, C, Desk, SIZE, approve, approved, gate, json, refund, rulings, sandbox};
@@ -122,10 +125,10 @@ fn a_signature_that_is_required_is_explained_before_and_after() {
 
     let mut desk = Desk::new(SIZE, vec![sandbox(C)]);
     approve(&mut desk);
-    let message = "stigg takes signed rulings only".to_owned();
+    let message = "stigg takes signed approvals only".to_owned();
     desk.news(Notice::Failed { seq: Some(1), error: Failure::SignatureRequired, message });
     let screen = desk.screen();
-    assert!(screen.contains("A SIGNATURE IS REQUIRED") && screen.contains("stigg takes signed rulings"), "{screen}");
+    assert!(screen.contains("A SIGNATURE IS REQUIRED") && screen.contains("stigg takes signed"), "{screen}");
 }
 
 #[test]
@@ -153,4 +156,64 @@ fn the_answer_is_shown_and_a_second_ruling_waits_for_it() {
     let message = "ben rejected it 2 s ago\u{1b}[2J".to_owned();
     desk.news(Notice::Failed { seq: Some(1), error: Failure::Closed, message });
     assert!(desk.note().contains("no effect: ben rejected it 2 s ago⟨U+001B⟩[2J"), "{}", desk.note());
+}
+
+/// A desk with a key, and the hold that needs it, approved up to the signature.
+fn at_the_signature() -> (Desk, u64, String) {
+    let mut desk = Desk::new(SIZE, vec![HoldView { signature_required: true, ..sandbox(C) }]);
+    desk.app.signing = Some(Signing { operator: "ana".to_owned(), key: "/keys/ana".into() });
+    let effects = approve(&mut desk);
+    let [Effect::Sign { seq, text, .. }] = &effects[..] else { panic!("{effects:?}") };
+    (desk, *seq, text.clone())
+}
+
+fn by_ana() -> SignedBy {
+    SignedBy { operator: "ana".to_owned(), signature: "s".to_owned() }
+}
+
+#[test]
+fn an_approval_that_needs_a_signature_is_signed_before_it_is_sent() {
+    let (mut desk, seq, text) = at_the_signature();
+    let hold = HoldView { signature_required: true, ..sandbox(C) };
+    for part in [C, &hold.digest.to_string(), "ruling: approve\noperator: \"ana\"\nreason: none\n"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let effects = desk.step(What::Signed(seq, Ok(by_ana())));
+    let [Effect::Send { command: Command::Rule { signed, digest, .. }, .. }] = &effects[..] else {
+        panic!("{effects:?}")
+    };
+    assert_eq!((signed, *digest), (&Some(by_ana()), hold.digest));
+    assert_eq!(desk.step(What::Signed(seq, Ok(by_ana()))), [], "once");
+}
+
+#[test]
+fn without_a_signature_or_after_a_change_nothing_is_sent() {
+    let (mut desk, seq, _) = at_the_signature();
+    assert_eq!(desk.step(What::Signed(seq, Err("no touch".to_owned()))), []);
+    assert!(desk.note().contains("not signed, nothing was sent: no touch"), "{}", desk.note());
+    assert_eq!(desk.step(What::Signed(seq, Ok(by_ana()))), [], "the question is over");
+
+    // However long the operator takes: it is not the daemon's silence.
+    let (mut desk, seq, _) = at_the_signature();
+    desk.wait(25_000);
+    assert_eq!(rulings(&desk.step(What::Signed(seq, Ok(by_ana())))), approved(C));
+
+    let (mut desk, seq, _) = at_the_signature();
+    desk.hold(HoldView {
+        state: HoldState::Rejected { by: "ben".into(), at: "2026-11-21T14:08:00Z".into(), reason: "no".into() },
+        signature_required: true,
+        ..sandbox(C)
+    });
+    assert_eq!(desk.step(What::Signed(seq, Ok(by_ana()))), [], "somebody else ruled");
+
+    let (mut desk, seq, _) = at_the_signature();
+    desk.link(Link::Down { why: "gone".to_owned() });
+    assert_eq!(desk.step(What::Signed(seq, Ok(by_ana()))), [], "the daemon went away");
+}
+
+#[test]
+fn a_rejection_and_a_sandbox_are_not_signed() {
+    let mut desk = Desk::new(SIZE, vec![sandbox(C)]);
+    desk.app.signing = Some(Signing { operator: "ana".to_owned(), key: "/keys/ana".into() });
+    assert_eq!(rulings(&approve(&mut desk)), approved(C));
 }

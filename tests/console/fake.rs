@@ -110,7 +110,7 @@ impl World {
                 Some(hold) => Notice::Shown { seq, hold: Box::new(hold.clone()) },
                 None => failed(seq, Failure::NotFound, "there is no such hold"),
             },
-            Command::Rule { seq, id, digest, ruling, reason } => {
+            Command::Rule { seq, id, digest, ruling, reason, signed } => {
                 let Some(hold) = find(&mut holds, &id) else {
                     return failed(seq, Failure::NotFound, "there is no such hold");
                 };
@@ -123,8 +123,8 @@ impl World {
                 if hold.digest != digest {
                     return failed(seq, Failure::WrongDigest, "the digest is not the hold's");
                 }
-                if hold.signature_required && ruling == RulingKind::Approve {
-                    return failed(seq, Failure::SignatureRequired, "stripe takes signed rulings only");
+                if hold.signature_required && ruling == RulingKind::Approve && signed.is_none() {
+                    return failed(seq, Failure::SignatureRequired, "stripe takes signed approvals only");
                 }
                 let (by, at) = ("ana".to_owned(), "2026-11-21T14:08:00Z".to_owned());
                 hold.state = match ruling {

@@ -62,6 +62,7 @@ pub fn refund(id: &str) -> HoldView {
         meta: None,
         rule: "refunds.over_limit".to_owned(),
         reason: "refunds over 100.00 need a person".to_owned(),
+        policy_version: "9c41e0b7".to_owned(),
         rules: vec![RuleHit {
             rule: "refunds.over_limit".to_owned(),
             reason: "refunds over 100.00 need a person".to_owned(),
@@ -168,6 +169,7 @@ pub fn daemon() -> Daemon {
     let environment = refund("H7K2QW0A1B2C").environment;
     Daemon {
         version: "0.1.0".to_owned(),
+        instance: Digest::of_bytes(b"record"),
         servers: vec![ServerView { name: "stripe".to_owned(), environment, production: true, sessions: 1 }],
         policy_version: "9c41e0b7".to_owned(),
         rules: 31,

@@ -184,6 +184,41 @@ fn a_hold_of_the_highest_tier_is_approved_by_typing() {
     assert_eq!(pty.ended(), 0);
 }
 
+/// OpenSSH asks on a terminal that is itself, and what was typed meanwhile reaches nobody.
+#[test]
+fn an_approval_is_signed_outside_of_the_screen() {
+    let folder = tempfile::tempdir().unwrap();
+    let (key, asked) = (folder.path().join("key"), folder.path().join("askpass"));
+    let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "correct horse", "-f"]).arg(&key).status();
+    assert!(made.expect("OpenSSH's ssh-keygen").success());
+    // It gives the passphrase when the test says so.
+    let script = "#!/bin/sh\nwhile ! [ -e \"$0.go\" ]; do sleep 0.05; done\necho 'correct horse'\n";
+    std::fs::write(&asked, script).unwrap();
+    std::fs::set_permissions(&asked, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let fake = Fake::start(vec![HoldView { signature_required: true, ..lately(sandbox(A)) }]);
+    let mut pty = console_with(&fake, |command| {
+        command.arg("--sign-with").arg(&key).args(["--operator", "ana"]);
+        command.env("SSH_ASKPASS", &asked).env("SSH_ASKPASS_REQUIRE", "force");
+    });
+    pty.until_text("lines ──");
+    pty.look();
+    pty.keys("a");
+    pty.until_text("Approve and sign 1 call");
+    pty.look();
+    pty.keys("y");
+    pty.until_text("OpenSSH signs this as ana");
+    assert!(pty.screen().contains("countersign ruling 1"), "{}", pty.screen());
+    assert_eq!(fake.rulings(), []);
+    // Whatever is typed here is not for the console: no quitting, no interrupt, no ruling on what comes next.
+    pty.keys("qqq\u{3}aaa\r");
+    std::fs::write(folder.path().join("askpass.go"), "").unwrap();
+    pty.until_text("approved, the call is released");
+    assert_eq!(fake.rulings(), [(A.to_owned(), RulingKind::Approve, None)]);
+    pty.look();
+    pty.keys("q");
+    assert_eq!(pty.ended(), 0);
+}
+
 #[test]
 fn a_hold_is_rejected_with_a_reason() {
     let fake = Fake::start(vec![lately(refund(A))]);

@@ -135,7 +135,7 @@ impl Console {
         reason: Option<&str>,
     ) -> Result<HoldView, Failure> {
         let (id, reason) = (id.clone(), reason.map(str::to_owned));
-        match self.ask(|seq| Command::Rule { seq, id, digest, ruling, reason }).await {
+        match self.ask(|seq| Command::Rule { seq, id, digest, ruling, reason, signed: None }).await {
             Notice::Ruled { hold, .. } => Ok(*hold),
             Notice::Failed { error, .. } => Err(error),
             other => panic!("not an answer to a ruling: {other:?}"),

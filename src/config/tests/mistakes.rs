@@ -39,7 +39,7 @@ fn mistakes_are_found_where_they_are() {
         (upstream("{ stdio: { command: npx, env: { A: a, B: b, A: c } } }"), ("C0004", 10, 59)),
         // Later versions.
         (and("notify: [ { command: [notify-send, x] } ]"), ("C0111", 13, 1)),
-        (and("operators: { allowed_signers: operators.pub }"), ("C0111", 13, 14)),
+        (and("operators: { allowed_signers: [operators.pub] }"), ("C0103", 13, 31)),
         (and("audit: { store: { postgres: { url: { secret: key } } } }"), ("C0111", 13, 17)),
         (and("audit: { store: postgres }"), ("C0111", 13, 17)),
         (and("listen: { tls: { cert: a } }"), ("C0111", 13, 11)),

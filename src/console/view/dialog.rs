@@ -106,6 +106,10 @@ fn approve(app: &App, question: &Approve, entry: &Entry, width: u16, height: u16
     let mut end = Vec::new();
     let (seen, must) = app.seen();
     end.push(Line::from(format!("{seen} of {} seen. These bytes are what is sent.", plural(must, "line"))));
+    if let Some(signing) = app.signing.as_ref().filter(|_| hold.signature_required) {
+        let by = visible::capped(&signing.words(), usize::from(width));
+        end.push(Line::from(Span::styled(by, theme.strong())));
+    }
     end.push(Line::default());
     if question.tier == Tier::High {
         for (n, field) in question.fields.iter().enumerate() {

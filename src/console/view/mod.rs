@@ -207,7 +207,8 @@ fn status(app: &App, buf: &mut Buffer, areas: &Areas, theme: Theme) {
         let hold = &entry.view;
         let what = visible::capped(&format!("{} · {}", hold.server, hold.tool), 40);
         let wait = if app.armed() { "" } else { "  (a moment…)" };
-        let text = format!(" {} Approve 1 call, {what}, hold {}? y/N{wait}", describe::badge(hold), hold.id);
+        let sign = if hold.signature_required { " and sign" } else { "" };
+        let text = format!(" {} Approve{sign} 1 call, {what}, hold {}? y/N{wait}", describe::badge(hold), hold.id);
         let row = Rect { x: 0, width: areas.status.width, ..areas.rule };
         put(buf, row.x, row.y, row.width, vec![Span::styled(fill(&text, row.width), theme.ask())]);
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::{Hold, HoldQueue, Inner, Poisoned, State, TICKET, Verdict};
+use super::{Approver, Hold, HoldQueue, Inner, Poisoned, State, TICKET, Verdict};
 use crate::call::CallId;
 use crate::gate::permit::{Ruling, Says};
 
@@ -20,13 +20,14 @@ pub enum NoEffect {
     Closed(String),
     #[error("the digest is not the hold's: what you have seen is not what is held")]
     WrongDigest,
-    #[error("you have approved this hold already; it needs another operator")]
+    #[error("you have approved this hold already; it needs another operator with another key")]
     SameOperator,
-    #[error(
-        "this server counts as production and takes signed approvals only, and this version cannot sign: \
-         set `operators: {{ unsigned_rulings: accept }}` to accept approvals from any process of your account"
-    )]
+    #[error("{0} has asked for this call: another operator has to approve it")]
+    Requester(String),
+    #[error("this server takes signed approvals only: sign with a key that `operators.allowed_signers` lists")]
     SignatureRequired,
+    #[error("the signature does not count: {0}")]
+    BadSignature(String),
     #[error("the ruling could not be recorded, so it does not count: {0}")]
     Unavailable(String),
 }
@@ -59,10 +60,13 @@ impl HoldQueue {
         let completes = match &ruling.says {
             Says::Reject { .. } => true,
             Says::Approve { .. } => {
-                if entry.hold.signature_required {
+                if entry.hold.signature_required && ruling.proof.is_none() {
                     return Err(NoEffect::SignatureRequired);
                 }
-                if entry.hold.approved_by.contains(&ruling.operator) {
+                if entry.hold.context.principal.name == ruling.operator {
+                    return Err(NoEffect::Requester(ruling.operator.clone()));
+                }
+                if entry.hold.approved_by.iter().any(|by| by.is(ruling)) {
                     return Err(NoEffect::SameOperator);
                 }
                 have = have.saturating_add(1);
@@ -86,7 +90,7 @@ impl HoldQueue {
             self.let_go(&mut inner, &ruling.hold);
             return Err(NoEffect::Unavailable("the store does not take records".to_owned()));
         }
-        let Ruling { hold: id, operator, says, .. } = ruling;
+        let Ruling { hold: id, operator, says, proof, .. } = ruling;
         match says {
             Says::Reject { reason } => self.reject(&mut inner, &id, operator, reason).ok_or(NoEffect::NotFound),
             Says::Approve { .. } => {
@@ -96,7 +100,7 @@ impl HoldQueue {
                     self.let_go(&mut inner, &id);
                     return Err(NoEffect::Closed(format!("too late: {late}")));
                 }
-                entry.hold.approved_by.push(operator);
+                entry.hold.approved_by.push(Approver { operator, key: proof.map(|proof| proof.key) });
                 let have = entry.hold.approved_by.len();
                 if have < usize::from(entry.hold.decision.approvals) {
                     let hold = entry.hold.clone();
@@ -122,7 +126,8 @@ impl HoldQueue {
     /// One call is released, or the approval becomes a ticket.
     fn approve(&self, inner: &mut Inner, id: &CallId, now: Instant) -> Option<Hold> {
         let entry = inner.open.get_mut(id)?;
-        let (by, at) = (entry.hold.approved_by.join(", "), Timestamp::now());
+        let by = entry.hold.approved_by.iter().map(|by| by.operator.as_str()).collect::<Vec<_>>().join(", ");
+        let at = Timestamp::now();
         let Some(waiter) = entry.take_first(now) else {
             let until = at.checked_add(TICKET).unwrap_or(at);
             entry.hold.state = State::Ticket { by, at, until };

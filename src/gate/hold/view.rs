@@ -5,6 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::call::{CallContext, CallId, Decision, Digest, Outcome, ToolCall};
+use crate::gate::permit::Ruling;
 
 /// Where a hold is in its life.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -39,6 +40,22 @@ pub enum State {
     },
 }
 
+/// Who has approved a hold.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Approver {
+    pub operator: String,
+    /// Fingerprint of the key that signed, where one did.
+    pub key: Option<String>,
+}
+
+impl Approver {
+    /// The same person, by name or by key.
+    pub(super) fn is(&self, ruling: &Ruling) -> bool {
+        let key = ruling.proof.as_ref().map(|proof| &proof.key);
+        self.operator == ruling.operator || (key.is_some() && key == self.key.as_ref())
+    }
+}
+
 /// One prompt: a call, or several identical ones of one principal.
 #[derive(Clone, Debug)]
 pub struct Hold {
@@ -53,7 +70,7 @@ pub struct Hold {
     pub created: Timestamp,
     pub expires: Timestamp,
     pub state: State,
-    pub approved_by: Vec<String>,
+    pub approved_by: Vec<Approver>,
     pub signature_required: bool,
     /// Requests that wait for this prompt. None: the client had to give up, and an approval counts for a retry.
     pub waiting: usize,
