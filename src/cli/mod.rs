@@ -67,6 +67,13 @@ enum Command {
     /// Test, check and try policies
     #[command(subcommand)]
     Policy(policy::Command),
+    /// A process of the daemon that judges by the operator's policies
+    #[command(hide = true)]
+    PolicyWorker {
+        /// Its memory is limited
+        #[arg(long)]
+        limited: bool,
+    },
     /// Read, verify and export the record
     #[command(subcommand)]
     Audit(audit::Command),
@@ -85,6 +92,7 @@ pub fn main() -> ExitCode {
         Command::Console(args) => console::run(args),
         Command::Pending(command) => pending::run(command),
         Command::Policy(command) => policy::run(command),
+        Command::PolicyWorker { limited } => policy_worker(limited),
         Command::Audit(command) => audit::run(command),
     };
     match ran {
@@ -94,6 +102,16 @@ pub fn main() -> ExitCode {
             Exit::Usage.into()
         }
     }
+}
+
+/// Judges inputs for a daemon until it goes. Holds no key, but what it judges is nobody else's business.
+fn policy_worker(limited: bool) -> anyhow::Result<Exit> {
+    if !limited {
+        return Err(crate::policy::worker::limited(&["policy-worker", "--limited"]).into());
+    }
+    crate::credential::harden::harden()?;
+    crate::policy::worker::serve()?;
+    Ok(Exit::Ok)
 }
 
 /// An error for people, on stderr.
