@@ -71,6 +71,7 @@ fn decided(effect: Effect) -> Event {
             file: "policies/refunds.rego".into(),
             line: 4,
             details: None,
+            would: None,
         }],
         tier: Tier::Low,
         approvals: 1,

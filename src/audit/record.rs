@@ -406,6 +406,7 @@ pub(super) mod tests {
                 file: "refunds.rego".into(),
                 line: 3,
                 details: None,
+                would: None,
             }],
             tier: Tier::High,
             approvals: 1,

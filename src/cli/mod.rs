@@ -11,6 +11,9 @@ pub mod demo;
 mod log;
 pub mod pending;
 pub mod policy;
+mod policy_diff;
+mod policy_replay;
+mod progress;
 pub mod serve;
 
 /// What a command ends with. Part of the interface: scripts rely on it.

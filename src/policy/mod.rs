@@ -250,6 +250,18 @@ impl PolicyEngine {
         }
     }
 
+    /// Judges a call once more, as it was recorded.
+    ///
+    /// # Errors
+    /// As [`PolicyEngine::evaluate`].
+    pub async fn evaluate_recorded(&self, call: recorded::Recorded) -> Result<Decision, PolicyFault> {
+        let document = Document::Ours(call.0);
+        match &*self.0.set.load_full() {
+            InUse::Here(set) => self.on_a_thread(Arc::clone(set), Phase::Call, document).await,
+            InUse::Away(pool) => Arc::clone(pool).decide("", Phase::Call, &document).await,
+        }
+    }
+
     async fn judge(
         &self,
         now: u64,

@@ -50,11 +50,15 @@ struct Judged {
     tool: Option<String>,
 }
 
+/// A document that can be judged as the call was.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Recorded(pub(super) String);
+
 /// The document from the body of a record of kind `decided` or `failed`.
 ///
 /// # Errors
 /// Where the body does not say everything.
-pub fn document(body: &str) -> Result<String, NotReplayable> {
+pub fn document(body: &str) -> Result<Recorded, NotReplayable> {
     let text = JsonText::parse(body, Rules::UPSTREAM).map_err(|_| NotReplayable::Form)?;
     let body = text.view();
     if body.get("judged").is_none() {
@@ -95,7 +99,7 @@ pub fn document(body: &str) -> Result<String, NotReplayable> {
         operation: facts.operation,
         continues: facts.continues,
     };
-    Ok(input::document(facts.judged.now, subject, &context))
+    Ok(Recorded(input::document(facts.judged.now, subject, &context)))
 }
 
 #[cfg(test)]
@@ -193,7 +197,7 @@ mod tests {
             let judged = input::document(now, Subject::call(&call, digest), &context);
             let facts = Box::new(CallFacts::of(&call, &context, digest, now));
             let body = Event::Failed { facts, fault: "x".into() }.body().unwrap();
-            prop_assert_eq!(document(body.as_str()), Ok(judged));
+            prop_assert_eq!(document(body.as_str()), Ok(Recorded(judged)));
         }
     }
 
@@ -228,7 +232,7 @@ mod tests {
     #[test]
     fn a_call_cannot_hide_from_a_replay() {
         let call = request("tools/call", r#"{"name":"t","arguments":{"cut":true,"judged":null},"cut":["params"]}"#);
-        let document: Value = serde_json::from_str(&document(&recorded(&call, |_| ())).unwrap()).unwrap();
+        let document: Value = serde_json::from_str(&document(&recorded(&call, |_| ())).unwrap().0).unwrap();
         assert_eq!(document["arguments"], json!({"cut": true, "judged": null}));
     }
 }

@@ -191,6 +191,7 @@ impl PolicySet {
             file: point.file.clone(),
             line,
             enforced: point.mode == Mode::Enforce,
+            failed: false,
         }
     }
 }
@@ -260,6 +261,7 @@ impl EntryPoint {
             file: self.file.clone(),
             line: self.line,
             enforced: false,
+            failed: true,
         }
     }
 }

@@ -24,6 +24,7 @@ mod patience;
 mod peers;
 mod questions;
 mod recorder;
+mod replay;
 mod rust_client;
 mod stripe;
 mod task_input;
