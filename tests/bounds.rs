@@ -122,6 +122,24 @@ fn children() -> Vec<u32> {
     pids.filter(|pid| status(*pid, "PPid") == Some(u64::from(std::process::id()))).collect()
 }
 
+/// The largest messages that the daemon takes are no problem for a policy that looks at all of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_input_is_judged_like_any_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let policy = "package countersign.policy.all\n\nallow contains {\"rule\": \"all\", \"reason\": \"r\"} if {\n\tcount([1 | walk(input.arguments, [_, \"needle\"])]) == 1\n}\n";
+    std::fs::write(folder.path().join("all.rego"), policy).unwrap();
+    let engine = PolicyEngine::load(Settings { time_limit: SOON, ..settings(folder.path()) }).unwrap();
+    for filling in [
+        json!({"a": "x".repeat(2 << 20)}),
+        json!({"a": vec![0; 200_000]}),
+        json!({"a": vec![json!({"b": [1]}); 50_000]}),
+    ] {
+        let document = input(json!({"filling": filling, "here": ["needle"]}));
+        let decision = engine.decide(Phase::Call, document).await.unwrap();
+        assert_eq!(decision.effect, Effect::Allow);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_argument_makes_the_daemon_stop_grow_or_wait() {
     let bounded = Bounded::start();

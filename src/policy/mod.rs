@@ -121,7 +121,7 @@ pub enum PolicyFault {
     Input(String),
     #[error("policy evaluation did not end in time")]
     Timeout,
-    #[error("evaluator saturated: every thread for policies is busy or stuck")]
+    #[error("evaluator saturated: every place for policies is taken")]
     Saturated,
     #[error("the policy interpreter panicked")]
     Panicked,
@@ -355,7 +355,8 @@ pub fn now() -> u64 {
 /// The file of this program, from which policy processes are started: still the one that runs after another has taken
 /// its place.
 pub fn this_program() -> Option<PathBuf> {
-    if cfg!(target_os = "linux") { Some(PathBuf::from("/proc/self/exe")) } else { std::env::current_exe().ok() }
+    let running = PathBuf::from("/proc/self/exe");
+    if running.exists() { Some(running) } else { std::env::current_exe().ok() }
 }
 
 fn load(settings: &Settings) -> Result<InUse, PolicyErrors> {

@@ -238,3 +238,23 @@ async fn a_reload_under_load_leaves_no_gap() {
     let before_and_after: BTreeSet<_> = judged.iter().map(|(version, _)| version.clone()).collect();
     assert!(before_and_after.is_subset(&known) && before_and_after.len() > 1, "{before_and_after:?}");
 }
+
+/// A file on which the interpreter overflows its stack: the process that tries it ends, and nothing else does.
+#[tokio::test]
+async fn a_policy_file_that_ends_its_process_is_refused() {
+    let spy = Spy::http().await;
+    let setup = Countersign::new().upstream(&spy);
+    let folder = setup.dir().join("policies");
+    let daemon = setup.start().await;
+    let mut client = daemon.http();
+    client.initialize().await;
+    let line = "1 + ".repeat(200);
+    let sum = format!("{line}\n").repeat(1000);
+    let text = format!("{FIXTURE_POLICY}\nx := {sum}1\n");
+    std::fs::write(folder.join("new"), text).unwrap();
+    std::fs::rename(folder.join("new"), folder.join("policy.rego")).unwrap();
+    daemon.signal(Signal::HUP);
+    daemon.logs("the new policy is refused").await;
+    assert!(daemon.log().contains("the policy process ended while it loaded"), "{}", daemon.log());
+    assert_eq!(outcome(&client.call("a", "get_balance", json!({})).await), None, "the old one stays in force");
+}
