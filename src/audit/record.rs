@@ -252,6 +252,8 @@ pub enum Event {
         /// The call whose ruling this release uses up, where that is an identical one that came before it.
         #[serde(skip_serializing_if = "Option::is_none")]
         approved_as: Option<CallId>,
+        /// Of the policies that judged it once more in this moment.
+        policy_version: String,
     },
     Completed {
         result: Answer,
@@ -447,7 +449,7 @@ pub(super) mod tests {
             ruled(Ruling::Reject, true),
             Event::RulingRefused { operator: text(), id: CallId::random().unwrap(), why: text() },
             Event::Closed { outcome: Outcome::Expired, reason: text() },
-            Event::Sending { approved_as: None },
+            Event::Sending { approved_as: None, policy_version: text() },
             Event::Completed { result: Answer::Ok, bytes: 3, digest: None, duration_ms: 1, note: None },
             Event::Recovered { outcome: Recovery::Abandoned },
             Event::Gap { refused: 2 },

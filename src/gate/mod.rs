@@ -160,7 +160,7 @@ impl Gate {
                 }
             },
             Effect::Hold => match origin.filter(|origin| origin.covers(&decision)) {
-                Some(origin) => match self.last_look(&call, &context, None, presence).await {
+                Some(origin) => match self.last_look(&call, &context, None, &decision, presence).await {
                     Ok(receipt) => Ok(Admission::Permitted(PermittedCall::new(call, receipt, None, origin))),
                     Err((outcome, reason)) => Err(self.close(&id, outcome, reason).await),
                 },
@@ -426,15 +426,17 @@ impl Gate {
             let reason = "policy became stricter while the call was held, so the approval does not count";
             return Err((Outcome::Denied, reason.to_owned()));
         }
-        self.last_look(call, context, Some(hold), presence).await
+        self.last_look(call, context, Some(hold), &now, presence).await
     }
 
-    /// The end of every way on which a person's approval counts: the definition, the client, the record.
+    /// The end of every way on which a person's approval counts: the definition, the client, the record. `now` is what
+    /// policy says in this moment.
     async fn last_look(
         &self,
         call: &ToolCall,
         context: &CallContext,
         hold: Option<&CallId>,
+        now: &Decision,
         presence: &Presence,
     ) -> Result<crate::audit::Receipt, (Outcome, String)> {
         if presence.definition.differs_from(context.tool.definition) {
@@ -447,7 +449,8 @@ impl Gate {
             return Err(gone(left));
         }
         let approved_as = hold.filter(|hold| *hold != call.id()).cloned();
-        let sending = Entry::new(Some(call.id()), true, Event::Sending { approved_as });
+        let sending = Event::Sending { approved_as, policy_version: now.policy_version.clone() };
+        let sending = Entry::new(Some(call.id()), true, sending);
         let receipt = self.audit.append(sending).await.map_err(|error| {
             tracing::error!(call = %call.id(), %error, "no record, so no call");
             (Outcome::Unavailable, "the call could not be recorded, so it may not be made".to_owned())

@@ -151,7 +151,7 @@ async fn an_approval_does_not_count_where_policy_asks_for_more_by_then() {
     let spy = Spy::stdio().await;
     let setup = Countersign::new().upstream(&spy);
     let dir = setup.dir().to_owned();
-    let daemon = setup.start().await;
+    let mut daemon = setup.start().await;
     let mut shim = daemon.shim().await;
     let mut console = daemon.console().await;
     for (id, from, to, released) in [
@@ -184,6 +184,16 @@ async fn an_approval_does_not_count_where_policy_asks_for_more_by_then() {
         assert_eq!(outcome(&answer), (!released).then_some("denied"), "{answer}");
         assert_eq!(spy.calls("create_refund"), usize::from(released));
     }
+    // The record says by which version it was released.
+    daemon.stop().await;
+    let records = daemon.records().await;
+    let version = |kind: &str, pointer: &str| {
+        let last = records.iter().rfind(|record| record["kind"] == kind).unwrap();
+        let body: serde_json::Value = serde_json::from_str(last["body"].as_str().unwrap()).unwrap();
+        body.pointer(pointer).unwrap().as_str().unwrap().to_owned()
+    };
+    assert_eq!(version("sending", "/policy_version"), version("policy_loaded", "/policy_version"));
+    assert_ne!(version("sending", "/policy_version"), version("decided", "/decision/policy_version"));
 }
 
 /// Who does not show a token, comes from a web page or by another name gets no further than the door.
