@@ -1,11 +1,14 @@
 //! One decision on the shipped policies and the Stripe catalog. `decision` is what a call pays: the operation, the
 //! digest, the input document, the evaluation and the typed result, and for the read of 1 MiB also the way to a blocking
-//! thread and back; `evaluation` is the same without that way; `catalog` and `digest` are parts of it.
+//! thread and back; `evaluation` is the same without that way; `catalog` and `digest` are parts of it. At the end stands
+//! a table of percentiles, with policies of an operator, on threads and in processes, and of what hostile arguments cost.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
 use std::hint::black_box;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use countersign::call::{
     CallContext, ClientInfo, Environment, EnvironmentSource, Pin, Principal, PrincipalKind, ServerFacts, ToolCall,
@@ -14,7 +17,7 @@ use countersign::call::{
 use countersign::catalog::Catalog;
 use countersign::mcp::message::Message;
 use countersign::mcp::method::{Sorted, sort};
-use countersign::policy::{PolicyEngine, Settings};
+use countersign::policy::{Phase, PolicyEngine, Settings};
 use criterion::{Criterion, criterion_group, criterion_main};
 
 fn call(tool: &str, arguments: &str) -> ToolCall {
@@ -72,7 +75,11 @@ fn decisions(criterion: &mut Criterion) {
         criterion.bench_function(&format!("policy/decision/{name}"), |bench| {
             bench.iter(|| {
                 black_box(catalog.operation(&call));
-                black_box(runtime.block_on(engine.evaluate(&call, &context, call.digest(&context))).unwrap())
+                black_box(
+                    runtime
+                        .block_on(engine.evaluate(&call, &context, call.digest(&context), countersign::policy::now()))
+                        .unwrap(),
+                )
             });
         });
         criterion.bench_function(&format!("policy/catalog/{name}"), |bench| {
@@ -90,5 +97,102 @@ fn decisions(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, decisions);
+/// Every kind of evaluation, with the spread that a mean hides: `p50` and `p99` of 20,000 decisions, as calls pay them.
+/// Arguments of the command line filter criterion's part only.
+fn percentiles(_: &mut Criterion) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
+    let catalog = Catalog::builtin(Some("stripe")).unwrap();
+    let read = call("list_customers", r#"{"limit":10,"email":"someone@example.com"}"#);
+    let refund = call("create_refund", r#"{"payment_intent":"pi_3PGrkE2eZvKYlo2C","amount":5000}"#);
+    let folder = tempfile::tempdir().unwrap();
+    let own = |rules: usize, tools: usize, worker: bool| {
+        let folder = folder.path().join(format!("{rules}-{tools}"));
+        std::fs::create_dir_all(&folder).unwrap();
+        write_policy(&folder, rules, tools);
+        let worker = worker.then(|| env!("CARGO_BIN_EXE_countersign").into());
+        PolicyEngine::load(Settings { paths: vec![folder], worker, time_limit: SLOW, ..Settings::default() }).unwrap()
+    };
+    let built_in = PolicyEngine::load(Settings { time_limit: SLOW, ..Settings::default() }).unwrap();
+    println!("one decision, typed, in microseconds:                     p50      p99");
+    for (name, engine, call) in [
+        ("built-in policies: read", &built_in, &read),
+        ("built-in policies: held refund", &built_in, &refund),
+        ("and 60 rules over 150 tools, on a thread", &own(60, 150, false), &read),
+        ("and 60 rules over 150 tools, in a process", &own(60, 150, true), &read),
+        ("and 600 rules over 150 tools, in a process", &own(600, 150, true), &read),
+        ("and 60 rules over 1500 tools, in a process", &own(60, 1500, true), &read),
+    ] {
+        let context = context(&catalog, call);
+        let decide = || {
+            let operation = catalog.operation(call);
+            let context = CallContext { operation, ..context.clone() };
+            let digest = call.digest(&context);
+            black_box(runtime.block_on(engine.evaluate(call, &context, digest, countersign::policy::now())).unwrap())
+        };
+        let times = sorted(if cfg!(debug_assertions) { 500 } else { 20_000 }, || drop(decide()));
+        println!("{name:55} {:>8.1} {:>8.1}", at(&times, 50), at(&times, 99));
+    }
+    hostile(&runtime, folder.path());
+}
+
+/// What an argument that a policy chokes on costs: the caller, and whoever comes next.
+fn hostile(runtime: &tokio::runtime::Runtime, folder: &Path) {
+    let policy = "package countersign.policy.hostile\n\nallow contains {\"rule\": \"hostile.allow\", \"reason\": \"r\"} if true\n\ndeny contains {\"rule\": \"hostile.range\", \"reason\": \"r\"} if count(numbers.range(1, input.arguments.upto)) == 0\n\ndeny contains {\"rule\": \"hostile.expand\", \"reason\": \"r\"} if count(net.cidr_expand(input.arguments.network)) == 0\n";
+    let folder = folder.join("hostile");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("hostile.rego"), policy).unwrap();
+    let worker = Some(env!("CARGO_BIN_EXE_countersign").into());
+    let engine =
+        PolicyEngine::load(Settings { builtin: vec![], paths: vec![folder], worker, ..Settings::default() }).unwrap();
+    let decide = |arguments: &str| {
+        let document = format!(r#"{{"phase":"call","arguments":{arguments}}}"#);
+        runtime.block_on(engine.decide(Phase::Call, document))
+    };
+    println!("a hostile argument, in milliseconds:                  refused     next");
+    for (name, arguments) in
+        [("memory: numbers.range", r#"{"upto":2000000000}"#), ("time: net.cidr_expand", r#"{"network":"0.0.0.0/0"}"#)]
+    {
+        let started = Instant::now();
+        assert!(decide(arguments).is_err());
+        let refused = started.elapsed();
+        assert!(decide("{}").is_ok());
+        let next = started.elapsed() - refused;
+        println!("{name:55} {:>8.1} {:>8.1}", refused.as_secs_f64() * 1e3, next.as_secs_f64() * 1e3);
+    }
+}
+
+/// Long enough for a build without optimization.
+const SLOW: Duration = Duration::from_secs(5);
+
+fn write_policy(folder: &Path, rules: usize, tools: usize) {
+    let mut text = String::from("package countersign.policy.own\n\n");
+    for n in 0..rules {
+        text += &format!(
+            "hold contains {{\"rule\": \"own.r{n}\", \"reason\": \"a limit\"}} if {{\n\tinput.operation.name == \"tool_{n}\"\n\tinput.arguments.amount > data.limits[input.operation.name]\n}}\n\n"
+        );
+    }
+    std::fs::write(folder.join("own.rego"), text).unwrap();
+    let limits: serde_json::Map<_, _> = (0..tools).map(|n| (format!("tool_{n}"), serde_json::json!(n))).collect();
+    std::fs::write(folder.join("data.json"), serde_json::json!({"limits": limits}).to_string()).unwrap();
+}
+
+/// Microseconds of each run, sorted, after some that do not count.
+fn sorted(runs: usize, mut run: impl FnMut()) -> Vec<f64> {
+    (0..runs / 10).for_each(|_| run());
+    let mut times: Vec<f64> = (0..runs)
+        .map(|_| {
+            let started = Instant::now();
+            run();
+            started.elapsed().as_secs_f64() * 1e6
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    times
+}
+
+fn at(times: &[f64], percent: usize) -> f64 {
+    times.get(times.len() * percent / 100).copied().unwrap_or(f64::NAN)
+}
+
+criterion_group!(benches, decisions, percentiles);
 criterion_main!(benches);

@@ -522,6 +522,9 @@ pub struct RuleHit {
     pub line: usize,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub details: Option<JsonText>,
+    /// What it asks for, of a rule that is observed and not enforced; a failure counts as deny.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub would: Option<Effect>,
 }
 
 /// What policy answers. Made only by `policy::combine`.

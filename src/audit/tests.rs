@@ -171,7 +171,10 @@ async fn a_restart_closes_open_calls_and_never_sends_them() {
     let stories: [Vec<Event>; 9] = [
         held().into(),
         held().into_iter().chain([ruled(Ruling::Approve, true)]).collect(),
-        held().into_iter().chain([ruled(Ruling::Approve, true), Event::Sending { approved_as: None }]).collect(),
+        held()
+            .into_iter()
+            .chain([ruled(Ruling::Approve, true), Event::Sending { approved_as: None, policy_version: "p1".into() }])
+            .collect(),
         vec![decided(Effect::Allow)],
         held().into_iter().chain([ruled(Ruling::Approve, false)]).collect(),
         // These are over.

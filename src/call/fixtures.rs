@@ -34,5 +34,5 @@ pub fn environment(name: &str) -> Arc<Environment> {
 /// A rule that said something.
 pub fn hit(rule: &str) -> RuleHit {
     let (reason, policy, file) = ("r".to_owned(), "p".to_owned(), "f".to_owned());
-    RuleHit { rule: rule.to_owned(), reason, policy, file, line: 1, details: None }
+    RuleHit { rule: rule.to_owned(), reason, policy, file, line: 1, details: None, would: None }
 }

@@ -56,6 +56,11 @@ pub struct Catalog {
     suspicious: Vec<file::Pointer>,
 }
 
+/// Those that the program has a catalog for.
+pub fn vendors() -> impl Iterator<Item = &'static str> {
+    BUILTIN.iter().map(|(vendor, _)| *vendor)
+}
+
 /// What the form of a key of this vendor proves. A vendor without a catalog proves nothing.
 pub fn key_evidence(vendor: Option<&str>, key: &str) -> KeyEvidence {
     Catalog::builtin(vendor).map_or(KeyEvidence::Silent, |catalog| catalog.key_evidence(key))
@@ -152,6 +157,13 @@ impl Catalog {
             Some(facts) => described(tool, facts, &Arguments::default()),
             None => Operation::bare(tool, Class::Unknown),
         }
+    }
+
+    /// Every tool and every operation that the catalog knows, with the classes that it can have.
+    pub fn entries(&self) -> impl Iterator<Item = (&str, Class, Class)> {
+        let facts = self.tools.iter().chain(&self.operations);
+        let known = facts.map(|(name, facts)| (name.as_str(), facts.class, facts.class));
+        known.chain(self.dispatchers.keys().map(|name| (name.as_str(), Class::Unknown, Class::Unknown)))
     }
 
     /// The operation that a dispatcher's argument selects, where the catalog has it and it may go through this tool.

@@ -42,13 +42,13 @@ pub enum Command {
 }
 
 #[derive(clap::Args, Debug)]
-struct Place {
+pub(super) struct Place {
     /// The configuration whose `state_dir` holds the log
     #[arg(long, value_name = "FILE", conflicts_with = "db")]
-    config: Option<PathBuf>,
+    pub(super) config: Option<PathBuf>,
     /// The log itself
     #[arg(long, value_name = "PATH")]
-    db: Option<PathBuf>,
+    pub(super) db: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Debug)]
@@ -156,7 +156,7 @@ impl Place {
         Ok(path)
     }
 
-    fn open(&self) -> anyhow::Result<AuditReader> {
+    pub(super) fn open(&self) -> anyhow::Result<AuditReader> {
         Ok(AuditReader::open(&self.path()?)?)
     }
 }

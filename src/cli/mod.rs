@@ -12,6 +12,9 @@ mod log;
 pub mod operator;
 pub mod pending;
 pub mod policy;
+mod policy_diff;
+mod policy_replay;
+mod progress;
 pub mod serve;
 
 /// What a command ends with. Part of the interface: scripts rely on it.
@@ -71,6 +74,13 @@ enum Command {
     /// Test, check and try policies
     #[command(subcommand)]
     Policy(policy::Command),
+    /// A process of the daemon that judges by the operator's policies
+    #[command(hide = true)]
+    PolicyWorker {
+        /// Its memory is limited
+        #[arg(long)]
+        limited: bool,
+    },
     /// Read, verify and export the record
     #[command(subcommand)]
     Audit(audit::Command),
@@ -90,6 +100,7 @@ pub fn main() -> ExitCode {
         Command::Pending(command) => pending::run(command),
         Command::Operator(command) => operator::run(command),
         Command::Policy(command) => policy::run(command),
+        Command::PolicyWorker { limited } => policy_worker(limited),
         Command::Audit(command) => audit::run(command),
     };
     match ran {
@@ -99,6 +110,16 @@ pub fn main() -> ExitCode {
             Exit::Usage.into()
         }
     }
+}
+
+/// Judges inputs for a daemon until it goes. Holds no key, but what it judges is nobody else's business.
+fn policy_worker(limited: bool) -> anyhow::Result<Exit> {
+    if !limited {
+        return Err(crate::policy::worker::limited(&["policy-worker", "--limited"]).into());
+    }
+    crate::credential::harden::harden()?;
+    crate::policy::worker::serve()?;
+    Ok(Exit::Ok)
 }
 
 /// An error for people, on stderr.

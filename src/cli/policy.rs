@@ -40,6 +40,12 @@ pub enum Command {
     },
     /// Judge one call without making it
     Eval(Eval),
+    /// Judge recorded calls once more, and say what comes out differently
+    Replay(super::policy_replay::Replay),
+    /// Say which decisions differ between two sets of policies
+    Diff(super::policy_diff::Diff),
+    /// Say what policies in mode `shadow` or `warn` would have done
+    Shadow(super::policy_replay::Shadow),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -78,6 +84,9 @@ pub fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Test { paths } => Ok(test(&paths)),
         Command::Check { paths, format } => check(&paths, format),
         Command::Eval(eval) => judge(&eval),
+        Command::Replay(args) => super::policy_replay::replay(&args),
+        Command::Diff(args) => super::policy_diff::diff(&args),
+        Command::Shadow(args) => super::policy_replay::shadow(&args),
     }
 }
 
@@ -151,7 +160,7 @@ fn judge(eval: &Eval) -> anyhow::Result<Exit> {
             let config = config::load(eval.config.as_deref())?;
             let (call, context) = call(eval, &config)?;
             let engine = PolicyEngine::load(policy_settings(&config))?;
-            runtime.block_on(engine.evaluate(&call, &context, call.digest(&context)))
+            runtime.block_on(engine.evaluate(&call, &context, call.digest(&context), policy::now()))
         }
     };
     print(eval.output, &decided)?;

@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 use crate::audit::{Answer, AuditLog, Entry, Event, Ruling as RulingKind, Signed};
 use crate::call::{CallContext, CallId, Decision, Digest, Effect, Operation, Outcome, Refusal, ToolCall};
 use crate::json::Json;
-use crate::policy::{PolicyEngine, confirm_value};
 use crate::signing::{self, RulingText, Signers};
+use crate::policy::{self, PolicyEngine, confirm_value};
 
 mod continuation;
 mod held;
@@ -150,17 +150,18 @@ impl Gate {
         let context = CallContext { continues, ..context };
         let id = call.id().clone();
         let digest = call.digest(&context);
-        let decision = match self.policy.evaluate(&call, &context, digest).await {
+        let now = policy::now();
+        let decision = match self.policy.evaluate(&call, &context, digest, now).await {
             Ok(decision) => decision,
             Err(fault) => {
                 tracing::error!(call = %id, server = context.server.name, tool = call.tool(), %fault, "policy failed");
-                let record = record::failed(&call, &context, digest, fault.to_string());
+                let record = record::failed(&call, &context, digest, now, fault.to_string());
                 let _receipt = self.audit.append(record).await.map_err(|_| no_record(&id))?;
                 return Err(Refusal::new(Outcome::Unavailable, fault.for_client()).of(&id));
             }
         };
         let receipt =
-            self.audit.append(record::decided(&call, &context, digest, &decision)).await.map_err(|error| {
+            self.audit.append(record::decided(&call, &context, digest, now, &decision)).await.map_err(|error| {
                 tracing::error!(call = %id, %error, "no record, so no call");
                 no_record(&id)
             })?;
@@ -177,7 +178,7 @@ impl Gate {
                 }
             },
             Effect::Hold => match origin.filter(|origin| origin.covers(&decision)) {
-                Some(origin) => match self.last_look(&call, &context, None, presence).await {
+                Some(origin) => match self.last_look(&call, &context, None, &decision, presence).await {
                     Ok(receipt) => Ok(Admission::Permitted(PermittedCall::new(call, receipt, None, origin))),
                     Err((outcome, reason)) => Err(self.close(&id, outcome, reason).await),
                 },
@@ -464,7 +465,8 @@ impl Gate {
         approved: &Decision,
         presence: &Presence,
     ) -> Result<crate::audit::Receipt, (Outcome, String)> {
-        let now = self.policy.evaluate(call, context, call.digest(context)).await.map_err(|fault| {
+        let judged = self.policy.evaluate(call, context, call.digest(context), policy::now()).await;
+        let now = judged.map_err(|fault| {
             tracing::error!(call = %call.id(), %fault, "policy failed at release");
             (Outcome::Unavailable, "the policy could not decide this call again at release".to_owned())
         })?;
@@ -479,15 +481,17 @@ impl Gate {
             let reason = "policy became stricter while the call was held, so the approval does not count";
             return Err((Outcome::Denied, reason.to_owned()));
         }
-        self.last_look(call, context, Some(hold), presence).await
+        self.last_look(call, context, Some(hold), &now, presence).await
     }
 
-    /// The end of every way on which a person's approval counts: the definition, the client, the record.
+    /// The end of every way on which a person's approval counts: the definition, the client, the record. `now` is what
+    /// policy says in this moment.
     async fn last_look(
         &self,
         call: &ToolCall,
         context: &CallContext,
         hold: Option<&CallId>,
+        now: &Decision,
         presence: &Presence,
     ) -> Result<crate::audit::Receipt, (Outcome, String)> {
         if presence.definition.differs_from(context.tool.definition) {
@@ -500,7 +504,8 @@ impl Gate {
             return Err(gone(left));
         }
         let approved_as = hold.filter(|hold| *hold != call.id()).cloned();
-        let sending = Entry::new(Some(call.id()), true, Event::Sending { approved_as });
+        let sending = Event::Sending { approved_as, policy_version: now.policy_version.clone() };
+        let sending = Entry::new(Some(call.id()), true, sending);
         let receipt = self.audit.append(sending).await.map_err(|error| {
             tracing::error!(call = %call.id(), %error, "no record, so no call");
             (Outcome::Unavailable, "the call could not be recorded, so it may not be made".to_owned())

@@ -222,7 +222,8 @@ fn function(module: &Module, call: &Call, index: &Index<'_>, found: &mut Vec<Pro
     }
     let position = match name.as_str() {
         "regex.replace" => 1,
-        "regex.is_valid" => return,
+        // A template has patterns between delimiters; another is asked about.
+        "regex.is_valid" | "regex.template_match" => return,
         _ if name.starts_with("regex.") => 0,
         _ => return,
     };

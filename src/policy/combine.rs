@@ -78,6 +78,8 @@ pub struct Found {
     pub line: usize,
     /// False for policies in mode `warn` or `shadow`: recorded, not combined.
     pub enforced: bool,
+    /// It stands for a set that could not be evaluated.
+    pub failed: bool,
 }
 
 impl Found {
@@ -90,6 +92,11 @@ impl Found {
             file: self.file.clone(),
             line: self.line,
             details: details.and_then(|details| JsonText::of(details).ok()),
+            would: (!self.enforced).then_some(match (self.failed, self.kind) {
+                (true, _) | (false, Kind::Deny) => Effect::Deny,
+                (false, Kind::Hold) => Effect::Hold,
+                (false, Kind::Allow) => Effect::Allow,
+            }),
         }
     }
 }
@@ -149,7 +156,7 @@ mod tests {
 
     fn found(kind: Kind, entry: &str) -> Found {
         let entry: Entry = serde_json::from_str(entry).unwrap();
-        Found { kind, entry, policy: "p".into(), file: "p.rego".into(), line: 3, enforced: true }
+        Found { kind, entry, policy: "p".into(), file: "p.rego".into(), line: 3, enforced: true, failed: false }
     }
 
     fn plain(kind: Kind, enforced: bool) -> Found {

@@ -1,6 +1,11 @@
 //! Policy: Rego decides about every call. Loads and checks the policies, evaluates them inside guards, and combines
 //! what they say. Knows nothing of proxies, sockets and stores.
 //!
+//! Rules of the operator are evaluated in processes of their own (`pool`, `worker`), the shipped ones here (`set`). The
+//! interpreter's clock does not stop a built-in function, an allocation that fails ends the process, and a thread that
+//! is stuck cannot be ended; replacing each function that multiplies what an argument says by a bounded one leaves
+//! comprehensions, shared values that grow when they are written, and whatever the next version adds.
+//!
 //! Invariant: an answer is a [`Decision`] that every enforced policy had a part in, or a [`PolicyFault`], which the
 //! caller turns into a refusal. There is no third way out.
 
@@ -9,11 +14,15 @@ mod combine;
 mod compiled;
 mod data;
 mod input;
+mod pool;
 mod problem;
+pub mod recorded;
 mod set;
 mod source;
 mod syntax;
 pub mod test;
+mod wire;
+pub mod worker;
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -22,6 +31,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
+use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 use crate::call::{CallContext, Decision, Digest, ToolCall};
@@ -30,13 +40,16 @@ pub use input::confirm_value;
 pub use problem::{PolicyErrors, Problem};
 pub use source::builtin_names;
 
+use pool::Pool;
 use set::{Document, PolicySet};
 
+/// What ends what the interpreter cannot end, in time limits.
+const OUTER: u32 = 3;
 /// Bytes of an input that shipped rules decide on at once.
 const AT_ONCE: usize = 64 << 10;
 
 /// What the entries of a policy count for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Mode {
     /// They decide.
     Enforce,
@@ -75,6 +88,8 @@ pub struct Settings {
     pub time_limit: Duration,
     /// Asked about every path before it is read, at each load.
     pub trusted: Trusted,
+    /// This program, where policies of the operator are to run in processes of their own; see [`this_program`].
+    pub worker: Option<PathBuf>,
 }
 
 /// Whether nobody but the operator can change what lies at a path; else what is wrong, and what helps.
@@ -94,17 +109,19 @@ impl Default for Settings {
             modes: BTreeMap::new(),
             time_limit: Duration::from_millis(50),
             trusted: anyones,
+            worker: None,
         }
     }
 }
 
 /// Why there is no decision. The caller refuses; the text is for operators and may name files.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum PolicyFault {
     #[error("policy {policy} failed: {message}")]
     Engine { policy: String, message: String },
     #[error("policy {policy}: the set {set} is undefined")]
-    Undefined { policy: String, set: &'static str },
+    Undefined { policy: String, set: String },
     #[error("policy {policy}: malformed entry: {message}")]
     Shape { policy: String, message: String },
     #[error("policy {policy} reached the time limit")]
@@ -115,17 +132,21 @@ pub enum PolicyFault {
     Input(String),
     #[error("policy evaluation did not end in time")]
     Timeout,
-    #[error("evaluator saturated: every thread for policies is busy or stuck")]
+    #[error("evaluator saturated: every place for policies is taken")]
     Saturated,
     #[error("the policy interpreter panicked")]
     Panicked,
+    #[error("the policy process failed on this input: {0}")]
+    Worker(String),
 }
 
 impl PolicyFault {
     /// For the client: what failed, without files or rules.
     pub fn for_client(&self) -> &'static str {
         match self {
-            PolicyFault::Engine { .. } | PolicyFault::Panicked => "a policy failed on this call",
+            PolicyFault::Engine { .. } | PolicyFault::Panicked | PolicyFault::Worker(_) => {
+                "a policy failed on this call"
+            }
             PolicyFault::Undefined { .. } | PolicyFault::Shape { .. } | PolicyFault::Pointer { .. } => {
                 "a policy gave no valid answer for this call"
             }
@@ -152,9 +173,33 @@ pub struct PolicyEngine(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     settings: Settings,
-    set: ArcSwap<PolicySet>,
-    /// One slot for each evaluation that runs. A thread that is stuck keeps its slot, so stuck threads are bounded.
+    set: ArcSwap<InUse>,
+    /// One slot for each evaluation on a thread of ours. One that is stuck keeps its slot, so they are bounded.
     slots: Arc<Semaphore>,
+}
+
+/// One version of the policies, and where it is evaluated.
+#[derive(Debug)]
+enum InUse {
+    /// In this process: the shipped rules, and whatever a command line tries out.
+    Here(Arc<PolicySet>),
+    Away(Arc<Pool>),
+}
+
+impl InUse {
+    fn version(&self) -> &str {
+        match self {
+            InUse::Here(set) => set.version(),
+            InUse::Away(pool) => pool.version(),
+        }
+    }
+
+    fn rules(&self) -> usize {
+        match self {
+            InUse::Here(set) => set.rules(),
+            InUse::Away(pool) => pool.rules(),
+        }
+    }
 }
 
 impl PolicyEngine {
@@ -169,7 +214,7 @@ impl PolicyEngine {
         Ok(PolicyEngine(Arc::new(Shared { settings, set: ArcSwap::from_pointee(set), slots })))
     }
 
-    /// Judges a call. `digest` is the call's in this context.
+    /// Judges a call. `digest` is the call's in this context; `now`, from [`now`], is all that the rules see of time.
     ///
     /// # Errors
     /// Anything that is not a clear answer: the call is refused.
@@ -178,8 +223,9 @@ impl PolicyEngine {
         call: &ToolCall,
         context: &CallContext,
         digest: Digest,
+        now: u64,
     ) -> Result<Decision, PolicyFault> {
-        self.judge(input::Subject::call(call, digest), context).await
+        self.judge(now, input::Subject::call(call, digest), context).await
     }
 
     /// Judges whether a list may show the tool of the context: with no arguments. A hold shows it.
@@ -187,7 +233,7 @@ impl PolicyEngine {
     /// # Errors
     /// Anything that is not a clear answer: the tool is not shown.
     pub async fn evaluate_listed(&self, context: &CallContext) -> Result<Decision, PolicyFault> {
-        self.judge(input::Subject::listed(), context).await
+        self.judge(now(), input::Subject::listed(), context).await
     }
 
     /// As [`PolicyEngine::evaluate`] of a call, on this thread and without the outer limit: only to measure it.
@@ -197,8 +243,11 @@ impl PolicyEngine {
     #[doc(hidden)]
     pub fn evaluate_here(&self, call: &ToolCall, context: &CallContext) -> Result<Decision, PolicyFault> {
         let subject = input::Subject::call(call, call.digest(context));
-        let document = input::document(now()?, subject, context);
-        self.0.set.load().decide(Phase::Call, &Document::Ours(document))
+        let document = input::document(now(), subject, context);
+        match &**self.0.set.load() {
+            InUse::Here(set) => set.decide(Phase::Call, &Document::Ours(document)),
+            InUse::Away(_) => Err(PolicyFault::Worker("these policies are not evaluated here".to_owned())),
+        }
     }
 
     /// Judges an input document that is at hand, for `policy eval --input`.
@@ -206,26 +255,55 @@ impl PolicyEngine {
     /// # Errors
     /// As [`PolicyEngine::evaluate`].
     pub async fn decide(&self, phase: Phase, document: String) -> Result<Decision, PolicyFault> {
-        self.away(self.0.set.load_full(), phase, Document::Given(document)).await
+        match &*self.0.set.load_full() {
+            InUse::Here(set) => self.on_a_thread(Arc::clone(set), phase, Document::Given(document)).await,
+            InUse::Away(pool) => Arc::clone(pool).decide("", phase, &Document::Given(document)).await,
+        }
     }
 
-    async fn judge(&self, subject: input::Subject<'_>, context: &CallContext) -> Result<Decision, PolicyFault> {
+    /// Judges a call once more, as it was recorded.
+    ///
+    /// # Errors
+    /// As [`PolicyEngine::evaluate`].
+    pub async fn evaluate_recorded(&self, call: recorded::Recorded) -> Result<Decision, PolicyFault> {
+        let document = Document::Ours(call.0);
+        match &*self.0.set.load_full() {
+            InUse::Here(set) => self.on_a_thread(Arc::clone(set), Phase::Call, document).await,
+            InUse::Away(pool) => Arc::clone(pool).decide("", Phase::Call, &document).await,
+        }
+    }
+
+    async fn judge(
+        &self,
+        now: u64,
+        subject: input::Subject<'_>,
+        context: &CallContext,
+    ) -> Result<Decision, PolicyFault> {
         let phase = subject.phase;
-        let document = Document::Ours(input::document(now()?, subject, context));
-        let set = self.0.set.load_full();
+        let document = Document::Ours(input::document(now, subject, context));
+        let in_use = self.0.set.load_full();
+        let set = match &*in_use {
+            InUse::Here(set) => set,
+            InUse::Away(pool) => return Arc::clone(pool).decide(&context.principal.name, phase, &document).await,
+        };
         // Handing work to another thread and waiting for it costs more than deciding by rules that are known to be
         // quick. An operator's rules may take any time, and a large input takes some.
         if set.is_shipped() && document.len() <= AT_ONCE {
-            here(&set, phase, &document)
+            here(set, phase, &document)
         } else {
-            self.away(set, phase, document).await
+            self.on_a_thread(Arc::clone(set), phase, document).await
         }
     }
 
     /// Decides on a thread that may take its time, within the outer limit.
-    async fn away(&self, set: Arc<PolicySet>, phase: Phase, document: Document) -> Result<Decision, PolicyFault> {
+    async fn on_a_thread(
+        &self,
+        set: Arc<PolicySet>,
+        phase: Phase,
+        document: Document,
+    ) -> Result<Decision, PolicyFault> {
         let slots = Arc::clone(&self.0.slots);
-        let limit = self.0.settings.time_limit * 3;
+        let limit = OUTER * self.0.settings.time_limit;
         let mut running = false;
         let decided = tokio::time::timeout(limit, async {
             let slot = slots.acquire_owned().await.map_err(|_| PolicyFault::Saturated)?;
@@ -262,6 +340,7 @@ impl PolicyEngine {
             .unwrap_or_else(|_| Err(Problem::of_file("policy", "load", "the loader failed", "try again").into()))?;
         let changed = set.version() != self.0.set.load().version();
         let reloaded = Reloaded { version: set.version().to_owned(), rules: set.rules(), changed };
+        // Calls that are being judged are judged by what they began with.
         self.0.set.store(Arc::new(set));
         Ok(reloaded)
     }
@@ -278,20 +357,34 @@ fn here(set: &PolicySet, phase: Phase, document: &Document) -> Result<Decision, 
     decided.unwrap_or(Err(PolicyFault::Panicked))
 }
 
-/// Nanoseconds since 1970.
-fn now() -> Result<u64, PolicyFault> {
+/// The clock of the rules: nanoseconds since 1970. Beyond what 64 bits hold it stands still.
+pub fn now() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos());
-    u64::try_from(since).map_err(|_| PolicyFault::Input("the clock is out of range".to_owned()))
+    u64::try_from(since).unwrap_or(u64::MAX)
 }
 
-fn load(settings: &Settings) -> Result<PolicySet, PolicyErrors> {
+/// The file of this program, from which policy processes are started: still the one that runs after another has taken
+/// its place.
+pub fn this_program() -> Option<PathBuf> {
+    let running = PathBuf::from("/proc/self/exe");
+    if running.exists() { Some(running) } else { std::env::current_exe().ok() }
+}
+
+fn load(settings: &Settings) -> Result<InUse, PolicyErrors> {
     let mut sources = source::builtin(&settings.builtin)?;
     for path in &settings.paths {
         (settings.trusted)(path)
             .map_err(|(wrong, help)| Problem::of_file(&path.display().to_string(), "trust", wrong, help))?;
     }
     sources.add(source::read(&settings.paths)?);
-    PolicySet::load(set::Build { sources, modes: settings.modes.clone(), time_limit: settings.time_limit })
+    let build = set::Build { sources, modes: settings.modes.clone(), time_limit: settings.time_limit };
+    match &settings.worker {
+        // Nothing that an operator wrote is even parsed here.
+        Some(program) if !build.is_shipped() => {
+            Ok(InUse::Away(Arc::new(Pool::start(program.clone(), build, OUTER * settings.time_limit)?)))
+        }
+        Some(_) | None => Ok(InUse::Here(Arc::new(PolicySet::load(build)?))),
+    }
 }
 
 #[cfg(test)]

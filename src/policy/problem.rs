@@ -1,5 +1,6 @@
 //! What is wrong with a policy or a data file, and where. Says it the way a compiler does.
 
+use std::borrow::Cow;
 use std::fmt;
 
 /// One problem in one place. `line` and `column` start at 1; 0 where the place is the whole file.
@@ -9,7 +10,7 @@ pub struct Problem {
     pub line: usize,
     pub column: usize,
     /// A short name for the kind of problem, for scripts and tests.
-    pub code: &'static str,
+    pub code: Cow<'static, str>,
     pub message: String,
     pub help: String,
     /// The line of source, where there is one.
@@ -23,7 +24,7 @@ impl Problem {
             file: file.to_owned(),
             line: 0,
             column: 0,
-            code,
+            code: code.into(),
             message: message.into(),
             help: help.into(),
             source: None,

@@ -1,6 +1,6 @@
 //! One version of the policies, checked and prepared, and what it says about an input. Everything here is synchronous;
-//! the guards against a policy that never ends are the clock in here and the watchdogs around [`PolicySet::load`] and
-//! around each decision that is not one of the shipped rules alone on a small input.
+//! the guards against a policy that never ends are the clock in here, the watchdog around [`PolicySet::load`], and the
+//! process (or, for the shipped rules on a large input, the thread) that it is evaluated in.
 //!
 //! Invariant: a set that exists has passed every check of `check`, has at least one policy, and every set that a policy
 //! declares has been evaluated once.
@@ -83,7 +83,7 @@ struct Evaluation<'a> {
 }
 
 /// How a set is to be built.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Build {
     pub sources: Sources,
     pub modes: BTreeMap<String, Mode>,
@@ -191,6 +191,7 @@ impl PolicySet {
             file: point.file.clone(),
             line,
             enforced: point.mode == Mode::Enforce,
+            failed: false,
         }
     }
 }
@@ -229,7 +230,7 @@ impl EntryPoint {
     fn entries(&self, value: &Value) -> Result<Vec<Entry>, PolicyFault> {
         // An empty set is a set; undefined is a lost error.
         let Value::Set(entries) = value else {
-            return Err(PolicyFault::Undefined { policy: self.policy.clone(), set: self.kind.as_str() });
+            return Err(PolicyFault::Undefined { policy: self.policy.clone(), set: self.kind.as_str().into() });
         };
         let shape = |message: String| PolicyFault::Shape { policy: self.policy.clone(), message };
         entries
@@ -260,6 +261,7 @@ impl EntryPoint {
             file: self.file.clone(),
             line: self.line,
             enforced: false,
+            failed: true,
         }
     }
 }
@@ -424,8 +426,13 @@ impl Build {
         Ok(points)
     }
 
+    /// Whether every policy is one of ours, whatever the data say: these are known to be quick.
+    pub fn is_shipped(&self) -> bool {
+        self.sources.policies.iter().all(source::is_shipped)
+    }
+
     /// Over everything that can change a decision.
-    fn version(&self) -> String {
+    pub fn version(&self) -> String {
         let modes = format!("{:?} {:?}", self.modes, self.time_limit);
         let mut fields: Vec<&[u8]> = vec![modes.as_bytes()];
         for source in [&self.sources.policies, &self.sources.defaults, &self.sources.data].into_iter().flatten() {
@@ -489,6 +496,7 @@ fn at_load(fault: &PolicyFault, modules: &[Module], file: &str) -> PolicyErrors 
         | PolicyFault::Input(_)
         | PolicyFault::Timeout
         | PolicyFault::Saturated
+        | PolicyFault::Worker(_)
         | PolicyFault::Panicked => {
             let help = "try it with `countersign policy test`";
             Problem::of_file(file, "sample", format!("fails on a sample input: {fault}"), help).into()

@@ -13,14 +13,14 @@ const MAX_BYTES: u64 = 1 << 20;
 const OTHERS_WRITE: u32 = 0o002;
 
 /// A file and its text.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Source {
     pub name: String,
     pub text: String,
 }
 
 /// Everything that one policy set is made of.
-#[derive(Clone, Default, Debug)]
+#[derive(Clone, Default, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Sources {
     pub policies: Vec<Source>,
     /// `*_test.rego`: never part of a set that decides.

@@ -39,7 +39,7 @@ fn context(tool: &str, class: Class, environment: &str, scopes: &[&str]) -> Call
 
 impl PolicyEngine {
     async fn judged(&self, call: &ToolCall, context: &CallContext) -> Result<Decision, PolicyFault> {
-        self.evaluate(call, context, call.digest(context)).await
+        self.evaluate(call, context, call.digest(context), now()).await
     }
 }
 
@@ -405,7 +405,7 @@ fn the_loader_refuses() {
     ];
     for (code, text, line) in cases {
         let problems = Files::of(&[("x.rego", text)]).problems();
-        assert_eq!((problems[0].code, problems[0].line), (*code, *line), "{text}\n{}", problems[0]);
+        assert_eq!((&*problems[0].code, problems[0].line), (*code, *line), "{text}\n{}", problems[0]);
     }
 }
 

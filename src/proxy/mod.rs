@@ -126,8 +126,9 @@ impl Daemon {
         let secrets = resolve(&config).await?;
         let scrubber = Arc::new(Scrubber::new(secrets.iter().map(|(name, secret)| (name.as_str(), &**secret))));
         let servers = servers(&config, &secrets)?;
-        let policy = PolicyEngine::load(policy_settings(&config)).map_err(StartError::Policy)?;
         may_sign(&config)?;
+        let settings = policy::Settings { worker: policy::this_program(), ..policy_settings(&config) };
+        let policy = PolicyEngine::load(settings).map_err(StartError::Policy)?;
         runtime_dir::private_folder(&config.state_dir)?;
         let audit = AuditLog::open(&config.state_dir.join("audit.db"), config.audit.sync_all)?;
 
@@ -395,6 +396,7 @@ pub(crate) fn policy_settings(config: &Config) -> policy::Settings {
         modes: config.policy.modes.iter().map(|(name, how)| (name.clone(), mode(how))).collect(),
         time_limit: config.policy.time_limit,
         trusted: |path| trust::check_tree(path).map_err(|error| (error.to_string(), error.help())),
+        worker: None,
     }
 }
 

@@ -70,6 +70,7 @@ pub fn refund(id: &str) -> HoldView {
             file: "policies/refunds.rego".to_owned(),
             line: 9,
             details: None,
+            would: None,
         }],
         tier: Tier::High,
         confirm: vec![Confirm { pointer: "/arguments/amount".to_owned(), value: "125000".to_owned() }],

@@ -145,6 +145,57 @@ async fn an_approval_does_not_outlive_a_stricter_policy() {
     assert_eq!(spy.calls("create_refund"), 0);
 }
 
+/// I6: nor does it count where the policy of the moment of release asks for more than the operator was asked for.
+#[tokio::test]
+async fn an_approval_does_not_count_where_policy_asks_for_more_by_then() {
+    let spy = Spy::stdio().await;
+    let setup = Countersign::new().upstream(&spy);
+    let dir = setup.dir().to_owned();
+    let mut daemon = setup.start().await;
+    let mut shim = daemon.shim().await;
+    let mut console = daemon.console().await;
+    for (id, from, to, released) in [
+        (
+            "a",
+            r#""reason": "a person looks at every refund""#,
+            r#""reason": "a person looks at every refund", "tier": "high""#,
+            false,
+        ),
+        // The other way round it counts: less is asked for.
+        ("b", r#", "tier": "high""#, "", true),
+    ] {
+        let arguments = json!({"charge": id, "amount": 100});
+        shim.send(&crate::harness::call(id, "create_refund", arguments)).await;
+        let hold = console.hold().await;
+        let file = dir.join("policies/policy.rego");
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(text.contains(from));
+        let before = daemon.log().matches("policy loaded").count();
+        write_policy(&dir, &text.replace(from, to));
+        daemon.signal(Signal::HUP);
+        crate::harness::within("the reload", async {
+            while daemon.log().matches("policy loaded").count() == before {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+        let _ = console.approve(&hold).await;
+        let answer = shim.answer(id).await;
+        assert_eq!(outcome(&answer), (!released).then_some("denied"), "{answer}");
+        assert_eq!(spy.calls("create_refund"), usize::from(released));
+    }
+    // The record says by which version it was released.
+    daemon.stop().await;
+    let records = daemon.records().await;
+    let version = |kind: &str, pointer: &str| {
+        let last = records.iter().rfind(|record| record["kind"] == kind).unwrap();
+        let body: serde_json::Value = serde_json::from_str(last["body"].as_str().unwrap()).unwrap();
+        body.pointer(pointer).unwrap().as_str().unwrap().to_owned()
+    };
+    assert_eq!(version("sending", "/policy_version"), version("policy_loaded", "/policy_version"));
+    assert_ne!(version("sending", "/policy_version"), version("decided", "/decision/policy_version"));
+}
+
 /// Who does not show a token, comes from a web page or by another name gets no further than the door.
 #[tokio::test]
 async fn the_http_door() {

@@ -11,6 +11,7 @@ mod fixture;
 
 mod agents;
 mod bad_input;
+mod bounded;
 mod commands;
 mod continuations;
 mod daemon;
@@ -23,6 +24,7 @@ mod patience;
 mod peers;
 mod questions;
 mod recorder;
+mod replay;
 mod rust_client;
 mod signing;
 mod stripe;

@@ -1,0 +1,146 @@
+//! The built-in functions and the language as policies have them, against what OPA does: cases in `tests/opa`, judged
+//! as a policy would be, with the settings of the daemon (errors are faults, nothing that changes from call to call).
+//!
+//! The cases are this project's own, written after OPA's reference and the subjects of its conformance suite
+//! (`v1/test/cases` of open-policy-agent/opa, Apache-2.0); that suite itself is not part of this repository.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stderr)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use countersign::policy::{Phase, PolicyEngine, PolicyFault, Settings};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Case {
+    note: String,
+    expr: String,
+    want: Value,
+}
+
+const GROUPS: [&str; 4] = ["aggregates", "strings", "objects", "language"];
+
+/// What some cases name.
+const HELPERS: &str = r#"
+f(x) := "small" if x < 3
+
+else := "large" if is_number(x)
+
+g(x) := x if x > 0
+
+g(x) := x + 1 if x > 0
+
+default d := 1
+
+d := 2 if input.arguments.no
+
+c := 1 if input.arguments.one
+
+c := 2 if input.arguments.one
+"#;
+
+fn read<T: serde::de::DeserializeOwned>(name: &str) -> T {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/opa").join(name).with_extension("yaml");
+    serde_yaml::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// One policy for all cases of a group; the input says which one is asked for.
+fn policy(cases: &[Case]) -> String {
+    let mut text = format!("package countersign.policy.cases\n{HELPERS}\n");
+    for (n, Case { expr, .. }) in cases.iter().enumerate() {
+        let entry = format!("{{\"rule\": \"cases.n{n}\", \"reason\": \"r\", \"details\": {{\"is\": value}}}}");
+        let _ = write!(text, "deny contains {entry} if {{\n\tinput.arguments.case == {n}\n\tvalue := {expr}\n}}\n\n");
+    }
+    text
+}
+
+fn input(case: usize) -> String {
+    let arguments = json!({
+        "case": case, "one": 1, "zero": 0, "text": "abc", "open": "(", "list": [1, 2], "no": false, "nothing": null,
+    });
+    json!({"version": 1, "phase": "call", "arguments": arguments}).to_string()
+}
+
+/// What a case comes to, in the words of the cases.
+async fn answer(engine: &PolicyEngine, case: usize) -> Value {
+    match engine.decide(Phase::Call, input(case)).await {
+        Ok(decision) => match decision.rules.first() {
+            Some(hit) => serde_json::from_str::<Value>(hit.details.as_ref().unwrap().as_str()).unwrap()["is"].clone(),
+            None => json!("undefined"),
+        },
+        Err(PolicyFault::Engine { .. }) => json!("error"),
+        Err(fault) => panic!("{fault}"),
+    }
+}
+
+/// The same number may be spelled in several ways.
+fn same(left: &Value, right: &Value) -> bool {
+    match (left, right) {
+        (Value::Number(left), Value::Number(right)) => left == right || left.as_f64() == right.as_f64(),
+        (Value::Array(left), Value::Array(right)) => {
+            left.len() == right.len() && left.iter().zip(right).all(|(left, right)| same(left, right))
+        }
+        (Value::Object(left), Value::Object(right)) => {
+            left.len() == right.len()
+                && left.iter().all(|(key, value)| right.get(key).is_some_and(|right| same(value, right)))
+        }
+        (left, right) => left == right,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn built_in_functions_answer_as_in_opa() {
+    let differences: BTreeMap<String, String> = read("differences");
+    let (mut wrong, mut seen, mut differ) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
+    for group in GROUPS {
+        let cases: Vec<Case> = read(group);
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("cases.rego"), policy(&cases)).unwrap();
+        let settings = Settings {
+            builtin: Vec::new(),
+            paths: vec![folder.path().to_owned()],
+            time_limit: Duration::from_secs(10),
+            ..Settings::default()
+        };
+        let engine = PolicyEngine::load(settings).unwrap_or_else(|errors| panic!("{group}: {errors}"));
+        for (n, case) in cases.iter().enumerate() {
+            assert!(seen.insert(case.note.clone()), "two cases are named {}", case.note);
+            let is = answer(&engine, n).await;
+            let passes = same(&is, &case.want);
+            match (passes, differences.contains_key(&case.note)) {
+                (true, false) => {}
+                (false, true) => {
+                    differ.insert(case.note.clone());
+                }
+                (true, true) => wrong.push(format!("{}: passes, and is listed in differences.yaml", case.note)),
+                (false, false) => wrong.push(format!("{}: {} is {is}, and in OPA {}", case.note, case.expr, case.want)),
+            }
+        }
+    }
+    let unknown: Vec<_> = differences.keys().filter(|note| !differ.contains(*note) && !seen.contains(*note)).collect();
+    assert!(unknown.is_empty(), "differences.yaml names cases that are not there: {unknown:?}");
+    assert!(wrong.is_empty(), "{} of {} cases:\n{}", wrong.len(), seen.len(), wrong.join("\n"));
+    eprintln!("{} cases, {} of them differ for a known reason", seen.len(), differ.len());
+}
+
+/// What a policy can call and no case does.
+#[test]
+fn every_function_that_a_policy_can_call_has_a_case() {
+    let cases: String = GROUPS.iter().flat_map(|group| read::<Vec<Case>>(group)).map(|case| case.expr + "\n").collect();
+    let without: Vec<_> = regorus::unstable::BUILTINS
+        .keys()
+        .filter(|name| !REFUSED.contains(name) && !OPERATORS.contains(name))
+        .filter(|name| !cases.contains(&format!("{name}(")))
+        .collect();
+    assert!(without.is_empty(), "no case calls {without:?}");
+}
+
+/// The loader refuses these: their answer changes from call to call.
+const REFUSED: [&str; 2] = ["time.now_ns", "rand.intn"];
+/// Written as operators, which cases use; or for authors alone.
+const OPERATORS: [&str; 3] = ["__builtin_sets.union", "__builtin_sets.intersection", "trace"];
