@@ -313,10 +313,14 @@ fn runtime(server: &config::Server, secrets: &BTreeMap<String, Arc<Secret>>) -> 
             upstream::Kind::Http(Arc::new(spec))
         }
     };
+    let catalog = Catalog::load(vendor, &server.catalogs)?;
+    for looser in catalog.loosened() {
+        tracing::warn!(server = name, "{looser}");
+    }
     Ok(ServerRuntime {
-        facts: Arc::clone(&server.facts),
+        facts: Arc::new(ServerFacts { catalog: catalog.digest(), ..(*server.facts).clone() }),
         environment: Arc::new(environment(server, secrets)?),
-        catalog: Catalog::load(vendor, &server.catalogs)?,
+        catalog,
         definitions,
         upstream,
         sessions: Arc::default(),
