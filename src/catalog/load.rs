@@ -97,7 +97,9 @@ fn read(path: &Path, name: &str) -> Result<String, CatalogError> {
 fn parse(name: &str, text: String) -> Result<Source, CatalogError> {
     let file: File = serde_yaml::from_str(&text).map_err(|error| {
         let (line, column) = error.location().map_or((0, 0), |at| (at.line(), at.column()));
-        CatalogError { line, column, ..CatalogError::new(name, error.to_string(), FORM_HELP) }
+        let message = error.to_string();
+        let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);
+        CatalogError { line, column, ..CatalogError::new(name, message, FORM_HELP) }
     })?;
     let source = Source { name: name.to_owned(), text, file };
     for names in [source.file.tool_names().collect::<Vec<_>>(), source.file.operation_names().collect()] {
@@ -171,6 +173,9 @@ impl<'a> Builder<'a> {
 
     fn build(mut self) -> Result<Catalog, CatalogError> {
         let mut catalog = Catalog { arguments: std::mem::take(&mut self.arguments), ..Catalog::default() };
+        for (name, (source, facts)) in &self.templates {
+            self.taken_over(source, name, facts, 0)?;
+        }
         for (name, (source, facts)) in &self.operations {
             let facts = match facts {
                 None => Facts::of_class(Class::Read),
