@@ -28,6 +28,7 @@ use crate::transport::runtime_dir::{self, SocketError};
 use crate::transport::stdio_upstream::{EnvValue, StdioSpec};
 use crate::transport::{Handover, NewSession, Rejected, client_socket, http_front};
 
+mod handles;
 mod listing;
 mod session;
 mod tasks;
@@ -47,6 +48,7 @@ struct ServerRuntime {
     catalog: Catalog,
     /// Of its tools, as any session has seen them listed.
     definitions: Arc<Definitions>,
+    handles: Arc<handles::Told>,
     upstream: upstream::Kind,
     sessions: Arc<AtomicUsize>,
 }
@@ -322,6 +324,7 @@ fn runtime(server: &config::Server, secrets: &BTreeMap<String, Arc<Secret>>) -> 
         environment: Arc::new(environment(server, secrets)?),
         catalog,
         definitions,
+        handles: Arc::default(),
         upstream,
         sessions: Arc::default(),
     })

@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Act, Countersign, Daemon, Spy, outcome};
+use crate::harness::daemon::{OTHER_TOKEN, SERVER};
+use crate::harness::http::HttpClient;
+use crate::harness::{Act, Countersign, Daemon, Spy, call, outcome, stateless};
 
 /// Reads pass and nothing else does.
 const READS: &str = r#"package countersign.policy.reads
@@ -75,6 +77,27 @@ async fn a_handle_counts_in_the_session_that_the_server_gave_it_out_in() {
     let why = |n: usize| read[n]["operation"]["effect"].as_str().unwrap();
     assert!(why(0).contains("not given out"), "{}", why(0));
     assert!(why(2).contains("is of class destructive and does not go through api_read"), "{}", why(2));
+}
+
+#[tokio::test]
+async fn without_sessions_a_handle_counts_for_the_principal_that_it_was_given_to() {
+    let spy = statsig().await;
+    let daemon = with(&spy, "statsig").start().await;
+    let (agent, other) = (daemon.http(), HttpClient::new(daemon.address, SERVER, Some(OTHER_TOKEN)));
+    let message = |id: &str, tool: &str, arguments| stateless(call(id, tool, arguments), json!({}));
+    let read = |id: &str| message(id, "api_read", json!({"operationHandle": "h1", "arguments": {}}));
+    let early = agent.stateless(&read("1")).await.answer("1").await;
+    assert_eq!(outcome(&early), Some("denied"), "{early}");
+    let look = message("2", "discover_tools", json!({"action": "resolve"}));
+    assert_eq!(outcome(&agent.stateless(&look).await.answer("2").await), None);
+    let found = agent.stateless(&read("3")).await.answer("3").await;
+    assert_eq!(outcome(&found), None, "{found}");
+    let foreign = other.stateless(&read("4")).await.answer("4").await;
+    assert_eq!(outcome(&foreign), Some("denied"), "{foreign}");
+    let mut session = daemon.shim().await;
+    let answer = session.call("5", "api_read", json!({"operationHandle": "h1"})).await;
+    assert_eq!(outcome(&answer), Some("denied"), "{answer}");
+    assert_eq!(spy.calls("api_read"), 1);
 }
 
 /// A daemon with a catalog file of the operator's.

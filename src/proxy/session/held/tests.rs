@@ -90,6 +90,7 @@ impl Scene {
             environment: Arc::new(environment),
             catalog: Catalog::builtin(None).unwrap(),
             definitions: Arc::default(),
+            handles: Arc::default(),
             upstream: Kind::Stdio(StdioSpec {
                 server: "billing".into(),
                 command: "sh".into(),
