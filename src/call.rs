@@ -132,8 +132,8 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
-/// What an operation does to the world, as the catalog says.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+/// What an operation does to the world, as the catalog says; from the harmless to the worst.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Class {
     Read,
@@ -297,6 +297,9 @@ pub struct ServerFacts {
     /// The name in our configuration, never what the server reports.
     pub name: String,
     pub vendor: Option<String>,
+    /// Of the catalogs that say what its tools do; absent where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub catalog: Option<Digest>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]

@@ -173,11 +173,13 @@ fn everywhere() -> anyhow::Result<(Vec<Site>, Vec<Arc<Principal>>)> {
     let mut sites = Vec::new();
     for vendor in crate::catalog::vendors() {
         for environment in ["production", "sandbox"] {
-            let facts = ServerFacts { name: vendor.to_owned(), vendor: Some(vendor.to_owned()) };
+            let catalog = Catalog::builtin(Some(vendor))?;
+            let facts =
+                ServerFacts { name: vendor.to_owned(), vendor: Some(vendor.to_owned()), catalog: catalog.digest() };
             sites.push(Site {
                 facts: Arc::new(facts),
                 environment: Arc::new(Environment::declared(environment)),
-                catalog: Catalog::builtin(Some(vendor))?,
+                catalog,
             });
         }
     }

@@ -146,7 +146,7 @@ fn server(cx: &mut Context<'_>, name: &str, node: &Node, secrets: &BTreeMap<Stri
         let path = fields.child(&kind.text);
         if kind.text == "stdio" { stdio(cx, node, path, secrets) } else { http(cx, node, path) }
     });
-    let facts = Arc::new(ServerFacts { name: name.to_owned(), vendor });
+    let facts = Arc::new(ServerFacts { name: name.to_owned(), vendor, catalog: None });
     Some(Server { facts, environment: environment?, upstream: upstream?, catalogs })
 }
 

@@ -30,6 +30,7 @@ use crate::transport::runtime_dir::{self, SocketError};
 use crate::transport::stdio_upstream::{EnvValue, StdioSpec};
 use crate::transport::{Handover, NewSession, Rejected, client_socket, http_front};
 
+mod handles;
 mod listing;
 mod session;
 mod tasks;
@@ -51,6 +52,7 @@ struct ServerRuntime {
     catalog: Catalog,
     /// Of its tools, as any session has seen them listed.
     definitions: Arc<Definitions>,
+    handles: Arc<handles::Told>,
     upstream: upstream::Kind,
     sessions: Arc<AtomicUsize>,
 }
@@ -329,11 +331,16 @@ fn runtime(server: &config::Server, secrets: &BTreeMap<String, Arc<Secret>>) -> 
             upstream::Kind::Http(Arc::new(spec))
         }
     };
+    let catalog = Catalog::load(vendor, &server.catalogs)?;
+    for looser in catalog.loosened() {
+        tracing::warn!(server = name, "{looser}");
+    }
     Ok(ServerRuntime {
-        facts: Arc::clone(&server.facts),
+        facts: Arc::new(ServerFacts { catalog: catalog.digest(), ..(*server.facts).clone() }),
         environment: Arc::new(environment(server, secrets)?),
-        catalog: Catalog::load(vendor, &server.catalogs)?,
+        catalog,
         definitions,
+        handles: Arc::default(),
         upstream,
         sessions: Arc::default(),
     })

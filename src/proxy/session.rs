@@ -22,7 +22,8 @@ use tokio::sync::mpsc;
 use tracing::Instrument as _;
 
 use crate::audit::Event;
-use crate::call::{CallContext, ClientInfo, Decided, Outcome, Refusal, ToolCall};
+use crate::call::{CallContext, ClientInfo, Decided, Outcome, Refusal, ToolCall, Transport};
+use crate::catalog::Handles;
 use crate::gate::{Admission, PermittedCall, Presence, SentCall};
 use crate::json::{Json, JsonText};
 use crate::mcp::definitions;
@@ -38,6 +39,7 @@ pub(super) use chain::request as about_task;
 use held::{Part, Wait};
 use input::Asking;
 
+use super::handles::Memory;
 use super::listing::Listing;
 use super::tasks::{Order, Owner, Status};
 use super::upstream::Upstream;
@@ -92,6 +94,8 @@ struct Session {
     /// From `initialize`; absent in the modern era.
     capabilities: Option<JsonText>,
     listing: Listing,
+    /// What the upstream has said in this session about its handles.
+    handles: Memory,
     owner: Owner,
     /// Where clients of tasks cancel them and answer.
     orders: mpsc::Sender<Order>,
@@ -143,6 +147,12 @@ async fn serve(
         continues: None,
     };
     let listing = Listing::new(Arc::clone(&server.definitions));
+    let handles = match &first {
+        Some(FromClient::Message(message)) if message.is_modern() && base.client.transport == Transport::Http => {
+            Memory::Principal { told: Arc::clone(&server.handles), principal: base.principal.name.clone() }
+        }
+        Some(_) | None => Memory::Session(Handles::default()),
+    };
     let stop = shared.stop.clone();
     let (orders, mut ordered) = mpsc::channel(shared.limits.queue);
     let mut session = Session {
@@ -159,6 +169,7 @@ async fn serve(
         era: None,
         capabilities: None,
         listing,
+        handles,
         owner,
         orders,
         chains: Vec::new(),
@@ -328,7 +339,8 @@ impl Session {
         let client = if modern { modern_client(&message, &self.base.client) } else { self.base.client.clone() };
         let (context, presence) = match call.method() {
             Decided::ToolsCall => {
-                let (tool, operation) = (self.listing.facts(call.tool()), self.server.catalog.operation(&call));
+                let operation = self.handles.operation(&self.server.catalog, &call);
+                let tool = self.listing.facts(call.tool());
                 let presence = Presence::of_tool(self.listing.definition_now(call.tool()));
                 (CallContext { tool, operation, ..self.base.clone() }, presence)
             }

@@ -13,7 +13,7 @@ use ssh_key::{Algorithm, EcdsaCurve, HashAlg, PrivateKey, PublicKey};
 use super::NAMESPACE;
 
 /// More lines than this are not a list of people.
-const MAX_LINES: usize = 1000;
+const MAX_LINES: usize = 200;
 /// Longest name of an operator.
 const MAX_NAME: usize = 128;
 

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::audit::Answer;
-use crate::call::Digest;
+use crate::call::{Decided, Digest};
 use crate::json::Json;
 use crate::mcp::loss::{Loss, NO_ANSWER};
 use crate::mcp::message::{Id, Message};
@@ -43,6 +43,7 @@ impl Session {
         let told = clean.clone().filter(|_| undeclared.is_none() && !request.cancelled);
         if let Some(text) = &told {
             self.task_said(&request.state, text.view());
+            self.learn(&request.state, text.view());
         }
         if let Open::Sent { sent } = request.state {
             let result = match undeclared {
@@ -87,6 +88,15 @@ impl Session {
         }
         let text = if discovers { self.shared.tasks.advertise(&text) } else { text };
         self.deliver(id, &request.wait, text).await;
+    }
+
+    /// Remembers what the server says about its handles, as the client is told it.
+    fn learn(&mut self, state: &Open, answer: Json<'_>) {
+        if let (Open::Sent { sent }, Some(result)) = (state, answer.get("result"))
+            && sent.origin().method() == Decided::ToolsCall
+        {
+            self.handles.learn(&self.server.catalog, &sent.origin().tool().name, result);
+        }
     }
 }
 

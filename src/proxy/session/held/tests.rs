@@ -86,10 +86,11 @@ impl Scene {
         let environment =
             Environment { name: "sandbox".into(), source: EnvironmentSource::Config, verified: false, conflict: None };
         let server = ServerRuntime {
-            facts: Arc::new(ServerFacts { name: "billing".into(), vendor: None }),
+            facts: Arc::new(ServerFacts { name: "billing".into(), vendor: None, catalog: None }),
             environment: Arc::new(environment),
             catalog: Catalog::builtin(None).unwrap(),
             definitions: Arc::default(),
+            handles: Arc::default(),
             upstream: Kind::Stdio(StdioSpec {
                 server: "billing".into(),
                 command: "sh".into(),
