@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use countersign::audit::{Answer, AuditLog};
 use countersign::call::{
-    CallContext, ClientInfo, Environment, EnvironmentSource, Pin, Principal, PrincipalKind, ServerFacts, ToolFacts,
+    CallContext, ClientInfo, Environment, EnvironmentSource, Pin, Principal, PrincipalKind, SchemaCheck, ServerFacts, ToolFacts,
     Transport,
 };
 use countersign::catalog::Catalog;
@@ -65,7 +65,7 @@ fn context() -> CallContext {
             verified: false,
             conflict: None,
         }),
-        tool: ToolFacts { name: "get_customer".into(), annotations: None, definition: None, pin: Pin::Unknown },
+        tool: ToolFacts { name: "get_customer".into(), annotations: None, definition: None, pin: Pin::Unknown, schema: SchemaCheck::None },
         operation: Catalog::builtin(Some("billing")).unwrap().listed("get_customer"),
     }
 }

@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use countersign::call::{
-    CallContext, ClientInfo, Environment, EnvironmentSource, Pin, Principal, PrincipalKind, ServerFacts, ToolCall,
+    CallContext, ClientInfo, Environment, EnvironmentSource, Pin, Principal, PrincipalKind, SchemaCheck, ServerFacts, ToolCall,
     ToolFacts, Transport,
 };
 use countersign::catalog::Catalog;
@@ -52,7 +52,7 @@ fn context(catalog: &Catalog, call: &ToolCall) -> CallContext {
             verified: true,
             conflict: None,
         }),
-        tool: ToolFacts { name: call.tool().into(), annotations: None, definition: None, pin: Pin::Unpinned },
+        tool: ToolFacts { name: call.tool().into(), annotations: None, definition: None, pin: Pin::Match, schema: SchemaCheck::Checked },
         operation: catalog.operation(call),
     }
 }

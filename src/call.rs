@@ -73,6 +73,13 @@ impl Digest {
         Digest(hasher.finalize().into())
     }
 
+    /// Names the definition of a tool: all of it, whatever the order of its keys.
+    pub fn of_definition(definition: Json<'_>) -> Digest {
+        let mut sorted = String::with_capacity(definition.text().len());
+        definition.write_sorted(&mut sorted);
+        Digest::of_fields("countersign.tool/v1", &[sorted.as_bytes()])
+    }
+
     /// Plain SHA-256 of some bytes.
     pub fn of_bytes(bytes: &[u8]) -> Digest {
         Digest(Sha256::digest(bytes).into())
@@ -290,11 +297,39 @@ impl Environment {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Pin {
+    /// The definition that is listed now is the one that is pinned.
     Match,
+    /// Another definition than the pinned one has been listed, and no operator has ruled on it since.
     Changed,
+    /// No definition of the tool is pinned.
     Unpinned,
-    /// The definition has not been seen in this session.
+    /// Nothing is listed now that could be compared.
     Unknown,
+}
+
+impl Pin {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Pin::Match => "match",
+            Pin::Changed => "changed",
+            Pin::Unpinned => "unpinned",
+            Pin::Unknown => "unknown",
+        }
+    }
+}
+
+/// What the input schema of a tool says of a call's arguments. Arguments that it calls wrong are refused before policy.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SchemaCheck {
+    /// They fit.
+    Checked,
+    /// Nothing is wrong with them, and not all of the schema is understood.
+    Partial,
+    /// The schema cannot be used: too large, too costly, not understood at all.
+    Unusable,
+    /// None is known, or they are not arguments of a tool.
+    None,
 }
 
 /// What the server claims about the tool that is called.
@@ -306,6 +341,7 @@ pub struct ToolFacts {
     /// Digest of the definition, where the session has seen it listed.
     pub definition: Option<Digest>,
     pub pin: Pin,
+    pub schema: SchemaCheck,
 }
 
 /// Methods that can change upstream state or carry data out: they are never passed on without a decision.
@@ -509,6 +545,8 @@ pub struct Decision {
 pub enum Outcome {
     /// Policy said no.
     Denied,
+    /// The arguments are not what the tool takes.
+    Invalid,
     /// The operator said no.
     Rejected,
     /// The hold's time ended.
@@ -528,6 +566,7 @@ impl Outcome {
     pub fn as_str(self) -> &'static str {
         match self {
             Outcome::Denied => "denied",
+            Outcome::Invalid => "invalid",
             Outcome::Rejected => "rejected",
             Outcome::Expired => "expired",
             Outcome::Unattended => "unattended",

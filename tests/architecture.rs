@@ -18,16 +18,17 @@ const ROWS: &[(&str, &str)] = &[
     ("policy", "call json"),
     ("audit", "call json"),
     ("credential", "call json"),
+    ("pins", "call json audit"),
     ("config", "call json credential"),
     ("transport", "call json mcp credential"),
     ("gate", "call json policy audit"),
     ("control", "call json"),
-    ("control::server", "call json gate transport::runtime_dir"),
-    ("proxy", "call json mcp catalog policy audit gate credential config transport control"),
+    ("control::server", "call json gate pins transport::runtime_dir"),
+    ("proxy", "call json mcp catalog policy audit gate pins credential config transport control"),
     ("console", "call json control::wire control::client"),
     ("shim", "call json mcp transport"),
     ("demo", "call json credential::secret config audit policy transport proxy control console shim"),
-    ("cli", "call json mcp catalog policy audit gate credential config transport proxy control console shim demo"),
+    ("cli", "call json mcp catalog policy audit gate pins credential config transport proxy control console shim demo"),
 ];
 
 /// Outside crates and the only places that may name them.
@@ -39,8 +40,8 @@ const ADDRESSES: &[(&str, &str)] = &[
     ("ratatui crossterm", "console"),
     ("serde_yaml", "catalog policy::data"),
     ("saphyr_parser", "config"),
-    ("rusqlite", "audit::store"),
-    ("clap anyhow", "cli"),
+    ("rusqlite", "audit::store pins::store"),
+    ("clap anyhow similar", "cli"),
     ("mimalloc", "main"),
 ];
 

@@ -72,6 +72,29 @@ impl Record {
     }
 }
 
+/// A tool, and the definition that a server listed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SeenTool {
+    pub tool: String,
+    pub definition: Digest,
+}
+
+/// The same, where another definition was pinned.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ChangedTool {
+    pub tool: String,
+    pub pinned: Option<Digest>,
+    pub definition: Digest,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ToolRuling {
+    Pin,
+    Unpin,
+    Forget,
+}
+
 /// Who asked for what, where: the head of every record that begins a call.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct CallFacts {
@@ -180,6 +203,40 @@ pub enum Event {
         code: i64,
         reason: String,
     },
+    /// A server has listed tools that were not known, or not so.
+    ToolsSeen {
+        server: String,
+        /// Whose list it was, and in which session.
+        principal: String,
+        session: String,
+        /// It was the beginning of the server's first list.
+        first: bool,
+        /// Pinned, as of the first list.
+        trusted: Vec<SeenTool>,
+        /// Not pinned.
+        new: Vec<SeenTool>,
+        /// Not as they are pinned.
+        changed: Vec<ChangedTool>,
+        /// Others that are not named here.
+        more: u64,
+    },
+    /// An operator has said which definition of a tool he trusts.
+    ToolRuled {
+        operator: String,
+        server: String,
+        tool: String,
+        ruling: ToolRuling,
+        /// The one that is pinned from here on.
+        definition: Option<Digest>,
+        /// The one that was.
+        was: Option<Digest>,
+    },
+    /// The arguments of a call are not what its tool takes: it is refused before policy.
+    Invalid {
+        #[serde(flatten)]
+        facts: Box<CallFacts>,
+        reason: String,
+    },
     /// Policy decided. For an `allow` this is also the record that the call is sent.
     Decided {
         #[serde(flatten)]
@@ -257,6 +314,9 @@ impl Event {
             Event::PolicyLoaded { .. } => "policy_loaded",
             Event::PolicyRefused { .. } => "policy_refused",
             Event::Refused { .. } => "refused",
+            Event::ToolsSeen { .. } => "tools_seen",
+            Event::ToolRuled { .. } => "tool_ruled",
+            Event::Invalid { .. } => "invalid",
             Event::Decided { .. } => "decided",
             Event::Failed { .. } => "failed",
             Event::Held { .. } => "held",
@@ -277,7 +337,7 @@ impl Event {
     /// Where it cannot be written as strict JSON, for example because a rule's details nest too deeply.
     pub fn body(&self) -> Result<JsonText, JsonError> {
         let body = JsonText::of(self)?;
-        let (Event::Decided { facts, .. } | Event::Failed { facts, .. }) = self else { return bounded(body) };
+        let (Event::Decided { facts, .. } | Event::Failed { facts, .. } | Event::Invalid { facts, .. }) = self else { return bounded(body) };
         // What may be long is strict already, and stands in the call no less deep.
         let params = Some(("params", facts.params.view()));
         let meta = facts.meta.as_ref().map(|meta| ("meta", meta.view()));
@@ -394,6 +454,25 @@ pub(super) mod tests {
             decided(Effect::Deny),
             decided(Effect::Hold),
             Event::Failed { facts: facts("{}"), fault: text() },
+            Event::Invalid { facts: facts("{}"), reason: text() },
+            Event::ToolsSeen {
+                server: text(),
+                principal: text(),
+                session: text(),
+                first: true,
+                trusted: vec![SeenTool { tool: text(), definition: Digest::of_bytes(b"") }],
+                new: vec![],
+                changed: vec![],
+                more: 1,
+            },
+            Event::ToolRuled {
+                operator: text(),
+                server: text(),
+                tool: text(),
+                ruling: ToolRuling::Pin,
+                definition: Some(Digest::of_bytes(b"")),
+                was: None,
+            },
             Event::Held { expires_at: text(), joins: None },
             ruled(Ruling::Approve, true),
             ruled(Ruling::Approve, false),

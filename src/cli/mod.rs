@@ -9,9 +9,12 @@ pub mod connect;
 pub mod console;
 pub mod demo;
 mod log;
+mod operator;
 pub mod pending;
 pub mod policy;
+mod pretty;
 pub mod serve;
+pub mod tools;
 
 /// What a command ends with. Part of the interface: scripts rely on it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,6 +67,9 @@ enum Command {
     /// List, show, approve and reject holds from scripts
     #[command(subcommand)]
     Pending(pending::Command),
+    /// The tools that servers have listed: what is new, what has changed, which definitions you trust
+    #[command(subcommand)]
+    Tools(tools::Command),
     /// Test, check and try policies
     #[command(subcommand)]
     Policy(policy::Command),
@@ -84,6 +90,7 @@ pub fn main() -> ExitCode {
         Command::Connect(args) => connect::run(args),
         Command::Console(args) => console::run(args),
         Command::Pending(command) => pending::run(command),
+        Command::Tools(command) => tools::run(command),
         Command::Policy(command) => policy::run(command),
         Command::Audit(command) => audit::run(command),
     };

@@ -20,6 +20,7 @@ use crate::credential::secret::Secret;
 use crate::credential::source::{self, SecretError};
 use crate::gate::{self, Gate};
 use crate::mcp::definitions::Definitions;
+use crate::pins::{FirstUse, Pins, StoreError};
 use crate::policy::{self, PolicyEngine, PolicyErrors};
 use crate::transport::http_client::{HttpClient, TlsError};
 use crate::transport::http_upstream::{HeaderSource, HttpSpec};
@@ -62,6 +63,7 @@ impl ServerRuntime {
 /// What all sessions share.
 struct Shared {
     gate: Arc<Gate>,
+    pins: Arc<Pins>,
     scrubber: Arc<Scrubber>,
     http_client: HttpClient,
     limits: Limits,
@@ -82,6 +84,8 @@ pub enum StartError {
     Catalog(#[from] CatalogError),
     #[error(transparent)]
     Audit(#[from] AuditError),
+    #[error(transparent)]
+    Pins(#[from] StoreError),
     #[error(transparent)]
     Socket(#[from] SocketError),
     #[error(transparent)]
@@ -123,6 +127,8 @@ impl Daemon {
         let policy = PolicyEngine::load(policy_settings(&config)).map_err(StartError::Policy)?;
         runtime_dir::private_folder(&config.state_dir)?;
         let audit = AuditLog::open(&config.state_dir.join("audit.db"), config.audit.sync_all)?;
+        let pins = Pins::open(&config.state_dir.join("pins.db"), audit.clone(), first_use(&config))?;
+        let pins = Arc::new(pins);
 
         let client_listener = runtime_dir::listen(&config.runtime_dir.join("client.sock"))?;
         let operator_listener = runtime_dir::listen(&config.runtime_dir.join("operator.sock"))?;
@@ -145,10 +151,12 @@ impl Daemon {
         let gate = Arc::new(Gate::new(policy, audit, hold_settings(&config)));
         let (fronts, stop) = (CancellationToken::new(), CancellationToken::new());
         let (tracker, session_tracker) = (TaskTracker::new(), TaskTracker::new());
-        let control = Arc::new(Control { gate: Arc::clone(&gate), status: status(&config, &servers) });
+        let status = status(&config, &servers);
+        let control = Arc::new(Control { gate: Arc::clone(&gate), pins: Arc::clone(&pins), status });
         let http_client = HttpClient::new(config.limits, tracker.clone())?;
         let shared = Arc::new(Shared {
             gate,
+            pins,
             scrubber,
             http_client: http_client.clone(),
             limits: config.limits,
@@ -393,6 +401,16 @@ fn hold_settings(config: &Config) -> gate::Settings {
         unsigned_production: unsigned == Some(UnsignedRulings::Accept),
         unsigned_elsewhere: unsigned != Some(UnsignedRulings::Refuse),
     }
+}
+
+fn first_use(config: &Config) -> impl Iterator<Item = (String, FirstUse)> {
+    config.servers.iter().map(|(name, server)| {
+        let first_use = match server.first_use {
+            config::FirstUse::Trust => FirstUse::Trust,
+            config::FirstUse::Refuse => FirstUse::Refuse,
+        };
+        (name.clone(), first_use)
+    })
 }
 
 fn status(config: &Config, servers: &BTreeMap<String, Arc<ServerRuntime>>) -> Status {
