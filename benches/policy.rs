@@ -8,8 +8,8 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use countersign::call::{
-    CallContext, ClientInfo, Environment, EnvironmentSource, Pin, Principal, PrincipalKind, SchemaCheck, ServerFacts, ToolCall,
-    ToolFacts, Transport,
+    CallContext, ClientInfo, Environment, EnvironmentSource, Pin, Principal, PrincipalKind, SchemaCheck, ServerFacts,
+    ToolCall, ToolFacts, Transport,
 };
 use countersign::catalog::Catalog;
 use countersign::mcp::message::Message;
@@ -52,7 +52,13 @@ fn context(catalog: &Catalog, call: &ToolCall) -> CallContext {
             verified: true,
             conflict: None,
         }),
-        tool: ToolFacts { name: call.tool().into(), annotations: None, definition: None, pin: Pin::Match, schema: SchemaCheck::Checked },
+        tool: ToolFacts {
+            name: call.tool().into(),
+            annotations: None,
+            definition: None,
+            pin: Pin::Match,
+            schema: SchemaCheck::Checked,
+        },
         operation: catalog.operation(call),
     }
 }

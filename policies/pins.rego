@@ -36,9 +36,9 @@ pin := object.get(input, ["tool", "pin"], "none")
 
 need := "pass" if {
 	pin == "match"
-} else := object.get(data.pins.needs, pin, "deny")
+} else := object.get(data.pins, ["needs", pin], "deny")
 
-schema_need := object.get(data.pins.schema, object.get(input, ["tool", "schema"], "none"), "deny")
+schema_need := object.get(data.pins, ["schema", object.get(input, ["tool", "schema"], "none")], "deny")
 
 name := object.get(input, ["tool", "name"], "that has no name")
 

@@ -27,9 +27,7 @@ mod store;
 pub mod verify;
 mod writer;
 
-pub use record::{
-    Answer, CallFacts, ChangedTool, Event, MAX_BODY, Record, Recovery, Ruling, SeenTool, ToolRuling,
-};
+pub use record::{Answer, CallFacts, ChangedTool, Event, MAX_BODY, Record, Recovery, Ruling, SeenTool, ToolRuling};
 pub use verify::{Checkpoint, Problem};
 
 use ledger::{Ledger, Pending, Queued, Shared};

@@ -337,7 +337,9 @@ impl Event {
     /// Where it cannot be written as strict JSON, for example because a rule's details nest too deeply.
     pub fn body(&self) -> Result<JsonText, JsonError> {
         let body = JsonText::of(self)?;
-        let (Event::Decided { facts, .. } | Event::Failed { facts, .. } | Event::Invalid { facts, .. }) = self else { return bounded(body) };
+        let (Event::Decided { facts, .. } | Event::Failed { facts, .. } | Event::Invalid { facts, .. }) = self else {
+            return bounded(body);
+        };
         // What may be long is strict already, and stands in the call no less deep.
         let params = Some(("params", facts.params.view()));
         let meta = facts.meta.as_ref().map(|meta| ("meta", meta.view()));

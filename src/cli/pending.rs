@@ -172,11 +172,9 @@ fn refused(id: &CallId, error: Failure, message: &str) -> Stop {
     let exit = match error {
         Failure::NotFound => Exit::NotFound,
         Failure::SignatureRequired => Exit::AuthNeeded,
-        Failure::Closed
-        | Failure::NotSo
-        | Failure::WrongDigest
-        | Failure::ReadOnly
-        | Failure::Unavailable => Exit::NoEffect,
+        Failure::Closed | Failure::NotSo | Failure::WrongDigest | Failure::ReadOnly | Failure::Unavailable => {
+            Exit::NoEffect
+        }
         Failure::Malformed => Exit::Usage,
     };
     let mut text = format!("{id}: {message}");

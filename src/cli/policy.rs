@@ -214,7 +214,13 @@ fn call(eval: &Eval, config: &Config) -> anyhow::Result<(ToolCall, CallContext)>
         client: ClientInfo { uid, ..ClientInfo::silent(transport) },
         server: Arc::clone(&server.facts),
         environment: Arc::new(Environment::declared(&server.environment)),
-        tool: ToolFacts { name: tool.clone(), annotations: None, definition: None, pin: Pin::Unknown, schema: SchemaCheck::None },
+        tool: ToolFacts {
+            name: tool.clone(),
+            annotations: None,
+            definition: None,
+            pin: Pin::Unknown,
+            schema: SchemaCheck::None,
+        },
         operation: catalog.operation(&call),
     };
     Ok((call, context))

@@ -154,25 +154,40 @@ fn changed_since(server: &str, tool: &str) -> Stop {
     Stop::Said(Exit::NoEffect, text)
 }
 
-fn refused(server: &str, tool: &str, error: Failure, message: &str) -> Stop {
-    let exit = match error {
+fn exit_of(error: Failure) -> Exit {
+    match error {
         Failure::NotFound => Exit::NotFound,
         Failure::SignatureRequired => Exit::AuthNeeded,
         Failure::NotSo | Failure::Closed | Failure::WrongDigest | Failure::ReadOnly | Failure::Unavailable => {
             Exit::NoEffect
         }
         Failure::Malformed => Exit::Usage,
-    };
-    Stop::Said(exit, format!("{server} {tool}: {message}").replace("  ", " "))
+    }
+}
+
+fn refused(server: &str, tool: &str, error: Failure, message: &str) -> Stop {
+    Stop::Said(exit_of(error), format!("{server} {tool}: {message}"))
 }
 
 async fn all(operator: &mut Operator, server: Option<&str>) -> Result<Vec<ToolView>, Stop> {
-    let asked = server.map(str::to_owned);
-    match operator.ask(|seq| wire::Command::Tools { seq, server: asked }).await? {
-        Notice::Tools { tools, .. } => Ok(tools),
-        Notice::Failed { error, message, .. } => Err(refused(server.unwrap_or_default(), "", error, &message)),
-        other => Err(unexpected(&other)),
+    let servers = match (server, operator.welcome()) {
+        (Some(server), _) => vec![server.to_owned()],
+        (None, Notice::Welcome { daemon, .. }) => daemon.servers.iter().map(|server| server.name.clone()).collect(),
+        (None, other) => return Err(unexpected(other)),
+    };
+    let mut all = Vec::new();
+    // One by one: what a server has listed fits a line, and what all have may not.
+    for server in servers {
+        let asked = server.clone();
+        match operator.ask(|seq| wire::Command::Tools { seq, server: asked }).await? {
+            Notice::Tools { tools, .. } => all.extend(tools),
+            Notice::Failed { error, message, .. } => {
+                return Err(Stop::Said(exit_of(error), format!("{server}: {message}")));
+            }
+            other => return Err(unexpected(&other)),
+        }
     }
+    Ok(all)
 }
 
 async fn one(operator: &mut Operator, server: &str, tool: &str) -> Result<ToolView, Stop> {
@@ -230,7 +245,16 @@ fn together(open: &[ToolView]) -> Option<Digest> {
 }
 
 fn name(server: &str, tool: &str) -> String {
-    visible::line(&format!("{server}.{tool}"))
+    format!("{}.{}", visible::line(server), tool_name(tool))
+}
+
+/// With the code points of letters that look like others.
+fn tool_name(tool: &str) -> String {
+    let mut out = visible::line(tool);
+    for letter in tool.chars().filter(|letter| !letter.is_ascii() && visible::is_visible(*letter)) {
+        let _ = write!(out, " ({letter} is U+{:04X})", u32::from(letter));
+    }
+    out
 }
 
 fn start(digest: Digest, digits: usize) -> String {
@@ -278,16 +302,17 @@ fn cells(tool: &ToolView) -> [String; 7] {
     let shown = tool.offered.as_ref().or(tool.pinned.as_ref());
     let time = |text: &str| text.get(..19).map_or_else(|| text.to_owned(), |start| format!("{start}Z"));
     let changed = tool.offered.as_ref().filter(|_| tool.pin == Pin::Changed);
-    [
+    let cells = [
         tool.server.as_str(),
-        tool.tool.as_str(),
+        "",
         word(tool.pin),
         &shown.map(|side| start(side.digest, DIGEST_PREFIX)).unwrap_or_default(),
         &time(&tool.first_seen),
         &changed.map(|side| time(&side.at)).unwrap_or_default(),
         tool.pinned_by.as_deref().unwrap_or_default(),
-    ]
-    .map(visible::line)
+    ];
+    let [server, _, pin, digest, seen, changed, by] = cells.map(visible::line);
+    [server, tool_name(&tool.tool), pin, digest, seen, changed, by]
 }
 
 fn diff(tools: &[ToolView], format: Format) -> Result<(), Stop> {

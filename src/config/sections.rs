@@ -10,7 +10,9 @@ use std::time::Duration;
 use super::fields::{Context, Fields, Keys};
 use super::problem::{Code, quote};
 use super::yaml::{Data, Node};
-use super::{Audit, Budgets, FirstUse, Holds, HttpListen, Match, Mode, Operators, Policy, PrincipalEntry, UnsignedRulings};
+use super::{
+    Audit, Budgets, FirstUse, Holds, HttpListen, Match, Mode, Operators, Policy, PrincipalEntry, UnsignedRulings,
+};
 use crate::call::{Limits, Principal, PrincipalKind};
 
 /// The policies that come with countersign.

@@ -278,7 +278,7 @@ impl Connection {
                     Err(why) => self.failed(seq, failure(&why), why.to_string()).await,
                 }
             }
-            Command::Tools { seq, server } => self.tools(seq, server).await,
+            Command::Tools { seq, server } => self.tools(seq, &server).await,
             Command::Tool { seq, server, tool } => {
                 let found = self.control.pins.remembered(&server, &tool);
                 self.answer_tool(seq, &server, found).await
@@ -303,18 +303,14 @@ impl Connection {
         }
     }
 
-    async fn tools(&mut self, seq: u64, server: Option<String>) -> Result<(), Ended> {
-        let known = self.control.status.servers.iter().map(|status| status.name.as_str());
-        let asked: Vec<&str> = known.filter(|name| server.as_deref().is_none_or(|server| server == *name)).collect();
-        if asked.is_empty() {
-            return self.failed(seq, Failure::NotFound, "there is no such server".to_owned()).await;
+    async fn tools(&mut self, seq: u64, server: &str) -> Result<(), Ended> {
+        match self.control.pins.tools(server) {
+            Some(tools) => {
+                let tools = tools.into_iter().map(|tool| tool_view(server, tool)).collect();
+                self.send(&Notice::Tools { seq, tools }).await
+            }
+            None => self.failed(seq, Failure::NotFound, pins::NoEffect::NoServer.to_string()).await,
         }
-        let of = |server| {
-            let tools = self.control.pins.tools(server).unwrap_or_default();
-            tools.into_iter().map(move |tool| tool_view(server, tool))
-        };
-        let tools = asked.into_iter().flat_map(of).collect();
-        self.send(&Notice::Tools { seq, tools }).await
     }
 
     async fn answer_tool(

@@ -42,10 +42,10 @@ pub enum Command {
         ruling: RulingKind,
         reason: Option<String>,
     },
-    /// The tools that are remembered: of one server, or of all. Without the texts of their definitions.
+    /// The tools of a server that are remembered, without the texts of their definitions.
     Tools {
         seq: u64,
-        server: Option<String>,
+        server: String,
     },
     /// One tool, with its definitions.
     Tool {

@@ -37,7 +37,13 @@ struct Definition {
 
 /// What a tool is that nobody has listed.
 pub fn unknown(tool: &str) -> ToolFacts {
-    ToolFacts { name: tool.to_owned(), annotations: None, definition: None, pin: Pin::Unknown, schema: SchemaCheck::None }
+    ToolFacts {
+        name: tool.to_owned(),
+        annotations: None,
+        definition: None,
+        pin: Pin::Unknown,
+        schema: SchemaCheck::None,
+    }
 }
 
 impl Definitions {

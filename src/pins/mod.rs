@@ -126,7 +126,9 @@ pub enum NoEffect {
     NoServer,
     #[error("the server has not listed such a tool")]
     NotFound,
-    #[error("this is not the definition that was listed last, nor the one that is pinned; look at it again: countersign tools diff")]
+    #[error(
+        "this is not the definition that was listed last, nor the one that is pinned; look at it again: countersign tools diff"
+    )]
     WrongDigest,
     #[error("the definition is larger than what is kept ({} KiB), so nobody can look at it", MAX_DEFINITION >> 10)]
     TooLarge,
@@ -224,7 +226,9 @@ impl Pins {
         });
         match noted.await {
             Ok((Ok(()), plan)) => open(&found.state).apply(plan, &at),
-            Ok((Err(error), _)) => tracing::error!(server, %error, "what was listed could not be kept, so it is not trusted"),
+            Ok((Err(error), _)) => {
+                tracing::error!(server, %error, "what was listed could not be kept, so it is not trusted")
+            }
             Err(error) => tracing::error!(server, %error, "what was listed could not be kept, so it is not trusted"),
         }
     }
@@ -273,15 +277,13 @@ impl Pins {
         if let Some(known) = open(&self.ready).schemas.get(&wanted) {
             return known.clone();
         }
-        let known = match open(&self.store).get(server, tool) {
-            Err(error) => return Err(error.to_string()),
-            Ok(entry) => {
-                let kept = entry.and_then(|entry| [entry.pinned, entry.offered].into_iter().flatten().find(|kept| kept.digest == wanted));
-                match kept.and_then(|kept| kept.text) {
-                    None => Err("its definition is too large to be kept".to_owned()),
-                    Some(text) => read_schema(text.view()),
-                }
-            }
+        // The store is not kept waiting while a schema is read.
+        let entry = open(&self.store).get(server, tool).map_err(|error| error.to_string())?;
+        let sides = entry.map(|entry| [entry.pinned, entry.offered]).into_iter().flatten().flatten();
+        let text = sides.filter(|side| side.digest == wanted).find_map(|side| side.text);
+        let known = match text {
+            None => Err("its definition is too large to be kept".to_owned()),
+            Some(text) => read_schema(text.view()),
         };
         open(&self.ready).keep(wanted, known.clone());
         known
@@ -291,7 +293,13 @@ impl Pins {
     ///
     /// # Errors
     /// [`NoEffect`]: everything is as it was.
-    pub async fn act(self: &Arc<Self>, operator: &str, server: &str, tool: &str, act: Act) -> Result<Remembered, NoEffect> {
+    pub async fn act(
+        self: &Arc<Self>,
+        operator: &str,
+        server: &str,
+        tool: &str,
+        act: Act,
+    ) -> Result<Remembered, NoEffect> {
         let found = self.servers.get(server).ok_or(NoEffect::NoServer)?;
         let _turn = found.turn.lock().await;
         let before = self.remembered(server, tool)?;
@@ -319,8 +327,7 @@ impl Pins {
             was: before.pinned.as_ref().map(|kept| kept.digest),
         };
         let unavailable = |error: &dyn std::fmt::Display| NoEffect::Unavailable(error.to_string());
-        let _receipt =
-            self.audit.append(Entry::new(None, true, event)).await.map_err(|error| unavailable(&error))?;
+        let _receipt = self.audit.append(Entry::new(None, true, event)).await.map_err(|error| unavailable(&error))?;
         let (pins, at) = (Arc::clone(self), now());
         let (server, tool, by, written) = (server.to_owned(), tool.to_owned(), operator.to_owned(), at.clone());
         let after = tokio::task::spawn_blocking(move || {

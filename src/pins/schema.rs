@@ -18,6 +18,7 @@ use crate::json::{Json, JsonText};
 mod check;
 mod number;
 mod pattern;
+mod words;
 
 /// Bounds of a schema that is read.
 const MAX_BYTES: usize = 256 << 10;
@@ -38,8 +39,7 @@ const ONE: [&str; 11] = [
     "unevaluatedProperties",
 ];
 const LISTS: [&str; 5] = ["allOf", "anyOf", "oneOf", "prefixItems", "items"];
-const MAPS: [&str; 6] =
-    ["properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies"];
+const MAPS: [&str; 6] = ["properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies"];
 
 /// A schema that has been read.
 #[derive(Debug)]
@@ -110,7 +110,8 @@ impl Schema {
         if !(old || dialect.contains("2019-09") || dialect.contains("2020-12")) {
             return Err(Unusable::Dialect(clip(dialect)));
         }
-        let mut reader = Reader { root: &root, seen: HashSet::new(), patterns: HashMap::new(), references: HashMap::new() };
+        let mut reader =
+            Reader { root: &root, seen: HashSet::new(), patterns: HashMap::new(), references: HashMap::new() };
         reader.read()?;
         let Reader { patterns, references, .. } = reader;
         Ok(Schema { patterns, references, references_stand_alone: old, root })
@@ -228,7 +229,11 @@ fn unescaped(pointer: &str) -> Option<String> {
     let mut bytes = pointer.bytes();
     while let Some(byte) = bytes.next() {
         let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
-        out.push(if byte == b'%' { u8::try_from(digit(bytes.next())? * 16 + digit(bytes.next())?).ok()? } else { byte });
+        out.push(if byte == b'%' {
+            u8::try_from(digit(bytes.next())? * 16 + digit(bytes.next())?).ok()?
+        } else {
+            byte
+        });
     }
     String::from_utf8(out).ok()
 }

@@ -35,7 +35,8 @@ CREATE TABLE tools (
 ) STRICT;
 ";
 
-const COLUMNS: &str = "server, tool, first_seen, pinned, pinned_text, pinned_at, pinned_by, offered, offered_text, offered_at";
+const COLUMNS: &str =
+    "server, tool, first_seen, pinned, pinned_text, pinned_at, pinned_by, offered, offered_text, offered_at";
 
 /// Why pins cannot be read or kept.
 #[derive(Debug, thiserror::Error)]
@@ -81,11 +82,7 @@ pub struct Store {
 
 impl Store {
     /// Opens the file, or makes a new one where there is none. `each` gets every server and every row.
-    pub fn open(
-        path: &Path,
-        mut server: impl FnMut(String),
-        mut each: impl FnMut(Entry),
-    ) -> Result<Store, StoreError> {
+    pub fn open(path: &Path, mut server: impl FnMut(String), mut each: impl FnMut(Entry)) -> Result<Store, StoreError> {
         let found = match fs::symlink_metadata(path) {
             Ok(meta) => Some(meta),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -261,8 +258,7 @@ fn create(path: &Path) -> Result<(), StoreError> {
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
-    let flags =
-        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
     let db = Connection::open_with_flags(path, flags)?;
     db.set_limit(Limit::SQLITE_LIMIT_LENGTH, MAX_ROW)?;
     // The file may be somebody else's work: nothing in its schema runs, and pages are checked as they are read.
@@ -383,7 +379,10 @@ mod tests {
         let whole = fs::read(&path).unwrap();
         for (bytes, why) in [
             (Vec::new(), "empty"),
-            (b"not a database at all, but long enough to be read as one ............................".to_vec(), "damaged"),
+            (
+                b"not a database at all, but long enough to be read as one ............................".to_vec(),
+                "damaged",
+            ),
             (whole[..whole.len() / 2].to_vec(), "damaged"),
         ] {
             fs::write(&path, bytes).unwrap();

@@ -76,7 +76,10 @@ async fn the_first_list_is_trusted_and_nothing_after_it() {
     assert_eq!(rig.pin("b", Some(ONE)), Pin::Unpinned);
     let rig = rig.again();
     rig.list(&[("b", ONE), ("c", ONE)]).await;
-    assert_eq!((rig.pin("a", Some(ONE)), rig.pin("b", Some(ONE)), rig.pin("c", Some(ONE))), (Pin::Match, Pin::Unpinned, Pin::Unpinned));
+    assert_eq!(
+        (rig.pin("a", Some(ONE)), rig.pin("b", Some(ONE)), rig.pin("c", Some(ONE))),
+        (Pin::Match, Pin::Unpinned, Pin::Unpinned)
+    );
     assert_eq!(rig.pins.counts("s"), Counts { pinned: 1, changed: 0, unpinned: 2 });
     // Another server has a first list of its own.
     assert_eq!(rig.pins.pin("t", "a", None), Pin::Unknown);
@@ -132,7 +135,11 @@ async fn trust_on_first_use_is_had_once() {
     assert_eq!(rig.pin("t0", Some(ONE)), Pin::Match);
     assert_eq!(rig.pin(&format!("t{MAX_TOOLS}"), Some(ONE)), Pin::Unpinned);
     rig.list(&[("t0", TWO), ("new", ONE)]).await;
-    assert_eq!((rig.pin("t0", Some(TWO)), rig.pin("new", Some(ONE))), (Pin::Changed, Pin::Unpinned), "though it is full");
+    assert_eq!(
+        (rig.pin("t0", Some(TWO)), rig.pin("new", Some(ONE))),
+        (Pin::Changed, Pin::Unpinned),
+        "though it is full"
+    );
 
     let rig = Rig::new(FirstUse::Refuse);
     assert_eq!(rig.pin("a", None), Pin::Unpinned);
@@ -149,7 +156,10 @@ async fn the_pages_of_a_first_list_follow_each_other_within_a_minute() {
     rig.page("s", Some("2"), Some("3"), &[]).await;
     rig.page("s", Some("3"), Some("4"), &[("b", ONE)]).await;
     rig.page("s", Some("3"), Some("4"), &[("y", ONE)]).await;
-    assert_eq!(["a", "b", "x", "y"].map(|tool| rig.pin(tool, Some(ONE))), [Pin::Match, Pin::Match, Pin::Unpinned, Pin::Unpinned]);
+    assert_eq!(
+        ["a", "b", "x", "y"].map(|tool| rig.pin(tool, Some(ONE))),
+        [Pin::Match, Pin::Match, Pin::Unpinned, Pin::Unpinned]
+    );
     tokio::time::advance(FIRST_LIST).await;
     rig.page("s", Some("4"), Some("5"), &[("c", ONE)]).await;
     assert_eq!(rig.pin("c", Some(ONE)), Pin::Unpinned);
@@ -188,7 +198,18 @@ async fn what_a_person_could_mistake_is_not_trusted_unseen() {
     let rig = Rig::new(FirstUse::Trust);
     let large = format!(r#"{{"description":"{}"}}"#, "x".repeat(MAX_DEFINITION));
     let long = "n".repeat(MAX_NAME + 1);
-    rig.list(&[("r\u{435}fund", ONE), ("a b", ONE), ("large", &large), (&long, ONE), ("", ONE), ("twice", ONE), ("twice", TWO), ("same", ONE), ("same", ONE)]).await;
+    rig.list(&[
+        ("r\u{435}fund", ONE),
+        ("a b", ONE),
+        ("large", &large),
+        (&long, ONE),
+        ("", ONE),
+        ("twice", ONE),
+        ("twice", TWO),
+        ("same", ONE),
+        ("same", ONE),
+    ])
+    .await;
     for (tool, definition, pin) in [
         ("r\u{435}fund", ONE, Pin::Unpinned),
         ("a b", ONE, Pin::Unpinned),
@@ -259,7 +280,13 @@ async fn arguments_are_compared_with_what_is_pinned() {
     let rig = Rig::new(FirstUse::Trust);
     let taking = |kind: &str| format!(r#"{{"inputSchema":{{"properties":{{"a":{{"type":"{kind}"}}}}}}}}"#);
     let (string, number) = (taking("string"), taking("number"));
-    rig.list(&[("a", &string), ("none", "{}"), ("odd", r#"{"inputSchema":7}"#), ("out", r#"{"inputSchema":{"$ref":"http://x"}}"#)]).await;
+    rig.list(&[
+        ("a", &string),
+        ("none", "{}"),
+        ("odd", r#"{"inputSchema":7}"#),
+        ("out", r#"{"inputSchema":{"$ref":"http://x"}}"#),
+    ])
+    .await;
     let check = async |tool: &str, arguments: &str| {
         rig.pins.check("s", tool, Some(digest(ONE)), &JsonText::parse(arguments, Rules::CLIENT).unwrap()).await
     };

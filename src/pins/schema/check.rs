@@ -6,6 +6,7 @@ use std::cmp::Ordering;
 
 use serde_json::{Map, Number, Value};
 
+use super::words::{clip, none_of, quoted, values, word};
 use super::{Mismatch, Schema, Verdict, number, pattern};
 
 /// Schemas within schemas, and values within values, together.
@@ -13,10 +14,6 @@ const MAX_DEPTH: usize = 192;
 /// Steps that every call may take, and more for each byte of its arguments.
 const STEPS: usize = 20_000;
 const STEPS_A_BYTE: usize = 4;
-/// Alternatives whose demands are told apart in a message.
-const TOLD: usize = 4;
-/// Longest part of a message, in characters.
-const LONG: usize = 200;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Truth {
@@ -97,7 +94,9 @@ impl<'s, 'v> Walk<'s, 'v> {
             for step in &self.path {
                 at.push('/');
                 match step {
-                    Step::Key(key) => at.extend(key.replace('~', "~0").replace('/', "~1").chars().flat_map(char::escape_debug)),
+                    Step::Key(key) => {
+                        at.extend(key.replace('~', "~0").replace('/', "~1").chars().flat_map(char::escape_debug))
+                    }
                     Step::Item(n) => at.push_str(&n.to_string()),
                 }
             }
@@ -147,6 +146,10 @@ impl<'s, 'v> Walk<'s, 'v> {
 
     fn members(&mut self, schema: &'s Map<String, Value>, value: &'v Value) -> Answer {
         let mut truth = Truth::Yes;
+        // What a header field repeats may be null, which the protocol takes for left out.
+        if value.is_null() && schema.contains_key("x-mcp-header") {
+            return Ok(Truth::Maybe);
+        }
         if let Some(reference) = schema.get("$ref") {
             truth = self.reference(reference, value)?;
             if self.schema.references_stand_alone || truth == Truth::No {
@@ -304,7 +307,8 @@ impl<'s, 'v> Walk<'s, 'v> {
         }
         if let Some(wanted) = schema.get("pattern") {
             let fits = wanted.as_str().and_then(|wanted| self.matches(wanted, text));
-            truth = truth.and(self.demand(fits, || format!("does not match the pattern {}", clip(&wanted.to_string()))));
+            truth =
+                truth.and(self.demand(fits, || format!("does not match the pattern {}", clip(&wanted.to_string()))));
         }
         Ok(truth)
     }
@@ -324,7 +328,8 @@ impl<'s, 'v> Walk<'s, 'v> {
                 number::compare(&Number::from(*count), limit).map(|order| order != bad)
             };
             let answers: Vec<_> = counts.iter().map(fits).collect();
-            let fits = answers.first().copied().flatten().filter(|first| answers.iter().all(|one| *one == Some(*first)));
+            let fits =
+                answers.first().copied().flatten().filter(|first| answers.iter().all(|one| *one == Some(*first)));
             truth = truth.and(self.demand(fits, || format!("expected {words} {limit} {of}")));
         }
         truth
@@ -364,12 +369,16 @@ impl<'s, 'v> Walk<'s, 'v> {
                 Truth::No => {}
             }
         }
-        let limit = |name: &str| schema.get(name).map(|limit| limit.as_u64().and_then(|limit| usize::try_from(limit).ok()));
+        let limit =
+            |name: &str| schema.get(name).map(|limit| limit.as_u64().and_then(|limit| usize::try_from(limit).ok()));
         let (least, most) = (limit("minContains").unwrap_or(Some(1)), limit("maxContains"));
-        let enough = least.and_then(|least| if sure >= least { Some(true) } else { (sure + perhaps < least).then_some(false) });
+        let enough =
+            least.and_then(|least| if sure >= least { Some(true) } else { (sure + perhaps < least).then_some(false) });
         let few = match most {
             None => Some(true),
-            Some(most) => most.and_then(|most| if sure > most { Some(false) } else { (sure + perhaps <= most).then_some(true) }),
+            Some(most) => {
+                most.and_then(|most| if sure > most { Some(false) } else { (sure + perhaps <= most).then_some(true) })
+            }
         };
         let problem = "the items are not what the tool takes (contains)";
         Ok(self.demand(enough, || problem.to_owned()).and(self.demand(few, || problem.to_owned())))
@@ -561,22 +570,6 @@ impl<'s, 'v> Walk<'s, 'v> {
     }
 }
 
-/// What the alternatives demand, in words.
-fn none_of(demands: &[Mismatch]) -> String {
-    let mut told: Vec<&str> = Vec::new();
-    for demand in demands {
-        let problem = demand.problem.strip_prefix("expected ").unwrap_or(&demand.problem);
-        let problem = problem.split(", got ").next().unwrap_or(problem);
-        if !told.contains(&problem) {
-            told.push(problem);
-        }
-    }
-    if told.is_empty() || told.len() > TOLD {
-        return format!("it fits none of the {} alternatives", demands.len());
-    }
-    clip(&format!("expected {}", told.join("; or ")))
-}
-
 fn is_of(word: &str, value: &Value) -> Option<bool> {
     Some(match word {
         "null" => value.is_null(),
@@ -588,35 +581,4 @@ fn is_of(word: &str, value: &Value) -> Option<bool> {
         "integer" => value.as_number().is_some_and(number::is_whole),
         _ => return None,
     })
-}
-
-fn word(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "boolean",
-        Value::Number(number) if number::is_whole(number) => "integer",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    }
-}
-
-fn values(wanted: &[Value]) -> String {
-    let texts: Vec<String> = wanted.iter().take(20).map(Value::to_string).collect();
-    let more = if wanted.len() > texts.len() { ", …" } else { "" };
-    format!("{}{more}", clip(&texts.join(", ")))
-}
-
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", clip(name))
-}
-
-/// Text of a schema or of arguments, short and on one line.
-fn clip(text: &str) -> String {
-    let mut out: String = text.chars().take(LONG).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-    if text.chars().nth(LONG).is_some() {
-        out.push('…');
-    }
-    out
 }

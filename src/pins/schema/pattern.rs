@@ -122,9 +122,29 @@ mod tests {
     fn what_could_be_read_otherwise_or_costs_too_much_is_not_read() {
         let large = "a".repeat(MAX_PATTERN + 1);
         for pattern in [
-            r"^(?!\.)a", r"(?=a)b", r"(?<=a)b", r"(a)\1", r"(?i)a", r"(?<n>a)", r"\p{L}", r"\Aa", r"\z", r"\<a", "[]",
-            "[^]", "[a--b]", "a{,3}", "{", "(", r"\", "(a{1000}){1000}", "((((a{100}){100}){100}){100}){100}", &large,
-            r"\cA", r"\0", r"[\b]",
+            r"^(?!\.)a",
+            r"(?=a)b",
+            r"(?<=a)b",
+            r"(a)\1",
+            r"(?i)a",
+            r"(?<n>a)",
+            r"\p{L}",
+            r"\Aa",
+            r"\z",
+            r"\<a",
+            "[]",
+            "[^]",
+            "[a--b]",
+            "a{,3}",
+            "{",
+            "(",
+            r"\",
+            "(a{1000}){1000}",
+            "((((a{100}){100}){100}){100}){100}",
+            &large,
+            r"\cA",
+            r"\0",
+            r"[\b]",
         ] {
             assert!(read(pattern).is_none(), "{pattern}");
         }

@@ -74,7 +74,11 @@ fn every_keyword_says_yes_and_no() {
         (r#"{"contains":{"type":"null"},"minContains":0}"#, "[]", ""),
         (r#"{"uniqueItems":true}"#, "[1,2]", "[1,1.0]"),
         (r#"{"minProperties":1}"#, r#"{"a":1}"#, "{}"),
-        (r#"{"patternProperties":{"^x":{"type":"null"}},"additionalProperties":{"type":"string"}}"#, r#"{"x":null,"y":""}"#, r#"{"y":1}"#),
+        (
+            r#"{"patternProperties":{"^x":{"type":"null"}},"additionalProperties":{"type":"string"}}"#,
+            r#"{"x":null,"y":""}"#,
+            r#"{"y":1}"#,
+        ),
         (r#"{"patternProperties":{"^x":{"type":"null"}}}"#, "{}", r#"{"xy":1}"#),
         (r#"{"propertyNames":{"pattern":"^[a-z]+$"}}"#, r#"{"a":1}"#, r#"{"A":1}"#),
         (r#"{"dependentRequired":{"a":["b"]}}"#, r#"{"a":1,"b":1}"#, r#"{"a":1}"#),
@@ -84,9 +88,17 @@ fn every_keyword_says_yes_and_no() {
         (r#"{"not":{"type":"null"}}"#, "1", "null"),
         (r#"{"if":{"type":"string"},"then":{"minLength":1},"else":{"type":"null"}}"#, r#""a""#, "1"),
         (r##"{"$defs":{"a":{"$anchor":"n","type":"null"}},"$ref":"#n"}"##, "null", "1"),
-        (r##"{"$id":"https://x/s","$ref":"https://x/s#/definitions/a~1b","definitions":{"a/b":{"type":"null"}}}"##, "null", "1"),
+        (
+            r##"{"$id":"https://x/s","$ref":"https://x/s#/definitions/a~1b","definitions":{"a/b":{"type":"null"}}}"##,
+            "null",
+            "1",
+        ),
         (r##"{"properties":{"a":{"type":"null"},"b":{"$ref":"#/properties/a"}}}"##, r#"{"b":null}"#, r#"{"b":1}"#),
-        (r##"{"type":["object","null"],"properties":{"next":{"$ref":"#"}}}"##, r#"{"next":{"next":null}}"#, r#"{"next":{"next":1}}"#),
+        (
+            r##"{"type":["object","null"],"properties":{"next":{"$ref":"#"}}}"##,
+            r#"{"next":{"next":null}}"#,
+            r#"{"next":{"next":1}}"#,
+        ),
     ] {
         if !yes.is_empty() {
             assert_eq!(said(text, yes), "yes", "{text} {yes}");
@@ -122,12 +134,14 @@ fn what_is_not_understood_refuses_nothing() {
         // One character, or two halves of one.
         (r#"{"minLength":2}"#.to_owned(), r#""😀""#),
         (r#"{"type":"string","nullable":true}"#.to_owned(), "null"),
+        (r#"{"type":"boolean","x-mcp-header":"A"}"#.to_owned(), "null"),
         (r#"{"properties":{"a":7}}"#.to_owned(), r#"{"a":1}"#),
     ] {
         assert_eq!(said(&text, arguments), "maybe", "{text} {arguments}");
     }
     // Annotations, and whatever else has another name.
-    let text = r#"{"format":"email","default":1,"examples":[2],"x-mcp-header":"A","$comment":"c","contentEncoding":"base64"}"#;
+    let text =
+        r#"{"format":"email","default":1,"examples":[2],"x-mcp-header":"A","$comment":"c","contentEncoding":"base64"}"#;
     assert_eq!(said(text, r#""no address""#), "yes");
     // Before 2019-09 nothing counts beside a reference.
     let text = r##"{"$schema":"http://json-schema.org/draft-07/schema#","definitions":{"a":{}},"properties":{"x":{"$ref":"#/definitions/a","type":"null"}}}"##;
@@ -202,7 +216,10 @@ fn messages_are_short_and_on_one_line() {
         (format!(r#"{{"required":[{long}]}}"#), "{}".to_owned()),
         (r#"{"additionalProperties":false}"#.to_owned(), format!("{{{long}:1}}")),
         (r#"{"additionalProperties":{"type":"null"}}"#.to_owned(), format!("{{{long}:1}}")),
-        (format!(r#"{{"type":"object","properties":{{{long}:{{}}}},"additionalProperties":false}}"#), r#"{"a":1}"#.to_owned()),
+        (
+            format!(r#"{{"type":"object","properties":{{{long}:{{}}}},"additionalProperties":false}}"#),
+            r#"{"a":1}"#.to_owned(),
+        ),
     ] {
         let said = said(&text, &arguments);
         assert!(said.chars().count() < 500 && !said.contains(char::is_control), "{said}");
