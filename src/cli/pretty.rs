@@ -30,7 +30,8 @@ pub fn difference(before: &JsonText, after: &JsonText) -> Vec<String> {
             out.push("  …".to_owned());
         }
         for op in group {
-            let (old, new) = (&before[op.old_range()], &after[op.new_range()]);
+            let old = before.get(op.old_range()).unwrap_or_default();
+            let new = after.get(op.new_range()).unwrap_or_default();
             let (kept, gone, come): (&[String], &[String], &[String]) = match op.tag() {
                 DiffTag::Equal => (old, &[], &[]),
                 DiffTag::Delete => (&[], old, &[]),
