@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use countersign::audit::{Answer, AuditLog};
 use countersign::call::{
-    CallContext, ClientInfo, Environment, EnvironmentSource, Pin, Principal, PrincipalKind, ServerFacts, ToolFacts,
-    Transport,
+    CallContext, ClientInfo, Environment, EnvironmentSource, Pin, Principal, PrincipalKind, SchemaCheck, ServerFacts,
+    ToolFacts, Transport,
 };
 use countersign::catalog::Catalog;
 use countersign::gate::{Admission, Gate, Presence, Settings};
@@ -65,7 +65,13 @@ fn context() -> CallContext {
             verified: false,
             conflict: None,
         }),
-        tool: ToolFacts { name: "get_customer".into(), annotations: None, definition: None, pin: Pin::Unknown },
+        tool: ToolFacts {
+            name: "get_customer".into(),
+            annotations: None,
+            definition: None,
+            pin: Pin::Unknown,
+            schema: SchemaCheck::None,
+        },
         operation: Catalog::builtin(Some("billing")).unwrap().listed("get_customer"),
     }
 }

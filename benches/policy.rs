@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use countersign::call::{
-    CallContext, ClientInfo, Environment, EnvironmentSource, Pin, Principal, PrincipalKind, ServerFacts, ToolCall,
-    ToolFacts, Transport,
+    CallContext, ClientInfo, Environment, EnvironmentSource, Pin, Principal, PrincipalKind, SchemaCheck, ServerFacts,
+    ToolCall, ToolFacts, Transport,
 };
 use countersign::catalog::Catalog;
 use countersign::mcp::message::Message;
@@ -55,7 +55,13 @@ fn context(catalog: &Catalog, call: &ToolCall) -> CallContext {
             verified: true,
             conflict: None,
         }),
-        tool: ToolFacts { name: call.tool().into(), annotations: None, definition: None, pin: Pin::Unpinned },
+        tool: ToolFacts {
+            name: call.tool().into(),
+            annotations: None,
+            definition: None,
+            pin: Pin::Match,
+            schema: SchemaCheck::Checked,
+        },
         operation: catalog.operation(call),
     }
 }

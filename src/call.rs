@@ -12,8 +12,10 @@ use crate::json::{Json, JsonText};
 #[cfg(test)]
 pub mod fixtures;
 mod limits;
+mod tool;
 
 pub use limits::Limits;
+pub use tool::{Pin, SchemaCheck, ToolFacts};
 
 /// Names one call for its whole life: in the hold, the records, the refusal. Sixty random bits in Crockford's
 /// base 32, never used again.
@@ -71,6 +73,13 @@ impl Digest {
             hasher.update(field);
         }
         Digest(hasher.finalize().into())
+    }
+
+    /// Names the definition of a tool: all of it, whatever the order of its keys.
+    pub fn of_definition(definition: Json<'_>) -> Digest {
+        let mut sorted = String::with_capacity(definition.text().len());
+        definition.write_sorted(&mut sorted);
+        Digest::of_fields("countersign.tool/v1", &[sorted.as_bytes()])
     }
 
     /// Plain SHA-256 of some bytes.
@@ -334,27 +343,6 @@ impl Environment {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Pin {
-    Match,
-    Changed,
-    Unpinned,
-    /// The definition has not been seen in this session.
-    Unknown,
-}
-
-/// What the server claims about the tool that is called.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct ToolFacts {
-    pub name: String,
-    /// The server's own claims: rules may tighten on them, never loosen.
-    pub annotations: Option<JsonText>,
-    /// Digest of the definition, where the session has seen it listed.
-    pub definition: Option<Digest>,
-    pub pin: Pin,
-}
-
 /// Methods that can change upstream state or carry data out: they are never passed on without a decision.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Decided {
@@ -559,6 +547,8 @@ pub struct Decision {
 pub enum Outcome {
     /// Policy said no.
     Denied,
+    /// The arguments are not what the tool takes.
+    Invalid,
     /// The operator said no.
     Rejected,
     /// The hold's time ended.
@@ -578,6 +568,7 @@ impl Outcome {
     pub fn as_str(self) -> &'static str {
         match self {
             Outcome::Denied => "denied",
+            Outcome::Invalid => "invalid",
             Outcome::Rejected => "rejected",
             Outcome::Expired => "expired",
             Outcome::Unattended => "unattended",

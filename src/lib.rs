@@ -22,12 +22,13 @@
 //! | [`audit`] | the record: one ledger, one chain | `call` |
 //! | [`signing`] | what an operator signs, and what a signature is worth | `call` |
 //! | [`gate`] | the enforcement point, the holds, the permit | `call`, `policy`, `audit`, `signing` |
+//! | [`pins`] | the definitions of tools that are trusted, and what they demand | `call`, `audit` |
 //! | [`credential`] | keys: a type, sources, scrubbing | `call` |
 //! | [`config`] | YAML → a valid configuration | `call`, `credential` |
 //! | [`transport`] | bytes ⇄ messages, four links | `mcp`, `credential` |
 //! | [`proxy`] | sessions; builds and drains the daemon | all of the above, `control` |
-//! | [`control`] | the operator socket | `call`; its server also `gate` and the listener of `transport` |
 //! | [`console`] | the operator's terminal, a client of that socket | `control`, `signing`, `call` |
+//! | [`control`] | the operator socket | `call`; its server also `gate`, `pins` and the listener of `transport` |
 //! | [`shim`] | `countersign connect` | `mcp`, `transport` |
 //! | [`demo`] | an embedded server, a scripted agent | all but `mcp`, `catalog`, `gate` |
 //! | [`cli`] | commands and exit codes; nothing uses it | all |
@@ -45,7 +46,7 @@
 //! * **Ambiguity is refusal.** Duplicate keys at any depth, odd framing, a header that disagrees with the body.
 //! * **Fail closed.** Undefined, error, time-out, wrong shape, full disk, no console: a named refusal.
 //! * **At most once.** An approval names hold and digest and is consumed; nothing is sent twice.
-//! * **Valid at release.** Policy, expiry and the client's presence are checked again before an approved call leaves.
+//! * **Valid at release.** Policy, the tool's definition and pin, expiry and the client's presence are checked again before an approved call leaves.
 //! * **A restart never executes.** Open calls end as abandoned, approved and not sent, or sent with outcome unknown.
 //! * **Record, then act.** The record is in the store before the first byte leaves.
 //! * **The key is invisible.** It joins at the upstream link and is scrubbed from everything that comes back.
@@ -59,6 +60,7 @@ pub mod catalog;
 pub mod policy;
 pub mod audit;
 pub mod signing;
+pub mod pins;
 pub mod gate;
 pub mod credential;
 pub mod config;

@@ -19,18 +19,19 @@ const ROWS: &[(&str, &str)] = &[
     ("audit", "call json"),
     ("signing", "call json"),
     ("credential", "call json"),
+    ("pins", "call json audit"),
     ("config", "call json credential"),
     ("transport", "call json mcp credential"),
     ("gate", "call json policy audit signing"),
     ("control", "call json"),
-    ("control::server", "call json gate transport::runtime_dir"),
-    ("proxy", "call json mcp catalog policy audit signing gate credential config transport control"),
+    ("control::server", "call json gate pins transport::runtime_dir"),
+    ("proxy", "call json mcp catalog policy audit signing gate pins credential config transport control"),
     ("console", "call json signing control::wire control::client"),
     ("shim", "call json mcp transport"),
     ("demo", "call json credential::secret config audit policy transport proxy control console shim"),
     (
         "cli",
-        "call json mcp catalog policy audit signing gate credential config transport proxy control console shim demo",
+        "call json mcp catalog policy audit signing gate pins credential config transport proxy control console shim demo",
     ),
 ];
 
@@ -43,9 +44,9 @@ const ADDRESSES: &[(&str, &str)] = &[
     ("ratatui crossterm", "console"),
     ("serde_yaml", "catalog policy::data"),
     ("saphyr_parser", "config"),
-    ("rusqlite", "audit::store"),
+    ("rusqlite", "audit::store pins::store"),
     ("ssh_key", "signing"),
-    ("clap anyhow", "cli"),
+    ("clap anyhow similar", "cli"),
     ("mimalloc", "main"),
 ];
 

@@ -27,7 +27,9 @@ mod store;
 pub mod verify;
 mod writer;
 
-pub use record::{Answer, CallFacts, Event, Judged, MAX_BODY, Record, Recovery, Ruling, Signed};
+pub use record::{
+    Answer, CallFacts, ChangedTool, Event, Judged, MAX_BODY, Record, Recovery, Ruling, SeenTool, Signed, ToolRuling,
+};
 pub use verify::{Checkpoint, Problem};
 
 use ledger::{Ledger, Pending, Queued, Shared};

@@ -7,8 +7,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::call::{
-    CallContext, CallId, ClientInfo, Decision, Digest, Environment, Operation, Outcome, Pin, Principal, ServerFacts,
-    ToolCall,
+    CallContext, CallId, ClientInfo, Decision, Digest, Environment, Operation, Outcome, Pin, Principal, SchemaCheck,
+    ServerFacts, ToolCall,
 };
 use crate::json::{Json, JsonError, JsonText, Rules};
 
@@ -72,6 +72,29 @@ impl Record {
     }
 }
 
+/// A tool, and the definition that a server listed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SeenTool {
+    pub tool: String,
+    pub definition: Digest,
+}
+
+/// The same, where another definition was pinned.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ChangedTool {
+    pub tool: String,
+    pub pinned: Option<Digest>,
+    pub definition: Digest,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ToolRuling {
+    Pin,
+    Unpin,
+    Forget,
+}
+
 /// Who asked for what, where: the head of every record that begins a call.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct CallFacts {
@@ -109,6 +132,7 @@ pub struct Judged {
     /// The rules' clock, in nanoseconds since 1970.
     pub now: u64,
     pub pin: Pin,
+    pub schema: SchemaCheck,
     /// The tool that it belongs to, where that is not the record's `tool`: of what a client answers in the middle of a
     /// call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -138,7 +162,7 @@ impl CallFacts {
             params: call.params().clone(),
             meta: call.meta().map(JsonText::owned),
             continues: context.continues.clone(),
-            judged: Some(Judged { now, pin: context.tool.pin, tool }),
+            judged: Some(Judged { now, pin: context.tool.pin, schema: context.tool.schema, tool }),
             annotations: context.tool.annotations.clone(),
         }
     }
@@ -217,6 +241,40 @@ pub enum Event {
         principal: Option<String>,
         session: Option<String>,
         code: i64,
+        reason: String,
+    },
+    /// A server has listed tools that were not known, or not so.
+    ToolsSeen {
+        server: String,
+        /// Whose list it was, and in which session.
+        principal: String,
+        session: String,
+        /// It was the beginning of the server's first list.
+        first: bool,
+        /// Pinned, as of the first list.
+        trusted: Vec<SeenTool>,
+        /// Not pinned.
+        new: Vec<SeenTool>,
+        /// Not as they are pinned.
+        changed: Vec<ChangedTool>,
+        /// Others that are not named here.
+        more: u64,
+    },
+    /// An operator has said which definition of a tool he trusts.
+    ToolRuled {
+        operator: String,
+        server: String,
+        tool: String,
+        ruling: ToolRuling,
+        /// The one that is pinned from here on.
+        definition: Option<Digest>,
+        /// The one that was.
+        was: Option<Digest>,
+    },
+    /// The arguments of a call are not what its tool takes: it is refused before policy.
+    Invalid {
+        #[serde(flatten)]
+        facts: Box<CallFacts>,
         reason: String,
     },
     /// Policy decided. For an `allow` this is also the record that the call is sent.
@@ -300,6 +358,9 @@ impl Event {
             Event::PolicyLoaded { .. } => "policy_loaded",
             Event::PolicyRefused { .. } => "policy_refused",
             Event::Refused { .. } => "refused",
+            Event::ToolsSeen { .. } => "tools_seen",
+            Event::ToolRuled { .. } => "tool_ruled",
+            Event::Invalid { .. } => "invalid",
             Event::Decided { .. } => "decided",
             Event::Failed { .. } => "failed",
             Event::Held { .. } => "held",
@@ -320,7 +381,9 @@ impl Event {
     /// Where it cannot be written as strict JSON, for example because a rule's details nest too deeply.
     pub fn body(&self) -> Result<JsonText, JsonError> {
         let body = JsonText::of(self)?;
-        let (Event::Decided { facts, .. } | Event::Failed { facts, .. }) = self else { return bounded(body, None) };
+        let (Event::Decided { facts, .. } | Event::Failed { facts, .. } | Event::Invalid { facts, .. }) = self else {
+            return bounded(body, None);
+        };
         // What may be long is strict already, and stands in the call no less deep.
         let params = Some(("params", facts.params.view()));
         let meta = facts.meta.as_ref().map(|meta| ("meta", meta.view()));
@@ -406,7 +469,12 @@ pub(super) mod tests {
             params: json(params),
             meta: None,
             continues: None,
-            judged: Some(Judged { now: 1_770_000_000_000_000_000, pin: Pin::Unpinned, tool: None }),
+            judged: Some(Judged {
+                now: 1_770_000_000_000_000_000,
+                pin: Pin::Unpinned,
+                schema: SchemaCheck::Checked,
+                tool: None,
+            }),
             annotations: None,
         })
     }
@@ -465,6 +533,25 @@ pub(super) mod tests {
             decided(Effect::Deny),
             decided(Effect::Hold),
             Event::Failed { facts: facts("{}"), fault: text() },
+            Event::Invalid { facts: facts("{}"), reason: text() },
+            Event::ToolsSeen {
+                server: text(),
+                principal: text(),
+                session: text(),
+                first: true,
+                trusted: vec![SeenTool { tool: text(), definition: Digest::of_bytes(b"") }],
+                new: vec![],
+                changed: vec![],
+                more: 1,
+            },
+            Event::ToolRuled {
+                operator: text(),
+                server: text(),
+                tool: text(),
+                ruling: ToolRuling::Pin,
+                definition: Some(Digest::of_bytes(b"")),
+                was: None,
+            },
             Event::Held { expires_at: text(), joins: None },
             ruled(Ruling::Approve, true),
             ruled(Ruling::Approve, false),
@@ -498,7 +585,12 @@ pub(super) mod tests {
             definition: Some(Digest::of_bytes(b"definition")),
             meta: Some(json(r#"{"params":1.0,"trace":"\u0041"}"#)),
             continues: CallId::random().ok(),
-            judged: Some(Judged { now: u64::MAX, pin: Pin::Unknown, tool: Some("other".into()) }),
+            judged: Some(Judged {
+                now: u64::MAX,
+                pin: Pin::Unknown,
+                schema: SchemaCheck::None,
+                tool: Some("other".into()),
+            }),
             annotations: Some(json(r#"{"readOnlyHint":1.0}"#)),
             ..*facts(params)
         };

@@ -46,9 +46,11 @@ impl Step {
     pub fn of(event: &Event) -> Step {
         match event {
             Event::Decided { decision, .. } => Step::decided(Some(decision.effect)),
-            Event::Failed { .. } | Event::Closed { .. } | Event::Completed { .. } | Event::Recovered { .. } => {
-                Step::Ends
-            }
+            Event::Failed { .. }
+            | Event::Invalid { .. }
+            | Event::Closed { .. }
+            | Event::Completed { .. }
+            | Event::Recovered { .. } => Step::Ends,
             Event::Held { .. } => Step::Enters(Stage::Held),
             Event::Ruled { ruling, effective, .. } => Step::ruled(Some(*ruling), *effective),
             Event::Sending { .. } => Step::Enters(Stage::Sent),
@@ -57,6 +59,8 @@ impl Step {
             | Event::PolicyLoaded { .. }
             | Event::PolicyRefused { .. }
             | Event::Refused { .. }
+            | Event::ToolsSeen { .. }
+            | Event::ToolRuled { .. }
             | Event::RulingRefused { .. }
             | Event::Gap { .. }
             | Event::ClockStepped { .. } => Step::Nothing,
@@ -71,7 +75,7 @@ impl Step {
         };
         match kind {
             "decided" => Step::decided(member("/decision/effect").and_then(|text| serde_json::from_str(&text).ok())),
-            "failed" | "closed" | "completed" | "recovered" => Step::Ends,
+            "failed" | "invalid" | "closed" | "completed" | "recovered" => Step::Ends,
             "held" => Step::Enters(Stage::Held),
             "ruled" => Step::ruled(
                 member("/ruling").and_then(|text| serde_json::from_str(&text).ok()),

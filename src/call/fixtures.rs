@@ -12,7 +12,13 @@ pub fn context(tool: &str, class: Class) -> CallContext {
         client: ClientInfo::silent(Transport::Stdio),
         server: server("billing"),
         environment: environment("production"),
-        tool: ToolFacts { name: tool.to_owned(), annotations: None, definition: None, pin: Pin::Unknown },
+        tool: ToolFacts {
+            name: tool.to_owned(),
+            annotations: None,
+            definition: None,
+            pin: Pin::Unknown,
+            schema: SchemaCheck::None,
+        },
         operation: Operation::bare(tool, class),
         continues: None,
     }

@@ -438,6 +438,18 @@ impl Body {
                 format!("{}{rule}{}", self.text("/decision/effect"), self.maybe(": ", "/decision/reason"))
             }
             "failed" => format!("deny, policy could not decide: {}", t("fault")),
+            "invalid" => format!("refused before policy, {}", t("reason")),
+            "tools_seen" => self.tools(),
+            "tool_ruled" => {
+                format!(
+                    "{} of {}.{} by {}{}",
+                    t("ruling"),
+                    t("server"),
+                    t("tool"),
+                    t("operator"),
+                    maybe(", definition ", "definition")
+                )
+            }
             "held" => format!("waits for an operator until {}", t("expires_at")),
             "ruled" => {
                 let settled = if t("effective") == "true" { "" } else { " (not the last one needed)" };
@@ -455,6 +467,21 @@ impl Body {
             "clock_stepped" => format!("the wall clock was set by {} ms", t("by_ms")),
             _ => self.1.clone(),
         }
+    }
+
+    /// What a server has listed that was not known.
+    fn tools(&self) -> String {
+        let of = |name: &str, word: &str| {
+            let all = self.value(&format!("/{name}")).into_iter().flat_map(Json::items);
+            let names: Vec<String> = all.filter_map(|tool| Some(visible::line(&tool.get("tool")?.as_str()?))).collect();
+            (!names.is_empty()).then(|| format!("{word}: {}", names.join(", ")))
+        };
+        let parts = [of("trusted", "trusted on first use"), of("new", "new"), of("changed", "CHANGED")];
+        let parts: Vec<String> = parts.into_iter().flatten().collect();
+        let first = if self.text("/first") == "true" { "first list of " } else { "" };
+        let more = Some(self.text("/more")).filter(|more| more != "0" && !more.is_empty());
+        let more = more.map(|more| format!("; and {more} more")).unwrap_or_default();
+        format!("{first}{}; {}{more}", self.text("/server"), parts.join("; "))
     }
 
     /// What a call was, for the records that begin one.

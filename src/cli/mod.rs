@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod ask;
 pub mod audit;
 pub mod connect;
 pub mod console;
@@ -14,8 +15,10 @@ pub mod pending;
 pub mod policy;
 mod policy_diff;
 mod policy_replay;
+mod pretty;
 mod progress;
 pub mod serve;
+pub mod tools;
 
 /// What a command ends with. Part of the interface: scripts rely on it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -71,6 +74,9 @@ enum Command {
     /// Who may sign rulings
     #[command(subcommand)]
     Operator(operator::Command),
+    /// The tools that servers have listed: what is new, what has changed, which definitions you trust
+    #[command(subcommand)]
+    Tools(tools::Command),
     /// Test, check and try policies
     #[command(subcommand)]
     Policy(policy::Command),
@@ -99,6 +105,7 @@ pub fn main() -> ExitCode {
         Command::Console(args) => console::run(args),
         Command::Pending(command) => pending::run(command),
         Command::Operator(command) => operator::run(command),
+        Command::Tools(command) => tools::run(command),
         Command::Policy(command) => policy::run(command),
         Command::PolicyWorker { limited } => policy_worker(limited),
         Command::Audit(command) => audit::run(command),

@@ -13,22 +13,21 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use serde::Serialize;
 
 use super::Exit;
-use super::console::{DaemonArgs, unreachable};
+use super::ask::{self, DIGEST_PREFIX, Stop, connect, is_start_of, json, print, unexpected};
+use super::console::DaemonArgs;
 use super::operator::SignArgs;
 use crate::call::{CallId, Digest};
 use crate::console::risk::Risk;
 use crate::console::sign::ruling_text;
 use crate::console::{describe, terminal, visible};
-use crate::control::client::{ControlError, Operator};
+use crate::control::client::Operator;
 use crate::control::wire::{self, Failure, HoldState, HoldView, Notice, RulingKind, SignedBy};
 use crate::signing::tool::SignError;
 
-/// Shortest start of an id, and of a digest.
+/// Shortest start of an id.
 const ID_PREFIX: usize = 4;
-const DIGEST_PREFIX: usize = 8;
 /// Width of text where there is no terminal to ask.
 const WIDTH: u16 = 100;
 
@@ -124,47 +123,8 @@ pub enum Ruling {
     Reject,
 }
 
-/// Why a command ends before its work is done.
-enum Stop {
-    Control(ControlError),
-    /// Said on stderr with this exit code.
-    Said(Exit, String),
-    Print(io::Error),
-    Other(anyhow::Error),
-}
-
-impl From<ControlError> for Stop {
-    fn from(error: ControlError) -> Stop {
-        Stop::Control(error)
-    }
-}
-
-impl From<io::Error> for Stop {
-    fn from(error: io::Error) -> Stop {
-        Stop::Print(error)
-    }
-}
-
-impl From<anyhow::Error> for Stop {
-    fn from(error: anyhow::Error) -> Stop {
-        Stop::Other(error)
-    }
-}
-
 pub fn run(command: Command) -> anyhow::Result<Exit> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    match runtime.block_on(dispatch(command)) {
-        Ok(()) => Ok(Exit::Ok),
-        Err(Stop::Control(error)) => Ok(unreachable(&error)),
-        Err(Stop::Said(exit, text)) => {
-            eprintln!("countersign: {}", visible::line(&text));
-            Ok(exit)
-        }
-        // Whoever reads the output has seen enough.
-        Err(Stop::Print(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Ok),
-        Err(Stop::Print(error)) => Err(error).context("cannot write the output"),
-        Err(Stop::Other(error)) => Err(error),
-    }
+    ask::run(dispatch(command))
 }
 
 async fn dispatch(command: Command) -> Result<(), Stop> {
@@ -198,15 +158,6 @@ async fn dispatch(command: Command) -> Result<(), Stop> {
             rule(operator, &hold, RulingKind::Reject, Some(reason), None, output.output).await
         }
     }
-}
-
-/// At least eight digits, and the digest starts with them.
-fn is_start_of(given: &str, digest: Digest) -> bool {
-    given.len() >= DIGEST_PREFIX && digest.to_string().starts_with(&given.to_ascii_lowercase())
-}
-
-async fn connect(daemon: &DaemonArgs, watch: bool, read_only: bool) -> Result<Operator, Stop> {
-    Ok(Operator::connect(&daemon.socket()?, watch, read_only).await?)
 }
 
 async fn snapshot(operator: &mut Operator) -> Result<Vec<HoldView>, Stop> {
@@ -251,7 +202,9 @@ fn refused(id: &CallId, error: Failure, message: &str) -> Stop {
     let exit = match error {
         Failure::NotFound => Exit::NotFound,
         Failure::SignatureRequired | Failure::BadSignature => Exit::AuthNeeded,
-        Failure::Closed | Failure::WrongDigest | Failure::ReadOnly | Failure::Unavailable => Exit::NoEffect,
+        Failure::Closed | Failure::NotSo | Failure::WrongDigest | Failure::ReadOnly | Failure::Unavailable => {
+            Exit::NoEffect
+        }
         Failure::Malformed => Exit::Usage,
     };
     let mut text = format!("{id}: {message}");
@@ -261,18 +214,6 @@ fn refused(id: &CallId, error: Failure, message: &str) -> Stop {
         }
     }
     Stop::Said(exit, text)
-}
-
-fn unexpected(notice: &Notice) -> Stop {
-    match notice {
-        Notice::Failed { message, .. } => Stop::Said(Exit::NoEffect, message.clone()),
-        Notice::Welcome { .. }
-        | Notice::Snapshot { .. }
-        | Notice::Hold { .. }
-        | Notice::Shown { .. }
-        | Notice::Ruled { .. }
-        | Notice::Daemon { .. } => Stop::Control(ControlError::Wire("an answer to another command".to_owned())),
-    }
 }
 
 async fn rule(
@@ -427,6 +368,8 @@ async fn watch(daemon: &DaemonArgs, format: Format) -> Result<(), Stop> {
             Notice::Welcome { .. }
             | Notice::Shown { .. }
             | Notice::Ruled { .. }
+            | Notice::Tools { .. }
+            | Notice::Tool { .. }
             | Notice::Daemon { .. }
             | Notice::Failed { .. } => {}
         }
@@ -465,31 +408,4 @@ fn print_hold(hold: &HoldView, format: Format) -> Result<(), Stop> {
             print(&doc.plain(width).join("\n"))
         }
     }
-}
-
-/// One line of JSON in which every character is visible: those that are not stand as `\uXXXX`.
-fn json(value: &impl Serialize) -> Result<String, Stop> {
-    let text = serde_json::to_string(value).context("cannot write the hold as JSON")?;
-    if text.is_ascii() && !text.contains('\x7f') {
-        return Ok(text);
-    }
-    let mut out = String::with_capacity(text.len());
-    for character in text.chars() {
-        if visible::is_visible(character) {
-            out.push(character);
-        } else {
-            let mut units = [0; 2];
-            for unit in character.encode_utf16(&mut units) {
-                let _ = write!(out, "\\u{unit:04x}");
-            }
-        }
-    }
-    Ok(out)
-}
-
-fn print(text: &str) -> Result<(), Stop> {
-    let mut out = io::stdout().lock();
-    writeln!(out, "{text}")?;
-    out.flush()?;
-    Ok(())
 }

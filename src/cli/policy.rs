@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::Exit;
 use crate::call::{
-    CallContext, ClientInfo, Decision, Effect, Environment, Pin, Principal, ToolCall, ToolFacts, Transport,
+    CallContext, ClientInfo, Decision, Effect, Environment, Pin, Principal, SchemaCheck, ToolCall, ToolFacts, Transport,
 };
 use crate::catalog::Catalog;
 use crate::config::{self, Config, Match};
@@ -224,7 +224,13 @@ fn call(eval: &Eval, config: &Config) -> anyhow::Result<(ToolCall, CallContext)>
         client: ClientInfo { uid, ..ClientInfo::silent(transport) },
         server: Arc::clone(&server.facts),
         environment: Arc::new(Environment::declared(&server.environment)),
-        tool: ToolFacts { name: tool.clone(), annotations: None, definition: None, pin: Pin::Unknown },
+        tool: ToolFacts {
+            name: tool.clone(),
+            annotations: None,
+            definition: None,
+            pin: Pin::Unknown,
+            schema: SchemaCheck::None,
+        },
         operation: catalog.operation(&call),
     };
     Ok((call, context))

@@ -14,8 +14,8 @@ use super::policy_replay::{
     runtime,
 };
 use crate::call::{
-    CallContext, Class, ClientInfo, Environment, Operation, Pin, Principal, PrincipalKind, ServerFacts, ToolCall,
-    ToolFacts, Transport,
+    CallContext, Class, ClientInfo, Environment, Operation, Pin, Principal, PrincipalKind, SchemaCheck, ServerFacts,
+    ToolCall, ToolFacts, Transport,
 };
 use crate::catalog::Catalog;
 use crate::config::{self, Config};
@@ -217,7 +217,13 @@ fn context(site: &Site, principal: &Arc<Principal>, name: &str, class: Class) ->
         client: ClientInfo::silent(Transport::Http),
         server: Arc::clone(&site.facts),
         environment: Arc::clone(&site.environment),
-        tool: ToolFacts { name: name.to_owned(), annotations: None, definition: None, pin: Pin::Unknown },
+        tool: ToolFacts {
+            name: name.to_owned(),
+            annotations: None,
+            definition: None,
+            pin: Pin::Unknown,
+            schema: SchemaCheck::None,
+        },
         operation: Operation::bare(name, class),
         continues: None,
     }

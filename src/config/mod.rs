@@ -44,6 +44,7 @@ const TOP: Keys = Keys {
         "servers",
         "principals",
         "policy",
+        "pins",
         "holds",
         "operators",
         "audit",
@@ -215,9 +216,10 @@ fn document(cx: &mut Context<'_>, root: &yaml::Node, origin: &Path) -> Option<Co
     cross::plain_keys(cx, root);
     let (state_dir, runtime_dir) = sections::folders(cx, &top);
     let secrets = servers::secrets(cx, top.get("secrets"));
+    let first_use = sections::pins(cx, top.get("pins"), "pins".to_owned()).unwrap_or(FirstUse::Trust);
     let help = "name at least one server to protect; examples/countersign.yaml shows how";
     let node = top.need(cx, "servers", help);
-    let servers = servers::servers(cx, node, &secrets);
+    let servers = servers::servers(cx, node, &secrets, first_use);
     let node = top.need(cx, "principals", "write who may connect; examples/countersign.yaml shows how");
     let principals = sections::principals(cx, node);
     let tokens = principals.iter().any(|entry| matches!(entry.by, Match::Token(_)));
@@ -279,6 +281,17 @@ pub struct Server {
     pub upstream: Upstream,
     /// Catalog files beside the vendor's own.
     pub catalogs: Vec<PathBuf>,
+    /// Of its tools, when it lists them for the first time.
+    pub first_use: FirstUse,
+}
+
+/// What the definitions of tools are worth that nobody has listed before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FirstUse {
+    /// The first list of a server is pinned.
+    Trust,
+    /// An operator pins everything.
+    Refuse,
 }
 
 #[derive(Clone, Debug)]

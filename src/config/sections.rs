@@ -10,11 +10,13 @@ use std::time::Duration;
 use super::fields::{Context, Fields, Keys};
 use super::problem::{Code, quote};
 use super::yaml::{Data, Node};
-use super::{Audit, Budgets, Holds, HttpListen, Match, Mode, Operators, Policy, PrincipalEntry, UnsignedRulings};
+use super::{
+    Audit, Budgets, FirstUse, Holds, HttpListen, Match, Mode, Operators, Policy, PrincipalEntry, UnsignedRulings,
+};
 use crate::call::{Limits, Principal, PrincipalKind};
 
 /// The policies that come with countersign.
-pub const BUILTIN: &[&str] = &["environment", "destructive", "scopes"];
+pub const BUILTIN: &[&str] = &["environment", "destructive", "scopes", "pins"];
 
 /// Longer paths do not fit into a socket's address.
 const SOCKET_PATH: usize = 103;
@@ -31,6 +33,7 @@ const MATCH: Keys = Keys {
 };
 const TOKEN: Keys = Keys { known: &["secret"], later: &[] };
 const POLICY: Keys = Keys { known: &["builtin", "paths", "modes", "time_limit_ms"], later: &[] };
+const PINS: Keys = Keys { known: &["first_use"], later: &[] };
 const HOLDS: Keys = Keys {
     known: &[
         "ttl",
@@ -353,6 +356,12 @@ pub fn policy(cx: &mut Context<'_>, node: Option<&Node>) -> Policy {
     let modes = modes(cx, &fields, &builtin, !items.is_empty());
     let time_limit = fields.number(cx, "time_limit_ms", 1..=10_000, 50);
     Policy { builtin, paths, modes, time_limit: Duration::from_millis(time_limit) }
+}
+
+/// `pins`, of the whole configuration or of one server.
+pub fn pins(cx: &mut Context<'_>, node: Option<&Node>, path: String) -> Option<FirstUse> {
+    let fields = Fields::of(cx, node?, path, &PINS);
+    fields.choice(cx, "first_use", &[("trust", FirstUse::Trust), ("refuse", FirstUse::Refuse)])
 }
 
 /// `own` says that there are policies of the operator's own, whose names are not known here.

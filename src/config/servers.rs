@@ -8,7 +8,7 @@ use super::expand::is_variable;
 use super::fields::{Context, Fields, Keys};
 use super::problem::{Code, quote};
 use super::yaml::{Data, Key, Node};
-use super::{SecretSource, Server, Upstream, Value};
+use super::{FirstUse, SecretSource, Server, Upstream, Value, sections};
 use crate::call::ServerFacts;
 use crate::credential::shape;
 
@@ -22,7 +22,7 @@ const SECRET: Keys = Keys {
         "use `env`, `file` or `command`; a command can ask the keyring: command: [secret-tool, lookup, service, NAME]",
     )],
 };
-const SERVER: Keys = Keys { known: &["vendor", "environment", "upstream", "catalog"], later: &[] };
+const SERVER: Keys = Keys { known: &["vendor", "environment", "upstream", "catalog", "pins"], later: &[] };
 const UPSTREAM: Keys = Keys { known: &["stdio", "http"], later: &[] };
 const STDIO: Keys = Keys { known: &["command", "args", "env", "inherit_env", "cwd"], later: &[] };
 const HTTP: Keys = Keys {
@@ -104,6 +104,7 @@ pub fn servers(
     cx: &mut Context<'_>,
     node: Option<&Node>,
     secrets: &BTreeMap<String, SecretSource>,
+    first_use: FirstUse,
 ) -> BTreeMap<String, Server> {
     let Some(node) = node else { return BTreeMap::new() };
     let fields = Fields::any(cx, node, "servers");
@@ -118,14 +119,20 @@ pub fn servers(
     let mut servers = BTreeMap::new();
     for (key, node) in fields.entries() {
         let named = cx.name(&key.span, &key.text, "a server");
-        if let (true, Some(server)) = (named, server(cx, &key.text, node, secrets)) {
+        if let (true, Some(server)) = (named, server(cx, &key.text, node, secrets, first_use)) {
             servers.insert(key.text.clone(), server);
         }
     }
     servers
 }
 
-fn server(cx: &mut Context<'_>, name: &str, node: &Node, secrets: &BTreeMap<String, SecretSource>) -> Option<Server> {
+fn server(
+    cx: &mut Context<'_>,
+    name: &str,
+    node: &Node,
+    secrets: &BTreeMap<String, SecretSource>,
+    first_use: FirstUse,
+) -> Option<Server> {
     let fields = Fields::of(cx, node, format!("servers.{name}"), &SERVER);
     let vendor = fields.get("vendor").and_then(|node| {
         let vendor = cx.text(node, &fields.child("vendor"))?;
@@ -146,8 +153,9 @@ fn server(cx: &mut Context<'_>, name: &str, node: &Node, secrets: &BTreeMap<Stri
         let path = fields.child(&kind.text);
         if kind.text == "stdio" { stdio(cx, node, path, secrets) } else { http(cx, node, path) }
     });
+    let first_use = sections::pins(cx, fields.get("pins"), fields.child("pins")).unwrap_or(first_use);
     let facts = Arc::new(ServerFacts { name: name.to_owned(), vendor, catalog: None });
-    Some(Server { facts, environment: environment?, upstream: upstream?, catalogs })
+    Some(Server { facts, environment: environment?, upstream: upstream?, catalogs, first_use })
 }
 
 fn stdio(

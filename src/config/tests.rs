@@ -102,6 +102,17 @@ fn the_example_is_a_configuration() {
     assert_eq!(config.limits, Limits::default());
 }
 
+#[test]
+fn first_use_is_trusted_unless_the_file_or_the_server_says_otherwise() {
+    let first_use = |text: &str| good(text).servers["billing"].first_use;
+    let server = |pins: &str| with("    environment: ", &format!("    pins: {pins}\n    environment: "));
+    assert_eq!(first_use(GOOD), FirstUse::Trust);
+    assert_eq!(first_use(&and("pins: { first_use: refuse }")), FirstUse::Refuse);
+    assert_eq!(first_use(&server("{ first_use: refuse }")), FirstUse::Refuse);
+    let both = format!("{}\npins: {{ first_use: refuse }}\n", server("{ first_use: trust }"));
+    assert_eq!(first_use(&both), FirstUse::Trust);
+}
+
 /// Every key of the design is known; what later versions bring is said to be that.
 #[test]
 fn the_whole_design_is_read() {

@@ -6,11 +6,11 @@ use std::ops::Range;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::call::{ClientInfo, Digest, Environment, EnvironmentSource, Money, Outcome, Tier, Transport};
+use crate::call::{ClientInfo, Digest, Environment, EnvironmentSource, Money, Outcome, Pin, Tier, Transport};
 use crate::console::doc::Doc;
 use crate::console::risk::{Risk, plural};
 use crate::console::visible;
-use crate::control::wire::{Approvals, HoldState, HoldView};
+use crate::control::wire::{Approvals, Daemon, HoldState, HoldView, ServerView};
 use crate::json::JsonText;
 
 /// Why an approval of this hold has no effect, and what would change that.
@@ -56,6 +56,7 @@ pub fn document(hold: &HoldView, risk: &Risk, zone: &TimeZone) -> Doc {
     doc.fact("Digest", &hold.digest.to_string());
     let definition = hold.definition.map_or_else(|| "not seen in this session".to_owned(), |digest| digest.to_string());
     doc.fact("Tool def.", &definition);
+    doc.fact("Pin", pin(hold.pin));
     if let Some(claimed) = claimed(&hold.client) {
         doc.fact("Software", &claimed);
     }
@@ -78,6 +79,28 @@ pub fn brief(hold: &HoldView, risk: &Risk) -> Doc {
     let digest = hold.digest.to_string();
     doc.fact("Digest", &format!("{}…", digest.get(..16).unwrap_or(&digest)));
     doc
+}
+
+/// Whether the definition of the tool is the one that an operator trusts.
+fn pin(pin: Pin) -> &'static str {
+    match pin {
+        Pin::Match => "as pinned",
+        Pin::Changed => "CHANGED since it was pinned; `countersign tools diff` shows how",
+        Pin::Unpinned => "not pinned; `countersign tools ls` shows what is new",
+        Pin::Unknown => "nothing is listed that could be compared with it",
+    }
+}
+
+/// Tools of all servers that an operator has to look at, where there are any.
+pub fn tools(daemon: &Daemon) -> Option<String> {
+    let sum = |of: fn(&ServerView) -> usize| daemon.servers.iter().map(of).sum::<usize>();
+    let (changed, new) = (sum(|server| server.tools_changed), sum(|server| server.tools_unpinned));
+    match (changed, new) {
+        (0, 0) => None,
+        (changed, 0) => Some(format!("TOOLS: {changed} CHANGED")),
+        (0, new) => Some(format!("TOOLS: {new} NEW")),
+        (changed, new) => Some(format!("TOOLS: {changed} CHANGED, {new} NEW")),
+    }
 }
 
 fn state(doc: &mut Doc, hold: &HoldView, zone: &TimeZone) {
@@ -126,6 +149,7 @@ pub fn mark(state: &HoldState, tier: Tier) -> &'static str {
         HoldState::Rejected { .. } => "REJ",
         HoldState::Closed { outcome, .. } => match outcome {
             Outcome::Denied => "DEN",
+            Outcome::Invalid => "INV",
             Outcome::Rejected => "REJ",
             Outcome::Expired => "EXP",
             Outcome::Unattended => "UNA",

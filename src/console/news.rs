@@ -49,7 +49,8 @@ fn lost(app: &mut App, why: String) {
 
 fn noticed(app: &mut App, notice: Notice) -> Vec<Effect> {
     match notice {
-        Notice::Welcome { .. } => Vec::new(),
+        // The console asks for no tools.
+        Notice::Welcome { .. } | Notice::Tools { .. } | Notice::Tool { .. } => Vec::new(),
         Notice::Snapshot { holds, daemon, .. } => {
             app.daemon = Some(daemon);
             if app.state != State::Live {
@@ -112,6 +113,7 @@ fn failed(app: &mut App, seq: Option<u64>, error: Failure, message: &str) {
         }
         Failure::NotFound
         | Failure::Closed
+        | Failure::NotSo
         | Failure::WrongDigest
         | Failure::BadSignature
         | Failure::ReadOnly

@@ -92,7 +92,10 @@ impl Operator {
             let notice = self.reader.next().await?;
             let answers = match &notice {
                 Notice::Snapshot { seq: answered, .. } | Notice::Failed { seq: answered, .. } => *answered == Some(seq),
-                Notice::Shown { seq: answered, .. } | Notice::Ruled { seq: answered, .. } => *answered == seq,
+                Notice::Shown { seq: answered, .. }
+                | Notice::Ruled { seq: answered, .. }
+                | Notice::Tools { seq: answered, .. }
+                | Notice::Tool { seq: answered, .. } => *answered == seq,
                 Notice::Welcome { .. } | Notice::Hold { .. } | Notice::Daemon { .. } => false,
             };
             if answers {

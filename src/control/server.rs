@@ -18,11 +18,12 @@ use tokio_util::task::TaskTracker;
 use crate::call::Environment;
 use crate::gate::{Approver, Gate, Hold, NoEffect, Ruling, Says, State};
 use crate::json::{JsonText, Rules};
+use crate::pins::{self, Act, Kept, Pins, Remembered};
 use crate::transport::runtime_dir::Listener;
 
 use super::wire::{
-    Approvals, Command, Confirm, Daemon, Failure, HOLD_SCHEMA, HoldState, HoldView, Notice, RulingKind, SameCall,
-    ServerView, SignedBy, VERSION,
+    Approvals, Command, Confirm, Daemon, DefinitionView, Failure, HOLD_SCHEMA, HoldState, HoldView, Notice, RulingKind,
+    SameCall, ServerView, SignedBy, TOOL_SCHEMA, ToolRuling, ToolView, VERSION,
 };
 
 /// Operators that may be connected at once.
@@ -56,6 +57,7 @@ pub struct Status {
 /// Everything a connection needs.
 pub struct Control {
     pub gate: Arc<Gate>,
+    pub pins: Arc<Pins>,
     pub status: Status,
 }
 
@@ -280,6 +282,50 @@ impl Connection {
                     Err(why) => self.failed(seq, failure(&why), why.to_string()).await,
                 }
             }
+            Command::Tools { seq, server } => self.tools(seq, &server).await,
+            Command::Tool { seq, server, tool } => {
+                let found = self.control.pins.remembered(&server, &tool);
+                self.answer_tool(seq, &server, found).await
+            }
+            Command::RuleTool { seq, .. } if self.read_only => {
+                self.failed(seq, Failure::ReadOnly, "this connection may only watch".to_owned()).await
+            }
+            Command::RuleTool { seq, server, tool, ruling, digest } => {
+                let act = match (ruling, digest) {
+                    (ToolRuling::Pin, Some(digest)) => Act::Pin(digest),
+                    (ToolRuling::Unpin, None) => Act::Unpin,
+                    (ToolRuling::Forget, None) => Act::Forget,
+                    (ToolRuling::Pin, None) | (ToolRuling::Unpin | ToolRuling::Forget, Some(_)) => {
+                        let message = "a pin names a digest, and nothing else does".to_owned();
+                        return self.failed(seq, Failure::Malformed, message).await;
+                    }
+                };
+                let done = self.control.pins.act(&self.operator, &server, &tool, act).await;
+                self.control.status.changed.send_replace(());
+                self.answer_tool(seq, &server, done).await
+            }
+        }
+    }
+
+    async fn tools(&mut self, seq: u64, server: &str) -> Result<(), Ended> {
+        match self.control.pins.tools(server) {
+            Some(tools) => {
+                let tools = tools.into_iter().map(|tool| tool_view(server, tool)).collect();
+                self.send(&Notice::Tools { seq, tools }).await
+            }
+            None => self.failed(seq, Failure::NotFound, pins::NoEffect::NoServer.to_string()).await,
+        }
+    }
+
+    async fn answer_tool(
+        &mut self,
+        seq: u64,
+        server: &str,
+        found: Result<Remembered, pins::NoEffect>,
+    ) -> Result<(), Ended> {
+        match found {
+            Ok(tool) => self.send(&Notice::Tool { seq, tool: Box::new(tool_view(server, tool)) }).await,
+            Err(why) => self.failed(seq, no_effect(&why), why.to_string()).await,
         }
     }
 
@@ -299,13 +345,41 @@ fn failure(why: &NoEffect) -> Failure {
     }
 }
 
+fn no_effect(why: &pins::NoEffect) -> Failure {
+    match why {
+        pins::NoEffect::NoServer | pins::NoEffect::NotFound => Failure::NotFound,
+        pins::NoEffect::WrongDigest | pins::NoEffect::TooLarge => Failure::WrongDigest,
+        pins::NoEffect::NotPinned | pins::NoEffect::Pinned => Failure::NotSo,
+        pins::NoEffect::Unavailable(_) => Failure::Unavailable,
+    }
+}
+
+fn tool_view(server: &str, tool: Remembered) -> ToolView {
+    let view = |kept: Kept| DefinitionView { digest: kept.digest, at: kept.at, definition: kept.text };
+    ToolView {
+        schema: TOOL_SCHEMA.to_owned(),
+        server: server.to_owned(),
+        tool: tool.tool,
+        pin: tool.pin,
+        first_seen: tool.first_seen,
+        pinned_by: tool.pinned.as_ref().map(|_| tool.pinned_by),
+        pinned: tool.pinned.map(view),
+        offered: tool.offered.map(view),
+    }
+}
+
 impl Control {
     fn daemon(&self) -> Daemon {
-        let servers = self.status.servers.iter().map(|server| ServerView {
-            name: server.name.clone(),
-            environment: (*server.environment).clone(),
-            production: server.environment.is_production(),
-            sessions: server.sessions.load(Ordering::Relaxed),
+        let servers = self.status.servers.iter().map(|server| {
+            let tools = self.pins.counts(&server.name);
+            ServerView {
+                name: server.name.clone(),
+                environment: (*server.environment).clone(),
+                production: server.environment.is_production(),
+                sessions: server.sessions.load(Ordering::Relaxed),
+                tools_changed: tools.changed,
+                tools_unpinned: tools.unpinned,
+            }
         });
         Daemon {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -343,6 +417,7 @@ fn view(hold: &Hold) -> HoldView {
         method: hold.call.method().as_str().to_owned(),
         tool: hold.call.tool().to_owned(),
         definition: hold.context.tool.definition,
+        pin: hold.context.tool.pin,
         operation: operation.name.clone(),
         class: operation.class,
         reversible: operation.reversible,

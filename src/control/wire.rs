@@ -6,11 +6,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::call::{CallId, Class, ClientInfo, Digest, Environment, Money, Outcome, RuleHit, Tier};
+use crate::call::{CallId, Class, ClientInfo, Digest, Environment, Money, Outcome, Pin, RuleHit, Tier};
 use crate::json::JsonText;
 
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 pub const HOLD_SCHEMA: &str = "countersign.hold/v1";
+pub const TOOL_SCHEMA: &str = "countersign.tool/v1";
 /// Longest line in either direction: a hold with its complete parameters has to fit, escaped.
 pub const MAX_LINE: usize = 16 << 20;
 
@@ -44,6 +45,33 @@ pub enum Command {
         #[serde(default)]
         signed: Option<SignedBy>,
     },
+    /// The tools of a server that are remembered, without the texts of their definitions.
+    Tools {
+        seq: u64,
+        server: String,
+    },
+    /// One tool, with its definitions.
+    Tool {
+        seq: u64,
+        server: String,
+        tool: String,
+    },
+    /// Trusts a definition of a tool, or no longer. `digest` has to be the definition's, and is absent otherwise.
+    RuleTool {
+        seq: u64,
+        server: String,
+        tool: String,
+        ruling: ToolRuling,
+        digest: Option<Digest>,
+    },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ToolRuling {
+    Pin,
+    Unpin,
+    Forget,
 }
 
 /// An OpenSSH signature of an operator's.
@@ -94,6 +122,16 @@ pub enum Notice {
         seq: u64,
         hold: Box<HoldView>,
     },
+    /// Answers `Tools`.
+    Tools {
+        seq: u64,
+        tools: Vec<ToolView>,
+    },
+    /// Answers `Tool`, and `RuleTool` that took effect: the tool as it is now, or as it was before it was forgotten.
+    Tool {
+        seq: u64,
+        tool: Box<ToolView>,
+    },
     /// Something about the daemon changed (policy reloaded or refused, consoles attached).
     Daemon {
         daemon: Daemon,
@@ -114,9 +152,11 @@ pub enum Failure {
     Malformed,
     /// There is no such hold.
     NotFound,
+    /// Nothing that could change so: the tool is not pinned, or is.
+    NotSo,
     /// The hold is closed: somebody ruled, or it expired, or the client withdrew.
     Closed,
-    /// The digest is not the hold's.
+    /// The digest is not the hold's, or not that of a definition of the tool.
     WrongDigest,
     /// This server needs a signed ruling.
     SignatureRequired,
@@ -153,6 +193,37 @@ pub struct ServerView {
     pub environment: Environment,
     pub production: bool,
     pub sessions: usize,
+    /// Tools whose definition is no longer the pinned one, until an operator has ruled on them.
+    pub tools_changed: usize,
+    /// Tools that nobody has pinned.
+    pub tools_unpinned: usize,
+}
+
+/// A tool as operators see it: `countersign.tool/v1`. Times are RFC 3339 in UTC.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ToolView {
+    pub schema: String,
+    pub server: String,
+    pub tool: String,
+    /// `match` (as pinned), `changed` or `unpinned`.
+    pub pin: Pin,
+    pub first_seen: String,
+    pub pinned: Option<DefinitionView>,
+    /// An operator, or `first use`.
+    pub pinned_by: Option<String>,
+    /// What was listed last and is not the pin.
+    pub offered: Option<DefinitionView>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DefinitionView {
+    pub digest: Digest,
+    /// When it was pinned, or listed first.
+    pub at: String,
+    /// As the server wrote it; absent in lists of tools, and where it is too large to be kept.
+    pub definition: Option<JsonText>,
 }
 
 /// Where a hold is in its life.
@@ -214,6 +285,8 @@ pub struct HoldView {
     pub tool: String,
     /// The tool's definition digest, where the session has seen it listed.
     pub definition: Option<Digest>,
+    /// Whether that is the definition which an operator trusts.
+    pub pin: Pin,
     pub operation: String,
     pub class: Class,
     pub reversible: Option<bool>,

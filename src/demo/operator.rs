@@ -89,6 +89,8 @@ impl Script {
             Notice::Welcome { .. }
             | Notice::Shown { .. }
             | Notice::Ruled { .. }
+            | Notice::Tools { .. }
+            | Notice::Tool { .. }
             | Notice::Daemon { .. }
             | Notice::Failed { .. } => {}
         }
@@ -152,6 +154,8 @@ impl Script {
                 | Notice::Hold { .. }
                 | Notice::Shown { .. }
                 | Notice::Ruled { .. }
+                | Notice::Tools { .. }
+                | Notice::Tool { .. }
                 | Notice::Daemon { .. }
                 | Notice::Failed { .. } => self.hear(notice),
             }
@@ -165,7 +169,7 @@ mod tests {
     use tokio::net::{UnixListener, UnixStream};
 
     use super::*;
-    use crate::call::{Class, ClientInfo, Environment, Tier, Transport};
+    use crate::call::{Class, ClientInfo, Environment, Pin, Tier, Transport};
     use crate::control::wire::{Approvals, Daemon, HOLD_SCHEMA, HoldState, VERSION};
     use crate::json::{JsonText, Rules};
 
@@ -180,6 +184,7 @@ mod tests {
             method: "tools/call".into(),
             tool: request.tool.into(),
             definition: None,
+            pin: Pin::Unknown,
             operation: request.tool.into(),
             class: Class::Financial,
             reversible: Some(false),

@@ -99,7 +99,7 @@ impl Stage {
              \x20 - name: support-agent\n\
              \x20   match: {{ uid: {uid} }}\n\
              \x20   scopes: [\"billing/read\", \"billing/create_refund\"]\n\
-             policy: {{ builtin: [environment, destructive, scopes] }}\n\
+             policy: {{ builtin: [environment, destructive, scopes, pins] }}\n\
              operators: {{ unsigned_rulings: accept }}\n"
         )
     }

@@ -142,6 +142,12 @@ impl Recorded {
                 let rule = rule.map(|rule| format!(" ({rule})")).unwrap_or_default();
                 format!("{} {}: {}{rule}", text("/decision/effect"), text("/tool"), text("/decision/reason"))
             }
+            "tools_seen" => {
+                let count = |pointer: &str| self.body.pointer(pointer).and_then(Value::as_array).map_or(0, Vec::len);
+                let (trusted, new, changed) = (count("/trusted"), count("/new"), count("/changed"));
+                format!("{} lists its tools: {trusted} pinned, {new} new, {changed} changed", text("/server"))
+            }
+            "invalid" => format!("{}: {}", text("/tool"), text("/reason")),
             "held" => format!("until {}", text("/expires_at")),
             "ruled" => {
                 let reason = self.body.pointer("/reason").and_then(Value::as_str);

@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 use crate::audit::{Answer, AuditLog, Entry, Event, Ruling as RulingKind, Signed};
 use crate::call::{CallContext, CallId, Decision, Digest, Effect, Operation, Outcome, Refusal, ToolCall};
 use crate::json::Json;
-use crate::signing::{self, RulingText, Signers};
 use crate::policy::{self, PolicyEngine, confirm_value};
+use crate::signing::{self, RulingText, Signers};
 
 mod continuation;
 mod held;
@@ -37,7 +37,7 @@ pub struct Presence {
 }
 
 impl Presence {
-    /// Of a call of a tool, whose definition the gate compares once more before an approved call leaves.
+    /// Of a call of a tool, whose definition and pin the gate compares once more before an approved call leaves.
     pub fn of_tool(definition: DefinitionNow) -> Presence {
         Presence { definition, ..Presence::default() }
     }
@@ -373,6 +373,17 @@ impl Gate {
         }
     }
 
+    /// Refuses a call whose arguments are not what its tool takes: recorded, and never judged.
+    pub async fn invalid(&self, call: &ToolCall, context: &CallContext, reason: String) -> Refusal {
+        let id = call.id();
+        tracing::info!(call = %id, server = context.server.name, tool = call.tool(), reason, "the arguments do not fit");
+        let record = record::invalid(call, context, call.digest(context), policy::now(), reason.clone());
+        match self.audit.append(record).await {
+            Ok(_receipt) => Refusal::new(Outcome::Invalid, reason).of(id),
+            Err(_) => no_record(id),
+        }
+    }
+
     /// Records a message or a client that was refused before there was a call.
     pub async fn refused(&self, event: Event) {
         if let Err(error) = self.audit.note(Entry::new(None, false, event)).await {
@@ -494,9 +505,9 @@ impl Gate {
         now: &Decision,
         presence: &Presence,
     ) -> Result<crate::audit::Receipt, (Outcome, String)> {
-        if presence.definition.differs_from(context.tool.definition) {
-            let reason = "the server has changed the definition of this tool, or its tools, since the call was decided; \
-                          list the tools again before you call it";
+        if presence.definition.differs_from(&context.tool) {
+            let reason = "the server has changed the definition of this tool, or its tools, since the call was decided, or \
+                          the operator trusts it no longer; list the tools again before you call it";
             return Err((Outcome::Denied, reason.to_owned()));
         }
         let gone = |(outcome, why): (Outcome, &str)| (outcome, why.to_owned());

@@ -14,6 +14,11 @@ pub(super) fn failed(call: &ToolCall, context: &CallContext, digest: Digest, now
     Entry::new(Some(call.id()), false, Event::Failed { facts, fault })
 }
 
+pub(super) fn invalid(call: &ToolCall, context: &CallContext, digest: Digest, now: u64, reason: String) -> Entry {
+    let facts = Box::new(CallFacts::of(call, context, digest, now));
+    Entry::new(Some(call.id()), false, Event::Invalid { facts, reason })
+}
+
 /// What has to be on disk before the call leaves: everything that can change something.
 fn must_sync(decision: &Decision, class: Class) -> bool {
     match decision.effect {

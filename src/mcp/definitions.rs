@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::call::{Digest, Pin, ToolFacts};
+use crate::call::{Digest, Pin, SchemaCheck, ToolFacts};
 use crate::json::{Json, JsonText};
 
 use super::params::{self, Param, Unusable};
@@ -37,7 +37,13 @@ struct Definition {
 
 /// What a tool is that nobody has listed.
 pub fn unknown(tool: &str) -> ToolFacts {
-    ToolFacts { name: tool.to_owned(), annotations: None, definition: None, pin: Pin::Unknown }
+    ToolFacts {
+        name: tool.to_owned(),
+        annotations: None,
+        definition: None,
+        pin: Pin::Unknown,
+        schema: SchemaCheck::None,
+    }
 }
 
 impl Definitions {
@@ -67,16 +73,15 @@ impl Definitions {
         self.lock().tools.get(tool).and_then(|known| known.params.as_ref().err().copied())
     }
 
-    /// Remembers a definition, and says what it is.
+    /// Remembers a definition, and says what it is. Whether an operator trusts it is not known here.
     pub fn learn(&self, name: &str, definition: Json<'_>) -> ToolFacts {
-        let mut sorted = String::new();
-        definition.write_sorted(&mut sorted);
         let annotations = definition.get("annotations").map(JsonText::owned);
         let facts = ToolFacts {
             name: name.to_owned(),
             annotations,
-            definition: Some(Digest::of_fields("countersign.tool/v1", &[sorted.as_bytes()])),
+            definition: Some(Digest::of_definition(definition)),
             pin: Pin::Unpinned,
+            schema: SchemaCheck::None,
         };
         let params = params::params(definition).map(Arc::from);
         let bytes = size(name, Some(&facts), &params);

@@ -17,6 +17,7 @@ fn retry(refusal: &Refusal) -> &'static str {
     }
     match refusal.outcome {
         Outcome::Denied | Outcome::Rejected | Outcome::Withdrawn => "no",
+        Outcome::Invalid => "corrected",
         Outcome::Expired | Outcome::Unattended => "after_operator",
         Outcome::Unavailable | Outcome::Overloaded | Outcome::ShuttingDown => "later",
     }
@@ -31,6 +32,9 @@ fn words(refusal: &Refusal) -> String {
              and goes through once without a new question if the operator approves in between.",
         ),
         Outcome::Denied => ("Denied by policy", "Do not retry it unchanged."),
+        Outcome::Invalid => {
+            ("The arguments are not what the tool takes", "Correct them by the tool's input schema and call it again.")
+        }
         Outcome::Rejected => ("Rejected by the operator", "Do not retry it unchanged; follow the operator's reason."),
         Outcome::Expired => {
             ("No operator ruled in time", "Tell your user that an operator has to approve it, then retry once.")

@@ -26,7 +26,7 @@ const INPUT: [(&str, &[&str]); 15] = [
     ("session", &["id"]),
     ("server", &["name", "vendor"]),
     ("environment", &["name", "source", "verified", "conflict", "production"]),
-    ("tool", &["name", "annotations", "definition", "pin"]),
+    ("tool", &["name", "annotations", "definition", "pin", "schema"]),
     ("operation", &["name", "class", "reversible", "money", "targets", "magnitude", "environment"]),
     ("arguments", &[]),
     ("responses", &[]),

@@ -103,8 +103,8 @@ pub(super) mod tests {
     use super::super::{Phase, input, source};
     use super::*;
     use crate::call::{
-        CallContext, Class, Environment, Magnitude, Money, Operation, Principal, PrincipalKind, Reach, ReachMode,
-        fixtures,
+        CallContext, Class, Environment, Magnitude, Money, Operation, Pin, Principal, PrincipalKind, Reach, ReachMode,
+        SchemaCheck, ToolFacts, fixtures,
     };
     use crate::json::JsonText;
 
@@ -125,10 +125,12 @@ pub(super) mod tests {
                     "limits": {"production": {"create_refund": 1000}, "sandbox": {"create_refund": 10.5, "x": "7"}},
                 },
                 "environment": {"accounts": {"billing": ["acct_1", 7], "stripe": []}},
+                "pins": {"needs": {"changed": "low", "unpinned": 7}, "schema": {"unusable": "high", "odd": "pass"}},
             })),
             set(json!({
                 "destructive": {"needs": {"sandbox": null}, "limits": {"production": []}},
                 "environment": {"accounts": {"billing": 7}},
+                "pins": {"needs": null, "schema": {"partial": []}},
             })),
         ]
     });
@@ -230,6 +232,23 @@ pub(super) mod tests {
         let argument = prop_oneof![key(), amount().boxed(), key().prop_map(|key| json!({"deep": [key]}))];
         object(vec![
             ("phase", one_of(&["call", "list"])),
+            ("method", one_of(&["tools/call", "resources/read", "tasks/update", "odd"])),
+            (
+                "tool",
+                object(vec![
+                    ("name", prop_oneof![3 => one_of(&["create_refund", ""]), 1 => odd()].boxed()),
+                    (
+                        "pin",
+                        prop_oneof![6 => one_of(&["match", "changed", "unpinned", "unknown", "odd"]), 1 => odd()]
+                            .boxed(),
+                    ),
+                    (
+                        "schema",
+                        prop_oneof![6 => one_of(&["checked", "partial", "unusable", "none", "odd"]), 1 => odd()]
+                            .boxed(),
+                    ),
+                ]),
+            ),
             ("principal", object(vec![("name", one_of(&["a"])), ("scopes", scopes.boxed())])),
             ("server", object(vec![("name", one_of(&["billing", "stripe"]))])),
             (
@@ -292,8 +311,12 @@ pub(super) mod tests {
             0..4,
         );
         let environment = (select(vec!["production", "sandbox", "test", "x"]), prop::option::of(text()));
-        (operation, scopes, environment, select(vec!["billing", "stripe"]), text())
-            .prop_map(|(operation, scopes, (environment, conflict), server, tool)| CallContext {
+        let pin = select(vec![Pin::Match, Pin::Changed, Pin::Unpinned, Pin::Unknown]);
+        let schema = [SchemaCheck::Checked, SchemaCheck::Partial, SchemaCheck::Unusable, SchemaCheck::None];
+        let trust = (pin, select(schema.to_vec()));
+        (operation, scopes, environment, select(vec!["billing", "stripe"]), text(), trust)
+            .prop_map(|(operation, scopes, (environment, conflict), server, tool, (pin, schema))| CallContext {
+                tool: ToolFacts { pin, schema, ..fixtures::context(&tool, Class::Unknown).tool },
                 principal: Arc::new(Principal { name: "agent".into(), kind: PrincipalKind::Uid, scopes }),
                 server: fixtures::server(server),
                 environment: Arc::new(Environment { conflict, ..Environment::declared(environment) }),
@@ -343,7 +366,7 @@ pub(super) mod tests {
     fn every_shipped_set_is_compiled() {
         for set in &*SETS {
             assert!(set.is_shipped());
-            assert_eq!(set.both_for_test("{}").len(), 3);
+            assert_eq!(set.both_for_test("{}").len(), 5);
         }
     }
 }

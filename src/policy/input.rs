@@ -83,7 +83,8 @@ pub fn document(now: u64, subject: Subject<'_>, context: &CallContext) -> String
         if let Some(definition) = &context.tool.definition {
             out.text("definition", &definition.to_string());
         }
-        out.value("pin", &context.tool.pin);
+        out.text("pin", context.tool.pin.as_str());
+        out.value("schema", &context.tool.schema);
     });
     out.nested("operation", |out| operation(out, context));
     out.raw("arguments", subject.arguments);

@@ -11,7 +11,8 @@ use serde::Deserialize;
 use super::Phase;
 use super::input::{self, Subject};
 use crate::call::{
-    CallContext, CallId, ClientInfo, Decided, Digest, Environment, Operation, Pin, Principal, ServerFacts, ToolFacts,
+    CallContext, CallId, ClientInfo, Decided, Digest, Environment, Operation, Pin, Principal, SchemaCheck, ServerFacts,
+    ToolFacts,
 };
 use crate::json::{Json, JsonText, Rules};
 
@@ -47,6 +48,7 @@ struct Facts {
 struct Judged {
     now: u64,
     pin: Pin,
+    schema: SchemaCheck,
     tool: Option<String>,
 }
 
@@ -88,6 +90,7 @@ pub fn document(body: &str) -> Result<Recorded, NotReplayable> {
         annotations: body.get("annotations").map(JsonText::owned),
         definition: facts.definition,
         pin: facts.judged.pin,
+        schema: facts.judged.schema,
     };
     let context = CallContext {
         session: facts.session,

@@ -48,7 +48,7 @@ struct Family {
     data: Option<&'static str>,
 }
 
-const FAMILIES: [Family; 3] = [
+const FAMILIES: [Family; 4] = [
     Family {
         name: "environment",
         policy: include_str!("../../policies/environment.rego"),
@@ -66,6 +66,12 @@ const FAMILIES: [Family; 3] = [
         policy: include_str!("../../policies/scopes.rego"),
         test: include_str!("../../policies/scopes_test.rego"),
         data: None,
+    },
+    Family {
+        name: "pins",
+        policy: include_str!("../../policies/pins.rego"),
+        test: include_str!("../../policies/pins_test.rego"),
+        data: Some(include_str!("../../policies/pins.yaml")),
     },
 ];
 

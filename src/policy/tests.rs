@@ -155,7 +155,7 @@ async fn the_input_has_what_the_contract_says() {
         "session": {"id": "s-1"},
         "server": {"name": "stripe"},
         "environment": {"name": "sandbox", "source": "config", "verified": false, "production": false},
-        "tool": {"name": "t", "pin": "unknown"},
+        "tool": {"name": "t", "pin": "unknown", "schema": "none"},
         "operation": {"name": "t", "class": "financial", "money": {"amount": 50.0, "unit": "minor"}, "targets": []},
         "arguments": {"b": [1, {"x": "\u{2028}"}], "a": "q\"uote"},
         "digest": call.digest(&context).to_string(),

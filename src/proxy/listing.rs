@@ -7,6 +7,7 @@
 //! era has such a client leave out every tool whose `x-mcp-header` cannot be obeyed: it is not listed, and a call of it
 //! is refused before anybody is asked. Elsewhere the annotation means nothing, so the tool is listed and may be called.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::call::{CallContext, Decided, ToolCall, ToolFacts};
@@ -15,6 +16,7 @@ use crate::json::{Json, JsonText, Kind};
 use crate::mcp::definitions::{self, Definitions};
 use crate::mcp::message::{INVALID_PARAMS, Id, Malformed, Message};
 use crate::mcp::params::Unusable;
+use crate::pins::{Checked, Page, Pins};
 
 use super::{ServerRuntime, upstream};
 
@@ -23,23 +25,48 @@ use super::{ServerRuntime, upstream};
 pub struct Listing {
     here: Arc<Definitions>,
     server: Arc<Definitions>,
+    pins: Arc<Pins>,
+    name: Arc<str>,
+}
+
+/// Who asked for a page of a list, and which.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    pub context: &'a CallContext,
+    pub cursor: Option<&'a str>,
+    pub modern: bool,
 }
 
 impl Listing {
     /// `server` is what all sessions of the server share.
-    pub fn new(server: Arc<Definitions>) -> Listing {
-        Listing { here: Arc::default(), server }
+    pub fn new(server: Arc<Definitions>, pins: Arc<Pins>, name: &str) -> Listing {
+        Listing { here: Arc::default(), server, pins, name: name.into() }
     }
 
     /// What is known about a tool.
     pub fn facts(&self, tool: &str) -> ToolFacts {
-        self.here.facts(tool).or_else(|| self.server.facts(tool)).unwrap_or_else(|| definitions::unknown(tool))
+        let known = self.here.facts(tool).or_else(|| self.server.facts(tool));
+        let known = known.unwrap_or_else(|| definitions::unknown(tool));
+        ToolFacts { pin: self.pins.pin(&self.name, tool, known.definition), ..known }
+    }
+
+    /// What was judged of a tool, as far as it is trusted now.
+    pub fn still(&self, judged: &ToolFacts) -> ToolFacts {
+        ToolFacts { pin: self.pins.pin(&self.name, &judged.name, judged.definition), ..judged.clone() }
     }
 
     /// For the gate's last look at an approved call.
     pub fn definition_now(&self, tool: &str) -> DefinitionNow {
         let (listing, tool) = (self.clone(), tool.to_owned());
-        DefinitionNow::new(move || listing.here.digest(&tool).or_else(|| listing.server.digest(&tool)))
+        DefinitionNow::new(move || {
+            let definition = listing.here.digest(&tool).or_else(|| listing.server.digest(&tool));
+            (definition, listing.pins.pin(&listing.name, &tool, definition))
+        })
+    }
+
+    /// Compares the arguments of a call with what the tool takes.
+    pub async fn check(&self, call: &ToolCall, facts: &ToolFacts) -> Checked {
+        self.pins.check(&self.name, call.tool(), facts.definition, call.arguments()).await
     }
 
     /// The upstream says that its tools are others now.
@@ -60,27 +87,48 @@ impl Listing {
         answer: Message,
         gate: &Gate,
         server: &ServerRuntime,
-        context: &CallContext,
-        modern: bool,
+        asked: Asked<'_>,
     ) -> Option<Message> {
+        let Asked { context, cursor, modern } = asked;
         let text = answer.text().clone();
         let Some(tools) = answer.result().and_then(|result| result.get("tools")) else { return Some(answer) };
         if tools.kind() != Kind::Array {
             return None;
         }
-        let mut kept = Kept::new(tools);
+        let named = |tool: Json<'_>| Some(tool.get("name")?.as_str()?.into_owned());
+        let mut listed = Vec::new();
         for tool in tools.items() {
             // A long list leaves room for others.
             tokio::task::consume_budget().await;
-            let Some(name) = tool.get("name").and_then(Json::as_str) else { continue };
-            let facts = self.learn(&name, tool);
-            if let Some(reason) = server.unusable(&name, modern) {
-                let (server, tool) = (&server.facts.name, printable(&name));
+            let Some(name) = named(tool) else { continue };
+            let definition = self.learn(&name, tool).definition;
+            listed.extend(definition.map(|digest| (name, digest, tool)));
+        }
+        // All of them are remembered before any is judged: the same name may stand there twice.
+        let next = answer.result().and_then(|result| result.get("nextCursor")).map(text_of);
+        let page = Page {
+            principal: &context.principal.name,
+            session: &context.session,
+            cursor,
+            next: next.as_deref(),
+            tools: &listed,
+        };
+        self.pins.listed(&self.name, page).await;
+        let mut kept = Kept::new(tools);
+        for (name, definition, tool) in &listed {
+            tokio::task::consume_budget().await;
+            let (name, tool) = (name.as_str(), *tool);
+            // As it stands in the list, where the next one of the same name may differ.
+            let annotations = tool.get("annotations").map(JsonText::owned);
+            let facts = ToolFacts { definition: Some(*definition), annotations, ..self.facts(name) };
+            let facts = self.still(&facts);
+            if let Some(reason) = server.unusable(name, modern) {
+                let (server, tool) = (&server.facts.name, printable(name));
                 tracing::warn!(server, tool, reason, "a tool whose x-mcp-header cannot be used is not listed");
                 continue;
             }
             let context = CallContext { tool: facts, ..context.clone() };
-            if gate.lists(&name, server.catalog.listed(&name), &context).await {
+            if gate.lists(name, server.catalog.listed(name), &context).await {
                 kept.push(tool);
             }
         }
@@ -104,6 +152,11 @@ impl ServerRuntime {
         );
         Some(Malformed::new(INVALID_PARAMS, reason).of(id))
     }
+}
+
+/// A cursor as text. What is no string, and so no cursor, is like none that is one.
+pub fn text_of(cursor: Json<'_>) -> String {
+    cursor.as_str().map_or_else(|| format!("\u{0}{}", cursor.text()), Cow::into_owned)
 }
 
 /// A name of a server's for the log.
@@ -175,12 +228,16 @@ mod tests {
     #[test]
     fn what_this_session_saw_counts_before_what_others_saw() {
         let server = Arc::new(Definitions::default());
-        let (one, two) = (Listing::new(Arc::clone(&server)), Listing::new(Arc::clone(&server)));
+        let folder = tempfile::tempdir().unwrap();
+        let audit = crate::audit::AuditLog::open(&folder.path().join("audit.db"), false).unwrap();
+        let pins = Arc::new(Pins::open(&folder.path().join("pins.db"), audit, std::iter::empty()).unwrap());
+        let listing = || Listing::new(Arc::clone(&server), Arc::clone(&pins), "s");
+        let (one, two) = (listing(), listing());
         let text = |text: &str| JsonText::parse(text, Rules::UPSTREAM).unwrap();
-        let first = one.learn("a", text(r#"{"v":1}"#).view());
-        assert_eq!(two.facts("a"), first);
-        let second = two.learn("a", text(r#"{"v":2}"#).view());
-        assert_eq!((one.facts("a"), two.facts("a")), (first, second));
+        let first = one.learn("a", text(r#"{"v":1}"#).view()).definition;
+        assert_eq!(two.facts("a").definition, first);
+        let second = two.learn("a", text(r#"{"v":2}"#).view()).definition;
+        assert_eq!((one.facts("a").definition, two.facts("a").definition), (first, second));
         one.forget();
         assert_eq!(one.facts("a"), definitions::unknown("a"));
     }

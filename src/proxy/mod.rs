@@ -21,6 +21,7 @@ use crate::credential::source::{self, SecretError};
 use crate::credential::trust::{self, Readers};
 use crate::gate::{self, Gate, Operators};
 use crate::mcp::definitions::Definitions;
+use crate::pins::{FirstUse, Pins, StoreError};
 use crate::policy::{self, PolicyEngine, PolicyErrors};
 use crate::signing::Signers;
 use crate::transport::http_client::{HttpClient, TlsError};
@@ -68,6 +69,7 @@ impl ServerRuntime {
 /// What all sessions share.
 struct Shared {
     gate: Arc<Gate>,
+    pins: Arc<Pins>,
     scrubber: Arc<Scrubber>,
     http_client: HttpClient,
     limits: Limits,
@@ -88,6 +90,8 @@ pub enum StartError {
     Catalog(#[from] CatalogError),
     #[error(transparent)]
     Audit(#[from] AuditError),
+    #[error(transparent)]
+    Pins(#[from] StoreError),
     #[error(transparent)]
     Socket(#[from] SocketError),
     #[error(transparent)]
@@ -133,6 +137,8 @@ impl Daemon {
         let policy = PolicyEngine::load(settings).map_err(StartError::Policy)?;
         runtime_dir::private_folder(&config.state_dir)?;
         let audit = AuditLog::open(&config.state_dir.join("audit.db"), config.audit.sync_all)?;
+        let pins = Pins::open(&config.state_dir.join("pins.db"), audit.clone(), first_use(&config))?;
+        let pins = Arc::new(pins);
 
         let client_listener = runtime_dir::listen(&config.runtime_dir.join("client.sock"))?;
         let operator_listener = runtime_dir::listen(&config.runtime_dir.join("operator.sock"))?;
@@ -159,10 +165,12 @@ impl Daemon {
         });
         let (fronts, stop) = (CancellationToken::new(), CancellationToken::new());
         let (tracker, session_tracker) = (TaskTracker::new(), TaskTracker::new());
-        let control = Arc::new(Control { gate: Arc::clone(&gate), status: status(&config, &servers) });
+        let status = status(&config, &servers);
+        let control = Arc::new(Control { gate: Arc::clone(&gate), pins: Arc::clone(&pins), status });
         let http_client = HttpClient::new(config.limits, tracker.clone())?;
         let shared = Arc::new(Shared {
             gate,
+            pins,
             scrubber,
             http_client: http_client.clone(),
             limits: config.limits,
@@ -444,6 +452,16 @@ pub(crate) fn signers(path: &Path) -> Result<Signers, String> {
     let bytes = trust::read(path, Readers::Anyone, SIGNERS).map_err(|error| format!("{error}; {}", error.help()))?;
     let text = std::str::from_utf8(&bytes).map_err(|_| format!("`{}` is not text", path.display()))?;
     Signers::parse(text).map_err(|error| format!("`{}`: {error}", path.display()))
+}
+
+fn first_use(config: &Config) -> impl Iterator<Item = (String, FirstUse)> {
+    config.servers.iter().map(|(name, server)| {
+        let first_use = match server.first_use {
+            config::FirstUse::Trust => FirstUse::Trust,
+            config::FirstUse::Refuse => FirstUse::Refuse,
+        };
+        (name.clone(), first_use)
+    })
 }
 
 fn status(config: &Config, servers: &BTreeMap<String, Arc<ServerRuntime>>) -> Status {

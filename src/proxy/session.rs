@@ -24,13 +24,14 @@ use tracing::Instrument as _;
 use crate::audit::Event;
 use crate::call::{CallContext, ClientInfo, Decided, Outcome, Refusal, ToolCall, Transport};
 use crate::catalog::Handles;
-use crate::gate::{Admission, PermittedCall, Presence, SentCall};
-use crate::json::{Json, JsonText};
+use crate::gate::{Admission, Gate, PermittedCall, Presence, SentCall};
+use crate::json::{Json, JsonText, Kind};
 use crate::mcp::definitions;
 use crate::mcp::loss::{Loss, NO_ANSWER, OVERLOADED};
 use crate::mcp::message::{Era, INVALID_REQUEST, Id, Malformed, Message, Shape};
 use crate::mcp::method::{self, Passage, Sorted};
 use crate::mcp::reply;
+use crate::pins::Checked;
 use crate::transport::{ClientLink, FromClient, FromUpstream, NewSession, ToClient};
 
 use asked::{Asked, Judging};
@@ -40,7 +41,7 @@ use held::{Part, Wait};
 use input::Asking;
 
 use super::handles::Memory;
-use super::listing::Listing;
+use super::listing::{Listing, text_of};
 use super::tasks::{Order, Owner, Status};
 use super::upstream::Upstream;
 use super::{ServerRuntime, Shared};
@@ -59,8 +60,8 @@ enum Open {
     Deciding { method: Decided, presence: Presence },
     /// A decided call, with the upstream.
     Sent { sent: SentCall },
-    /// Passed on without a decision. `task` is the one that it is about.
-    Passed { method: String, task: Option<String> },
+    /// Passed on without a decision. `task` is the one that it is about, `cursor` where it wants a list to go on.
+    Passed { method: String, task: Option<String>, cursor: Option<String> },
 }
 
 struct Request {
@@ -146,13 +147,13 @@ async fn serve(
         operation: server.catalog.listed(""),
         continues: None,
     };
-    let listing = Listing::new(Arc::clone(&server.definitions));
     let handles = match &first {
         Some(FromClient::Message(message)) if message.is_modern() && base.client.transport == Transport::Http => {
             Memory::Principal { told: Arc::clone(&server.handles), principal: base.principal.name.clone() }
         }
         Some(_) | None => Memory::Session(Handles::default()),
     };
+    let listing = Listing::new(Arc::clone(&server.definitions), Arc::clone(&shared.pins), &server.facts.name);
     let stop = shared.stop.clone();
     let (orders, mut ordered) = mpsc::channel(shared.limits.queue);
     let mut session = Session {
@@ -345,7 +346,10 @@ impl Session {
                 (CallContext { tool, operation, ..self.base.clone() }, presence)
             }
             Decided::TasksUpdate => match self.shared.gate.task(call.tool(), &self.base) {
-                Some(origin) => (self.following(&origin), Presence::default()),
+                Some(origin) => {
+                    let presence = Presence::of_tool(self.listing.definition_now(&origin.tool().name));
+                    (self.following(&origin), presence)
+                }
                 None => return,
             },
             _ => {
@@ -361,8 +365,8 @@ impl Session {
         let capabilities = modern.then(|| declared(&message)).flatten();
         let state = Open::Deciding { method: call.method(), presence: presence.clone() };
         self.open.insert(id.clone(), Request { state, modern, capabilities, cancelled: false, wait });
-        let gate = Arc::clone(&self.shared.gate);
-        let mut admission = Box::pin(async move { gate.admit(call, context, &presence).await });
+        let (gate, listing) = (Arc::clone(&self.shared.gate), self.listing.clone());
+        let mut admission = Box::pin(async move { admit(&gate, &listing, call, context, &presence).await });
         // Most calls are decided at once, and then a task would cost more than the decision.
         match (&mut admission).now_or_never() {
             Some(verdict) => self.decided(id, verdict).await,
@@ -438,9 +442,11 @@ impl Session {
             self.meet(message);
         }
         let capabilities = modern.then(|| declared(message)).flatten();
+        let cursor = message.params().and_then(|params| params.get("cursor"));
+        let cursor = cursor.filter(|cursor| cursor.kind() != Kind::Null).map(text_of);
         match self.upstream.pass(passage) {
             Ok(()) => {
-                let state = Open::Passed { method, task };
+                let state = Open::Passed { method, task, cursor };
                 self.open.insert(id, Request { state, modern, capabilities, cancelled: false, wait: Wait::default() });
             }
             Err(why) => self.tell(Loss::not_sent(why.to_string()).answer(&id), Some(id)).await,
@@ -513,6 +519,23 @@ impl Session {
             FromUpstream::Closed { .. } => {}
         }
     }
+}
+
+/// Arguments that the tool does not take are refused first; everything else is for the gate.
+async fn admit(
+    gate: &Arc<Gate>,
+    listing: &Listing,
+    call: ToolCall,
+    mut context: CallContext,
+    presence: &Presence,
+) -> Result<Admission, Refusal> {
+    if call.method() == Decided::ToolsCall {
+        match listing.check(&call, &context.tool).await {
+            Checked::Passed(schema) => context.tool.schema = schema,
+            Checked::Wrong(mismatch) => return Err(gate.invalid(&call, &context, mismatch.to_string()).await),
+        }
+    }
+    gate.admit(call, context, presence).await
 }
 
 fn named(malformed: Malformed, message: &Message) -> Malformed {

@@ -84,7 +84,12 @@ impl Fake {
     pub fn rulings(&self) -> Vec<(String, RulingKind, Option<String>)> {
         let rulings = self.heard().into_iter().filter_map(|command| match command {
             Command::Rule { id, ruling, reason, .. } => Some((id.to_string(), ruling, reason)),
-            Command::Hello { .. } | Command::List { .. } | Command::Show { .. } => None,
+            Command::Hello { .. }
+            | Command::List { .. }
+            | Command::Show { .. }
+            | Command::Tools { .. }
+            | Command::Tool { .. }
+            | Command::RuleTool { .. } => None,
         });
         rulings.collect()
     }
@@ -101,6 +106,9 @@ impl World {
         match command {
             Command::Hello { .. } => {
                 Notice::Failed { seq: None, error: Failure::Malformed, message: "again".to_owned() }
+            }
+            Command::Tools { seq, .. } | Command::Tool { seq, .. } | Command::RuleTool { seq, .. } => {
+                failed(seq, Failure::NotFound, "there are no tools")
             }
             Command::List { seq } => {
                 drop(holds);

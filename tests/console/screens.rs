@@ -1,6 +1,6 @@
 //! The screens, as text, at the two sizes that everything is designed for.
 
-use countersign::call::Class;
+use countersign::call::{Class, Pin};
 use countersign::console::app::Link;
 use countersign::control::wire::{Daemon, HoldView, Notice};
 use crossterm::event::KeyCode;
@@ -213,4 +213,18 @@ fn every_size_draws() {
             }
         }
     }
+}
+
+/// What an operator has to look at beside the holds: in the header, and in the detail of a hold.
+#[test]
+fn tools_that_are_not_as_pinned_are_told() {
+    let mut desk = Desk::new((120, 40), vec![HoldView { pin: Pin::Changed, ..refund("H7K2QW0A1B2C") }]);
+    assert!(!desk.screen().contains("TOOLS"));
+    let mut now = daemon();
+    now.servers[0].tools_changed = 1;
+    now.servers[0].tools_unpinned = 2;
+    desk.news(Notice::Daemon { daemon: now });
+    let screen = desk.screen();
+    assert!(screen.contains("TOOLS: 1 CHANGED, 2 NEW"), "{screen}");
+    assert!(screen.contains("CHANGED since it was pinned"), "{screen}");
 }

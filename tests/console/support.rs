@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use countersign::call::{
-    Class, ClientInfo, Digest, Environment, EnvironmentSource, Money, Outcome, RuleHit, Tier, Transport,
+    Class, ClientInfo, Digest, Environment, EnvironmentSource, Money, Outcome, Pin, RuleHit, Tier, Transport,
 };
 use countersign::console::app::{App, Effect, Event, Link, Now, What, update};
 use countersign::console::dialog::Dialog;
@@ -45,6 +45,7 @@ pub fn refund(id: &str) -> HoldView {
         method: "tools/call".to_owned(),
         tool: "create_refund".to_owned(),
         definition: Some(Digest::of_bytes(b"definition")),
+        pin: Pin::Match,
         operation: "create_refund".to_owned(),
         class: Class::Financial,
         reversible: Some(false),
@@ -171,7 +172,14 @@ pub fn daemon() -> Daemon {
     Daemon {
         version: "0.1.0".to_owned(),
         instance: Digest::of_bytes(b"record"),
-        servers: vec![ServerView { name: "stripe".to_owned(), environment, production: true, sessions: 1 }],
+        servers: vec![ServerView {
+            name: "stripe".to_owned(),
+            environment,
+            production: true,
+            sessions: 1,
+            tools_changed: 0,
+            tools_unpinned: 0,
+        }],
         policy_version: "9c41e0b7".to_owned(),
         rules: 31,
         policy_error: None,

@@ -160,7 +160,10 @@ impl Known {
         self.traffic.push('\n');
         let answers = match &notice {
             Notice::Snapshot { seq, .. } | Notice::Failed { seq, .. } => *seq,
-            Notice::Shown { seq, .. } | Notice::Ruled { seq, .. } => Some(*seq),
+            Notice::Shown { seq, .. }
+            | Notice::Ruled { seq, .. }
+            | Notice::Tools { seq, .. }
+            | Notice::Tool { seq, .. } => Some(*seq),
             Notice::Welcome { .. } | Notice::Hold { .. } | Notice::Daemon { .. } => None,
         };
         match &notice {
@@ -171,7 +174,7 @@ impl Known {
                 self.holds.insert(hold.id.clone(), (**hold).clone());
             }
             Notice::Daemon { daemon } => self.records = daemon.records,
-            Notice::Welcome { .. } | Notice::Failed { .. } => {}
+            Notice::Welcome { .. } | Notice::Failed { .. } | Notice::Tools { .. } | Notice::Tool { .. } => {}
         }
         if let Some(seq) = answers {
             self.answers.insert(seq, notice);
@@ -195,7 +198,7 @@ impl RawOperator {
     /// Connected and welcomed.
     pub async fn hello(socket: &Path) -> RawOperator {
         let mut operator = RawOperator::connect(socket).await;
-        operator.send(r#"{"command":"hello","version":1,"watch":false,"read_only":false}"#).await;
+        operator.send(r#"{"command":"hello","version":2,"watch":false,"read_only":false}"#).await;
         let welcome = operator.next().await.expect("a welcome");
         assert!(welcome.get("welcome").is_some(), "{welcome}");
         operator

@@ -180,6 +180,7 @@ fn header(app: &App, buf: &mut Buffer, area: Rect, theme: Theme) {
         if daemon.unsigned_rulings {
             right.push((1, "UNSIGNED RULINGS ON".to_owned()));
         }
+        right.extend(describe::tools(daemon).map(|text| (1, text)));
         right.push((3, plural(daemon.consoles, "console")));
         right.push((4, plural(daemon.rules, "rule")));
         right.push((5, plural(usize::try_from(daemon.records).unwrap_or(usize::MAX), "record")));

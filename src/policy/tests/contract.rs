@@ -24,7 +24,7 @@ fn the_first_policy_of_the_contract_loads_and_passes_its_tests() {
     let outcomes = test::run(&paths).unwrap();
     assert_eq!(outcomes.len(), 3);
     assert!(outcomes.iter().all(|outcome| outcome.verdict == test::Verdict::Pass), "{outcomes:#?}");
-    assert_eq!(test::check(&paths).unwrap(), 11);
+    assert_eq!(test::check(&paths).unwrap(), 15);
 }
 
 #[tokio::test]

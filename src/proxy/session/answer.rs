@@ -14,6 +14,7 @@ use crate::mcp::reply;
 use super::asked::{Undeclared, undeclared};
 use super::held::Part;
 use super::{Open, Session};
+use crate::proxy::listing::Asked;
 
 impl Session {
     pub(super) async fn answered(&mut self, id: Id, is_error: bool, message: Message) {
@@ -30,9 +31,10 @@ impl Session {
         let discovers =
             matches!(&request.state, Open::Passed { method, .. } if method == "server/discover") && !is_error;
         let message = match &request.state {
-            Open::Passed { method, .. } if method == "tools/list" && !is_error => {
+            Open::Passed { method, cursor, .. } if method == "tools/list" && !is_error => {
                 let gate = Arc::clone(&self.shared.gate);
-                self.listing.filter(message, &gate, &self.server, &self.base, request.modern).await
+                let asked = Asked { context: &self.base, cursor: cursor.as_deref(), modern: request.modern };
+                self.listing.filter(message, &gate, &self.server, asked).await
             }
             Open::Passed { method, .. } if method == "tasks/list" && !is_error => self.own_tasks(message),
             Open::Sent { .. } | Open::Passed { .. } | Open::Deciding { .. } => Some(message),

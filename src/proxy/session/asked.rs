@@ -190,7 +190,11 @@ impl Session {
 
     /// What follows from a call is judged by what the call was.
     pub(super) fn following(&self, origin: &Origin) -> CallContext {
-        CallContext { tool: origin.tool().clone(), operation: origin.operation().clone(), ..self.base.clone() }
+        CallContext {
+            tool: self.listing.still(origin.tool()),
+            operation: origin.operation().clone(),
+            ..self.base.clone()
+        }
     }
 
     pub(super) fn of_no_tool(&self, method: Decided, operation: crate::call::Operation) -> CallContext {

@@ -20,6 +20,7 @@ use crate::credential::scrub::Scrubber;
 use crate::gate::{self, Gate};
 use crate::json::Rules;
 use crate::mcp::table::{self, Question, Row};
+use crate::pins::Pins;
 use crate::policy::PolicyEngine;
 use crate::proxy::tasks::{Bounds, Tasks};
 use crate::transport::ToUpstream;
@@ -62,7 +63,9 @@ impl Rig {
             unsigned_elsewhere: true,
         };
         let (limits, tracker) = (Limits::default(), TaskTracker::new());
+        let pins = Pins::open(&folder.path().join("pins.db"), audit.clone(), std::iter::empty()).unwrap();
         let shared = Shared {
+            pins: Arc::new(pins),
             gate: Arc::new(Gate::new(policy.unwrap(), audit, holds)),
             scrubber: Arc::new(Scrubber::new(std::iter::empty())),
             http_client: HttpClient::new(limits, tracker.clone()).unwrap(),

@@ -13,6 +13,7 @@ use crate::catalog::Catalog;
 use crate::config::{Budgets, Holds};
 use crate::credential::scrub::Scrubber;
 use crate::gate::{Gate, Hold, Ruling, Says, Settings, State};
+use crate::pins::Pins;
 use crate::policy::PolicyEngine;
 use crate::proxy::tasks::{Bounds, Tasks};
 use crate::proxy::upstream::Kind;
@@ -73,7 +74,9 @@ impl Scene {
             tasks_after: Duration::ZERO,
             budgets: Budgets { default: None, with_progress: None, clients: Default::default() },
         };
+        let pins = Pins::open(&folder.path().join("pins.db"), audit.clone(), std::iter::empty()).unwrap();
         let shared = Shared {
+            pins: Arc::new(pins),
             gate: Arc::new(Gate::new(PolicyEngine::load(policy).unwrap(), audit, settings)),
             scrubber: Arc::new(Scrubber::new(std::iter::empty())),
             http_client: HttpClient::new(limits, tracker.clone()).unwrap(),
