@@ -2,6 +2,9 @@
 //! call is taken for. The rows lie in `tests/catalog/`; `why` says where a class is not the obvious one.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::LazyLock;
+
+use proptest::prelude::*;
 
 use super::*;
 
@@ -225,3 +228,50 @@ fn no_call_looks_more_harmless_than_it_is() {
         assert_eq!((operation.name.as_str(), operation.class.as_str()), (name, class), "{why}: {line}");
     }
 }
+
+/// Arguments of any form, from the words that the catalogs look for.
+fn anything() -> impl Strategy<Value = Value> {
+    let names = ["params", "application/json", "arguments", "rules", "passPercentage", "environments", "conditions"];
+    let more = ["type", "items", "deleted", "submit", "parameters", "amount", "human_confirmation", "ids"];
+    let selectors = ["method", "get_params", "put_launch_params", "stripe_api_operation_id", "operationHandle"];
+    let name = proptest::sample::select([&names[..], &more, &selectors].concat());
+    let words = ["get", "put", "public", "staging", "GetBalance", "PostRefunds", "PostCustomers", "0"];
+    let leaf = prop_oneof![
+        proptest::sample::select(words.to_vec()).prop_map(|word| json!(word)),
+        proptest::sample::select(vec![json!(null), json!(true), json!(false), json!(0), json!(1.5), json!(-7)]),
+    ];
+    let object =
+        move |inner| proptest::collection::btree_map(name.clone(), inner, 0..5).prop_map(|members| json!(members));
+    let value = leaf.prop_recursive(5, 48, 5, {
+        let object = object.clone();
+        move |inner| {
+            prop_oneof![object(inner.clone().boxed()), proptest::collection::vec(inner, 0..4).prop_map(Value::Array)]
+        }
+    });
+    object(value.boxed())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// What a call says never makes it more harmless than its entry, and only operations of the catalog are selected.
+    #[test]
+    fn arguments_only_tighten(arguments in anything()) {
+        for (vendor, _) in VENDORS {
+            let catalog = CATALOGS.iter().find(|(name, _)| *name == vendor).map(|(_, catalog)| catalog).unwrap();
+            for (tool, entry) in &catalog.tools {
+                let operation = catalog.operation(&call(tool, &arguments));
+                match entry {
+                    Entry::Facts(facts) => prop_assert!(operation.class >= facts.class && operation.name == *tool),
+                    Entry::Dispatcher(_) => match catalog.operations.get(&operation.name) {
+                        Some(facts) => prop_assert!(operation.class >= facts.class, "{tool} {arguments}"),
+                        None => prop_assert_eq!((operation.name.as_str(), operation.class), (tool.as_str(), Class::Unknown)),
+                    },
+                }
+            }
+        }
+    }
+}
+
+static CATALOGS: LazyLock<Vec<(&str, Catalog)>> =
+    LazyLock::new(|| VENDORS.iter().map(|(vendor, _)| (*vendor, Catalog::builtin(Some(vendor)).unwrap())).collect());
