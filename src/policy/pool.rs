@@ -1,5 +1,9 @@
 //! The policy processes of the daemon: each judges one input at a time, and is ended when it takes too long.
 //!
+//! A list of safe functions with bounded forms of the others was the other candidate. It would save the way to a process
+//! (`benches/policy.rs` prints it) and would have to be right about each function, each way to build a large value out
+//! of small ones, and each later version of the interpreter; here the system keeps the limits.
+//!
 //! Invariant: an input that a process does not answer in time, or that ends it, is a fault, and the process is gone
 //! before its place is free again. Nothing here waits without an end, and nothing of the policies runs in the daemon.
 
