@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use countersign::audit::{Answer, AuditLog, CallFacts, Entry, Event};
 use countersign::call::{
-    CallId, Class, ClientInfo, Decision, Digest, Effect, Environment, EnvironmentSource, Operation, Principal,
+    Bound, CallId, Class, ClientInfo, Decision, Digest, Effect, Environment, EnvironmentSource, Operation, Principal,
     PrincipalKind, RuleHit, ServerFacts, Tier, Transport,
 };
 use countersign::json::{JsonText, Rules};
@@ -40,6 +40,7 @@ fn decided(effect: Effect) -> Event {
             source: EnvironmentSource::Key,
             verified: true,
             conflict: None,
+            accounts: Vec::new(),
         },
         method: "tools/call".into(),
         tool: "create_refund".into(),
@@ -54,6 +55,8 @@ fn decided(effect: Effect) -> Event {
             environment: None,
             effect: Some("Sends money back to the customer".into()),
         },
+        bound: Bound::default(),
+        confirmations: Vec::new(),
         digest: Digest::of_bytes(b"call"),
         params: JsonText::parse(ARGUMENTS, Rules::CLIENT).unwrap(),
         meta: None,

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use countersign::audit::{Answer, AuditLog};
 use countersign::call::{
-    CallContext, ClientInfo, Environment, EnvironmentSource, Pin, Principal, PrincipalKind, ServerFacts, ToolFacts,
-    Transport,
+    Bound, CallContext, ClientInfo, Environment, EnvironmentSource, Pin, Principal, PrincipalKind, ServerFacts,
+    ToolFacts, Transport,
 };
 use countersign::catalog::Catalog;
 use countersign::gate::{Admission, Gate, Presence, Settings};
@@ -64,9 +64,12 @@ fn context() -> CallContext {
             source: EnvironmentSource::Config,
             verified: false,
             conflict: None,
+            accounts: Vec::new(),
         }),
         tool: ToolFacts { name: "get_customer".into(), annotations: None, definition: None, pin: Pin::Unknown },
         operation: Catalog::builtin(Some("billing")).unwrap().listed("get_customer"),
+        bound: Bound::default(),
+        confirmations: Vec::new(),
     }
 }
 

@@ -8,8 +8,8 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use countersign::call::{
-    CallContext, ClientInfo, Environment, EnvironmentSource, Pin, Principal, PrincipalKind, ServerFacts, ToolCall,
-    ToolFacts, Transport,
+    Bound, CallContext, ClientInfo, Environment, EnvironmentSource, Pin, Principal, PrincipalKind, ServerFacts,
+    ToolCall, ToolFacts, Transport,
 };
 use countersign::catalog::Catalog;
 use countersign::mcp::message::Message;
@@ -51,9 +51,12 @@ fn context(catalog: &Catalog, call: &ToolCall) -> CallContext {
             source: EnvironmentSource::Key,
             verified: true,
             conflict: None,
+            accounts: Vec::new(),
         }),
         tool: ToolFacts { name: call.tool().into(), annotations: None, definition: None, pin: Pin::Unpinned },
         operation: catalog.operation(call),
+        bound: Bound::default(),
+        confirmations: Vec::new(),
     }
 }
 

@@ -12,8 +12,10 @@ use crate::json::{Json, JsonText};
 #[cfg(test)]
 pub mod fixtures;
 mod limits;
+mod remembered;
 
 pub use limits::Limits;
+pub use remembered::{Bound, Confirmation, ConfirmedBy, Seen};
 
 /// Names one call for its whole life: in the hold, the records, the refusal. Sixty random bits in Crockford's
 /// base 32, never used again.
@@ -254,7 +256,12 @@ pub enum PrincipalKind {
     Token,
     /// The user id of the process at the other end of the client socket.
     Uid,
+    /// Countersign itself, which asks a server at start where its key works.
+    Builtin,
 }
+
+/// The name of [`PrincipalKind::Builtin`]; no configured principal may have it.
+pub const BUILTIN_PRINCIPAL: &str = "countersign";
 
 /// Who the client is, by our own evidence and never by its word.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -306,6 +313,8 @@ pub enum EnvironmentSource {
     Config,
     /// Declared, and the form of the key says the same.
     Key,
+    /// Declared, and what the server answered at start says the same.
+    Probe,
 }
 
 /// The environment of a server.
@@ -313,16 +322,25 @@ pub enum EnvironmentSource {
 pub struct Environment {
     pub name: String,
     pub source: EnvironmentSource,
-    /// True where the key proves what the configuration declares.
+    /// True where the key or the server's answer proves what the configuration declares.
     pub verified: bool,
     /// What contradicts it, where something does.
     pub conflict: Option<String>,
+    /// Accounts that calls may name: those of the configuration, and the one that the server said its key belongs to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accounts: Vec<String>,
 }
 
 impl Environment {
     /// As the configuration says it, proved by nothing.
     pub fn declared(name: &str) -> Environment {
-        Environment { name: name.to_owned(), source: EnvironmentSource::Config, verified: false, conflict: None }
+        Environment {
+            name: name.to_owned(),
+            source: EnvironmentSource::Config,
+            verified: false,
+            conflict: None,
+            accounts: Vec::new(),
+        }
     }
 
     /// Only these names are taken for harmless; everything else counts as production.
@@ -489,6 +507,10 @@ pub struct CallContext {
     pub environment: Arc<Environment>,
     pub tool: ToolFacts,
     pub operation: Operation,
+    /// Where the session works already. Set by the gate alone.
+    pub bound: Bound,
+    /// Words in the call that say that somebody agreed to it. The gate alone says which of them the server has issued.
+    pub confirmations: Vec<Confirmation>,
     /// The call that was let through before and that this one follows from. Set by the gate alone.
     pub continues: Option<CallId>,
 }

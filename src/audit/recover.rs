@@ -56,6 +56,8 @@ impl Step {
             | Event::Stopped { .. }
             | Event::PolicyLoaded { .. }
             | Event::PolicyRefused { .. }
+            | Event::Probed { .. }
+            | Event::EnvironmentConflict { .. }
             | Event::Refused { .. }
             | Event::RulingRefused { .. }
             | Event::Gap { .. }

@@ -14,6 +14,8 @@ pub fn context(tool: &str, class: Class) -> CallContext {
         environment: environment("production"),
         tool: ToolFacts { name: tool.to_owned(), annotations: None, definition: None, pin: Pin::Unknown },
         operation: Operation::bare(tool, class),
+        bound: Bound::default(),
+        confirmations: Vec::new(),
         continues: None,
     }
 }

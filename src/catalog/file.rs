@@ -10,6 +10,7 @@ use std::marker::PhantomData;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 
+use super::evidence::{ConfirmationFacts, Probe, Results};
 use crate::call::Class;
 
 /// One file.
@@ -23,9 +24,14 @@ pub struct File {
     pub keys: Keys,
     #[serde(default)]
     pub environment: Environment,
-    /// Arguments that an agent has no business to set: a call that carries one is of class unknown.
+    /// Arguments that say that somebody agreed to the call.
     #[serde(default)]
-    pub suspicious: Vec<Pointer>,
+    pub confirmations: Vec<ConfirmationFacts>,
+    #[serde(default)]
+    pub results: Results,
+    /// Reads that show where a key works.
+    #[serde(default)]
+    pub probe: Vec<Probe>,
     /// Tools that read and have nothing else to say.
     #[serde(default)]
     pub reads: Vec<String>,
@@ -183,7 +189,7 @@ impl<'de> Deserialize<'de> for Prefix {
 }
 
 /// A map in which no key stands twice: YAML readers otherwise take the last.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Unique<T>(pub BTreeMap<String, T>);
 
 impl<T> Default for Unique<T> {

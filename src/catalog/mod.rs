@@ -3,12 +3,14 @@
 //!
 //! Invariant: the class of an operation comes from a catalog file; the call only selects which entry.
 
+mod evidence;
 mod file;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
 
+pub use evidence::Probe;
 use file::{Dispatcher, Facts, File};
 
 use crate::call::{Class, Decided, Magnitude, Money, Operation, Reach, ReachMode, ToolCall};
@@ -42,7 +44,6 @@ impl CatalogError {
 pub enum KeyEvidence {
     Production,
     NotProduction,
-    Silent,
 }
 
 /// Facts about the tools of one server.
@@ -53,12 +54,9 @@ pub struct Catalog {
     operations: HashMap<String, Facts>,
     keys: file::Keys,
     environment: file::Environment,
-    suspicious: Vec<file::Pointer>,
-}
-
-/// What the form of a key of this vendor proves. A vendor without a catalog proves nothing.
-pub fn key_evidence(vendor: Option<&str>, key: &str) -> KeyEvidence {
-    Catalog::builtin(vendor).map_or(KeyEvidence::Silent, |catalog| catalog.key_evidence(key))
+    confirmations: Vec<evidence::ConfirmationFacts>,
+    results: evidence::Results,
+    probes: Vec<Probe>,
 }
 
 impl Catalog {
@@ -107,14 +105,9 @@ impl Catalog {
         Ok(catalog)
     }
 
-    /// What the form of a key proves.
-    pub fn key_evidence(&self, key: &str) -> KeyEvidence {
-        let fits = |prefixes: &[file::Prefix]| prefixes.iter().any(|prefix| key.starts_with(&prefix.0));
-        match (fits(&self.keys.production), fits(&self.keys.not_production)) {
-            (true, _) => KeyEvidence::Production,
-            (false, true) => KeyEvidence::NotProduction,
-            (false, false) => KeyEvidence::Silent,
-        }
+    /// Every catalog that is part of the program: for keys of a server whose vendor is not named.
+    pub fn all_builtin() -> impl Iterator<Item = Catalog> {
+        BUILTIN.iter().filter_map(|(vendor, _)| Catalog::builtin(Some(vendor)).ok())
     }
 
     /// What a call really does.
@@ -139,10 +132,6 @@ impl Catalog {
             },
         };
         operation.environment = self.reach(&arguments);
-        if let Some(pointer) = self.suspicious.iter().find(|pointer| arguments.at(pointer).is_some()) {
-            operation.class = Class::Unknown;
-            operation.effect = Some(format!("the call carries {}, which no agent may set", pointer.0));
-        }
         operation
     }
 
@@ -207,7 +196,9 @@ impl Catalog {
         self.keys.not_production.extend(file.keys.not_production);
         self.environment.mode = file.environment.mode.or(self.environment.mode.take());
         self.environment.account.extend(file.environment.account);
-        self.suspicious.extend(file.suspicious);
+        self.confirmations.extend(file.confirmations);
+        self.results.mode = file.results.mode.or(self.results.mode.take());
+        self.probes.splice(0..0, file.probe);
     }
 
     /// Entries of `other` replace entries of this catalog, whatever kind they were.
@@ -221,7 +212,9 @@ impl Catalog {
         self.keys.not_production.extend(other.keys.not_production);
         self.environment.mode = other.environment.mode.or(self.environment.mode.take());
         self.environment.account.extend(other.environment.account);
-        self.suspicious.extend(other.suspicious);
+        self.confirmations.extend(other.confirmations);
+        self.results.mode = other.results.mode.or(self.results.mode.take());
+        self.probes.splice(0..0, other.probes);
     }
 }
 

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::Exit;
 use crate::call::{
-    CallContext, ClientInfo, Decision, Effect, Environment, Pin, Principal, ToolCall, ToolFacts, Transport,
+    Bound, CallContext, ClientInfo, Decision, Effect, Environment, Pin, Principal, ToolCall, ToolFacts, Transport,
 };
 use crate::catalog::Catalog;
 use crate::config::{self, Config, Match};
@@ -213,9 +213,14 @@ fn call(eval: &Eval, config: &Config) -> anyhow::Result<(ToolCall, CallContext)>
         principal,
         client: ClientInfo { uid, ..ClientInfo::silent(transport) },
         server: Arc::clone(&server.facts),
-        environment: Arc::new(Environment::declared(&server.environment)),
+        environment: Arc::new(Environment {
+            accounts: server.accounts.clone(),
+            ..Environment::declared(&server.environment)
+        }),
         tool: ToolFacts { name: tool.clone(), annotations: None, definition: None, pin: Pin::Unknown },
         operation: catalog.operation(&call),
+        bound: Bound::default(),
+        confirmations: catalog.confirmations(&call),
     };
     Ok((call, context))
 }

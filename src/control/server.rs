@@ -298,7 +298,7 @@ impl Control {
     fn daemon(&self) -> Daemon {
         let servers = self.status.servers.iter().map(|server| ServerView {
             name: server.name.clone(),
-            environment: (*server.environment).clone(),
+            environment: (*self.gate.environment(&server.name, &server.environment)).clone(),
             production: server.environment.is_production(),
             sessions: server.sessions.load(Ordering::Relaxed),
         });
@@ -338,6 +338,7 @@ fn view(hold: &Hold) -> HoldView {
         money: operation.money.clone(),
         targets: operation.targets.clone(),
         effect: operation.effect.clone(),
+        confirmations: hold.context.confirmations.clone(),
         arguments: hold.call.arguments().clone(),
         other_params: (is_tool && other.as_str() != "{}").then_some(other),
         meta: hold.call.meta().map(JsonText::owned),

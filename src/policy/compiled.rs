@@ -103,8 +103,8 @@ mod tests {
     use super::super::{Phase, input, source};
     use super::*;
     use crate::call::{
-        CallContext, Class, Environment, Magnitude, Money, Operation, Principal, PrincipalKind, Reach, ReachMode,
-        fixtures,
+        Bound, CallContext, Class, Confirmation, ConfirmedBy, Environment, Magnitude, Money, Operation, Principal,
+        PrincipalKind, Reach, ReachMode, fixtures,
     };
     use crate::json::JsonText;
 
@@ -121,14 +121,19 @@ mod tests {
             set(json!({})),
             set(json!({
                 "destructive": {
-                    "needs": {"production": {"write": "pass", "financial": "low", "odd": "huge"}},
-                    "limits": {"production": {"create_refund": 1000}, "sandbox": {"create_refund": 10.5, "x": "7"}},
+                    "needs": {"production": {"write": "pass", "financial": "low"}, "x": {"read": "low", "write": "pass"}},
+                    "limits": {
+                        "production": {"create_refund": {"minor": 1000}, "financial": {"minor": {"eur": 10}, "count": 7}},
+                        "sandbox": {"create_refund": {"minor": {"usd": 1000}, "percent": 10}},
+                        "x": {"destructive": {"count": 1000}},
+                    },
+                    "one_operator": {"production": {"financial": {"minor": 7}, "get_customer": {"percent": 1000}}},
                 },
-                "environment": {"accounts": {"billing": ["acct_1", 7], "stripe": []}},
+                "environment": {"accounts": {"billing": ["acct_1"], "stripe": []}},
             })),
             set(json!({
-                "destructive": {"needs": {"sandbox": null}, "limits": {"production": []}},
-                "environment": {"accounts": {"billing": 7}},
+                "destructive": {"limits": {"sandbox": {}}, "one_operator": {"sandbox": {"write": {"major": 7}}}},
+                "environment": {"accounts": {"billing": ["acct_2"]}},
             })),
         ]
     });
@@ -213,17 +218,38 @@ mod tests {
 
     fn document() -> BoxedStrategy<Json> {
         let scopes = prop_oneof![5 => prop::collection::vec(scope(), 0..4).prop_map(Json::Array), 1 => odd()];
-        let money = object(vec![("amount", amount().boxed()), ("unit", one_of(&["minor", "major"]))]);
+        let currency = one_of(&["usd", "EUR", "eur", "jpy", ""]);
+        let money =
+            object(vec![("amount", amount().boxed()), ("unit", one_of(&["minor", "major"])), ("currency", currency)]);
+        let unit = one_of(&["percent", "count", "days"]);
+        let magnitude = object(vec![("value", amount().boxed()), ("unit", unit), ("absent", one_of(&["all"]))]);
+        let modes = || one_of(&["production", "test", "unknown"]);
+        let accounts = || {
+            let accounts = prop::collection::vec(one_of(&["acct_1", "acct_2"]), 0..3).prop_map(Json::Array);
+            prop_oneof![4 => accounts, 1 => odd()].boxed()
+        };
+        let flag = || prop_oneof![3 => select(vec![json!(true), json!(false)]), 1 => odd()].boxed();
+        let word = object(vec![("at", one_of(&["/x"])), ("by", one_of(&["vendor", "agent"])), ("issued", flag())]);
+        let words = prop_oneof![4 => prop::collection::vec(word, 0..3).prop_map(Json::Array), 1 => odd()];
         let targets =
             prop_oneof![3 => prop::collection::vec(one_of(&["cus_1", ""]), 0..3).prop_map(Json::Array), 1 => odd()];
         let class = one_of(&["read", "write", "financial", "destructive", "unknown", "odd", "Read"]);
         let name = one_of(&["create_refund", "get_customer", "read", "write", "x", "*"]);
-        let place =
-            one_of(&["", "/", "production/", "test/", "production/acct_1", "/acct_1", "/acct_2", "live/", "x", "/é"]);
+        let names = prop::collection::vec(one_of(&["production", "sandbox"]), 0..3).prop_map(Json::Array);
+        let place = object(vec![
+            ("mode", modes()),
+            ("accounts", accounts()),
+            ("environments", prop_oneof![4 => names, 1 => odd()].boxed()),
+            ("everywhere", flag()),
+        ]);
+        let place = prop_oneof![6 => place, 1 => odd()].boxed();
         let operation = object(vec![
             ("name", name),
             ("class", class),
             ("money", prop_oneof![4 => money, 1 => odd()].boxed()),
+            ("reversible", flag()),
+            ("magnitude", prop_oneof![4 => magnitude, 1 => odd()].boxed()),
+            ("confirmations", words.boxed()),
             ("targets", targets.boxed()),
             ("environment", place),
         ]);
@@ -231,11 +257,16 @@ mod tests {
         object(vec![
             ("phase", one_of(&["call", "list"])),
             ("principal", object(vec![("name", one_of(&["a"])), ("scopes", scopes.boxed())])),
+            (
+                "session",
+                prop_oneof![6 => object(vec![("mode", modes()), ("accounts", accounts())]), 1 => odd()].boxed(),
+            ),
             ("server", object(vec![("name", one_of(&["billing", "stripe"]))])),
             (
                 "environment",
                 object(vec![
-                    ("name", one_of(&["production", "sandbox"])),
+                    ("accounts", accounts()),
+                    ("name", one_of(&["production", "sandbox", "x", "staging"])),
                     ("production", prop_oneof![select(vec![json!(true), json!(false)]), odd()].boxed()),
                     ("conflict", prop_oneof![odd(), Just(json!("key and declaration disagree"))].boxed()),
                 ]),
@@ -263,10 +294,12 @@ mod tests {
     /// A context that the proxy could have made, from configuration, catalog and call.
     fn context() -> BoxedStrategy<CallContext> {
         let class = select(vec![Class::Read, Class::Write, Class::Financial, Class::Destructive, Class::Unknown]);
-        let money = (prop::option::of(spelled()), text(), prop::option::of(text()));
+        let units = || prop_oneof![select(vec!["minor", "major", "percent", "count"]).prop_map(str::to_owned), text()];
+        let currency = prop_oneof![select(vec!["usd", "EUR", "jpy"]).prop_map(str::to_owned), text()];
+        let money = (prop::option::of(spelled()), units(), prop::option::of(currency));
         let money = money.prop_map(|(amount, unit, currency)| Money { amount, unit, currency, absent: None });
         let targets = prop::collection::vec(text(), 0..3);
-        let magnitude = (prop::option::of(spelled()), text(), prop::option::of(text()));
+        let magnitude = (prop::option::of(spelled()), units(), prop::option::of(text()));
         let magnitude = magnitude.prop_map(|(value, unit, absent)| Magnitude { value, unit, absent });
         let mode = select(vec![None, Some(ReachMode::Production), Some(ReachMode::Test), Some(ReachMode::Unknown)]);
         let account = prop_oneof![select(vec!["acct_1", "acct_2", "é"]).prop_map(str::to_owned), any::<String>()];
@@ -291,14 +324,23 @@ mod tests {
                 .prop_map(|(server, what)| server + &what),
             0..4,
         );
-        let environment = (select(vec!["production", "sandbox", "test", "x"]), prop::option::of(text()));
-        (operation, scopes, environment, select(vec!["billing", "stripe"]), text())
-            .prop_map(|(operation, scopes, (environment, conflict), server, tool)| CallContext {
-                principal: Arc::new(Principal { name: "agent".into(), kind: PrincipalKind::Uid, scopes }),
-                server: fixtures::server(server),
-                environment: Arc::new(Environment { conflict, ..Environment::declared(environment) }),
-                operation,
-                ..fixtures::context(&tool, Class::Unknown)
+        let account = || prop::collection::vec(select(vec!["acct_1", "acct_2"]).prop_map(str::to_owned), 0..2);
+        let environment = (select(vec!["production", "sandbox", "test", "x"]), prop::option::of(text()), account());
+        let bound = (select(vec![None, Some(ReachMode::Production), Some(ReachMode::Test)]), account());
+        let by = select(vec![ConfirmedBy::Vendor, ConfirmedBy::Agent]);
+        let word = (by, any::<bool>()).prop_map(|(by, issued)| Confirmation { at: "/x".into(), by, issued });
+        let remembered = (bound, prop::collection::vec(word, 0..2));
+        (operation, scopes, environment, select(vec!["billing", "stripe"]), text(), remembered)
+            .prop_map(|(operation, scopes, (environment, conflict, accounts), server, tool, (bound, words))| {
+                CallContext {
+                    bound: Bound { mode: bound.0, accounts: bound.1 },
+                    confirmations: words,
+                    principal: Arc::new(Principal { name: "agent".into(), kind: PrincipalKind::Uid, scopes }),
+                    server: fixtures::server(server),
+                    environment: Arc::new(Environment { conflict, accounts, ..Environment::declared(environment) }),
+                    operation,
+                    ..fixtures::context(&tool, Class::Unknown)
+                }
             })
             .boxed()
     }
@@ -343,7 +385,7 @@ mod tests {
     fn every_shipped_set_is_compiled() {
         for set in &*SETS {
             assert!(set.is_shipped());
-            assert_eq!(set.both_for_test("{}").len(), 3);
+            assert_eq!(set.both_for_test("{}").len(), 4);
         }
     }
 }

@@ -15,7 +15,7 @@ mod source;
 mod syntax;
 pub mod test;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -69,6 +69,8 @@ pub struct Settings {
     pub builtin: Vec<String>,
     /// Files and folders of the operator's policies and data.
     pub paths: Vec<PathBuf>,
+    /// Names of environments in use, for which data may have rows; none where they are not known.
+    pub environments: BTreeSet<String>,
     /// By policy name; a policy that is not named is enforced.
     pub modes: BTreeMap<String, Mode>,
     /// For one decision. An outer limit of three times this ends what the interpreter cannot.
@@ -81,6 +83,7 @@ impl Default for Settings {
         Settings {
             builtin: builtin_names().map(str::to_owned).collect(),
             paths: Vec::new(),
+            environments: BTreeSet::new(),
             modes: BTreeMap::new(),
             time_limit: Duration::from_millis(50),
         }
@@ -276,6 +279,7 @@ fn now() -> Result<u64, PolicyFault> {
 fn load(settings: &Settings) -> Result<PolicySet, PolicyErrors> {
     let mut sources = source::builtin(&settings.builtin)?;
     sources.add(source::read(&settings.paths)?);
+    sources.environments.clone_from(&settings.environments);
     PolicySet::load(set::Build { sources, modes: settings.modes.clone(), time_limit: settings.time_limit })
 }
 

@@ -48,7 +48,8 @@ impl Listing {
         self.server.forget();
     }
 
-    fn learn(&self, name: &str, definition: Json<'_>) -> ToolFacts {
+    /// Remembers a definition that the server has listed.
+    pub fn learn(&self, name: &str, definition: Json<'_>) -> ToolFacts {
         self.server.learn(name, definition);
         self.here.learn(name, definition)
     }

@@ -1,7 +1,7 @@
 //! The page that says what a policy is (`policies/README.md`): every example on it is run.
 
 use super::*;
-use crate::call::{Magnitude, Reach, ReachMode};
+use crate::call::{Bound, Confirmation, ConfirmedBy, Magnitude, Reach, ReachMode};
 
 /// A code block of the contract by the file name that follows its language.
 fn block(name: &str) -> &'static str {
@@ -21,7 +21,7 @@ fn the_first_policy_of_the_contract_loads_and_passes_its_tests() {
     let outcomes = test::run(&paths).unwrap();
     assert_eq!(outcomes.len(), 3);
     assert!(outcomes.iter().all(|outcome| outcome.verdict == test::Verdict::Pass), "{outcomes:#?}");
-    assert_eq!(test::check(&paths).unwrap(), 11);
+    assert_eq!(test::check(&paths).unwrap(), 14);
 }
 
 #[tokio::test]
@@ -80,6 +80,8 @@ async fn the_input_of_the_contract_is_complete() {
     full.operation.reversible = Some(true);
     full.operation.magnitude = Some(Magnitude { value: text(), unit: "count".into(), absent: text() });
     full.operation.environment = Some(Reach { mode: Some(ReachMode::Test), ..Reach::default() });
+    full.bound = Bound { mode: Some(ReachMode::Test), accounts: vec![] };
+    full.confirmations = vec![Confirmation { at: "/x".into(), by: ConfirmedBy::Vendor, issued: false }];
     full.continues = Some(CallId::random().unwrap());
     let call = answering("t", &json!({}));
     let document: Value =

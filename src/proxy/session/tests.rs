@@ -47,6 +47,7 @@ impl Rig {
         let policy = PolicyEngine::load(crate::policy::Settings {
             builtin: vec![],
             paths: vec![file],
+            environments: std::collections::BTreeSet::new(),
             modes: BTreeMap::new(),
             // Unoptimized and beside other tests an evaluation may take long.
             time_limit: Duration::from_secs(5),
