@@ -134,8 +134,8 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
-/// What an operation does to the world, as the catalog says.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+/// What an operation does to the world, as the catalog says; from the harmless to the worst.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Class {
     Read,

@@ -6,15 +6,16 @@
 
 use serde::Deserialize;
 
-use super::file::{Pointer, Prefix, Unique};
+use super::file::{KeyMode, Unique};
+use super::load::BUILTIN;
+use super::pointer::{Arguments, Found, Pointer};
 use super::{Catalog, KeyEvidence};
 use crate::call::{Confirmation, ConfirmedBy, Decided, Seen, ToolCall};
-use crate::json::{Json, JsonText, Kind, Rules};
+use crate::json::{Json, JsonText, Rules};
 
-/// Parts of one answer that are looked into, the bytes of each, and the items of a list.
+/// Parts of one answer that are looked into, and the bytes of each.
 const PARTS: usize = 16;
 const PART_BYTES: usize = 1 << 20;
-const ITEMS: usize = 200;
 
 /// Arguments that say that somebody agreed to the call.
 #[derive(Clone, Debug, Deserialize)]
@@ -78,8 +79,18 @@ impl Catalog {
     /// secret such as `Bearer sk_live_...` shows it too. Two forms that disagree are production: nothing is harmless
     /// that may not be.
     pub fn key_form(&self, secret: &str) -> Option<(KeyEvidence, &str)> {
-        let production = form(&self.keys.production, secret).map(|form| (KeyEvidence::Production, form));
-        production.or_else(|| Some((KeyEvidence::NotProduction, form(&self.keys.not_production, secret)?)))
+        let words = || secret.split_whitespace();
+        let form = |mode| {
+            let mut forms = self.keys.iter().filter(|key| key.mode == Some(mode)).map(|key| key.prefix.0.as_str());
+            forms.find(|form| words().any(|word| word.starts_with(form)))
+        };
+        let production = form(KeyMode::Production).map(|form| (KeyEvidence::Production, form));
+        production.or_else(|| Some((KeyEvidence::NotProduction, form(KeyMode::NotProduction)?)))
+    }
+
+    /// Every catalog that is part of the program: for keys of a server whose vendor is not named.
+    pub fn all_builtin() -> impl Iterator<Item = Catalog> {
+        BUILTIN.iter().filter_map(|(vendor, _)| Catalog::builtin(Some(vendor)).ok())
     }
 
     /// What of a call says that somebody agreed to it. Which of these tokens the server has issued is the gate's to say.
@@ -87,15 +98,15 @@ impl Catalog {
         if self.confirmations.is_empty() || call.method() != Decided::ToolsCall {
             return Vec::new();
         }
-        let arguments = call.arguments().view();
-        let there = self.confirmations.iter().filter(|facts| arguments.pointer(&facts.at.0).is_some());
-        there.map(|facts| Confirmation { at: facts.at.0.clone(), by: facts.by, issued: false }).collect()
+        let arguments = Arguments::of(call.arguments().view());
+        let there = self.confirmations.iter().filter(|facts| arguments.carries(&facts.at));
+        there.map(|facts| Confirmation { at: facts.at.as_str().to_owned(), by: facts.by, issued: false }).collect()
     }
 
     /// The arguments that a confirmation by the vendor may stand in: none where the vendor has no such thing.
     pub fn vendor_confirmations(&self) -> impl Iterator<Item = &str> {
         let vendors = self.confirmations.iter().filter(|facts| facts.by == ConfirmedBy::Vendor);
-        vendors.map(|facts| facts.at.0.as_str())
+        vendors.map(|facts| facts.at.as_str())
     }
 
     /// The reads that show where a key works, the first to be made first.
@@ -109,7 +120,8 @@ impl Catalog {
         let Some(mode) = &self.results.mode else { return seen };
         for part in parts(result) {
             for pointer in &mode.at {
-                each(part.view(), &pointer.0, &mut |value| {
+                pointer.visit(part.view(), &mut |found| {
+                    let Found::Value(value) = found else { return };
                     seen.production |= value.text() == mode.production;
                     seen.test |= value.text() == mode.test;
                 });
@@ -121,16 +133,11 @@ impl Catalog {
     /// The same for the result of a probe, which may name the account too.
     pub fn probed(&self, probe: &Probe, result: Json<'_>) -> Seen {
         let account = probe.account.as_ref().and_then(|pointer| {
-            let found = parts(result).find_map(|part| Some(part.view().pointer(&pointer.0)?.as_str()?.into_owned()));
+            let found = parts(result).find_map(|part| Some(pointer.value(part.view())?.as_str()?.into_owned()));
             found.filter(|account| (1..=256).contains(&account.len()))
         });
         Seen { account, ..self.seen(result) }
     }
-}
-
-fn form<'a>(forms: &'a [Prefix], secret: &str) -> Option<&'a str> {
-    let begins = |form: &&str| secret.split_whitespace().any(|word| word.starts_with(*form));
-    forms.iter().map(|prefix| prefix.0.as_str()).find(begins)
 }
 
 /// The JSON of a tool's result: what it says as structured content, and every text that is JSON.
@@ -146,20 +153,6 @@ fn parts(result: Json<'_>) -> impl Iterator<Item = JsonText> {
         json.then(|| JsonText::parse(text.as_bytes(), Rules::UPSTREAM).ok()).flatten()
     });
     structured.into_iter().chain(texts)
-}
-
-/// Every value at a pointer with `*` steps.
-fn each<'a>(value: Json<'a>, pointer: &str, found: &mut impl FnMut(Json<'a>)) {
-    let Some((before, after)) = pointer.split_once("/*") else {
-        if let Some(value) = value.pointer(pointer) {
-            found(value);
-        }
-        return;
-    };
-    let Some(list) = value.pointer(before).filter(|list| list.kind() == Kind::Array) else { return };
-    for item in list.items().take(ITEMS) {
-        each(item, after, found);
-    }
 }
 
 #[cfg(test)]
@@ -195,8 +188,11 @@ mod tests {
 
     #[test]
     fn what_is_looked_at_is_bounded() {
-        let late = format!(r#"{{"data":[{}{{"livemode":true}}]}}"#, "{},".repeat(ITEMS));
-        assert_eq!(seen(&late), (false, false));
+        let many = vec![serde_json::json!({"type": "text", "text": "{}"}); PARTS];
+        let late = serde_json::json!({"type": "text", "text": "{\"livemode\":true}"});
+        let content: Vec<_> = many.into_iter().chain([late]).collect();
+        let late = JsonText::of(&serde_json::json!({"content": content})).unwrap();
+        assert_eq!(stripe().seen(late.view()), Seen::default());
         let long = format!(r#"{{"x":"{}","livemode":true}}"#, "x".repeat(PART_BYTES));
         assert_eq!(seen(&long), (false, false));
     }

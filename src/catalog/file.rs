@@ -8,10 +8,13 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-use super::evidence::{ConfirmationFacts, Probe, Results};
 use crate::call::Class;
+
+use super::condition::Condition;
+use super::evidence::{ConfirmationFacts, Probe, Results};
+use super::pointer::Pointer;
 
 /// One file.
 #[derive(Debug, Deserialize)]
@@ -20,10 +23,12 @@ pub struct File {
     #[serde(rename = "version")]
     _version: Version,
     pub vendor: Option<String>,
+    /// What the beginning of a key says.
     #[serde(default)]
-    pub keys: Keys,
+    pub keys: Vec<Key>,
+    /// Arguments of every tool that name the environment or the account.
     #[serde(default)]
-    pub environment: Environment,
+    pub environment: Reaches,
     /// Arguments that say that somebody agreed to the call.
     #[serde(default)]
     pub confirmations: Vec<ConfirmationFacts>,
@@ -32,16 +37,25 @@ pub struct File {
     /// Reads that show where a key works.
     #[serde(default)]
     pub probe: Vec<Probe>,
+    /// Facts that entries take over with `like`.
+    #[serde(default)]
+    pub templates: Unique<Facts>,
     /// Tools that read and have nothing else to say.
     #[serde(default)]
     pub reads: Vec<String>,
     #[serde(default)]
     pub tools: Unique<Facts>,
-    /// Tools whose operation is chosen by an argument.
+    /// Tools whose operation depends on their arguments.
     #[serde(default)]
     pub dispatchers: Unique<Dispatcher>,
+    /// Where handles come from, for dispatchers that take one.
+    #[serde(default)]
+    pub handles: Vec<HandleSource>,
     #[serde(default)]
     pub operations: Operations,
+    /// The arguments that tools and operations are known to take.
+    #[serde(default)]
+    pub arguments: Unique<Vec<String>>,
 }
 
 /// What dispatchers may select.
@@ -52,25 +66,46 @@ pub struct Operations {
     pub reads: Vec<String>,
     #[serde(default)]
     pub others: Unique<Facts>,
+    /// From `METHOD /path` to the operation, where operations have names of their own.
+    #[serde(default)]
+    pub routes: Unique<String>,
 }
 
-/// What the beginning of a key proves.
-#[derive(Clone, Debug, Default, Deserialize)]
+/// The beginning of a key, and what it says.
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Keys {
-    #[serde(default)]
-    pub production: Vec<Prefix>,
-    #[serde(default)]
-    pub not_production: Vec<Prefix>,
+pub struct Key {
+    pub prefix: Prefix,
+    /// Absent where the form of the key does not tell.
+    pub mode: Option<KeyMode>,
+    /// What such a key is for, in a word or two.
+    pub kind: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyMode {
+    Production,
+    NotProduction,
 }
 
 /// Arguments that name the environment or the account.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Environment {
+pub struct Reaches {
     pub mode: Option<ModeArgument>,
     #[serde(default)]
-    pub account: Vec<Pointer>,
+    pub accounts: Vec<Pointer>,
+    #[serde(default)]
+    pub environments: Vec<Pointer>,
+    /// What naming no environment means.
+    pub absent: Option<Everywhere>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Everywhere {
+    Everywhere,
 }
 
 /// An argument whose value tells production from the rest. Any other value is a mode that fits nowhere.
@@ -85,39 +120,66 @@ pub struct ModeArgument {
 }
 
 /// What is known about a tool or an operation.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Facts {
-    pub class: Class,
+    /// A template or an operation whose facts count where this entry does not say otherwise.
+    pub like: Option<String>,
+    pub class: Option<Class>,
     pub reversible: Option<bool>,
     pub money: Option<MoneyFacts>,
-    #[serde(default)]
-    pub targets: Vec<Pointer>,
+    pub targets: Option<Vec<Pointer>>,
     pub magnitude: Option<MagnitudeFacts>,
+    pub environment: Option<Reaches>,
+    /// When it is worse than `class` says.
+    pub raises: Option<Vec<Raise>>,
     pub effect: Option<String>,
+    /// For a tool: where the arguments are that the pointers lead into; absent: at the top.
+    pub inside: Option<Places>,
 }
 
 impl Facts {
     pub fn of_class(class: Class) -> Facts {
-        Facts { class, reversible: None, money: None, targets: Vec::new(), magnitude: None, effect: None }
+        Facts { class: Some(class), ..Facts::default() }
     }
 }
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub struct Raise {
+    pub when: Condition,
+    pub class: Class,
+    pub reversible: Option<bool>,
+    pub effect: Option<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct MoneyFacts {
-    pub amount: Pointer,
+    /// Several where a vendor knows several spellings; a call may carry one of them.
+    pub amount: Places,
     pub unit: Unit,
-    pub currency: Option<Pointer>,
+    pub currency: Option<Currency>,
     /// What leaving the amount out means.
     pub absent: Option<String>,
+}
+
+/// Where the currency is said, or the currency.
+#[derive(Clone, Debug)]
+pub enum Currency {
+    At(Pointer),
+    Always(String),
 }
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MagnitudeFacts {
-    /// The first that is there counts.
+    /// The largest of what is there counts.
+    #[serde(default)]
     pub value: Vec<Pointer>,
+    /// Lists whose items count, all together.
+    #[serde(default)]
+    pub count: Vec<Pointer>,
     pub unit: String,
     /// What leaving the value out means.
     pub absent: Option<String>,
@@ -142,12 +204,85 @@ impl Unit {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Dispatcher {
-    /// The argument that names the operation.
+    #[serde(default)]
+    pub by: By,
+    /// The argument that selects the operation: its name, a choice, or a handle.
     pub selects: Pointer,
     /// Where the operation's own arguments are; absent: beside the selector.
-    pub inside: Option<Pointer>,
-    /// What the name of an operation must begin with to go through this tool.
+    pub inside: Option<Places>,
+    /// By name: what the name of an operation must begin with to go through this tool.
+    #[serde(default)]
     pub verbs: Vec<Prefix>,
+    /// By choice: from what the selector says to the argument that holds the operation's own, to the operation.
+    #[serde(default)]
+    pub choices: Unique<Unique<String>>,
+    /// Classes of operations that go through this tool; absent: all.
+    pub classes: Option<Vec<Class>>,
+    /// Arguments that it takes besides the selector and what is inside; absent: any.
+    pub beside: Option<Vec<String>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum By {
+    #[default]
+    Name,
+    Choice,
+    Handle,
+}
+
+/// A tool whose answers say what handles do. The pointers lead into any object of the answer that has all three.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HandleSource {
+    pub from: String,
+    pub handle: Pointer,
+    /// The dispatcher that takes the handle.
+    pub lane: Pointer,
+    pub operation: Pointer,
+}
+
+/// One pointer or several.
+#[derive(Clone, Debug)]
+pub struct Places(pub Vec<Pointer>);
+
+impl<'de> Deserialize<'de> for Places {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Places, D::Error> {
+        struct OneOrMore;
+        impl<'de> Visitor<'de> for OneOrMore {
+            type Value = Places;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON pointer or a list of them")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Places, E> {
+                let wrong = || E::custom(format!("{text:?} is not a JSON pointer such as /amount or /rules/*/name"));
+                Ok(Places(vec![Pointer::parse(text).ok_or_else(wrong)?]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Places, A::Error> {
+                let mut places = Vec::new();
+                while let Some(place) = items.next_element()? {
+                    places.push(place);
+                }
+                Ok(Places(places))
+            }
+        }
+        deserializer.deserialize_any(OneOrMore)
+    }
+}
+
+impl<'de> Deserialize<'de> for Currency {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Currency, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let code = text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_lowercase());
+        match Pointer::parse(&text) {
+            Some(pointer) => Ok(Currency::At(pointer)),
+            None if code => Ok(Currency::Always(text)),
+            None => Err(D::Error::custom(format!("{text:?} is neither a JSON pointer nor a currency such as eur"))),
+        }
+    }
 }
 
 /// `1`.
@@ -160,20 +295,6 @@ impl<'de> Deserialize<'de> for Version {
             1 => Ok(Version),
             other => Err(D::Error::custom(format!("version {other} is not known: this program reads version 1"))),
         }
-    }
-}
-
-/// A JSON pointer into the arguments; never the empty one.
-#[derive(Clone, Debug)]
-pub struct Pointer(pub String);
-
-impl<'de> Deserialize<'de> for Pointer {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Pointer, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        if text.len() < 2 || !text.starts_with('/') {
-            return Err(D::Error::custom(format!("{text:?} is not a JSON pointer such as /amount")));
-        }
-        Ok(Pointer(text))
     }
 }
 

@@ -1,62 +1,63 @@
 //! What a vendor's tools do: from a tool and its arguments to an [`Operation`]. Pure and total: what is not in the
 //! catalog is of class unknown, and an argument is never believed to make a call harmless.
 //!
-//! Invariant: the class of an operation comes from a catalog file; the call only selects which entry.
+//! ```text
+//! file (the strict form) ─ load (checks, takes over, replaces) ─> Catalog ─ facts ─> Operation
+//!                                                                 └─ handles: what a server said that they do
+//! ```
+//! Invariant: the class of an operation comes from a catalog file; the call only selects which entry, and can only make
+//! it worse.
 
+mod condition;
+mod dispatch;
 mod evidence;
+mod facts;
 mod file;
+mod handles;
+mod key;
+mod load;
+mod pointer;
+mod problem;
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
 
 pub use evidence::Probe;
-use file::{Dispatcher, Facts, File};
+pub use handles::Handles;
+pub use key::{KeyEvidence, KeyForm, key_evidence, key_forms};
+pub use problem::CatalogError;
 
-use crate::call::{Class, Decided, Magnitude, Money, Operation, Reach, ReachMode, ToolCall};
-use crate::json::{Json, Kind};
+use dispatch::Dispatcher;
+use facts::{Facts, both, word};
+use handles::Form;
+use pointer::Arguments;
 
-const BUILTIN: [(&str, &str); 2] = [
-    ("billing", include_str!("../../policies/catalog/billing.yaml")),
-    ("stripe", include_str!("../../policies/catalog/stripe.yaml")),
-];
-const MAX_BYTES: u64 = 1 << 20;
-
-/// What is wrong with a catalog, and where. `line` and `column` start at 1; 0 where the place is the whole file.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{file}:{line}:{column}: error: {message}\n  help: {help}")]
-pub struct CatalogError {
-    pub file: String,
-    pub line: usize,
-    pub column: usize,
-    pub message: String,
-    pub help: String,
-}
-
-impl CatalogError {
-    fn new(file: &str, message: impl Into<String>, help: impl Into<String>) -> CatalogError {
-        CatalogError { file: file.to_owned(), line: 0, column: 0, message: message.into(), help: help.into() }
-    }
-}
-
-/// What the form of a key says about its environment.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum KeyEvidence {
-    Production,
-    NotProduction,
-}
+use crate::call::{Class, Decided, Digest, Operation, ToolCall};
+use crate::json::Json;
 
 /// Facts about the tools of one server.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
-    tools: HashMap<String, Facts>,
-    dispatchers: HashMap<String, Dispatcher>,
+    tools: HashMap<String, Entry>,
     operations: HashMap<String, Facts>,
-    keys: file::Keys,
-    environment: file::Environment,
+    keys: Vec<file::Key>,
+    environment: file::Reaches,
     confirmations: Vec<evidence::ConfirmationFacts>,
     results: evidence::Results,
     probes: Vec<Probe>,
+    /// Tools whose answers say what handles do.
+    sources: HashMap<String, Vec<Form>>,
+    /// From `METHOD /path`.
+    routes: HashMap<String, String>,
+    arguments: HashMap<String, Vec<String>>,
+    digest: Option<Digest>,
+    loosened: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+enum Entry {
+    Facts(Box<Facts>),
+    Dispatcher(Box<Dispatcher>),
 }
 
 impl Catalog {
@@ -65,7 +66,7 @@ impl Catalog {
     /// # Errors
     /// A vendor that the program has no catalog for.
     pub fn builtin(vendor: Option<&str>) -> Result<Catalog, CatalogError> {
-        Catalog::load(vendor, &[] as &[&Path])
+        load::builtin(vendor)
     }
 
     /// The built-in catalog of a vendor and files beside it. An entry of a file replaces the built-in entry of that
@@ -74,237 +75,96 @@ impl Catalog {
     /// # Errors
     /// A file that cannot be read or breaks the form, and a vendor that no catalog knows.
     pub fn load(vendor: Option<&str>, extra: &[impl AsRef<Path>]) -> Result<Catalog, CatalogError> {
-        let mut catalog = Catalog::default();
-        let mut known = vendor.is_none();
-        if let Some((name, text)) = BUILTIN.iter().find(|(name, _)| Some(*name) == vendor) {
-            catalog.add(parse(&format!("builtin/{name}.yaml"), text)?);
-            known = true;
-        }
-        let mut added = Catalog::default();
-        for path in extra {
-            let name = path.as_ref().display().to_string();
-            let text = read(path.as_ref(), &name)?;
-            let file = parse(&name, &text)?;
-            if let Some(other) = file.vendor.as_deref().filter(|other| Some(*other) != vendor) {
-                let help = "list the file at a server of that vendor, or leave `vendor` out of it";
-                return Err(CatalogError::new(&name, format!("the catalog is for vendor {other}"), help));
-            }
-            known |= file.vendor.is_some();
-            if let Some(twice) = file.names().find(|twice| added.has(twice)) {
-                let help = "keep the entry in one file";
-                return Err(place(&name, &text, twice, format!("another file has {twice} too"), help));
-            }
-            added.add(file);
-        }
-        if !known {
-            let known = BUILTIN.map(|(name, _)| name).join(", ");
-            let help = format!("use {known}, or leave `vendor` out, or list a catalog file that says `vendor: ...`");
-            return Err(CatalogError::new("vendor", format!("there is no catalog for {}", vendor.unwrap_or("")), help));
-        }
-        catalog.merge(added);
-        Ok(catalog)
+        load::load(vendor, extra)
     }
 
-    /// Every catalog that is part of the program: for keys of a server whose vendor is not named.
-    pub fn all_builtin() -> impl Iterator<Item = Catalog> {
-        BUILTIN.iter().filter_map(|(vendor, _)| Catalog::builtin(Some(vendor)).ok())
+    /// Of the text of all its files; absent where there is none.
+    pub fn digest(&self) -> Option<Digest> {
+        self.digest
     }
 
-    /// What a call really does.
+    /// Where the operator's files say something less strict than the built-in catalog: one line for each, for the
+    /// operator.
+    pub fn loosened(&self) -> &[String] {
+        &self.loosened
+    }
+
+    /// What a call really does, where no handle has been seen.
     pub fn operation(&self, call: &ToolCall) -> Operation {
+        self.operation_with(call, &Handles::default())
+    }
+
+    /// What a call really does. `handles` are those of its session.
+    pub fn operation_with(&self, call: &ToolCall, handles: &Handles) -> Operation {
         if call.method() != Decided::ToolsCall {
-            let targets = match call.method() {
-                Decided::Listen => {
-                    let named = call.arguments().view().pointer("/notifications/resourceSubscriptions");
-                    named.into_iter().flat_map(Json::items).map(word).collect()
-                }
-                _ if call.method().is_answer() => Vec::new(),
-                _ => vec![call.tool().to_owned()],
-            };
-            return Operation { targets, ..Operation::bare(call.method().as_str(), Class::Read) };
+            return other_method(call);
         }
         let arguments = Arguments::of(call.arguments().view());
-        let mut operation = match self.dispatchers.get(call.tool()) {
-            Some(dispatcher) => self.dispatched(call.tool(), dispatcher, &arguments),
-            None => match self.tools.get(call.tool()) {
-                Some(facts) => described(call.tool(), facts, &arguments),
-                None => Operation::bare(call.tool(), Class::Unknown),
-            },
+        let mut operation = match self.tools.get(call.tool()) {
+            Some(Entry::Dispatcher(dispatcher)) => {
+                dispatcher.describe(call.tool(), &self.operations, handles, &arguments)
+            }
+            Some(Entry::Facts(facts)) => facts.describe_inside(call.tool(), &facts.inside, &arguments),
+            None => Operation::bare(call.tool(), Class::Unknown),
         };
-        operation.environment = self.reach(&arguments);
+        operation.environment = both(self.environment.read(&arguments), operation.environment);
         operation
     }
 
     /// What is known about a tool before it is called. The class of a dispatcher depends on its arguments: unknown.
+    /// A tool that some arguments make worse has the class that it has without them.
     pub fn listed(&self, tool: &str) -> Operation {
         match self.tools.get(tool) {
-            Some(facts) => described(tool, facts, &Arguments::default()),
-            None => Operation::bare(tool, Class::Unknown),
+            Some(Entry::Facts(facts)) => facts.listed(tool),
+            Some(Entry::Dispatcher(_)) | None => Operation::bare(tool, Class::Unknown),
         }
     }
 
-    /// The operation that a dispatcher's argument selects, where the catalog has it and it may go through this tool.
-    fn dispatched(&self, tool: &str, dispatcher: &Dispatcher, arguments: &Arguments<'_>) -> Operation {
-        let selected = arguments.at(&dispatcher.selects);
-        let name = selected.and_then(Json::as_str);
-        let facts = name
-            .as_deref()
-            .filter(|name| dispatcher.verbs.iter().any(|verb| name.starts_with(&verb.0)))
-            .and_then(|name| self.operations.get_key_value(name));
-        match facts {
-            Some((name, facts)) => match &dispatcher.inside {
-                Some(pointer) => {
-                    let inside = arguments.at(pointer).map(Arguments::of).unwrap_or_default();
-                    described(name, facts, &inside)
-                }
-                None => described(name, facts, arguments),
-            },
-            // The name is the tool's and not the agent's word, which could be the name of a harmless operation.
-            None => {
-                Operation { targets: selected.map(word).into_iter().collect(), ..Operation::bare(tool, Class::Unknown) }
-            }
+    /// True where the answer to a call of this tool says what handles do.
+    pub fn teaches(&self, tool: &str) -> bool {
+        self.sources.contains_key(tool)
+    }
+
+    /// Remembers what the result of a call of this tool says about handles. The answer must come from the server.
+    pub fn learn(&self, tool: &str, result: Json<'_>, handles: &mut Handles) {
+        if let Some(forms) = self.sources.get(tool) {
+            handles.learn(forms, result);
         }
     }
 
-    /// Where the arguments want the call to take effect, where they name a place.
-    fn reach(&self, arguments: &Arguments<'_>) -> Option<Reach> {
-        let mode = self.environment.mode.as_ref().and_then(|mode| {
-            let value = arguments.at(&mode.at)?.text();
-            Some(match value {
-                _ if value == mode.production => ReachMode::Production,
-                _ if value == mode.test => ReachMode::Test,
-                _ => ReachMode::Unknown,
-            })
+    /// The arguments that a tool or an operation is known to take; absent where the catalog does not list them.
+    pub fn arguments_of(&self, name: &str) -> Option<&[String]> {
+        self.arguments.get(name).map(Vec::as_slice)
+    }
+
+    /// Every tool and every operation that the catalog knows, with the classes that it can have.
+    pub fn entries(&self) -> impl Iterator<Item = (&str, Class, Class)> {
+        let tools = self.tools.iter().map(|(name, entry)| match entry {
+            Entry::Facts(facts) => (name.as_str(), facts.class, facts.worst()),
+            Entry::Dispatcher(_) => (name.as_str(), Class::Unknown, Class::Unknown),
         });
-        let accounts = self.environment.account.iter().filter_map(|pointer| arguments.at(pointer)).map(word);
-        let reach = Reach { mode, accounts: accounts.collect(), ..Reach::default() };
-        (!reach.is_nowhere()).then_some(reach)
+        tools.chain(self.operations.iter().map(|(name, facts)| (name.as_str(), facts.class, facts.worst())))
     }
 
-    fn has(&self, name: &str) -> bool {
-        self.tools.contains_key(name) || self.dispatchers.contains_key(name) || self.operations.contains_key(name)
-    }
-
-    fn add(&mut self, file: File) {
-        let reads = |names: Vec<String>| names.into_iter().map(|name| (name, Facts::of_class(Class::Read)));
-        self.tools.extend(reads(file.reads));
-        self.tools.extend(file.tools.0);
-        self.dispatchers.extend(file.dispatchers.0);
-        self.operations.extend(reads(file.operations.reads));
-        self.operations.extend(file.operations.others.0);
-        self.keys.production.extend(file.keys.production);
-        self.keys.not_production.extend(file.keys.not_production);
-        self.environment.mode = file.environment.mode.or(self.environment.mode.take());
-        self.environment.account.extend(file.environment.account);
-        self.confirmations.extend(file.confirmations);
-        self.results.mode = file.results.mode.or(self.results.mode.take());
-        self.probes.splice(0..0, file.probe);
-    }
-
-    /// Entries of `other` replace entries of this catalog, whatever kind they were.
-    fn merge(&mut self, other: Catalog) {
-        self.tools.retain(|name, _| !other.dispatchers.contains_key(name));
-        self.dispatchers.retain(|name, _| !other.tools.contains_key(name));
-        self.tools.extend(other.tools);
-        self.dispatchers.extend(other.dispatchers);
-        self.operations.extend(other.operations);
-        self.keys.production.extend(other.keys.production);
-        self.keys.not_production.extend(other.keys.not_production);
-        self.environment.mode = other.environment.mode.or(self.environment.mode.take());
-        self.environment.account.extend(other.environment.account);
-        self.confirmations.extend(other.confirmations);
-        self.results.mode = other.results.mode.or(self.results.mode.take());
-        self.probes.splice(0..0, other.probes);
+    /// The operation behind an HTTP method and the template of a path, such as `/v1/things/{id}`.
+    pub fn route(&self, method: &str, path: &str) -> Option<&str> {
+        let route = format!("{method} {path}");
+        let named = self.routes.get(&route).or_else(|| self.operations.get_key_value(&route).map(|(name, _)| name));
+        named.map(String::as_str)
     }
 }
 
-impl File {
-    fn names(&self) -> impl Iterator<Item = &String> {
-        let tools = self.reads.iter().chain(self.tools.0.keys()).chain(self.dispatchers.0.keys());
-        tools.chain(&self.operations.reads).chain(self.operations.others.0.keys())
-    }
-}
-
-/// The members of an object, read once: arguments may be large, and a catalog looks many pointers up.
-#[derive(Default)]
-struct Arguments<'a>(Vec<(Cow<'a, str>, Json<'a>)>);
-
-impl<'a> Arguments<'a> {
-    fn of(object: Json<'a>) -> Arguments<'a> {
-        Arguments(object.members().filter_map(|(name, value)| Some((name.as_str()?, value))).collect())
-    }
-
-    fn at(&self, pointer: &file::Pointer) -> Option<Json<'a>> {
-        let steps = pointer.0.strip_prefix('/')?;
-        let (first, rest) = steps.find('/').map_or((steps, ""), |cut| steps.split_at(cut));
-        let first = first.replace("~1", "/").replace("~0", "~");
-        self.0.iter().find(|(name, _)| *name == first)?.1.pointer(rest)
-    }
-}
-
-fn described(name: &str, facts: &Facts, arguments: &Arguments<'_>) -> Operation {
-    let at = |pointer: &file::Pointer| arguments.at(pointer);
-    Operation {
-        reversible: facts.reversible,
-        money: facts.money.as_ref().map(|money| Money {
-            amount: at(&money.amount).map(|amount| amount.text().to_owned()),
-            unit: money.unit.as_str().to_owned(),
-            currency: money.currency.as_ref().and_then(at).map(word),
-            absent: money.absent.clone(),
-        }),
-        targets: facts.targets.iter().filter_map(at).map(word).collect(),
-        magnitude: facts.magnitude.as_ref().map(|magnitude| Magnitude {
-            value: magnitude.value.iter().find_map(at).map(|value| value.text().to_owned()),
-            unit: magnitude.unit.clone(),
-            absent: magnitude.absent.clone(),
-        }),
-        effect: facts.effect.clone(),
-        ..Operation::bare(name, facts.class)
-    }
-}
-
-/// A string's characters; anything else as it is spelled.
-fn word(value: Json<'_>) -> String {
-    match value.kind() {
-        Kind::String => value.as_str().unwrap_or_default().into_owned(),
-        Kind::Object | Kind::Array | Kind::Number | Kind::Bool | Kind::Null => value.text().to_owned(),
-    }
-}
-
-fn read(path: &Path, name: &str) -> Result<String, CatalogError> {
-    let unreadable = |error: std::io::Error| {
-        CatalogError::new(
-            name,
-            format!("cannot be read: {error}"),
-            "give a path that exists and that this user may read",
-        )
+/// Requests and answers that are no calls of tools.
+fn other_method(call: &ToolCall) -> Operation {
+    let targets = match call.method() {
+        Decided::Listen => {
+            let named = call.arguments().view().pointer("/notifications/resourceSubscriptions");
+            named.into_iter().flat_map(Json::items).map(word).collect()
+        }
+        _ if call.method().is_answer() => Vec::new(),
+        _ => vec![call.tool().to_owned()],
     };
-    if path.metadata().map_err(unreadable)?.len() > MAX_BYTES {
-        return Err(CatalogError::new(name, "larger than 1 MiB", "split the file"));
-    }
-    std::fs::read_to_string(path).map_err(unreadable)
-}
-
-fn parse(name: &str, text: &str) -> Result<File, CatalogError> {
-    let help = "the form of a catalog is described in policies/README.md";
-    let file: File = serde_yaml::from_str(text).map_err(|error| {
-        let (line, column) = error.location().map_or((0, 0), |at| (at.line(), at.column()));
-        CatalogError { line, column, ..CatalogError::new(name, error.to_string(), help) }
-    })?;
-    let mut seen = std::collections::HashSet::new();
-    if let Some(twice) = file.names().find(|name| !seen.insert(name.as_str())) {
-        return Err(place(name, text, twice, format!("{twice} is listed twice"), "keep one entry"));
-    }
-    Ok(file)
-}
-
-/// An error about a name, at its last mention in the file.
-fn place(file: &str, text: &str, name: &str, message: String, help: &str) -> CatalogError {
-    let at = text.rfind(name).unwrap_or(0);
-    let before = text.get(..at).unwrap_or("");
-    let line = before.matches('\n').count() + 1;
-    let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
-    CatalogError { line, column, ..CatalogError::new(file, message, help) }
+    Operation { targets, ..Operation::bare(call.method().as_str(), Class::Read) }
 }
 
 #[cfg(test)]

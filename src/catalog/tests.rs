@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::call::{CallId, Confirmation, ConfirmedBy};
+use crate::call::{CallId, Confirmation, ConfirmedBy, Magnitude, Reach, ReachMode};
 use crate::json::{JsonText, Rules};
 
 fn call(tool: &str, arguments: &Value) -> ToolCall {
@@ -241,8 +241,8 @@ fn catalogs_are_strict_and_errors_have_places() {
         ("version: 1\nreads: [a]\nreads: [b]\n", 1, "duplicate field `reads`"),
         ("version: 1\ntools:\n  a: {class: harmless}\n", 3, "unknown variant"),
         ("version: 1\ntools:\n  a: {class: read, targets: [amount]}\n", 3, "JSON pointer"),
-        ("version: 1\nkeys: {production: ['']}\n", 2, "prefix"),
-        ("version: 1\nvendor: stigg\n", 0, "vendor stigg"),
+        ("version: 1\nkeys: [{prefix: '', kind: a}]\n", 2, "prefix"),
+        ("version: 1\nvendor: stigg\n", 2, "vendor stigg"),
     ] {
         let error = extra(text).unwrap_err();
         assert!(error.message.contains(message), "{text}: {error}");

@@ -66,6 +66,7 @@ pub fn declared(
         let (production, proves) = match evidence {
             KeyEvidence::Production => (true, "a production key"),
             KeyEvidence::NotProduction => (false, "not a production key"),
+            KeyEvidence::Silent => continue,
         };
         contradicts |= production != declared.is_production();
         let at = config.path.as_deref().zip(config.secret_places.get(name));

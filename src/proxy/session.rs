@@ -23,6 +23,7 @@ use tracing::Instrument as _;
 
 use crate::audit::Event;
 use crate::call::{Bound, CallContext, ClientInfo, Decided, Outcome, Refusal, ToolCall};
+use crate::catalog::Handles;
 use crate::gate::{Admission, PermittedCall, Place, Presence, SentCall};
 use crate::json::{Json, JsonText};
 use crate::mcp::definitions;
@@ -94,6 +95,8 @@ struct Session {
     /// From `initialize`; absent in the modern era.
     capabilities: Option<JsonText>,
     listing: Listing,
+    /// What the upstream has said in this session about its handles.
+    handles: Handles,
     owner: Owner,
     /// Where clients of tasks cancel them and answer.
     orders: mpsc::Sender<Order>,
@@ -164,6 +167,7 @@ async fn serve(
         era: None,
         capabilities: None,
         listing,
+        handles: Handles::default(),
         owner,
         orders,
         chains: Vec::new(),
@@ -333,7 +337,8 @@ impl Session {
         let client = if modern { modern_client(&message, &self.base.client) } else { self.base.client.clone() };
         let (context, presence) = match call.method() {
             Decided::ToolsCall => {
-                let (tool, operation) = (self.listing.facts(call.tool()), self.server.catalog.operation(&call));
+                let operation = self.server.catalog.operation_with(&call, &self.handles);
+                let tool = self.listing.facts(call.tool());
                 let presence = Presence::of_tool(self.listing.definition_now(call.tool()));
                 let confirmations = self.server.catalog.confirmations(&call);
                 (CallContext { tool, operation, confirmations, ..self.base.clone() }, presence)

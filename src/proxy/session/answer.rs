@@ -49,6 +49,7 @@ impl Session {
         let told = clean.clone().filter(|_| undeclared.is_none() && !request.cancelled);
         if let Some(text) = &told {
             self.task_said(&request.state, text.view());
+            self.learn(&request.state, text.view());
         }
         if let Open::Sent { sent } = request.state {
             let result = match undeclared {
@@ -93,6 +94,15 @@ impl Session {
         }
         let text = if discovers { self.shared.tasks.advertise(&text) } else { text };
         self.deliver(id, &request.wait, text).await;
+    }
+
+    /// Remembers what the server says about its handles, as the client is told it.
+    fn learn(&mut self, state: &Open, answer: Json<'_>) {
+        if let (Open::Sent { sent }, Some(result)) = (state, answer.get("result"))
+            && sent.origin().method() == Decided::ToolsCall
+        {
+            self.server.catalog.learn(&sent.origin().tool().name, result, &mut self.handles);
+        }
     }
 }
 

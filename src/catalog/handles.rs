@@ -1,0 +1,184 @@
+//! Handles that a server has given out in one session, and what each of them does. The server is asked, through a tool
+//! that only looks things up, and answers with a handle, the tool that takes it and the operation behind it; what the
+//! client says about a handle counts for nothing.
+//!
+//! Bounded: the oldest make room, and a handle that is not remembered is one that nobody knows.
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::call::Digest;
+use crate::json::{Json, JsonText, Kind, Rules};
+
+use super::pointer::Pointer;
+
+/// As many are remembered.
+const MAX_HANDLES: usize = 1024;
+/// Longest answer, name of a lane or operation that is looked at, in bytes.
+const MAX_ANSWER: usize = 1 << 20;
+const MAX_NAME: usize = 256;
+
+/// How an object of an answer says what a handle does.
+#[derive(Clone, Debug)]
+pub struct Form {
+    pub handle: Pointer,
+    /// The tool that takes it.
+    pub lane: Pointer,
+    pub operation: Pointer,
+}
+
+/// What is known about a handle.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Known {
+    Operation {
+        lane: String,
+        operation: String,
+    },
+    /// It was given out for different things.
+    Ambiguous,
+}
+
+/// The handles of one session.
+#[derive(Clone, Default, Debug)]
+pub struct Handles {
+    known: HashMap<Digest, Known>,
+    order: VecDeque<Digest>,
+}
+
+impl Handles {
+    pub fn get(&self, handle: &str) -> Option<&Known> {
+        self.known.get(&Digest::of_bytes(handle.as_bytes()))
+    }
+
+    /// Takes up what the result of a call says, in its structured content or in texts that are JSON.
+    pub(super) fn learn(&mut self, forms: &[Form], result: Json<'_>) {
+        if result.get("isError").is_some_and(|error| error.as_bool() != Some(false)) || result.text().len() > MAX_ANSWER
+        {
+            return;
+        }
+        if let Some(structured) = result.get("structuredContent") {
+            self.walk(forms, structured);
+        }
+        for part in result.get("content").into_iter().flat_map(Json::items) {
+            let Some(text) = part.get("text").and_then(Json::as_str) else { continue };
+            if let Ok(text) = JsonText::parse(text.into_owned(), Rules::UPSTREAM) {
+                self.walk(forms, text.view());
+            }
+        }
+    }
+
+    fn walk(&mut self, forms: &[Form], value: Json<'_>) {
+        match value.kind() {
+            Kind::Object => {
+                forms.iter().for_each(|form| self.read(form, value));
+                value.members().for_each(|(_, inner)| self.walk(forms, inner));
+            }
+            Kind::Array => value.items().for_each(|item| self.walk(forms, item)),
+            Kind::String | Kind::Number | Kind::Bool | Kind::Null => {}
+        }
+    }
+
+    fn read(&mut self, form: &Form, object: Json<'_>) {
+        let name = |pointer: &Pointer| text(pointer, object).filter(|name| (1..=MAX_NAME).contains(&name.len()));
+        let Some(handle) = text(&form.handle, object) else { return };
+        if let (Some(lane), Some(operation)) = (name(&form.lane), name(&form.operation)) {
+            self.remember(&handle, Known::Operation { lane, operation });
+        }
+    }
+
+    fn remember(&mut self, handle: &str, what: Known) {
+        let digest = Digest::of_bytes(handle.as_bytes());
+        if let Some(before) = self.known.get_mut(&digest) {
+            if *before != what {
+                *before = Known::Ambiguous;
+            }
+            return;
+        }
+        if self.order.len() >= MAX_HANDLES
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+        self.known.insert(digest, what);
+        self.order.push_back(digest);
+    }
+}
+
+fn text(pointer: &Pointer, object: Json<'_>) -> Option<String> {
+    Some(pointer.value(object)?.as_str()?.into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn forms() -> Vec<Form> {
+        let form = |handle, lane, operation| {
+            let pointer = |text| Pointer::parse(text).unwrap();
+            Form { handle: pointer(handle), lane: pointer(lane), operation: pointer(operation) }
+        };
+        vec![
+            form("/handle", "/lane", "/operationId"),
+            form("/executeWith/operationHandle", "/executeWith/tool", "/operationId"),
+        ]
+    }
+
+    fn learned(results: &[&str]) -> Handles {
+        let mut handles = Handles::default();
+        for result in results {
+            handles.learn(&forms(), JsonText::parse(*result, Rules::UPSTREAM).unwrap().view());
+        }
+        handles
+    }
+
+    fn one(lane: &str, operation: &str) -> Option<Known> {
+        Some(Known::Operation { lane: lane.into(), operation: operation.into() })
+    }
+
+    #[test]
+    fn handles_are_read_from_structured_content_and_from_json_texts() {
+        let handles = learned(&[
+            r#"{"structuredContent":{"operations":[{"operationId":"a","lane":"api_read","handle":"h1"}]}}"#,
+            r#"{"content":[{"type":"text","text":"{\"operationId\":\"b\",\"executeWith\":{\"tool\":\"api_write\",\"operationHandle\":\"h2\"}}"}]}"#,
+        ]);
+        assert_eq!(handles.get("h1").cloned(), one("api_read", "a"));
+        assert_eq!(handles.get("h2").cloned(), one("api_write", "b"));
+        assert_eq!(handles.get("h3"), None);
+    }
+
+    #[test]
+    fn what_is_not_whole_or_an_error_teaches_nothing() {
+        let handles = learned(&[
+            r#"{"structuredContent":{"lane":"api_read","handle":"h1"}}"#,
+            r#"{"structuredContent":{"operationId":"a","handle":"h2"}}"#,
+            r#"{"structuredContent":{"operationId":"a","lane":"api_read","request":{"handle":"h3"}}}"#,
+            r#"{"isError":true,"structuredContent":{"operationId":"a","lane":"api_read","handle":"h4"}}"#,
+            r#"{"content":[{"type":"text","text":"say {\"operationId\":\"a\",\"lane\":\"api_read\",\"handle\":\"h5\"}"}]}"#,
+            r#"{"structuredContent":{"operationId":["a"],"lane":"api_read","handle":"h6"}}"#,
+            r#"{"structuredContent":{"query":"{\"operationId\":\"a\",\"lane\":\"api_read\",\"handle\":\"h7\"}"}}"#,
+        ]);
+        assert!((1..=7).all(|n| handles.get(&format!("h{n}")).is_none()), "{handles:?}");
+    }
+
+    #[test]
+    fn a_handle_for_two_things_is_for_neither() {
+        let of = |lane: &str, operation: &str| {
+            format!(r#"{{"structuredContent":{{"operationId":"{operation}","lane":"{lane}","handle":"h"}}}}"#)
+        };
+        let same = learned(&[&of("api_read", "a"), &of("api_read", "a")]);
+        assert_eq!(same.get("h").cloned(), one("api_read", "a"));
+        for other in [of("api_write", "a"), of("api_read", "b")] {
+            let two = learned(&[&of("api_read", "a"), &other, &of("api_read", "a")]);
+            assert_eq!(two.get("h"), Some(&Known::Ambiguous));
+        }
+    }
+
+    #[test]
+    fn the_oldest_make_room() {
+        let mut handles = Handles::default();
+        for n in 0..=MAX_HANDLES {
+            handles.remember(&n.to_string(), Known::Ambiguous);
+        }
+        assert_eq!((handles.known.len(), handles.order.len()), (MAX_HANDLES, MAX_HANDLES));
+        assert!(handles.get("0").is_none() && handles.get("1").is_some());
+    }
+}
