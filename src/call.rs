@@ -11,9 +11,11 @@ use crate::json::{Json, JsonText};
 
 #[cfg(test)]
 pub mod fixtures;
+mod environment;
 mod limits;
 mod remembered;
 
+pub use environment::{Environment, EnvironmentSource};
 pub use limits::Limits;
 pub use remembered::{Bound, Confirmation, ConfirmedBy, Seen};
 
@@ -304,49 +306,6 @@ pub struct ServerFacts {
     /// The name in our configuration, never what the server reports.
     pub name: String,
     pub vendor: Option<String>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum EnvironmentSource {
-    /// Declared in the configuration; the key says nothing about it.
-    Config,
-    /// Declared, and the form of the key says the same.
-    Key,
-    /// Declared, and what the server answered at start says the same.
-    Probe,
-}
-
-/// The environment of a server.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
-pub struct Environment {
-    pub name: String,
-    pub source: EnvironmentSource,
-    /// True where the key or the server's answer proves what the configuration declares.
-    pub verified: bool,
-    /// What contradicts it, where something does.
-    pub conflict: Option<String>,
-    /// Accounts that calls may name: those of the configuration, and the one that the server said its key belongs to.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub accounts: Vec<String>,
-}
-
-impl Environment {
-    /// As the configuration says it, proved by nothing.
-    pub fn declared(name: &str) -> Environment {
-        Environment {
-            name: name.to_owned(),
-            source: EnvironmentSource::Config,
-            verified: false,
-            conflict: None,
-            accounts: Vec::new(),
-        }
-    }
-
-    /// Only these names are taken for harmless; everything else counts as production.
-    pub fn is_production(&self) -> bool {
-        !matches!(self.name.as_str(), "sandbox" | "test" | "development" | "staging")
-    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]

@@ -168,7 +168,10 @@ async fn connection(
                 None => return Ok(()),
             },
             change = changes.recv(), if watch => match change {
-                Ok(hold) => connection.send(&Notice::Hold { hold: Box::new(view(&hold)) }).await?,
+                Ok(hold) => {
+                    let hold = Box::new(connection.control.view(&hold));
+                    connection.send(&Notice::Hold { hold }).await?;
+                }
                 Err(broadcast::error::RecvError::Lagged(_)) => connection.snapshot(None).await?,
                 Err(broadcast::error::RecvError::Closed) => return Ok(()),
             },
@@ -236,7 +239,7 @@ impl Connection {
     }
 
     async fn snapshot(&mut self, seq: Option<u64>) -> Result<(), Ended> {
-        let holds = self.control.gate.holds().all().iter().map(view).collect();
+        let holds = self.control.gate.holds().all().iter().map(|hold| self.control.view(hold)).collect();
         let daemon = self.control.daemon();
         self.send(&Notice::Snapshot { seq, holds, daemon }).await
     }
@@ -251,7 +254,7 @@ impl Connection {
             Command::Hello { .. } => self.malformed("hello is said once".to_owned()).await,
             Command::List { seq } => self.snapshot(Some(seq)).await,
             Command::Show { seq, id } => match self.control.gate.holds().find(&id) {
-                Some(hold) => self.send(&Notice::Shown { seq, hold: Box::new(view(&hold)) }).await,
+                Some(hold) => self.send(&Notice::Shown { seq, hold: Box::new(self.control.view(&hold)) }).await,
                 None => self.failed(seq, Failure::NotFound, "there is no such hold".to_owned()).await,
             },
             Command::Rule { seq, .. } if self.read_only => {
@@ -272,7 +275,7 @@ impl Connection {
                 };
                 let ruling = Ruling::new(id, digest, self.operator.clone(), says);
                 match self.control.gate.rule(ruling).await {
-                    Ok(hold) => self.send(&Notice::Ruled { seq, hold: Box::new(view(&hold)) }).await,
+                    Ok(hold) => self.send(&Notice::Ruled { seq, hold: Box::new(self.control.view(&hold)) }).await,
                     Err(why) => self.failed(seq, failure(&why), why.to_string()).await,
                 }
             }
@@ -295,6 +298,12 @@ fn failure(why: &NoEffect) -> Failure {
 }
 
 impl Control {
+    /// A hold, with what is known by now about its server.
+    fn view(&self, hold: &Hold) -> HoldView {
+        let environment = self.gate.environment(&hold.context.server.name, &hold.context.environment);
+        HoldView { environment: (*environment).clone(), ..view(hold) }
+    }
+
     fn daemon(&self) -> Daemon {
         let servers = self.status.servers.iter().map(|server| ServerView {
             name: server.name.clone(),

@@ -425,6 +425,8 @@ async fn abandon(shared: &Shared, tracker: &TaskTracker, why: &StartError) {
         tracing::error!("some tasks did not end in time");
     }
     let audit = shared.gate.audit();
+    let why = why.to_string();
+    let why = why.lines().next().unwrap_or_default();
     let stopped = Entry::new(None, true, Event::Stopped { reason: format!("not started: {why}") });
     if let Err(error) = audit.append(stopped).await {
         tracing::error!(%error, "the stop could not be recorded");
