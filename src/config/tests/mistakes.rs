@@ -162,7 +162,7 @@ fn mistakes_are_found_where_they_are() {
         (with("    environment: production", "    environment: x\n    probe: { timeout: 0s }"), ("C0104", 10, 23)),
         (with("    environment: production", "    environment: x\n    accounts: [\"a b\"]"), ("C0105", 10, 16)),
         (with("    environment: production", "    environment: x\n    accounts: [a, a]"), ("C0109", 10, 19)),
-        (with("name: agent", "name: Countersign"), ("C0105", 12, 11)),
+        (with("name: agent", "name: Countersign"), ("C0105", 12, 13)),
         (upstream("{}"), ("C0102", 10, 15)),
         (upstream("{ stdio: { command: npx }, http: { url: \"https://a\" } }"), ("C0110", 10, 42)),
         (upstream("{ stdio: { args: [a] } }"), ("C0102", 10, 24)),
