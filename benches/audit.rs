@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use countersign::audit::{Answer, AuditLog, CallFacts, Entry, Event, Judged};
 use countersign::call::{
-    CallId, Class, ClientInfo, Decision, Digest, Effect, Environment, EnvironmentSource, Operation, Pin, Principal,
-    PrincipalKind, RuleHit, ServerFacts, Tier, Transport,
+    Bound, CallId, Class, ClientInfo, Decision, Digest, Effect, Environment, EnvironmentSource, Operation, Pin,
+    Principal, PrincipalKind, RuleHit, ServerFacts, Tier, Transport,
 };
 use countersign::json::{JsonText, Rules};
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -40,6 +40,7 @@ fn decided(effect: Effect) -> Event {
             source: EnvironmentSource::Key,
             verified: true,
             conflict: None,
+            accounts: Vec::new(),
         },
         method: "tools/call".into(),
         tool: "create_refund".into(),
@@ -54,6 +55,8 @@ fn decided(effect: Effect) -> Event {
             environment: None,
             effect: Some("Sends money back to the customer".into()),
         },
+        bound: Bound::default(),
+        confirmations: Vec::new(),
         digest: Digest::of_bytes(b"call"),
         params: JsonText::parse(ARGUMENTS, Rules::CLIENT).unwrap(),
         meta: None,

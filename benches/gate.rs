@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use countersign::audit::{Answer, AuditLog};
 use countersign::call::{
-    CallContext, ClientInfo, Environment, EnvironmentSource, Pin, Principal, PrincipalKind, SchemaCheck, ServerFacts,
-    ToolFacts, Transport,
+    Bound, CallContext, ClientInfo, Environment, EnvironmentSource, Pin, Principal, PrincipalKind, SchemaCheck,
+    ServerFacts, ToolFacts, Transport,
 };
 use countersign::catalog::Catalog;
 use countersign::gate::{Admission, Gate, Presence, Settings};
@@ -64,6 +64,7 @@ fn context() -> CallContext {
             source: EnvironmentSource::Config,
             verified: false,
             conflict: None,
+            accounts: Vec::new(),
         }),
         tool: ToolFacts {
             name: "get_customer".into(),
@@ -73,6 +74,8 @@ fn context() -> CallContext {
             schema: SchemaCheck::None,
         },
         operation: Catalog::builtin(Some("billing")).unwrap().listed("get_customer"),
+        bound: Bound::default(),
+        confirmations: Vec::new(),
     }
 }
 

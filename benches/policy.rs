@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use countersign::call::{
-    CallContext, ClientInfo, Environment, EnvironmentSource, Pin, Principal, PrincipalKind, SchemaCheck, ServerFacts,
-    ToolCall, ToolFacts, Transport,
+    Bound, CallContext, ClientInfo, Environment, EnvironmentSource, Pin, Principal, PrincipalKind, SchemaCheck,
+    ServerFacts, ToolCall, ToolFacts, Transport,
 };
 use countersign::catalog::Catalog;
 use countersign::mcp::message::Message;
@@ -54,6 +54,7 @@ fn context(catalog: &Catalog, call: &ToolCall) -> CallContext {
             source: EnvironmentSource::Key,
             verified: true,
             conflict: None,
+            accounts: Vec::new(),
         }),
         tool: ToolFacts {
             name: call.tool().into(),
@@ -63,6 +64,8 @@ fn context(catalog: &Catalog, call: &ToolCall) -> CallContext {
             schema: SchemaCheck::Checked,
         },
         operation: catalog.operation(call),
+        bound: Bound::default(),
+        confirmations: Vec::new(),
     }
 }
 

@@ -1,38 +1,103 @@
-# Dangerous calls need a person. Reads pass. What another class of operation needs is a table in data,
-# `destructive.needs`: `pass`, or the tier of a hold. Everything is written so that a missing value tightens: what is
+# Dangerous calls need a person. What a class of operation needs in an environment is a table in data, and so are the
+# amounts that pass or that need two operators. Everything is written so that a missing or odd value tightens: what is
 # not known to pass is held.
 package countersign.policy.destructive
 
-hold contains {"rule": "destructive.sandbox", "reason": reason, "tier": tier} if {
-	not input.operation.class == "read"
+hold contains {"rule": "destructive.sandbox", "reason": reason, "tier": tier, "confirm_with": confirm_with} if {
 	zone == "sandbox"
 	not passes
 }
 
 hold contains {"rule": "destructive.production", "reason": reason, "tier": tier, "confirm_with": confirm_with} if {
-	not input.operation.class == "read"
 	zone == "production"
 	not passes
 }
 
+passes if need == "pass"
+
+passes if is_within(small)
+
+# What cannot be undone takes two operators, unless it is within what data says that one may let through.
+hold contains {"rule": "destructive.two_operators", "reason": two, "tier": tier, "approvals": 2} if {
+	not input.operation.reversible == true
+	one != {}
+	not is_within(one)
+	two := concat(" ", [reason, "is more than one operator may let through alone"])
+}
+
+# A vendor's token says that a person agreed at the vendor's. It counts for nothing here, and one that the server has
+# not given for these arguments was made up or belongs to another call.
+deny contains {"rule": "destructive.token", "reason": text} if {
+	some word in input.operation.confirmations
+	not word.by == "agent"
+	not word.issued == true
+	text := sprintf("%v says that somebody agreed, but the server has given no such token for these arguments: leave it out", [object.get(word, "at", "the call")])
+}
+
+# The row of a table: that of the environment's own name, else that of its zone.
 default zone := "production"
 
 zone := "sandbox" if input.environment.production == false
 
-need := object.get(data.destructive.needs, [zone, object.get(input, ["operation", "class"], "unknown")], "high")
+in_row(table, key, default_value) := object.get(
+	table, [object.get(input, ["environment", "name"], ""), key],
+	object.get(table, [zone, key], default_value),
+)
 
-passes if need == "pass"
+need := in_row(data.destructive.needs, class, "high")
 
-# A limit spares a person small amounts. Only a positive whole number can be small.
-passes if {
-	input.operation.class == "financial"
-	limit := object.get(data.destructive.limits, [zone, input.operation.name], null)
-	amount := input.operation.money.amount
-	is_number(limit)
-	is_number(amount)
-	amount > 0
-	amount == floor(amount)
-	amount <= limit
+class := object.get(input, ["operation", "class"], "unknown")
+
+# The entry of a table of limits: that of the operation, else that of its class. A class is never an operation's name.
+small := in_row(data.destructive.limits, operation, in_row(data.destructive.limits, class, {}))
+
+one := in_row(data.destructive.one_operator, operation, in_row(data.destructive.one_operator, class, {}))
+
+default operation := ""
+
+operation := input.operation.name if {
+	not input.operation.name in {"read", "write", "financial", "destructive", "unknown"}
+}
+
+# A call is within a limit where everything that says how much it does is a positive whole number and no more than the
+# limit. What it leaves out, or says in a unit or currency that the limit does not name, is more.
+is_within(limit) if {
+	is_object(limit)
+	says["money"]
+	is_small("money", "amount", limit)
+	is_small("magnitude", "value", limit)
+}
+
+is_within(limit) if {
+	is_object(limit)
+	says["magnitude"]
+	is_small("money", "amount", limit)
+	is_small("magnitude", "value", limit)
+}
+
+says contains name if {
+	some name in ["money", "magnitude"]
+	object.get(input, ["operation", name], null) != null
+}
+
+is_small(name, _, _) if not name in says
+
+is_small(name, number, limit) if {
+	measure := input.operation[name]
+	fits(measure[number], object.get(limit, measure.unit, null))
+}
+
+is_small(name, number, limit) if {
+	measure := input.operation[name]
+	fits(measure[number], object.get(limit, [measure.unit, lower(measure.currency)], null))
+}
+
+fits(value, most) if {
+	is_number(value)
+	is_number(most)
+	value > 0
+	value == floor(value)
+	value <= most
 }
 
 default tier := "high"

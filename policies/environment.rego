@@ -1,5 +1,5 @@
-# Environment binding. A server works in one environment, which the operator declared and, where the key shows it,
-# the key proves. A call that reaches for another one is denied, whatever else allows it.
+# Environment binding. A server works in one environment, which the operator declared and, where its key or its answer
+# shows it, proved. A call that reaches for another one is denied, whatever else allows it.
 package countersign.policy.environment
 
 deny contains {"rule": "environment.conflict", "reason": reason} if {
@@ -8,12 +8,32 @@ deny contains {"rule": "environment.conflict", "reason": reason} if {
 }
 
 # `input.operation.environment` is what the arguments name, in the words of the catalog. A mode that is neither
-# `production` nor `test` fits no environment, and an account has to be listed in data. What means every environment at
-# once fits production alone: it cannot reach further than there.
+# `production` nor `test` fits no environment, and an account has to be bound: by the configuration, by data, or because
+# the server said that it is the key's own. What means every environment at once fits production alone: it cannot reach
+# further than there.
 deny contains {"rule": "environment.elsewhere", "reason": reason} if {
 	named := input.operation.environment
 	not is_bound(named)
 	reason := sprintf("the arguments reach for %v, but server %v is not bound to it", [json.marshal(named), server])
+}
+
+# One session works in one place: the first call that was let through and named a mode or accounts says which.
+deny contains {"rule": "environment.session", "reason": reason} if {
+	leaves_session
+	reason := sprintf("the arguments reach for %v, but this session works in %v; begin a new session for it", [
+		json.marshal(input.operation.environment),
+		json.marshal(object.remove(input.session, ["id"])),
+	])
+}
+
+leaves_session if {
+	input.operation.environment.mode != input.session.mode
+}
+
+leaves_session if {
+	input.session.accounts[0]
+	some account in input.operation.environment.accounts
+	not account in input.session.accounts
 }
 
 is_bound(named) if {
@@ -28,6 +48,7 @@ is_bound(named) if {
 names_another(named) if {
 	some account in named.accounts
 	not account in object.get(data.environment.accounts, input.server.name, [])
+	not account in object.get(input, ["environment", "accounts"], [])
 }
 
 names_another(named) if {

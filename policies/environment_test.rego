@@ -63,6 +63,37 @@ test_a_bound_account_passes if {
 		with data.environment.accounts as {"stripe": ["acct_1"]}
 }
 
+test_an_account_of_the_configuration_or_of_the_key_passes if {
+	bound := object.union(production, {"environment": {"accounts": ["acct_1"]}})
+	environment.deny == set() with input as object.union(bound, names({"accounts": ["acct_1"]}))
+	denied := environment.deny with input as object.union(bound, names({"accounts": ["acct_1", "acct_2"]}))
+	rules(denied) == {"environment.elsewhere"}
+}
+
+works(where) := {"session": object.union({"id": "s-1", "accounts": []}, where)}
+
+test_a_session_stays_in_the_mode_that_it_works_in if {
+	live := object.union(production, names({"mode": "production"}))
+	environment.deny == set() with input as object.union(live, works({}))
+	environment.deny == set() with input as object.union(live, works({"mode": "production"}))
+	denied := environment.deny with input as object.union(live, works({"mode": "test"}))
+	rules(denied) == {"environment.session"}
+	some entry in denied
+	contains(entry.reason, "this session works in")
+	environment.deny == set() with input as object.union(production, works({"mode": "test"}))
+}
+
+in_account(name) := object.union(production, names({"accounts": [name]}))
+
+test_a_session_stays_in_the_accounts_that_it_works_in if {
+	every case in [["acct_1", set()], ["acct_2", {"environment.session"}]] {
+		denied := environment.deny with input as object.union(in_account(case[0]), works({"accounts": ["acct_1"]}))
+			with data.environment.accounts as {"stripe": ["acct_1", "acct_2"]}
+		rules(denied) == case[1]
+	}
+	environment.deny == set() with input as object.union(production, works({"accounts": ["acct_1"]}))
+}
+
 test_an_account_of_another_server_is_denied if {
 	denied := environment.deny with input as object.union(production, names({"accounts": ["acct_1"]}))
 		with data.environment.accounts as {"other": ["acct_1"]}

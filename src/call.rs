@@ -11,10 +11,14 @@ use crate::json::{Json, JsonText};
 
 #[cfg(test)]
 pub mod fixtures;
+mod environment;
 mod limits;
 mod tool;
+mod remembered;
 
+pub use environment::{Environment, EnvironmentSource};
 pub use limits::Limits;
+pub use remembered::{Bound, Confirmation, ConfirmedBy, Seen};
 pub use tool::{Pin, SchemaCheck, ToolFacts};
 
 /// Names one call for its whole life: in the hold, the records, the refusal. Sixty random bits in Crockford's
@@ -263,7 +267,12 @@ pub enum PrincipalKind {
     Token,
     /// The user id of the process at the other end of the client socket.
     Uid,
+    /// Countersign itself, which asks a server at start where its key works.
+    Builtin,
 }
+
+/// The name of [`PrincipalKind::Builtin`]; no configured principal may have it.
+pub const BUILTIN_PRINCIPAL: &str = "countersign";
 
 /// Who the client is, by our own evidence and never by its word.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -309,38 +318,6 @@ pub struct ServerFacts {
     /// Of the catalogs that say what its tools do; absent where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub catalog: Option<Digest>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum EnvironmentSource {
-    /// Declared in the configuration; the key says nothing about it.
-    Config,
-    /// Declared, and the form of the key says the same.
-    Key,
-}
-
-/// The environment of a server.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
-pub struct Environment {
-    pub name: String,
-    pub source: EnvironmentSource,
-    /// True where the key proves what the configuration declares.
-    pub verified: bool,
-    /// What contradicts it, where something does.
-    pub conflict: Option<String>,
-}
-
-impl Environment {
-    /// As the configuration says it, proved by nothing.
-    pub fn declared(name: &str) -> Environment {
-        Environment { name: name.to_owned(), source: EnvironmentSource::Config, verified: false, conflict: None }
-    }
-
-    /// Only these names are taken for harmless; everything else counts as production.
-    pub fn is_production(&self) -> bool {
-        !matches!(self.name.as_str(), "sandbox" | "test" | "development" | "staging")
-    }
 }
 
 /// Methods that can change upstream state or carry data out: they are never passed on without a decision.
@@ -480,6 +457,10 @@ pub struct CallContext {
     pub environment: Arc<Environment>,
     pub tool: ToolFacts,
     pub operation: Operation,
+    /// Where the session works already. Set by the gate alone.
+    pub bound: Bound,
+    /// Words in the call that say that somebody agreed to it. The gate alone says which of them the server has issued.
+    pub confirmations: Vec<Confirmation>,
     /// The call that was let through before and that this one follows from. Set by the gate alone.
     pub continues: Option<CallId>,
 }

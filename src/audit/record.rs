@@ -7,8 +7,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::call::{
-    CallContext, CallId, ClientInfo, Decision, Digest, Environment, Operation, Outcome, Pin, Principal, SchemaCheck,
-    ServerFacts, ToolCall,
+    Bound, CallContext, CallId, ClientInfo, Confirmation, Decision, Digest, Environment, Operation, Outcome, Pin,
+    Principal, SchemaCheck, ServerFacts, ToolCall,
 };
 use crate::json::{Json, JsonError, JsonText, Rules};
 
@@ -107,6 +107,12 @@ pub struct CallFacts {
     pub tool: String,
     pub definition: Option<Digest>,
     pub operation: Operation,
+    /// Where the session worked already.
+    #[serde(default, skip_serializing_if = "Bound::is_nowhere")]
+    pub bound: Bound,
+    /// Words in the call that say that somebody agreed to it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub confirmations: Vec<Confirmation>,
     /// What an approval binds ([`ToolCall::digest`]).
     pub digest: Digest,
     /// As the call spells them, byte for byte: [`Event::body`] writes both.
@@ -158,6 +164,8 @@ impl CallFacts {
             tool: call.tool().to_owned(),
             definition: context.tool.definition,
             operation: context.operation.clone(),
+            bound: context.bound.clone(),
+            confirmations: context.confirmations.clone(),
             digest,
             params: call.params().clone(),
             meta: call.meta().map(JsonText::owned),
@@ -234,6 +242,20 @@ pub enum Event {
     PolicyRefused {
         error: String,
         keeping: String,
+    },
+    /// A server was asked at start where its key works. The call itself has records of its own, where it was made.
+    Probed {
+        server: String,
+        environment: Environment,
+        /// What was found, or why nothing was.
+        outcome: String,
+    },
+    /// An answer says that a server works in another environment than it is bound to. Nothing more is sent to it until the
+    /// daemon is started again.
+    EnvironmentConflict {
+        server: String,
+        environment: Environment,
+        conflict: String,
     },
     /// A message that the protocol layer refused, before policy.
     Refused {
@@ -357,6 +379,8 @@ impl Event {
             Event::Stopped { .. } => "stopped",
             Event::PolicyLoaded { .. } => "policy_loaded",
             Event::PolicyRefused { .. } => "policy_refused",
+            Event::Probed { .. } => "probed",
+            Event::EnvironmentConflict { .. } => "environment_conflict",
             Event::Refused { .. } => "refused",
             Event::ToolsSeen { .. } => "tools_seen",
             Event::ToolRuled { .. } => "tool_ruled",
@@ -460,11 +484,14 @@ pub(super) mod tests {
                 source: EnvironmentSource::Key,
                 verified: true,
                 conflict: None,
+                accounts: Vec::new(),
             },
             method: "tools/call".into(),
             tool: "create_refund".into(),
             definition: None,
             operation: Operation::bare("create_refund", Class::Financial),
+            bound: Bound::default(),
+            confirmations: Vec::new(),
             digest: Digest::of_bytes(b"call"),
             params: json(params),
             meta: None,
@@ -528,6 +555,8 @@ pub(super) mod tests {
             Event::Stopped { reason: text() },
             Event::PolicyLoaded { policy_version: text(), previous: None },
             Event::PolicyRefused { error: text(), keeping: text() },
+            Event::Probed { server: text(), environment: Environment::declared("test"), outcome: text() },
+            Event::EnvironmentConflict { server: text(), environment: Environment::declared("test"), conflict: text() },
             Event::Refused { server: None, principal: None, session: None, code: -32700, reason: text() },
             decided(Effect::Allow),
             decided(Effect::Deny),
@@ -592,6 +621,8 @@ pub(super) mod tests {
                 tool: Some("other".into()),
             }),
             annotations: Some(json(r#"{"readOnlyHint":1.0}"#)),
+            bound: Bound { mode: Some(crate::call::ReachMode::Test), accounts: vec!["acct_1".into()] },
+            confirmations: vec![Confirmation { at: "/x".into(), by: crate::call::ConfirmedBy::Vendor, issued: true }],
             ..*facts(params)
         };
         let body = Event::Failed { facts: Box::new(all.clone()), fault: "x".into() }.body().unwrap();

@@ -58,6 +58,8 @@ impl Step {
             | Event::Stopped { .. }
             | Event::PolicyLoaded { .. }
             | Event::PolicyRefused { .. }
+            | Event::Probed { .. }
+            | Event::EnvironmentConflict { .. }
             | Event::Refused { .. }
             | Event::ToolsSeen { .. }
             | Event::ToolRuled { .. }

@@ -20,6 +20,8 @@ pub fn context(tool: &str, class: Class) -> CallContext {
             schema: SchemaCheck::None,
         },
         operation: Operation::bare(tool, class),
+        bound: Bound::default(),
+        confirmations: Vec::new(),
         continues: None,
     }
 }

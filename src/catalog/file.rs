@@ -13,6 +13,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 use crate::call::Class;
 
 use super::condition::Conditions;
+use super::evidence::{ConfirmationFacts, Probe, Results};
 use super::pointer::Pointer;
 
 /// One file.
@@ -28,12 +29,14 @@ pub struct File {
     /// Arguments of every tool that name the environment or the account.
     #[serde(default)]
     pub environment: Reaches,
-    /// Arguments that claim that a person agreed.
+    /// Arguments that say that somebody agreed to the call.
     #[serde(default)]
-    pub confirmations: Vec<Pointer>,
-    /// Arguments that an agent has no business to set: a call that carries one is of class unknown.
+    pub confirmations: Vec<ConfirmationFacts>,
     #[serde(default)]
-    pub suspicious: Vec<Pointer>,
+    pub results: Results,
+    /// Reads that show where a key works.
+    #[serde(default)]
+    pub probe: Vec<Probe>,
     /// Facts that entries take over with `like`.
     #[serde(default)]
     pub templates: Unique<Facts>,

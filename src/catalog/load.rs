@@ -212,8 +212,10 @@ impl<'a> Builder<'a> {
         environment.absent = own.absent.or(environment.absent);
         environment.accounts.extend(own.accounts.iter().cloned());
         environment.environments.extend(own.environments.iter().cloned());
-        catalog.suspicious.extend(file.suspicious.iter().cloned());
         catalog.confirmations.extend(file.confirmations.iter().cloned());
+        catalog.results.mode = file.results.mode.clone().or(catalog.results.mode.take());
+        // The operator's are made first.
+        catalog.probes.splice(0..0, file.probe.iter().cloned());
         for handle in &file.handles {
             let form =
                 Form { handle: handle.handle.clone(), lane: handle.lane.clone(), operation: handle.operation.clone() };

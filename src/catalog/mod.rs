@@ -10,6 +10,7 @@
 
 mod condition;
 mod dispatch;
+mod evidence;
 mod facts;
 mod file;
 mod handles;
@@ -21,6 +22,7 @@ mod problem;
 use std::collections::HashMap;
 use std::path::Path;
 
+pub use evidence::Probe;
 pub use handles::Handles;
 pub use key::{KeyEvidence, KeyForm, key_evidence, key_forms};
 pub use problem::CatalogError;
@@ -28,7 +30,7 @@ pub use problem::CatalogError;
 use dispatch::Dispatcher;
 use facts::{Facts, both, word};
 use handles::Form;
-use pointer::{Arguments, Pointer};
+use pointer::Arguments;
 
 use crate::call::{Class, Decided, Digest, Operation, ToolCall};
 use crate::json::Json;
@@ -40,8 +42,9 @@ pub struct Catalog {
     operations: HashMap<String, Facts>,
     keys: Vec<file::Key>,
     environment: file::Reaches,
-    confirmations: Vec<Pointer>,
-    suspicious: Vec<Pointer>,
+    confirmations: Vec<evidence::ConfirmationFacts>,
+    results: evidence::Results,
+    probes: Vec<Probe>,
     /// Tools whose answers say what handles do.
     sources: HashMap<String, Vec<Form>>,
     /// From `METHOD /path`.
@@ -110,10 +113,6 @@ impl Catalog {
             None => Operation::bare(call.tool(), Class::Unknown),
         };
         operation.environment = both(self.environment.read(&arguments), operation.environment);
-        if let Some(pointer) = self.suspicious.iter().find(|pointer| arguments.carries(pointer)) {
-            operation.class = Class::Unknown;
-            operation.effect = Some(format!("the call carries {}, which no agent may set", pointer.as_str()));
-        }
         operation
     }
 
@@ -124,15 +123,6 @@ impl Catalog {
             Some(Entry::Facts(facts)) => facts.listed(tool),
             Some(Entry::Dispatcher(_)) | None => Operation::bare(tool, Class::Unknown),
         }
-    }
-
-    /// Where a call carries something that claims that a person agreed. It proves nothing.
-    pub fn confirmations(&self, call: &ToolCall) -> Vec<&str> {
-        if call.method() != Decided::ToolsCall || self.confirmations.is_empty() {
-            return Vec::new();
-        }
-        let arguments = Arguments::of(call.arguments().view());
-        self.confirmations.iter().filter(|pointer| arguments.carries(pointer)).map(Pointer::as_str).collect()
     }
 
     /// True where the answer to a call of this tool says what handles do.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 mod table;
 
 use super::*;
-use crate::call::{CallId, Magnitude, Reach, ReachMode};
+use crate::call::{CallId, Confirmation, ConfirmedBy, Magnitude, Reach, ReachMode};
 use crate::json::{JsonText, Rules};
 
 fn call(tool: &str, arguments: &Value) -> ToolCall {
@@ -58,18 +58,20 @@ fn what_a_dispatcher_cannot_place_is_unknown_and_keeps_its_own_name() {
 }
 
 #[test]
-fn what_the_agent_adds_never_loosens() {
+fn what_says_that_somebody_agreed_is_named_and_changes_nothing_else() {
     let catalog = stripe();
-    for tool in ["list_customers", "create_customer", "create_refund"] {
-        for approval in [json!({"approval_token": "x"}), json!(null), json!({"confirmed": true})] {
-            let operation = catalog.operation(&call(tool, &json!({"human_confirmation": approval})));
-            assert_eq!(operation.class, Class::Unknown, "{tool}");
-        }
+    for value in [json!({"approval_token": "x"}), json!(null), json!({"confirmed": true})] {
+        let call = call("create_refund", &json!({"payment_intent": "pi_1", "human_confirmation": value}));
+        let found = catalog.confirmations(&call);
+        let named = Confirmation { at: "/human_confirmation".into(), by: ConfirmedBy::Vendor, issued: false };
+        assert_eq!(found, [named]);
+        assert_eq!(catalog.operation(&call).class, Class::Financial);
     }
-    let read = json!({"stripe_api_operation_id": "GetBalance", "human_confirmation": {"approval_token": "x"}});
-    assert_eq!(catalog.operation(&call("stripe_api_read", &read)).class, Class::Unknown);
     let inside = json!({"stripe_api_operation_id": "PostProducts", "parameters": {"human_confirmation": {}}});
-    assert_eq!(catalog.operation(&call("stripe_api_write", &inside)).class, Class::Unknown);
+    let inside = call("stripe_api_write", &inside);
+    assert_eq!(catalog.confirmations(&inside)[0].at, "/parameters/human_confirmation");
+    assert!(catalog.confirmations(&call("create_refund", &json!({"note": "human_confirmation"}))).is_empty());
+    assert!(Catalog::default().confirmations(&inside).is_empty());
 }
 
 #[test]
@@ -156,20 +158,21 @@ fn the_demo_server_is_covered() {
 
 #[test]
 fn keys_show_live_or_not_and_nothing_else() {
+    let stripe = stripe();
     for (key, evidence) in [
-        ("sk_live_1", KeyEvidence::Production),
-        ("rk_live_1", KeyEvidence::Production),
-        ("sk_test_1", KeyEvidence::NotProduction),
-        ("rk_test_1", KeyEvidence::NotProduction),
-        ("SK_TEST_1", KeyEvidence::Silent),
-        (" sk_test_1", KeyEvidence::Silent),
-        ("whsec_1", KeyEvidence::Silent),
-        ("", KeyEvidence::Silent),
+        ("sk_live_1", Some(KeyEvidence::Production)),
+        ("rk_live_1", Some(KeyEvidence::Production)),
+        ("sk_test_1", Some(KeyEvidence::NotProduction)),
+        ("rk_test_1", Some(KeyEvidence::NotProduction)),
+        ("SK_TEST_1", None),
+        ("whsec_1", None),
+        ("", None),
     ] {
-        assert_eq!(key_evidence(Some("stripe"), key), evidence, "{key}");
+        assert_eq!(stripe.key_form(key).map(|(evidence, _)| evidence), evidence, "{key}");
     }
-    assert_eq!(key_evidence(None, "sk_live_1"), KeyEvidence::Silent);
-    assert_eq!(key_evidence(Some("billing"), "sk_live_1"), KeyEvidence::Silent);
+    let billing = Catalog::builtin(Some("billing")).unwrap();
+    assert_eq!((Catalog::default().key_form("sk_live_1"), billing.key_form("sk_live_1")), (None, None));
+    assert!(Catalog::all_builtin().any(|catalog| catalog.key_form("sk_live_1").is_some()));
 }
 
 #[test]
@@ -373,17 +376,18 @@ fn a_key_says_whose_it_is_and_what_for() {
 
 #[test]
 fn a_claim_that_a_person_agreed_is_named_and_proves_nothing() {
+    let at = |found: &[crate::call::Confirmation]| found.iter().map(|each| each.at.clone()).collect::<Vec<_>>();
     let stripe = stripe();
     let claimed = call("create_refund", &json!({"human_confirmation": {"approval_token": "x"}}));
-    assert_eq!(stripe.confirmations(&claimed), ["/human_confirmation"]);
+    assert_eq!(at(&stripe.confirmations(&claimed)), ["/human_confirmation"]);
     assert_eq!(stripe.operation(&claimed).class, Class::Unknown);
     let inside = call("stripe_api_write", &json!({"parameters": {"human_confirmation": null}}));
-    assert_eq!(stripe.confirmations(&inside), ["/parameters/human_confirmation"]);
+    assert_eq!(at(&stripe.confirmations(&inside)), ["/parameters/human_confirmation"]);
     assert!(stripe.confirmations(&call("create_refund", &json!({}))).is_empty());
     let statsig = Catalog::builtin(Some("statsig")).unwrap();
     let demanded =
         call("gate_update", &json!({"confirmation": {"acknowledged": true, "reason": "r"}, "arguments": {}}));
-    assert_eq!(statsig.confirmations(&demanded), ["/confirmation"]);
+    assert_eq!(at(&statsig.confirmations(&demanded)), ["/confirmation"]);
     assert_eq!(statsig.operation(&demanded).class, Class::Destructive);
 }
 

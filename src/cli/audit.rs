@@ -433,6 +433,11 @@ impl Body {
             "refused" => {
                 format!("{} {}{}{}", t("code"), t("reason"), maybe(", server ", "server"), maybe(", by ", "principal"))
             }
+            "probed" => format!("server {} was asked where its key works: {}", t("server"), t("outcome")),
+            "environment_conflict" => {
+                let bound = self.text("/environment/name");
+                format!("server {} is bound to {bound}, but {}", t("server"), t("conflict"))
+            }
             "decided" => {
                 let rule = self.maybe(" by ", "/decision/rules/0/rule");
                 format!("{}{rule}{}", self.text("/decision/effect"), self.maybe(": ", "/decision/reason"))
@@ -490,7 +495,11 @@ impl Body {
         if self.value("/params").is_none() {
             return Vec::new();
         }
-        let verified = if t("/environment/verified") == "true" { "proved by the key" } else { "declared" };
+        let verified = match (t("/environment/verified").as_str(), t("/environment/source").as_str()) {
+            ("true", "probe") => "proved by the server's answer",
+            ("true", _) => "proved by the key",
+            _ => "declared",
+        };
         let mut facts = vec![
             ("server", format!("{} ({}, {verified})", t("/server/name"), t("/environment/name"))),
             ("tool", format!("{} {}", t("/method"), t("/tool"))),
@@ -498,6 +507,9 @@ impl Body {
             ("principal", format!("{} ({})", t("/principal/name"), t("/principal/kind"))),
             ("client", format!("{} {} over {}", t("/client/name"), t("/client/version"), t("/client/transport"))),
             ("session", t("/session")),
+            ("conflict", t("/environment/conflict")),
+            ("bound", t("/bound")),
+            ("confirmed", t("/confirmations")),
             ("digest", t("/digest")),
             ("definition", t("/definition")),
             ("params", self.value("/params").map(|params| visible::line(params.text())).unwrap_or_default()),

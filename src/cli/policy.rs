@@ -10,7 +10,8 @@ use serde_json::json;
 
 use super::Exit;
 use crate::call::{
-    CallContext, ClientInfo, Decision, Effect, Environment, Pin, Principal, SchemaCheck, ToolCall, ToolFacts, Transport,
+    Bound, CallContext, ClientInfo, Decision, Effect, Environment, Pin, Principal, SchemaCheck, ToolCall, ToolFacts,
+    Transport,
 };
 use crate::catalog::Catalog;
 use crate::config::{self, Config, Match};
@@ -223,7 +224,6 @@ fn call(eval: &Eval, config: &Config) -> anyhow::Result<(ToolCall, CallContext)>
         principal,
         client: ClientInfo { uid, ..ClientInfo::silent(transport) },
         server: Arc::clone(&server.facts),
-        environment: Arc::new(Environment::declared(&server.environment)),
         tool: ToolFacts {
             name: tool.clone(),
             annotations: None,
@@ -231,7 +231,13 @@ fn call(eval: &Eval, config: &Config) -> anyhow::Result<(ToolCall, CallContext)>
             pin: Pin::Unknown,
             schema: SchemaCheck::None,
         },
+        environment: Arc::new(Environment {
+            accounts: server.accounts.clone(),
+            ..Environment::declared(&server.environment)
+        }),
         operation: catalog.operation(&call),
+        bound: Bound::default(),
+        confirmations: catalog.confirmations(&call),
     };
     Ok((call, context))
 }

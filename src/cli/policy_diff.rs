@@ -14,8 +14,8 @@ use super::policy_replay::{
     runtime,
 };
 use crate::call::{
-    CallContext, Class, ClientInfo, Environment, Operation, Pin, Principal, PrincipalKind, SchemaCheck, ServerFacts,
-    ToolCall, ToolFacts, Transport,
+    Bound, CallContext, Class, ClientInfo, Environment, Operation, Pin, Principal, PrincipalKind, SchemaCheck,
+    ServerFacts, ToolCall, ToolFacts, Transport,
 };
 use crate::catalog::Catalog;
 use crate::config::{self, Config};
@@ -212,6 +212,8 @@ fn call(name: &str) -> anyhow::Result<ToolCall> {
 
 fn context(site: &Site, principal: &Arc<Principal>, name: &str, class: Class) -> CallContext {
     CallContext {
+        bound: Bound::default(),
+        confirmations: Vec::new(),
         session: "diff".to_owned(),
         principal: Arc::clone(principal),
         client: ClientInfo::silent(Transport::Http),

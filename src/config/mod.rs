@@ -278,6 +278,10 @@ pub struct Server {
     pub facts: Arc<ServerFacts>,
     /// As declared; the key may contradict it, and then the daemon does not start.
     pub environment: String,
+    /// Accounts or tenants that calls may name.
+    pub accounts: Vec<String>,
+    /// Whether the server is asked at start where its key works.
+    pub probe: Option<Probe>,
     pub upstream: Upstream,
     /// Catalog files beside the vendor's own.
     pub catalogs: Vec<PathBuf>,
@@ -292,6 +296,14 @@ pub enum FirstUse {
     Trust,
     /// An operator pins everything.
     Refuse,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Probe {
+    /// Without an answer that says where the key works the daemon does not start.
+    pub required: bool,
+    /// For everything: start, handshake and calls.
+    pub timeout: Duration,
 }
 
 #[derive(Clone, Debug)]

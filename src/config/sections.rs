@@ -13,7 +13,7 @@ use super::yaml::{Data, Node};
 use super::{
     Audit, Budgets, FirstUse, Holds, HttpListen, Match, Mode, Operators, Policy, PrincipalEntry, UnsignedRulings,
 };
-use crate::call::{Limits, Principal, PrincipalKind};
+use crate::call::{BUILTIN_PRINCIPAL, Limits, Principal, PrincipalKind};
 
 /// The policies that come with countersign.
 pub const BUILTIN: &[&str] = &["environment", "destructive", "scopes", "pins"];
@@ -256,6 +256,11 @@ fn principal(cx: &mut Context<'_>, node: &Node, path: &str) -> Option<(Principal
     let name = fields.need(cx, "name", "give it a name for rules, records and the screen").and_then(|node| {
         let name = cx.text(node, &fields.child("name"))?;
         let valid = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.@".contains(&byte);
+        if name.eq_ignore_ascii_case(BUILTIN_PRINCIPAL) {
+            let message = format!("no principal can be called {}: calls of countersign itself are", quote(name));
+            cx.problems.add(Code::Form, &node.span, message, "give it another name");
+            return None;
+        }
         if (1..=64).contains(&name.len()) && name.bytes().all(valid) {
             return Some((name.to_owned(), node.span.clone()));
         }

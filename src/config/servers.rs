@@ -3,17 +3,19 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::expand::is_variable;
 use super::fields::{Context, Fields, Keys};
 use super::problem::{Code, quote};
 use super::yaml::{Data, Key, Node};
-use super::{FirstUse, SecretSource, Server, Upstream, Value, sections};
+use super::{FirstUse, Probe, SecretSource, Server, Upstream, Value, sections};
 use crate::call::ServerFacts;
 use crate::credential::shape;
 
 const MAX_SERVERS: usize = 256;
 const MAX_SECRETS: usize = 1000;
+const MAX_ACCOUNTS: usize = 100;
 
 const SECRET: Keys = Keys {
     known: &["env", "file", "command"],
@@ -22,7 +24,9 @@ const SECRET: Keys = Keys {
         "use `env`, `file` or `command`; a command can ask the keyring: command: [secret-tool, lookup, service, NAME]",
     )],
 };
-const SERVER: Keys = Keys { known: &["vendor", "environment", "upstream", "catalog", "pins"], later: &[] };
+const SERVER: Keys =
+    Keys { known: &["vendor", "environment", "accounts", "probe", "upstream", "catalog", "pins"], later: &[] };
+const PROBE: Keys = Keys { known: &["required", "timeout"], later: &[] };
 const UPSTREAM: Keys = Keys { known: &["stdio", "http"], later: &[] };
 const STDIO: Keys = Keys { known: &["command", "args", "env", "inherit_env", "cwd"], later: &[] };
 const HTTP: Keys = Keys {
@@ -143,6 +147,13 @@ fn server(
         let environment = cx.text(node, &fields.child("environment"))?;
         cx.name(&node.span, environment, "an environment").then(|| environment.to_owned())
     });
+    let accounts = accounts(cx, &fields);
+    let probe = fields.get("probe").map(|node| {
+        let fields = Fields::of(cx, node, fields.child("probe"), &PROBE);
+        let range = Duration::from_secs(1)..=Duration::from_secs(300);
+        let timeout = fields.duration(cx, "timeout", range, Duration::from_secs(20));
+        Probe { required: fields.yes(cx, "required"), timeout }
+    });
     let path = fields.child("catalog");
     let catalogs = fields.get("catalog").map_or(&[][..], |node| cx.list(node, &path));
     let catalogs = catalogs.iter().filter_map(|node| cx.path(node, &path)).collect();
@@ -155,7 +166,33 @@ fn server(
     });
     let first_use = sections::pins(cx, fields.get("pins"), fields.child("pins")).unwrap_or(first_use);
     let facts = Arc::new(ServerFacts { name: name.to_owned(), vendor, catalog: None });
-    Some(Server { facts, environment: environment?, upstream: upstream?, catalogs, first_use })
+    Some(Server { facts, environment: environment?, accounts, probe, upstream: upstream?, catalogs, first_use })
+}
+
+/// Accounts or tenants that calls may name.
+fn accounts(cx: &mut Context<'_>, fields: &Fields<'_>) -> Vec<String> {
+    let mut accounts: Vec<String> = Vec::new();
+    for (node, text) in fields.texts(cx, "accounts") {
+        let valid = (1..=256).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+        if !valid {
+            let message = format!("{} cannot be an account", quote(text));
+            cx.problems.add(Code::Form, &node.span, message, "write it as the vendor does, as in acct_1A2b");
+        } else if accounts.iter().any(|known| known == text) {
+            cx.problems.add(
+                Code::Repeated,
+                &node.span,
+                format!("the account {} stands here twice", quote(text)),
+                "keep one",
+            );
+        } else if accounts.len() >= MAX_ACCOUNTS {
+            let message = format!("there are more than {MAX_ACCOUNTS} accounts");
+            cx.problems.add(Code::TooMuch, &node.span, message, "make several servers of it");
+            break;
+        } else {
+            accounts.push(text.to_owned());
+        }
+    }
+    accounts
 }
 
 fn stdio(

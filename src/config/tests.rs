@@ -157,6 +157,7 @@ fn the_example_is_read_as_another_reader_reads_it() {
         match (&node.data, value) {
             (yaml::Data::Scalar { text, .. }, serde_yaml::Value::String(other)) => text == other,
             (yaml::Data::Scalar { text, .. }, serde_yaml::Value::Number(other)) => *text == other.to_string(),
+            (yaml::Data::Scalar { text, .. }, serde_yaml::Value::Bool(other)) => *text == other.to_string(),
             (yaml::Data::List(items), serde_yaml::Value::Sequence(others)) => {
                 items.len() == others.len() && items.iter().zip(others).all(|(item, other)| same(item, other))
             }
@@ -196,6 +197,8 @@ secrets:
 servers:
   one:
     environment: sandbox
+    accounts: [acct_1, acct_1/acct_2]
+    probe: { required: true, timeout: 5s }
     catalog: [one.yaml, ../two.yaml]
     upstream:
       stdio:
@@ -206,6 +209,7 @@ servers:
         cwd: work
   two:
     environment: test
+    probe: {}
     upstream: { http: { url: "http://[::1]:9000/mcp?x=1", allow_plain_http: true, headers: { X-Team: billing } } }
 principals:
   - name: agent@host
@@ -252,6 +256,10 @@ limits:
     assert!(http.behind_proxy);
     assert_eq!(config.secrets["b"], SecretSource::File("/etc/countersign/keys/b".into()));
     let one = &config.servers["one"];
+    assert_eq!(one.accounts, ["acct_1", "acct_1/acct_2"]);
+    assert_eq!(one.probe, Some(Probe { required: true, timeout: Duration::from_secs(5) }));
+    let usual = Probe { required: false, timeout: Duration::from_secs(20) };
+    assert_eq!(config.servers["two"].probe, Some(usual));
     let catalogs: Vec<_> = one.catalogs.iter().map(|path| path.display().to_string()).collect();
     assert_eq!(catalogs, ["/etc/countersign/one.yaml", "/etc/countersign/../two.yaml"]);
     let Upstream::Stdio { command, args, env, inherit, cwd } = &one.upstream else { panic!() };

@@ -6,7 +6,9 @@ use std::ops::Range;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::call::{ClientInfo, Digest, Environment, EnvironmentSource, Money, Outcome, Pin, Tier, Transport};
+use crate::call::{
+    ClientInfo, Confirmation, ConfirmedBy, Digest, Environment, EnvironmentSource, Money, Outcome, Pin, Tier, Transport,
+};
 use crate::console::doc::Doc;
 use crate::console::risk::{Risk, plural};
 use crate::console::visible;
@@ -230,6 +232,9 @@ fn call(doc: &mut Doc, hold: &HoldView) {
     if let Some(amount) = &hold.money {
         doc.fact("Money", &money(amount));
     }
+    for confirmation in &hold.confirmations {
+        doc.fact("Agreed", &confirmed_by(confirmation));
+    }
     if !hold.targets.is_empty() {
         doc.fact("Target", &hold.targets.join(", "));
     }
@@ -248,11 +253,23 @@ pub fn money(money: &Money) -> String {
     }
 }
 
+/// Whose word a confirmation is: never an operator's.
+fn confirmed_by(confirmation: &Confirmation) -> String {
+    let whose = match (confirmation.by, confirmation.issued) {
+        (ConfirmedBy::Agent, _) => "the agent's own word; no person has said it",
+        (ConfirmedBy::Vendor, true) => "a token that the server gave out for this call",
+        (ConfirmedBy::Vendor, false) => "claims the vendor's approval, which the server has not given",
+    };
+    format!("{}: {whose}", confirmation.at)
+}
+
 pub fn environment(environment: &Environment, production: bool) -> String {
     let counts = if production && environment.name != "production" { ", counts as production" } else { "" };
     let proof = match (environment.source, environment.verified) {
-        (_, true) => "the key proves it",
+        (EnvironmentSource::Probe, true) => "the server's answer proves it",
+        (EnvironmentSource::Key | EnvironmentSource::Config, true) => "the key proves it",
         (EnvironmentSource::Key, false) => "the key says so",
+        (EnvironmentSource::Probe, false) => "the server's answer says so",
         (EnvironmentSource::Config, false) => "declared, the key says nothing",
     };
     let conflict = environment.conflict.as_ref().map(|text| format!("; CONFLICT: {text}")).unwrap_or_default();

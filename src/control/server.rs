@@ -170,7 +170,10 @@ async fn connection(
                 None => return Ok(()),
             },
             change = changes.recv(), if watch => match change {
-                Ok(hold) => connection.send(&Notice::Hold { hold: Box::new(view(&hold)) }).await?,
+                Ok(hold) => {
+                    let hold = Box::new(connection.control.view(&hold));
+                    connection.send(&Notice::Hold { hold }).await?;
+                }
                 Err(broadcast::error::RecvError::Lagged(_)) => connection.snapshot(None).await?,
                 Err(broadcast::error::RecvError::Closed) => return Ok(()),
             },
@@ -238,7 +241,7 @@ impl Connection {
     }
 
     async fn snapshot(&mut self, seq: Option<u64>) -> Result<(), Ended> {
-        let holds = self.control.gate.holds().all().iter().map(view).collect();
+        let holds = self.control.gate.holds().all().iter().map(|hold| self.control.view(hold)).collect();
         let daemon = self.control.daemon();
         self.send(&Notice::Snapshot { seq, holds, daemon }).await
     }
@@ -253,7 +256,7 @@ impl Connection {
             Command::Hello { .. } => self.malformed("hello is said once".to_owned()).await,
             Command::List { seq } => self.snapshot(Some(seq)).await,
             Command::Show { seq, id } => match self.control.gate.holds().find(&id) {
-                Some(hold) => self.send(&Notice::Shown { seq, hold: Box::new(view(&hold)) }).await,
+                Some(hold) => self.send(&Notice::Shown { seq, hold: Box::new(self.control.view(&hold)) }).await,
                 None => self.failed(seq, Failure::NotFound, "there is no such hold".to_owned()).await,
             },
             Command::Rule { seq, .. } if self.read_only => {
@@ -278,7 +281,7 @@ impl Connection {
                     None => ruling,
                 };
                 match self.control.gate.rule(ruling).await {
-                    Ok(hold) => self.send(&Notice::Ruled { seq, hold: Box::new(view(&hold)) }).await,
+                    Ok(hold) => self.send(&Notice::Ruled { seq, hold: Box::new(self.control.view(&hold)) }).await,
                     Err(why) => self.failed(seq, failure(&why), why.to_string()).await,
                 }
             }
@@ -369,12 +372,18 @@ fn tool_view(server: &str, tool: Remembered) -> ToolView {
 }
 
 impl Control {
+    /// A hold, with what is known by now about its server.
+    fn view(&self, hold: &Hold) -> HoldView {
+        let environment = self.gate.environment(&hold.context.server.name, &hold.context.environment);
+        HoldView { environment: (*environment).clone(), ..view(hold) }
+    }
+
     fn daemon(&self) -> Daemon {
         let servers = self.status.servers.iter().map(|server| {
             let tools = self.pins.counts(&server.name);
             ServerView {
                 name: server.name.clone(),
-                environment: (*server.environment).clone(),
+                environment: (*self.gate.environment(&server.name, &server.environment)).clone(),
                 production: server.environment.is_production(),
                 sessions: server.sessions.load(Ordering::Relaxed),
                 tools_changed: tools.changed,
@@ -424,6 +433,7 @@ fn view(hold: &Hold) -> HoldView {
         money: operation.money.clone(),
         targets: operation.targets.clone(),
         effect: operation.effect.clone(),
+        confirmations: hold.context.confirmations.clone(),
         arguments: hold.call.arguments().clone(),
         other_params: (is_tool && other.as_str() != "{}").then_some(other),
         meta: hold.call.meta().map(JsonText::owned),

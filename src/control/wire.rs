@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::call::{CallId, Class, ClientInfo, Digest, Environment, Money, Outcome, Pin, RuleHit, Tier};
+use crate::call::{CallId, Class, ClientInfo, Confirmation, Digest, Environment, Money, Outcome, Pin, RuleHit, Tier};
 use crate::json::JsonText;
 
 pub const VERSION: u32 = 2;
@@ -293,6 +293,9 @@ pub struct HoldView {
     pub money: Option<Money>,
     pub targets: Vec<String>,
     pub effect: Option<String>,
+    /// Words in the call that say that somebody agreed to it, which no operator has.
+    #[serde(default)]
+    pub confirmations: Vec<Confirmation>,
     /// Complete and exact.
     pub arguments: JsonText,
     /// Whatever else travels in `params` beside name and arguments; absent where there is nothing.

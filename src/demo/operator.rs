@@ -191,6 +191,7 @@ mod tests {
             money: None,
             targets: vec![],
             effect: None,
+            confirmations: Vec::new(),
             arguments: JsonText::parse(request.text(), Rules::CLIENT).unwrap(),
             other_params: None,
             meta: None,

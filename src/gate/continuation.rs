@@ -79,6 +79,10 @@ impl Origin {
         &self.0.context.tool
     }
 
+    pub(super) fn context(&self) -> &CallContext {
+        &self.0.context
+    }
+
     pub fn operation(&self) -> &Operation {
         &self.0.context.operation
     }

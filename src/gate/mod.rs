@@ -8,16 +8,20 @@ use std::sync::{Arc, Mutex, OnceLock};
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::{Answer, AuditLog, Entry, Event, Ruling as RulingKind, Signed};
-use crate::call::{CallContext, CallId, Decision, Digest, Effect, Operation, Outcome, Refusal, ToolCall};
+use crate::call::{
+    CallContext, CallId, Class, Decision, Digest, Effect, Environment, Operation, Outcome, Refusal, Seen, ToolCall,
+};
 use crate::json::Json;
-use crate::policy::{self, PolicyEngine, confirm_value};
+use crate::policy::{self, PolicyEngine, PolicyFault, confirm_value};
 use crate::signing::{self, RulingText, Signers};
 
 mod continuation;
 mod held;
 mod hold;
+mod issued;
 mod permit;
 mod pin;
+mod place;
 mod record;
 
 pub use continuation::Origin;
@@ -25,6 +29,7 @@ pub use held::HeldCall;
 pub use hold::{Approver, Hold, HoldQueue, NoEffect, Settings, State, TICKET};
 pub use permit::{PermittedCall, Ruling, Says, SentCall};
 pub use pin::DefinitionNow;
+pub use place::Place;
 
 use hold::{Claimed, Placed};
 
@@ -34,9 +39,15 @@ pub struct Presence {
     gone: CancellationToken,
     why: Arc<OnceLock<(Outcome, &'static str)>>,
     definition: DefinitionNow,
+    place: Place,
 }
 
 impl Presence {
+    /// The same, of a call in a session that works there.
+    pub fn at(self, place: Place) -> Presence {
+        Presence { place, ..self }
+    }
+
     /// Of a call of a tool, whose definition and pin the gate compares once more before an approved call leaves.
     pub fn of_tool(definition: DefinitionNow) -> Presence {
         Presence { definition, ..Presence::default() }
@@ -61,6 +72,8 @@ pub struct Gate {
     audit: AuditLog,
     holds: HoldQueue,
     following: continuation::Following,
+    places: place::Places,
+    issued: issued::Issued,
     policy_error: Mutex<Option<String>>,
     operators: Option<Operators>,
 }
@@ -82,6 +95,8 @@ pub enum Admission {
     Held(Box<HeldCall>),
 }
 
+const ELSEWHERE: &str = "another call of this session has been made in another mode or account meanwhile";
+
 /// Why no record could be written, for the client: no detail of the store.
 fn no_record(call: &CallId) -> Refusal {
     Refusal::new(Outcome::Unavailable, "the call could not be recorded, so it may not be made").of(call)
@@ -91,7 +106,8 @@ impl Gate {
     pub fn new(policy: PolicyEngine, audit: AuditLog, holds: Settings) -> Gate {
         let following = continuation::Following::default();
         let policy_error = Mutex::default();
-        Gate { policy, audit, holds: HoldQueue::new(holds), following, policy_error, operators: None }
+        let (places, issued) = (place::Places::default(), issued::Issued::default());
+        Gate { policy, audit, holds: HoldQueue::new(holds), following, places, issued, policy_error, operators: None }
     }
 
     /// With a list of operators: their signatures count.
@@ -147,11 +163,12 @@ impl Gate {
         origin: Option<Origin>,
     ) -> Result<Admission, Refusal> {
         let continues = origin.as_ref().map(|origin| origin.call().clone());
-        let context = CallContext { continues, ..context };
+        let confirmations = self.issued.checked(call.tool(), call.arguments().view(), &context);
+        let context = CallContext { continues, confirmations, ..context };
         let id = call.id().clone();
         let digest = call.digest(&context);
-        let now = policy::now();
-        let decision = match self.policy.evaluate(&call, &context, digest, now).await {
+        let (context, now, decision) = self.judge(&call, context, digest, presence).await;
+        let decision = match decision {
             Ok(decision) => decision,
             Err(fault) => {
                 tracing::error!(call = %id, server = context.server.name, tool = call.tool(), %fault, "policy failed");
@@ -178,12 +195,85 @@ impl Gate {
                 }
             },
             Effect::Hold => match origin.filter(|origin| origin.covers(&decision)) {
+                Some(_) if !presence.place.bind(&context.bound, context.operation.environment.as_ref()) => {
+                    Err(self.close(&id, Outcome::Denied, ELSEWHERE.to_owned()).await)
+                }
                 Some(origin) => match self.last_look(&call, &context, None, &decision, presence).await {
                     Ok(receipt) => Ok(Admission::Permitted(PermittedCall::new(call, receipt, None, origin))),
                     Err((outcome, reason)) => Err(self.close(&id, outcome, reason).await),
                 },
                 None => self.hold(call, context, digest, decision, presence).await,
             },
+        }
+    }
+
+    /// Judges a call as things stand now. Where it may be made at once, its session works from now on where it says; a
+    /// call of the same session that said so meanwhile has it judged again, which can happen twice.
+    async fn judge(
+        &self,
+        call: &ToolCall,
+        mut context: CallContext,
+        digest: Digest,
+        presence: &Presence,
+    ) -> (CallContext, u64, Result<Decision, PolicyFault>) {
+        loop {
+            context = self.standing(context, presence);
+            let now = policy::now();
+            let decision = self.policy.evaluate(call, &context, digest, now).await;
+            let allowed = decision.as_ref().is_ok_and(|decision| decision.effect == Effect::Allow);
+            let reach = context.operation.environment.as_ref();
+            if !allowed || presence.place.bind(&context.bound, reach) {
+                return (context, now, decision);
+            }
+        }
+    }
+
+    /// The context of a call with what is known now of its session and its server.
+    fn standing(&self, context: CallContext, presence: &Presence) -> CallContext {
+        let environment = self.environment(&context.server.name, &context.environment);
+        CallContext { bound: presence.place.bound(), environment, ..context }
+    }
+
+    /// The environment of a server, with what contradicts it where an answer did.
+    pub fn environment(&self, server: &str, bound: &Arc<Environment>) -> Arc<Environment> {
+        match self.places.conflict(server) {
+            None => Arc::clone(bound),
+            Some(conflict) => Arc::new(Environment { conflict: Some(conflict.to_string()), ..(**bound).clone() }),
+        }
+    }
+
+    /// The place of a principal whose requests stand alone, on one server.
+    pub fn shared_place(&self, server: &str, principal: &str, idle: std::time::Duration) -> Place {
+        self.places.shared(server, principal, idle)
+    }
+
+    /// Holds what an answer says about where its server works against where the server is bound. After a contradiction
+    /// the rules see a conflict. To be called before the client can see the answer.
+    pub async fn seen(&self, sent: &SentCall, seen: &Seen) {
+        let context = sent.origin().context();
+        let (server, environment) = (&context.server.name, &context.environment);
+        let what = match environment.is_production() {
+            true if seen.test => "a test environment",
+            false if seen.production => "production",
+            true | false => return,
+        };
+        let conflict = format!("the answer to {} (call {}) is from {what}", context.operation.name, sent.id());
+        if !self.places.contradict(server, &conflict) {
+            return;
+        }
+        tracing::error!(server, environment = environment.name, conflict, "nothing more is sent to this server");
+        let environment = Environment { conflict: Some(conflict.clone()), ..(**environment).clone() };
+        let event = Event::EnvironmentConflict { server: server.clone(), environment, conflict };
+        if let Err(error) = self.audit.append(Entry::new(Some(sent.id()), true, event)).await {
+            tracing::error!(%error, "the conflict could not be recorded");
+        }
+    }
+
+    /// Remembers what an answer gives out that may confirm the same call. To be called before the client can see it.
+    pub fn issues(&self, sent: &SentCall, result: Json<'_>) {
+        let context = sent.origin().context();
+        if context.operation.class != Class::Read {
+            self.issued.learn(&sent.origin().tool().name, sent.params.view().get("arguments"), context, result);
         }
     }
 
@@ -405,7 +495,8 @@ impl Gate {
 
     /// Whether this principal could ever be let through to a tool: what `tools/list` shows.
     pub async fn lists(&self, tool: &str, operation: Operation, context: &CallContext) -> bool {
-        let context = CallContext { operation, ..context.clone() };
+        let environment = self.environment(&context.server.name, &context.environment);
+        let context = CallContext { operation, environment, ..context.clone() };
         match self.policy.evaluate_listed(&context).await {
             Ok(decision) => decision.effect != Effect::Deny,
             Err(fault) => {
@@ -476,6 +567,7 @@ impl Gate {
         approved: &Decision,
         presence: &Presence,
     ) -> Result<crate::audit::Receipt, (Outcome, String)> {
+        let context = &self.standing(context.clone(), presence);
         let judged = self.policy.evaluate(call, context, call.digest(context), policy::now()).await;
         let now = judged.map_err(|fault| {
             tracing::error!(call = %call.id(), %fault, "policy failed at release");
@@ -483,7 +575,7 @@ impl Gate {
         })?;
         let stricter = match now.effect {
             Effect::Deny => {
-                return Err((Outcome::Denied, format!("policy changed while the call was held: {}", now.reason)));
+                return Err((Outcome::Denied, format!("policy refuses by now what was held: {}", now.reason)));
             }
             Effect::Allow => false,
             Effect::Hold => hold::is_stricter(&now, approved),
@@ -491,6 +583,9 @@ impl Gate {
         if stricter {
             let reason = "policy became stricter while the call was held, so the approval does not count";
             return Err((Outcome::Denied, reason.to_owned()));
+        }
+        if !presence.place.bind(&context.bound, context.operation.environment.as_ref()) {
+            return Err((Outcome::Denied, ELSEWHERE.to_owned()));
         }
         self.last_look(call, context, Some(hold), &now, presence).await
     }

@@ -103,8 +103,8 @@ pub(super) mod tests {
     use super::super::{Phase, input, source};
     use super::*;
     use crate::call::{
-        CallContext, Class, Environment, Magnitude, Money, Operation, Pin, Principal, PrincipalKind, Reach, ReachMode,
-        SchemaCheck, ToolFacts, fixtures,
+        Bound, CallContext, Class, Confirmation, ConfirmedBy, Environment, Magnitude, Money, Operation, Pin, Principal,
+        PrincipalKind, Reach, ReachMode, SchemaCheck, ToolFacts, fixtures,
     };
     use crate::json::JsonText;
 
@@ -121,15 +121,20 @@ pub(super) mod tests {
             set(json!({})),
             set(json!({
                 "destructive": {
-                    "needs": {"production": {"write": "pass", "financial": "low", "odd": "huge"}},
-                    "limits": {"production": {"create_refund": 1000}, "sandbox": {"create_refund": 10.5, "x": "7"}},
+                    "needs": {"production": {"write": "pass", "financial": "low"}, "x": {"read": "low", "write": "pass"}},
+                    "limits": {
+                        "production": {"create_refund": {"minor": 1000}, "financial": {"minor": {"eur": 10}, "count": 7}},
+                        "sandbox": {"create_refund": {"minor": {"usd": 1000}, "percent": 10}},
+                        "x": {"destructive": {"count": 1000}},
+                    },
+                    "one_operator": {"production": {"financial": {"minor": 7}, "get_customer": {"percent": 1000}}},
                 },
-                "environment": {"accounts": {"billing": ["acct_1", 7], "stripe": []}},
+                "environment": {"accounts": {"billing": ["acct_1"], "stripe": []}},
                 "pins": {"needs": {"changed": "low", "unpinned": 7}, "schema": {"unusable": "high", "odd": "pass"}},
             })),
             set(json!({
-                "destructive": {"needs": {"sandbox": null}, "limits": {"production": []}},
-                "environment": {"accounts": {"billing": 7}},
+                "destructive": {"limits": {"sandbox": {}}, "one_operator": {"sandbox": {"write": {"major": 7}}}},
+                "environment": {"accounts": {"billing": ["acct_2"]}},
                 "pins": {"needs": null, "schema": {"partial": []}},
             })),
         ]
@@ -215,17 +220,38 @@ pub(super) mod tests {
 
     fn document() -> BoxedStrategy<Json> {
         let scopes = prop_oneof![5 => prop::collection::vec(scope(), 0..4).prop_map(Json::Array), 1 => odd()];
-        let money = object(vec![("amount", amount().boxed()), ("unit", one_of(&["minor", "major"]))]);
+        let currency = one_of(&["usd", "EUR", "eur", "jpy", ""]);
+        let money =
+            object(vec![("amount", amount().boxed()), ("unit", one_of(&["minor", "major"])), ("currency", currency)]);
+        let unit = one_of(&["percent", "count", "days"]);
+        let magnitude = object(vec![("value", amount().boxed()), ("unit", unit), ("absent", one_of(&["all"]))]);
+        let modes = || one_of(&["production", "test", "unknown"]);
+        let accounts = || {
+            let accounts = prop::collection::vec(one_of(&["acct_1", "acct_2"]), 0..3).prop_map(Json::Array);
+            prop_oneof![4 => accounts, 1 => odd()].boxed()
+        };
+        let flag = || prop_oneof![3 => select(vec![json!(true), json!(false)]), 1 => odd()].boxed();
+        let word = object(vec![("at", one_of(&["/x"])), ("by", one_of(&["vendor", "agent"])), ("issued", flag())]);
+        let words = prop_oneof![4 => prop::collection::vec(word, 0..3).prop_map(Json::Array), 1 => odd()];
         let targets =
             prop_oneof![3 => prop::collection::vec(one_of(&["cus_1", ""]), 0..3).prop_map(Json::Array), 1 => odd()];
         let class = one_of(&["read", "write", "financial", "destructive", "unknown", "odd", "Read"]);
         let name = one_of(&["create_refund", "get_customer", "read", "write", "x", "*"]);
-        let place =
-            one_of(&["", "/", "production/", "test/", "production/acct_1", "/acct_1", "/acct_2", "live/", "x", "/é"]);
+        let names = prop::collection::vec(one_of(&["production", "sandbox"]), 0..3).prop_map(Json::Array);
+        let place = object(vec![
+            ("mode", modes()),
+            ("accounts", accounts()),
+            ("environments", prop_oneof![4 => names, 1 => odd()].boxed()),
+            ("everywhere", flag()),
+        ]);
+        let place = prop_oneof![6 => place, 1 => odd()].boxed();
         let operation = object(vec![
             ("name", name),
             ("class", class),
             ("money", prop_oneof![4 => money, 1 => odd()].boxed()),
+            ("reversible", flag()),
+            ("magnitude", prop_oneof![4 => magnitude, 1 => odd()].boxed()),
+            ("confirmations", words.boxed()),
             ("targets", targets.boxed()),
             ("environment", place),
         ]);
@@ -250,11 +276,16 @@ pub(super) mod tests {
                 ]),
             ),
             ("principal", object(vec![("name", one_of(&["a"])), ("scopes", scopes.boxed())])),
+            (
+                "session",
+                prop_oneof![6 => object(vec![("mode", modes()), ("accounts", accounts())]), 1 => odd()].boxed(),
+            ),
             ("server", object(vec![("name", one_of(&["billing", "stripe"]))])),
             (
                 "environment",
                 object(vec![
-                    ("name", one_of(&["production", "sandbox"])),
+                    ("accounts", accounts()),
+                    ("name", one_of(&["production", "sandbox", "x", "staging"])),
                     ("production", prop_oneof![select(vec![json!(true), json!(false)]), odd()].boxed()),
                     ("conflict", prop_oneof![odd(), Just(json!("key and declaration disagree"))].boxed()),
                 ]),
@@ -282,10 +313,12 @@ pub(super) mod tests {
     /// A context that the proxy could have made, from configuration, catalog and call.
     pub fn context() -> BoxedStrategy<CallContext> {
         let class = select(vec![Class::Read, Class::Write, Class::Financial, Class::Destructive, Class::Unknown]);
-        let money = (prop::option::of(spelled()), text(), prop::option::of(text()));
+        let units = || prop_oneof![select(vec!["minor", "major", "percent", "count"]).prop_map(str::to_owned), text()];
+        let currency = prop_oneof![select(vec!["usd", "EUR", "jpy"]).prop_map(str::to_owned), text()];
+        let money = (prop::option::of(spelled()), units(), prop::option::of(currency));
         let money = money.prop_map(|(amount, unit, currency)| Money { amount, unit, currency, absent: None });
         let targets = prop::collection::vec(text(), 0..3);
-        let magnitude = (prop::option::of(spelled()), text(), prop::option::of(text()));
+        let magnitude = (prop::option::of(spelled()), units(), prop::option::of(text()));
         let magnitude = magnitude.prop_map(|(value, unit, absent)| Magnitude { value, unit, absent });
         let mode = select(vec![None, Some(ReachMode::Production), Some(ReachMode::Test), Some(ReachMode::Unknown)]);
         let account = prop_oneof![select(vec!["acct_1", "acct_2", "é"]).prop_map(str::to_owned), any::<String>()];
@@ -310,19 +343,37 @@ pub(super) mod tests {
                 .prop_map(|(server, what)| server + &what),
             0..4,
         );
-        let environment = (select(vec!["production", "sandbox", "test", "x"]), prop::option::of(text()));
+        let account = || prop::collection::vec(select(vec!["acct_1", "acct_2"]).prop_map(str::to_owned), 0..2);
+        let environment = (select(vec!["production", "sandbox", "test", "x"]), prop::option::of(text()), account());
+        let bound = (select(vec![None, Some(ReachMode::Production), Some(ReachMode::Test)]), account());
+        let by = select(vec![ConfirmedBy::Vendor, ConfirmedBy::Agent]);
+        let word = (by, any::<bool>()).prop_map(|(by, issued)| Confirmation { at: "/x".into(), by, issued });
+        let remembered = (bound, prop::collection::vec(word, 0..2));
         let pin = select(vec![Pin::Match, Pin::Changed, Pin::Unpinned, Pin::Unknown]);
         let schema = [SchemaCheck::Checked, SchemaCheck::Partial, SchemaCheck::Unusable, SchemaCheck::None];
-        let trust = (pin, select(schema.to_vec()));
-        (operation, scopes, environment, select(vec!["billing", "stripe"]), text(), trust)
-            .prop_map(|(operation, scopes, (environment, conflict), server, tool, (pin, schema))| CallContext {
-                tool: ToolFacts { pin, schema, ..fixtures::context(&tool, Class::Unknown).tool },
-                principal: Arc::new(Principal { name: "agent".into(), kind: PrincipalKind::Uid, scopes }),
-                server: fixtures::server(server),
-                environment: Arc::new(Environment { conflict, ..Environment::declared(environment) }),
-                operation,
-                ..fixtures::context(&tool, Class::Unknown)
-            })
+        let known = (remembered, pin, select(schema.to_vec()));
+        (operation, scopes, environment, select(vec!["billing", "stripe"]), text(), known)
+            .prop_map(
+                |(
+                    operation,
+                    scopes,
+                    (environment, conflict, accounts),
+                    server,
+                    tool,
+                    ((bound, words), pin, schema),
+                )| {
+                    CallContext {
+                        tool: ToolFacts { pin, schema, ..fixtures::context(&tool, Class::Unknown).tool },
+                        bound: Bound { mode: bound.0, accounts: bound.1 },
+                        confirmations: words,
+                        principal: Arc::new(Principal { name: "agent".into(), kind: PrincipalKind::Uid, scopes }),
+                        server: fixtures::server(server),
+                        environment: Arc::new(Environment { conflict, accounts, ..Environment::declared(environment) }),
+                        operation,
+                        ..fixtures::context(&tool, Class::Unknown)
+                    }
+                },
+            )
             .boxed()
     }
 

@@ -1,28 +1,35 @@
 //! Data documents: strict YAML and JSON, merged into the one document that rules see as `data`. The operator's data
 //! overrides the built-in defaults value by value; two files of the operator may not disagree.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 use super::problem::{PolicyErrors, Problem};
 use super::source::Source;
 use crate::json::{JsonText, Rules};
 
-/// Merges defaults and the operator's files.
+mod shape;
+
+/// Merges defaults and the operator's files. `environments` are the names of those in use; none where they are not known.
 ///
 /// # Errors
-/// Text that is not strict YAML or JSON, two files that disagree, or data under `countersign`, where rules live.
-pub fn merge(defaults: &[Source], files: &[Source]) -> Result<Value, PolicyErrors> {
-    let mut operators = Map::new();
-    for file in files {
-        add(&mut operators, document(file)?, "").map_err(|path| {
-            let help = "state each value in one file only";
-            Problem::of_file(&file.name, "data", format!("another data file states {path} otherwise"), help)
-        })?;
-    }
+/// Text that is not strict YAML or JSON, two files that disagree, data under `countersign`, where rules live, or data for
+/// a built-in family that has not its form.
+pub fn merge(defaults: &[Source], files: &[Source], environments: &BTreeSet<String>) -> Result<Value, PolicyErrors> {
     let mut merged = Map::new();
     for file in defaults {
         add(&mut merged, document(file)?, "")
             .map_err(|path| Problem::of_file(&file.name, "data", format!("two defaults for {path}"), "keep one"))?;
+    }
+    let mut operators = Map::new();
+    for file in files {
+        let members = document(file)?;
+        shape::check(file, &members, &merged, environments)?;
+        add(&mut operators, members, "").map_err(|path| {
+            let help = "state each value in one file only";
+            Problem::of_file(&file.name, "data", format!("another data file states {path} otherwise"), help)
+        })?;
     }
     override_with(&mut merged, operators);
     Ok(Value::Object(merged))
@@ -124,7 +131,7 @@ mod tests {
     }
 
     fn refused(name: &str, text: &str) -> Problem {
-        merge(&[], &[source(name, text)]).unwrap_err().problems()[0].clone()
+        merge(&[], &[source(name, text)], &BTreeSet::new()).unwrap_err().problems()[0].clone()
     }
 
     #[test]
@@ -132,6 +139,7 @@ mod tests {
         let merged = merge(
             &[source("d.yaml", "needs: {read: pass, write: medium}\n")],
             &[source("a.yaml", "needs: {write: high}\n"), source("b.json", r#"{"limits": {"x": 1}}"#)],
+            &BTreeSet::new(),
         );
         let expected = serde_json::json!({"needs": {"read": "pass", "write": "high"}, "limits": {"x": 1}});
         assert_eq!(merged.unwrap(), expected);
@@ -139,7 +147,8 @@ mod tests {
 
     #[test]
     fn files_that_disagree_are_refused() {
-        let errors = merge(&[], &[source("a.yaml", "x: {y: 1}"), source("b.yaml", "x: {y: 2}")]).unwrap_err();
+        let files = [source("a.yaml", "x: {y: 1}"), source("b.yaml", "x: {y: 2}")];
+        let errors = merge(&[], &files, &BTreeSet::new()).unwrap_err();
         assert!(errors.to_string().contains("/x/y"), "{errors}");
     }
 

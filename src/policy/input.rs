@@ -63,7 +63,13 @@ pub fn document(now: u64, subject: Subject<'_>, context: &CallContext) -> String
             out.number("uid", uid.into());
         }
     });
-    out.nested("session", |out| out.text("id", &context.session));
+    out.nested("session", |out| {
+        out.text("id", &context.session);
+        if let Some(mode) = &context.bound.mode {
+            out.value("mode", mode);
+        }
+        out.value("accounts", &context.bound.accounts);
+    });
     out.nested("server", |out| {
         out.text("name", &context.server.name);
         out.optional("vendor", context.server.vendor.as_deref());
@@ -74,6 +80,7 @@ pub fn document(now: u64, subject: Subject<'_>, context: &CallContext) -> String
         out.value("verified", &context.environment.verified);
         out.value("production", &context.environment.is_production());
         out.optional("conflict", context.environment.conflict.as_deref());
+        out.value("accounts", &context.environment.accounts);
     });
     out.nested("tool", |out| {
         out.text("name", &context.tool.name);
@@ -127,6 +134,9 @@ fn operation(out: &mut Members, context: &CallContext) {
     }
     if let Some(reach) = &operation.environment {
         out.value("environment", reach);
+    }
+    if !context.confirmations.is_empty() {
+        out.value("confirmations", &context.confirmations);
     }
 }
 

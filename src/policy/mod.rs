@@ -24,7 +24,7 @@ pub mod test;
 mod wire;
 pub mod worker;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -82,6 +82,8 @@ pub struct Settings {
     pub builtin: Vec<String>,
     /// Files and folders of the operator's policies and data.
     pub paths: Vec<PathBuf>,
+    /// Names of environments in use, for which data may have rows; none where they are not known.
+    pub environments: BTreeSet<String>,
     /// By policy name; a policy that is not named is enforced.
     pub modes: BTreeMap<String, Mode>,
     /// For one decision. An outer limit of three times this ends what the interpreter cannot.
@@ -106,6 +108,7 @@ impl Default for Settings {
         Settings {
             builtin: builtin_names().map(str::to_owned).collect(),
             paths: Vec::new(),
+            environments: BTreeSet::new(),
             modes: BTreeMap::new(),
             time_limit: Duration::from_millis(50),
             trusted: anyones,
@@ -377,6 +380,7 @@ fn load(settings: &Settings) -> Result<InUse, PolicyErrors> {
             .map_err(|(wrong, help)| Problem::of_file(&path.display().to_string(), "trust", wrong, help))?;
     }
     sources.add(source::read(&settings.paths)?);
+    sources.environments.clone_from(&settings.environments);
     let build = set::Build { sources, modes: settings.modes.clone(), time_limit: settings.time_limit };
     match &settings.worker {
         // Nothing that an operator wrote is even parsed here.

@@ -11,8 +11,8 @@ use serde::Deserialize;
 use super::Phase;
 use super::input::{self, Subject};
 use crate::call::{
-    CallContext, CallId, ClientInfo, Decided, Digest, Environment, Operation, Pin, Principal, SchemaCheck, ServerFacts,
-    ToolFacts,
+    Bound, CallContext, CallId, ClientInfo, Confirmation, Decided, Digest, Environment, Operation, Pin, Principal,
+    SchemaCheck, ServerFacts, ToolFacts,
 };
 use crate::json::{Json, JsonText, Rules};
 
@@ -39,6 +39,10 @@ struct Facts {
     tool: String,
     definition: Option<Digest>,
     operation: Operation,
+    #[serde(default)]
+    bound: Bound,
+    #[serde(default)]
+    confirmations: Vec<Confirmation>,
     digest: Digest,
     continues: Option<CallId>,
     judged: Judged,
@@ -100,6 +104,8 @@ pub fn document(body: &str) -> Result<Recorded, NotReplayable> {
         environment: Arc::new(facts.environment),
         tool,
         operation: facts.operation,
+        bound: facts.bound,
+        confirmations: facts.confirmations,
         continues: facts.continues,
     };
     Ok(Recorded(input::document(facts.judged.now, subject, &context)))

@@ -371,7 +371,7 @@ impl Build {
             sources.extend(self.sources.tests.iter().cloned());
         }
         step(progress, "data");
-        let data = super::data::merge(&self.sources.defaults, &self.sources.data)?;
+        let data = super::data::merge(&self.sources.defaults, &self.sources.data, &self.sources.environments)?;
         let mut engine = Engine::new();
         let mut problems = Vec::new();
         for source in &sources {

@@ -1,6 +1,7 @@
 //! Where policies come from: the built-in families, which are part of the binary, and the operator's files and
 //! folders. Reads text; judges nothing but names, sizes and who may write.
 
+use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -28,6 +29,8 @@ pub struct Sources {
     pub data: Vec<Source>,
     /// Defaults that the operator's data may override.
     pub defaults: Vec<Source>,
+    /// Names of environments in use, for which data may have rows; none where they are not known.
+    pub environments: BTreeSet<String>,
 }
 
 impl Sources {
@@ -37,6 +40,7 @@ impl Sources {
         self.tests.extend(others.tests);
         self.data.extend(others.data);
         self.defaults.extend(others.defaults);
+        self.environments.extend(others.environments);
     }
 }
 

@@ -10,7 +10,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::call::{CallContext, Decided, ToolCall, ToolFacts};
+use crate::call::{CallContext, Decided, Digest, ToolCall, ToolFacts};
 use crate::gate::{DefinitionNow, Gate};
 use crate::json::{Json, JsonText, Kind};
 use crate::mcp::definitions::{self, Definitions};
@@ -75,9 +75,32 @@ impl Listing {
         self.server.forget();
     }
 
+    /// Remembers a definition that the server has listed.
     fn learn(&self, name: &str, definition: Json<'_>) -> ToolFacts {
         self.server.learn(name, definition);
         self.here.learn(name, definition)
+    }
+
+    /// Remembers a page of the server's list: who asked for it, where it begins and where it goes on.
+    pub async fn remember<'t>(
+        &self,
+        tools: Json<'t>,
+        principal: &str,
+        session: &str,
+        cursor: Option<&str>,
+        next: Option<&str>,
+    ) -> Vec<(String, Digest, Json<'t>)> {
+        let named = |tool: Json<'_>| Some(tool.get("name")?.as_str()?.into_owned());
+        let mut listed = Vec::new();
+        for tool in tools.items() {
+            // A long list leaves room for others.
+            tokio::task::consume_budget().await;
+            let Some(name) = named(tool) else { continue };
+            let definition = self.learn(&name, tool).definition;
+            listed.extend(definition.map(|digest| (name, digest, tool)));
+        }
+        self.pins.listed(&self.name, Page { principal, session, cursor, next, tools: &listed }).await;
+        listed
     }
 
     /// The answer to `tools/list` without the tools that policy would refuse whatever the arguments. Order, cursors
@@ -95,25 +118,9 @@ impl Listing {
         if tools.kind() != Kind::Array {
             return None;
         }
-        let named = |tool: Json<'_>| Some(tool.get("name")?.as_str()?.into_owned());
-        let mut listed = Vec::new();
-        for tool in tools.items() {
-            // A long list leaves room for others.
-            tokio::task::consume_budget().await;
-            let Some(name) = named(tool) else { continue };
-            let definition = self.learn(&name, tool).definition;
-            listed.extend(definition.map(|digest| (name, digest, tool)));
-        }
         // All of them are remembered before any is judged: the same name may stand there twice.
         let next = answer.result().and_then(|result| result.get("nextCursor")).map(text_of);
-        let page = Page {
-            principal: &context.principal.name,
-            session: &context.session,
-            cursor,
-            next: next.as_deref(),
-            tools: &listed,
-        };
-        self.pins.listed(&self.name, page).await;
+        let listed = self.remember(tools, &context.principal.name, &context.session, cursor, next.as_deref()).await;
         let mut kept = Kept::new(tools);
         for (name, definition, tool) in &listed {
             tokio::task::consume_budget().await;

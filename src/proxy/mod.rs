@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::audit::{AuditError, AuditLog, Entry, Event};
-use crate::call::{Environment, EnvironmentSource, Limits, ServerFacts};
-use crate::catalog::{self, Catalog, CatalogError, KeyEvidence};
+use crate::call::{Environment, Limits, ServerFacts};
+use crate::catalog::{Catalog, CatalogError};
 use crate::config::{self, Config, Match, UnsignedRulings, Upstream as UpstreamConfig, Value};
 use crate::control::server::{Control, ServerStatus, Status};
 use crate::credential::scrub::Scrubber;
@@ -32,7 +32,12 @@ use crate::transport::stdio_upstream::{EnvValue, StdioSpec};
 use crate::transport::{Handover, NewSession, Rejected, client_socket, http_front};
 
 mod handles;
+pub use environment::{Contradiction, Contradictions};
+use probe::Asked;
+
+mod environment;
 mod listing;
+mod probe;
 mod session;
 mod tasks;
 mod upstream;
@@ -98,11 +103,13 @@ pub enum StartError {
     Tls(#[from] TlsError),
     #[error("cannot listen on {address}: {source}")]
     Listen { address: SocketAddr, source: std::io::Error },
+    #[error("{0}")]
+    Environment(Contradictions),
     #[error(
-        "server {server}: its key is {proves}, but `environment: {declared}` is declared\n  \
-         help: use a key of that environment, or declare the environment that the key belongs to"
+        "server {server}: it could not be asked where its key works: {why}\n  \
+         help: `probe: {{ required: true }}` wants an answer; correct what is wrong, or take `required` out"
     )]
-    Environment { server: String, declared: String, proves: &'static str },
+    NotProbed { server: String, why: String },
     #[error("server {server}: {reason}")]
     Upstream { server: String, reason: String },
     #[error("operators.allowed_signers: {0}")]
@@ -131,7 +138,7 @@ impl Daemon {
     pub async fn start(config: Config) -> Result<Daemon, StartError> {
         let secrets = resolve(&config).await?;
         let scrubber = Arc::new(Scrubber::new(secrets.iter().map(|(name, secret)| (name.as_str(), &**secret))));
-        let servers = servers(&config, &secrets)?;
+        let mut servers = servers(&config, &secrets)?;
         may_sign(&config)?;
         let settings = policy::Settings { worker: policy::this_program(), ..policy_settings(&config) };
         let policy = PolicyEngine::load(settings).map_err(StartError::Policy)?;
@@ -165,8 +172,6 @@ impl Daemon {
         });
         let (fronts, stop) = (CancellationToken::new(), CancellationToken::new());
         let (tracker, session_tracker) = (TaskTracker::new(), TaskTracker::new());
-        let status = status(&config, &servers);
-        let control = Arc::new(Control { gate: Arc::clone(&gate), pins: Arc::clone(&pins), status });
         let http_client = HttpClient::new(config.limits, tracker.clone())?;
         let shared = Arc::new(Shared {
             gate,
@@ -179,6 +184,14 @@ impl Daemon {
             waits: config.holds.clone(),
             tasks: Arc::new(tasks::Tasks::new(config.holds.tasks, tasks::Bounds::default())),
         });
+        if let Err(error) = probe(&config, &mut servers, &shared).await {
+            abandon(&shared, &tracker, &error).await;
+            return Err(error);
+        }
+        let servers: BTreeMap<String, Arc<ServerRuntime>> =
+            servers.into_iter().map(|(name, server)| (name, Arc::new(server))).collect();
+        let (gate, pins) = (Arc::clone(&shared.gate), Arc::clone(&shared.pins));
+        let control = Arc::new(Control { gate, pins, status: status(&config, &servers) });
         let keeper = Arc::clone(&shared.gate);
         let until = stop.clone();
         tracker.spawn(async move { keeper.keep_time(until).await });
@@ -310,12 +323,26 @@ async fn resolve(config: &Config) -> Result<BTreeMap<String, Arc<Secret>>, Start
 fn servers(
     config: &Config,
     secrets: &BTreeMap<String, Arc<Secret>>,
-) -> Result<BTreeMap<String, Arc<ServerRuntime>>, StartError> {
-    config.servers.iter().map(|(name, server)| Ok((name.clone(), Arc::new(runtime(server, secrets)?)))).collect()
+) -> Result<BTreeMap<String, ServerRuntime>, StartError> {
+    let (mut servers, mut contradictions) = (BTreeMap::new(), Vec::new());
+    for (name, server) in &config.servers {
+        let catalog = Catalog::load(server.facts.vendor.as_deref(), &server.catalogs)?;
+        match environment::declared(server, &catalog, config, secrets) {
+            Ok(environment) => {
+                servers.insert(name.clone(), runtime(server, catalog, environment, secrets)?);
+            }
+            Err(contradiction) => contradictions.push(contradiction),
+        }
+    }
+    if contradictions.is_empty() { Ok(servers) } else { Err(StartError::Environment(Contradictions(contradictions))) }
 }
 
-fn runtime(server: &config::Server, secrets: &BTreeMap<String, Arc<Secret>>) -> Result<ServerRuntime, StartError> {
-    let vendor = server.facts.vendor.as_deref();
+fn runtime(
+    server: &config::Server,
+    catalog: Catalog,
+    environment: Environment,
+    secrets: &BTreeMap<String, Arc<Secret>>,
+) -> Result<ServerRuntime, StartError> {
     let name = &server.facts.name;
     let wrong = |reason: String| StartError::Upstream { server: name.clone(), reason };
     let mut definitions = Arc::default();
@@ -339,13 +366,12 @@ fn runtime(server: &config::Server, secrets: &BTreeMap<String, Arc<Secret>>) -> 
             upstream::Kind::Http(Arc::new(spec))
         }
     };
-    let catalog = Catalog::load(vendor, &server.catalogs)?;
     for looser in catalog.loosened() {
         tracing::warn!(server = name, "{looser}");
     }
     Ok(ServerRuntime {
         facts: Arc::new(ServerFacts { catalog: catalog.digest(), ..(*server.facts).clone() }),
-        environment: Arc::new(environment(server, secrets)?),
+        environment: Arc::new(environment),
         catalog,
         definitions,
         handles: Arc::default(),
@@ -372,30 +398,70 @@ fn find(name: &str, secrets: &BTreeMap<String, Arc<Secret>>) -> Result<Arc<Secre
     secrets.get(name).cloned().ok_or_else(|| format!("there is no secret {name}"))
 }
 
-/// The environment of a server: declared, and checked against what the form of its keys proves.
-fn environment(server: &config::Server, secrets: &BTreeMap<String, Arc<Secret>>) -> Result<Environment, StartError> {
-    let values = match &server.upstream {
-        UpstreamConfig::Stdio { env, .. } => env,
-        UpstreamConfig::Http { headers, .. } => headers,
-    };
-    let declared = Environment::declared(&server.environment);
-    let mut verified = false;
-    for (_, value) in values {
-        let Value::Secret { name, .. } = value else { continue };
-        let Some(secret) = secrets.get(name) else { continue };
-        let (proves, production) = match catalog::key_evidence(server.facts.vendor.as_deref(), secret.expose()) {
-            KeyEvidence::Production => ("a production key", true),
-            KeyEvidence::NotProduction => ("not a production key", false),
-            KeyEvidence::Silent => continue,
+/// Asks the servers that are to be asked where their keys work, all at once, and says it of them.
+async fn probe(
+    config: &Config,
+    servers: &mut BTreeMap<String, ServerRuntime>,
+    shared: &Shared,
+) -> Result<(), StartError> {
+    let asking = config.servers.iter().filter_map(|(name, server)| Some((server.probe?, servers.get(name)?)));
+    let asking = asking.map(async |(probe, server)| {
+        (server.facts.name.clone(), probe, probe::ask(server, probe.timeout, shared).await)
+    });
+    let mut contradictions = Vec::new();
+    let mut unasked = None;
+    for (name, probe, asked) in futures_util::future::join_all(asking).await {
+        let environment = match asked {
+            Asked::Proved(environment) => {
+                tracing::info!(server = name, environment = environment.name, "the server's answer proves it");
+                environment
+            }
+            Asked::Contradicted(contradiction) => {
+                contradictions.push(contradiction);
+                continue;
+            }
+            Asked::Silent { why, .. } if probe.required => {
+                unasked = unasked.or(Some(StartError::NotProbed { server: name, why }));
+                continue;
+            }
+            Asked::Silent { why, environment } => {
+                let declared = &environment.name;
+                tracing::warn!(
+                    server = name,
+                    environment = declared,
+                    why,
+                    "the server does not show where its key works"
+                );
+                environment
+            }
         };
-        if production != declared.is_production() {
-            let (server, declared) = (server.facts.name.clone(), server.environment.clone());
-            return Err(StartError::Environment { server, declared, proves });
+        if let Some(server) = servers.get_mut(&name) {
+            server.environment = Arc::new(environment);
         }
-        verified = true;
     }
-    let source = if verified { EnvironmentSource::Key } else { EnvironmentSource::Config };
-    Ok(Environment { source, verified, ..declared })
+    if !contradictions.is_empty() {
+        return Err(StartError::Environment(Contradictions(contradictions)));
+    }
+    unasked.map_or(Ok(()), Err)
+}
+
+/// Ends what a start that failed has begun.
+async fn abandon(shared: &Shared, tracker: &TaskTracker, why: &StartError) {
+    shared.stop.cancel();
+    tracker.close();
+    shared.http_client.close().await;
+    let grace = shared.limits.drain + std::time::Duration::from_secs(10);
+    if tokio::time::timeout(grace, tracker.wait()).await.is_err() {
+        tracing::error!("some tasks did not end in time");
+    }
+    let audit = shared.gate.audit();
+    let why = why.to_string();
+    let why = why.lines().next().unwrap_or_default();
+    let stopped = Entry::new(None, true, Event::Stopped { reason: format!("not started: {why}") });
+    if let Err(error) = audit.append(stopped).await {
+        tracing::error!(%error, "the stop could not be recorded");
+    }
+    audit.clone().close().await;
 }
 
 /// What the configuration says about policy, as the engine takes it.
@@ -408,6 +474,7 @@ pub(crate) fn policy_settings(config: &Config) -> policy::Settings {
     policy::Settings {
         builtin: config.policy.builtin.clone(),
         paths: config.policy.paths.clone(),
+        environments: config.servers.values().map(|server| server.environment.clone()).collect(),
         modes: config.policy.modes.iter().map(|(name, how)| (name.clone(), mode(how))).collect(),
         time_limit: config.policy.time_limit,
         trusted: |path| trust::check_tree(path).map_err(|error| (error.to_string(), error.help())),

@@ -22,9 +22,9 @@ use tokio::sync::mpsc;
 use tracing::Instrument as _;
 
 use crate::audit::Event;
-use crate::call::{CallContext, ClientInfo, Decided, Outcome, Refusal, ToolCall, Transport};
+use crate::call::{Bound, CallContext, ClientInfo, Decided, Outcome, Refusal, ToolCall, Transport};
 use crate::catalog::Handles;
-use crate::gate::{Admission, Gate, PermittedCall, Presence, SentCall};
+use crate::gate::{Admission, Gate, PermittedCall, Place, Presence, SentCall};
 use crate::json::{Json, JsonText, Kind};
 use crate::mcp::definitions;
 use crate::mcp::loss::{Loss, NO_ANSWER, OVERLOADED};
@@ -83,6 +83,8 @@ struct Session {
     shared: Arc<Shared>,
     server: Arc<ServerRuntime>,
     base: CallContext,
+    /// Where its calls work; those of the stateless era share their principal's.
+    place: Place,
     client: mpsc::Sender<ToClient>,
     upstream: Upstream,
     open: HashMap<Id, Request>,
@@ -145,6 +147,8 @@ async fn serve(
         environment: Arc::clone(&server.environment),
         tool: definitions::unknown(""),
         operation: server.catalog.listed(""),
+        bound: Bound::default(),
+        confirmations: Vec::new(),
         continues: None,
     };
     let handles = match &first {
@@ -161,6 +165,7 @@ async fn serve(
         shared,
         server,
         base,
+        place: Place::default(),
         client: outbound,
         upstream,
         open: HashMap::new(),
@@ -343,7 +348,8 @@ impl Session {
                 let operation = self.handles.operation(&self.server.catalog, &call);
                 let tool = self.listing.facts(call.tool());
                 let presence = Presence::of_tool(self.listing.definition_now(call.tool()));
-                (CallContext { tool, operation, ..self.base.clone() }, presence)
+                let confirmations = self.server.catalog.confirmations(&call);
+                (CallContext { tool, operation, confirmations, ..self.base.clone() }, presence)
             }
             Decided::TasksUpdate => match self.shared.gate.task(call.tool(), &self.base) {
                 Some(origin) => {
@@ -357,6 +363,7 @@ impl Session {
                 (CallContext { tool, operation, ..self.base.clone() }, Presence::default())
             }
         };
+        let presence = presence.at(self.place(modern));
         let mut wait = self.can_wait(&message, &client);
         if let Some((task, part)) = part {
             (wait.task, wait.part) = (Some(task), part);
@@ -371,6 +378,14 @@ impl Session {
         match (&mut admission).now_or_never() {
             Some(verdict) => self.decided(id, verdict).await,
             None => self.work(id, admission),
+        }
+    }
+
+    fn place(&self, modern: bool) -> Place {
+        let (server, principal) = (&self.server.facts.name, &self.base.principal.name);
+        match modern {
+            true => self.shared.gate.shared_place(server, principal, self.shared.limits.session_idle),
+            false => self.place.clone(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! The way to an upstream: what may be handed to its link, and by which proof.
 //!
 //! Three doors and no other: [`Upstream::call`] takes a [`PermittedCall`], [`Upstream::pass`] a [`Passage`] that the
-//! method table made, and the rest are messages of ours. Those carry nothing from the client but the id of a request that
+//! method table made, and the rest are messages of ours: none of them is a call. Those carry nothing from the client but the id of a request that
 //! was sent, and the capabilities that came with a permitted call.
 
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::sync::mpsc::{self, error::TrySendError};
 
 use crate::gate::{PermittedCall, SentCall};
-use crate::json::JsonText;
+use crate::json::{JsonText, Rules};
 use crate::mcp::message::{Id, Message};
 use crate::mcp::method::Passage;
 use crate::mcp::reply;
@@ -19,6 +19,9 @@ use crate::transport::stdio_upstream::{self, StdioSpec};
 use crate::transport::{FromUpstream, ToUpstream, UpstreamLink};
 
 use super::Shared;
+
+/// The revision in which countersign itself speaks to servers: the last one with a session.
+const OUR_REVISION: &str = "2025-11-25";
 
 /// How a server is reached.
 #[derive(Debug)]
@@ -32,6 +35,18 @@ pub enum Kind {
 pub struct Upstream {
     outbound: mpsc::Sender<ToUpstream>,
     is_stdio: bool,
+}
+
+/// What countersign says to a server on its own account, beside calls: nothing that could change anything.
+#[derive(Clone, Copy, Debug)]
+pub enum Handshake<'a> {
+    Initialize(&'a Id),
+    Initialized,
+    ListTools {
+        id: &'a Id,
+        /// The server's own word for the next page.
+        cursor: Option<&'a JsonText>,
+    },
 }
 
 /// The message did not get into the link's queue: no byte of it left.
@@ -122,6 +137,28 @@ impl Upstream {
     pub fn about_task(&self, id: &Id, method: &str, task: &JsonText, revision: &str, client: &JsonText) -> bool {
         let message = super::session::about_task(id, method, task, revision, client);
         message.is_some_and(|message| self.outbound.try_send(ToUpstream::Send(message)).is_ok())
+    }
+
+    /// Begins a session of our own, or lists the server's tools.
+    ///
+    /// # Errors
+    /// Where it did not get into the queue.
+    pub fn handshake(&self, what: Handshake<'_>) -> Result<(), NotSent> {
+        let text = match what {
+            Handshake::Initialize(id) => {
+                let client = json!({"name": "countersign", "version": env!("CARGO_PKG_VERSION")});
+                let params = json!({"protocolVersion": OUR_REVISION, "capabilities": {}, "clientInfo": client});
+                format!(r#"{{"jsonrpc":"2.0","id":{},"method":"initialize","params":{params}}}"#, id.to_json())
+            }
+            Handshake::Initialized => r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#.to_owned(),
+            Handshake::ListTools { id, cursor } => {
+                let params =
+                    cursor.map_or_else(|| "{}".to_owned(), |cursor| format!(r#"{{"cursor":{}}}"#, cursor.as_str()));
+                format!(r#"{{"jsonrpc":"2.0","id":{},"method":"tools/list","params":{params}}}"#, id.to_json())
+            }
+        };
+        let message = JsonText::parse(text, Rules::UPSTREAM).ok().and_then(Message::ours).ok_or(NotSent::Gone)?;
+        Ok(self.outbound.try_send(ToUpstream::Send(message))?)
     }
 
     /// Answers a request of the upstream that does not reach the client.

@@ -1,6 +1,6 @@
 //! The screens, as text, at the two sizes that everything is designed for.
 
-use countersign::call::{Class, Pin};
+use countersign::call::{Class, Confirmation, ConfirmedBy, EnvironmentSource, Pin};
 use countersign::console::app::Link;
 use countersign::control::wire::{Daemon, HoldView, Notice};
 use crossterm::event::KeyCode;
@@ -227,4 +227,50 @@ fn tools_that_are_not_as_pinned_are_told() {
     let screen = desk.screen();
     assert!(screen.contains("TOOLS: 1 CHANGED, 2 NEW"), "{screen}");
     assert!(screen.contains("CHANGED since it was pinned"), "{screen}");
+}
+
+/// A server that works elsewhere is said above everything else, and nothing of its conflict is drawn raw.
+#[test]
+fn a_contradicted_server_is_said_at_the_top() {
+    let mut desk = Desk::new((200, 40), three());
+    let mut contradicted = daemon();
+    contradicted.servers[0].environment.conflict =
+        Some("the answer to get\u{202e}x is from a test environment".to_owned());
+    contradicted.servers.push(contradicted.servers[0].clone());
+    desk.news(Notice::Daemon { daemon: contradicted });
+    let screen = desk.screen();
+    assert!(
+        screen.contains("SERVER stripe works elsewhere than in production: the answer to get⟨U+202E⟩x is"),
+        "{screen}"
+    );
+    assert!(screen.contains("And 1 other server"), "{screen}");
+}
+
+/// Whose word it is that somebody agreed, and what an environment rests on.
+#[test]
+fn words_of_agreement_and_proof_say_whose_they_are() {
+    let shown = |by, issued, source, verified| {
+        let mut hold = refund("H7K2QW0A1B2C");
+        hold.confirmations = vec![Confirmation { at: "/human_confirmation".to_owned(), by, issued }];
+        hold.environment.source = source;
+        hold.environment.verified = verified;
+        let mut desk = Desk::new((200, 40), vec![hold]);
+        desk.key(KeyCode::Enter);
+        desk.screen()
+    };
+    let (vendor, agent) = (ConfirmedBy::Vendor, ConfirmedBy::Agent);
+    for (by, issued, source, verified, words) in [
+        (
+            vendor,
+            true,
+            EnvironmentSource::Probe,
+            true,
+            ["a token that the server gave out", "the server's answer proves it"],
+        ),
+        (vendor, false, EnvironmentSource::Key, true, ["which the server has not given", "the key proves it"]),
+        (agent, false, EnvironmentSource::Config, false, ["the agent's own word", "declared, the key says nothing"]),
+    ] {
+        let screen = shown(by, issued, source, verified);
+        assert!(words.iter().all(|words| screen.contains(words)), "{words:?}\n{screen}");
+    }
 }

@@ -11,6 +11,7 @@ mod fixture;
 
 mod agents;
 mod bad_input;
+mod binding;
 mod bounded;
 mod catalogs;
 mod commands;

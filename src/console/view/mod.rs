@@ -154,6 +154,22 @@ fn banners(app: &App) -> Vec<(String, Style)> {
             format!(" POLICY: the last reload was refused, the old rules are in force. {}", visible::line(error));
         banners.push((text, bad));
     }
+    let servers = app.daemon.iter().flat_map(|daemon| &daemon.servers);
+    let contradicted: Vec<_> =
+        servers.filter_map(|server| Some((server, server.environment.conflict.as_ref()?))).collect();
+    if let Some((server, conflict)) = contradicted.first() {
+        let more = match contradicted.len() {
+            1 => String::new(),
+            count => format!(" And {}.", plural(count - 1, "other server")),
+        };
+        let text = format!(
+            " SERVER {} works elsewhere than in {}: {}. Restart countersign when that is put right.{more}",
+            visible::line(&server.name),
+            visible::line(&server.environment.name),
+            visible::line(conflict)
+        );
+        banners.push((text, bad));
+    }
     banners
 }
 

@@ -1,7 +1,7 @@
 //! The page that says what a policy is (`policies/README.md`): every example on it is run.
 
 use super::*;
-use crate::call::{Magnitude, Reach, ReachMode};
+use crate::call::{Bound, Confirmation, ConfirmedBy, Magnitude, Reach, ReachMode};
 use crate::mcp::message::Message;
 use crate::mcp::method::{Sorted, sort};
 use proptest::prelude::*;
@@ -83,6 +83,8 @@ async fn the_input_of_the_contract_is_complete() {
     full.operation.reversible = Some(true);
     full.operation.magnitude = Some(Magnitude { value: text(), unit: "count".into(), absent: text() });
     full.operation.environment = Some(Reach { mode: Some(ReachMode::Test), ..Reach::default() });
+    full.bound = Bound { mode: Some(ReachMode::Test), accounts: vec![] };
+    full.confirmations = vec![Confirmation { at: "/x".into(), by: ConfirmedBy::Vendor, issued: false }];
     full.continues = Some(CallId::random().unwrap());
     let call = answering("t", &json!({}));
     let document: Value =

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use crate::audit::Answer;
 use crate::call::{Decided, Digest};
+use crate::catalog::Catalog;
+use crate::gate::{Gate, SentCall};
 use crate::json::Json;
 use crate::mcp::loss::{Loss, NO_ANSWER};
 use crate::mcp::message::{Id, Message};
@@ -40,6 +42,10 @@ impl Session {
             Open::Sent { .. } | Open::Passed { .. } | Open::Deciding { .. } => Some(message),
         };
         let clean = message.as_ref().and_then(|message| self.shared.scrubber.message(message.text()));
+        if let (Open::Sent { sent }, Some(text)) = (&request.state, &clean) {
+            let (server, shared) = (Arc::clone(&self.server), Arc::clone(&self.shared));
+            look(&server.catalog, &shared.gate, sent, text.view()).await;
+        }
         let capabilities = request.capabilities.as_ref();
         let undeclared = clean.as_ref().and_then(|text| undeclared(text, request.modern, capabilities));
         let told = clean.clone().filter(|_| undeclared.is_none() && !request.cancelled);
@@ -99,6 +105,20 @@ impl Session {
         {
             self.handles.learn(&self.server.catalog, &sent.origin().tool().name, result);
         }
+    }
+}
+
+/// What the answer to a call says about where the server works, and what it gives out that may confirm the call.
+async fn look(catalog: &Catalog, gate: &Gate, sent: &SentCall, answer: Json<'_>) {
+    if sent.origin().method() != Decided::ToolsCall {
+        return;
+    }
+    let seen = answer.get("result").map(|result| catalog.seen(result)).unwrap_or_default();
+    if seen.production || seen.test {
+        gate.seen(sent, &seen).await;
+    }
+    if catalog.vendor_confirmations().next().is_some() {
+        gate.issues(sent, answer);
     }
 }
 

@@ -8,7 +8,7 @@ use tokio_util::task::TaskTracker;
 
 use super::super::*;
 use crate::audit::AuditLog;
-use crate::call::{Environment, EnvironmentSource, Limits, Outcome, Principal, PrincipalKind, ServerFacts, Transport};
+use crate::call::{Environment, Limits, Outcome, Principal, PrincipalKind, ServerFacts, Transport};
 use crate::catalog::Catalog;
 use crate::config::{Budgets, Holds};
 use crate::credential::scrub::Scrubber;
@@ -86,8 +86,7 @@ impl Scene {
             waits,
             tasks: Arc::new(Tasks::new(true, bounds)),
         };
-        let environment =
-            Environment { name: "sandbox".into(), source: EnvironmentSource::Config, verified: false, conflict: None };
+        let environment = Environment::declared("sandbox");
         let server = ServerRuntime {
             facts: Arc::new(ServerFacts { name: "billing".into(), vendor: None, catalog: None }),
             environment: Arc::new(environment),
