@@ -34,7 +34,7 @@ fn decided(effect: Effect) -> Event {
             pid: None,
             peer: Some("127.0.0.1:50412".into()),
         },
-        server: ServerFacts { name: "stripe".into(), vendor: Some("stripe".into()) },
+        server: ServerFacts { name: "stripe".into(), vendor: Some("stripe".into()), catalog: None },
         environment: Environment {
             name: "production".into(),
             source: EnvironmentSource::Key,

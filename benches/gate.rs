@@ -58,7 +58,7 @@ fn context() -> CallContext {
             pid: None,
             peer: None,
         },
-        server: Arc::new(ServerFacts { name: "billing".into(), vendor: Some("billing".into()) }),
+        server: Arc::new(ServerFacts { name: "billing".into(), vendor: Some("billing".into()), catalog: None }),
         environment: Arc::new(Environment {
             name: "production".into(),
             source: EnvironmentSource::Config,

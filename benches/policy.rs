@@ -45,7 +45,7 @@ fn context(catalog: &Catalog, call: &ToolCall) -> CallContext {
             pid: Some(1),
             peer: None,
         },
-        server: Arc::new(ServerFacts { name: "stripe".into(), vendor: Some("stripe".into()) }),
+        server: Arc::new(ServerFacts { name: "stripe".into(), vendor: Some("stripe".into()), catalog: None }),
         environment: Arc::new(Environment {
             name: "production".into(),
             source: EnvironmentSource::Key,

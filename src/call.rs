@@ -306,6 +306,9 @@ pub struct ServerFacts {
     /// The name in our configuration, never what the server reports.
     pub name: String,
     pub vendor: Option<String>,
+    /// Of the catalogs that say what its tools do; absent where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub catalog: Option<Digest>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]

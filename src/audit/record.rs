@@ -355,7 +355,7 @@ pub(super) mod tests {
             session: "s1".into(),
             principal: Principal { name: "claude-code".into(), kind: PrincipalKind::Token, scopes: vec![] },
             client: ClientInfo { name: Some("agent".into()), uid: Some(1000), ..ClientInfo::silent(Transport::Stdio) },
-            server: ServerFacts { name: "stripe".into(), vendor: Some("stripe".into()) },
+            server: ServerFacts { name: "stripe".into(), vendor: Some("stripe".into()), catalog: None },
             environment: Environment {
                 name: "production".into(),
                 source: EnvironmentSource::Key,

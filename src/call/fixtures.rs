@@ -26,7 +26,7 @@ pub fn principal(name: &str, scopes: &[&str]) -> Arc<Principal> {
 }
 
 pub fn server(name: &str) -> Arc<ServerFacts> {
-    Arc::new(ServerFacts { name: name.to_owned(), vendor: None })
+    Arc::new(ServerFacts { name: name.to_owned(), vendor: None, catalog: None })
 }
 
 pub fn environment(name: &str) -> Arc<Environment> {

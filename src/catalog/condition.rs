@@ -2,7 +2,8 @@
 //! takes for fulfilled.
 
 use serde::Deserialize;
-use serde::de::{self, Deserializer, Visitor};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::json::{Json, Kind};
 
@@ -29,6 +30,16 @@ pub struct Condition {
     /// What has to hold of the same value.
     #[serde(default)]
     and: Vec<Condition>,
+}
+
+/// One condition, or several that hold together.
+#[derive(Clone, Debug)]
+pub struct Conditions(Vec<Condition>);
+
+impl Conditions {
+    pub fn hold(&self, arguments: &Arguments<'_>) -> bool {
+        self.0.iter().all(|condition| condition.holds(arguments))
+    }
 }
 
 /// A value of a catalog that is no container.
@@ -96,6 +107,33 @@ impl Condition {
             && value.kind() == Kind::Array
             && value.items().next().is_some()
             && value.items().all(known)
+    }
+}
+
+impl<'de> Deserialize<'de> for Conditions {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Conditions, D::Error> {
+        deserializer.deserialize_any(OneOrMore)
+    }
+}
+
+struct OneOrMore;
+
+impl<'de> Visitor<'de> for OneOrMore {
+    type Value = Conditions;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a condition or a list of them")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Conditions, A::Error> {
+        Ok(Conditions(vec![Condition::deserialize(MapAccessDeserializer::new(members))?]))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Conditions, A::Error> {
+        match Vec::deserialize(SeqAccessDeserializer::new(items))? {
+            none if none.is_empty() => Err(de::Error::custom("an empty list of conditions always holds")),
+            conditions => Ok(Conditions(conditions)),
+        }
     }
 }
 

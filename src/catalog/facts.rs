@@ -84,7 +84,7 @@ impl Facts {
             magnitude: self.magnitude.as_ref().map(|magnitude| magnitude.read(arguments)),
             ..self.listed(name)
         };
-        for raise in self.raises.iter().filter(|raise| raise.when.holds(arguments)) {
+        for raise in self.raises.iter().filter(|raise| raise.when.hold(arguments)) {
             if raise.reversible == Some(false) {
                 operation.reversible = Some(false);
             }

@@ -12,7 +12,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 
 use crate::call::Class;
 
-use super::condition::Condition;
+use super::condition::Conditions;
 use super::evidence::{ConfirmationFacts, Probe, Results};
 use super::pointer::Pointer;
 
@@ -147,7 +147,7 @@ impl Facts {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Raise {
-    pub when: Condition,
+    pub when: Conditions,
     pub class: Class,
     pub reversible: Option<bool>,
     pub effect: Option<String>,

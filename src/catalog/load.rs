@@ -13,8 +13,10 @@ use super::pointer::Pointer;
 use super::problem::{CatalogError, last_mention};
 use super::{Catalog, Entry};
 
-pub(super) const BUILTIN: [(&str, &str); 2] = [
+pub(super) const BUILTIN: [(&str, &str); 4] = [
     ("billing", include_str!("../../policies/catalog/billing.yaml")),
+    ("statsig", include_str!("../../policies/catalog/statsig.yaml")),
+    ("stigg", include_str!("../../policies/catalog/stigg.yaml")),
     ("stripe", include_str!("../../policies/catalog/stripe.yaml")),
 ];
 const MAX_BYTES: u64 = 1 << 20;
@@ -95,7 +97,9 @@ fn read(path: &Path, name: &str) -> Result<String, CatalogError> {
 fn parse(name: &str, text: String) -> Result<Source, CatalogError> {
     let file: File = serde_yaml::from_str(&text).map_err(|error| {
         let (line, column) = error.location().map_or((0, 0), |at| (at.line(), at.column()));
-        CatalogError { line, column, ..CatalogError::new(name, error.to_string(), FORM_HELP) }
+        let message = error.to_string();
+        let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);
+        CatalogError { line, column, ..CatalogError::new(name, message, FORM_HELP) }
     })?;
     let source = Source { name: name.to_owned(), text, file };
     for names in [source.file.tool_names().collect::<Vec<_>>(), source.file.operation_names().collect()] {
@@ -169,6 +173,9 @@ impl<'a> Builder<'a> {
 
     fn build(mut self) -> Result<Catalog, CatalogError> {
         let mut catalog = Catalog { arguments: std::mem::take(&mut self.arguments), ..Catalog::default() };
+        for (name, (source, facts)) in &self.templates {
+            self.taken_over(source, name, facts, 0)?;
+        }
         for (name, (source, facts)) in &self.operations {
             let facts = match facts {
                 None => Facts::of_class(Class::Read),
@@ -244,13 +251,13 @@ impl<'a> Builder<'a> {
 
     /// An entry with everything that it takes over.
     fn compiled(&self, source: &Source, name: &str, facts: &file::Facts) -> Result<Facts, CatalogError> {
+        let own = facts.raises.as_deref().unwrap_or_default();
         let facts = self.taken_over(source, name, facts, 0)?;
         let Some(class) = facts.class else {
             let help = "say `class: write` or another class, or take one over with `like`";
             return Err(source.problem(name, format!("{name} has no class"), help));
         };
-        let raises = facts.raises.unwrap_or_default();
-        if raises.iter().any(|raise| raise.class <= class) {
+        if own.iter().any(|raise| raise.class <= class) {
             let help = "a condition can only tighten: read < write < financial < destructive < unknown";
             return Err(source.problem(name, format!("a raise of {name} is no worse than {}", class.as_str()), help));
         }
@@ -267,7 +274,7 @@ impl<'a> Builder<'a> {
             targets: facts.targets.unwrap_or_default(),
             magnitude: facts.magnitude,
             environment: facts.environment,
-            raises,
+            raises: facts.raises.into_iter().flatten().filter(|raise| raise.class > class).collect(),
             effect: facts.effect,
             inside: facts.inside.map(|places| places.0).unwrap_or_default(),
         })

@@ -23,10 +23,11 @@ impl CatalogError {
     }
 }
 
-/// Where a name stands last as a whole word and outside of comments. Line and column start at 1.
+/// Where a name stands last as a key, or else anywhere, as a whole word and outside of comments. Line and column start
+/// at 1.
 pub(super) fn last_mention(text: &str, name: &str) -> Option<(usize, usize)> {
     let inside = |c: char| c.is_alphanumeric() || "_-/{}.".contains(c);
-    let mut place = None;
+    let (mut key, mut mention) = (None, None);
     for (number, line) in text.lines().enumerate() {
         let line = line.split(" #").next().unwrap_or(line);
         if line.trim_start().starts_with('#') || name.is_empty() {
@@ -35,9 +36,13 @@ pub(super) fn last_mention(text: &str, name: &str) -> Option<(usize, usize)> {
         for (at, _) in line.match_indices(name) {
             let (before, after) = (line.get(..at).unwrap_or(""), line.get(at + name.len()..).unwrap_or(""));
             if !before.ends_with(inside) && !after.starts_with(|c| inside(c) && c != '}') {
-                place = Some((number + 1, before.chars().count() + 1));
+                let place = Some((number + 1, before.chars().count() + 1));
+                mention = place;
+                if after.trim_start_matches(['"', '\'']).starts_with(':') {
+                    key = place;
+                }
             }
         }
     }
-    place
+    key.or(mention)
 }

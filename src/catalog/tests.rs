@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+mod table;
+
 use super::*;
 use crate::call::{CallId, Confirmation, ConfirmedBy, Magnitude, Reach, ReachMode};
 use crate::json::{JsonText, Rules};
@@ -11,7 +13,16 @@ fn call(tool: &str, arguments: &Value) -> ToolCall {
 }
 
 fn made(method: Decided, tool: &str, arguments: &Value) -> ToolCall {
-    let arguments = JsonText::parse(arguments.to_string(), Rules::CLIENT).unwrap();
+    written(method, tool, &arguments.to_string())
+}
+
+/// With arguments exactly as they are written.
+fn spelled(tool: &str, arguments: &str) -> ToolCall {
+    written(Decided::ToolsCall, tool, arguments)
+}
+
+fn written(method: Decided, tool: &str, arguments: &str) -> ToolCall {
+    let arguments = JsonText::parse(arguments, Rules::CLIENT).unwrap();
     let params = JsonText::empty_object();
     ToolCall::new(CallId::random().unwrap(), method, tool.to_owned(), arguments, params.clone(), params)
 }
@@ -20,52 +31,11 @@ fn stripe() -> Catalog {
     Catalog::builtin(Some("stripe")).unwrap()
 }
 
-fn fixture(text: &str) -> Vec<Value> {
-    serde_json::from_str(text).unwrap()
-}
-
-fn class_of(entry: &Value) -> Class {
-    serde_json::from_value(entry["class"].clone()).unwrap()
-}
-
-#[test]
-fn all_44_stripe_tools_have_the_class_that_was_judged() {
-    let catalog = stripe();
-    let tools = fixture(include_str!("../../tests/fixtures/stripe_tools.json"));
-    assert_eq!(tools.len(), 44);
-    for tool in tools {
-        let name = tool["name"].as_str().unwrap();
-        let arguments = tool.get("arguments").cloned().unwrap_or_else(|| json!({}));
-        let operation = catalog.operation(&call(name, &arguments));
-        assert_eq!(operation.class, class_of(&tool), "{name}");
-    }
-}
-
-#[test]
-fn all_123_stripe_operations_have_the_class_that_was_judged_and_go_through_one_lane() {
-    let catalog = stripe();
-    let operations = fixture(include_str!("../../tests/fixtures/stripe_operations.json"));
-    assert_eq!(operations.len(), 123);
-    for operation in operations {
-        let id = operation["op"].as_str().unwrap();
-        let (lane, wrong) = match id.starts_with("Get") {
-            true => ("stripe_api_read", "stripe_api_write"),
-            false => ("stripe_api_write", "stripe_api_read"),
-        };
-        let arguments = json!({"stripe_api_operation_id": id, "parameters": {}});
-        let right = catalog.operation(&call(lane, &arguments));
-        assert_eq!((right.class, right.name.as_str()), (class_of(&operation), id));
-        let crossed = catalog.operation(&call(wrong, &arguments));
-        assert_eq!((crossed.class, crossed.name.as_str()), (Class::Unknown, wrong), "{id}");
-        assert_eq!(catalog.operation(&call("stripe_api_execute", &arguments)).class, class_of(&operation), "{id}");
-    }
-}
-
 #[test]
 fn what_a_dispatcher_cannot_place_is_unknown_and_keeps_its_own_name() {
     let catalog = stripe();
     for id in [
-        json!("PostPayouts"),
+        json!("PostUnicorns"),
         json!("GetSecrets"),
         json!("getBalance"),
         json!("GetBalance "),
@@ -102,6 +72,10 @@ fn what_says_that_somebody_agreed_is_named_and_changes_nothing_else() {
     assert_eq!(catalog.confirmations(&inside)[0].at, "/parameters/human_confirmation");
     assert!(catalog.confirmations(&call("create_refund", &json!({"note": "human_confirmation"}))).is_empty());
     assert!(Catalog::default().confirmations(&inside).is_empty());
+}
+
+fn at(found: Vec<Confirmation>) -> Vec<String> {
+    found.into_iter().map(|confirmation| confirmation.at).collect()
 }
 
 #[test]
@@ -243,6 +217,51 @@ fn catalogs_are_strict_and_errors_have_places() {
         ("version: 1\ntools:\n  a: {class: read, targets: [amount]}\n", 3, "JSON pointer"),
         ("version: 1\nkeys: [{prefix: '', kind: a}]\n", 2, "prefix"),
         ("version: 1\nvendor: stigg\n", 2, "vendor stigg"),
+        ("version: 1\nkeys:\n  - {prefix: a, kind: b, mode: live}\n", 3, "unknown variant"),
+        ("version: 1\ntools:\n  a: {effect: b}\n", 3, "a has no class"),
+        ("version: 1\ntools:\n  a: {like: b}\n", 3, "a is like b, which is not there"),
+        (
+            "version: 1\ntemplates:\n  x: {like: y}\n  y: {like: x}\ntools:\n  a: {like: x}\n",
+            3,
+            "too many entries in a row",
+        ),
+        (
+            "version: 1\ntools:\n  a:\n    class: destructive\n    raises: [{when: {at: /b}, class: write}]\n",
+            3,
+            "no worse than",
+        ),
+        ("version: 1\ntools:\n  a:\n    class: write\n    raises: [{when: [], class: financial}]\n", 5, "always holds"),
+        (
+            "version: 1\ntools:\n  a: {class: write, raises: [{when: {at: /b, unles: [1]}, class: financial}]}\n",
+            3,
+            "unknown field",
+        ),
+        (
+            "version: 1\ntools:\n  a: {class: write, raises: [{when: {at: /b, unless: [0.5]}, class: financial}]}\n",
+            3,
+            "invalid type",
+        ),
+        ("version: 1\ntools:\n  a: {class: write, magnitude: {unit: b}}\n", 3, "either `value` or `count`"),
+        ("version: 1\ntools:\n  a: {class: write, targets: [/*]}\n", 3, "JSON pointer"),
+        ("version: 1\ntools:\n  a: {class: write, money: {amount: /b, unit: minor, currency: EURO}}\n", 3, "neither"),
+        ("version: 1\ndispatchers:\n  a: {selects: /b}\n", 3, "without `verbs`"),
+        ("version: 1\ndispatchers:\n  a: {by: choice, selects: /b}\n", 3, "without `choices`"),
+        ("version: 1\ndispatchers:\n  a: {by: choice, selects: /b, choices: {get: {c: Nope}}}\n", 3, "names Nope"),
+        ("version: 1\ndispatchers:\n  a: {by: handle, selects: /b}\n", 3, "no tool gives any"),
+        (
+            "version: 1\ndispatchers:\n  a: {by: handle, selects: /b, verbs: [G]}\nhandles: [{from: list_coupons, handle: /a, lane: /b, operation: /c}]\n",
+            3,
+            "mixes ways",
+        ),
+        (
+            "version: 1\nhandles:\n  - {from: nobody, handle: /a, lane: /b, operation: /c}\n",
+            3,
+            "no tool of the catalog",
+        ),
+        ("version: 1\noperations:\n  routes:\n    get /a: PostRefunds\n", 4, "no method and path"),
+        ("version: 1\noperations:\n  routes:\n    GET /a: Nope\n", 4, "names Nope"),
+        ("version: 1\noperations:\n  others:\n    a: {class: write, inside: /b}\n", 4, "says `inside`"),
+        ("version: 1\narguments:\n  nope: [a]\n", 3, "names nope"),
     ] {
         let error = extra(text).unwrap_err();
         assert!(error.message.contains(message), "{text}: {error}");
@@ -251,16 +270,173 @@ fn catalogs_are_strict_and_errors_have_places() {
     assert!(Catalog::load(Some("stripe"), &["/nowhere/x.yaml"]).unwrap_err().message.contains("cannot be read"));
 }
 
+/// A named example of the contract.
+fn example(name: &str) -> &'static str {
+    let page = include_str!("../../policies/README.md");
+    let (_, block) = page.split_once(&format!("```yaml {name}\n")).unwrap();
+    block.split_once("\n```").unwrap().0
+}
+
 #[test]
 fn the_catalog_of_the_contract_loads() {
-    let page = include_str!("../../policies/README.md");
-    let (_, block) = page.split_once("```yaml catalog.yaml\n").unwrap();
-    let catalog = extra(block.split_once("\n```").unwrap().0).unwrap();
+    let catalog = extra(example("catalog.yaml")).unwrap();
     let paid = json!({"amount": 5, "account": "ba_1", "percent": 3, "currency": "eur"});
     let operation = catalog.operation(&call("pay_out", &paid));
     let magnitude = Magnitude { value: Some("3".into()), unit: "percent".into(), absent: Some("all".into()) };
     assert_eq!((operation.class, operation.magnitude), (Class::Financial, Some(magnitude)));
+    assert_eq!(catalog.arguments_of("pay_out").unwrap(), ["account", "amount", "currency", "percent"]);
+    assert_eq!(catalog.route("GET", "/v1/widgets/{id}"), Some("GetWidget"));
+
+    let rules = json!({"id": "w_1", "locked": true, "rules": [{"percent": 5, "environments": ["x"]}, {"percent": 20}]});
+    let operation = catalog.operation(&call("update_widget", &rules));
+    assert_eq!((operation.class, operation.effect.as_deref()), (Class::Destructive, Some("locks a widget for good")));
+    assert_eq!(operation.magnitude.unwrap().value.as_deref(), Some("20"));
+    let reach = Reach { environments: vec!["x".into()], everywhere: true, ..Reach::default() };
+    assert_eq!(operation.environment, Some(reach));
+    let operation = catalog.operation(&call("delete_widgets", &json!({"ids": ["a", "b"]})));
+    assert_eq!(operation.magnitude.unwrap().value.as_deref(), Some("2"));
+
+    let named = |tool: &str, arguments: Value| {
+        let operation = catalog.operation(&call(tool, &arguments));
+        (operation.name, operation.class)
+    };
     let selected = json!({"operation_id": "PostPayout", "parameters": {"account": "ba_2"}});
-    let operation = catalog.operation(&call("run_operation", &selected));
-    assert_eq!((operation.name.as_str(), operation.targets[0].as_str()), ("PostPayout", "ba_2"));
+    assert_eq!(named("run_operation", selected), ("PostPayout".into(), Class::Financial));
+    let chosen = json!({"method": "post", "post_payout_params": {"account": "ba_2"}});
+    assert_eq!(named("widgets", chosen), ("PostPayout".into(), Class::Financial));
+    let mut handles = Handles::default();
+    let said = json!({"structuredContent": {"handle": "h", "tool": "run_found", "operation_id": "GetWidget"}});
+    catalog.learn("find_operation", JsonText::of(&said).unwrap().view(), &mut handles);
+    let run = catalog.operation_with(&call("run_found", &json!({"handle": "h"})), &handles);
+    assert_eq!((run.name.as_str(), run.class), ("GetWidget", Class::Read));
+}
+
+#[test]
+fn the_catalog_of_an_own_server_loads() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("warehouse.yaml");
+    std::fs::write(&path, example("warehouse.yaml")).unwrap();
+    let catalog = Catalog::load(None, &[path]).unwrap();
+    assert!(catalog.loosened().is_empty() && catalog.digest().is_some());
+    for (country, class) in
+        [(json!("DE"), Class::Financial), (json!("CH"), Class::Destructive), (json!(["DE"]), Class::Destructive)]
+    {
+        let operation = catalog.operation(&call("ship", &json!({"order": "o_1", "items": ["a"], "country": country})));
+        assert_eq!((operation.class, operation.targets), (class, vec!["o_1".to_owned()]), "{country}");
+    }
+    assert_eq!(catalog.operation(&call("ship", &json!({"items": []}))).class, Class::Financial);
+}
+
+#[test]
+fn what_an_own_file_loosens_is_said_and_what_it_tightens_is_not() {
+    let loosened = |text: &str| extra(text).unwrap().loosened().to_vec();
+    assert_eq!(loosened("version: 1\nreads: [own]\ntools:\n  list_coupons: { class: write }\n"), [""; 0]);
+    for (text, says) in [
+        (
+            "tools:\n  create_refund: { class: write }",
+            "4:3: create_refund counts as write; the built-in catalog says financial",
+        ),
+        ("reads: [create_refund]", "create_refund counts as read"),
+        (
+            "tools:\n  update_dispute: { class: financial }",
+            "update_dispute counts as financial; the built-in catalog says financial up to destructive",
+        ),
+        (
+            "reads: [stripe_api_write]",
+            "stripe_api_write counts as read; the built-in catalog says that it depends on its arguments",
+        ),
+        ("operations: { reads: [PostRefunds] }", "PostRefunds counts as read"),
+        ("operations: { others: { PostPayouts: { like: PostProducts } } }", "PostPayouts counts as write"),
+    ] {
+        let said = loosened(&format!("version: 1\n# create_refund, update_dispute\n{text}\n"));
+        assert!(said.len() == 1 && said[0].contains(says), "{text}: {said:?}");
+    }
+}
+
+#[test]
+fn a_key_says_whose_it_is_and_what_for() {
+    let forms =
+        |key: &str| key_forms(key).into_iter().map(|form| (form.vendor, form.kind, form.evidence)).collect::<Vec<_>>();
+    let (production, test, silent) = (KeyEvidence::Production, KeyEvidence::NotProduction, KeyEvidence::Silent);
+    for (key, expected) in [
+        ("sk_live_1", vec![("stripe", "full access", production)]),
+        ("rk_test_1", vec![("stripe", "restricted", test)]),
+        ("pk_live_1", vec![("stripe", "publishable", production)]),
+        ("whsec_1", vec![("stripe", "webhook signing", silent)]),
+        ("sk_org_1", vec![("stripe", "organisation", silent)]),
+        ("console-1", vec![("statsig", "console", silent)]),
+        ("secret-1", vec![("statsig", "server SDK", silent)]),
+        ("client-1", vec![("statsig", "client SDK", silent), ("stigg", "publishable", silent)]),
+        ("server-1", vec![("stigg", "full access or scoped", silent)]),
+        ("ghp_1", vec![]),
+    ] {
+        let expected: Vec<_> =
+            expected.into_iter().map(|(vendor, kind, says)| (vendor, kind.to_owned(), says)).collect();
+        assert_eq!(forms(key), expected, "{key}");
+    }
+    assert_eq!(stripe().key_kind("rk_live_1"), Some("restricted"));
+    assert_eq!(stripe().key_kind("console-1"), None);
+}
+
+#[test]
+fn a_claim_that_a_person_agreed_is_named_and_proves_nothing() {
+    let stripe = stripe();
+    let claimed = call("create_refund", &json!({"human_confirmation": {"approval_token": "x"}}));
+    assert_eq!(at(stripe.confirmations(&claimed)), ["/human_confirmation"]);
+    assert_eq!(stripe.operation(&claimed).class, Class::Financial);
+    let inside = call("stripe_api_write", &json!({"parameters": {"human_confirmation": null}}));
+    assert_eq!(at(stripe.confirmations(&inside)), ["/parameters/human_confirmation"]);
+    assert!(stripe.confirmations(&call("create_refund", &json!({}))).is_empty());
+    let statsig = Catalog::builtin(Some("statsig")).unwrap();
+    let demanded =
+        call("gate_update", &json!({"confirmation": {"acknowledged": true, "reason": "r"}, "arguments": {}}));
+    assert_eq!(at(statsig.confirmations(&demanded)), ["/confirmation"]);
+    assert_eq!(statsig.operation(&demanded).class, Class::Destructive);
+}
+
+#[test]
+fn a_value_that_is_not_one_number_is_never_written_as_one() {
+    let catalog = extra(
+        "version: 1\ntools:\n  t:\n    class: write\n    money: { amount: [/a, /b], unit: minor, currency: eur }\n    magnitude: { value: [/n, /rules/*/n], unit: percent }\n  c: { class: write, magnitude: { count: [/ids], unit: ids } }\n",
+    )
+    .unwrap();
+    let both = |arguments: &str| {
+        let operation = catalog.operation(&spelled("t", arguments));
+        let money = operation.money.unwrap();
+        assert_eq!(money.currency.as_deref(), Some("eur"));
+        (money.amount.unwrap_or_default(), operation.magnitude.unwrap().value.unwrap_or_default())
+    };
+    for (arguments, amount, value) in [
+        ("{}", "", ""),
+        (r#"{"a":5,"n":1}"#, "5", "1"),
+        (r#"{"b":"5","n":"1"}"#, r#""5""#, r#""1""#),
+        (r#"{"a":1,"b":1000000}"#, "[1,1000000]", ""),
+        (r#"{"n":1,"rules":[{"n":2.5},{"n":2}]}"#, "", "2.5"),
+        (r#"{"rules":[{"n":1},{"n":"100"}]}"#, "", r#"[1,"100"]"#),
+        (r#"{"rules":[{"n":1},{}]}"#, "", "[1,null]"),
+        (r#"{"rules":[{"n":-1}]}"#, "", "-1"),
+        (r#"{"rules":[7]}"#, "", "[7]"),
+        (r#"{"rules":7}"#, "", "[7]"),
+        (r#"{"a":null}"#, "null", ""),
+        (r#"{"a":[5]}"#, "[5]", ""),
+    ] {
+        assert_eq!(both(arguments), (amount.to_owned(), value.to_owned()), "{arguments}");
+    }
+    let many = format!(r#"{{"rules":[{}]}}"#, vec![r#"{"n":null}"#; 20].join(","));
+    assert_eq!(both(&many).1, format!("[{},\"...\"]", vec!["null"; 16].join(",")));
+    let count = |arguments: &str| catalog.operation(&spelled("c", arguments)).magnitude.unwrap().value;
+    assert_eq!(count(r#"{"ids":["a","b"]}"#).as_deref(), Some("2"));
+    assert_eq!(count(r#"{"ids":3}"#).as_deref(), Some("[3]"));
+    assert_eq!(count("{}"), None);
+}
+
+#[test]
+fn names_are_bounded_and_the_rest_is_counted() {
+    let ids: Vec<_> = (0..100).map(|n| n.to_string()).collect();
+    let catalog = Catalog::builtin(Some("stigg")).unwrap();
+    let named =
+        catalog.operation(&call("execute", &json!({"code": "1", "X-ENVIRONMENT-ID": "e", "X-ACCOUNT-ID": ids})));
+    let reach = named.environment.unwrap();
+    assert_eq!((reach.accounts.len(), reach.accounts[64].as_str()), (65, "and 36 more"));
+    assert_eq!(reach.environments, ["e"]);
 }

@@ -203,6 +203,7 @@ fn call(eval: &Eval, config: &Config) -> anyhow::Result<(ToolCall, CallContext)>
         }
     };
     let catalog = Catalog::load(server.facts.vendor.as_deref(), &server.catalogs)?;
+    catalog.loosened().iter().for_each(|looser| eprintln!("warning: {looser}"));
     let (transport, uid) = match by {
         Match::Token(_) => (Transport::Http, None),
         Match::Uid(uid) => (Transport::Stdio, Some(*uid)),

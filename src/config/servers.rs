@@ -156,7 +156,7 @@ fn server(cx: &mut Context<'_>, name: &str, node: &Node, secrets: &BTreeMap<Stri
         let path = fields.child(&kind.text);
         if kind.text == "stdio" { stdio(cx, node, path, secrets) } else { http(cx, node, path) }
     });
-    let facts = Arc::new(ServerFacts { name: name.to_owned(), vendor });
+    let facts = Arc::new(ServerFacts { name: name.to_owned(), vendor, catalog: None });
     Some(Server { facts, environment: environment?, accounts, probe, upstream: upstream?, catalogs })
 }
 

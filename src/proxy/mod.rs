@@ -32,6 +32,7 @@ pub use environment::{Contradiction, Contradictions};
 use probe::Asked;
 
 mod environment;
+mod handles;
 mod listing;
 mod probe;
 mod session;
@@ -52,6 +53,7 @@ struct ServerRuntime {
     catalog: Catalog,
     /// Of its tools, as any session has seen them listed.
     definitions: Arc<Definitions>,
+    handles: Arc<handles::Told>,
     upstream: upstream::Kind,
     sessions: Arc<AtomicUsize>,
 }
@@ -340,11 +342,15 @@ fn runtime(
             upstream::Kind::Http(Arc::new(spec))
         }
     };
+    for looser in catalog.loosened() {
+        tracing::warn!(server = name, "{looser}");
+    }
     Ok(ServerRuntime {
-        facts: Arc::clone(&server.facts),
+        facts: Arc::new(ServerFacts { catalog: catalog.digest(), ..(*server.facts).clone() }),
         environment: Arc::new(environment),
         catalog,
         definitions,
+        handles: Arc::default(),
         upstream,
         sessions: Arc::default(),
     })

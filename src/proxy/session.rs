@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 use tracing::Instrument as _;
 
 use crate::audit::Event;
-use crate::call::{Bound, CallContext, ClientInfo, Decided, Outcome, Refusal, ToolCall};
+use crate::call::{Bound, CallContext, ClientInfo, Decided, Outcome, Refusal, ToolCall, Transport};
 use crate::catalog::Handles;
 use crate::gate::{Admission, PermittedCall, Place, Presence, SentCall};
 use crate::json::{Json, JsonText};
@@ -39,6 +39,7 @@ pub(super) use chain::request as about_task;
 use held::{Part, Wait};
 use input::Asking;
 
+use super::handles::Memory;
 use super::listing::Listing;
 use super::tasks::{Order, Owner, Status};
 use super::upstream::Upstream;
@@ -96,7 +97,7 @@ struct Session {
     capabilities: Option<JsonText>,
     listing: Listing,
     /// What the upstream has said in this session about its handles.
-    handles: Handles,
+    handles: Memory,
     owner: Owner,
     /// Where clients of tasks cancel them and answer.
     orders: mpsc::Sender<Order>,
@@ -150,6 +151,12 @@ async fn serve(
         continues: None,
     };
     let listing = Listing::new(Arc::clone(&server.definitions));
+    let handles = match &first {
+        Some(FromClient::Message(message)) if message.is_modern() && base.client.transport == Transport::Http => {
+            Memory::Principal { told: Arc::clone(&server.handles), principal: base.principal.name.clone() }
+        }
+        Some(_) | None => Memory::Session(Handles::default()),
+    };
     let stop = shared.stop.clone();
     let (orders, mut ordered) = mpsc::channel(shared.limits.queue);
     let mut session = Session {
@@ -167,7 +174,7 @@ async fn serve(
         era: None,
         capabilities: None,
         listing,
-        handles: Handles::default(),
+        handles,
         owner,
         orders,
         chains: Vec::new(),
@@ -337,7 +344,7 @@ impl Session {
         let client = if modern { modern_client(&message, &self.base.client) } else { self.base.client.clone() };
         let (context, presence) = match call.method() {
             Decided::ToolsCall => {
-                let operation = self.server.catalog.operation_with(&call, &self.handles);
+                let operation = self.handles.operation(&self.server.catalog, &call);
                 let tool = self.listing.facts(call.tool());
                 let presence = Presence::of_tool(self.listing.definition_now(call.tool()));
                 let confirmations = self.server.catalog.confirmations(&call);

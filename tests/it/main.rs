@@ -12,6 +12,7 @@ mod fixture;
 mod agents;
 mod bad_input;
 mod binding;
+mod catalogs;
 mod commands;
 mod continuations;
 mod daemon;

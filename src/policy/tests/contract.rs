@@ -70,7 +70,7 @@ async fn the_input_of_the_contract_is_complete() {
     let mut full = context("t", Class::Financial, "production", &["a/b"]);
     full.client.version = Some("1".into());
     full.client.protocol = Some("x".into());
-    full.server = Arc::new(ServerFacts { name: "s".into(), vendor: Some("v".into()) });
+    full.server = Arc::new(ServerFacts { name: "s".into(), vendor: Some("v".into()), catalog: None });
     full.environment = Arc::new(Environment { conflict: Some("x".into()), ..(*full.environment).clone() });
     full.tool.annotations = Some(JsonText::empty_object());
     full.tool.definition = Some(crate::call::Digest::of_bytes(b"x"));

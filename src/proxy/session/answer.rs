@@ -101,7 +101,7 @@ impl Session {
         if let (Open::Sent { sent }, Some(result)) = (state, answer.get("result"))
             && sent.origin().method() == Decided::ToolsCall
         {
-            self.server.catalog.learn(&sent.origin().tool().name, result, &mut self.handles);
+            self.handles.learn(&self.server.catalog, &sent.origin().tool().name, result);
         }
     }
 }

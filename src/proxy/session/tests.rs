@@ -95,6 +95,7 @@ impl Rig {
             environment: fixtures::environment("test"),
             catalog: Catalog::default(),
             definitions: Arc::default(),
+            handles: Arc::default(),
             upstream: super::super::upstream::Kind::Stdio(spec),
             sessions: Arc::new(AtomicUsize::new(0)),
         };

@@ -85,10 +85,11 @@ impl Scene {
         };
         let environment = Environment::declared("sandbox");
         let server = ServerRuntime {
-            facts: Arc::new(ServerFacts { name: "billing".into(), vendor: None }),
+            facts: Arc::new(ServerFacts { name: "billing".into(), vendor: None, catalog: None }),
             environment: Arc::new(environment),
             catalog: Catalog::builtin(None).unwrap(),
             definitions: Arc::default(),
+            handles: Arc::default(),
             upstream: Kind::Stdio(StdioSpec {
                 server: "billing".into(),
                 command: "sh".into(),
