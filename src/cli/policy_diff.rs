@@ -10,8 +10,8 @@ use anyhow::{Context as _, bail};
 
 use super::Exit;
 use super::policy_replay::{
-    Came, Change, Counts, Files, Moment, Output, Times, Window, behind, engine, judge_all, listed, print_changes,
-    runtime,
+    Came, Change, Counts, Files, Moment, Output, Times, Window, again, behind, engine, judge_all, listed,
+    print_changes, runtime,
 };
 use crate::call::{
     Bound, CallContext, Class, ClientInfo, Environment, Operation, Pin, Principal, PrincipalKind, SchemaCheck,
@@ -146,7 +146,8 @@ fn over_catalogs(
             for principal in &principals {
                 let context = context(site, principal, name, class);
                 let digest = call.digest(&context);
-                let both = engines.map(|engine| runtime.block_on(engine.evaluate(&call, &context, digest, now)));
+                let both =
+                    engines.map(|engine| again(|| runtime.block_on(engine.evaluate(&call, &context, digest, now))));
                 let server = format!("{} in {}", site.facts.name, site.environment.name);
                 each(&server, &format!("{name} ({})", class.as_str()), &principal.name, both);
             }
