@@ -103,7 +103,7 @@ async fn a_changed_definition_takes_a_tool_away_until_an_operator_trusts_it() {
     assert_eq!(pins(&tools(&daemon).await), [(REFUND, "match")]);
     assert_eq!(daemon.run(&["tools", "diff"]).await.1, 0);
 
-    world.becomes(&[two.clone()]);
+    world.becomes(std::slice::from_ref(&two));
     assert!(world.list(&mut shim).await.is_empty(), "it is not listed any more");
     let denied = shim.call("2", REFUND, json!({"amount": 1})).await;
     assert_eq!(outcome(&denied), Some("denied"), "{denied}");

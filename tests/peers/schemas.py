@@ -138,7 +138,7 @@ def judge(each, values):
 
 for each in json.load(sys.stdin):
     judge(each, [fitting(each, each) for _ in range(60)])
-for _ in range(4000):
+for _ in range(1500):
     each = schema()
     if isinstance(each, dict):
         each["$defs"] = definitions()
