@@ -383,15 +383,15 @@ fn a_claim_that_a_person_agreed_is_named_and_proves_nothing() {
     let at = |found: &[crate::call::Confirmation]| found.iter().map(|each| each.at.clone()).collect::<Vec<_>>();
     let stripe = stripe();
     let claimed = call("create_refund", &json!({"human_confirmation": {"approval_token": "x"}}));
-    assert_eq!(at(stripe.confirmations(&claimed)), ["/human_confirmation"]);
+    assert_eq!(at(&stripe.confirmations(&claimed)), ["/human_confirmation"]);
     assert_eq!(stripe.operation(&claimed).class, Class::Financial);
     let inside = call("stripe_api_write", &json!({"parameters": {"human_confirmation": null}}));
-    assert_eq!(at(stripe.confirmations(&inside)), ["/parameters/human_confirmation"]);
+    assert_eq!(at(&stripe.confirmations(&inside)), ["/parameters/human_confirmation"]);
     assert!(stripe.confirmations(&call("create_refund", &json!({}))).is_empty());
     let statsig = Catalog::builtin(Some("statsig")).unwrap();
     let demanded =
         call("gate_update", &json!({"confirmation": {"acknowledged": true, "reason": "r"}, "arguments": {}}));
-    assert_eq!(at(statsig.confirmations(&demanded)), ["/confirmation"]);
+    assert_eq!(at(&statsig.confirmations(&demanded)), ["/confirmation"]);
     assert_eq!(statsig.operation(&demanded).class, Class::Destructive);
 }
 
