@@ -7,9 +7,9 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use countersign::audit::{Answer, AuditLog, CallFacts, Entry, Event};
+use countersign::audit::{Answer, AuditLog, CallFacts, Entry, Event, Judged};
 use countersign::call::{
-    CallId, Class, ClientInfo, Decision, Digest, Effect, Environment, EnvironmentSource, Operation, Principal,
+    CallId, Class, ClientInfo, Decision, Digest, Effect, Environment, EnvironmentSource, Operation, Pin, Principal,
     PrincipalKind, RuleHit, ServerFacts, Tier, Transport,
 };
 use countersign::json::{JsonText, Rules};
@@ -58,6 +58,8 @@ fn decided(effect: Effect) -> Event {
         params: JsonText::parse(ARGUMENTS, Rules::CLIENT).unwrap(),
         meta: None,
         continues: None,
+        judged: Some(Judged { now: 1_770_000_000_000_000_000, pin: Pin::Unpinned, tool: None }),
+        annotations: JsonText::parse(r#"{"destructiveHint":true,"openWorldHint":true}"#, Rules::UPSTREAM).ok(),
     };
     let decision = Decision {
         effect,

@@ -72,7 +72,11 @@ fn decisions(criterion: &mut Criterion) {
         criterion.bench_function(&format!("policy/decision/{name}"), |bench| {
             bench.iter(|| {
                 black_box(catalog.operation(&call));
-                black_box(runtime.block_on(engine.evaluate(&call, &context, call.digest(&context))).unwrap())
+                black_box(
+                    runtime
+                        .block_on(engine.evaluate(&call, &context, call.digest(&context), countersign::policy::now()))
+                        .unwrap(),
+                )
             });
         });
         criterion.bench_function(&format!("policy/catalog/{name}"), |bench| {

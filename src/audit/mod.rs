@@ -27,7 +27,7 @@ mod store;
 pub mod verify;
 mod writer;
 
-pub use record::{Answer, CallFacts, Event, MAX_BODY, Record, Recovery, Ruling};
+pub use record::{Answer, CallFacts, Event, Judged, MAX_BODY, Record, Recovery, Ruling};
 pub use verify::{Checkpoint, Problem};
 
 use ledger::{Ledger, Pending, Queued, Shared};

@@ -7,10 +7,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::call::{
-    CallContext, CallId, ClientInfo, Decision, Digest, Environment, Operation, Outcome, Principal, ServerFacts,
+    CallContext, CallId, ClientInfo, Decision, Digest, Environment, Operation, Outcome, Pin, Principal, ServerFacts,
     ToolCall,
 };
-use crate::json::{JsonError, JsonText};
+use crate::json::{Json, JsonError, JsonText, Rules};
 
 /// Longest body, in bytes: the parameters of every call that an operator can be shown fit whole. Members of a longer
 /// one are cut by `bounded`.
@@ -94,11 +94,36 @@ pub struct CallFacts {
     /// The call that was let through before and that this one follows from: its approval may count for this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub continues: Option<CallId>,
+    /// What else the rules saw. Records of before this was written have none: they cannot be judged again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judged: Option<Judged>,
+    /// What the server claims about the tool, byte for byte: [`Event::body`] writes it, cut where it is long.
+    #[serde(default, skip_serializing, deserialize_with = "present")]
+    pub annotations: Option<JsonText>,
+}
+
+/// What the rules saw of a call that its other facts do not say: with these the policy input can be built once more,
+/// byte for byte.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Judged {
+    /// The rules' clock, in nanoseconds since 1970.
+    pub now: u64,
+    pub pin: Pin,
+    /// The tool that it belongs to, where that is not the record's `tool`: of what a client answers in the middle of a
+    /// call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool: Option<String>,
+}
+
+/// A member that is there is there, `null` too.
+fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<JsonText>, D::Error> {
+    JsonText::deserialize(deserializer).map(Some)
 }
 
 impl CallFacts {
-    /// `digest` is the call's in this context; whoever records it has it already.
-    pub fn of(call: &ToolCall, context: &CallContext, digest: Digest) -> CallFacts {
+    /// `digest` is the call's in this context; whoever records it has it already. `now` is the clock that the rules saw.
+    pub fn of(call: &ToolCall, context: &CallContext, digest: Digest, now: u64) -> CallFacts {
+        let tool = Some(&context.tool.name).filter(|name| *name != call.tool()).cloned();
         CallFacts {
             session: context.session.clone(),
             principal: (*context.principal).clone(),
@@ -113,6 +138,8 @@ impl CallFacts {
             params: call.params().clone(),
             meta: call.meta().map(JsonText::owned),
             continues: context.continues.clone(),
+            judged: Some(Judged { now, pin: context.tool.pin, tool }),
+            annotations: context.tool.annotations.clone(),
         }
     }
 }
@@ -277,17 +304,51 @@ impl Event {
     /// Where it cannot be written as strict JSON, for example because a rule's details nest too deeply.
     pub fn body(&self) -> Result<JsonText, JsonError> {
         let body = JsonText::of(self)?;
-        let (Event::Decided { facts, .. } | Event::Failed { facts, .. }) = self else { return bounded(body) };
+        let (Event::Decided { facts, .. } | Event::Failed { facts, .. }) = self else { return bounded(body, None) };
         // What may be long is strict already, and stands in the call no less deep.
         let params = Some(("params", facts.params.view()));
         let meta = facts.meta.as_ref().map(|meta| ("meta", meta.view()));
-        bounded(body.with(&params.into_iter().chain(meta).collect::<Vec<_>>()))
+        // A server says these once, and every record of a call of the tool repeats them.
+        let claimed = facts.annotations.as_ref().map(JsonText::view);
+        let long = claimed.filter(|text| text.text().len() > KEPT_MEMBER);
+        let shortened = long.map(shortened).transpose()?;
+        let claimed = shortened.as_ref().map(JsonText::view).or(claimed).map(|text| ("annotations", text));
+        let body = body.with(&params.into_iter().chain(meta).chain(claimed).collect::<Vec<_>>());
+        bounded(body, long.map(|_| "\"annotations\""))
     }
 }
 
-/// A body that is too long, with its long members replaced by `{"cut":true,"bytes":…,"sha256":…,"head":…}`. Bodies
-/// have a fixed set of members, so what is left is bounded too.
-fn bounded(body: JsonText) -> Result<JsonText, JsonError> {
+/// A body that is too long, with its long members shortened. Bodies have a fixed set of members, so what is left is
+/// bounded too. At its end stands `cut`, the names of those members and of the one that was shortened before: nothing
+/// that a call says can look like this, because the names of members are ours.
+fn bounded(body: JsonText, before: Option<&str>) -> Result<JsonText, JsonError> {
+    let mut names: Vec<String> = before.into_iter().map(str::to_owned).collect();
+    let body = if body.as_str().len() <= MAX_BODY {
+        body
+    } else {
+        let mut out = String::with_capacity(KEPT_MEMBER);
+        for (key, value) in body.view().members() {
+            out.push(if out.is_empty() { '{' } else { ',' });
+            out.extend([key.text(), ":"]);
+            if value.text().len() <= KEPT_MEMBER {
+                out.push_str(value.text());
+            } else {
+                names.push(key.text().to_owned());
+                out.push_str(shortened(value)?.as_str());
+            }
+        }
+        out.push('}');
+        JsonText::parse(out, Rules::UPSTREAM)?
+    };
+    if names.is_empty() {
+        return Ok(body);
+    }
+    let names = JsonText::parse(format!("[{}]", names.join(",")), Rules::UPSTREAM)?;
+    Ok(body.with(&[("cut", names.view())]))
+}
+
+/// What stands for a value that is too long: `{"cut":true,"bytes":…,"sha256":…,"head":…}`.
+fn shortened(value: Json<'_>) -> Result<JsonText, JsonError> {
     #[derive(Serialize)]
     struct Cut<'a> {
         cut: bool,
@@ -295,32 +356,15 @@ fn bounded(body: JsonText) -> Result<JsonText, JsonError> {
         sha256: Digest,
         head: &'a str,
     }
-    if body.as_str().len() <= MAX_BODY {
-        return Ok(body);
-    }
-    let mut out = String::with_capacity(KEPT_MEMBER);
-    for (key, value) in body.view().members() {
-        out.push(if out.is_empty() { '{' } else { ',' });
-        out.push_str(key.text());
-        out.push(':');
-        let text = value.text();
-        if text.len() <= KEPT_MEMBER {
-            out.push_str(text);
-        } else {
-            let head = text.get(..text.floor_char_boundary(KEPT_HEAD)).unwrap_or("");
-            let cut = Cut { cut: true, bytes: text.len(), sha256: Digest::of_bytes(text.as_bytes()), head };
-            out.push_str(JsonText::of(&cut)?.as_str());
-        }
-    }
-    out.push('}');
-    JsonText::parse(out, crate::json::Rules::UPSTREAM)
+    let text = value.text();
+    let head = text.get(..text.floor_char_boundary(KEPT_HEAD)).unwrap_or("");
+    JsonText::of(&Cut { cut: true, bytes: text.len(), sha256: Digest::of_bytes(text.as_bytes()), head })
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
     use crate::call::{Class, Effect, EnvironmentSource, PrincipalKind, RuleHit, Tier, Transport};
-    use crate::json::Rules;
 
     pub fn json(text: &str) -> JsonText {
         JsonText::parse(text, Rules::CLIENT).unwrap()
@@ -346,6 +390,8 @@ pub(super) mod tests {
             params: json(params),
             meta: None,
             continues: None,
+            judged: Some(Judged { now: 1_770_000_000_000_000_000, pin: Pin::Unpinned, tool: None }),
+            annotations: None,
         })
     }
 
@@ -427,6 +473,8 @@ pub(super) mod tests {
             definition: Some(Digest::of_bytes(b"definition")),
             meta: Some(json(r#"{"params":1.0,"trace":"\u0041"}"#)),
             continues: CallId::random().ok(),
+            judged: Some(Judged { now: u64::MAX, pin: Pin::Unknown, tool: Some("other".into()) }),
+            annotations: Some(json(r#"{"readOnlyHint":1.0}"#)),
             ..*facts(params)
         };
         let body = Event::Failed { facts: Box::new(all.clone()), fault: "x".into() }.body().unwrap();
@@ -452,6 +500,38 @@ pub(super) mod tests {
         assert_eq!(params.get("sha256").unwrap().as_str().unwrap(), Digest::of_bytes(long.as_bytes()).to_string());
         assert!(long.starts_with(&*params.get("head").unwrap().as_str().unwrap()));
         assert_eq!(body.view().get("tool").unwrap().as_str().unwrap(), "create_refund");
+        assert_eq!(body.view().get("cut").unwrap().text(), r#"["params"]"#);
+    }
+
+    #[test]
+    fn a_server_cannot_make_every_record_long() {
+        let claims = |text: &str| {
+            let facts = CallFacts { annotations: Some(json(text)), ..*facts(r#"{"cut":true}"#) };
+            Event::Decided { facts: Box::new(facts), decision: decision(Effect::Allow) }.body().unwrap()
+        };
+        for text in ["null", "{}", r#"{"title":"x","readOnlyHint":true}"#] {
+            let body = claims(text);
+            assert!(body.view().get("annotations").unwrap().text() == text && body.view().get("cut").is_none());
+            let back: CallFacts = serde_json::from_str(body.as_str()).unwrap();
+            assert_eq!(back.annotations, Some(json(text)), "null is not the same as nothing");
+        }
+        let body = claims(&format!(r#"{{"title":"{}"}}"#, "x".repeat(1 << 20)));
+        assert!(body.as_str().len() < 2 * KEPT_MEMBER);
+        assert_eq!(body.view().get("cut").unwrap().text(), r#"["annotations"]"#);
+        assert_eq!(body.view().get("params").unwrap().text(), r#"{"cut":true}"#, "and what was asked stays");
+        // Not even a call that only just fits loses anything because of it.
+        let params = format!(r#"{{"a":"{}"}}"#, "x".repeat(MAX_BODY - (64 << 10)));
+        let facts = CallFacts { annotations: Some(json(&params)), ..*facts(&params) };
+        let body = Event::Failed { facts: Box::new(facts), fault: "x".into() }.body().unwrap();
+        assert_eq!(body.view().get("params").unwrap().text(), params);
+    }
+
+    #[test]
+    fn records_of_before_can_be_read() {
+        let facts = CallFacts { judged: None, ..*facts(r#"{"name":"x"}"#) };
+        let body = Event::Failed { facts: Box::new(facts.clone()), fault: "x".into() }.body().unwrap();
+        assert!(body.view().get("judged").is_none());
+        assert_eq!(serde_json::from_str::<CallFacts>(body.as_str()).unwrap(), facts);
     }
 
     #[test]

@@ -151,7 +151,7 @@ fn judge(eval: &Eval) -> anyhow::Result<Exit> {
             let config = config::load(eval.config.as_deref())?;
             let (call, context) = call(eval, &config)?;
             let engine = PolicyEngine::load(policy_settings(&config))?;
-            runtime.block_on(engine.evaluate(&call, &context, call.digest(&context)))
+            runtime.block_on(engine.evaluate(&call, &context, call.digest(&context), policy::now()))
         }
     };
     print(eval.output, &decided)?;

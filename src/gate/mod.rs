@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::audit::{Answer, AuditLog, Entry, Event, Ruling as RulingKind};
 use crate::call::{CallContext, CallId, Decision, Digest, Effect, Operation, Outcome, Refusal, ToolCall};
 use crate::json::Json;
-use crate::policy::{PolicyEngine, confirm_value};
+use crate::policy::{self, PolicyEngine, confirm_value};
 
 mod continuation;
 mod held;
@@ -132,17 +132,18 @@ impl Gate {
         let context = CallContext { continues, ..context };
         let id = call.id().clone();
         let digest = call.digest(&context);
-        let decision = match self.policy.evaluate(&call, &context, digest).await {
+        let now = policy::now();
+        let decision = match self.policy.evaluate(&call, &context, digest, now).await {
             Ok(decision) => decision,
             Err(fault) => {
                 tracing::error!(call = %id, server = context.server.name, tool = call.tool(), %fault, "policy failed");
-                let record = record::failed(&call, &context, digest, fault.to_string());
+                let record = record::failed(&call, &context, digest, now, fault.to_string());
                 let _receipt = self.audit.append(record).await.map_err(|_| no_record(&id))?;
                 return Err(Refusal::new(Outcome::Unavailable, fault.for_client()).of(&id));
             }
         };
         let receipt =
-            self.audit.append(record::decided(&call, &context, digest, &decision)).await.map_err(|error| {
+            self.audit.append(record::decided(&call, &context, digest, now, &decision)).await.map_err(|error| {
                 tracing::error!(call = %id, %error, "no record, so no call");
                 no_record(&id)
             })?;
@@ -409,7 +410,8 @@ impl Gate {
         approved: &Decision,
         presence: &Presence,
     ) -> Result<crate::audit::Receipt, (Outcome, String)> {
-        let now = self.policy.evaluate(call, context, call.digest(context)).await.map_err(|fault| {
+        let judged = self.policy.evaluate(call, context, call.digest(context), policy::now()).await;
+        let now = judged.map_err(|fault| {
             tracing::error!(call = %call.id(), %fault, "policy failed at release");
             (Outcome::Unavailable, "the policy could not decide this call again at release".to_owned())
         })?;

@@ -3,14 +3,14 @@
 use crate::audit::{CallFacts, Entry, Event};
 use crate::call::{CallContext, Class, Decision, Digest, Effect, ToolCall};
 
-pub(super) fn decided(call: &ToolCall, context: &CallContext, digest: Digest, decision: &Decision) -> Entry {
+pub(super) fn decided(call: &ToolCall, context: &CallContext, digest: Digest, now: u64, decision: &Decision) -> Entry {
     let sync = must_sync(decision, context.operation.class);
-    let facts = Box::new(CallFacts::of(call, context, digest));
+    let facts = Box::new(CallFacts::of(call, context, digest, now));
     Entry::new(Some(call.id()), sync, Event::Decided { facts, decision: decision.clone() })
 }
 
-pub(super) fn failed(call: &ToolCall, context: &CallContext, digest: Digest, fault: String) -> Entry {
-    let facts = Box::new(CallFacts::of(call, context, digest));
+pub(super) fn failed(call: &ToolCall, context: &CallContext, digest: Digest, now: u64, fault: String) -> Entry {
+    let facts = Box::new(CallFacts::of(call, context, digest, now));
     Entry::new(Some(call.id()), false, Event::Failed { facts, fault })
 }
 

@@ -91,7 +91,7 @@ impl Machine {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::BTreeMap;
     use std::sync::LazyLock;
 
@@ -247,7 +247,7 @@ mod tests {
         one_of(&["x", "sk_live_abc", "k_live_", "rk_live_\u{e9}", "sk_test_1"])
     }
 
-    fn text() -> BoxedStrategy<String> {
+    pub fn text() -> BoxedStrategy<String> {
         let pool =
             ["create_refund", "get_customer", "read", "write", "billing", "stripe", "acct_1", "production", "*", ""];
         prop_oneof![3 => select(pool.to_vec()).prop_map(str::to_owned), 1 => any::<String>()].boxed()
@@ -258,7 +258,7 @@ mod tests {
     }
 
     /// A context that the proxy could have made, from configuration, catalog and call.
-    fn context() -> BoxedStrategy<CallContext> {
+    pub fn context() -> BoxedStrategy<CallContext> {
         let class = select(vec![Class::Read, Class::Write, Class::Financial, Class::Destructive, Class::Unknown]);
         let money = (prop::option::of(spelled()), text(), prop::option::of(text()));
         let money = money.prop_map(|(amount, unit, currency)| Money { amount, unit, currency, absent: None });

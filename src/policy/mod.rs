@@ -10,6 +10,7 @@ mod compiled;
 mod data;
 mod input;
 mod problem;
+pub mod recorded;
 mod set;
 mod source;
 mod syntax;
@@ -158,7 +159,7 @@ impl PolicyEngine {
         Ok(PolicyEngine(Arc::new(Shared { settings, set: ArcSwap::from_pointee(set), slots })))
     }
 
-    /// Judges a call. `digest` is the call's in this context.
+    /// Judges a call. `digest` is the call's in this context; `now`, from [`now`], is all that the rules see of time.
     ///
     /// # Errors
     /// Anything that is not a clear answer: the call is refused.
@@ -167,8 +168,9 @@ impl PolicyEngine {
         call: &ToolCall,
         context: &CallContext,
         digest: Digest,
+        now: u64,
     ) -> Result<Decision, PolicyFault> {
-        self.judge(input::Subject::call(call, digest), context).await
+        self.judge(now, input::Subject::call(call, digest), context).await
     }
 
     /// Judges whether a list may show the tool of the context: with no arguments. A hold shows it.
@@ -176,7 +178,7 @@ impl PolicyEngine {
     /// # Errors
     /// Anything that is not a clear answer: the tool is not shown.
     pub async fn evaluate_listed(&self, context: &CallContext) -> Result<Decision, PolicyFault> {
-        self.judge(input::Subject::listed(), context).await
+        self.judge(now(), input::Subject::listed(), context).await
     }
 
     /// As [`PolicyEngine::evaluate`] of a call, on this thread and without the outer limit: only to measure it.
@@ -186,7 +188,7 @@ impl PolicyEngine {
     #[doc(hidden)]
     pub fn evaluate_here(&self, call: &ToolCall, context: &CallContext) -> Result<Decision, PolicyFault> {
         let subject = input::Subject::call(call, call.digest(context));
-        let document = input::document(now()?, subject, context);
+        let document = input::document(now(), subject, context);
         self.0.set.load().decide(Phase::Call, &Document::Ours(document))
     }
 
@@ -198,9 +200,14 @@ impl PolicyEngine {
         self.away(self.0.set.load_full(), phase, Document::Given(document)).await
     }
 
-    async fn judge(&self, subject: input::Subject<'_>, context: &CallContext) -> Result<Decision, PolicyFault> {
+    async fn judge(
+        &self,
+        now: u64,
+        subject: input::Subject<'_>,
+        context: &CallContext,
+    ) -> Result<Decision, PolicyFault> {
         let phase = subject.phase;
-        let document = Document::Ours(input::document(now()?, subject, context));
+        let document = Document::Ours(input::document(now, subject, context));
         let set = self.0.set.load_full();
         // Handing work to another thread and waiting for it costs more than deciding by rules that are known to be
         // quick. An operator's rules may take any time, and a large input takes some.
@@ -267,10 +274,10 @@ fn here(set: &PolicySet, phase: Phase, document: &Document) -> Result<Decision, 
     decided.unwrap_or(Err(PolicyFault::Panicked))
 }
 
-/// Nanoseconds since 1970.
-fn now() -> Result<u64, PolicyFault> {
+/// The clock of the rules: nanoseconds since 1970. Beyond what 64 bits hold it stands still.
+pub fn now() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos());
-    u64::try_from(since).map_err(|_| PolicyFault::Input("the clock is out of range".to_owned()))
+    u64::try_from(since).unwrap_or(u64::MAX)
 }
 
 fn load(settings: &Settings) -> Result<PolicySet, PolicyErrors> {

@@ -39,7 +39,7 @@ fn context(tool: &str, class: Class, environment: &str, scopes: &[&str]) -> Call
 
 impl PolicyEngine {
     async fn judged(&self, call: &ToolCall, context: &CallContext) -> Result<Decision, PolicyFault> {
-        self.evaluate(call, context, call.digest(context)).await
+        self.evaluate(call, context, call.digest(context), now()).await
     }
 }
 

@@ -39,7 +39,7 @@ async fn the_rules_of_the_contract_about_other_methods_do_what_they_say() {
         let text = JsonText::parse(params.to_string(), Rules::CLIENT).unwrap();
         let id = CallId::random().unwrap();
         let call = ToolCall::new(id, method, method.as_str().into(), text.clone(), text.clone(), text);
-        let decision = engine.evaluate(&call, &context, call.digest(&context)).await.unwrap();
+        let decision = engine.evaluate(&call, &context, call.digest(&context), now()).await.unwrap();
         assert_eq!(decision.effect, effect, "{method:?} {params}");
     }
 }
