@@ -12,8 +12,10 @@ use crate::json::{Json, JsonText};
 #[cfg(test)]
 pub mod fixtures;
 mod limits;
+mod similar;
 
 pub use limits::Limits;
+pub use similar::{is_slip, similar};
 
 /// Names one call for its whole life: in the hold, the records, the refusal. Sixty random bits in Crockford's
 /// base 32, never used again.
