@@ -3,6 +3,7 @@
 //!
 //! Invariant: the class of an operation comes from a catalog file; the call only selects which entry.
 
+pub mod author;
 mod file;
 
 use std::borrow::Cow;
