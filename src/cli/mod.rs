@@ -1,8 +1,15 @@
 //! The command line: one file for each command family. The only place with anyhow and exit codes; nothing uses it.
 
+use std::fmt;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+/// A line on stdout.
+macro_rules! say {
+    ($($part:tt)*) => { $crate::cli::line(format_args!($($part)*)) };
+}
 
 pub mod audit;
 pub mod connect;
@@ -64,7 +71,7 @@ enum Command {
     /// List, show, approve and reject holds from scripts
     #[command(subcommand)]
     Pending(pending::Command),
-    /// Test, check and try policies
+    /// Check, test, explain and try policies
     #[command(subcommand)]
     Policy(policy::Command),
     /// Read, verify and export the record
@@ -93,6 +100,27 @@ pub fn main() -> ExitCode {
             complain(&error);
             Exit::Usage.into()
         }
+    }
+}
+
+/// A line on stdout. A reader that has seen enough is no error; data that cannot be written is one.
+#[allow(clippy::print_stderr)]
+fn line(text: fmt::Arguments<'_>) {
+    if let Err(error) = writeln!(io::stdout().lock(), "{text}")
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        eprintln!("countersign: cannot write the output: {error}");
+        std::process::exit(Exit::Usage as i32);
+    }
+}
+
+/// A word as a shell reads it back.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/-_.".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
     }
 }
 

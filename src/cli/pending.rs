@@ -129,18 +129,33 @@ impl From<anyhow::Error> for Stop {
 
 pub fn run(command: Command) -> anyhow::Result<Exit> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    match runtime.block_on(dispatch(command)) {
-        Ok(()) => Ok(Exit::Ok),
-        Err(Stop::Control(error)) => Ok(unreachable(&error)),
-        Err(Stop::Said(exit, text)) => {
+    ended(runtime.block_on(dispatch(command))).map_or_else(|exit| exit, |()| Ok(Exit::Ok))
+}
+
+/// The id of the hold whose id starts so, from the daemon. What keeps it from being found is said on stderr, and the
+/// exit code is given.
+pub(super) fn id_of(daemon: &DaemonArgs, start: &str) -> anyhow::Result<Result<CallId, Exit>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let found = runtime.block_on(find(daemon, start, true));
+    match ended(found.map(|(_, hold)| hold.id)) {
+        Ok(id) => Ok(Ok(id)),
+        Err(exit) => exit.map(Err),
+    }
+}
+
+/// What a command ends with that was stopped.
+fn ended<T>(done: Result<T, Stop>) -> Result<T, anyhow::Result<Exit>> {
+    done.map_err(|stop| match stop {
+        Stop::Control(error) => Ok(unreachable(&error)),
+        Stop::Said(exit, text) => {
             eprintln!("countersign: {}", visible::line(&text));
             Ok(exit)
         }
         // Whoever reads the output has seen enough.
-        Err(Stop::Print(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Ok),
-        Err(Stop::Print(error)) => Err(error).context("cannot write the output"),
-        Err(Stop::Other(error)) => Err(error),
-    }
+        Stop::Print(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Ok),
+        Stop::Print(error) => Err(error).context("cannot write the output"),
+        Stop::Other(error) => Err(error),
+    })
 }
 
 async fn dispatch(command: Command) -> Result<(), Stop> {

@@ -17,10 +17,12 @@ fn the_first_policy_of_the_contract_loads_and_passes_its_tests() {
     let names = ["subscriptions.rego", "subscriptions_test.rego", "data.yaml"];
     let files = Files::of(&names.map(|name| (name, block(name))));
     let paths = [files.path().to_owned()];
-    let outcomes = test::run(&paths).unwrap();
+    let outcomes = test::run(&paths, &test::Options::default()).unwrap().outcomes;
     assert_eq!(outcomes.len(), 3);
     assert!(outcomes.iter().all(|outcome| outcome.verdict == test::Verdict::Pass), "{outcomes:#?}");
-    assert_eq!(test::check(&paths).unwrap(), 11);
+    let covered = &test::run(&paths, &test::Options { coverage: true, run: None }).unwrap().coverage[0];
+    assert_eq!((covered.covered.len(), covered.not_covered.len()), (13, 0));
+    assert_eq!(author::Bench::of_paths(&paths).unwrap().rules(), 11);
 }
 
 #[tokio::test]
@@ -107,10 +109,10 @@ async fn the_input_of_the_contract_is_complete() {
 #[test]
 fn the_examples_pass_their_tests() {
     let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/policies/examples"));
-    let outcomes = test::run(std::slice::from_ref(&folder)).unwrap();
+    let outcomes = test::run(std::slice::from_ref(&folder), &test::Options::default()).unwrap().outcomes;
     assert!(
         outcomes.len() >= 9 && outcomes.iter().all(|outcome| outcome.verdict == test::Verdict::Pass),
         "{outcomes:#?}"
     );
-    test::check(&[folder]).unwrap();
+    author::Bench::of_paths(&[folder]).unwrap();
 }

@@ -1,0 +1,52 @@
+//! `countersign policy`: check, test, explain and try policies. Nothing here reads a key or calls a server; `explain
+//! --hold` alone talks to a daemon.
+#![allow(clippy::print_stderr)]
+
+mod check;
+mod coverage;
+mod eval;
+mod explain;
+mod report;
+mod sample;
+mod subject;
+mod test;
+
+use clap::ValueEnum;
+
+use super::Exit;
+
+#[derive(clap::Subcommand, Debug)]
+pub enum Command {
+    /// Run the test_* rules of *_test.rego files
+    Test(test::Args),
+    /// Say everything that is wrong with policies, and what probably is
+    Check(check::Args),
+    /// Judge one call without making it
+    Eval(eval::Args),
+    /// Say line by line which rules fired and which did not
+    Explain(explain::Args),
+    /// Which operations of which servers are decided by which rule, and which by none
+    Coverage(coverage::Args),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Format {
+    Human,
+    Json,
+}
+
+pub fn run(command: Command) -> anyhow::Result<Exit> {
+    match command {
+        Command::Test(args) => test::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Eval(args) => eval::run(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::Coverage(args) => coverage::run(&args),
+    }
+}
+
+/// JSON in ASCII: what came from elsewhere changes no terminal.
+fn print_json(report: &impl serde::Serialize) -> anyhow::Result<()> {
+    say!("{}", crate::audit::verify::ascii(&serde_json::to_string_pretty(report)?));
+    Ok(())
+}
