@@ -15,6 +15,7 @@ pub mod audit;
 pub mod connect;
 pub mod console;
 pub mod demo;
+pub mod init;
 mod log;
 pub mod pending;
 pub mod policy;
@@ -62,6 +63,8 @@ pub struct Cli {
 enum Command {
     /// See it work: an embedded billing server, a scripted agent, you as the operator
     Demo(demo::Args),
+    /// Write a first configuration, a policy with tests and data
+    Init(init::Args),
     /// Run the daemon that owns keys, policy, holds and the audit
     Serve(serve::Args),
     /// The shim that an MCP client starts: no key, no config, no policy
@@ -87,6 +90,7 @@ pub fn main() -> ExitCode {
     };
     let ran = match cli.command {
         Command::Demo(args) => demo::run(args),
+        Command::Init(args) => init::run(&args),
         Command::Serve(args) => serve::run(args),
         Command::Connect(args) => connect::run(args),
         Command::Console(args) => console::run(args),
