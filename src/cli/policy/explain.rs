@@ -172,7 +172,7 @@ fn print_story(story: &Story) {
         };
         let text = shown(&text.replace('\t', "    "));
         say!("  {}", format!("{mark:>3} {line:>width$} | {text}").trim_end());
-        for read in story.reads.iter().filter(|read| read.line == *line && !is_constant(&read.values)) {
+        for read in story.reads.iter().filter(|read| read.line == *line) {
             let values = if read.values.is_empty() { "undefined".to_owned() } else { read.values.join(" or ") };
             say!("      {:>width$} = {} is {}", "", visible::line(&read.name), visible::line(&values));
         }
@@ -181,11 +181,6 @@ fn print_story(story: &Story) {
     if !story.exported && values != ["true"] {
         values.iter().for_each(|value| say!("      {:>width$} = {}", "", visible::line(value)));
     }
-}
-
-/// Too long to help anybody.
-fn is_constant(values: &[String]) -> bool {
-    values.len() > 4
 }
 
 fn report(

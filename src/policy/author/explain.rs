@@ -172,7 +172,7 @@ enum Came {
 
 impl Probe<'_> {
     fn tell(&self, story: &mut Story, marks: &mut BTreeMap<usize, Mark>) {
-        let none = Body { is_else: false, value: None, statements: Vec::new() };
+        let none = Body { is_else: false, value: None, statements: Vec::new(), unifies: false };
         let bodies = if self.rule.bodies.is_empty() { std::slice::from_ref(&none) } else { &self.rule.bodies };
         for body in bodies {
             if !matches!(story.outcome, Outcome::Unknown | Outcome::NotHeld) {
@@ -184,7 +184,15 @@ impl Probe<'_> {
     }
 
     fn body(&self, body: &Body, story: &mut Story, marks: &mut BTreeMap<usize, Mark>) -> Outcome {
-        for (n, statement) in body.statements.iter().enumerate() {
+        let statements: Vec<Span> = body.statements.iter().map(|statement| statement.span).collect();
+        let holds = matches!(self.all("true", &statements), Came::Values(values) if !values.is_empty());
+        if holds {
+            self.mark(body, 0, Mark::Held, marks);
+        } else if body.unifies {
+            return Outcome::Unknown;
+        }
+        let unsettled = if holds { &[] } else { body.statements.as_slice() };
+        for (n, statement) in unsettled.iter().enumerate() {
             let before = body.statements.get(..n).unwrap_or_default().iter().map(|before| before.span);
             let before: Vec<Span> = before.collect();
             let upto: Vec<Span> = before.iter().copied().chain([statement.span]).collect();
@@ -205,7 +213,6 @@ impl Probe<'_> {
                 }
             }
         }
-        let statements: Vec<Span> = body.statements.iter().map(|statement| statement.span).collect();
         let Some(value) = body.value.or(self.rule.value) else { return Outcome::Held { values: vec!["true".into()] } };
         let head = Span { start: self.rule.span.start, end: self.rule.span.start + 1 };
         match self.all(self.module.text(value), &statements) {
@@ -253,21 +260,23 @@ impl Probe<'_> {
             let _ = writeln!(text, "{}", self.module.text(*part));
         });
         text.push_str(if parts.is_empty() { "true\n]\n" } else { "]\n" });
+        let _ = writeln!(text, "\n{PROBE}_stands := true");
         let mut engine: Engine = self.bench.engine.clone();
         engine.set_execution_timer_config(timer(LIMIT));
-        if engine.add_policy(format!("{PROBE}.rego"), text).is_err() {
+        let path = format!("data.{}.{PROBE}", self.module.package.join("."));
+        // A part that needs what stands behind it is refused before anything is evaluated.
+        let added = engine.add_policy(format!("{PROBE}.rego"), text);
+        if added.is_err() || engine.eval_rule(format!("{path}_stands")).is_err() {
             return Came::Unknown;
         }
         engine.set_input(self.input.clone());
-        match engine.eval_rule(format!("data.{}.{PROBE}", self.module.package.join("."))) {
+        match engine.eval_rule(path) {
             Ok(Value::Array(values)) => Came::Values(values.iter().cloned().collect()),
             Ok(_) => Came::Values(Vec::new()),
             Err(error) => {
                 let text = format!("{error:#}");
                 let said = text.lines().rev().find_map(|line| line.trim().strip_prefix("error: "));
-                // What the scheduler says about a part is not what the rule would say.
-                let apart = ["unsafe", "before definition", "unused"].iter().any(|word| text.contains(word));
-                if apart { Came::Unknown } else { Came::Error(said.unwrap_or(&text).trim().to_owned()) }
+                Came::Error(said.unwrap_or(&text).trim().to_owned())
             }
         }
     }

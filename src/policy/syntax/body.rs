@@ -46,6 +46,8 @@ pub struct Body {
     /// Of an `else` with a value of its own.
     pub value: Option<Span>,
     pub statements: Vec<Statement>,
+    /// It has an `=`, which may give a name its value for the lines before it: these cannot be looked at alone.
+    pub unifies: bool,
 }
 
 /// One line of a body, mostly. All of them have to hold.
@@ -90,9 +92,15 @@ pub(super) fn read(node: &Value, text: &str, rule: &mut Rule) -> Option<()> {
             is_else: body.get("is_else")?.as_bool()?,
             value: assigned(body, text),
             statements: statements.iter().map(|node| statement(node, text)).collect::<Option<_>>()?,
+            unifies: statements.iter().any(unifies),
         });
     }
     Some(())
+}
+
+fn unifies(node: &Value) -> bool {
+    let assign = node.pointer("/literal/Expr/expr/AssignExpr");
+    assign.and_then(|assign| assign.get("op")).is_some_and(|op| op != "ColEq")
 }
 
 /// What stands behind `:=` or `=`.
