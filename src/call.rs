@@ -15,10 +15,12 @@ mod environment;
 mod limits;
 mod tool;
 mod remembered;
+mod similar;
 
 pub use environment::{Environment, EnvironmentSource};
 pub use limits::Limits;
 pub use remembered::{Bound, Confirmation, ConfirmedBy, Seen};
+pub use similar::{is_slip, similar};
 pub use tool::{Pin, SchemaCheck, ToolFacts};
 
 /// Names one call for its whole life: in the hold, the records, the refusal. Sixty random bits in Crockford's

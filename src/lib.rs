@@ -18,7 +18,7 @@
 //! | [`call`] | the words: calls, decisions, refusals, limits | `json` |
 //! | [`mcp`] | messages, the method table, our answers | `call` |
 //! | [`catalog`] | what a vendor's tools do: (tool, arguments) → operation | `call` |
-//! | [`policy`] | Rego: load, evaluate, combine, test | `call` |
+//! | [`policy`] | Rego: load, evaluate, combine; test, check, explain | `call` |
 //! | [`audit`] | the record: one ledger, one chain | `call` |
 //! | [`signing`] | what an operator signs, and what a signature is worth | `call` |
 //! | [`gate`] | the enforcement point, the holds, the permit | `call`, `policy`, `audit`, `signing` |

@@ -40,6 +40,11 @@ impl Conditions {
     pub fn hold(&self, arguments: &Arguments<'_>) -> bool {
         self.0.iter().all(|condition| condition.holds(arguments))
     }
+
+    /// What they look at in a call.
+    pub fn pointers(&self) -> impl Iterator<Item = &Pointer> {
+        self.0.iter().map(|condition| &condition.at)
+    }
 }
 
 /// A value of a catalog that is no container.

@@ -8,6 +8,7 @@
 //! Invariant: the class of an operation comes from a catalog file; the call only selects which entry, and can only make
 //! it worse.
 
+pub mod author;
 mod condition;
 mod dispatch;
 mod evidence;
@@ -135,11 +136,6 @@ impl Catalog {
         if let Some(forms) = self.sources.get(tool) {
             handles.learn(forms, result);
         }
-    }
-
-    /// The arguments that a tool or an operation is known to take; absent where the catalog does not list them.
-    pub fn arguments_of(&self, name: &str) -> Option<&[String]> {
-        self.arguments.get(name).map(Vec::as_slice)
     }
 
     /// Every tool and every operation that the catalog knows, with the classes that it can have.

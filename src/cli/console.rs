@@ -36,6 +36,11 @@ pub struct DaemonArgs {
 }
 
 impl DaemonArgs {
+    /// `--config`.
+    pub fn config(&self) -> Option<&Path> {
+        self.config.as_deref()
+    }
+
     /// The operator socket: `--socket`, or in the `runtime_dir` of `--config`; else in `COUNTERSIGN_RUNTIME_DIR`, else in
     /// the `runtime_dir` of the configuration that is found, else in its default.
     ///

@@ -1,14 +1,22 @@
 //! The command line: one file for each command family. The only place with anyhow and exit codes; nothing uses it.
 
+use std::fmt;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+/// A line on stdout.
+macro_rules! say {
+    ($($part:tt)*) => { $crate::cli::line(format_args!($($part)*)) };
+}
 
 mod ask;
 pub mod audit;
 pub mod connect;
 pub mod console;
 pub mod demo;
+pub mod init;
 mod log;
 pub mod operator;
 pub mod pending;
@@ -62,6 +70,8 @@ pub struct Cli {
 enum Command {
     /// See it work: an embedded billing server, a scripted agent, you as the operator
     Demo(demo::Args),
+    /// Write a first configuration, a policy with tests and data
+    Init(init::Args),
     /// Run the daemon that owns keys, policy, holds and the audit
     Serve(serve::Args),
     /// The shim that an MCP client starts: no key, no config, no policy
@@ -77,7 +87,7 @@ enum Command {
     /// The tools that servers have listed: what is new, what has changed, which definitions you trust
     #[command(subcommand)]
     Tools(tools::Command),
-    /// Test, check and try policies
+    /// Check, test, explain and try policies
     #[command(subcommand)]
     Policy(policy::Command),
     /// A process of the daemon that judges by the operator's policies
@@ -100,6 +110,7 @@ pub fn main() -> ExitCode {
     };
     let ran = match cli.command {
         Command::Demo(args) => demo::run(args),
+        Command::Init(args) => init::run(&args),
         Command::Serve(args) => serve::run(args),
         Command::Connect(args) => connect::run(args),
         Command::Console(args) => console::run(args),
@@ -127,6 +138,27 @@ fn policy_worker(limited: bool) -> anyhow::Result<Exit> {
     crate::credential::harden::harden()?;
     crate::policy::worker::serve()?;
     Ok(Exit::Ok)
+}
+
+/// A line on stdout. A reader that has seen enough is no error; data that cannot be written is one.
+#[allow(clippy::print_stderr)]
+fn line(text: fmt::Arguments<'_>) {
+    if let Err(error) = writeln!(io::stdout().lock(), "{text}")
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        eprintln!("countersign: cannot write the output: {error}");
+        std::process::exit(Exit::Usage as i32);
+    }
+}
+
+/// A word as a shell reads it back.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/-_.".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
 }
 
 /// An error for people, on stderr.

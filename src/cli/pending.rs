@@ -127,6 +127,18 @@ pub fn run(command: Command) -> anyhow::Result<Exit> {
     ask::run(dispatch(command))
 }
 
+/// The id of the hold whose id starts so, from the daemon. What keeps it from being found is said on stderr, and the
+/// exit code is given.
+pub(super) fn id_of(daemon: &DaemonArgs, start: &str) -> anyhow::Result<Result<CallId, Exit>> {
+    let mut found = None;
+    let exit = ask::run(async {
+        let (_, hold) = find(daemon, start, true).await?;
+        found = Some(hold.id);
+        Ok(())
+    })?;
+    Ok(found.ok_or(exit))
+}
+
 async fn dispatch(command: Command) -> Result<(), Stop> {
     match command {
         Command::Ls { daemon, output, all } => list(&daemon, output.output, all).await,

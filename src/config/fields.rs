@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::expand;
-use super::problem::{Code, Problems, quote, similar};
+use super::problem::{Code, Problems, quote};
 use super::yaml::{Data, Key, Node};
+use crate::call::similar;
 
 /// What all readers share.
 pub struct Context<'a> {

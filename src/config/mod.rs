@@ -141,6 +141,13 @@ fn absolute(variable: &dyn Fn(&str) -> Option<OsString>, name: &str) -> Option<P
     variable(name).map(PathBuf::from).filter(|path| path.is_absolute())
 }
 
+/// The folder in which the user's configuration is looked for.
+pub fn user_folder() -> Option<PathBuf> {
+    let variable = |name: &str| std::env::var_os(name);
+    let base = absolute(&variable, "XDG_CONFIG_HOME").or_else(|| Some(absolute(&variable, "HOME")?.join(".config")))?;
+    Some(base.join("countersign"))
+}
+
 /// Where the audit is kept if the configuration does not say.
 fn default_state_dir(variable: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     let base = absolute(variable, "XDG_STATE_HOME").or_else(|| Some(absolute(variable, "HOME")?.join(".local/state")));

@@ -255,40 +255,6 @@ pub fn quote(text: &str) -> String {
     format!("`{visible}{dots}`")
 }
 
-/// The one of `names` that was probably meant.
-pub fn similar<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let word: Vec<char> = word.chars().take(64).flat_map(char::to_lowercase).collect();
-    let far = (word.len() / 3).clamp(1, 3);
-    let distance = |name: &str| distance(&word, &name.chars().collect::<Vec<_>>());
-    names
-        .into_iter()
-        .map(|name| (distance(name), name))
-        .filter(|(d, _)| *d <= far)
-        .min_by_key(|(d, _)| *d)
-        .map(|(_, n)| n)
-}
-
-/// How many single changes lie between two words, a swap of neighbours counted as one.
-fn distance(from: &[char], to: &[char]) -> usize {
-    let mut rows: [Vec<usize>; 3] = [Vec::new(), Vec::new(), (0..=to.len()).collect()];
-    let at = |row: &[usize], column: usize| row.get(column).copied().unwrap_or(usize::MAX / 2);
-    for (i, a) in from.iter().enumerate() {
-        rows.rotate_left(1);
-        let [before, above, row] = &mut rows;
-        row.clear();
-        row.push(i + 1);
-        for (j, b) in to.iter().enumerate() {
-            let swapped = i > 0 && j > 0 && from.get(i - 1) == Some(b) && to.get(j - 1) == Some(a);
-            let changed = at(above, j) + usize::from(a != b);
-            let moved = (at(above, j + 1) + 1).min(at(row, j) + 1);
-            let swap = if swapped { at(before, j - 1) + 1 } else { usize::MAX };
-            row.push(changed.min(moved).min(swap));
-        }
-    }
-    let [_, _, last] = &rows;
-    at(last, to.len())
-}
-
 /// Of a byte of a text; both from 1, columns count characters.
 pub(super) fn line_and_column(text: &str, byte: usize) -> (usize, usize) {
     let before = text.get(..text.floor_char_boundary(byte)).unwrap_or_default();
@@ -299,21 +265,6 @@ pub(super) fn line_and_column(text: &str, byte: usize) -> (usize, usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_misspelled_word_finds_its_own() {
-        let names = ["holds", "servers", "secrets", "state_dir", "runtime_dir"];
-        for (word, meant) in [
-            ("hold", Some("holds")),
-            ("Servers", Some("servers")),
-            ("sevrers", Some("servers")),
-            ("statedir", Some("state_dir")),
-            ("xyz", None),
-            ("", None),
-        ] {
-            assert_eq!(similar(word, names), meant, "{word}");
-        }
-    }
 
     #[test]
     fn a_quote_is_short_and_shows_no_key() {

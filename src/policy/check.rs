@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::problem::Problem;
 use super::syntax::{Call, Head, Module, ObjectLiteral, Reference, Rule};
+use crate::call::similar;
 
 /// Functions whose answer is not a function of input and data: a decision could not be explained or replayed.
 const NONDETERMINISTIC: [&str; 5] = ["time.now_ns", "rand.intn", "uuid.rfc4122", "opa.runtime", "http.send"];
@@ -111,6 +112,20 @@ pub fn entry_id(object: &ObjectLiteral) -> Option<&str> {
     object.members.iter().find(|(key, _)| key == "rule")?.1.as_deref()
 }
 
+/// Line of the head of each rule with an id, by policy and id.
+pub fn rule_lines(modules: &[Module]) -> HashMap<(String, String), usize> {
+    let mut lines = HashMap::new();
+    for module in modules.iter().filter(|module| is_policy(module)) {
+        for rule in module.rules.iter().filter(|rule| is_export(rule)) {
+            for id in rule.objects.iter().filter_map(entry_id) {
+                let key = (module.package.last().cloned().unwrap_or_default(), id.to_owned());
+                lines.insert(key, module.line(rule.offset));
+            }
+        }
+    }
+    lines
+}
+
 pub fn is_policy(module: &Module) -> bool {
     !module.is_test() && module.package.get(1).is_some_and(|kind| kind == "policy")
 }
@@ -166,18 +181,32 @@ fn reference(
         _ => None,
     };
     if let Some((message, help)) = wrong {
-        found.push(module.problem(reference.offset, "reference", message, help));
+        // At the word that is wrong, where it is a member of the input.
+        let element = if path.first().is_some_and(|root| root == "input") { known_input(path) } else { 0 };
+        found.push(module.problem(reference.place(element), "reference", message, help));
     }
+}
+
+/// How many elements of a path into the input there are.
+fn known_input(path: &[String]) -> usize {
+    let known = path.get(1).is_some_and(|member| INPUT.iter().any(|(name, _)| name == member));
+    if known { 2 } else { 1 }
 }
 
 /// What is wrong with `input.MEMBER.BELOW`, and what there is instead.
 fn unknown_input(member: &str, below: Option<&String>) -> Option<(String, String)> {
     let Some((_, members)) = INPUT.iter().find(|(name, _)| *name == member) else {
         let names: Vec<&str> = INPUT.iter().map(|(name, _)| *name).collect();
-        return Some((format!("the input has no member `{member}`"), format!("there are {}", names.join(", "))));
+        return Some((format!("the input has no member `{member}`"), instead(member, &names)));
     };
     let below = below.filter(|below| !members.is_empty() && !members.contains(&below.as_str()))?;
-    Some((format!("input.{member} has no member `{below}`"), format!("there are {}", members.join(", "))))
+    Some((format!("input.{member} has no member `{below}`"), instead(below, members)))
+}
+
+/// What was meant, and what there is.
+pub fn instead(word: &str, names: &[&str]) -> String {
+    let all = format!("there are {}", names.join(", "));
+    similar(word, names.iter().copied()).map_or(all.clone(), |meant| format!("did you mean `{meant}`? {all}"))
 }
 
 fn function(module: &Module, call: &Call, index: &Index<'_>, found: &mut Vec<Problem>) {

@@ -9,6 +9,7 @@
 //! Invariant: an answer is a [`Decision`] that every enforced policy had a part in, or a [`PolicyFault`], which the
 //! caller turns into a refusal. There is no third way out.
 
+pub mod author;
 mod check;
 mod combine;
 mod compiled;
@@ -37,7 +38,7 @@ use tokio::sync::Semaphore;
 use crate::call::{CallContext, Decision, Digest, ToolCall};
 
 pub use input::confirm_value;
-pub use problem::{PolicyErrors, Problem};
+pub use problem::{PolicyErrors, Problem, Severity};
 pub use source::builtin_names;
 
 use pool::Pool;

@@ -3,12 +3,31 @@
 use std::borrow::Cow;
 use std::fmt;
 
+/// Whether a problem keeps the policies from being used.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    Error,
+    /// Probably not what the author means. The daemon loads such policies.
+    Warning,
+}
+
+impl Severity {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        }
+    }
+}
+
 /// One problem in one place. `line` and `column` start at 1; 0 where the place is the whole file.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
 pub struct Problem {
     pub file: String,
     pub line: usize,
     pub column: usize,
+    pub severity: Severity,
     /// A short name for the kind of problem, for scripts and tests.
     pub code: Cow<'static, str>,
     pub message: String,
@@ -24,11 +43,17 @@ impl Problem {
             file: file.to_owned(),
             line: 0,
             column: 0,
+            severity: Severity::Error,
             code: code.into(),
             message: message.into(),
             help: help.into(),
             source: None,
         }
+    }
+
+    /// The same as a warning.
+    pub fn warning(self) -> Problem {
+        Problem { severity: Severity::Warning, ..self }
     }
 
     /// At a place in `text`, the content of the file.
@@ -57,7 +82,7 @@ impl fmt::Display for Problem {
         if self.line > 0 {
             write!(f, ":{}:{}", self.line, self.column)?;
         }
-        writeln!(f, ": error[{}]: {}", self.code, self.message)?;
+        writeln!(f, ": {}[{}]: {}", self.severity.as_str(), self.code, self.message)?;
         if let Some(source) = &self.source {
             let number = self.line.to_string();
             let margin = " ".repeat(number.len());
@@ -73,6 +98,11 @@ impl fmt::Display for Problem {
     }
 }
 
+/// By file, then by place.
+pub fn sort(problems: &mut [Problem]) {
+    problems.sort_by(|a, b| (&a.file, a.line, a.column, a.severity).cmp(&(&b.file, b.line, b.column, b.severity)));
+}
+
 /// Everything that is wrong: never empty.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub struct PolicyErrors(Vec<Problem>);
@@ -83,7 +113,7 @@ impl PolicyErrors {
         if problems.is_empty() {
             return Ok(());
         }
-        problems.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
+        sort(&mut problems);
         Err(PolicyErrors(problems))
     }
 
@@ -119,6 +149,8 @@ mod tests {
         let text = "package x\n\tdeny := 1\n";
         let problem = Problem::of_file("x.rego", "shape", "deny must be a set", "write `deny contains`");
         let expected = "x.rego:2:2: error[shape]: deny must be a set\n  |\n2 | \tdeny := 1\n  | \t^\n  help: write `deny contains`";
-        assert_eq!(problem.at_offset(11, text).to_string(), expected);
+        let problem = problem.at_offset(11, text);
+        assert_eq!(problem.to_string(), expected);
+        assert!(problem.warning().to_string().starts_with("x.rego:2:2: warning[shape]: "));
     }
 }

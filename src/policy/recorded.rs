@@ -60,6 +60,13 @@ struct Judged {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Recorded(pub(super) String);
 
+impl Recorded {
+    /// The document, to be looked at. What judges it as the call was takes the value itself.
+    pub fn into_text(self) -> String {
+        self.0
+    }
+}
+
 /// The document from the body of a record of kind `decided` or `failed`.
 ///
 /// # Errors

@@ -45,14 +45,14 @@ pub struct PolicySet {
 
 /// A set that a policy exports.
 #[derive(Clone, Debug)]
-struct EntryPoint {
-    path: String,
-    kind: Kind,
-    policy: String,
-    file: String,
-    mode: Mode,
+pub(super) struct EntryPoint {
+    pub path: String,
+    pub kind: Kind,
+    pub policy: String,
+    pub file: String,
+    pub mode: Mode,
     /// Of the first rule that adds to the set, for entries whose id is computed.
-    line: usize,
+    pub line: usize,
     /// Its place in the compiled program; `None`: the interpreter evaluates it.
     compiled: Option<usize>,
 }
@@ -221,13 +221,13 @@ impl Evaluation<'_> {
 }
 
 impl EntryPoint {
-    fn interpret(&self, engine: &mut Engine) -> Result<Value, PolicyFault> {
+    pub(super) fn interpret(&self, engine: &mut Engine) -> Result<Value, PolicyFault> {
         engine
             .eval_rule(self.path.clone())
             .map_err(|error| PolicyFault::Engine { policy: self.policy.clone(), message: format!("{error:#}") })
     }
 
-    fn entries(&self, value: &Value) -> Result<Vec<Entry>, PolicyFault> {
+    pub(super) fn entries(&self, value: &Value) -> Result<Vec<Entry>, PolicyFault> {
         // An empty set is a set; undefined is a lost error.
         let Value::Set(entries) = value else {
             return Err(PolicyFault::Undefined { policy: self.policy.clone(), set: self.kind.as_str().into() });
@@ -333,22 +333,14 @@ impl Build {
             engine.set_input(sample);
             for point in &entries {
                 let entries = point.interpret(&mut engine).and_then(|value| point.entries(&value));
-                entries.map_err(|fault| at_load(&fault, &modules, &point.file))?;
+                entries.map_err(|fault| at_load(&fault, &modules, point))?;
             }
         }
         engine.set_input(Value::new_object());
         engine.set_execution_timer_config(timer(self.time_limit));
-        let mut lines = HashMap::new();
-        let mut rules = 0;
-        for module in modules.iter().filter(|module| check::is_policy(module)) {
-            for rule in module.rules.iter().filter(|rule| check::is_export(rule)) {
-                rules += 1;
-                for id in rule.objects.iter().filter_map(check::entry_id) {
-                    let key = (module.package.last().cloned().unwrap_or_default(), id.to_owned());
-                    lines.insert(key, module.line(rule.offset));
-                }
-            }
-        }
+        let lines = check::rule_lines(&modules);
+        let policies = modules.iter().filter(|module| check::is_policy(module));
+        let rules = policies.flat_map(|module| &module.rules).filter(|rule| check::is_export(rule)).count();
         let version = self.version();
         Ok(PolicySet { engine, compiled, entries, lines, version, rules, time_limit: self.time_limit })
     }
@@ -393,7 +385,7 @@ impl Build {
     }
 
     /// The sets that count. Those of enforced policies come first, so that a watched one cannot use up their time.
-    fn entries(&self, modules: &[Module]) -> Result<Vec<EntryPoint>, PolicyErrors> {
+    pub(super) fn entries(&self, modules: &[Module]) -> Result<Vec<EntryPoint>, PolicyErrors> {
         let mut points = Vec::new();
         let mut names = Vec::new();
         for module in modules.iter().filter(|module| check::is_policy(module)) {
@@ -444,7 +436,7 @@ impl Build {
 }
 
 /// Tells the watchdog where the work is.
-fn step(progress: &Sender<String>, file: &str) {
+pub(super) fn step(progress: &Sender<String>, file: &str) {
     // Nobody listens any more once the watchdog has given up.
     let _ = progress.send(file.to_owned());
 }
@@ -460,7 +452,7 @@ fn tree(engine: &Engine, sources: &[Source]) -> Result<Vec<Module>, PolicyErrors
 }
 
 /// The interpreter's message, which names file, line and column in text.
-fn of_interpreter(message: &str, sources: &[Source], file: &str) -> Problem {
+pub(super) fn of_interpreter(message: &str, sources: &[Source], file: &str) -> Problem {
     let text = message.lines().rev().find_map(|line| line.trim().strip_prefix("error: ")).unwrap_or(message).to_owned();
     let problem =
         |file: &str| Problem::of_file(file, "rego", text.clone(), "see `policies/README.md` for the form of a policy");
@@ -485,10 +477,10 @@ fn of_interpreter(message: &str, sources: &[Source], file: &str) -> Problem {
     }
 }
 
-fn at_load(fault: &PolicyFault, modules: &[Module], file: &str) -> PolicyErrors {
+fn at_load(fault: &PolicyFault, modules: &[Module], point: &EntryPoint) -> PolicyErrors {
     let sources: Vec<Source> = modules.iter().map(|module| module.source.clone()).collect();
     match fault {
-        PolicyFault::Engine { message, .. } => of_interpreter(message, &sources, file).into(),
+        PolicyFault::Engine { message, .. } => of_interpreter(message, &sources, &point.file).into(),
         PolicyFault::Undefined { .. }
         | PolicyFault::Shape { .. }
         | PolicyFault::TimeLimit { .. }
@@ -499,7 +491,10 @@ fn at_load(fault: &PolicyFault, modules: &[Module], file: &str) -> PolicyErrors 
         | PolicyFault::Worker(_)
         | PolicyFault::Panicked => {
             let help = "try it with `countersign policy test`";
-            Problem::of_file(file, "sample", format!("fails on a sample input: {fault}"), help).into()
+            let problem = Problem::of_file(&point.file, "sample", format!("fails on a sample input: {fault}"), help);
+            let text =
+                sources.iter().find(|source| source.name == point.file).map_or("", |source| source.text.as_str());
+            problem.at(point.line, 1, text).into()
         }
     }
 }

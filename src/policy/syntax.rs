@@ -1,12 +1,16 @@
 //! What the loader needs to know of a policy's syntax tree: packages, rule heads, references, calls and object
 //! literals, each with its place. Read from the interpreter's own tree, so that there is one parser. No judgement.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use serde_json::Value;
 
 use super::problem::{Problem, position};
 use super::source::Source;
+
+mod body;
+
+pub use body::{Asks, Body, Span};
 
 /// One file.
 #[derive(Debug)]
@@ -14,6 +18,8 @@ pub struct Module {
     pub source: Source,
     pub package: Vec<String>,
     imports: Vec<(String, Vec<String>)>,
+    /// Where each import stands with all of its text.
+    pub import_spans: Vec<Span>,
     pub import_places: Vec<Reference>,
     pub rules: Vec<Rule>,
 }
@@ -43,6 +49,19 @@ pub struct Rule {
     pub withs: Vec<usize>,
     /// The object literal that stands in the head of a set.
     pub entry: Option<ObjectLiteral>,
+    /// Aliases of imports that the rule names.
+    pub imports: HashSet<String>,
+    /// From the head to the end of the last body.
+    pub span: Span,
+    /// What the head makes: the key of a set, the value of a rule. `None`: true.
+    pub value: Option<Span>,
+    /// The names that it reads.
+    pub value_reads: Vec<Span>,
+    /// None for a rule that always holds.
+    pub bodies: Vec<Body>,
+    /// Lines that have an expression.
+    pub lines: BTreeSet<usize>,
+    pub is_default: bool,
 }
 
 /// A name with as much of its path as is constant, resolved: it starts with `data`, `input`, or is local.
@@ -50,6 +69,16 @@ pub struct Rule {
 pub struct Reference {
     pub path: Vec<String>,
     pub offset: usize,
+    /// Where the elements of the path stand, as far as they are written out: those of an import's target are not.
+    places: Vec<usize>,
+}
+
+impl Reference {
+    /// Where an element of the path stands, or else the reference.
+    pub fn place(&self, element: usize) -> usize {
+        let hidden = self.path.len().saturating_sub(self.places.len());
+        element.checked_sub(hidden).and_then(|n| self.places.get(n)).copied().unwrap_or(self.offset)
+    }
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -96,6 +125,16 @@ impl Module {
         path
     }
 
+    /// Names of imports, and where each of them stands.
+    pub fn aliases(&self) -> impl Iterator<Item = (&str, &Reference)> {
+        self.imports.iter().map(|(alias, _)| alias.as_str()).zip(&self.import_places)
+    }
+
+    /// The text of a span.
+    pub fn text(&self, span: Span) -> &str {
+        self.source.text.get(span.start..span.end).unwrap_or("")
+    }
+
     pub fn is_test(&self) -> bool {
         self.source.name.ends_with("_test.rego")
     }
@@ -115,17 +154,27 @@ fn module(ast: &Value, source: &Source) -> Option<Module> {
     let package = chain(ast.get("package")?.get("refr")?)?;
     let mut imports = Vec::new();
     let mut import_places = Vec::new();
+    let mut import_spans = Vec::new();
     for import in ast.get("imports")?.as_array()? {
         let chain = chain(import.get("refr")?)?;
         let alias = match import.get("as") {
             Some(span) => text_of(span, source)?.to_owned(),
             None => chain.path.last()?.clone(),
         };
-        import_places.push(Reference { path: chain.path.clone(), offset: chain.offset });
+        // The span of an import begins at its path or behind it.
+        let end = import.get("as").and_then(Span::read).or_else(|| first_span(import.get("refr")?))?.end;
+        import_spans.push(Span { start: chain.offset, end });
+        import_places.push(Reference { path: chain.path.clone(), offset: chain.offset, places: chain.places.clone() });
         imports.push((alias, chain.path));
     }
-    let mut module =
-        Module { source: source.clone(), package: package.path, imports, import_places, rules: Vec::new() };
+    let mut module = Module {
+        source: source.clone(),
+        package: package.path,
+        imports,
+        import_spans,
+        import_places,
+        rules: Vec::new(),
+    };
     let rules = ast.get("rules")?.as_array()?;
     let names: HashSet<String> = rules.iter().filter_map(|rule| Some(head_of(rule)?.0.path.first()?.clone())).collect();
     for rule in rules {
@@ -154,6 +203,7 @@ fn head_of(rule: &Value) -> Option<(Chain<'_>, Head, Option<&Value>)> {
 fn read_rule(node: &Value, module: &Module, names: &HashSet<String>) -> Option<Rule> {
     let (chain, head, key) = head_of(node)?;
     let mut walk = Walk { module, names, locals: HashSet::new(), found: Rule::new(&chain, head), failed: false };
+    body::read(node, &module.source.text, &mut walk.found)?;
     walk.locals(node);
     walk.node(node);
     if walk.failed {
@@ -177,6 +227,13 @@ impl Rule {
             objects: Vec::new(),
             withs: Vec::new(),
             entry: None,
+            imports: HashSet::new(),
+            span: Span::default(),
+            value: None,
+            value_reads: Vec::new(),
+            bodies: Vec::new(),
+            lines: BTreeSet::new(),
+            is_default: false,
         }
     }
 }
@@ -187,6 +244,8 @@ struct Chain<'a> {
     path: Vec<String>,
     constant: bool,
     offset: usize,
+    /// Of each element of the path.
+    places: Vec<usize>,
     /// Everything inside brackets.
     indexes: Vec<&'a Value>,
     /// What the chain starts with, where that is no variable: a call or a literal.
@@ -196,20 +255,27 @@ struct Chain<'a> {
 fn chain(node: &Value) -> Option<Chain<'_>> {
     if let Some(var) = node.get("Var") {
         let name = var.get("value")?.as_str()?.to_owned();
-        return Some(Chain { path: vec![name], constant: true, offset: start(var)?, indexes: Vec::new(), root: None });
+        let offset = start(var)?;
+        let (indexes, places) = (Vec::new(), vec![offset]);
+        return Some(Chain { path: vec![name], constant: true, offset, places, indexes, root: None });
     }
     let (inner, step, index) = if let Some(dot) = node.get("RefDot") {
-        (dot, Some(dot.get("field")?.get(1)?.as_str()?.to_owned()), None)
+        let field = dot.get("field")?;
+        let place = Span::of(field.get(0)?)?.start;
+        (dot, Some((field.get(1)?.as_str()?.to_owned(), place)), None)
     } else if let Some(bracket) = node.get("RefBrack") {
         let index = bracket.get("index")?;
-        let constant =
-            index.get("String").or_else(|| index.get("RawString")).and_then(|text| text.get("value")?.as_str());
-        (bracket, constant.map(str::to_owned), Some(index))
+        let constant = index
+            .get("String")
+            .or_else(|| index.get("RawString"))
+            .and_then(|text| Some((text.get("value")?.as_str()?.to_owned(), start(text)?)));
+        (bracket, constant, Some(index))
     } else {
         return Some(Chain {
             path: Vec::new(),
             constant: false,
             offset: first_start(node)?,
+            places: Vec::new(),
             indexes: Vec::new(),
             root: Some(node),
         });
@@ -217,7 +283,10 @@ fn chain(node: &Value) -> Option<Chain<'_>> {
     let mut chain = chain(inner.get("refr")?)?;
     chain.indexes.extend(index);
     match step {
-        Some(step) if chain.constant => chain.path.push(step),
+        Some((step, place)) if chain.constant => {
+            chain.path.push(step);
+            chain.places.push(place);
+        }
         _ => chain.constant = false,
     }
     Some(chain)
@@ -225,6 +294,10 @@ fn chain(node: &Value) -> Option<Chain<'_>> {
 
 fn start(node: &Value) -> Option<usize> {
     usize::try_from(node.get("span")?.get("start")?.as_u64()?).ok()
+}
+
+fn first_span(node: &Value) -> Option<Span> {
+    node.as_object()?.values().next().and_then(Span::read)
 }
 
 fn first_start(node: &Value) -> Option<usize> {
@@ -347,7 +420,7 @@ impl Walk<'_> {
         };
         let path = self.resolve(&chain.path, true);
         if !path.is_empty() {
-            self.found.references.push(Reference { path, offset: chain.offset });
+            self.found.references.push(Reference { path, offset: chain.offset, places: chain.places });
         }
         chain.indexes.iter().for_each(|index| self.node(index));
         if let Some(root) = chain.root {
@@ -365,8 +438,9 @@ impl Walk<'_> {
             let text = param.get("String").or_else(|| param.get("RawString"))?;
             text.get("value")?.as_str().map(str::to_owned)
         });
+        let path = self.resolve(&chain.path, false);
         self.found.calls.push(Call {
-            path: self.resolve(&chain.path, false),
+            path,
             constant: chain.constant && chain.root.is_none(),
             arguments: params.len(),
             strings: strings.collect(),
@@ -376,7 +450,7 @@ impl Walk<'_> {
     }
 
     /// Rules of this package and imports get their whole path; other names stay as they are.
-    fn resolve(&self, path: &[String], hidden_by_locals: bool) -> Vec<String> {
+    fn resolve(&mut self, path: &[String], hidden_by_locals: bool) -> Vec<String> {
         let Some((first, rest)) = path.split_first() else { return Vec::new() };
         if hidden_by_locals && self.locals.contains(first) {
             return path.to_vec();
@@ -387,6 +461,7 @@ impl Walk<'_> {
             resolved.push(first.clone());
             resolved
         } else if let Some((_, target)) = self.module.imports.iter().find(|(alias, _)| alias == first) {
+            self.found.imports.insert(first.clone());
             target.clone()
         } else {
             vec![first.clone()]

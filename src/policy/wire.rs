@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize};
 
-use super::problem::{PolicyErrors, Problem};
+use super::problem::{PolicyErrors, Problem, Severity};
 use super::set::{Build, Document};
 use super::{Phase, PolicyFault};
 use crate::call::Decision;
@@ -61,7 +61,7 @@ pub fn wrong(errors: &PolicyErrors) -> Vec<Wrong> {
 
 impl From<Wrong> for Problem {
     fn from(Wrong { file, line, column, code, message, help, source }: Wrong) -> Problem {
-        Problem { file, line, column, code: code.into(), message, help, source }
+        Problem { file, line, column, severity: Severity::Error, code: code.into(), message, help, source }
     }
 }
 

@@ -10,6 +10,7 @@ mod harness;
 mod fixture;
 
 mod agents;
+mod author;
 mod bad_input;
 mod binding;
 mod bounded;

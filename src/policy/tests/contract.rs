@@ -21,10 +21,12 @@ fn the_first_policy_of_the_contract_loads_and_passes_its_tests() {
     let names = ["subscriptions.rego", "subscriptions_test.rego", "data.yaml"];
     let files = Files::of(&names.map(|name| (name, block(name))));
     let paths = [files.path().to_owned()];
-    let outcomes = test::run(&paths).unwrap();
+    let outcomes = test::run(&paths, &test::Options::default()).unwrap().outcomes;
     assert_eq!(outcomes.len(), 3);
     assert!(outcomes.iter().all(|outcome| outcome.verdict == test::Verdict::Pass), "{outcomes:#?}");
-    assert_eq!(test::check(&paths).unwrap(), 15);
+    let covered = &test::run(&paths, &test::Options { coverage: true, run: None }).unwrap().coverage[0];
+    assert_eq!((covered.covered.len(), covered.not_covered.len()), (13, 0));
+    assert_eq!(author::Bench::of_paths(&paths).unwrap().rules(), 15);
 }
 
 #[tokio::test]
@@ -114,12 +116,39 @@ async fn the_input_of_the_contract_is_complete() {
 #[test]
 fn the_examples_pass_their_tests() {
     let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/policies/examples"));
-    let outcomes = test::run(std::slice::from_ref(&folder)).unwrap();
+    let outcomes = test::run(std::slice::from_ref(&folder), &test::Options::default()).unwrap().outcomes;
     assert!(
         outcomes.len() >= 9 && outcomes.iter().all(|outcome| outcome.verdict == test::Verdict::Pass),
         "{outcomes:#?}"
     );
-    test::check(&[folder]).unwrap();
+    author::Bench::of_paths(&[folder]).unwrap();
+}
+
+/// The cookbook of the page is the files that can be copied, and they load and pass their tests.
+#[test]
+fn the_cookbook_is_what_its_files_say_and_passes_their_tests() {
+    let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/policies/cookbook"));
+    let mut recipes = Vec::new();
+    for entry in folder.read_dir().unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if name.ends_with(".rego") && !name.ends_with("_test.rego") {
+            recipes.push(name);
+        }
+    }
+    assert!(recipes.len() >= 10, "{recipes:?}");
+    for name in &recipes {
+        let file = std::fs::read_to_string(folder.join(name)).unwrap();
+        assert_eq!(block(&format!("cookbook/{name}")).trim_end(), file.trim_end(), "{name}");
+    }
+    let run = test::run(std::slice::from_ref(&folder), &test::Options { coverage: true, run: None }).unwrap();
+    let passed = |outcome: &test::Outcome| outcome.verdict == test::Verdict::Pass;
+    assert!(run.outcomes.len() >= 3 * 10 && run.outcomes.iter().all(passed), "{:#?}", run.outcomes);
+    assert_eq!(run.coverage.len(), recipes.len());
+    for file in &run.coverage {
+        assert!(!file.covered.is_empty() && file.not_covered.is_empty(), "{file:?}");
+    }
+    // Together they load with the built-in families, as they would in the daemon.
+    author::Bench::of_paths(&[folder]).unwrap();
 }
 
 /// JSON text of an object: odd spellings of numbers and strings, white space, depth.

@@ -1,0 +1,211 @@
+//! Calls that nobody has made: built as a session would, from a configuration and an operation. No key is read, so the
+//! environment is what the configuration declares; no tool's definition has been seen.
+
+#![allow(clippy::print_stderr)]
+
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use serde_json::json;
+
+use crate::call::{
+    Bound, CallContext, ClientInfo, Environment, Pin, Principal, PrincipalKind, SchemaCheck, ServerFacts, ToolCall,
+    ToolFacts, Transport,
+};
+use crate::catalog::{Catalog, author};
+use crate::config::{Config, Match, Server};
+use crate::json::{JsonText, Rules};
+use crate::mcp::message::Message;
+use crate::mcp::method::{Sorted, sort};
+
+/// A call, as flags.
+#[derive(clap::Args, Debug)]
+pub struct Asked {
+    /// The server's name in the configuration
+    #[arg(long)]
+    server: Option<String>,
+    #[arg(long)]
+    tool: Option<String>,
+    /// The arguments of the call, a JSON object
+    #[arg(long, default_value = "{}")]
+    arguments: String,
+    /// Who calls; needed where the configuration has several principals
+    #[arg(long)]
+    principal: Option<String>,
+}
+
+/// A server that calls could go to.
+#[derive(Clone, Debug)]
+pub struct Place {
+    pub facts: Arc<ServerFacts>,
+    pub environment: Arc<Environment>,
+    pub catalog: Arc<Catalog>,
+}
+
+/// Somebody who could call.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    pub principal: Arc<Principal>,
+    pub client: ClientInfo,
+}
+
+impl Asked {
+    /// The call and its context, as a session with the configured server would have them.
+    ///
+    /// # Errors
+    /// What the configuration does not have, and arguments that the proxy would refuse before policy.
+    pub fn call(&self, config: &Config) -> anyhow::Result<(ToolCall, CallContext)> {
+        let (Some(server), Some(tool)) = (&self.server, &self.tool) else {
+            bail!("give --server and --tool, or --input")
+        };
+        let server = config.servers.get(server).with_context(|| {
+            let known = config.servers.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+            format!("no server is named {server}; the configuration has: {known}")
+        })?;
+        let caller = caller(self.principal.as_deref(), config)?;
+        let call = tool_call(tool, &self.arguments)?;
+        let context = Place::of(server)?.context(&call, &caller, "eval");
+        Ok((call, context))
+    }
+}
+
+impl Place {
+    pub fn of(server: &Server) -> anyhow::Result<Place> {
+        let catalog = Catalog::load(server.facts.vendor.as_deref(), &server.catalogs)?;
+        catalog.loosened().iter().for_each(|looser| eprintln!("warning: {looser}"));
+        Ok(Place {
+            facts: Arc::new(ServerFacts { catalog: catalog.digest(), ..(*server.facts).clone() }),
+            environment: Arc::new(Environment {
+                accounts: server.accounts.clone(),
+                ..Environment::declared(&server.environment)
+            }),
+            catalog: Arc::new(catalog),
+        })
+    }
+
+    /// Every configured server.
+    pub fn all(config: &Config) -> anyhow::Result<Vec<Place>> {
+        config.servers.values().map(Place::of).collect()
+    }
+
+    /// A server of each vendor that has a built-in catalog.
+    pub fn builtin() -> anyhow::Result<Vec<Place>> {
+        crate::catalog::vendors()
+            .map(|vendor| {
+                let catalog = Catalog::builtin(Some(vendor))?;
+                let facts =
+                    ServerFacts { name: vendor.to_owned(), vendor: Some(vendor.to_owned()), catalog: catalog.digest() };
+                Ok(Place {
+                    facts: Arc::new(facts),
+                    environment: Arc::new(Environment::declared("production")),
+                    catalog: Arc::new(catalog),
+                })
+            })
+            .collect()
+    }
+
+    /// What the catalog knows.
+    pub fn known(&self) -> Vec<author::Known> {
+        self.catalog.known(self.facts.vendor.as_deref())
+    }
+
+    pub fn context(&self, call: &ToolCall, caller: &Caller, session: &str) -> CallContext {
+        CallContext {
+            continues: None,
+            session: session.to_owned(),
+            principal: Arc::clone(&caller.principal),
+            client: caller.client.clone(),
+            server: Arc::clone(&self.facts),
+            environment: Arc::clone(&self.environment),
+            tool: ToolFacts {
+                name: call.tool().to_owned(),
+                annotations: None,
+                definition: None,
+                pin: Pin::Unknown,
+                schema: SchemaCheck::None,
+            },
+            operation: self.catalog.operation(call),
+            bound: Bound::default(),
+            confirmations: self.catalog.confirmations(call),
+        }
+    }
+}
+
+impl Caller {
+    /// Somebody who may ask for everything, for samples.
+    pub fn anybody() -> Caller {
+        Caller {
+            principal: Arc::new(Principal {
+                name: "sample".to_owned(),
+                kind: PrincipalKind::Uid,
+                scopes: vec!["*/*".to_owned()],
+            }),
+            client: ClientInfo { uid: Some(1000), ..ClientInfo::silent(Transport::Stdio) },
+        }
+    }
+
+    /// Somebody who may ask for nothing.
+    pub fn nobody() -> Caller {
+        let principal = Principal { name: "nobody".to_owned(), kind: PrincipalKind::Token, scopes: Vec::new() };
+        Caller { principal: Arc::new(principal), client: ClientInfo::silent(Transport::Http) }
+    }
+
+    pub fn all(config: &Config) -> Vec<Caller> {
+        config.principals.iter().map(Caller::of).collect()
+    }
+
+    fn of(entry: &crate::config::PrincipalEntry) -> Caller {
+        let (transport, uid) = match entry.by {
+            Match::Token(_) => (Transport::Http, None),
+            Match::Uid(uid) => (Transport::Stdio, Some(uid)),
+        };
+        Caller { principal: Arc::clone(&entry.principal), client: ClientInfo { uid, ..ClientInfo::silent(transport) } }
+    }
+}
+
+/// The principal of that name; the only one where none is named.
+fn caller(name: Option<&str>, config: &Config) -> anyhow::Result<Caller> {
+    let known = || {
+        let names = config.principals.iter().map(|entry| entry.principal.name.as_str());
+        names.collect::<Vec<_>>().join(", ")
+    };
+    let entry = match (name, config.principals.as_slice()) {
+        (Some(name), principals) => principals
+            .iter()
+            .find(|entry| entry.principal.name == name)
+            .with_context(|| format!("no principal is named {name}; the configuration has: {}", known()))?,
+        (None, [only]) => only,
+        (None, _) => bail!("say who calls with --principal; the configuration has: {}", known()),
+    };
+    Ok(Caller::of(entry))
+}
+
+/// A `tools/call` by the strict reader of the proxy.
+///
+/// # Errors
+/// What the proxy would refuse before policy.
+pub fn tool_call(tool: &str, arguments: &str) -> anyhow::Result<ToolCall> {
+    let arguments = JsonText::parse(arguments.as_bytes(), Rules::CLIENT).context("--arguments is not strict JSON")?;
+    request("tools/call", &format!(r#"{{"name":{},"arguments":{}}}"#, json!(tool), arguments.as_str()))
+}
+
+/// Any request that is judged.
+///
+/// # Errors
+/// As [`tool_call`].
+pub fn request(method: &str, params: &str) -> anyhow::Result<ToolCall> {
+    let request = format!(r#"{{"jsonrpc":"2.0","id":1,"method":{},"params":{params}}}"#, json!(method));
+    let message = Message::from_client(request).map_err(|malformed| anyhow::anyhow!("{}", malformed.reason))?;
+    match sort(message) {
+        Sorted::Decide(call) => Ok(*call),
+        Sorted::Refuse(malformed) => bail!("{}", malformed.reason),
+        Sorted::Pass(_)
+        | Sorted::Task { .. }
+        | Sorted::Notice(_)
+        | Sorted::Cancel { .. }
+        | Sorted::Drop { .. }
+        | Sorted::Answer { .. } => {
+            bail!("the call would not be judged")
+        }
+    }
+}
