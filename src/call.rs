@@ -1,5 +1,6 @@
 //! The words: data that every other module speaks in. Nothing here acts, and nothing of ours is imported but `json`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -12,8 +13,10 @@ use crate::json::{Json, JsonText};
 #[cfg(test)]
 pub mod fixtures;
 mod limits;
+mod scope;
 
 pub use limits::Limits;
+pub use scope::{AmountLimit, Claim, ConditionalScope, Hours, Test, TestKind};
 
 /// Names one call for its whole life: in the hold, the records, the refusal. Sixty random bits in Crockford's
 /// base 32, never used again.
@@ -261,7 +264,20 @@ pub enum PrincipalKind {
 pub struct Principal {
     pub name: String,
     pub kind: PrincipalKind,
+    /// Scopes that hold without conditions.
     pub scopes: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditional_scopes: Vec<ConditionalScope>,
+    /// What the operator says about it besides, for rules.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub claims: BTreeMap<String, Claim>,
+}
+
+impl Principal {
+    /// One with scopes that hold without conditions, and nothing else.
+    pub fn plain(name: impl Into<String>, kind: PrincipalKind, scopes: Vec<String>) -> Principal {
+        Principal { name: name.into(), kind, scopes, conditional_scopes: Vec::new(), claims: BTreeMap::new() }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -491,6 +507,8 @@ pub struct CallContext {
     pub operation: Operation,
     /// The call that was let through before and that this one follows from. Set by the gate alone.
     pub continues: Option<CallId>,
+    /// What was let through lately, where rules ask for it: an object. Set by the gate alone.
+    pub history: Option<JsonText>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]

@@ -20,7 +20,7 @@
 //! | [`catalog`] | what a vendor's tools do: (tool, arguments) → operation | `call` |
 //! | [`policy`] | Rego: load, evaluate, combine, test | `call` |
 //! | [`audit`] | the record: one ledger, one chain | `call` |
-//! | [`gate`] | the enforcement point, the holds, the permit | `call`, `policy`, `audit` |
+//! | [`gate`] | the enforcement point, the holds, the permit, what was let through lately | `call`, `policy`, `audit` |
 //! | [`credential`] | keys: a type, sources, scrubbing | `call` |
 //! | [`config`] | YAML → a valid configuration | `call`, `credential` |
 //! | [`transport`] | bytes ⇄ messages, four links | `mcp`, `credential` |

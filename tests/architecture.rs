@@ -38,7 +38,7 @@ const ADDRESSES: &[(&str, &str)] = &[
     ("rustls", "transport"),
     ("ratatui crossterm", "console"),
     ("serde_yaml", "catalog policy::data"),
-    ("saphyr_parser", "config"),
+    ("saphyr_parser chrono_tz", "config"),
     ("rusqlite", "audit::store"),
     ("clap anyhow", "cli"),
     ("mimalloc", "main"),

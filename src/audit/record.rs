@@ -94,6 +94,9 @@ pub struct CallFacts {
     /// The call that was let through before and that this one follows from: its approval may count for this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub continues: Option<CallId>,
+    /// What rules saw of what was let through before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history: Option<JsonText>,
 }
 
 impl CallFacts {
@@ -113,6 +116,7 @@ impl CallFacts {
             params: call.params().clone(),
             meta: call.meta().map(JsonText::owned),
             continues: context.continues.clone(),
+            history: context.history.clone(),
         }
     }
 }
@@ -133,6 +137,8 @@ pub enum Answer {
     ToolError,
     /// A JSON-RPC error.
     Error,
+    /// It could not be handed to the server: no byte of it left.
+    NotSent,
     /// It left, and nothing came back.
     OutcomeUnknown,
     /// An answer came, but the client was gone.
@@ -329,7 +335,7 @@ pub(super) mod tests {
     pub fn facts(params: &str) -> Box<CallFacts> {
         Box::new(CallFacts {
             session: "s1".into(),
-            principal: Principal { name: "claude-code".into(), kind: PrincipalKind::Token, scopes: vec![] },
+            principal: Principal::plain("claude-code", PrincipalKind::Token, Vec::new()),
             client: ClientInfo { name: Some("agent".into()), uid: Some(1000), ..ClientInfo::silent(Transport::Stdio) },
             server: ServerFacts { name: "stripe".into(), vendor: Some("stripe".into()) },
             environment: Environment {
@@ -346,6 +352,7 @@ pub(super) mod tests {
             params: json(params),
             meta: None,
             continues: None,
+            history: None,
         })
     }
 
@@ -427,6 +434,7 @@ pub(super) mod tests {
             definition: Some(Digest::of_bytes(b"definition")),
             meta: Some(json(r#"{"params":1.0,"trace":"\u0041"}"#)),
             continues: CallId::random().ok(),
+            history: Some(json(r#"{"adds":{"count":1.0}}"#)),
             ..*facts(params)
         };
         let body = Event::Failed { facts: Box::new(all.clone()), fault: "x".into() }.body().unwrap();

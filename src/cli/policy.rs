@@ -14,6 +14,7 @@ use crate::call::{
 };
 use crate::catalog::Catalog;
 use crate::config::{self, Config, Match};
+use crate::gate;
 use crate::json::{JsonText, Rules};
 use crate::mcp::message::Message;
 use crate::mcp::method::{Sorted, sort};
@@ -136,7 +137,7 @@ fn check(paths: &[PathBuf], format: Format) -> anyhow::Result<Exit> {
 
 fn judge(eval: &Eval) -> anyhow::Result<Exit> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build()?;
-    let decided = match &eval.input {
+    let (decided, history) = match &eval.input {
         Some(file) => {
             let document =
                 std::fs::read_to_string(file).with_context(|| format!("{}: cannot be read", file.display()))?;
@@ -145,16 +146,19 @@ fn judge(eval: &Eval) -> anyhow::Result<Exit> {
                 None => Settings::default(),
             };
             let engine = PolicyEngine::load(settings)?;
-            runtime.block_on(engine.decide(phase(&document)?, document))
+            (runtime.block_on(engine.decide(phase(&document)?, document)), None)
         }
         None => {
             let config = config::load(eval.config.as_deref())?;
             let (call, context) = call(eval, &config)?;
             let engine = PolicyEngine::load(policy_settings(&config))?;
-            runtime.block_on(engine.evaluate(&call, &context, call.digest(&context)))
+            // Nothing is read of what the daemon has let through: the principal has its whole budget.
+            let history = gate::nothing_yet(&call, &context, engine.history_on(&context.server.name));
+            let context = CallContext { history: history.clone(), ..context };
+            (runtime.block_on(engine.evaluate(&call, &context, call.digest(&context))), history)
         }
     };
-    print(eval.output, &decided)?;
+    print(eval.output, &decided, history.as_ref())?;
     Ok(match decided.map(|decision| decision.effect) {
         Ok(Effect::Hold) if eval.exit_code => Exit::Hold,
         Ok(Effect::Deny) | Err(_) if eval.exit_code => Exit::Deny,
@@ -209,6 +213,7 @@ fn call(eval: &Eval, config: &Config) -> anyhow::Result<(ToolCall, CallContext)>
     };
     let context = CallContext {
         continues: None,
+        history: None,
         session: "eval".to_owned(),
         principal,
         client: ClientInfo { uid, ..ClientInfo::silent(transport) },
@@ -236,12 +241,15 @@ fn caller<'a>(name: Option<&str>, config: &'a Config) -> anyhow::Result<(Arc<Pri
     Ok((Arc::clone(&entry.principal), &entry.by))
 }
 
-fn print(format: Format, decided: &Result<Decision, PolicyFault>) -> anyhow::Result<()> {
+fn print(format: Format, decided: &Result<Decision, PolicyFault>, history: Option<&JsonText>) -> anyhow::Result<()> {
     match (format, decided) {
         (Format::Json, Ok(decision)) => {
             let mut report = serde_json::to_value(decision)?;
             if let Some(members) = report.as_object_mut() {
                 members.insert("schema".to_owned(), json!(DECISION_SCHEMA));
+                if let Some(history) = history {
+                    members.insert("history".to_owned(), serde_json::from_str(history.as_str())?);
+                }
             }
             println!("{}", serde_json::to_string_pretty(&report)?);
         }
@@ -249,7 +257,12 @@ fn print(format: Format, decided: &Result<Decision, PolicyFault>) -> anyhow::Res
             let report = json!({"schema": DECISION_SCHEMA, "effect": "deny", "fault": fault.to_string()});
             println!("{}", serde_json::to_string_pretty(&report)?);
         }
-        (Format::Human, Ok(decision)) => human(decision),
+        (Format::Human, Ok(decision)) => {
+            human(decision);
+            if let Some(history) = history {
+                println!("  history: {}", history.as_str());
+            }
+        }
         (Format::Human, Err(fault)) => println!("deny: the call would be refused\n  {fault}"),
     }
     Ok(())

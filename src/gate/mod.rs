@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::audit::{Answer, AuditLog, Entry, Event, Ruling as RulingKind};
+use crate::audit::{Answer, AuditError, AuditLog, Entry, Event, Receipt, Ruling as RulingKind};
 use crate::call::{CallContext, CallId, Decision, Digest, Effect, Operation, Outcome, Refusal, ToolCall};
 use crate::json::Json;
 use crate::policy::{PolicyEngine, confirm_value};
 
 mod continuation;
 mod held;
+mod history;
 mod hold;
 mod permit;
 mod pin;
@@ -21,10 +22,12 @@ mod record;
 
 pub use continuation::Origin;
 pub use held::HeldCall;
+pub use history::nothing_yet;
 pub use hold::{Hold, HoldQueue, NoEffect, Settings, State, TICKET};
 pub use permit::{PermittedCall, Ruling, Says, SentCall};
 pub use pin::DefinitionNow;
 
+use history::{History, Reservation};
 use hold::{Claimed, Placed};
 
 /// Whether anybody still waits for the answer of a call. The session ends it; the gate looks at it last.
@@ -60,6 +63,9 @@ pub struct Gate {
     audit: AuditLog,
     holds: HoldQueue,
     following: continuation::Following,
+    history: History,
+    /// The last record of before this run.
+    before: u64,
     policy_error: Mutex<Option<String>>,
 }
 
@@ -77,8 +83,24 @@ fn no_record(call: &CallId) -> Refusal {
 
 impl Gate {
     pub fn new(policy: PolicyEngine, audit: AuditLog, holds: Settings) -> Gate {
-        let following = continuation::Following::default();
-        Gate { policy, audit, holds: HoldQueue::new(holds), following, policy_error: Mutex::default() }
+        let (following, history, before) = (continuation::Following::default(), History::default(), audit.records());
+        Gate { policy, audit, holds: HoldQueue::new(holds), following, history, before, policy_error: Mutex::default() }
+    }
+
+    /// Reads from the records what was let through before this run, where rules ask for it. Until this is done calls
+    /// that it matters for are refused.
+    ///
+    /// # Errors
+    /// Where the records cannot be read.
+    pub async fn remember(self: &Arc<Self>) -> Result<(), AuditError> {
+        if !self.policy.uses_history() || self.history.is_restored() {
+            return Ok(());
+        }
+        let (gate, started) = (Arc::clone(self), std::time::Instant::now());
+        let read = move || gate.history.restore(&gate.audit.reader()?, gate.before);
+        tokio::task::spawn_blocking(read).await.unwrap_or(Err(AuditError::Closed))?;
+        tracing::info!(ms = started.elapsed().as_millis(), "what was let through in the last day is known");
+        Ok(())
     }
 
     pub fn holds(&self) -> &HoldQueue {
@@ -129,39 +151,69 @@ impl Gate {
         origin: Option<Origin>,
     ) -> Result<Admission, Refusal> {
         let continues = origin.as_ref().map(|origin| origin.call().clone());
-        let context = CallContext { continues, ..context };
+        let context = CallContext { continues, history: None, ..context };
         let id = call.id().clone();
         let digest = call.digest(&context);
+        let uses = self.policy.history_on(&context.server.name);
+        let turn = match self.history.turn(&call, &context, uses).await {
+            Ok(turn) => turn,
+            Err(unknown) => {
+                tracing::error!(call = %id, server = context.server.name, %unknown, "no history for the rules");
+                let record = record::failed(&call, &context, digest, format!("no history: {unknown}"));
+                let _receipt = self.audit.append(record).await.map_err(|_| no_record(&id))?;
+                return Err(Refusal::new(Outcome::Unavailable, unknown.for_client()).of(&id));
+            }
+        };
+        let context = CallContext { history: turn.document(), ..context };
         let decision = match self.policy.evaluate(&call, &context, digest).await {
             Ok(decision) => decision,
             Err(fault) => {
+                drop(turn);
                 tracing::error!(call = %id, server = context.server.name, tool = call.tool(), %fault, "policy failed");
                 let record = record::failed(&call, &context, digest, fault.to_string());
                 let _receipt = self.audit.append(record).await.map_err(|_| no_record(&id))?;
                 return Err(Refusal::new(Outcome::Unavailable, fault.for_client()).of(&id));
             }
         };
-        let receipt =
-            self.audit.append(record::decided(&call, &context, digest, &decision)).await.map_err(|error| {
+        // Counted before anything else is waited for: from here on the next call is judged with this one.
+        let goes = decision.effect == Effect::Allow
+            || decision.effect == Effect::Hold && origin.as_ref().is_some_and(|origin| origin.covers(&decision));
+        let counted = if goes {
+            self.history.spend(turn)
+        } else {
+            drop(turn);
+            None
+        };
+        let receipt = match self.audit.append(record::decided(&call, &context, digest, &decision)).await {
+            Ok(receipt) => receipt,
+            Err(error) => {
                 tracing::error!(call = %id, %error, "no record, so no call");
-                no_record(&id)
-            })?;
+                self.history.give_back(counted);
+                return Err(no_record(&id));
+            }
+        };
         match decision.effect {
             Effect::Deny => {
                 let rule = decision.rules.first().map(|hit| hit.rule.clone());
                 Err(Refusal { rule, ..Refusal::new(Outcome::Denied, decision.reason).of(&id) })
             }
             Effect::Allow => match presence.left() {
-                Some((outcome, why)) => Err(self.close(&id, outcome, why.to_owned()).await),
+                Some((outcome, why)) => {
+                    self.history.give_back(counted);
+                    Err(self.close(&id, outcome, why.to_owned()).await)
+                }
                 None => {
                     let origin = origin.unwrap_or_else(|| Origin::new(&call, Arc::new(context), None));
-                    Ok(Admission::Permitted(PermittedCall::new(call, receipt, None, origin)))
+                    Ok(Admission::Permitted(PermittedCall::new(call, receipt, None, origin, counted)))
                 }
             },
             Effect::Hold => match origin.filter(|origin| origin.covers(&decision)) {
                 Some(origin) => match self.last_look(&call, &context, None, presence).await {
-                    Ok(receipt) => Ok(Admission::Permitted(PermittedCall::new(call, receipt, None, origin))),
-                    Err((outcome, reason)) => Err(self.close(&id, outcome, reason).await),
+                    Ok(receipt) => Ok(Admission::Permitted(PermittedCall::new(call, receipt, None, origin, counted))),
+                    Err((outcome, reason)) => {
+                        self.history.give_back(counted);
+                        Err(self.close(&id, outcome, reason).await)
+                    }
                 },
                 None => self.hold(call, context, digest, decision, presence).await,
             },
@@ -285,12 +337,18 @@ impl Gate {
 
     /// Takes back a permit that was not used: nobody waits any more, or the upstream does not take the call.
     pub async fn unsent(&self, permit: PermittedCall, outcome: Outcome, why: &str) -> Refusal {
-        let id = permit.call().id().clone();
         let at = jiff::Timestamp::now();
         if let Some(hold) = permit.hold() {
             self.holds.amend(hold, |_| State::Closed { outcome, at, reason: why.to_owned() });
         }
-        self.close(&id, outcome, why.to_owned()).await
+        let (call, counted) = permit.end();
+        self.history.give_back(counted);
+        self.close(call.id(), outcome, why.to_owned()).await
+    }
+
+    /// A session is over: what it was let through counts for its principal alone.
+    pub fn session_ended(&self, context: &CallContext) {
+        self.history.session_ended(&context.principal.name, &context.server.name, &context.session);
     }
 
     /// Records the answer to a call that was sent.
@@ -309,6 +367,11 @@ impl Gate {
                 State::Approved { by, at } => State::Done { by: by.clone(), at: *at, result },
                 other => other.clone(),
             });
+        }
+        // Whatever may have left stays counted, also where the answer is an error or there is none.
+        match answer {
+            Answer::NotSent => self.history.give_back(sent.counted),
+            Answer::Ok | Answer::ToolError | Answer::Error | Answer::OutcomeUnknown | Answer::Undeliverable => {}
         }
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         let event = Event::Completed { result: answer, bytes, digest, duration_ms, note };
@@ -352,9 +415,12 @@ impl Gate {
     ///
     /// # Errors
     /// What is wrong with the new ones; recorded and shown to operators as well.
-    pub async fn reload(&self) -> Result<String, String> {
+    pub async fn reload(self: &Arc<Self>) -> Result<String, String> {
         let previous = self.policy.version();
         let loaded = self.policy.reload().await.map_err(|errors| errors.to_string());
+        if let Err(error) = self.remember().await {
+            tracing::error!(%error, "what was let through before cannot be read: calls with a budget are refused");
+        }
         let version = self.policy.version();
         let event = match &loaded {
             Ok(_) => Event::PolicyLoaded { policy_version: version.clone(), previous: Some(previous) },
@@ -386,10 +452,10 @@ impl Gate {
         presence: &Presence,
     ) -> Result<PermittedCall, Refusal> {
         match self.release(&call, &context, hold, &approved, presence).await {
-            Ok(receipt) => {
+            Ok((receipt, counted)) => {
                 let call = Arc::try_unwrap(call).unwrap_or_else(|shared| (*shared).clone());
                 let origin = Origin::new(&call, context, Some(approved));
-                Ok(PermittedCall::new(call, receipt, Some(hold.clone()), origin))
+                Ok(PermittedCall::new(call, receipt, Some(hold.clone()), origin, counted))
             }
             Err((outcome, reason)) => {
                 let at = jiff::Timestamp::now();
@@ -408,14 +474,20 @@ impl Gate {
         hold: &CallId,
         approved: &Decision,
         presence: &Presence,
-    ) -> Result<crate::audit::Receipt, (Outcome, String)> {
+    ) -> Result<(Receipt, Option<Reservation>), (Outcome, String)> {
+        let uses = self.policy.history_on(&context.server.name);
+        let turn = self.history.turn(call, context, uses).await.map_err(|unknown| {
+            tracing::error!(call = %call.id(), %unknown, "no history for the rules at release");
+            (Outcome::Unavailable, unknown.for_client().to_owned())
+        })?;
+        let context = &CallContext { history: turn.document(), ..context.clone() };
         let now = self.policy.evaluate(call, context, call.digest(context)).await.map_err(|fault| {
             tracing::error!(call = %call.id(), %fault, "policy failed at release");
             (Outcome::Unavailable, "the policy could not decide this call again at release".to_owned())
         })?;
         let stricter = match now.effect {
             Effect::Deny => {
-                return Err((Outcome::Denied, format!("policy changed while the call was held: {}", now.reason)));
+                return Err((Outcome::Denied, format!("policy does not allow it any more: {}", now.reason)));
             }
             Effect::Allow => false,
             Effect::Hold => hold::is_stricter(&now, approved),
@@ -424,7 +496,14 @@ impl Gate {
             let reason = "policy became stricter while the call was held, so the approval does not count";
             return Err((Outcome::Denied, reason.to_owned()));
         }
-        self.last_look(call, context, Some(hold), presence).await
+        let counted = self.history.spend(turn);
+        match self.last_look(call, context, Some(hold), presence).await {
+            Ok(receipt) => Ok((receipt, counted)),
+            Err(refused) => {
+                self.history.give_back(counted);
+                Err(refused)
+            }
+        }
     }
 
     /// The end of every way on which a person's approval counts: the definition, the client, the record.
@@ -434,7 +513,7 @@ impl Gate {
         context: &CallContext,
         hold: Option<&CallId>,
         presence: &Presence,
-    ) -> Result<crate::audit::Receipt, (Outcome, String)> {
+    ) -> Result<Receipt, (Outcome, String)> {
         if presence.definition.differs_from(context.tool.definition) {
             let reason = "the server has changed the definition of this tool, or its tools, since the call was decided; \
                           list the tools again before you call it";
@@ -470,6 +549,7 @@ fn said(answer: Answer) -> &'static str {
         Answer::Ok => "ok",
         Answer::ToolError => "tool_error",
         Answer::Error => "error",
+        Answer::NotSent => "not_sent",
         Answer::OutcomeUnknown => "outcome_unknown",
         Answer::Undeliverable => "undeliverable",
     }

@@ -7,6 +7,8 @@ use super::problem::{PolicyErrors, Problem};
 use super::source::Source;
 use crate::json::{JsonText, Rules};
 
+mod budgets;
+
 /// Merges defaults and the operator's files.
 ///
 /// # Errors
@@ -24,8 +26,32 @@ pub fn merge(defaults: &[Source], files: &[Source]) -> Result<Value, PolicyError
         add(&mut merged, document(file)?, "")
             .map_err(|path| Problem::of_file(&file.name, "data", format!("two defaults for {path}"), "keep one"))?;
     }
+    for file in files.iter().filter(|_| operators.contains_key("budgets")) {
+        let servers = budgets::servers(file)?;
+        if !servers.is_empty() && !merged.contains_key("budgets") {
+            let help = "add `scopes` to policy.builtin, or call data of your own something else than `budgets`";
+            return Err(Problem::of_file(&file.name, "data", "nothing keeps these budgets", help).into());
+        }
+    }
     override_with(&mut merged, operators);
     Ok(Value::Object(merged))
+}
+
+/// A server that a file states budgets for and that is not among those that there are.
+///
+/// # Errors
+/// The first one: its budget would be none.
+pub fn budgets_are_for(files: &[Source], known: &[String]) -> Result<(), PolicyErrors> {
+    for file in files {
+        if let Some(server) = budgets::servers(file)?.iter().find(|server| !known.contains(server)) {
+            let at = file.text.find("budgets").unwrap_or(0);
+            let at = file.text.get(at..).and_then(|rest| rest.find(server.as_str())).map_or(at, |offset| at + offset);
+            let help = format!("there are {}", known.join(", "));
+            let message = format!("a budget for the server {server:?}, which the configuration does not have");
+            return Err(Problem::of_file(&file.name, "budget", message, help).at_offset(at, &file.text).into());
+        }
+    }
+    Ok(())
 }
 
 fn document(file: &Source) -> Result<Map<String, Value>, PolicyErrors> {

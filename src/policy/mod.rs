@@ -8,6 +8,7 @@ mod check;
 mod combine;
 mod compiled;
 mod data;
+mod history;
 mod input;
 mod problem;
 mod set;
@@ -26,6 +27,7 @@ use tokio::sync::Semaphore;
 
 use crate::call::{CallContext, Decision, Digest, ToolCall};
 
+pub use history::HistoryUse;
 pub use input::confirm_value;
 pub use problem::{PolicyErrors, Problem};
 pub use source::builtin_names;
@@ -73,6 +75,8 @@ pub struct Settings {
     pub modes: BTreeMap<String, Mode>,
     /// For one decision. An outer limit of three times this ends what the interpreter cannot.
     pub time_limit: Duration,
+    /// Names of the servers that there are, where they are known: data about another one is an error.
+    pub servers: Option<Vec<String>>,
 }
 
 impl Default for Settings {
@@ -83,6 +87,7 @@ impl Default for Settings {
             paths: Vec::new(),
             modes: BTreeMap::new(),
             time_limit: Duration::from_millis(50),
+            servers: None,
         }
     }
 }
@@ -235,6 +240,16 @@ impl PolicyEngine {
         self.0.set.load().version().to_owned()
     }
 
+    /// What rules ask for of the history of a call on this server.
+    pub fn history_on(&self, server: &str) -> HistoryUse {
+        self.0.set.load().history().on(server)
+    }
+
+    /// Whether rules ask for any of it.
+    pub fn uses_history(&self) -> bool {
+        self.0.set.load().history().any()
+    }
+
     /// How many rules deny, hold or allow.
     pub fn rules(&self) -> usize {
         self.0.set.load().rules()
@@ -276,6 +291,9 @@ fn now() -> Result<u64, PolicyFault> {
 fn load(settings: &Settings) -> Result<PolicySet, PolicyErrors> {
     let mut sources = source::builtin(&settings.builtin)?;
     sources.add(source::read(&settings.paths)?);
+    if let Some(servers) = &settings.servers {
+        data::budgets_are_for(&sources.data, servers)?;
+    }
     PolicySet::load(set::Build { sources, modes: settings.modes.clone(), time_limit: settings.time_limit })
 }
 

@@ -65,7 +65,7 @@ const FAMILIES: [Family; 3] = [
         name: "scopes",
         policy: include_str!("../../policies/scopes.rego"),
         test: include_str!("../../policies/scopes_test.rego"),
-        data: None,
+        data: Some(include_str!("../../policies/scopes.yaml")),
     },
 ];
 

@@ -143,6 +143,7 @@ impl Daemon {
         let _receipt = audit.append(Entry::new(None, true, started)).await?;
 
         let gate = Arc::new(Gate::new(policy, audit, hold_settings(&config)));
+        gate.remember().await?;
         let (fronts, stop) = (CancellationToken::new(), CancellationToken::new());
         let (tracker, session_tracker) = (TaskTracker::new(), TaskTracker::new());
         let control = Arc::new(Control { gate: Arc::clone(&gate), status: status(&config, &servers) });
@@ -379,6 +380,7 @@ pub(crate) fn policy_settings(config: &Config) -> policy::Settings {
         paths: config.policy.paths.clone(),
         modes: config.policy.modes.iter().map(|(name, how)| (name.clone(), mode(how))).collect(),
         time_limit: config.policy.time_limit,
+        servers: Some(config.servers.keys().cloned().collect()),
     }
 }
 

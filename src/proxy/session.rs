@@ -141,6 +141,7 @@ async fn serve(
         tool: definitions::unknown(""),
         operation: server.catalog.listed(""),
         continues: None,
+        history: None,
     };
     let listing = Listing::new(Arc::clone(&server.definitions));
     let stop = shared.stop.clone();

@@ -24,6 +24,7 @@ mod peers;
 mod questions;
 mod recorder;
 mod rust_client;
+mod scopes;
 mod stripe;
 mod task_input;
 mod tasks;

@@ -50,6 +50,7 @@ impl Rig {
             modes: BTreeMap::new(),
             // Unoptimized and beside other tests an evaluation may take long.
             time_limit: Duration::from_secs(5),
+            servers: None,
         });
         let audit = AuditLog::open(&folder.path().join("audit.db"), false).unwrap();
         let holds = gate::Settings {
