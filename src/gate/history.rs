@@ -145,18 +145,19 @@ impl History {
     }
 
     /// Counts the call, and lets the next one be decided.
-    pub fn spend(&self, turn: Turn) -> Option<Reservation> {
+    pub fn spend(&self, turn: Turn) -> Option<Box<Reservation>> {
         let Turn { key, session, operation, class, spend, document: _, alone } = turn;
         let spend = spend?;
         let reservation = Reservation { key, session, operation, class, spend, at: clock() };
         let counted = self.lock().count(&reservation);
         drop(alone);
-        counted.then_some(reservation)
+        counted.then(|| Box::new(reservation))
     }
 
     /// Takes back what was counted for a call that was not sent.
-    pub fn give_back(&self, reservation: Option<Reservation>) {
-        let Some(Reservation { key, session, operation, class, spend, at }) = reservation else { return };
+    pub fn give_back(&self, reservation: Option<Box<Reservation>>) {
+        let Some(reservation) = reservation else { return };
+        let Reservation { key, session, operation, class, spend, at } = *reservation;
         let mut inner = self.lock();
         let Some(account) = inner.accounts.get_mut(&key) else { return };
         for counted in [Some(&mut account.counted), account.sessions.get_mut(&session)].into_iter().flatten() {

@@ -474,7 +474,7 @@ impl Gate {
         hold: &CallId,
         approved: &Decision,
         presence: &Presence,
-    ) -> Result<(Receipt, Option<Reservation>), (Outcome, String)> {
+    ) -> Result<(Receipt, Option<Box<Reservation>>), (Outcome, String)> {
         let uses = self.policy.history_on(&context.server.name);
         let turn = self.history.turn(call, context, uses).await.map_err(|unknown| {
             tracing::error!(call = %call.id(), %unknown, "no history for the rules at release");

@@ -23,7 +23,7 @@ pub struct PermittedCall {
     hold: Option<CallId>,
     origin: Origin,
     /// Its place in what its principal was let through.
-    counted: Option<Reservation>,
+    counted: Option<Box<Reservation>>,
 }
 
 impl PermittedCall {
@@ -34,7 +34,7 @@ impl PermittedCall {
         receipt: Receipt,
         hold: Option<CallId>,
         origin: Origin,
-        counted: Option<Reservation>,
+        counted: Option<Box<Reservation>>,
     ) -> PermittedCall {
         PermittedCall { call, receipt, hold, origin, counted }
     }
@@ -56,7 +56,7 @@ impl PermittedCall {
     }
 
     /// The call is not sent after all.
-    pub(super) fn end(self) -> (ToolCall, Option<Reservation>) {
+    pub(super) fn end(self) -> (ToolCall, Option<Box<Reservation>>) {
         (self.call, self.counted)
     }
 }
@@ -69,7 +69,7 @@ pub struct SentCall {
     pub(super) since: Instant,
     pub(super) params: JsonText,
     /// To be given back where it turns out that no byte of it has left.
-    pub(super) counted: Option<Reservation>,
+    pub(super) counted: Option<Box<Reservation>>,
     origin: Origin,
 }
 

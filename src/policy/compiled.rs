@@ -350,7 +350,7 @@ mod tests {
 
     /// A scope with conditions that a configuration could hold.
     fn conditional() -> BoxedStrategy<ConditionalScope> {
-        let number = || select(vec!["0", "7", "1000", "10.5"]).prop_map(|text| json(text));
+        let number = || select(vec!["0", "7", "1000", "10.5"]).prop_map(json);
         let at = || prop::collection::vec(select(vec!["a", "b", "deep"]).prop_map(str::to_owned), 1..3);
         let texts = select(vec!["\"c\"", "\"sk_live_\"", "\"*\"", "\"s*c\"", "\"é\""]).prop_map(json);
         let values = select(vec!["[7]", "[\"eur\",true,10.5]", "[\"sk_live_abc\"]"]).prop_map(json);

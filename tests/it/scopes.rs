@@ -181,8 +181,9 @@ async fn a_restart_gives_no_budget_back() {
     assert_eq!(spy.calls(REFUND), 2);
     // What the rules saw is in the record.
     records.retain(|record| record["kind"] == "decided");
-    let history = &records[2]["body"]["history"];
-    assert_eq!(history["principal"]["operations"][REFUND]["day"]["sum"], json!({"none": 400}), "{records:#?}");
+    let body: Value = serde_json::from_str(records[2]["body"].as_str().unwrap()).unwrap();
+    let history = &body["history"];
+    assert_eq!(history["principal"]["operations"][REFUND]["day"]["sum"], json!({"none": 400}), "{body:#?}");
     assert_eq!(history["adds"], json!({"count": 1, "unknown": 0, "sum": {"none": 600}}));
 }
 

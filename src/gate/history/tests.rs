@@ -163,7 +163,7 @@ proptest! {
                 }
                 Step::GiveBack(index) if !model.is_empty() => {
                     let (_, _, _, back) = model.swap_remove(index.index(model.len()));
-                    history.give_back(Some(back));
+                    history.give_back(Some(Box::new(back)));
                 }
                 Step::GiveBack(_) => {}
             }
