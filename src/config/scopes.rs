@@ -237,7 +237,9 @@ fn limit(cx: &mut Context<'_>, node: &Node, path: &str) -> Option<(JsonText, boo
             return Some((number, fraction.is_none()));
         }
     }
-    cx.wrong(node, path, &format!("a number that is not negative, of at most {DIGITS} digits and without exponent"));
+    let message = format!("`{path}` is no limit");
+    let help = format!("write a number that is not negative, of at most {DIGITS} digits, without quotes and exponent");
+    cx.problems.add(Code::WrongType, &node.span, message, help);
     None
 }
 

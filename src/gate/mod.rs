@@ -203,6 +203,8 @@ impl Gate {
                     Err(self.close(&id, outcome, why.to_owned()).await)
                 }
                 None => {
+                    // What is kept for later has no use for what was before.
+                    let context = CallContext { history: None, ..context };
                     let origin = origin.unwrap_or_else(|| Origin::new(&call, Arc::new(context), None));
                     Ok(Admission::Permitted(PermittedCall::new(call, receipt, None, origin, counted)))
                 }
@@ -248,6 +250,8 @@ impl Gate {
         // Every pointer led somewhere when policy decided: one that does not is a policy fault.
         let typed = |pointer: &String| Some((pointer.clone(), confirm_value(pointer, &call, &context, digest)?));
         let confirm = decision.confirm_with.iter().filter_map(typed).collect();
+        // At its release it is judged by what is left then.
+        let context = CallContext { history: None, ..context };
         let (call, context, decision) = (Arc::new(call), Arc::new(context), Arc::new(decision));
         match self.holds.place(Arc::clone(&call), Arc::clone(&context), Arc::clone(&decision), digest, confirm) {
             Err((outcome, reason)) => Err(self.close(&id, outcome, reason).await),
