@@ -20,11 +20,11 @@ const ARGUMENTS: &str = r#"{"name":"create_refund","arguments":{"charge":"ch_3Pq
 fn decided(effect: Effect) -> Event {
     let facts = CallFacts {
         session: "01JD8W6Q2M".into(),
-        principal: Principal {
-            name: "claude-code".into(),
-            kind: PrincipalKind::Token,
-            scopes: vec!["stripe/read".into(), "stripe/financial".into()],
-        },
+        principal: Principal::plain(
+            "claude-code",
+            PrincipalKind::Token,
+            vec!["stripe/read".into(), "stripe/financial".into()],
+        ),
         client: ClientInfo {
             name: Some("claude-code".into()),
             version: Some("2.1.0".into()),
@@ -61,8 +61,14 @@ fn decided(effect: Effect) -> Event {
         params: JsonText::parse(ARGUMENTS, Rules::CLIENT).unwrap(),
         meta: None,
         continues: None,
-        judged: Some(Judged { now: 1_770_000_000_000_000_000, pin: Pin::Unpinned, tool: None }),
+        judged: Some(Judged {
+            now: 1_770_000_000_000_000_000,
+            pin: Pin::Unpinned,
+            schema: SchemaCheck::None,
+            tool: None,
+        }),
         annotations: JsonText::parse(r#"{"destructiveHint":true,"openWorldHint":true}"#, Rules::UPSTREAM).ok(),
+        history: None,
     };
     let decision = Decision {
         effect,

@@ -43,12 +43,9 @@ fn parse(criterion: &mut Criterion) {
 fn context() -> CallContext {
     CallContext {
         continues: None,
+        history: None,
         session: "s-bench".into(),
-        principal: Arc::new(Principal {
-            name: "agent".into(),
-            kind: PrincipalKind::Uid,
-            scopes: vec!["billing/read".into()],
-        }),
+        principal: Arc::new(Principal::plain("agent", PrincipalKind::Uid, vec!["billing/read".into()])),
         client: ClientInfo {
             name: Some("bench".into()),
             version: None,

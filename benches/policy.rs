@@ -33,12 +33,13 @@ fn call(tool: &str, arguments: &str) -> ToolCall {
 fn context(catalog: &Catalog, call: &ToolCall) -> CallContext {
     CallContext {
         continues: None,
+        history: None,
         session: "4Q2M7T".into(),
-        principal: Arc::new(Principal {
-            name: "claude-code".into(),
-            kind: PrincipalKind::Uid,
-            scopes: vec!["*/read".into(), "stripe/create_refund".into()],
-        }),
+        principal: Arc::new(Principal::plain(
+            "claude-code",
+            PrincipalKind::Uid,
+            vec!["*/read".into(), "stripe/create_refund".into()],
+        )),
         client: ClientInfo {
             name: Some("claude-code".into()),
             version: Some("2.1.329".into()),

@@ -1,5 +1,6 @@
 //! The words: data that every other module speaks in. Nothing here acts, and nothing of ours is imported but `json`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -13,13 +14,15 @@ use crate::json::{Json, JsonText};
 pub mod fixtures;
 mod environment;
 mod limits;
-mod tool;
 mod remembered;
+mod scope;
 mod similar;
+mod tool;
 
 pub use environment::{Environment, EnvironmentSource};
 pub use limits::Limits;
 pub use remembered::{Bound, Confirmation, ConfirmedBy, Seen};
+pub use scope::{AmountLimit, Claim, ConditionalScope, Hours, Test, TestKind};
 pub use similar::{is_slip, similar};
 pub use tool::{Pin, SchemaCheck, ToolFacts};
 
@@ -281,7 +284,20 @@ pub const BUILTIN_PRINCIPAL: &str = "countersign";
 pub struct Principal {
     pub name: String,
     pub kind: PrincipalKind,
+    /// Scopes that hold without conditions.
     pub scopes: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditional_scopes: Vec<ConditionalScope>,
+    /// What the operator says about it besides, for rules.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub claims: BTreeMap<String, Claim>,
+}
+
+impl Principal {
+    /// One with scopes that hold without conditions, and nothing else.
+    pub fn plain(name: impl Into<String>, kind: PrincipalKind, scopes: Vec<String>) -> Principal {
+        Principal { name: name.into(), kind, scopes, conditional_scopes: Vec::new(), claims: BTreeMap::new() }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -465,6 +481,8 @@ pub struct CallContext {
     pub confirmations: Vec<Confirmation>,
     /// The call that was let through before and that this one follows from. Set by the gate alone.
     pub continues: Option<CallId>,
+    /// What was let through lately, where rules ask for it: an object. Set by the gate alone.
+    pub history: Option<JsonText>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]

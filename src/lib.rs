@@ -21,7 +21,7 @@
 //! | [`policy`] | Rego: load, evaluate, combine; test, check, explain | `call` |
 //! | [`audit`] | the record: one ledger, one chain | `call` |
 //! | [`signing`] | what an operator signs, and what a signature is worth | `call` |
-//! | [`gate`] | the enforcement point, the holds, the permit | `call`, `policy`, `audit`, `signing` |
+//! | [`gate`] | the enforcement point, the holds, the permit, what was let through lately | `call`, `policy`, `audit`, `signing` |
 //! | [`pins`] | the definitions of tools that are trusted, and what they demand | `call`, `audit` |
 //! | [`credential`] | keys: a type, sources, scrubbing | `call` |
 //! | [`config`] | YAML → a valid configuration | `call`, `credential` |

@@ -43,7 +43,7 @@ const ADDRESSES: &[(&str, &str)] = &[
     ("rustls", "transport"),
     ("ratatui crossterm", "console"),
     ("serde_yaml", "catalog policy::data"),
-    ("saphyr_parser", "config"),
+    ("saphyr_parser chrono_tz", "config"),
     ("rusqlite", "audit::store pins::store"),
     ("ssh_key", "signing"),
     ("clap anyhow similar", "cli"),

@@ -32,7 +32,7 @@ impl Daemon {
         let path = folder.path().join("run/client.sock");
         let (to_sessions, sessions) = mpsc::channel(4);
         let (to_rejected, rejected) = mpsc::channel(4);
-        let me = Principal { name: "me".into(), kind: PrincipalKind::Uid, scopes: Vec::new() };
+        let me = Principal::plain("me", PrincipalKind::Uid, Vec::new());
         let uid = rustix::process::geteuid().as_raw();
         tokio::spawn(client_socket::serve(
             listen(&path).unwrap(),

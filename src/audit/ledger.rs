@@ -167,7 +167,8 @@ impl Pending {
     }
 }
 
-fn uptime_ms() -> u64 {
+/// Milliseconds since the machine started, suspended time included.
+pub fn uptime_ms() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     u64::try_from(now.tv_sec).unwrap_or(0) * 1000 + u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000_000
 }

@@ -27,6 +27,7 @@ mod store;
 pub mod verify;
 mod writer;
 
+pub use ledger::uptime_ms;
 pub use record::{
     Answer, CallFacts, ChangedTool, Event, Judged, MAX_BODY, Record, Recovery, Ruling, SeenTool, Signed, ToolRuling,
 };
@@ -131,6 +132,7 @@ pub struct AuditLog {
     room: Arc<Semaphore>,
     shared: Arc<Shared>,
     book: Arc<Book>,
+    path: Arc<Path>,
     sync_all: bool,
     instance: Digest,
 }
@@ -164,7 +166,7 @@ impl AuditLog {
         let thread = std::thread::Builder::new().name("audit".to_owned()).spawn(move || writer.run());
         thread.map_err(|error| AuditError::file(path, &error))?;
         let room = Arc::new(Semaphore::new(options.room));
-        Ok(AuditLog { jobs: sender, room, shared, book, sync_all: options.sync_all, instance })
+        Ok(AuditLog { jobs: sender, room, shared, book, path: path.into(), sync_all: options.sync_all, instance })
     }
 
     /// Records, and returns once that is durable. Records of one task stand in the order of its calls.
@@ -268,6 +270,14 @@ impl AuditLog {
         self.instance
     }
 
+    /// A reader of this log.
+    ///
+    /// # Errors
+    /// Where it cannot be opened once more.
+    pub fn reader(&self) -> Result<AuditReader, AuditError> {
+        AuditReader::open(&self.path)
+    }
+
     /// How many records the log has.
     pub fn records(&self) -> u64 {
         self.shared.records.load(Ordering::Relaxed)
@@ -309,6 +319,14 @@ impl AuditReader {
     /// Where it cannot be read, or a row is nothing that was ever written.
     pub fn scan(&self, from: u64, each: impl FnMut(Record) -> bool) -> Result<(), AuditError> {
         stop_at_problem(each, |found| self.0.scan(from, found))
+    }
+
+    /// Records from a number on, back to the first, until `each` returns false.
+    ///
+    /// # Errors
+    /// As for [`AuditReader::scan`].
+    pub fn scan_back(&self, from: u64, each: impl FnMut(Record) -> bool) -> Result<(), AuditError> {
+        stop_at_problem(each, |found| self.0.scan_back(from, found))
     }
 
     /// The records of one call, in order.

@@ -129,6 +129,9 @@ pub struct CallFacts {
     /// What the server claims about the tool, byte for byte: [`Event::body`] writes it, cut where it is long.
     #[serde(default, skip_serializing, deserialize_with = "present")]
     pub annotations: Option<JsonText>,
+    /// What rules saw of what was let through before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history: Option<JsonText>,
 }
 
 /// What the rules saw of a call that its other facts do not say: with these the policy input can be built once more,
@@ -172,6 +175,7 @@ impl CallFacts {
             continues: context.continues.clone(),
             judged: Some(Judged { now, pin: context.tool.pin, schema: context.tool.schema, tool }),
             annotations: context.tool.annotations.clone(),
+            history: context.history.clone(),
         }
     }
 }
@@ -192,6 +196,8 @@ pub enum Answer {
     ToolError,
     /// A JSON-RPC error.
     Error,
+    /// It could not be handed to the server: no byte of it left.
+    NotSent,
     /// It left, and nothing came back.
     OutcomeUnknown,
     /// An answer came, but the client was gone.
@@ -476,7 +482,7 @@ pub(super) mod tests {
     pub fn facts(params: &str) -> Box<CallFacts> {
         Box::new(CallFacts {
             session: "s1".into(),
-            principal: Principal { name: "claude-code".into(), kind: PrincipalKind::Token, scopes: vec![] },
+            principal: Principal::plain("claude-code", PrincipalKind::Token, Vec::new()),
             client: ClientInfo { name: Some("agent".into()), uid: Some(1000), ..ClientInfo::silent(Transport::Stdio) },
             server: ServerFacts { name: "stripe".into(), vendor: Some("stripe".into()), catalog: None },
             environment: Environment {
@@ -503,6 +509,7 @@ pub(super) mod tests {
                 tool: None,
             }),
             annotations: None,
+            history: None,
         })
     }
 
@@ -623,6 +630,7 @@ pub(super) mod tests {
             annotations: Some(json(r#"{"readOnlyHint":1.0}"#)),
             bound: Bound { mode: Some(crate::call::ReachMode::Test), accounts: vec!["acct_1".into()] },
             confirmations: vec![Confirmation { at: "/x".into(), by: crate::call::ConfirmedBy::Vendor, issued: true }],
+            history: Some(json(r#"{"adds":{"count":1.0}}"#)),
             ..*facts(params)
         };
         let body = Event::Failed { facts: Box::new(all.clone()), fault: "x".into() }.body().unwrap();

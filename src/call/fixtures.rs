@@ -23,12 +23,13 @@ pub fn context(tool: &str, class: Class) -> CallContext {
         bound: Bound::default(),
         confirmations: Vec::new(),
         continues: None,
+        history: None,
     }
 }
 
 pub fn principal(name: &str, scopes: &[&str]) -> Arc<Principal> {
     let scopes = scopes.iter().map(|scope| (*scope).to_owned()).collect();
-    Arc::new(Principal { name: name.to_owned(), kind: PrincipalKind::Uid, scopes })
+    Arc::new(Principal::plain(name, PrincipalKind::Uid, scopes))
 }
 
 pub fn server(name: &str) -> Arc<ServerFacts> {

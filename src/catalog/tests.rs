@@ -74,10 +74,6 @@ fn what_says_that_somebody_agreed_is_named_and_changes_nothing_else() {
     assert!(Catalog::default().confirmations(&inside).is_empty());
 }
 
-fn at(found: Vec<Confirmation>) -> Vec<String> {
-    found.into_iter().map(|confirmation| confirmation.at).collect()
-}
-
 #[test]
 fn money_keeps_its_spelling() {
     let catalog = stripe();

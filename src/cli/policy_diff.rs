@@ -186,7 +186,7 @@ fn everywhere() -> anyhow::Result<(Vec<Site>, Vec<Arc<Principal>>)> {
     }
     let principal = |name: &str, scopes: &[&str]| {
         let scopes = scopes.iter().map(|scope| (*scope).to_owned()).collect();
-        Arc::new(Principal { name: name.to_owned(), kind: PrincipalKind::Token, scopes })
+        Arc::new(Principal::plain(name, PrincipalKind::Token, scopes))
     };
     let principals = vec![principal("everything", &["*/*"]), principal("reader", &["*/read"])];
     Ok((sites, principals))
@@ -214,6 +214,7 @@ fn call(name: &str) -> anyhow::Result<ToolCall> {
 fn context(site: &Site, principal: &Arc<Principal>, name: &str, class: Class) -> CallContext {
     CallContext {
         bound: Bound::default(),
+        history: None,
         confirmations: Vec::new(),
         session: "diff".to_owned(),
         principal: Arc::clone(principal),

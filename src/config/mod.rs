@@ -2,7 +2,7 @@
 //! values from it and never the whole.
 //!
 //! The file is read once, into a tree that knows where everything stands (`yaml`); its sections are read from the tree
-//! (`sections`, `servers`) and compared with each other (`cross`). All problems are collected and shown together.
+//! (`sections`, `servers`, `principals`, `scopes`) and compared with each other (`cross`). All problems are collected and shown together.
 //! Invariant: where a single one was found there is no `Config`.
 
 use std::collections::BTreeMap;
@@ -19,7 +19,9 @@ use crate::credential::trust::{self, Readers, TrustError};
 mod cross;
 mod expand;
 mod fields;
+mod principals;
 mod problem;
+mod scopes;
 mod sections;
 mod servers;
 mod yaml;
@@ -228,7 +230,7 @@ fn document(cx: &mut Context<'_>, root: &yaml::Node, origin: &Path) -> Option<Co
     let node = top.need(cx, "servers", help);
     let servers = servers::servers(cx, node, &secrets, first_use);
     let node = top.need(cx, "principals", "write who may connect; examples/countersign.yaml shows how");
-    let principals = sections::principals(cx, node);
+    let principals = principals::principals(cx, node);
     let tokens = principals.iter().any(|entry| matches!(entry.by, Match::Token(_)));
     Some(Config {
         path: Some(origin.to_owned()),

@@ -1,19 +1,16 @@
-//! Every section but `secrets:` and `servers:`.
+//! Every section but `secrets:`, `servers:` and `principals:`.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::ops::{Range, RangeInclusive};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::fields::{Context, Fields, Keys};
 use super::problem::{Code, quote};
 use super::yaml::{Data, Node};
-use super::{
-    Audit, Budgets, FirstUse, Holds, HttpListen, Match, Mode, Operators, Policy, PrincipalEntry, UnsignedRulings,
-};
-use crate::call::{BUILTIN_PRINCIPAL, Limits, Principal, PrincipalKind};
+use super::{Audit, Budgets, FirstUse, Holds, HttpListen, Mode, Operators, Policy, UnsignedRulings};
+use crate::call::Limits;
 
 /// The policies that come with countersign.
 pub const BUILTIN: &[&str] = &["environment", "destructive", "scopes", "pins"];
@@ -26,12 +23,6 @@ const PROXY: &str = "let a proxy that ends TLS stand in front and say `behind_pr
 const LISTEN: Keys = Keys { known: &["http"], later: &[("tls", PROXY)] };
 const HTTP: Keys =
     Keys { known: &["address", "allowed_hosts", "allowed_origins", "behind_proxy"], later: &[("tls", PROXY)] };
-const PRINCIPAL: Keys = Keys { known: &["name", "match", "scopes"], later: &[] };
-const MATCH: Keys = Keys {
-    known: &["token", "uid"],
-    later: &[("jwt", "use `token` with a secret"), ("oauth", "use `token` with a secret")],
-};
-const TOKEN: Keys = Keys { known: &["secret"], later: &[] };
 const POLICY: Keys = Keys { known: &["builtin", "paths", "modes", "time_limit_ms"], later: &[] };
 const PINS: Keys = Keys { known: &["first_use"], later: &[] };
 const HOLDS: Keys = Keys {
@@ -214,126 +205,6 @@ fn origins(cx: &mut Context<'_>, fields: &Fields<'_>) -> Vec<String> {
         }
     }
     origins
-}
-
-/// `principals`, and under which secret names their tokens are.
-pub fn principals(cx: &mut Context<'_>, node: Option<&Node>) -> Vec<PrincipalEntry> {
-    let Some(node) = node else { return Vec::new() };
-    let items = cx.list(node, "principals");
-    if items.is_empty() && matches!(node.data, Data::List(_)) {
-        let help = "write who may connect: - { name: local, match: { uid: 1000 }, scopes: [\"*/read\"] }";
-        cx.problems.add(Code::MissingKey, &node.span, "`principals` is empty: nobody could connect", help);
-    }
-    let mut entries: Vec<(PrincipalEntry, Range<usize>, Range<usize>)> = Vec::new();
-    for (index, item) in items.iter().enumerate() {
-        let Some((entry, name, by)) = principal(cx, item, &format!("principals[{index}]")) else { continue };
-        for (other, other_name, other_by) in &entries {
-            if other.principal.name == entry.principal.name {
-                let message = format!("there are two principals {}", quote(&entry.principal.name));
-                cx.problems.add(Code::Repeated, &name, message, "give each a name of its own");
-                cx.problems.with(other_name, "first here");
-            }
-            if other.by == entry.by {
-                let message = format!("two principals have the same {}", by_what(&entry.by));
-                cx.problems.add(Code::Repeated, &by, message, "the client's evidence must name one principal");
-                cx.problems.with(other_by, "first here");
-            }
-        }
-        entries.push((entry, name, by));
-    }
-    entries.into_iter().map(|(entry, _, _)| entry).collect()
-}
-
-fn by_what(by: &Match) -> &'static str {
-    match by {
-        Match::Token(_) => "token",
-        Match::Uid(_) => "uid",
-    }
-}
-
-fn principal(cx: &mut Context<'_>, node: &Node, path: &str) -> Option<(PrincipalEntry, Range<usize>, Range<usize>)> {
-    let fields = Fields::of(cx, node, path, &PRINCIPAL);
-    let name = fields.need(cx, "name", "give it a name for rules, records and the screen").and_then(|node| {
-        let name = cx.text(node, &fields.child("name"))?;
-        let valid = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.@".contains(&byte);
-        if name.eq_ignore_ascii_case(BUILTIN_PRINCIPAL) {
-            let message = format!("no principal can be called {}: calls of countersign itself are", quote(name));
-            cx.problems.add(Code::Form, &node.span, message, "give it another name");
-            return None;
-        }
-        if (1..=64).contains(&name.len()) && name.bytes().all(valid) {
-            return Some((name.to_owned(), node.span.clone()));
-        }
-        let message = format!("{} cannot be the name of a principal", quote(name));
-        let help = "a name has 1 to 64 of the characters a-z, A-Z, 0-9, `_`, `-`, `.` and `@`";
-        cx.problems.add(Code::Form, &node.span, message, help);
-        None
-    });
-    let help = "say how it is recognised: match: { token: { secret: NAME } } or match: { uid: 1000 }";
-    let by = fields
-        .need(cx, "match", help)
-        .and_then(|node| Some((matcher(cx, node, fields.child("match"))?, node.span.clone())));
-    let help = "say what it may ask for: scopes: [\"stripe/read\"]; [] is nothing";
-    let scopes = fields.need(cx, "scopes", help).map(|node| scopes(cx, node, &fields.child("scopes")));
-    let ((name, name_at), (by, by_at)) = (name?, by?);
-    let kind = match by {
-        Match::Token(_) => PrincipalKind::Token,
-        Match::Uid(_) => PrincipalKind::Uid,
-    };
-    let principal = Arc::new(Principal { name, kind, scopes: scopes? });
-    Some((PrincipalEntry { principal, by }, name_at, by_at))
-}
-
-fn matcher(cx: &mut Context<'_>, node: &Node, path: String) -> Option<Match> {
-    let fields = Fields::of(cx, node, path, &MATCH);
-    let (kind, node) = fields.one_of(cx, MATCH.known, "a principal is recognised by one thing: `token` or `uid`")?;
-    if kind.text == "uid" {
-        // The last one means "no user" to the kernel.
-        let uid = fields.number(cx, "uid", 0..=u64::from(u32::MAX) - 1, 0);
-        return u32::try_from(uid).ok().map(Match::Uid);
-    }
-    let path = fields.child("token");
-    if let Data::Scalar { .. } = node.data {
-        let message = format!("`{path}` must name a secret, not be the token");
-        cx.problems.add(Code::PlainKey, &node.span, message, "write token: { secret: NAME }");
-        return None;
-    }
-    let fields = Fields::of(cx, node, path, &TOKEN);
-    let name = fields.need(cx, "secret", "name the secret that is the token: { secret: NAME }")?;
-    cx.secret(name, &fields.child("secret")).map(Match::Token)
-}
-
-/// `SERVER/WHAT`: a server or `*`; a class, or an operation in which `*` stands for any characters.
-fn scopes(cx: &mut Context<'_>, node: &Node, path: &str) -> Vec<String> {
-    let mut scopes: Vec<String> = Vec::new();
-    for (node, text) in cx.texts(node, path) {
-        let valid = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.*".contains(&byte);
-        let parts = text
-            .split_once('/')
-            .filter(|(server, what)| !server.is_empty() && (1..=128).contains(&what.len()) && what.bytes().all(valid));
-        let Some((server, _)) = parts else {
-            let message = format!("{} is not a scope", quote(text));
-            let help = "write SERVER/WHAT, as in stripe/read, stripe/create_refund or */read";
-            cx.problems.add(Code::Form, &node.span, message, help);
-            continue;
-        };
-        if server != "*" && !cx.servers.contains_key(server) {
-            let help = match cx.meant(server, cx.servers.keys().map(String::as_str)) {
-                Some(meant) => format!("did you mean `{meant}`?"),
-                None => "a scope begins with the name of a server of this file, or `*`".to_owned(),
-            };
-            cx.problems.add(Code::Reference, &node.span, format!("there is no server {}", quote(server)), help);
-        } else if scopes.iter().any(|scope| scope == text) {
-            cx.problems.add(
-                Code::Repeated,
-                &node.span,
-                format!("the scope {} stands here twice", quote(text)),
-                "keep one",
-            );
-        }
-        scopes.push(text.to_owned());
-    }
-    scopes
 }
 
 pub fn policy(cx: &mut Context<'_>, node: Option<&Node>) -> Policy {

@@ -504,3 +504,41 @@ proptest! {
         refused_or_whole(&format!("{}{piece}{}", &GOOD[..at], &GOOD[(at + cut).min(GOOD.len())..]));
     }
 }
+
+#[test]
+fn scopes_with_conditions_are_read_whole() {
+    let text = with(
+        "scopes: [billing/read]",
+        r#"scopes: [billing/read, { scope: billing/create_refund, where: { /amount: { max: 5000, min: 0.50 },
+      /a~1b/c~0d: { prefix: cus_eu_ }, /currency: { in: [eur, 7, true] }, /x: { equals: "7" }, /y: { glob: "a*" }, /z: { absent: true },
+      /w: { present: true } }, amount: { max: 10.5, currency: eur }, environments: [sandbox],
+      hours: { from: "09:00", to: "24:00", days: [mon, sun], zone: Europe/Berlin }, until: 2027-01-31T01:00:00+01:00 }],
+      claims: { team: billing, groups: [a, b] }"#,
+    );
+    let principal = Arc::clone(&good(&text).principals[0].principal);
+    assert_eq!(principal.scopes, ["billing/read"]);
+    assert_eq!(
+        serde_json::to_value(&principal.claims).unwrap(),
+        serde_json::json!({"team": "billing", "groups": ["a", "b"]})
+    );
+    let expected = serde_json::json!([{
+        "scope": "billing/create_refund",
+        "where": [
+            {"at": ["amount"], "is": "max", "value": 5000, "whole": true},
+            {"at": ["amount"], "is": "min", "value": 0.5},
+            {"at": ["a/b", "c~d"], "is": "prefix", "value": "cus_eu_"},
+            {"at": ["currency"], "is": "in", "value": ["eur", 7, true]},
+            {"at": ["x"], "is": "in", "value": ["7"]},
+            {"at": ["y"], "is": "glob", "value": "a*"},
+            {"at": ["z"], "is": "absent"},
+            {"at": ["w"], "is": "present"},
+        ],
+        "amount": {"max": 10.5, "currency": "eur"},
+        "environments": ["sandbox"],
+        "hours": {"from": 540, "to": 1440, "days": ["Monday", "Sunday"], "zone": "Europe/Berlin"},
+        "until": 1_801_353_600_000_000_000_u64,
+    }]);
+    assert_eq!(serde_json::to_value(&principal.conditional_scopes).unwrap(), expected);
+    let back: crate::call::Principal = serde_json::from_str(&serde_json::to_string(&*principal).unwrap()).unwrap();
+    assert_eq!(back, *principal, "a record holds all of it");
+}

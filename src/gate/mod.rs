@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::audit::{Answer, AuditLog, Entry, Event, Ruling as RulingKind, Signed};
+use crate::audit::{Answer, AuditError, AuditLog, Entry, Event, Receipt, Ruling as RulingKind, Signed};
 use crate::call::{
     CallContext, CallId, Class, Decision, Digest, Effect, Environment, Operation, Outcome, Refusal, Seen, ToolCall,
 };
@@ -17,6 +17,7 @@ use crate::signing::{self, RulingText, Signers};
 
 mod continuation;
 mod held;
+mod history;
 mod hold;
 mod issued;
 mod permit;
@@ -26,11 +27,13 @@ mod record;
 
 pub use continuation::Origin;
 pub use held::HeldCall;
+pub use history::nothing_yet;
 pub use hold::{Approver, Hold, HoldQueue, NoEffect, Settings, State, TICKET};
 pub use permit::{PermittedCall, Ruling, Says, SentCall};
 pub use pin::DefinitionNow;
 pub use place::Place;
 
+use history::{History, Reservation};
 use hold::{Claimed, Placed};
 
 /// Whether anybody still waits for the answer of a call. The session ends it; the gate looks at it last.
@@ -72,6 +75,9 @@ pub struct Gate {
     audit: AuditLog,
     holds: HoldQueue,
     following: continuation::Following,
+    history: History,
+    /// The last record of before this run.
+    before: u64,
     places: place::Places,
     issued: issued::Issued,
     policy_error: Mutex<Option<String>>,
@@ -106,13 +112,41 @@ impl Gate {
     pub fn new(policy: PolicyEngine, audit: AuditLog, holds: Settings) -> Gate {
         let following = continuation::Following::default();
         let policy_error = Mutex::default();
+        let (history, before) = (History::default(), audit.records());
         let (places, issued) = (place::Places::default(), issued::Issued::default());
-        Gate { policy, audit, holds: HoldQueue::new(holds), following, places, issued, policy_error, operators: None }
+        Gate {
+            policy,
+            audit,
+            holds: HoldQueue::new(holds),
+            following,
+            history,
+            before,
+            places,
+            issued,
+            policy_error,
+            operators: None,
+        }
     }
 
     /// With a list of operators: their signatures count.
     pub fn with_operators(self, operators: Operators) -> Gate {
         Gate { operators: Some(operators), ..self }
+    }
+
+    /// Reads from the records what was let through before this run, where rules ask for it. Until this is done calls
+    /// that it matters for are refused.
+    ///
+    /// # Errors
+    /// Where the records cannot be read.
+    pub async fn remember(self: &Arc<Self>) -> Result<(), AuditError> {
+        if !self.policy.uses_history() || self.history.is_restored() {
+            return Ok(());
+        }
+        let (gate, started) = (Arc::clone(self), std::time::Instant::now());
+        let read = move || gate.history.restore(&gate.audit.reader()?, gate.before);
+        tokio::task::spawn_blocking(read).await.unwrap_or(Err(AuditError::Closed))?;
+        tracing::info!(ms = started.elapsed().as_millis(), "what was let through in the last day is known");
+        Ok(())
     }
 
     pub fn holds(&self) -> &HoldQueue {
@@ -164,47 +198,90 @@ impl Gate {
     ) -> Result<Admission, Refusal> {
         let continues = origin.as_ref().map(|origin| origin.call().clone());
         let confirmations = self.issued.checked(call.tool(), call.arguments().view(), &context);
-        let context = CallContext { continues, confirmations, ..context };
+        let context = CallContext { continues, confirmations, history: None, ..context };
         let id = call.id().clone();
         let digest = call.digest(&context);
+        let uses = self.policy.history_on(&context.server.name);
+        let turn = match self.history.turn(&call, &context, uses).await {
+            Ok(turn) => turn,
+            Err(unknown) => {
+                tracing::error!(call = %id, server = context.server.name, %unknown, "no history for the rules");
+                let record = record::failed(&call, &context, digest, policy::now(), format!("no history: {unknown}"));
+                let _receipt = self.audit.append(record).await.map_err(|_| no_record(&id))?;
+                return Err(Refusal::new(Outcome::Unavailable, unknown.for_client()).of(&id));
+            }
+        };
+        let context = CallContext { history: turn.document(), ..context };
         let (context, now, decision) = self.judge(&call, context, digest, presence).await;
         let decision = match decision {
             Ok(decision) => decision,
             Err(fault) => {
+                drop(turn);
                 tracing::error!(call = %id, server = context.server.name, tool = call.tool(), %fault, "policy failed");
                 let record = record::failed(&call, &context, digest, now, fault.to_string());
                 let _receipt = self.audit.append(record).await.map_err(|_| no_record(&id))?;
                 return Err(Refusal::new(Outcome::Unavailable, fault.for_client()).of(&id));
             }
         };
-        let receipt =
-            self.audit.append(record::decided(&call, &context, digest, now, &decision)).await.map_err(|error| {
+        // Counted before anything else is waited for: from here on the next call is judged with this one.
+        let goes = decision.effect == Effect::Allow
+            || decision.effect == Effect::Hold && origin.as_ref().is_some_and(|origin| origin.covers(&decision));
+        let counted = if goes {
+            self.history.spend(turn)
+        } else {
+            drop(turn);
+            None
+        };
+        let receipt = match self.audit.append(record::decided(&call, &context, digest, now, &decision)).await {
+            Ok(receipt) => receipt,
+            Err(error) => {
                 tracing::error!(call = %id, %error, "no record, so no call");
-                no_record(&id)
-            })?;
+                self.history.give_back(counted);
+                return Err(no_record(&id));
+            }
+        };
         match decision.effect {
             Effect::Deny => {
                 let rule = decision.rules.first().map(|hit| hit.rule.clone());
                 Err(Refusal { rule, ..Refusal::new(Outcome::Denied, decision.reason).of(&id) })
             }
             Effect::Allow => match presence.left() {
-                Some((outcome, why)) => Err(self.close(&id, outcome, why.to_owned()).await),
+                Some((outcome, why)) => {
+                    self.history.give_back(counted);
+                    Err(self.close(&id, outcome, why.to_owned()).await)
+                }
                 None => {
+                    // What is kept for later has no use for what was before.
+                    let context = CallContext { history: None, ..context };
                     let origin = origin.unwrap_or_else(|| Origin::new(&call, Arc::new(context), None));
-                    Ok(Admission::Permitted(PermittedCall::new(call, receipt, None, origin)))
+                    Ok(Admission::Permitted(PermittedCall::new(call, receipt, None, origin, counted)))
                 }
             },
             Effect::Hold => match origin.filter(|origin| origin.covers(&decision)) {
-                Some(_) if !presence.place.bind(&context.bound, context.operation.environment.as_ref()) => {
-                    Err(self.close(&id, Outcome::Denied, ELSEWHERE.to_owned()).await)
-                }
-                Some(origin) => match self.last_look(&call, &context, None, &decision, presence).await {
-                    Ok(receipt) => Ok(Admission::Permitted(PermittedCall::new(call, receipt, None, origin))),
-                    Err((outcome, reason)) => Err(self.close(&id, outcome, reason).await),
+                Some(origin) => match self.goes_on(&call, &context, &decision, presence).await {
+                    Ok(receipt) => Ok(Admission::Permitted(PermittedCall::new(call, receipt, None, origin, counted))),
+                    Err((outcome, reason)) => {
+                        self.history.give_back(counted);
+                        Err(self.close(&id, outcome, reason).await)
+                    }
                 },
                 None => self.hold(call, context, digest, decision, presence).await,
             },
         }
+    }
+
+    /// The last look at a call that goes on under the approval of an earlier one.
+    async fn goes_on(
+        &self,
+        call: &ToolCall,
+        context: &CallContext,
+        decision: &Decision,
+        presence: &Presence,
+    ) -> Result<Receipt, (Outcome, String)> {
+        if !presence.place.bind(&context.bound, context.operation.environment.as_ref()) {
+            return Err((Outcome::Denied, ELSEWHERE.to_owned()));
+        }
+        self.last_look(call, context, None, decision, presence).await
     }
 
     /// Judges a call as things stand now. Where it may be made at once, its session works from now on where it says; a
@@ -305,6 +382,8 @@ impl Gate {
         // Every pointer led somewhere when policy decided: one that does not is a policy fault.
         let typed = |pointer: &String| Some((pointer.clone(), confirm_value(pointer, &call, &context, digest)?));
         let confirm = decision.confirm_with.iter().filter_map(typed).collect();
+        // At its release it is judged by what is left then.
+        let context = CallContext { history: None, ..context };
         let (call, context, decision) = (Arc::new(call), Arc::new(context), Arc::new(decision));
         match self.holds.place(Arc::clone(&call), Arc::clone(&context), Arc::clone(&decision), digest, confirm) {
             Err((outcome, reason)) => Err(self.close(&id, outcome, reason).await),
@@ -429,14 +508,20 @@ impl Gate {
         self.holds.forget();
     }
 
+    /// A session is over: what it was let through counts for its principal alone.
+    pub fn session_ended(&self, context: &CallContext) {
+        self.history.session_ended(&context.principal.name, &context.server.name, &context.session);
+    }
+
     /// Takes back a permit that was not used: nobody waits any more, or the upstream does not take the call.
     pub async fn unsent(&self, permit: PermittedCall, outcome: Outcome, why: &str) -> Refusal {
-        let id = permit.call().id().clone();
         let at = jiff::Timestamp::now();
         if let Some(hold) = permit.hold() {
             self.holds.amend(hold, |_| State::Closed { outcome, at, reason: why.to_owned() });
         }
-        self.close(&id, outcome, why.to_owned()).await
+        let (call, counted) = permit.end();
+        self.history.give_back(counted);
+        self.close(call.id(), outcome, why.to_owned()).await
     }
 
     /// Records the answer to a call that was sent.
@@ -455,6 +540,11 @@ impl Gate {
                 State::Approved { by, at } => State::Done { by: by.clone(), at: *at, result },
                 other => other.clone(),
             });
+        }
+        // Whatever may have left stays counted, also where the answer is an error or there is none.
+        match answer {
+            Answer::NotSent => self.history.give_back(sent.counted),
+            Answer::Ok | Answer::ToolError | Answer::Error | Answer::OutcomeUnknown | Answer::Undeliverable => {}
         }
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         let event = Event::Completed { result: answer, bytes, digest, duration_ms, note };
@@ -510,9 +600,12 @@ impl Gate {
     ///
     /// # Errors
     /// What is wrong with the new ones; recorded and shown to operators as well.
-    pub async fn reload(&self) -> Result<String, String> {
+    pub async fn reload(self: &Arc<Self>) -> Result<String, String> {
         let previous = self.policy.version();
         let loaded = self.policy.reload().await.map_err(|errors| errors.to_string());
+        if let Err(error) = self.remember().await {
+            tracing::error!(%error, "what was let through before cannot be read: calls with a budget are refused");
+        }
         let version = self.policy.version();
         let event = match &loaded {
             Ok(_) => Event::PolicyLoaded { policy_version: version.clone(), previous: Some(previous) },
@@ -544,10 +637,10 @@ impl Gate {
         presence: &Presence,
     ) -> Result<PermittedCall, Refusal> {
         match self.release(&call, &context, hold, &approved, presence).await {
-            Ok(receipt) => {
+            Ok((receipt, counted)) => {
                 let call = Arc::try_unwrap(call).unwrap_or_else(|shared| (*shared).clone());
                 let origin = Origin::new(&call, context, Some(approved));
-                Ok(PermittedCall::new(call, receipt, Some(hold.clone()), origin))
+                Ok(PermittedCall::new(call, receipt, Some(hold.clone()), origin, counted))
             }
             Err((outcome, reason)) => {
                 let at = jiff::Timestamp::now();
@@ -566,8 +659,14 @@ impl Gate {
         hold: &CallId,
         approved: &Decision,
         presence: &Presence,
-    ) -> Result<crate::audit::Receipt, (Outcome, String)> {
-        let context = &self.standing(context.clone(), presence);
+    ) -> Result<(Receipt, Option<Box<Reservation>>), (Outcome, String)> {
+        let uses = self.policy.history_on(&context.server.name);
+        let turn = self.history.turn(call, context, uses).await.map_err(|unknown| {
+            tracing::error!(call = %call.id(), %unknown, "no history for the rules at release");
+            (Outcome::Unavailable, unknown.for_client().to_owned())
+        })?;
+        let context = CallContext { history: turn.document(), ..context.clone() };
+        let context = &self.standing(context, presence);
         let judged = self.policy.evaluate(call, context, call.digest(context), policy::now()).await;
         let now = judged.map_err(|fault| {
             tracing::error!(call = %call.id(), %fault, "policy failed at release");
@@ -575,7 +674,7 @@ impl Gate {
         })?;
         let stricter = match now.effect {
             Effect::Deny => {
-                return Err((Outcome::Denied, format!("policy refuses by now what was held: {}", now.reason)));
+                return Err((Outcome::Denied, format!("policy does not allow it any more: {}", now.reason)));
             }
             Effect::Allow => false,
             Effect::Hold => hold::is_stricter(&now, approved),
@@ -587,7 +686,14 @@ impl Gate {
         if !presence.place.bind(&context.bound, context.operation.environment.as_ref()) {
             return Err((Outcome::Denied, ELSEWHERE.to_owned()));
         }
-        self.last_look(call, context, Some(hold), &now, presence).await
+        let counted = self.history.spend(turn);
+        match self.last_look(call, context, Some(hold), &now, presence).await {
+            Ok(receipt) => Ok((receipt, counted)),
+            Err(refused) => {
+                self.history.give_back(counted);
+                Err(refused)
+            }
+        }
     }
 
     /// The end of every way on which a person's approval counts: the definition, the client, the record. `now` is what
@@ -599,7 +705,7 @@ impl Gate {
         hold: Option<&CallId>,
         now: &Decision,
         presence: &Presence,
-    ) -> Result<crate::audit::Receipt, (Outcome, String)> {
+    ) -> Result<Receipt, (Outcome, String)> {
         if presence.definition.differs_from(&context.tool) {
             let reason = "the server has changed the definition of this tool, or its tools, since the call was decided, or \
                           the operator trusts it no longer; list the tools again before you call it";
@@ -636,6 +742,7 @@ fn said(answer: Answer) -> &'static str {
         Answer::Ok => "ok",
         Answer::ToolError => "tool_error",
         Answer::Error => "error",
+        Answer::NotSent => "not_sent",
         Answer::OutcomeUnknown => "outcome_unknown",
         Answer::Undeliverable => "undeliverable",
     }

@@ -12,6 +12,7 @@ use crate::json::JsonText;
 use crate::signing::Verified;
 
 use super::continuation::Origin;
+use super::history::Reservation;
 
 /// Proof that this call may be sent, once, as it is.
 #[derive(Debug)]
@@ -22,13 +23,21 @@ pub struct PermittedCall {
     /// The hold whose approval it was released by.
     hold: Option<CallId>,
     origin: Origin,
+    /// Its place in what its principal was let through.
+    counted: Option<Box<Reservation>>,
 }
 
 impl PermittedCall {
     /// `receipt` is of the record after which the call may leave: `decided` for an allow, `sending` for a hold.
     /// `origin` is the call itself, or the one that it goes on from.
-    pub(super) fn new(call: ToolCall, receipt: Receipt, hold: Option<CallId>, origin: Origin) -> PermittedCall {
-        PermittedCall { call, receipt, hold, origin }
+    pub(super) fn new(
+        call: ToolCall,
+        receipt: Receipt,
+        hold: Option<CallId>,
+        origin: Origin,
+        counted: Option<Box<Reservation>>,
+    ) -> PermittedCall {
+        PermittedCall { call, receipt, hold, origin, counted }
     }
 
     pub fn call(&self) -> &ToolCall {
@@ -41,10 +50,15 @@ impl PermittedCall {
 
     /// Ends the permit: the caller hands the message to the upstream's link now and at no other time.
     pub fn release(self) -> SentCall {
-        let PermittedCall { call, receipt, hold, origin } = self;
+        let PermittedCall { call, receipt, hold, origin, counted } = self;
         // The receipt has done its work: it is proof for this moment and for no other.
         drop(receipt);
-        SentCall { hold, ..SentCall::of(&call, origin) }
+        SentCall { hold, counted, ..SentCall::of(&call, origin) }
+    }
+
+    /// The call is not sent after all.
+    pub(super) fn end(self) -> (ToolCall, Option<Box<Reservation>>) {
+        (self.call, self.counted)
     }
 }
 
@@ -55,12 +69,15 @@ pub struct SentCall {
     pub(super) hold: Option<CallId>,
     pub(super) since: Instant,
     pub(super) params: JsonText,
+    /// To be given back where it turns out that no byte of it has left.
+    pub(super) counted: Option<Box<Reservation>>,
     origin: Origin,
 }
 
 impl SentCall {
     pub(super) fn of(call: &ToolCall, origin: Origin) -> SentCall {
-        SentCall { id: call.id().clone(), hold: None, since: Instant::now(), params: call.params().clone(), origin }
+        let (id, params) = (call.id().clone(), call.params().clone());
+        SentCall { id, hold: None, since: Instant::now(), params, counted: None, origin }
     }
 
     pub fn id(&self) -> &CallId {

@@ -17,12 +17,12 @@ const ENTRY_FIELDS: [&str; 9] =
     ["rule", "reason", "details", "tier", "approvals", "ttl_seconds", "confirm_with", "grantable", "redact"];
 
 /// The members of the input document; an empty list means that what lies below is free.
-const INPUT: [(&str, &[&str]); 15] = [
+const INPUT: [(&str, &[&str]); 16] = [
     ("version", &[]),
     ("now", &[]),
     ("phase", &[]),
     ("method", &[]),
-    ("principal", &["name", "kind", "scopes", "claims"]),
+    ("principal", &["name", "kind", "scopes", "conditional_scopes", "claims"]),
     ("client", &["name", "version", "transport", "protocol", "uid"]),
     ("session", &["id", "mode", "accounts"]),
     ("server", &["name", "vendor"]),
@@ -33,6 +33,7 @@ const INPUT: [(&str, &[&str]); 15] = [
     ("responses", &[]),
     ("continues", &[]),
     ("digest", &[]),
+    ("history", &["adds", "principal", "session"]),
 ];
 
 /// Every problem of a set of files; `documents` are the top-level names of the data.

@@ -103,10 +103,11 @@ pub(super) mod tests {
     use super::super::{Phase, input, source};
     use super::*;
     use crate::call::{
-        Bound, CallContext, Class, Confirmation, ConfirmedBy, Environment, Magnitude, Money, Operation, Pin, Principal,
-        PrincipalKind, Reach, ReachMode, SchemaCheck, ToolFacts, fixtures,
+        AmountLimit, Bound, CallContext, Class, ConditionalScope, Confirmation, ConfirmedBy, Environment, Hours,
+        Magnitude, Money, Operation, Pin, Principal, PrincipalKind, Reach, ReachMode, SchemaCheck, Test, TestKind,
+        ToolFacts, fixtures,
     };
-    use crate::json::JsonText;
+    use crate::json::{JsonText, Rules};
 
     /// Every shipped family, with data of the operator's for each of them, odd data among it.
     fn set(data: Json) -> PolicySet {
@@ -131,6 +132,14 @@ pub(super) mod tests {
                 },
                 "environment": {"accounts": {"billing": ["acct_1"], "stripe": []}},
                 "pins": {"needs": {"changed": "low", "unpinned": 7}, "schema": {"unusable": "high", "odd": "pass"}},
+                "budgets": {
+                    "billing": {
+                        "create_refund": {"with": ["get_*", "x"], "hour": {"count": 2, "sum": {"eur": 1000, "any": 1500.5}}},
+                        "financial": {"minute": {"count": 1}, "day": {"count": 3}},
+                        "*": {"day": {"count": 4, "sum": {"none": 7}}},
+                    },
+                    "stripe": {"create_refund": {"minute": {"sum": {"any": 0}}}},
+                },
             })),
             set(json!({
                 "destructive": {"limits": {"sandbox": {}}, "one_operator": {"sandbox": {"write": {"major": 7}}}},
@@ -169,7 +178,7 @@ pub(super) mod tests {
         ])
     }
 
-    fn amount() -> impl Strategy<Value = Json> {
+    fn amount() -> BoxedStrategy<Json> {
         let spelled = select(vec![
             json!(1),
             json!(1000),
@@ -182,7 +191,7 @@ pub(super) mod tests {
             json!(18_446_744_073_709_551_615_u64),
             json!(1.8e19),
         ]);
-        prop_oneof![4 => spelled, 1 => odd()]
+        prop_oneof![4 => spelled, 1 => odd()].boxed()
     }
 
     fn one_of(values: &[&'static str]) -> BoxedStrategy<Json> {
@@ -275,11 +284,20 @@ pub(super) mod tests {
                     ),
                 ]),
             ),
-            ("principal", object(vec![("name", one_of(&["a"])), ("scopes", scopes.boxed())])),
             (
                 "session",
                 prop_oneof![6 => object(vec![("mode", modes()), ("accounts", accounts())]), 1 => odd()].boxed(),
             ),
+            (
+                "principal",
+                object(vec![
+                    ("name", one_of(&["a"])),
+                    ("scopes", scopes.boxed()),
+                    ("conditional_scopes", prop_oneof![5 => list(odd_conditional()), 1 => odd()].boxed()),
+                ]),
+            ),
+            ("now", prop_oneof![4 => Just(json!(1_770_000_000_000_000_000_u64)), 1 => odd()].boxed()),
+            ("history", prop_oneof![5 => history(), 1 => odd()].boxed()),
             ("server", object(vec![("name", one_of(&["billing", "stripe"]))])),
             (
                 "environment",
@@ -294,6 +312,134 @@ pub(super) mod tests {
             ("arguments", object(vec![("a", argument.clone().boxed()), ("b", odd().boxed())])),
             ("responses", prop_oneof![object(vec![("a", argument.boxed())]), odd()].boxed()),
         ])
+    }
+
+    fn list(item: BoxedStrategy<Json>) -> BoxedStrategy<Json> {
+        prop::collection::vec(item, 0..3).prop_map(Json::Array).boxed()
+    }
+
+    /// A scope with conditions, or something that looks like one.
+    fn odd_conditional() -> BoxedStrategy<Json> {
+        let value = prop_oneof![
+            4 => select(vec![json!(1000), json!(10.5), json!("c"), json!("*"), json!(["eur", 7]), json!([])]),
+            1 => odd(),
+        ];
+        let test = object(vec![
+            ("at", prop_oneof![6 => list(one_of(&["a", "b", "deep"])), 1 => odd()].boxed()),
+            ("is", one_of(&["max", "min", "in", "prefix", "glob", "present", "absent"])),
+            ("value", value.boxed()),
+            ("whole", select(vec![json!(true), json!(false)]).boxed()),
+        ]);
+        let hours = object(vec![
+            ("from", amount()),
+            ("to", amount()),
+            ("days", list(one_of(&["Monday"]))),
+            ("zone", one_of(&["UTC", "Europe/Berlin"])),
+        ]);
+        let limit = object(vec![("max", amount()), ("currency", one_of(&["eur"]))]);
+        object(vec![
+            ("scope", scope()),
+            ("where", prop_oneof![5 => list(test), 1 => odd()].boxed()),
+            ("amount", prop_oneof![5 => limit, 1 => odd()].boxed()),
+            ("environments", prop_oneof![5 => list(one_of(&["production", "sandbox"])), 1 => odd()].boxed()),
+            ("hours", prop_oneof![5 => hours, 1 => odd()].boxed()),
+            ("until", prop_oneof![3 => Just(json!(1_800_000_000_000_000_000_u64)), 1 => odd()].boxed()),
+        ])
+    }
+
+    /// A history of any shape near the right one.
+    fn history() -> BoxedStrategy<Json> {
+        let sum = || object(vec![("eur", amount()), ("none", amount())]);
+        let n = || select(vec![json!(0), json!(1), json!(3)]);
+        let spent = move || {
+            let free = Just(json!("2026-02-02T03:00:00Z")).boxed();
+            object(vec![("count", n().boxed()), ("unknown", n().boxed()), ("sum", sum()), ("free", free)])
+        };
+        let windows = move || object(vec![("minute", spent()), ("hour", spent()), ("day", spent())]);
+        let operations = object(vec![("create_refund", windows()), ("get_customer", windows()), ("x", windows())]);
+        let classes = object(vec![("financial", windows()), ("read", windows())]);
+        let principal = object(vec![("operations", operations), ("classes", classes)]);
+        object(vec![
+            ("adds", object(vec![("count", n().boxed()), ("unknown", n().boxed()), ("sum", sum())])),
+            ("principal", prop_oneof![6 => principal, 1 => odd()].boxed()),
+        ])
+    }
+
+    /// A history as the gate writes it.
+    fn history_of_ours() -> BoxedStrategy<JsonText> {
+        let sum = || {
+            let amount = select(vec![json!(7), json!(1000), json!(0.5), json!(9_007_199_254_740_993_u64)]);
+            prop::collection::btree_map(select(vec!["eur", "usd", "none"]), amount, 0..3)
+        };
+        let spent = move || {
+            (0..4_u64, 0..2_u64, sum()).prop_map(|(count, unknown, sum)| {
+                let spent = json!({"count": count, "unknown": unknown, "sum": sum});
+                let free = json!({"count": count, "unknown": unknown, "sum": sum, "free": "2026-02-02T03:00:00Z"});
+                if count == 0 { spent } else { free }
+            })
+        };
+        let windows = move || {
+            (spent(), spent(), spent())
+                .prop_map(|(minute, hour, day)| json!({"minute": minute, "hour": hour, "day": day}))
+        };
+        let names = prop_oneof![select(vec!["create_refund", "get_customer", "x"]).prop_map(str::to_owned), text()];
+        let operations = prop::collection::btree_map(names, windows(), 0..3);
+        let classes = prop::collection::btree_map(
+            select(vec!["read", "write", "financial", "destructive", "unknown"]),
+            windows(),
+            0..6,
+        );
+        let adds = (0..2_u64, 0..2_u64, sum());
+        (operations, classes, adds)
+            .prop_map(|(operations, classes, (count, unknown, sum))| {
+                let counted = json!({"operations": operations, "classes": classes});
+                let adds = json!({"count": count, "unknown": unknown, "sum": sum});
+                JsonText::of(&json!({"adds": adds, "principal": counted, "session": counted})).unwrap()
+            })
+            .boxed()
+    }
+
+    /// A scope with conditions that a configuration could hold.
+    fn conditional() -> BoxedStrategy<ConditionalScope> {
+        let number = || select(vec!["0", "7", "1000", "10.5"]).prop_map(json);
+        let at = || prop::collection::vec(select(vec!["a", "b", "deep"]).prop_map(str::to_owned), 1..3);
+        let texts = select(vec!["\"c\"", "\"sk_live_\"", "\"*\"", "\"s*c\"", "\"é\""]).prop_map(json);
+        let values = select(vec!["[7]", "[\"eur\",true,10.5]", "[\"sk_live_abc\"]"]).prop_map(json);
+        let numbers = (select(vec![TestKind::Max, TestKind::Min]), number());
+        let test = prop_oneof![
+            numbers.prop_map(|(is, value)| (is, Some(value))),
+            (select(vec![TestKind::Prefix, TestKind::Glob]), texts).prop_map(|(is, value)| (is, Some(value))),
+            values.prop_map(|value| (TestKind::In, Some(value))),
+            select(vec![TestKind::Present, TestKind::Absent]).prop_map(|is| (is, None)),
+        ];
+        let test = (at(), test, any::<bool>()).prop_map(|(at, (is, value), whole)| Test { at, is, value, whole });
+        let amount = (number(), any::<bool>(), prop::option::of(Just("eur".to_owned())))
+            .prop_map(|(max, whole, currency)| AmountLimit { max, whole, currency });
+        let zone = select(vec!["UTC", "Europe/Berlin", "America/New_York"]).prop_map(str::to_owned);
+        let hours = (0..700_u16, 700..1441_u16, zone).prop_map(|(from, to, zone)| Hours {
+            from,
+            to,
+            days: vec!["Monday".to_owned(), "Thursday".to_owned()],
+            zone,
+        });
+        let scope = select(vec!["*/*", "billing/create_refund", "billing/fin*", "stripe/financial", "*/read"]);
+        let environments = prop::option::of(prop::collection::vec(text(), 1..3));
+        let until = prop::option::of(select(vec![0, 1, 1_900_000_000_000_000_000]));
+        let tests = prop::collection::vec(test, 0..3);
+        (scope, tests, prop::option::of(amount), environments, prop::option::of(hours), until)
+            .prop_map(|(scope, tests, amount, environments, hours, until)| ConditionalScope {
+                scope: scope.to_owned(),
+                tests,
+                amount,
+                environments,
+                hours,
+                until,
+            })
+            .boxed()
+    }
+
+    fn json(text: &str) -> JsonText {
+        JsonText::parse(text, Rules::CLIENT).unwrap()
     }
 
     fn key() -> BoxedStrategy<Json> {
@@ -345,35 +491,30 @@ pub(super) mod tests {
         );
         let account = || prop::collection::vec(select(vec!["acct_1", "acct_2"]).prop_map(str::to_owned), 0..2);
         let environment = (select(vec!["production", "sandbox", "test", "x"]), prop::option::of(text()), account());
+        let environment = environment.prop_map(|(name, conflict, accounts)| {
+            Arc::new(Environment { conflict, accounts, ..Environment::declared(name) })
+        });
         let bound = (select(vec![None, Some(ReachMode::Production), Some(ReachMode::Test)]), account());
+        let bound = bound.prop_map(|(mode, accounts)| Bound { mode, accounts });
         let by = select(vec![ConfirmedBy::Vendor, ConfirmedBy::Agent]);
         let word = (by, any::<bool>()).prop_map(|(by, issued)| Confirmation { at: "/x".into(), by, issued });
-        let remembered = (bound, prop::collection::vec(word, 0..2));
         let pin = select(vec![Pin::Match, Pin::Changed, Pin::Unpinned, Pin::Unknown]);
         let schema = [SchemaCheck::Checked, SchemaCheck::Partial, SchemaCheck::Unusable, SchemaCheck::None];
-        let known = (remembered, pin, select(schema.to_vec()));
-        (operation, scopes, environment, select(vec!["billing", "stripe"]), text(), known)
-            .prop_map(
-                |(
-                    operation,
-                    scopes,
-                    (environment, conflict, accounts),
-                    server,
-                    tool,
-                    ((bound, words), pin, schema),
-                )| {
-                    CallContext {
-                        tool: ToolFacts { pin, schema, ..fixtures::context(&tool, Class::Unknown).tool },
-                        bound: Bound { mode: bound.0, accounts: bound.1 },
-                        confirmations: words,
-                        principal: Arc::new(Principal { name: "agent".into(), kind: PrincipalKind::Uid, scopes }),
-                        server: fixtures::server(server),
-                        environment: Arc::new(Environment { conflict, accounts, ..Environment::declared(environment) }),
-                        operation,
-                        ..fixtures::context(&tool, Class::Unknown)
-                    }
-                },
-            )
+        let tool = (text(), pin, select(schema.to_vec())).prop_map(|(tool, pin, schema)| CallContext {
+            tool: ToolFacts { pin, schema, ..fixtures::context(&tool, Class::Unknown).tool },
+            ..fixtures::context(&tool, Class::Unknown)
+        });
+        let principal =
+            (scopes, prop::collection::vec(conditional(), 0..3)).prop_map(|(scopes, conditional_scopes)| {
+                Arc::new(Principal { conditional_scopes, ..Principal::plain("agent", PrincipalKind::Uid, scopes) })
+            });
+        let history = prop::option::weighted(0.8, history_of_ours());
+        let remembered = (bound, prop::collection::vec(word, 0..2), history);
+        let server = select(vec!["billing", "stripe"]).prop_map(fixtures::server);
+        (operation, principal, environment, server, tool, remembered)
+            .prop_map(|(operation, principal, environment, server, base, (bound, confirmations, history))| {
+                CallContext { bound, confirmations, history, principal, server, environment, operation, ..base }
+            })
             .boxed()
     }
 
@@ -387,6 +528,7 @@ pub(super) mod tests {
             arguments in object(vec![("a", odd().boxed()), ("b", amount().boxed())]),
             responses in prop::option::of(object(vec![("a", key().boxed()), ("b", odd().boxed())])),
             listed in any::<bool>(),
+            now in select(vec![0, 1_770_000_000_000_000_000]),
             which in 0..3_usize,
         ) {
             let arguments = arguments.to_string();
@@ -395,7 +537,7 @@ pub(super) mod tests {
             let responses = responses.map(|responses| JsonText::of(&responses).unwrap());
             let responses = responses.as_ref().map(JsonText::view);
             let subject = input::Subject { phase, method, arguments, responses, digest: None };
-            let document = input::document(0, subject, &context);
+            let document = input::document(now, subject, &context);
             for (path, [interpreted, compiled]) in SETS[which].both_for_test(&document) {
                 prop_assert!(interpreted.is_ok(), "{path}: {interpreted:?}");
                 prop_assert_eq!(interpreted, compiled, "{}", path);
@@ -417,7 +559,7 @@ pub(super) mod tests {
     fn every_shipped_set_is_compiled() {
         for set in &*SETS {
             assert!(set.is_shipped());
-            assert_eq!(set.both_for_test("{}").len(), 5);
+            assert_eq!(set.both_for_test("{}").len(), 6);
         }
     }
 }

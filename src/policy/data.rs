@@ -9,6 +9,7 @@ use super::problem::{PolicyErrors, Problem};
 use super::source::Source;
 use crate::json::{JsonText, Rules};
 
+mod budgets;
 mod shape;
 
 /// Merges defaults and the operator's files. `environments` are the names of those in use; none where they are not known.
@@ -31,8 +32,32 @@ pub fn merge(defaults: &[Source], files: &[Source], environments: &BTreeSet<Stri
             Problem::of_file(&file.name, "data", format!("another data file states {path} otherwise"), help)
         })?;
     }
+    for file in files.iter().filter(|_| operators.contains_key("budgets")) {
+        let servers = budgets::servers(file)?;
+        if !servers.is_empty() && !merged.contains_key("budgets") {
+            let help = "add `scopes` to policy.builtin, or call data of your own something else than `budgets`";
+            return Err(Problem::of_file(&file.name, "data", "nothing keeps these budgets", help).into());
+        }
+    }
     override_with(&mut merged, operators);
     Ok(Value::Object(merged))
+}
+
+/// A server that a file states budgets for and that is not among those that there are.
+///
+/// # Errors
+/// The first one: its budget would be none.
+pub fn budgets_are_for(files: &[Source], known: &[String]) -> Result<(), PolicyErrors> {
+    for file in files {
+        if let Some(server) = budgets::servers(file)?.iter().find(|server| !known.contains(server)) {
+            let at = file.text.find("budgets").unwrap_or(0);
+            let at = file.text.get(at..).and_then(|rest| rest.find(server.as_str())).map_or(at, |offset| at + offset);
+            let help = format!("there are {}", known.join(", "));
+            let message = format!("a budget for the server {server:?}, which the configuration does not have");
+            return Err(Problem::of_file(&file.name, "budget", message, help).at_offset(at, &file.text).into());
+        }
+    }
+    Ok(())
 }
 
 fn document(file: &Source) -> Result<Map<String, Value>, PolicyErrors> {

@@ -52,7 +52,10 @@ pub fn document(now: u64, subject: Subject<'_>, context: &CallContext) -> String
         out.text("name", &context.principal.name);
         out.value("kind", &context.principal.kind);
         out.value("scopes", &context.principal.scopes);
-        out.raw("claims", "{}");
+        if !context.principal.conditional_scopes.is_empty() {
+            out.value("conditional_scopes", &context.principal.conditional_scopes);
+        }
+        out.value("claims", &context.principal.claims);
     });
     out.nested("client", |out| {
         out.optional("name", context.client.name.as_deref());
@@ -99,6 +102,9 @@ pub fn document(now: u64, subject: Subject<'_>, context: &CallContext) -> String
         out.raw("responses", responses.text());
     }
     out.optional("continues", context.continues.as_ref().map(CallId::as_str));
+    if let Some(history) = &context.history {
+        out.raw("history", history.as_str());
+    }
     if let Some(digest) = subject.digest {
         out.text("digest", &digest.to_string());
     }

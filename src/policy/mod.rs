@@ -14,6 +14,7 @@ mod check;
 mod combine;
 mod compiled;
 mod data;
+mod history;
 mod input;
 mod pool;
 mod problem;
@@ -37,6 +38,8 @@ use tokio::sync::Semaphore;
 
 use crate::call::{CallContext, Decision, Digest, ToolCall};
 
+pub use history::HistoryUse;
+use history::HistoryUses;
 pub use input::confirm_value;
 pub use problem::{PolicyErrors, Problem, Severity};
 pub use source::builtin_names;
@@ -93,6 +96,8 @@ pub struct Settings {
     pub trusted: Trusted,
     /// This program, where policies of the operator are to run in processes of their own; see [`this_program`].
     pub worker: Option<PathBuf>,
+    /// Names of the servers that there are, where they are known: data about another one is an error.
+    pub servers: Option<Vec<String>>,
 }
 
 /// Whether nobody but the operator can change what lies at a path; else what is wrong, and what helps.
@@ -114,6 +119,7 @@ impl Default for Settings {
             time_limit: Duration::from_millis(50),
             trusted: anyones,
             worker: None,
+            servers: None,
         }
     }
 }
@@ -202,6 +208,13 @@ impl InUse {
         match self {
             InUse::Here(set) => set.rules(),
             InUse::Away(pool) => pool.rules(),
+        }
+    }
+
+    fn history(&self) -> &HistoryUses {
+        match self {
+            InUse::Here(set) => set.history(),
+            InUse::Away(pool) => pool.history(),
         }
     }
 }
@@ -328,6 +341,16 @@ impl PolicyEngine {
         self.0.set.load().version().to_owned()
     }
 
+    /// What rules ask for of the history of a call on this server.
+    pub fn history_on(&self, server: &str) -> HistoryUse {
+        self.0.set.load().history().on(server)
+    }
+
+    /// Whether rules ask for any of it.
+    pub fn uses_history(&self) -> bool {
+        self.0.set.load().history().any()
+    }
+
     /// How many rules deny, hold or allow.
     pub fn rules(&self) -> usize {
         self.0.set.load().rules()
@@ -382,6 +405,9 @@ fn load(settings: &Settings) -> Result<InUse, PolicyErrors> {
     }
     sources.add(source::read(&settings.paths)?);
     sources.environments.clone_from(&settings.environments);
+    if let Some(servers) = &settings.servers {
+        data::budgets_are_for(&sources.data, servers)?;
+    }
     let build = set::Build { sources, modes: settings.modes.clone(), time_limit: settings.time_limit };
     match &settings.worker {
         // Nothing that an operator wrote is even parsed here.

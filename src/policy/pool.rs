@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::history::HistoryUses;
 use super::problem::{PolicyErrors, Problem};
 use super::set::{Build, Document};
 use super::{Phase, PolicyFault, wire, worker};
@@ -44,6 +45,7 @@ pub struct Pool {
     load: Vec<u8>,
     version: String,
     rules: usize,
+    history: HistoryUses,
     /// For one decision.
     limit: Duration,
     places: Arc<Semaphore>,
@@ -106,6 +108,7 @@ impl Pool {
             load,
             version,
             rules: loaded.rules,
+            history: loaded.history,
             limit,
             places: Arc::new(Semaphore::new(share + 1)),
             shares: Mutex::default(),
@@ -123,6 +126,10 @@ impl Pool {
 
     pub fn rules(&self) -> usize {
         self.rules
+    }
+
+    pub fn history(&self) -> &HistoryUses {
+        &self.history
     }
 
     /// Judges an input for a principal. Waits at most twice the limit for a place, so that whoever is next gets that of

@@ -43,6 +43,7 @@ struct Facts {
     bound: Bound,
     #[serde(default)]
     confirmations: Vec<Confirmation>,
+    history: Option<JsonText>,
     digest: Digest,
     continues: Option<CallId>,
     judged: Judged,
@@ -113,6 +114,7 @@ pub fn document(body: &str) -> Result<Recorded, NotReplayable> {
         operation: facts.operation,
         bound: facts.bound,
         confirmations: facts.confirmations,
+        history: facts.history,
         continues: facts.continues,
     };
     Ok(Recorded(input::document(facts.judged.now, subject, &context)))

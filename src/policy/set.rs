@@ -16,6 +16,7 @@ use regorus::{Engine, Value};
 use super::check;
 use super::combine::{Entry, Found, Kind, combine};
 use super::compiled::{Compiled, Machine};
+use super::history::HistoryUses;
 use super::problem::{PolicyErrors, Problem};
 use super::source::{self, Source, Sources};
 use super::syntax::{self, Module};
@@ -40,6 +41,7 @@ pub struct PolicySet {
     lines: HashMap<(String, String), usize>,
     version: String,
     rules: usize,
+    history: HistoryUses,
     time_limit: Duration,
 }
 
@@ -95,6 +97,7 @@ pub(super) struct Checked {
     pub engine: Engine,
     pub modules: Vec<Module>,
     pub data: Value,
+    pub history: HistoryUses,
 }
 
 impl PolicySet {
@@ -114,6 +117,11 @@ impl PolicySet {
     /// How many rules add to `deny`, `hold` and `allow`.
     pub fn rules(&self) -> usize {
         self.rules
+    }
+
+    /// Who asks for what was let through lately.
+    pub fn history(&self) -> &HistoryUses {
+        &self.history
     }
 
     /// Whether every rule is one of ours: then a decision takes microseconds, whatever the input says.
@@ -164,7 +172,8 @@ impl PolicySet {
         let mut engine = self.engine.clone();
         engine.set_execution_timer_config(timer(time_limit));
         let (entries, lines, version) = (self.entries.clone(), self.lines.clone(), self.version.clone());
-        PolicySet { engine, compiled: None, entries, lines, version, rules: self.rules, time_limit }
+        let history = self.history.clone();
+        PolicySet { engine, compiled: None, entries, lines, version, rules: self.rules, history, time_limit }
     }
 
     /// What interpreter and machine say about every set that both evaluate.
@@ -320,7 +329,7 @@ pub(super) fn guarded<T: Send + 'static>(
 
 impl Build {
     fn run(self, progress: &Sender<String>) -> Result<PolicySet, PolicyErrors> {
-        let Checked { mut engine, modules, data } = self.checked(false, progress)?;
+        let Checked { mut engine, modules, data, history } = self.checked(false, progress)?;
         let mut entries = self.entries(&modules)?;
         step(progress, "the policies");
         let compiled = self.compile(&mut entries, &data)?;
@@ -342,7 +351,7 @@ impl Build {
         let policies = modules.iter().filter(|module| check::is_policy(module));
         let rules = policies.flat_map(|module| &module.rules).filter(|rule| check::is_export(rule)).count();
         let version = self.version();
-        Ok(PolicySet { engine, compiled, entries, lines, version, rules, time_limit: self.time_limit })
+        Ok(PolicySet { engine, compiled, entries, lines, version, rules, history, time_limit: self.time_limit })
     }
 
     /// Compiles the sets of the shipped families, and says so in their entry points.
@@ -377,11 +386,12 @@ impl Build {
         let modules = tree(&engine, &sources)?;
         let documents: Vec<String> = data.as_object().into_iter().flat_map(|members| members.keys().cloned()).collect();
         PolicyErrors::check(check::problems(&modules, &documents))?;
+        let history = HistoryUses::of(&modules, &data);
         let data = Value::from(data);
         engine
             .add_data(data.clone())
             .map_err(|error| Problem::of_file("data", "data", format!("{error:#}"), "check the data files"))?;
-        Ok(Checked { engine, modules, data })
+        Ok(Checked { engine, modules, data, history })
     }
 
     /// The sets that count. Those of enforced policies come first, so that a watched one cannot use up their time.

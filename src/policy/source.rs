@@ -69,7 +69,7 @@ const FAMILIES: [Family; 4] = [
         name: "scopes",
         policy: include_str!("../../policies/scopes.rego"),
         test: include_str!("../../policies/scopes_test.rego"),
-        data: None,
+        data: Some(include_str!("../../policies/scopes.yaml")),
     },
     Family {
         name: "pins",

@@ -7,6 +7,7 @@ use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize};
 
+use super::history::HistoryUses;
 use super::problem::{PolicyErrors, Problem, Severity};
 use super::set::{Build, Document};
 use super::{Phase, PolicyFault};
@@ -29,6 +30,7 @@ pub struct Load {
 pub struct Loaded {
     pub version: String,
     pub rules: usize,
+    pub history: HistoryUses,
 }
 
 /// A problem with everything that is shown of it.

@@ -93,7 +93,8 @@ fn load(frame: &[u8]) -> (Option<PolicySet>, io::Result<Vec<u8>>) {
     }
     let (set, reply): (_, wire::LoadReply) = match PolicySet::load(load.build) {
         Ok(set) => {
-            let loaded = wire::Loaded { version: set.version().to_owned(), rules: set.rules() };
+            let loaded =
+                wire::Loaded { version: set.version().to_owned(), rules: set.rules(), history: set.history().clone() };
             (Some(set), Ok(loaded))
         }
         Err(errors) => (None, Err(wire::wrong(&errors))),

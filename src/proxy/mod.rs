@@ -170,6 +170,7 @@ impl Daemon {
             Some(path) => gate.with_operators(Operators::new(move || signers(&path))),
             None => gate,
         });
+        gate.remember().await?;
         let (fronts, stop) = (CancellationToken::new(), CancellationToken::new());
         let (tracker, session_tracker) = (TaskTracker::new(), TaskTracker::new());
         let http_client = HttpClient::new(config.limits, tracker.clone())?;
@@ -479,6 +480,7 @@ pub(crate) fn policy_settings(config: &Config) -> policy::Settings {
         time_limit: config.policy.time_limit,
         trusted: |path| trust::check_tree(path).map_err(|error| (error.to_string(), error.help())),
         worker: None,
+        servers: Some(config.servers.keys().cloned().collect()),
     }
 }
 

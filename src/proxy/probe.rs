@@ -243,11 +243,7 @@ impl<'a> Conversation<'a> {
 
     fn context(&self, call: &ToolCall, operation: crate::call::Operation) -> CallContext {
         let server = &self.server.facts.name;
-        let principal = Principal {
-            name: BUILTIN_PRINCIPAL.to_owned(),
-            kind: PrincipalKind::Builtin,
-            scopes: vec![format!("{server}/read")],
-        };
+        let principal = Principal::plain(BUILTIN_PRINCIPAL, PrincipalKind::Builtin, vec![format!("{server}/read")]);
         CallContext {
             session: SESSION.to_owned(),
             principal: Arc::new(principal),
@@ -257,6 +253,7 @@ impl<'a> Conversation<'a> {
             tool: self.listing.facts(call.tool()),
             operation,
             bound: Bound::default(),
+            history: None,
             confirmations: self.server.catalog.confirmations(call),
             continues: None,
         }

@@ -150,6 +150,7 @@ async fn serve(
         bound: Bound::default(),
         confirmations: Vec::new(),
         continues: None,
+        history: None,
     };
     let handles = match &first {
         Some(FromClient::Message(message)) if message.is_modern() && base.client.transport == Transport::Http => {

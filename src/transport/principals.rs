@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     fn principal(name: &str, kind: PrincipalKind) -> Arc<Principal> {
-        Arc::new(Principal { name: name.into(), kind, scopes: Vec::new() })
+        Arc::new(Principal::plain(name, kind, Vec::new()))
     }
 
     #[test]

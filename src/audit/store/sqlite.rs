@@ -330,6 +330,11 @@ impl Log {
         self.each("WHERE seq >= ?1 ORDER BY seq", &[&from], each)
     }
 
+    /// Records from a number on back to the first, until `each` says that it is enough.
+    pub fn scan_back(&self, from: u64, each: impl FnMut(Found) -> bool) -> Result<(), AuditError> {
+        self.each("WHERE seq <= ?1 ORDER BY seq DESC", &[&i64::try_from(from).unwrap_or(i64::MAX)], each)
+    }
+
     /// The records of one call, in order.
     pub fn story(&self, call: &str, each: impl FnMut(Found) -> bool) -> Result<(), AuditError> {
         self.each("WHERE call = ?1 ORDER BY seq", &[&call], each)

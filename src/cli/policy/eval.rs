@@ -7,9 +7,10 @@ use serde_json::json;
 
 use super::subject::Asked;
 use super::{Exit, Format, print_json};
-use crate::call::{Decision, Effect};
+use crate::call::{CallContext, Decision, Effect};
 use crate::config;
 use crate::console::visible;
+use crate::gate;
 use crate::json::{JsonText, Rules};
 use crate::policy::{self, Phase, PolicyEngine, PolicyFault, Settings};
 use crate::proxy::policy_settings;
@@ -34,7 +35,7 @@ pub struct Args {
 
 pub fn run(eval: &Args) -> anyhow::Result<Exit> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build()?;
-    let decided = match &eval.input {
+    let (decided, history) = match &eval.input {
         Some(file) => {
             let document =
                 std::fs::read_to_string(file).with_context(|| format!("{}: cannot be read", file.display()))?;
@@ -43,16 +44,20 @@ pub fn run(eval: &Args) -> anyhow::Result<Exit> {
                 None => Settings::default(),
             };
             let engine = PolicyEngine::load(settings)?;
-            runtime.block_on(engine.decide(phase(&document)?, document))
+            (runtime.block_on(engine.decide(phase(&document)?, document)), None)
         }
         None => {
             let config = config::load(eval.config.as_deref())?;
             let (call, context) = eval.asked.call(&config)?;
             let engine = PolicyEngine::load(policy_settings(&config))?;
-            runtime.block_on(engine.evaluate(&call, &context, call.digest(&context), policy::now()))
+            // Nothing is read of what the daemon has let through: the principal has its whole budget.
+            let history = gate::nothing_yet(&call, &context, engine.history_on(&context.server.name));
+            let context = CallContext { history: history.clone(), ..context };
+            let decided = runtime.block_on(engine.evaluate(&call, &context, call.digest(&context), policy::now()));
+            (decided, history)
         }
     };
-    print(eval.output, &decided)?;
+    print(eval.output, &decided, history.as_ref())?;
     Ok(match decided.map(|decision| decision.effect) {
         Ok(Effect::Hold) if eval.exit_code => Exit::Hold,
         Ok(Effect::Deny) | Err(_) if eval.exit_code => Exit::Deny,
@@ -71,12 +76,15 @@ pub(super) fn phase(document: &str) -> anyhow::Result<Phase> {
     }
 }
 
-fn print(format: Format, decided: &Result<Decision, PolicyFault>) -> anyhow::Result<()> {
+fn print(format: Format, decided: &Result<Decision, PolicyFault>, history: Option<&JsonText>) -> anyhow::Result<()> {
     match (format, decided) {
         (Format::Json, Ok(decision)) => {
             let mut report = serde_json::to_value(decision)?;
             if let Some(members) = report.as_object_mut() {
                 members.insert("schema".to_owned(), json!(SCHEMA));
+                if let Some(history) = history {
+                    members.insert("history".to_owned(), serde_json::from_str(history.as_str())?);
+                }
             }
             print_json(&report)?;
         }
@@ -84,7 +92,12 @@ fn print(format: Format, decided: &Result<Decision, PolicyFault>) -> anyhow::Res
             let report = json!({"schema": SCHEMA, "effect": "deny", "fault": fault.to_string()});
             print_json(&report)?;
         }
-        (Format::Human, Ok(decision)) => human(decision),
+        (Format::Human, Ok(decision)) => {
+            human(decision);
+            if let Some(history) = history {
+                say!("  history: {}", visible::line(history.as_str()));
+            }
+        }
         (Format::Human, Err(fault)) => refused(fault),
     }
     Ok(())

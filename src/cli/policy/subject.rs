@@ -126,6 +126,7 @@ impl Place {
             },
             operation: self.catalog.operation(call),
             bound: Bound::default(),
+            history: None,
             confirmations: self.catalog.confirmations(call),
         }
     }
@@ -135,18 +136,14 @@ impl Caller {
     /// Somebody who may ask for everything, for samples.
     pub fn anybody() -> Caller {
         Caller {
-            principal: Arc::new(Principal {
-                name: "sample".to_owned(),
-                kind: PrincipalKind::Uid,
-                scopes: vec!["*/*".to_owned()],
-            }),
+            principal: Arc::new(Principal::plain("sample", PrincipalKind::Uid, vec!["*/*".to_owned()])),
             client: ClientInfo { uid: Some(1000), ..ClientInfo::silent(Transport::Stdio) },
         }
     }
 
     /// Somebody who may ask for nothing.
     pub fn nobody() -> Caller {
-        let principal = Principal { name: "nobody".to_owned(), kind: PrincipalKind::Token, scopes: Vec::new() };
+        let principal = Principal::plain("nobody", PrincipalKind::Token, Vec::new());
         Caller { principal: Arc::new(principal), client: ClientInfo::silent(Transport::Http) }
     }
 

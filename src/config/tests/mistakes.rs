@@ -2,6 +2,11 @@
 
 use super::*;
 
+/// With one scope that has conditions.
+fn conditional(members: &str) -> String {
+    with("scopes: [billing/read]", &format!("scopes: [{{ {members} }}]"))
+}
+
 /// What is refused, and where. Each is a file with one mistake.
 #[test]
 fn mistakes_are_found_where_they_are() {
@@ -234,6 +239,72 @@ fn mistakes_are_found_where_they_are() {
         (with("scopes: [billing/read]", "scopes: [billing/a/b]"), ("C0105", 12, 66)),
         (with("scopes: [billing/read]", "scopes: billing/read"), ("C0103", 12, 65)),
         (with("scopes: [billing/read]", "scopes: [\"*\"]"), ("C0105", 12, 66)),
+        // Scopes with conditions.
+        (conditional("scope: billing/a"), ("C0102", 12, 66)),
+        (conditional("until: 2030-01-01T00:00:00Z"), ("C0102", 12, 66)),
+        (conditional("scope: biling/a, until: 2030-01-01T00:00:00Z"), ("C0107", 12, 75)),
+        (conditional("scope: a, until: 2030-01-01T00:00:00Z"), ("C0105", 12, 75)),
+        (conditional("scope: billing/a, when: {}, amount: { max: 1 }"), ("C0101", 12, 86)),
+        (conditional("scope: billing/a, where: {}"), ("C0102", 12, 93)),
+        (conditional("scope: billing/a, where: { amount: { max: 5 } }"), ("C0105", 12, 95)),
+        (conditional("scope: billing/a, where: { /: { max: 5 } }"), ("C0105", 12, 95)),
+        (conditional("scope: billing/a, where: { /a/0: { max: 5 } }"), ("C0105", 12, 95)),
+        (conditional("scope: billing/a, where: { /a~2: { max: 5 } }"), ("C0105", 12, 95)),
+        (conditional("scope: billing/a, where: { /a: {} }"), ("C0102", 12, 99)),
+        (conditional("scope: billing/a, where: { /a: 5 }"), ("C0103", 12, 99)),
+        (conditional("scope: billing/a, where: { /a: { mx: 5 } }"), ("C0101", 12, 101)),
+        (conditional("scope: billing/a, where: { /a: { regex: x } }"), ("C0111", 12, 101)),
+        (conditional("scope: billing/a, where: { /a: { max: -5 } }"), ("C0103", 12, 106)),
+        (conditional("scope: billing/a, where: { /a: { max: \"5\" } }"), ("C0103", 12, 106)),
+        (conditional("scope: billing/a, where: { /a: { max: 1e3 } }"), ("C0103", 12, 106)),
+        (conditional("scope: billing/a, where: { /a: { max: 05 } }"), ("C0103", 12, 106)),
+        (conditional("scope: billing/a, where: { /a: { max: 1234567890123456 } }"), ("C0103", 12, 106)),
+        (conditional("scope: billing/a, where: { /a: { min: 5, max: 4 } }"), ("C0110", 12, 99)),
+        (conditional("scope: billing/a, where: { /a: { absent: true, max: 4 } }"), ("C0110", 12, 99)),
+        (conditional("scope: billing/a, where: { /a: { absent: false } }"), ("C0105", 12, 109)),
+        (conditional("scope: billing/a, where: { /a: { in: [] } }"), ("C0104", 12, 105)),
+        (conditional("scope: billing/a, where: { /a: { in: x } }"), ("C0103", 12, 105)),
+        (conditional("scope: billing/a, where: { /a: { equals: null } }"), ("C0103", 12, 109)),
+        (conditional("scope: billing/a, where: { /a: { equals: [a] } }"), ("C0103", 12, 109)),
+        (conditional("scope: billing/a, where: { /a: { prefix: \"\" } }"), ("C0105", 12, 109)),
+        (conditional("scope: billing/a, where: { /a: { glob: \"a[b\" } }"), ("C0105", 12, 107)),
+        (conditional("scope: billing/a, amount: 5"), ("C0103", 12, 94)),
+        (conditional("scope: billing/a, amount: { currency: eur }"), ("C0102", 12, 94)),
+        (conditional("scope: billing/a, amount: { max: 5, currency: EUR }"), ("C0105", 12, 114)),
+        (conditional("scope: billing/a, environments: []"), ("C0102", 12, 100)),
+        (conditional("scope: billing/a, environments: [Sand box]"), ("C0105", 12, 101)),
+        (conditional("scope: billing/a, hours: { from: \"09:00\" }"), ("C0102", 12, 93)),
+        (conditional("scope: billing/a, hours: { from: \"09:00\", to: \"25:00\" }"), ("C0105", 12, 114)),
+        (conditional("scope: billing/a, hours: { from: \"9:00\", to: \"10:00\" }"), ("C0105", 12, 101)),
+        (conditional("scope: billing/a, hours: { from: \"09:60\", to: \"10:00\" }"), ("C0105", 12, 101)),
+        (conditional("scope: billing/a, hours: { from: \"22:00\", to: \"06:00\" }"), ("C0110", 12, 93)),
+        (conditional("scope: billing/a, hours: { from: \"09:00\", to: \"10:00\", days: [] }"), ("C0102", 12, 129)),
+        (
+            conditional("scope: billing/a, hours: { from: \"09:00\", to: \"10:00\", days: [monday] }"),
+            ("C0106", 12, 130),
+        ),
+        (
+            conditional("scope: billing/a, hours: { from: \"09:00\", to: \"10:00\", days: [mon, mon] }"),
+            ("C0109", 12, 135),
+        ),
+        (
+            conditional("scope: billing/a, hours: { from: \"09:00\", to: \"10:00\", zone: Europe/Berln }"),
+            ("C0106", 12, 129),
+        ),
+        (conditional("scope: billing/a, until: 2030-02-30T00:00:00Z"), ("C0105", 12, 93)),
+        (conditional("scope: billing/a, until: 2030-02-01"), ("C0105", 12, 93)),
+        (conditional("scope: billing/a, until: 1960-02-01T00:00:00Z"), ("C0105", 12, 93)),
+        (
+            with(
+                "scopes: [billing/read]",
+                "scopes: [{ scope: billing/a, amount: { max: 1 } }, { scope: billing/a, amount: { max: 1 } }]",
+            ),
+            ("C0109", 12, 108),
+        ),
+        (with("scopes: [billing/read]", "scopes: [], claims: [a]"), ("C0103", 12, 77)),
+        (with("scopes: [billing/read]", "scopes: [], claims: { a b: c }"), ("C0105", 12, 79)),
+        (with("scopes: [billing/read]", "scopes: [], claims: { a: 1 }"), ("C0103", 12, 82)),
+        (with("scopes: [billing/read]", "scopes: [], claims: { a: { b: c } }"), ("C0103", 12, 82)),
     ];
     let wrong: Vec<String> = cases
         .iter()

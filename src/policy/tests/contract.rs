@@ -1,7 +1,7 @@
 //! The page that says what a policy is (`policies/README.md`): every example on it is run.
 
 use super::*;
-use crate::call::{Bound, Confirmation, ConfirmedBy, Magnitude, Reach, ReachMode};
+use crate::call::{Bound, Confirmation, ConfirmedBy, Magnitude, Principal, Reach, ReachMode};
 use crate::mcp::message::Message;
 use crate::mcp::method::{Sorted, sort};
 use proptest::prelude::*;
@@ -69,6 +69,69 @@ async fn the_data_of_the_contract_does_what_it_says() {
     }
 }
 
+#[tokio::test]
+async fn the_budget_of_the_contract_does_what_it_says() {
+    let files = Files::of(&[("data.yaml", block("budgets.yaml")), ("sessions.rego", block("sessions.rego"))]);
+    let engine = engine(Settings { builtin: builtin().builtin, ..files.settings() });
+    assert_eq!(engine.history_on("stripe"), HistoryUse::Rules);
+    let mut context = context("PostRefunds", Class::Financial, "sandbox", &["*/*"]);
+    context.history = None;
+    let without = engine.judged(&call("PostRefunds", &json!({})), &context).await.unwrap();
+    assert_eq!(without.effect, Effect::Deny, "no history, no money: {without:?}");
+    for (count, sum, effect) in [(4, 40_000, Effect::Hold), (5, 0, Effect::Deny), (1, 40_001, Effect::Deny)] {
+        let counted = |count: u64, sum: u64| json!({"count": count, "unknown": 0, "sum": {"none": sum}});
+        let windows = |window: Value| json!({"minute": window, "hour": window, "day": window});
+        // Two of one name, the rest of the other.
+        let operations = json!({
+            "create_refund": windows(counted(1, sum)), "PostRefunds": windows(counted(count - 1, 0)),
+        });
+        let principal = json!({"operations": operations, "classes": {"financial": windows(counted(count, sum))}});
+        let history = json!({"adds": {"count": 1, "unknown": 0, "sum": {"none": 10_000}}, "principal": principal});
+        context.history = Some(JsonText::parse(history.to_string(), Rules::CLIENT).unwrap());
+        let decision = engine.judged(&call("PostRefunds", &json!({})), &context).await.unwrap();
+        assert_eq!(decision.effect, effect, "{count} {sum}: {decision:?}");
+    }
+    let mut context = fixtures::context("cancel_subscription", Class::Read);
+    context.principal = fixtures::principal("agent", &["*/*"]);
+    for (count, effect) in [(Some(2), Effect::Allow), (Some(3), Effect::Hold), (None, Effect::Hold)] {
+        let history = count
+            .map(|count: u64| json!({"session": {"operations": {"cancel_subscription": {"hour": {"count": count}}}}}));
+        context.history = history.map(|history| JsonText::parse(history.to_string(), Rules::CLIENT).unwrap());
+        assert_eq!(engine.judged(&call("t", &json!({})), &context).map_ok_effect().await, effect, "{count:?}");
+    }
+}
+
+#[test]
+fn a_history_is_asked_for_by_rules_and_budgets_alone() {
+    let uses = |files: &[(&str, &str)]| {
+        let files = Files::of(files);
+        engine(Settings { builtin: builtin().builtin, ..files.settings() })
+    };
+    let rule = |body: &str| {
+        format!(
+            "package countersign.policy.x\ndeny contains {{\"rule\": \"x.a\", \"reason\": \"r\"}} if {{ {body} }}\n"
+        )
+    };
+    let none = uses(&[("x.rego", &rule("input.principal.name == \"x\""))]);
+    assert!(none.history_on("stripe") == HistoryUse::No && !none.uses_history());
+    for body in [
+        "input.history.adds.count > 1",
+        "count(json.marshal(input)) > 1",
+        "some x; input[x] == 7",
+        "i := input; i.history",
+    ] {
+        let engine = uses(&[("x.rego", &rule(body))]);
+        assert!(engine.history_on("stripe") == HistoryUse::Rules && engine.uses_history(), "{body}");
+    }
+    let library = "package countersign.lib.l\nimport input.history as h\nmany if h.adds.count > 1\n";
+    let with = rule("data.countersign.lib.l.many");
+    assert_eq!(uses(&[("l.rego", library), ("x.rego", &with)]).history_on("a"), HistoryUse::Rules);
+    let budgets = uses(&[("data.yaml", "budgets: { stripe: { a: { hour: { count: 1 } } }, other: {} }\n")]);
+    assert_eq!(budgets.history_on("stripe"), HistoryUse::Budgets);
+    assert_eq!(budgets.history_on("other"), HistoryUse::No);
+    assert!(budgets.uses_history());
+}
+
 /// The document of the contract has exactly the members that a full document has, and the loader's list is the same.
 #[tokio::test]
 async fn the_input_of_the_contract_is_complete() {
@@ -88,6 +151,18 @@ async fn the_input_of_the_contract_is_complete() {
     full.bound = Bound { mode: Some(ReachMode::Test), accounts: vec![] };
     full.confirmations = vec![Confirmation { at: "/x".into(), by: ConfirmedBy::Vendor, issued: false }];
     full.continues = Some(CallId::random().unwrap());
+    full.history = Some(JsonText::parse(r#"{"adds":{},"principal":{},"session":{}}"#, Rules::CLIENT).unwrap());
+    let test =
+        crate::call::Test { at: vec!["a".into()], is: crate::call::TestKind::Present, value: None, whole: false };
+    let conditional = crate::call::ConditionalScope {
+        scope: "a/b".into(),
+        tests: vec![test],
+        amount: None,
+        environments: None,
+        hours: None,
+        until: Some(1),
+    };
+    full.principal = Arc::new(Principal { conditional_scopes: vec![conditional], ..(*full.principal).clone() });
     let call = answering("t", &json!({}));
     let document: Value =
         serde_json::from_str(&input::document(1, input::Subject::call(&call, call.digest(&full)), &full)).unwrap();
@@ -95,7 +170,7 @@ async fn the_input_of_the_contract_is_complete() {
     let members = |value: &Value| {
         let mut all = Vec::new();
         for (name, below) in value.as_object().unwrap() {
-            let free = ["arguments", "responses", "principal"].contains(&name.as_str());
+            let free = ["arguments", "responses"].contains(&name.as_str());
             let below = below.as_object().filter(|_| !free).into_iter().flat_map(|below| below.keys());
             all.extend(below.map(|below| format!("{name}.{below}")));
             all.push(name.clone());

@@ -30,7 +30,11 @@ impl Session {
         let loss = Loss { reason: self.shared.scrubber.line(&loss.reason).into_owned(), ..loss };
         tracing::warn!(session = self.id, server = self.server.facts.name, %id, fate = ?loss.fate, reason = loss.reason, "no answer will come");
         if let Open::Sent { sent: call } = request.state {
-            let answer = if loss.fate == Fate::Unknown { Answer::OutcomeUnknown } else { Answer::Error };
+            let answer = match loss.fate {
+                Fate::NotSent => Answer::NotSent,
+                Fate::Refused => Answer::Error,
+                Fate::Unknown => Answer::OutcomeUnknown,
+            };
             self.shared.gate.completed(call, answer, 0, None, Some(loss.reason.clone())).await;
         }
         if let (Part::Answers, Some(task)) = (request.wait.part, &request.wait.task) {
@@ -76,6 +80,7 @@ impl Session {
         self.drain(&mut answers).await;
         self.lose_tasks();
         self.drop_askings(why);
+        self.shared.gate.session_ended(&self.base);
         tracing::info!(session = self.id, "session ended");
     }
 

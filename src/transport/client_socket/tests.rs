@@ -24,7 +24,7 @@ impl Rig {
         let path = folder.path().join("run/client.sock");
         let (to_sessions, sessions) = mpsc::channel(4);
         let (to_rejected, rejected) = mpsc::channel(100);
-        let me = Principal { name: "me".into(), kind: PrincipalKind::Uid, scopes: Vec::new() };
+        let me = Principal::plain("me", PrincipalKind::Uid, Vec::new());
         let principals = Arc::new(Principals::new(Vec::new(), vec![(uid, Arc::new(me))]));
         let servers = Arc::new(["stripe".to_owned(), "stigg".to_owned()].into());
         let handover = Handover { sessions: to_sessions, rejected: to_rejected };

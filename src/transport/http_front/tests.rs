@@ -40,8 +40,7 @@ impl Rig {
     async fn start(limits: Limits) -> Rig {
         let (to_sessions, sessions) = mpsc::channel(16);
         let (to_rejected, rejected) = mpsc::channel(1000);
-        let who =
-            |name: &str| Arc::new(Principal { name: name.into(), kind: PrincipalKind::Token, scopes: Vec::new() });
+        let who = |name: &str| Arc::new(Principal::plain(name, PrincipalKind::Token, Vec::new()));
         let secret = |text: &str| Arc::new(Secret::new(text.into()));
         let principals = Principals::new(vec![(secret(A), who("a")), (secret(B), who("b"))], Vec::new());
         let front = Arc::new(HttpFront::new(

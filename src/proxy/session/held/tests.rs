@@ -120,7 +120,7 @@ impl Scene {
         let (outbound, mut from_session) = mpsc::channel(4);
         let client =
             ClientInfo { name: None, version: None, protocol: None, transport, uid: None, pid: None, peer: None };
-        let principal = Principal { name: "agent".into(), kind: PrincipalKind::Uid, scopes: Vec::new() };
+        let principal = Principal::plain("agent", PrincipalKind::Uid, Vec::new());
         let new = NewSession {
             server: "billing".into(),
             principal: Arc::new(principal),

@@ -4,7 +4,7 @@ use super::*;
 use crate::call::PrincipalKind;
 
 fn principal(name: &str) -> Arc<Principal> {
-    Arc::new(Principal { name: name.into(), kind: PrincipalKind::Token, scopes: Vec::new() })
+    Arc::new(Principal::plain(name, PrincipalKind::Token, Vec::new()))
 }
 
 fn request() -> Message {

@@ -6,7 +6,7 @@ use crate::json::Rules;
 use crate::transport::http_front::streams::NoPlace;
 
 fn principal(name: &str) -> Arc<Principal> {
-    Arc::new(Principal { name: name.into(), kind: PrincipalKind::Token, scopes: Vec::new() })
+    Arc::new(Principal::plain(name, PrincipalKind::Token, Vec::new()))
 }
 
 fn session() -> (Arc<Session>, mpsc::Receiver<FromClient>) {
