@@ -10,7 +10,7 @@ use std::time::Instant;
 use countersign::audit::{Answer, AuditLog, CallFacts, Entry, Event, Judged};
 use countersign::call::{
     Bound, CallId, Class, ClientInfo, Decision, Digest, Effect, Environment, EnvironmentSource, Operation, Pin,
-    Principal, PrincipalKind, RuleHit, ServerFacts, Tier, Transport,
+    Principal, PrincipalKind, RuleHit, SchemaCheck, ServerFacts, Tier, Transport,
 };
 use countersign::json::{JsonText, Rules};
 use criterion::{Criterion, criterion_group, criterion_main};

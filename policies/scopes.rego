@@ -264,11 +264,9 @@ parts(name, budget) := array.concat([name], object.get(budget, "with", []))
 
 counters(name) := [input.history.principal.classes[name]] if name in classes
 
-counters(name) := [counted |
-	some operation, counted in input.history.principal.operations
-	is_any_part(name, operation)
-] if {
+counters(name) := all if {
 	not name in classes
+	all := [counted | some operation, counted in input.history.principal.operations; is_any_part(name, operation)]
 }
 
 is_any_part(name, operation) if {

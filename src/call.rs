@@ -16,14 +16,14 @@ mod environment;
 mod limits;
 mod remembered;
 mod scope;
-mod similar;
+mod spelling;
 mod tool;
 
 pub use environment::{Environment, EnvironmentSource};
 pub use limits::Limits;
 pub use remembered::{Bound, Confirmation, ConfirmedBy, Seen};
 pub use scope::{AmountLimit, Claim, ConditionalScope, Hours, Test, TestKind};
-pub use similar::{is_slip, similar};
+pub use spelling::{is_slip, meant};
 pub use tool::{Pin, SchemaCheck, ToolFacts};
 
 /// Names one call for its whole life: in the hold, the records, the refusal. Sixty random bits in Crockford's

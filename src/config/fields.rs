@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::expand;
 use super::problem::{Code, Problems, quote};
 use super::yaml::{Data, Key, Node};
-use crate::call::similar;
+use crate::call::meant;
 
 /// What all readers share.
 pub struct Context<'a> {
@@ -54,7 +54,7 @@ impl<'n> Fields<'n> {
                 cx.problems.add(Code::NotSupported, &key.span, message, *instead);
             } else if !keys.known.contains(&key.text.as_str()) {
                 let message = format!("unknown key {}{}", quote(&key.text), fields.inside());
-                let meant = similar(&key.text, keys.known.iter().copied());
+                let meant = meant(&key.text, keys.known.iter().copied());
                 let help = match (meant, elsewhere(&fields.path, &key.text)) {
                     (Some(meant), _) => format!("did you mean `{meant}`?"),
                     (None, Some(full)) => format!("did you mean `{full}`?"),
@@ -92,7 +92,7 @@ impl<'n> Fields<'n> {
     pub fn need(&self, cx: &mut Context<'_>, name: &str, help: &str) -> Option<&'n Node> {
         let node = self.get(name);
         // A misspelled key is noted as that.
-        let misspelled = || self.unknown.iter().any(|word| similar(word, [name]).is_some());
+        let misspelled = || self.unknown.iter().any(|word| meant(word, [name]).is_some());
         if node.is_none() && !self.broken && !misspelled() {
             let message = match self.path.as_str() {
                 "" => format!("the key `{name}` is missing"),
@@ -373,7 +373,7 @@ impl Context<'_> {
 
     /// The one of `names` that was probably meant.
     pub fn meant<'c>(&self, word: &str, names: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
-        if self.problems.are_enough() { None } else { similar(word, names) }
+        if self.problems.are_enough() { None } else { meant(word, names) }
     }
 
     /// Names that we put in paths, marks, records and on the screen.
@@ -523,11 +523,11 @@ fn elsewhere(path: &str, word: &str) -> Option<&'static str> {
         return Some(exact);
     }
     let whole: Vec<(String, &'static str)> = others().map(|key| (joined(key), key)).collect();
-    let meant = similar(word, whole.iter().map(|(joined, _)| joined.as_str()))
+    let whole_meant = meant(word, whole.iter().map(|(joined, _)| joined.as_str()))
         .and_then(|meant| whole.iter().find(|(joined, _)| joined == meant).map(|(_, key)| *key));
-    meant.or_else(|| {
-        let meant = similar(word, others().map(last).filter(|last| last.len() > 4))?;
-        others().find(|key| last(key) == meant)
+    whole_meant.or_else(|| {
+        let close = meant(word, others().map(last).filter(|last| last.len() > 4))?;
+        others().find(|key| last(key) == close)
     })
 }
 

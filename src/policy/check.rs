@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::problem::Problem;
 use super::syntax::{Call, Head, Module, ObjectLiteral, Reference, Rule};
-use crate::call::similar;
+use crate::call::meant;
 
 /// Functions whose answer is not a function of input and data: a decision could not be explained or replayed.
 const NONDETERMINISTIC: [&str; 5] = ["time.now_ns", "rand.intn", "uuid.rfc4122", "opa.runtime", "http.send"];
@@ -207,7 +207,7 @@ fn unknown_input(member: &str, below: Option<&String>) -> Option<(String, String
 /// What was meant, and what there is.
 pub fn instead(word: &str, names: &[&str]) -> String {
     let all = format!("there are {}", names.join(", "));
-    similar(word, names.iter().copied()).map_or(all.clone(), |meant| format!("did you mean `{meant}`? {all}"))
+    meant(word, names.iter().copied()).map_or(all.clone(), |meant| format!("did you mean `{meant}`? {all}"))
 }
 
 fn function(module: &Module, call: &Call, index: &Index<'_>, found: &mut Vec<Problem>) {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::check;
 use super::super::problem::Problem;
 use super::super::syntax::{Asks, Body, Module, Reference, Rule, Span};
-use crate::call::{is_slip, similar};
+use crate::call::{is_slip, meant};
 
 /// What is known about an operation or a tool.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -151,7 +151,7 @@ fn unknown_name(
         return;
     }
     let kind = asks.path.get(1).map_or("operation", String::as_str);
-    let help = match similar(value, vocabulary.0.keys().map(String::as_str)) {
+    let help = match meant(value, vocabulary.0.keys().map(String::as_str)) {
         Some(meant) => format!("did you mean `{meant}`?"),
         None => "name the server's catalog in a configuration and check with --config".to_owned(),
     };
@@ -178,7 +178,7 @@ fn argument(module: &Module, reference: &Reference, known: &[(&str, &Known)], fo
         }
         let open = known.iter().any(|(_, known)| known.open) || follows.is_empty();
         // Where there may be others, only what is nearly another name is worth a word.
-        let meant = similar(name, follows.iter().copied()).filter(|meant| !open || is_slip(name, meant));
+        let meant = meant(name, follows.iter().copied()).filter(|meant| !open || is_slip(name, meant));
         if open && meant.is_none() {
             return;
         }

@@ -26,7 +26,7 @@ fn the_first_policy_of_the_contract_loads_and_passes_its_tests() {
     assert!(outcomes.iter().all(|outcome| outcome.verdict == test::Verdict::Pass), "{outcomes:#?}");
     let covered = &test::run(&paths, &test::Options { coverage: true, run: None }).unwrap().coverage[0];
     assert_eq!((covered.covered.len(), covered.not_covered.len()), (13, 0));
-    assert_eq!(author::Bench::of_paths(&paths).unwrap().rules(), 15);
+    assert_eq!(author::Bench::of_paths(&paths).unwrap().rules(), 20);
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Which name a misspelt word means: for the help of every message about an unknown name.
 
 /// The one of `names` that was probably meant.
-pub fn similar<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn meant<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word: Vec<char> = word.chars().take(64).flat_map(char::to_lowercase).collect();
     let far = (word.len() / 3).clamp(1, 3);
     let distance = |name: &str| distance(&word, &name.chars().collect::<Vec<_>>());
@@ -55,7 +55,7 @@ mod tests {
             ("xyz", None),
             ("", None),
         ] {
-            assert_eq!(similar(word, names), meant, "{word}");
+            assert_eq!(super::meant(word, names), meant, "{word}");
         }
         assert!(is_slip("amuont", "amount") && is_slip("amoun", "amount"));
         assert!(!is_slip("account", "amount") && !is_slip("amount", "amount"));
