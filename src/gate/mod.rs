@@ -3,18 +3,15 @@
 //! [`Gate::admit`], [`Gate::admit_answer`] and [`HeldCall::wait`] are the only ways to a [`PermittedCall`]. Every other
 //! way out of them is a [`Refusal`]. Nothing here writes to an upstream or to a client.
 
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::audit::{Answer, AuditError, AuditLog, Entry, Event, Receipt, Ruling as RulingKind, Signed};
-use crate::call::{
-    CallContext, CallId, Class, Decision, Digest, Effect, Environment, Operation, Outcome, Refusal, Seen, ToolCall,
-};
-use crate::json::Json;
+use crate::audit::{AuditError, AuditLog, Entry, Event, Receipt};
+use crate::call::{CallContext, CallId, Decision, Digest, Effect, Environment, Operation, Outcome, Refusal, ToolCall};
 use crate::policy::{self, PolicyEngine, PolicyFault, confirm_value};
-use crate::signing::{self, RulingText, Signers};
 
+mod answered;
 mod continuation;
 mod held;
 mod history;
@@ -23,7 +20,9 @@ mod issued;
 mod permit;
 mod pin;
 mod place;
+mod presence;
 mod record;
+mod rule;
 
 pub use continuation::Origin;
 pub use held::HeldCall;
@@ -32,42 +31,11 @@ pub use hold::{Approver, Hold, HoldQueue, NoEffect, Settings, State, TICKET};
 pub use permit::{PermittedCall, Ruling, Says, SentCall};
 pub use pin::DefinitionNow;
 pub use place::Place;
+pub use presence::Presence;
+pub use rule::Operators;
 
 use history::{History, Reservation};
-use hold::{Claimed, Placed};
-
-/// Whether anybody still waits for the answer of a call. The session ends it; the gate looks at it last.
-#[derive(Clone, Debug, Default)]
-pub struct Presence {
-    gone: CancellationToken,
-    why: Arc<OnceLock<(Outcome, &'static str)>>,
-    definition: DefinitionNow,
-    place: Place,
-}
-
-impl Presence {
-    /// The same, of a call in a session that works there.
-    pub fn at(self, place: Place) -> Presence {
-        Presence { place, ..self }
-    }
-
-    /// Of a call of a tool, whose definition and pin the gate compares once more before an approved call leaves.
-    pub fn of_tool(definition: DefinitionNow) -> Presence {
-        Presence { definition, ..Presence::default() }
-    }
-
-    /// Nobody waits any more. The first reason stays.
-    pub fn leave(&self, outcome: Outcome, why: &'static str) {
-        let _ = self.why.set((outcome, why));
-        self.gone.cancel();
-    }
-
-    fn left(&self) -> Option<(Outcome, &'static str)> {
-        self.gone
-            .is_cancelled()
-            .then(|| self.why.get().copied().unwrap_or((Outcome::Withdrawn, "the client went away")))
-    }
-}
+use hold::Placed;
 
 /// Policy, holds and the record, in the order in which a call meets them.
 pub struct Gate {
@@ -82,16 +50,6 @@ pub struct Gate {
     issued: issued::Issued,
     policy_error: Mutex<Option<String>>,
     operators: Option<Operators>,
-}
-
-/// Reads the list of the operators who may sign, as it is now: whoever is taken off it approves nothing more.
-#[derive(Clone)]
-pub struct Operators(Arc<dyn Fn() -> Result<Signers, String> + Send + Sync>);
-
-impl Operators {
-    pub fn new(read: impl Fn() -> Result<Signers, String> + Send + Sync + 'static) -> Operators {
-        Operators(Arc::new(read))
-    }
 }
 
 /// What a call that is not refused gets.
@@ -324,52 +282,6 @@ impl Gate {
         self.places.shared(server, principal, idle)
     }
 
-    /// Holds what an answer says about where its server works against where the server is bound. After a contradiction
-    /// the rules see a conflict. To be called before the client can see the answer.
-    pub async fn seen(&self, sent: &SentCall, seen: &Seen) {
-        let context = sent.origin().context();
-        let (server, environment) = (&context.server.name, &context.environment);
-        let what = match environment.is_production() {
-            true if seen.test => "a test environment",
-            false if seen.production => "production",
-            true | false => return,
-        };
-        let conflict = format!("the answer to {} (call {}) is from {what}", context.operation.name, sent.id());
-        if !self.places.contradict(server, &conflict) {
-            return;
-        }
-        tracing::error!(server, environment = environment.name, conflict, "nothing more is sent to this server");
-        let environment = Environment { conflict: Some(conflict.clone()), ..(**environment).clone() };
-        let event = Event::EnvironmentConflict { server: server.clone(), environment, conflict };
-        if let Err(error) = self.audit.append(Entry::new(Some(sent.id()), true, event)).await {
-            tracing::error!(%error, "the conflict could not be recorded");
-        }
-    }
-
-    /// Remembers what an answer gives out that may confirm the same call. To be called before the client can see it.
-    pub fn issues(&self, sent: &SentCall, result: Json<'_>) {
-        let context = sent.origin().context();
-        if context.operation.class != Class::Read {
-            self.issued.learn(&sent.origin().tool().name, sent.params.view().get("arguments"), context, result);
-        }
-    }
-
-    /// Remembers what the answer to a call leaves open: a question of the server, or a task. To be called before the
-    /// client can see the answer. Says in a word what that is.
-    pub fn relayed(&self, sent: &SentCall, result: Json<'_>) -> Option<&'static str> {
-        self.following.relayed(sent, result)
-    }
-
-    /// The call that became this task, where it was one of this principal on this server.
-    pub fn task(&self, id: &str, context: &CallContext) -> Option<Origin> {
-        self.following.task(id, context)
-    }
-
-    /// Remembers what a task asks. To be called before the client can see it.
-    pub fn task_asks(&self, id: &str, context: &CallContext, questions: Json<'_>) {
-        self.following.task_asks(id, context, questions);
-    }
-
     async fn hold(
         self: &Arc<Self>,
         call: ToolCall,
@@ -416,84 +328,6 @@ impl Gate {
         Refusal::new(outcome, reason).of(id)
     }
 
-    /// Rules on a hold: claim, record, settle.
-    ///
-    /// # Errors
-    /// [`NoEffect`]: the hold is as it was, or closed for another reason.
-    pub async fn rule(&self, ruling: Ruling) -> Result<Hold, NoEffect> {
-        let (id, operator) = (ruling.hold.clone(), ruling.operator.clone());
-        let outcome = self.try_rule(ruling).await;
-        match &outcome {
-            Ok(_) => tracing::info!(call = %id, operator, "ruled"),
-            Err(why) => {
-                tracing::warn!(call = %id, operator, %why, "a ruling had no effect");
-                let event = Event::RulingRefused { operator, id: id.clone(), why: why.to_string() };
-                if let Err(error) = self.audit.note(Entry::new(Some(&id), false, event)).await {
-                    tracing::error!(%error, "a refused ruling could not be recorded");
-                }
-            }
-        }
-        outcome
-    }
-
-    async fn try_rule(&self, mut ruling: Ruling) -> Result<Hold, NoEffect> {
-        let signed = self.prove(&mut ruling)?;
-        let Claimed::Ruled { approvals, completes } = self.holds.claim(&ruling)?;
-        let (kind, reason) = match &ruling.says {
-            Says::Approve { reason } => (RulingKind::Approve, reason.clone()),
-            Says::Reject { reason } => (RulingKind::Reject, Some(reason.clone())),
-        };
-        let event = Event::Ruled {
-            ruling: kind,
-            operator: ruling.operator.clone(),
-            digest: ruling.digest,
-            reason,
-            effective: completes,
-            approvals,
-            signed,
-        };
-        let recorded = self.audit.append(Entry::new(Some(&ruling.hold), true, event)).await;
-        if let Err(error) = &recorded {
-            tracing::error!(call = %ruling.hold, %error, "no record, so no ruling");
-        }
-        self.holds.settle(ruling, recorded.is_ok())
-    }
-
-    /// Checks the signature of a ruling that has one, over the text of the hold as it is here.
-    fn prove(&self, ruling: &mut Ruling) -> Result<Option<Signed>, NoEffect> {
-        let Some(signature) = ruling.signature.as_deref() else { return Ok(None) };
-        let bad = |why: String| NoEffect::BadSignature(why);
-        let Some(operators) = &self.operators else {
-            return Err(bad("there is no list of operators (operators.allowed_signers)".to_owned()));
-        };
-        let hold = self.holds.find(&ruling.hold).ok_or(NoEffect::NotFound)?;
-        let signers = (operators.0)().map_err(bad)?;
-        let (says, reason) = match &ruling.says {
-            Says::Approve { reason } => ("approve", reason.as_deref()),
-            Says::Reject { reason } => ("reject", Some(reason.as_str())),
-        };
-        let text = RulingText {
-            instance: &self.audit.instance(),
-            hold: hold.id(),
-            digest: &hold.digest,
-            definition: hold.context.tool.definition.as_ref(),
-            policy_version: &hold.decision.policy_version,
-            server: &hold.context.server.name,
-            environment: &hold.context.environment.name,
-            expires_at: &hold.expires.to_string(),
-            ruling: says,
-            operator: &ruling.operator,
-            reason,
-        };
-        let text = text.to_string();
-        let proof = signing::verify(&text, &ruling.operator, signature, &signers, jiff::Timestamp::now())
-            .map_err(|why| bad(why.to_string()))?;
-        let (key, signer) = (proof.key.clone(), proof.signer.clone());
-        let signature = signature.trim().to_owned() + "\n";
-        ruling.proof = Some(proof);
-        Ok(Some(Signed { key, signer, text, signature }))
-    }
-
     /// Closes holds that nobody waits for when their time is over, until `stop`; then all of them. One task of the
     /// daemon runs this.
     pub async fn keep_time(&self, stop: CancellationToken) {
@@ -508,11 +342,6 @@ impl Gate {
         self.holds.forget();
     }
 
-    /// A session is over: what it was let through counts for its principal alone.
-    pub fn session_ended(&self, context: &CallContext) {
-        self.history.session_ended(&context.principal.name, &context.server.name, &context.session);
-    }
-
     /// Takes back a permit that was not used: nobody waits any more, or the upstream does not take the call.
     pub async fn unsent(&self, permit: PermittedCall, outcome: Outcome, why: &str) -> Refusal {
         let at = jiff::Timestamp::now();
@@ -522,35 +351,6 @@ impl Gate {
         let (call, counted) = permit.end();
         self.history.give_back(counted);
         self.close(call.id(), outcome, why.to_owned()).await
-    }
-
-    /// Records the answer to a call that was sent.
-    pub async fn completed(
-        &self,
-        sent: SentCall,
-        answer: Answer,
-        bytes: usize,
-        digest: Option<Digest>,
-        note: Option<String>,
-    ) {
-        let duration_ms = u64::try_from(sent.since.elapsed().as_millis()).unwrap_or(u64::MAX);
-        if let Some(hold) = &sent.hold {
-            let result = said(answer).to_owned();
-            self.holds.amend(hold, |state| match state {
-                State::Approved { by, at } => State::Done { by: by.clone(), at: *at, result },
-                other => other.clone(),
-            });
-        }
-        // Whatever may have left stays counted, also where the answer is an error or there is none.
-        match answer {
-            Answer::NotSent => self.history.give_back(sent.counted),
-            Answer::Ok | Answer::ToolError | Answer::Error | Answer::OutcomeUnknown | Answer::Undeliverable => {}
-        }
-        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        let event = Event::Completed { result: answer, bytes, digest, duration_ms, note };
-        if let Err(error) = self.audit.note(Entry::new(Some(&sent.id), false, event)).await {
-            tracing::error!(call = %sent.id, %error, "an answer could not be recorded");
-        }
     }
 
     /// Refuses a call whose arguments are not what its tool takes: recorded, and never judged.
@@ -733,17 +533,5 @@ async fn sleep_until(deadline: Option<tokio::time::Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,
-    }
-}
-
-/// How an answer is shown to operators.
-fn said(answer: Answer) -> &'static str {
-    match answer {
-        Answer::Ok => "ok",
-        Answer::ToolError => "tool_error",
-        Answer::Error => "error",
-        Answer::NotSent => "not_sent",
-        Answer::OutcomeUnknown => "outcome_unknown",
-        Answer::Undeliverable => "undeliverable",
     }
 }
