@@ -133,7 +133,8 @@ fn without_tests(text: &str) -> (String, Vec<TestModule>) {
             path =
                 line.strip_prefix("#[path = \"").and_then(|rest| rest.strip_suffix("\"]")).map(str::to_owned).or(path);
         };
-        if let Some(name) = first.strip_prefix("mod ").and_then(|rest| rest.strip_suffix(';')) {
+        let plain = first.strip_prefix("pub(super) ").unwrap_or(first);
+        if let Some(name) = plain.strip_prefix("mod ").and_then(|rest| rest.strip_suffix(';')) {
             modules.push(TestModule { name: name.to_owned(), path });
         }
         if !first.ends_with([';', ',', '}']) {

@@ -183,7 +183,7 @@ async fn pol_011() {
 #[tokio::test]
 async fn pol_013() {
     let spy = Spy::stdio().await;
-    let limit = json!({"destructive": {"limits": {"sandbox": {"create_refund": 5000}}}});
+    let limit = json!({"destructive": {"limits": {"sandbox": {"create_refund": {"minor": 5000}}}}});
     let countersign = Countersign::new();
     std::fs::write(countersign.dir().join("policies/data.json"), limit.to_string()).unwrap();
     let upstream = spy.upstream.clone();
