@@ -95,8 +95,10 @@ impl SentCall {
 pub struct Ruling {
     pub(super) hold: CallId,
     pub(super) digest: Digest,
-    /// Who it is by the socket, or by what is signed.
+    /// Who it is by what is signed, else by the socket.
     pub(super) operator: String,
+    /// Whose account the socket's other end is.
+    pub(super) account: String,
     pub(super) says: Says,
     /// An OpenSSH signature of the operator's over the ruling's text.
     pub(super) signature: Option<String>,
@@ -114,7 +116,7 @@ pub enum Says {
 
 impl Ruling {
     pub(crate) fn new(hold: CallId, digest: Digest, operator: String, says: Says) -> Ruling {
-        Ruling { hold, digest, operator, says, signature: None, proof: None }
+        Ruling { hold, digest, account: operator.clone(), operator, says, signature: None, proof: None }
     }
 
     /// The same ruling by the operator who has signed it.

@@ -63,8 +63,9 @@ impl HoldQueue {
                 if entry.hold.signature_required && ruling.proof.is_none() {
                     return Err(NoEffect::SignatureRequired);
                 }
-                if entry.hold.context.principal.name == ruling.operator {
-                    return Err(NoEffect::Requester(ruling.operator.clone()));
+                let requester = &entry.hold.context.principal.name;
+                if *requester == ruling.operator || *requester == ruling.account {
+                    return Err(NoEffect::Requester(requester.clone()));
                 }
                 if entry.hold.approved_by.iter().any(|by| by.is(ruling)) {
                     return Err(NoEffect::SameOperator);
@@ -90,7 +91,7 @@ impl HoldQueue {
             self.let_go(&mut inner, &ruling.hold);
             return Err(NoEffect::Unavailable("the store does not take records".to_owned()));
         }
-        let Ruling { hold: id, operator, says, proof, .. } = ruling;
+        let Ruling { hold: id, operator, account, says, proof, .. } = ruling;
         match says {
             Says::Reject { reason } => self.reject(&mut inner, &id, operator, reason).ok_or(NoEffect::NotFound),
             Says::Approve { .. } => {
@@ -100,7 +101,7 @@ impl HoldQueue {
                     self.let_go(&mut inner, &id);
                     return Err(NoEffect::Closed(format!("too late: {late}")));
                 }
-                entry.hold.approved_by.push(Approver { operator, key: proof.map(|proof| proof.key) });
+                entry.hold.approved_by.push(Approver { operator, account, key: proof.map(|proof| proof.key) });
                 let have = entry.hold.approved_by.len();
                 if have < usize::from(entry.hold.decision.approvals) {
                     let hold = entry.hold.clone();

@@ -5,6 +5,7 @@ use crate::call::{Class, Effect, Tier, fixtures};
 use crate::gate::permit::{Ruling, Says};
 use crate::mcp::message::Message;
 use crate::mcp::method::{Sorted, sort};
+use crate::signing::Verified;
 
 const SETTINGS: Settings = Settings {
     ttl: Duration::from_secs(300),
@@ -156,6 +157,42 @@ async fn another_digest_rules_nothing() {
     let crossed = Ruling::new(one.id().clone(), digest, "ana".into(), Says::Approve { reason: None });
     assert_eq!(queue.claim(&crossed).err(), Some(NoEffect::WrongDigest));
     assert_eq!(queue.find(one.id()).unwrap().state, State::Pending);
+}
+
+/// Two names of one account are one person, unless two keys tell them apart.
+#[tokio::test(start_paused = true)]
+async fn nobody_is_two_operators() {
+    let signed = |ruling: Ruling, operator: &str, key: &str| {
+        let proof = Verified { operator: operator.into(), key: key.into(), signer: String::new() };
+        Ruling { proof: Some(proof), ..ruling.signed(operator.into(), "checked".into()) }
+    };
+    // The first as `ana` from her account, unsigned or signed with one key; then what comes from the same account.
+    for (first_key, second, outcome) in [
+        (None, ("ana@example.com", Some("SHA256:a")), false),
+        (Some("SHA256:a"), ("ben", None), false),
+        (Some("SHA256:a"), ("ben", Some("SHA256:a")), false),
+        (Some("SHA256:a"), ("ben", Some("SHA256:b")), true),
+    ] {
+        let queue = HoldQueue::new(SETTINGS);
+        let call = call(1);
+        let _place = place(&queue, &call, 2);
+        let by = |operator: &str, key: Option<&str>| {
+            let ruling = ruling(&queue, &call, "ana", true);
+            match key {
+                Some(key) => signed(ruling, operator, key),
+                None => Ruling { operator: operator.into(), ..ruling },
+            }
+        };
+        rule(&queue, by("ana", first_key)).unwrap();
+        let ruled = rule(&queue, by(second.0, second.1));
+        assert_eq!(ruled.as_ref().err(), (!outcome).then_some(&NoEffect::SameOperator), "{first_key:?} {second:?}");
+    }
+    // The requester is the requester under another name too.
+    let queue = HoldQueue::new(SETTINGS);
+    let call = call(1);
+    let _place = place(&queue, &call, 1);
+    let own = signed(ruling(&queue, &call, "agent", true), "ben", "SHA256:b");
+    assert_eq!(rule(&queue, own).err(), Some(NoEffect::Requester("agent".into())));
 }
 
 #[tokio::test(start_paused = true)]

@@ -44,15 +44,21 @@ pub enum State {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Approver {
     pub operator: String,
+    /// Whose account it came from.
+    pub account: String,
     /// Fingerprint of the key that signed, where one did.
     pub key: Option<String>,
 }
 
 impl Approver {
-    /// The same person, by name or by key.
+    /// The same person: by name, by key, or by account where no two keys tell them apart. Whoever approves from an
+    /// account and then signs from it is one.
     pub(super) fn is(&self, ruling: &Ruling) -> bool {
-        let key = ruling.proof.as_ref().map(|proof| &proof.key);
-        self.operator == ruling.operator || (key.is_some() && key == self.key.as_ref())
+        let same_key_or_account = match (&self.key, ruling.proof.as_ref().map(|proof| &proof.key)) {
+            (Some(one), Some(other)) => one == other,
+            (None, _) | (_, None) => self.account == ruling.account,
+        };
+        self.operator == ruling.operator || same_key_or_account
     }
 }
 
