@@ -95,8 +95,8 @@ fn print(format: Format, decided: &Result<Decision, PolicyFault>, history: Optio
         }
         (Format::Human, Ok(decision)) => {
             human(decision);
-            if let Some(history) = history {
-                say!("  history: {}", visible::line(history.as_str()));
+            if history.is_some() {
+                say!("  history: as if nothing had been let through before (-o json shows it)");
             }
         }
         (Format::Human, Err(fault)) => refused(fault),
