@@ -133,7 +133,7 @@ async fn check_says_what_is_wrong_and_where() {
 
     let ran = home.run(&["policy", "check", "--config", "countersign.yaml", "--format", "json"]).await;
     let report: Value = serde_json::from_str(&ran.out).unwrap();
-    assert_eq!((ran.code, &report["schema"], &report["rules"]), (1, &json!("countersign.policy-check/v1"), &json!(10)));
+    assert_eq!((ran.code, &report["schema"], &report["rules"]), (1, &json!("countersign.policy-check/v1"), &json!(19)));
     let problem = &report["problems"][1];
     assert_eq!((&problem["code"], &problem["line"], &problem["column"]), (&json!("sample"), &json!(10), &json!(26)));
     assert_eq!(problem["severity"], "error");
@@ -165,7 +165,7 @@ async fn warnings_fail_where_they_are_asked_to() {
     home.write("policies/x.rego", "package countersign.policy.x\n\ndeny contains {\"rule\": \"x.a\", \"reason\": \"r\"} if input.operation.name == \"wipe\"\n");
     let check = ["policy", "check", "--config", "countersign.yaml"];
     let ran = home.run(&check).await;
-    assert_eq!((ran.code, ran.out.as_str()), (0, "ok: 9 rules, 2 warnings\n"), "{ran:?}");
+    assert_eq!((ran.code, ran.out.as_str()), (0, "ok: 18 rules, 2 warnings\n"), "{ran:?}");
     assert!(ran.err.contains("warning[untested]") && ran.err.contains("warning[unknown-name]"), "{ran:?}");
     assert_eq!(home.run(&[&check[..], &["--deny-warnings"]].concat()).await.code, 1);
 }
