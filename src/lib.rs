@@ -18,7 +18,7 @@
 //! | [`call`] | the words: calls, decisions, refusals, limits | `json` |
 //! | [`mcp`] | messages, the method table, our answers | `call` |
 //! | [`catalog`] | what a vendor's tools do: (tool, arguments) → operation | `call` |
-//! | [`policy`] | Rego: load, evaluate, combine; test, check, explain | `call` |
+//! | [`policy`] | Rego: load, evaluate (an operator's rules in processes of their own), combine; test, check, explain, replay | `call` |
 //! | [`audit`] | the record: one ledger, one chain | `call` |
 //! | [`signing`] | what an operator signs, and what a signature is worth | `call` |
 //! | [`gate`] | the enforcement point, the holds, the permit, what was let through lately | `call`, `policy`, `audit`, `signing` |

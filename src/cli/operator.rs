@@ -59,6 +59,7 @@ pub struct List {
     /// The list of operators, instead of the configuration's
     #[arg(long, value_name = "FILE", conflicts_with = "config")]
     allowed_signers: Option<PathBuf>,
+    /// The configuration that names the list
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }

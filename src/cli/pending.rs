@@ -222,7 +222,7 @@ fn refused(id: &CallId, error: Failure, message: &str) -> Stop {
     let mut text = format!("{id}: {message}");
     if error == Failure::SignatureRequired {
         for line in describe::UNSIGNED_HELP.iter().skip(1) {
-            let _ = write!(text, " {line}");
+            let _ = write!(text, "\n  {line}");
         }
     }
     Stop::Said(exit, text)

@@ -36,6 +36,7 @@ pub struct Diff {
     /// Compare over the calls that were recorded since then, instead of over what the catalogs know
     #[arg(long)]
     since: Option<Moment>,
+    /// Up to when, in the same forms
     #[arg(long, requires = "since")]
     until: Option<Moment>,
     /// Servers and principals come from here; without it, every vendor, two environments, and principals that may

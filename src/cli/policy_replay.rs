@@ -17,6 +17,7 @@ use super::audit::Place;
 use super::progress::Progress;
 use crate::audit::{AuditReader, Record};
 use crate::call::{Decision, Effect, RuleHit, Tier};
+use crate::console::risk::plural;
 use crate::console::visible;
 use crate::json::{Json, JsonText, Rules};
 use crate::policy::recorded::{self, NotReplayable};
@@ -498,9 +499,11 @@ pub fn shadow(args: &Shadow) -> anyhow::Result<Exit> {
     })?;
     match args.output {
         Output::Human => {
-            println!("{calls} calls; {} rules of policies in mode shadow or warn said something", rules.len());
+            let said = plural(rules.len(), "rule");
+            println!("{calls} calls; {said} of policies in mode shadow or warn said something");
             for (rule, Watched { policy, hits, would_hold, would_deny, nothing_new, unknown }) in &rules {
-                println!("{} ({}): {hits} times", visible::line(rule), visible::line(policy));
+                let times = if *hits == 1 { "once" } else { &format!("{hits} times") };
+                println!("{} ({}): {times}", visible::line(rule), visible::line(policy));
                 for (what, times) in [("would deny", would_deny), ("would hold", would_hold)] {
                     if times.count > 0 {
                         println!("  {what} {}, for example {}", times.count, list(&times.examples));

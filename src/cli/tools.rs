@@ -48,7 +48,9 @@ pub enum Command {
         daemon: DaemonArgs,
         #[command(flatten)]
         output: Output,
+        /// The server that lists it
         server: String,
+        /// The tool
         #[arg(required_unless_present = "all")]
         tool: Option<String>,
         /// Everything that `diff SERVER` shows; the digest is the one at its end
@@ -64,14 +66,18 @@ pub enum Command {
         daemon: DaemonArgs,
         #[command(flatten)]
         output: Output,
+        /// The server that lists it
         server: String,
+        /// The tool
         tool: String,
     },
     /// Forget a tool that is not pinned and not listed any more
     Forget {
         #[command(flatten)]
         daemon: DaemonArgs,
+        /// The server that listed it
         server: String,
+        /// The tool
         tool: String,
     },
 }
@@ -298,9 +304,13 @@ fn list(tools: &[ToolView], format: Format) -> Result<(), Stop> {
     Ok(())
 }
 
+/// To the second.
+fn time(text: &str) -> String {
+    text.get(..19).map_or_else(|| text.to_owned(), |start| format!("{start}Z"))
+}
+
 fn cells(tool: &ToolView) -> [String; 7] {
     let shown = tool.offered.as_ref().or(tool.pinned.as_ref());
-    let time = |text: &str| text.get(..19).map_or_else(|| text.to_owned(), |start| format!("{start}Z"));
     let changed = tool.offered.as_ref().filter(|_| tool.pin == Pin::Changed);
     let cells = [
         tool.server.as_str(),
@@ -344,7 +354,7 @@ fn diff(tools: &[ToolView], format: Format) -> Result<(), Stop> {
 fn difference(tool: &ToolView) -> String {
     let side = |what: &str, side: &Option<DefinitionView>, by: &str| {
         let side = side.as_ref()?;
-        Some(format!("{what} {} at {}{by}", start(side.digest, DIGEST_PREFIX), visible::line(&side.at)))
+        Some(format!("{what} {} at {}{by}", start(side.digest, DIGEST_PREFIX), visible::line(&time(&side.at))))
     };
     let by = tool.pinned_by.as_ref().map(|by| format!(" by {}", visible::line(by))).unwrap_or_default();
     let sides = [side("pinned", &tool.pinned, &by), side("listed", &tool.offered, "")];

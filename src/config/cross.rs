@@ -138,10 +138,18 @@ pub fn trusted(cx: &mut Context<'_>, root: &Node, config: &Config) {
     for ((path, span), whole) in places {
         let checked = if whole { trust::check_tree(&path) } else { folder(&path) };
         if let Err(error) = checked {
-            cx.problems.add(Code::Untrusted, &span, error.to_string(), error.help());
+            let list = config.operators.allowed_signers.as_deref() == Some(path.as_path());
+            let help = match error {
+                trust::TrustError::Missing(_) if list => NO_LIST.to_owned(),
+                _ => error.help(),
+            };
+            cx.problems.add(Code::Untrusted, &span, error.to_string(), help);
         }
     }
 }
+
+/// What makes the list of operators, for as long as this configuration cannot be read.
+const NO_LIST: &str = "make it: countersign operator enroll NAME --key KEY.pub --allowed-signers FILE";
 
 fn folder(path: &Path) -> Result<(), trust::TrustError> {
     let resolved = trust::check(path)?;

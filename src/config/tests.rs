@@ -94,11 +94,17 @@ fn the_example_is_a_configuration() {
     assert_eq!(url, "https://api.statsig.com/v1/mcp");
     assert_eq!(headers, &[("statsig-api-key".to_owned(), secret("statsig_console"))]);
     assert_eq!(config.principals[0].by, Match::Token("claude_token".to_owned()));
-    assert_eq!(config.principals[0].principal.scopes, ["stripe/read", "stripe/create_refund"]);
+    assert_eq!(config.principals[0].principal.scopes, ["stripe/read"]);
     assert_eq!(config.principals[1].by, Match::Uid(1000));
     assert_eq!(config.policy.builtin, sections::BUILTIN);
     assert_eq!(config.holds.ttl, Duration::from_secs(300));
-    assert_eq!(config.operators.unsigned_rulings, Some(UnsignedRulings::Accept));
+    assert_eq!(config.operators.unsigned_rulings, Some(UnsignedRulings::Refuse));
+    assert_eq!(config.operators.allowed_signers.as_deref(), Some(Path::new("/etc/countersign/operators.pub")));
+    assert_eq!(config.servers["stripe"].accounts, ["acct_1OurShop"]);
+    assert!(config.servers["stripe"].probe.is_some());
+    assert_eq!(config.servers["stripe"].first_use, FirstUse::Trust);
+    assert_eq!(config.servers["statsig"].first_use, FirstUse::Refuse);
+    assert_eq!(config.principals[0].principal.conditional_scopes.len(), 1);
     assert_eq!(config.limits, Limits::default());
 }
 

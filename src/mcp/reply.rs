@@ -37,10 +37,10 @@ fn words(refusal: &Refusal) -> String {
         }
         Outcome::Rejected => ("Rejected by the operator", "Do not retry it unchanged; follow the operator's reason."),
         Outcome::Expired => {
-            ("No operator ruled in time", "Tell your user that an operator has to approve it, then retry once.")
+            ("No operator approved it", "Tell your user that an operator has to approve it, then retry once.")
         }
         Outcome::Unattended => (
-            "No operator console is attached",
+            "Nobody could rule on it",
             "Tell your user to start `countersign console`, then retry with the same arguments.",
         ),
         Outcome::Withdrawn => ("The call was withdrawn", "It was cancelled before an operator ruled."),
@@ -187,6 +187,18 @@ mod tests {
         assert_eq!(view.pointer("/result/_meta/dev.countersign~1decision/sent").unwrap().text(), "false");
         let words = view.pointer("/result/content/0/text").unwrap().as_str().unwrap().into_owned();
         assert!(words.contains("refunds.max") && words.contains("Nothing was sent"), "{words}");
+    }
+
+    /// The reasons are those of the gate.
+    #[test]
+    fn a_refusal_says_its_reason_once() {
+        for (outcome, reason, begins) in [
+            (Outcome::Unattended, "no operator console is attached", "Nobody could rule on it: no operator console"),
+            (Outcome::Expired, "nobody ruled in time", "No operator approved it: nobody ruled in time"),
+        ] {
+            let words = words(&Refusal::new(outcome, reason));
+            assert!(words.starts_with(begins), "{words}");
+        }
     }
 
     #[test]

@@ -365,6 +365,13 @@ async fn what_init_writes_works() {
             assert_eq!(checked.code, 0, "{vendor}: {checked:?}");
         }
         let config = config.display().to_string();
+        if vendor == "custom" {
+            let explain = ["policy", "explain", "--config", &config, "--server", vendor, "--tool", "x"];
+            let explained = home.run(&explain).await;
+            for builtin in ["environment", "destructive", "scopes", "pins"] {
+                assert!(explained.out.contains(&format!("builtin/{builtin}.rego")), "{explained:?}");
+            }
+        }
         if let Some((variable, _)) = key {
             let without = home.run(&["serve", "--config", &config]).await;
             assert!(without.code == 2 && without.err.contains(variable), "{vendor}: {without:?}");

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use super::{Planned, Tool, Vendor};
 use crate::catalog::Catalog;
+use crate::policy::builtin_names;
 
 /// What was asked for.
 pub struct Asked<'a> {
@@ -158,7 +159,7 @@ fn config(asked: &Asked<'_>, texts: &Texts, vendor: Option<&str>, catalog: Optio
     };
     // Writing to a string cannot fail.
     if !secrets.is_empty() {
-        out.push_str("# Keys are never written here, only where they are: env, file, command or keyring.\nsecrets:\n");
+        out.push_str("# Keys are never written here, only where they are: env, file or command.\nsecrets:\n");
         for (secret, variable) in &secrets {
             let _ = writeln!(out, "  {secret}: {{ env: {variable} }}");
         }
@@ -186,11 +187,12 @@ fn config(asked: &Asked<'_>, texts: &Texts, vendor: Option<&str>, catalog: Optio
         None => out.push_str(texts.upstream),
     }
     let scopes = texts.scopes.iter().map(|scope| yaml(&format!("{name}/{scope}"))).collect::<Vec<_>>().join(", ");
+    let builtin = builtin_names().collect::<Vec<_>>().join(", ");
     let _ = write!(
         out,
         "\n# Who may connect, and what rules may allow: SERVER/CLASS or SERVER/OPERATION. What no scope covers is denied.\n\
          principals:\n  - {{ name: local, match: {{ uid: {uid} }}, scopes: [{scopes}] }}\n\n\
-         policy:\n  builtin: [environment, destructive, scopes]   # policies/README.md says what they do\n  \
+         policy:\n  # The built-in policies are all on: {builtin}. policies/README.md says what they do.\n  \
          paths: [policies]\n\n\
          # A call that needs a person waits this long.\nholds: {{ ttl: 5m }}\n\n\
          # For production an approval has to be signed, unless this says otherwise.\n\

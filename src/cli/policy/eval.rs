@@ -24,6 +24,7 @@ pub struct Args {
     /// An input document instead of a call; judged by the built-in policies unless --config names others
     #[arg(long, value_name = "FILE", conflicts_with_all = ["server", "tool", "arguments", "principal"])]
     input: Option<PathBuf>,
+    /// The configuration whose servers, principals and policies are meant
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     #[arg(short, long, value_enum, default_value_t = Format::Human)]
@@ -94,8 +95,8 @@ fn print(format: Format, decided: &Result<Decision, PolicyFault>, history: Optio
         }
         (Format::Human, Ok(decision)) => {
             human(decision);
-            if let Some(history) = history {
-                say!("  history: {}", visible::line(history.as_str()));
+            if history.is_some() {
+                say!("  history: as if nothing had been let through before (-o json shows it)");
             }
         }
         (Format::Human, Err(fault)) => refused(fault),

@@ -24,6 +24,7 @@ pub struct Asked {
     /// The server's name in the configuration
     #[arg(long)]
     server: Option<String>,
+    /// The tool
     #[arg(long)]
     tool: Option<String>,
     /// The arguments of the call, a JSON object

@@ -105,4 +105,7 @@ fn rules_that_others_can_change_are_refused_where_they_are_named() {
     assert_eq!(refused(&catalog).map(|(code, place, _)| (code, place)), Some(("C0116", (10, 15))));
     let cwd = upstream("{ stdio: { command: npx, cwd: countersign.yaml } }");
     assert_eq!(refused(&cwd).map(|(code, place, _)| (code, place)), Some(("C0116", (10, 45))));
+    let (code, place, help) = refused(&and("operators: { allowed_signers: absent.pub }")).unwrap();
+    assert_eq!((code, place), ("C0116", (13, 31)));
+    assert!(help.contains("operator enroll"), "{help}");
 }

@@ -22,8 +22,12 @@ pub fn draw(app: &App, areas: &Areas, buf: &mut Buffer, theme: Theme) {
     }
     title(app, areas, buf, theme);
     if app.holds.is_empty() {
-        let text = " Nothing waits. A call that a rule holds shows up here.";
-        return put(buf, areas.list.x, areas.list.y, areas.list.width, vec![Span::styled(text, theme.dim())]);
+        for (y, text) in
+            (areas.list.y..).zip([" Nothing waits.", " What a rule holds shows up here."]).take(areas.list_rows)
+        {
+            put(buf, areas.list.x, y, areas.list.width, vec![Span::styled(text, theme.dim())]);
+        }
+        return;
     }
     for n in 0..areas.list_rows {
         let row = app.top + n;
