@@ -24,7 +24,7 @@ pub use shim::Shim;
 pub use spy::{Act, Spy};
 
 /// How long a test waits for anything that has to happen.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_secs(120);
 
 /// The result of `work`, or a failure that says what did not happen.
 #[track_caller]

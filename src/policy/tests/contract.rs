@@ -261,7 +261,7 @@ fn spelled_object() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(20_000))]
+    #![proptest_config(ProptestConfig::with_cases(8_000))]
 
     /// What the rules see, what an approval binds and what is sent are one text, for every call that is taken at all.
     #[test]
