@@ -1,23 +1,21 @@
 //! `countersign tools`: what servers have listed, and which definitions the operator trusts. The daemon keeps both; this
 //! only asks it.
 //!
-//! Invariant: a definition is trusted by the digest of what was shown. What has changed since is not trusted.
+//! Invariant: a definition is trusted by the whole digest of what was shown. What has changed since is not trusted. A
+//! server writes its definitions as it likes, and could make two that have their first digits in common.
 
 #![allow(clippy::print_stderr)]
 
 use std::fmt::Write as _;
 
 use super::Exit;
-use super::ask::{self, DIGEST_PREFIX, Stop, connect, is_start_of, json, print, unexpected};
+use super::ask::{self, Stop, connect, json, print, unexpected};
 use super::console::DaemonArgs;
 use super::pretty;
 use crate::call::{Digest, Pin};
 use crate::console::visible;
 use crate::control::client::Operator;
 use crate::control::wire::{self, DefinitionView, Failure, Notice, ToolRuling, ToolView};
-
-/// Digits of a digest that a hint repeats.
-const HINT: usize = 16;
 
 #[derive(clap::Subcommand, Debug)]
 pub enum Command {
@@ -56,9 +54,9 @@ pub enum Command {
         /// Everything that `diff SERVER` shows; the digest is the one at its end
         #[arg(long, conflicts_with = "tool")]
         all: bool,
-        /// The digest of what is trusted, or its first 8 digits or more, as `diff` prints it
-        #[arg(long, value_name = "DIGEST")]
-        digest: String,
+        /// The digest of what is trusted: all 64 digits, as `diff` prints them
+        #[arg(long, value_name = "DIGEST", value_parser = whole)]
+        digest: Digest,
     },
     /// Trust no definition of a tool any more: it is as one that is new
     Unpin {
@@ -119,7 +117,7 @@ async fn dispatch(command: Command) -> Result<(), Stop> {
             let mut operator = connect(&daemon, false, false).await?;
             let found = one(&mut operator, &server, &tool).await?;
             let sides = [&found.offered, &found.pinned];
-            let named = sides.into_iter().flatten().find(|side| is_start_of(&digest, side.digest));
+            let named = sides.into_iter().flatten().find(|side| side.digest == digest);
             let Some(named) = named else { return Err(changed_since(&server, &tool)) };
             let pinned = rule(&mut operator, &server, &tool, ToolRuling::Pin, Some(named.digest)).await?;
             done(&pinned, output.output, "pinned")
@@ -127,8 +125,7 @@ async fn dispatch(command: Command) -> Result<(), Stop> {
         Command::Pin { daemon, output, server, tool: None, digest, .. } => {
             let mut operator = connect(&daemon, false, false).await?;
             let open = open(&mut operator, Some(&server)).await?;
-            let whole = together(&open).filter(|whole| is_start_of(&digest, *whole));
-            if whole.is_none() {
+            if together(&open) != Some(digest) {
                 return Err(changed_since(&server, "tools"));
             }
             for tool in &open {
@@ -150,6 +147,15 @@ async fn dispatch(command: Command) -> Result<(), Stop> {
             print(&format!("{} forgotten", name(&server, &tool)))
         }
     }
+}
+
+/// A digest as it is given to `pin`.
+fn whole(given: &str) -> Result<Digest, String> {
+    given.parse().map_err(|_| {
+        "the whole digest is needed, all 64 digits: a server can make definitions that differ and begin with the same \
+         ones; countersign tools diff prints it"
+            .to_owned()
+    })
 }
 
 fn changed_since(server: &str, tool: &str) -> Stop {
@@ -263,10 +269,6 @@ fn tool_name(tool: &str) -> String {
     out
 }
 
-fn start(digest: Digest, digits: usize) -> String {
-    digest.to_string().chars().take(digits).collect()
-}
-
 fn word(pin: Pin) -> &'static str {
     match pin {
         Pin::Match => "pinned",
@@ -316,7 +318,7 @@ fn cells(tool: &ToolView) -> [String; 7] {
         tool.server.as_str(),
         "",
         word(tool.pin),
-        &shown.map(|side| start(side.digest, DIGEST_PREFIX)).unwrap_or_default(),
+        &shown.map(|side| side.digest.to_string()).unwrap_or_default(),
         &time(&tool.first_seen),
         &changed.map(|side| time(&side.at)).unwrap_or_default(),
         tool.pinned_by.as_deref().unwrap_or_default(),
@@ -339,8 +341,7 @@ fn diff(tools: &[ToolView], format: Format) -> Result<(), Stop> {
             let several = of.iter().filter(|tool| tool.offered.is_some()).count() > 1;
             if let Some(whole) = together(&of).filter(|_| several) {
                 let server = visible::line(server);
-                let digest = start(whole, HINT);
-                print(&format!("all of {server}: countersign tools pin {server} --all --digest {digest}"))?;
+                print(&format!("all of {server}: countersign tools pin {server} --all --digest {whole}"))?;
             }
         }
         if tools.is_empty() {
@@ -354,12 +355,12 @@ fn diff(tools: &[ToolView], format: Format) -> Result<(), Stop> {
 fn difference(tool: &ToolView) -> String {
     let side = |what: &str, side: &Option<DefinitionView>, by: &str| {
         let side = side.as_ref()?;
-        Some(format!("{what} {} at {}{by}", start(side.digest, DIGEST_PREFIX), visible::line(&time(&side.at))))
+        Some(format!("\n  {what} {} at {}{by}", side.digest, visible::line(&time(&side.at))))
     };
     let by = tool.pinned_by.as_ref().map(|by| format!(" by {}", visible::line(by))).unwrap_or_default();
     let sides = [side("pinned", &tool.pinned, &by), side("listed", &tool.offered, "")];
-    let sides: Vec<String> = sides.into_iter().flatten().collect();
-    let mut out = format!("{}  {}  ({})", name(&tool.server, &tool.tool), word(tool.pin), sides.join("; "));
+    let sides: String = sides.into_iter().flatten().collect();
+    let mut out = format!("{}  {}{sides}", name(&tool.server, &tool.tool), word(tool.pin));
     let text = |side: &Option<DefinitionView>| side.as_ref().map(|side| side.definition.clone());
     match (text(&tool.pinned), text(&tool.offered)) {
         (Some(Some(pinned)), None) => push(&mut out, &pretty::whole(' ', &pinned)),
@@ -369,12 +370,12 @@ fn difference(tool: &ToolView) -> String {
         (Some(None) | None, _) => {}
     }
     if let Some(offered) = tool.offered.as_ref().filter(|offered| offered.definition.is_some()) {
-        let digest = start(offered.digest, HINT);
+        let digest = offered.digest;
         let (server, tool) = (visible::line(&tool.server), argument(&tool.tool));
         let _ = write!(out, "\nto trust what is listed: countersign tools pin {server} --digest {digest} {tool}");
     }
     if let (Some(pinned), Some(_)) = (&tool.pinned, &tool.offered) {
-        let digest = start(pinned.digest, HINT);
+        let digest = pinned.digest;
         let (server, tool) = (visible::line(&tool.server), argument(&tool.tool));
         let _ = write!(out, "\nto keep what is pinned:  countersign tools pin {server} --digest {digest} {tool}");
     }
@@ -400,5 +401,20 @@ fn argument(tool: &str) -> String {
             format!("{dash}'{}'", tool.replace('\'', r"'\''"))
         }
         _ => "NAME   (its name has characters that are not plain; `countersign tools ls -o json` spells it)".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_a_digest_pins_nothing() {
+        let digest = Digest::of_bytes(b"a").to_string();
+        assert_eq!(whole(&digest).unwrap().to_string(), digest);
+        assert_eq!(whole(&digest.to_ascii_uppercase()).unwrap().to_string(), digest);
+        for part in ["", &digest[..8], &digest[..16], &digest[..63], "--"] {
+            assert!(whole(part).unwrap_err().contains("all 64 digits"), "{part}");
+        }
     }
 }

@@ -42,12 +42,13 @@ const FIRST_LIST: Duration = Duration::from_secs(60);
 const FIRST_PAGES: usize = 64;
 /// Who pinned what was in a first list.
 const FIRST_USE: &str = "first use";
-/// Schemas that are kept ready, by what they weigh.
+/// Schemas that are kept ready, and the bytes that they may hold.
 const READY: usize = 1024;
+const READY_BYTES: usize = 64 << 20;
 /// Tools that one record names; the rest is counted.
 const NAMED: usize = 200;
 /// Arguments that are compared with a schema at once, in bytes.
-const AT_ONCE: usize = 32 << 10;
+const AT_ONCE: usize = 4 << 10;
 
 /// Names a definition, whatever the order of its keys.
 fn digest_of(definition: &JsonText) -> Digest {
@@ -82,6 +83,7 @@ struct Server {
 #[derive(Default)]
 struct Ready {
     schemas: HashMap<Digest, Known>,
+    /// Bytes that they hold, about and at most.
     weight: usize,
 }
 
@@ -373,8 +375,11 @@ impl Pins {
 
 impl Ready {
     fn keep(&mut self, definition: Digest, known: Known) {
-        let weight = known.as_ref().map_or(1, |schema| schema.as_ref().map_or(1, |schema| schema.weight()));
-        if self.weight + weight > READY {
+        let weight = match &known {
+            Ok(schema) => schema.as_ref().map_or(0, |schema| schema.weight()),
+            Err(reason) => reason.len(),
+        };
+        if self.weight + weight > READY_BYTES || self.schemas.len() >= READY {
             self.schemas.clear();
             self.weight = 0;
         }

@@ -10,20 +10,26 @@
 
 use std::collections::{HashMap, HashSet};
 
-use regex::Regex;
 use serde_json::Value;
 
 use crate::json::{Json, JsonText};
 
+use pattern::Pattern;
+
 mod check;
 mod number;
 mod pattern;
+mod truth;
 mod words;
 
 /// Bounds of a schema that is read.
 const MAX_BYTES: usize = 256 << 10;
 const MAX_SCHEMAS: usize = 16_384;
 const MAX_PATTERNS: usize = 128;
+/// Bytes of the pointers to all schemas: a long name counts for each schema below it.
+const MAX_PATHS: usize = 4 << 20;
+/// Bytes that an object in memory takes for every five members or fewer, about.
+const NODE: usize = 640;
 /// Keywords whose value is a schema, a list of them, or a map of them.
 const ONE: [&str; 11] = [
     "additionalProperties",
@@ -46,7 +52,7 @@ const MAPS: [&str; 6] = ["properties", "patternProperties", "$defs", "definition
 pub struct Schema {
     root: Value,
     /// By their text; nothing where linear time does not do for it, or where it is read differently here and there.
-    patterns: HashMap<String, Option<Regex>>,
+    patterns: HashMap<String, Option<Pattern>>,
     /// Pointers into the schema, by the references that stand for them.
     references: HashMap<String, String>,
     /// Before 2019-09 nothing counts beside a reference.
@@ -110,8 +116,13 @@ impl Schema {
         if !(old || dialect.contains("2019-09") || dialect.contains("2020-12")) {
             return Err(Unusable::Dialect(clip(dialect)));
         }
-        let mut reader =
-            Reader { root: &root, seen: HashSet::new(), patterns: HashMap::new(), references: HashMap::new() };
+        let mut reader = Reader {
+            root: &root,
+            seen: HashSet::new(),
+            paths: 0,
+            patterns: HashMap::new(),
+            references: HashMap::new(),
+        };
         reader.read()?;
         let Reader { patterns, references, .. } = reader;
         Ok(Schema { patterns, references, references_stand_alone: old, root })
@@ -126,17 +137,22 @@ impl Schema {
         }
     }
 
-    /// Of patterns, which is what it may hold most memory for.
+    /// Bytes that it holds, about and at most.
     pub fn weight(&self) -> usize {
-        1 + self.patterns.len()
+        let patterns: usize = self.patterns.iter().map(|(text, read)| text.len() + pattern::held(read.as_ref())).sum();
+        let references: usize = self.references.iter().map(|(name, at)| name.len() + at.len() + NODE).sum();
+        size_of::<Schema>() + held(&self.root) + patterns + references
     }
 }
 
 /// Walks everything that is a schema, for its references and patterns.
 struct Reader<'a> {
     root: &'a Value,
-    seen: HashSet<String>,
-    patterns: HashMap<String, Option<Regex>>,
+    /// By where they are in memory, which is one place for each.
+    seen: HashSet<*const Value>,
+    /// Bytes of all pointers that were made.
+    paths: usize,
+    patterns: HashMap<String, Option<Pattern>>,
     references: HashMap<String, String>,
 }
 
@@ -147,7 +163,7 @@ impl<'a> Reader<'a> {
         let mut wanted: Vec<&'a str> = Vec::new();
         loop {
             while let Some((at, schema)) = open.pop() {
-                if !self.seen.insert(at.clone()) {
+                if !self.seen.insert(std::ptr::from_ref(schema)) {
                     continue;
                 }
                 if self.seen.len() > MAX_SCHEMAS {
@@ -157,6 +173,7 @@ impl<'a> Reader<'a> {
                 wanted.extend(members.get("$ref").and_then(Value::as_str));
                 for name in ["$anchor", "$dynamicAnchor"] {
                     if let Some(anchor) = members.get(name).and_then(Value::as_str) {
+                        self.made(&at)?;
                         anchors.insert(anchor, at.clone());
                     }
                 }
@@ -164,11 +181,15 @@ impl<'a> Reader<'a> {
                 for pattern in members.get("patternProperties").and_then(Value::as_object).into_iter().flatten() {
                     self.pattern(Some(pattern.0))?;
                 }
-                below(&at, members, &mut open);
+                self.below(&at, members, &mut open)?;
             }
             // What is referred to may stand where no keyword that is known leads to.
             for reference in std::mem::take(&mut wanted) {
+                if self.references.contains_key(reference) {
+                    continue;
+                }
                 let (at, schema) = self.resolve(reference, &anchors)?;
+                self.made(&at)?;
                 self.references.insert(reference.to_owned(), at.clone());
                 open.push((at, schema));
             }
@@ -176,6 +197,44 @@ impl<'a> Reader<'a> {
                 return Ok(());
             }
         }
+    }
+
+    /// Counts a pointer.
+    fn made(&mut self, at: &str) -> Result<(), Unusable> {
+        self.paths += at.len();
+        if self.paths > MAX_PATHS { Err(Unusable::Size) } else { Ok(()) }
+    }
+
+    /// The schemas directly in a schema, with where they are.
+    fn below(
+        &mut self,
+        at: &str,
+        members: &'a serde_json::Map<String, Value>,
+        open: &mut Vec<(String, &'a Value)>,
+    ) -> Result<(), Unusable> {
+        let mut push = |at: String, schema| {
+            self.made(&at)?;
+            open.push((at, schema));
+            Ok(())
+        };
+        for (name, value) in members {
+            let name = name.as_str();
+            match value {
+                Value::Object(_) | Value::Bool(_) if ONE.contains(&name) => push(format!("{at}/{name}"), value)?,
+                Value::Array(items) if LISTS.contains(&name) => {
+                    for (n, item) in items.iter().enumerate() {
+                        push(format!("{at}/{name}/{n}"), item)?;
+                    }
+                }
+                Value::Object(map) if MAPS.contains(&name) => {
+                    for (key, item) in map {
+                        push(format!("{at}/{name}/{}", key.replace('~', "~0").replace('/', "~1")), item)?;
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     fn pattern(&mut self, pattern: Option<&str>) -> Result<(), Unusable> {
@@ -205,22 +264,19 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The schemas directly in a schema, with where they are.
-fn below<'a>(at: &str, members: &'a serde_json::Map<String, Value>, open: &mut Vec<(String, &'a Value)>) {
-    for (name, value) in members {
-        let name = name.as_str();
-        match value {
-            Value::Object(_) | Value::Bool(_) if ONE.contains(&name) => open.push((format!("{at}/{name}"), value)),
-            Value::Array(items) if LISTS.contains(&name) => {
-                open.extend(items.iter().enumerate().map(|(n, item)| (format!("{at}/{name}/{n}"), item)));
+/// Bytes that a value holds, about and at most; no deeper than JSON is read.
+fn held(value: &Value) -> usize {
+    size_of::<Value>()
+        + match value {
+            Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+            Value::String(text) => text.len(),
+            // A list may have room for as many again.
+            Value::Array(items) => items.iter().map(|item| size_of::<Value>() + held(item)).sum(),
+            Value::Object(map) => {
+                let members: usize = map.iter().map(|(key, value)| key.len() + held(value)).sum();
+                NODE * (1 + map.len() / 5) + members
             }
-            Value::Object(map) if MAPS.contains(&name) => {
-                let step = |key: &str| key.replace('~', "~0").replace('/', "~1");
-                open.extend(map.iter().map(|(key, item)| (format!("{at}/{name}/{}", step(key)), item)));
-            }
-            _ => {}
         }
-    }
 }
 
 /// A pointer in the fragment of a URI.

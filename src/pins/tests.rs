@@ -310,4 +310,12 @@ async fn arguments_are_compared_with_what_is_pinned() {
         open(&rig.pins.ready).keep(Digest::of_bytes(&n.to_be_bytes()), Ok(None));
     }
     assert!(open(&rig.pins.ready).schemas.len() <= READY);
+    // And what they hold: each of these holds much without any pattern.
+    let large = text(&format!(r#"{{"title":"{}"}}"#, "x".repeat(200_000)));
+    let large = Ok(Some(Arc::new(Schema::read(large.view()).unwrap())));
+    for n in 0..READY {
+        open(&rig.pins.ready).keep(Digest::of_bytes(&n.to_be_bytes()), large.clone());
+    }
+    let kept = open(&rig.pins.ready).schemas.len();
+    assert!((1..=READY_BYTES / 200_000).contains(&kept), "{kept}");
 }

@@ -135,7 +135,7 @@ impl Listing {
                 continue;
             }
             let context = CallContext { tool: facts, ..context.clone() };
-            if gate.lists(name, server.catalog.listed(name), &context).await {
+            if server.shows(name, gate, &context).await {
                 kept.push(tool);
             }
         }
@@ -145,6 +145,13 @@ impl Listing {
 }
 
 impl ServerRuntime {
+    /// Whether a principal is shown a tool, of which the context has what is known.
+    pub(super) async fn shows(&self, tool: &str, gate: &Gate, context: &CallContext) -> bool {
+        // Nothing of one call counts, nor what its arguments say.
+        let context = CallContext { confirmations: Vec::new(), ..context.clone() };
+        gate.lists(tool, self.catalog.listed(tool), &context).await
+    }
+
     fn unusable(&self, tool: &str, modern: bool) -> Option<Unusable> {
         let mirrors = modern && matches!(self.upstream, upstream::Kind::Http(_));
         if mirrors { self.definitions.unusable(tool) } else { None }

@@ -54,6 +54,9 @@ mod held;
 mod input;
 mod tasks;
 
+/// What whoever is not shown a tool reads about arguments that it does not take.
+const NOT_TAKEN: &str = "the arguments: they are not what the tool takes";
+
 /// A request of the client that is not answered yet.
 enum Open {
     /// With the gate.
@@ -373,8 +376,8 @@ impl Session {
         let capabilities = modern.then(|| declared(&message)).flatten();
         let state = Open::Deciding { method: call.method(), presence: presence.clone() };
         self.open.insert(id.clone(), Request { state, modern, capabilities, cancelled: false, wait });
-        let (gate, listing) = (Arc::clone(&self.shared.gate), self.listing.clone());
-        let mut admission = Box::pin(async move { admit(&gate, &listing, call, context, &presence).await });
+        let (gate, server, listing) = (Arc::clone(&self.shared.gate), Arc::clone(&self.server), self.listing.clone());
+        let mut admission = Box::pin(async move { admit(&gate, &server, &listing, call, context, &presence).await });
         // Most calls are decided at once, and then a task would cost more than the decision.
         match (&mut admission).now_or_never() {
             Some(verdict) => self.decided(id, verdict).await,
@@ -537,9 +540,11 @@ impl Session {
     }
 }
 
-/// Arguments that the tool does not take are refused first; everything else is for the gate.
+/// Arguments that the tool does not take are refused first; everything else is for the gate. What they should be is said
+/// to those who are shown the tool: a schema names its properties.
 async fn admit(
     gate: &Arc<Gate>,
+    server: &ServerRuntime,
     listing: &Listing,
     call: ToolCall,
     mut context: CallContext,
@@ -548,7 +553,13 @@ async fn admit(
     if call.method() == Decided::ToolsCall {
         match listing.check(&call, &context.tool).await {
             Checked::Passed(schema) => context.tool.schema = schema,
-            Checked::Wrong(mismatch) => return Err(gate.invalid(&call, &context, mismatch.to_string()).await),
+            Checked::Wrong(mismatch) => {
+                let reason = match server.shows(call.tool(), gate, &context).await {
+                    true => mismatch.to_string(),
+                    false => NOT_TAKEN.to_owned(),
+                };
+                return Err(gate.invalid(&call, &context, reason).await);
+            }
         }
     }
     gate.admit(call, context, presence).await

@@ -128,7 +128,6 @@ async fn a_changed_definition_takes_a_tool_away_until_an_operator_trusts_it() {
         daemon.run(&arguments).await.1
     };
     assert_eq!(run(&pin(&"0".repeat(64))).await, 5);
-    assert_eq!(run(&pin("1234567")).await, 5, "seven digits name nothing");
     // What he has seen is not what is listed by now.
     let offered = digest(&listed, REFUND, "offered").to_owned();
     world.becomes(&[tool(REFUND, "Third.")]);
@@ -136,7 +135,16 @@ async fn a_changed_definition_takes_a_tool_away_until_an_operator_trusts_it() {
     assert_eq!(run(&pin(&offered)).await, 5);
     world.becomes(&[two]);
     world.list(&mut shim).await;
-    assert_eq!(run(&pin(&offered[..16])).await, 0);
+    // A server can make two definitions that begin with the same digits.
+    for part in [&offered[..8], &offered[..16], &offered[..63]] {
+        assert_eq!(run(&pin(part)).await, 2, "{part}");
+    }
+    assert_eq!(pins(&tools(&daemon).await), [(REFUND, "changed")]);
+    let (shown, _) = daemon.run(&["tools", "diff", "fixture"]).await;
+    let hint = format!("to trust what is listed: countersign tools pin fixture --digest {offered} {REFUND}");
+    assert!(shown.lines().any(|line| line == hint), "{shown}");
+    assert!(daemon.run(&["tools", "ls"]).await.0.contains(&offered));
+    assert_eq!(run(&pin(&offered)).await, 0);
     assert_eq!(world.list(&mut shim).await, [REFUND]);
     assert_eq!(outcome(&shim.call("4", REFUND, json!({"amount": 1})).await), None);
     assert_eq!(spy.calls(REFUND), 2);
@@ -184,12 +192,17 @@ async fn a_tool_that_comes_later_is_held_and_one_that_nobody_listed_is_no_better
     // The names that are shown together are trusted together, and only as they were shown.
     let (shown, code) = daemon.run(&["tools", "diff", "fixture", "new"]).await;
     assert_eq!(code, 1, "{shown}");
-    assert_eq!(daemon.run(&["tools", "pin", "fixture", "--all", "--digest", &"0".repeat(16)]).await.1, 5);
+    assert_eq!(daemon.run(&["tools", "pin", "fixture", "--all", "--digest", &"0".repeat(64)]).await.1, 5);
+    let (shown_all, _) = daemon.run(&["tools", "diff", "fixture"]).await;
+    assert!(!shown_all.contains("--all"), "one alone is pinned by its name");
     world.becomes(&[tool("get_balance", "Reads."), tool("new", "New."), tool("newer", "Newer.")]);
     world.list(&mut shim).await;
     let (shown, _) = daemon.run(&["tools", "diff", "fixture"]).await;
     let all = shown.lines().find_map(|line| line.strip_prefix("all of fixture: countersign ")).unwrap();
     let pin_all: Vec<&str> = all.split_whitespace().collect();
+    let (last, rest) = pin_all.split_last().unwrap();
+    assert_eq!(last.len(), 64, "{all}");
+    assert_eq!(daemon.run(&[rest, &[&last[..16]]].concat()).await.1, 2, "a part of the digest");
     assert_eq!(daemon.run(&pin_all).await.1, 0, "{all}");
     assert_eq!(pins(&tools(&daemon).await), [("get_balance", "match"), ("new", "match"), ("newer", "match")]);
     assert_eq!(outcome(&shim.call("3", "new", json!({"amount": 1})).await), None);
@@ -273,6 +286,34 @@ async fn arguments_that_a_tool_does_not_take_are_not_sent() {
     assert_eq!(invalid.len(), 2);
     assert_eq!(invalid[0]["params"]["arguments"]["amount"], "ten");
     assert_eq!(daemon.run(&["audit", "verify"]).await.1, 0);
+}
+
+/// What a tool takes is for those who may know of it.
+#[tokio::test]
+async fn a_schema_tells_nothing_to_those_who_are_not_shown_the_tool() {
+    let schema = json!({
+        "type": "object", "additionalProperties": false,
+        "properties": {"hidden_name": {"enum": ["hidden_value"]}},
+    });
+    for (scope, shown) in [("elsewhere/*", false), ("*/*", true)] {
+        let world = World::of(&[json!({"name": REFUND, "inputSchema": schema})]);
+        let spy = world.spy().await;
+        let uid = rustix::process::getuid().as_raw();
+        let daemon = shipped()
+            .set("/principals", json!([{"name": "local", "match": {"uid": uid}, "scopes": [scope]}]))
+            .upstream(&spy)
+            .start()
+            .await;
+        let mut shim = daemon.shim().await;
+        assert_eq!(world.list(&mut shim).await.is_empty(), !shown, "{scope}");
+        for (id, arguments) in [("1", json!({"x": 1})), ("2", json!({"hidden_name": "x"}))] {
+            let answer = shim.call(id, REFUND, arguments).await;
+            assert_eq!(outcome(&answer), Some("invalid"), "{answer}");
+            let names = ["hidden_value", "known:", "expected"].iter().any(|word| answer.to_string().contains(word));
+            assert_eq!(names, shown, "{scope}: {answer}");
+        }
+        assert_eq!(spy.all_calls(), 0);
+    }
 }
 
 #[tokio::test]

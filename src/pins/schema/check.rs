@@ -1,12 +1,14 @@
 //! Compares a value with a schema, in steps that are counted.
 //!
-//! Invariant: no recursion deeper than [`MAX_DEPTH`], no more steps than the budget, whatever schema and value are.
+//! Invariant: no recursion deeper than [`MAX_DEPTH`], no more steps than the budget, whatever schema and value are. What
+//! takes time in proportion to a text or a list costs steps in proportion to it; messages are cut before they are made.
 
 use std::cmp::Ordering;
 
 use serde_json::{Map, Number, Value};
 
-use super::words::{clip, none_of, quoted, values, word};
+use super::truth::Truth;
+use super::words::{LONG, clip, none_of, quoted, values, word};
 use super::{Mismatch, Schema, Verdict, number, pattern};
 
 /// Schemas within schemas, and values within values, together.
@@ -14,39 +16,13 @@ const MAX_DEPTH: usize = 192;
 /// Steps that every call may take, and more for each byte of its arguments.
 const STEPS: usize = 20_000;
 const STEPS_A_BYTE: usize = 4;
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Truth {
-    Yes,
-    Maybe,
-    No,
-}
-
-impl Truth {
-    fn of(known: Option<bool>) -> Truth {
-        match known {
-            Some(true) => Truth::Yes,
-            Some(false) => Truth::No,
-            None => Truth::Maybe,
-        }
-    }
-
-    fn and(self, other: Truth) -> Truth {
-        match (self, other) {
-            (Truth::No, _) | (_, Truth::No) => Truth::No,
-            (Truth::Maybe, _) | (_, Truth::Maybe) => Truth::Maybe,
-            (Truth::Yes, Truth::Yes) => Truth::Yes,
-        }
-    }
-
-    fn not(self) -> Truth {
-        match self {
-            Truth::Yes => Truth::No,
-            Truth::Maybe => Truth::Maybe,
-            Truth::No => Truth::Yes,
-        }
-    }
-}
+/// Bytes of a text that are counted or compared in the time of a step.
+const BYTES_A_STEP: usize = 16;
+/// What matching patterns may cost every call, for each byte of its arguments, and at most. A byte may be matched once by
+/// the largest pattern, or as many times by small ones as the largest weighs.
+const MATCHING: usize = 100_000;
+const MATCHING_A_BYTE: usize = 32;
+const MATCHING_AT_MOST: usize = 16_000_000;
 
 /// The budget or the depth is used up.
 struct TooMuch;
@@ -55,7 +31,8 @@ type Answer = Result<Truth, TooMuch>;
 
 pub fn check(schema: &Schema, value: &Value, bytes: usize) -> Verdict {
     let steps = STEPS.saturating_add(bytes.saturating_mul(STEPS_A_BYTE));
-    let mut walk = Walk { schema, steps, depth: 0, path: Vec::new(), wrong: None };
+    let matching = MATCHING.saturating_add(bytes.saturating_mul(MATCHING_A_BYTE)).min(MATCHING_AT_MOST);
+    let mut walk = Walk { schema, steps, matching, depth: 0, path: Vec::new(), wrong: None };
     match walk.fits(&schema.root, value) {
         Ok(Truth::Yes) => Verdict::Fits,
         Ok(Truth::Maybe) => Verdict::Unsure,
@@ -75,6 +52,8 @@ enum Step<'v> {
 struct Walk<'s, 'v> {
     schema: &'s Schema,
     steps: usize,
+    /// What may still be spent on patterns.
+    matching: usize,
     depth: usize,
     path: Vec<Step<'v>>,
     /// What was found first.
@@ -87,14 +66,24 @@ impl<'s, 'v> Walk<'s, 'v> {
         Ok(())
     }
 
+    /// A step, and more for a long text.
+    fn read(&mut self, text: &str) -> Result<(), TooMuch> {
+        self.step(1 + text.len() / BYTES_A_STEP)
+    }
+
     /// Says no, and why where nothing has been said yet.
     fn no(&mut self, problem: impl FnOnce() -> String) -> Truth {
         if self.wrong.is_none() {
             let mut at = String::new();
             for step in &self.path {
+                // No more than is shown: a byte is no more than a character.
+                if at.len() > 4 * LONG {
+                    break;
+                }
                 at.push('/');
                 match step {
                     Step::Key(key) => {
+                        let key: String = key.chars().take(LONG + 1).collect();
                         at.extend(key.replace('~', "~0").replace('/', "~1").chars().flat_map(char::escape_debug))
                     }
                     Step::Item(n) => at.push_str(&n.to_string()),
@@ -160,7 +149,7 @@ impl<'s, 'v> Walk<'s, 'v> {
         if unread.iter().any(|name| schema.contains_key(*name)) {
             truth = truth.and(Truth::Maybe);
         }
-        truth = truth.and(self.kind(schema, value)).and(self.values(schema, value)?);
+        truth = truth.and(self.kind(schema, value)?).and(self.values(schema, value)?);
         if truth == Truth::No {
             return Ok(truth);
         }
@@ -180,17 +169,23 @@ impl<'s, 'v> Walk<'s, 'v> {
     fn reference(&mut self, reference: &'s Value, value: &'v Value) -> Answer {
         let schema = self.schema;
         let at = reference.as_str().and_then(|reference| schema.references.get(reference));
+        if let Some(at) = at {
+            self.read(at)?;
+        }
         match at.and_then(|at| schema.root.pointer(at)) {
             Some(target) => self.fits(target, value),
             None => Ok(Truth::Maybe),
         }
     }
 
-    fn kind(&mut self, schema: &Map<String, Value>, value: &Value) -> Truth {
-        let Some(wanted) = schema.get("type") else { return Truth::Yes };
+    fn kind(&mut self, schema: &Map<String, Value>, value: &Value) -> Answer {
+        let Some(wanted) = schema.get("type") else { return Ok(Truth::Yes) };
         // A word of OpenAPI that some readers know.
         if value.is_null() && schema.get("nullable") == Some(&Value::Bool(true)) {
-            return Truth::Maybe;
+            return Ok(Truth::Maybe);
+        }
+        if let Value::Array(words) = wanted {
+            self.step(words.len())?;
         }
         let is = |word: &Value| is_of(word.as_str()?, value);
         let found = match wanted {
@@ -201,13 +196,13 @@ impl<'s, 'v> Walk<'s, 'v> {
             }
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => None,
         };
-        self.demand(found, || {
+        Ok(self.demand(found, || {
             let words: Vec<&str> = match wanted {
                 Value::Array(words) => words.iter().filter_map(Value::as_str).collect(),
                 one => one.as_str().into_iter().collect(),
             };
             format!("expected {}, got {}", clip(&words.join(" or ")), word(value))
-        })
+        }))
     }
 
     /// `enum` and `const`.
@@ -262,6 +257,7 @@ impl<'s, 'v> Walk<'s, 'v> {
                 }
                 let mut truth = Some(true);
                 for (key, one) in one {
+                    self.read(key)?;
                     let Some(other) = other.get(key) else { return Ok(Some(false)) };
                     match self.equal(one, other)? {
                         Some(true) => {}
@@ -271,6 +267,14 @@ impl<'s, 'v> Walk<'s, 'v> {
                 }
                 truth
             }
+            (Value::String(one), Value::String(other)) => {
+                if one.len() != other.len() {
+                    return Ok(Some(false));
+                }
+                self.read(one)?;
+                Some(one == other)
+            }
+            // Of two kinds, or of one that has no parts.
             (one, other) => Some(one == other),
         })
     }
@@ -301,20 +305,27 @@ impl<'s, 'v> Walk<'s, 'v> {
     fn text(&mut self, schema: &Map<String, Value>, text: &str) -> Answer {
         let mut truth = Truth::Yes;
         if schema.contains_key("minLength") || schema.contains_key("maxLength") {
+            self.read(text)?;
             // Some count characters and some count halves of them.
             let lengths = [text.chars().count(), text.encode_utf16().count()];
             truth = self.counted(schema, ["minLength", "maxLength"], "characters", &lengths);
         }
         if let Some(wanted) = schema.get("pattern") {
-            let fits = wanted.as_str().and_then(|wanted| self.matches(wanted, text));
+            let fits = match wanted.as_str() {
+                Some(wanted) => self.matches(wanted, text)?,
+                None => None,
+            };
             truth =
                 truth.and(self.demand(fits, || format!("does not match the pattern {}", clip(&wanted.to_string()))));
         }
         Ok(truth)
     }
 
-    fn matches(&self, wanted: &str, text: &str) -> Option<bool> {
-        pattern::matches(self.schema.patterns.get(wanted)?.as_ref()?, text)
+    fn matches(&mut self, wanted: &str, text: &str) -> Result<Option<bool>, TooMuch> {
+        self.read(wanted)?;
+        let Some(Some(pattern)) = self.schema.patterns.get(wanted) else { return Ok(None) };
+        self.matching = self.matching.checked_sub(pattern::cost(pattern, text)).ok_or(TooMuch)?;
+        Ok(pattern::matches(pattern, text))
     }
 
     /// A least and a most number of something, where all of the counts agree.
@@ -410,7 +421,7 @@ impl<'s, 'v> Walk<'s, 'v> {
         let properties = schema.get("properties").and_then(Value::as_object);
         let patterns = schema.get("patternProperties").and_then(Value::as_object);
         for (key, value) in members {
-            self.step(1)?;
+            self.read(key)?;
             let own = properties.and_then(|properties| properties.get(key));
             // Whether any other keyword speaks of this member.
             let mut named = if own.is_some() { Truth::Yes } else { Truth::No };
@@ -419,7 +430,7 @@ impl<'s, 'v> Walk<'s, 'v> {
             }
             for (wanted, schema) in patterns.into_iter().flatten() {
                 self.step(1)?;
-                match Truth::of(self.matches(wanted, key)) {
+                match Truth::of(self.matches(wanted, key)?) {
                     Truth::Yes => {
                         named = Truth::Yes;
                         truth = truth.and(self.within(Step::Key(key), schema, value)?);
@@ -447,7 +458,7 @@ impl<'s, 'v> Walk<'s, 'v> {
     }
 
     fn required(&mut self, names: &'s [Value], members: &Map<String, Value>) -> Answer {
-        self.step(names.len())?;
+        self.step(names.iter().map(|name| 1 + name.as_str().map_or(0, str::len) / BYTES_A_STEP).sum())?;
         let missing = names.iter().filter_map(Value::as_str).find(|name| !members.contains_key(*name));
         Ok(match missing {
             Some(name) => self.no(|| format!("{} is required and missing", quoted(name))),
@@ -469,7 +480,9 @@ impl<'s, 'v> Walk<'s, 'v> {
                 Ok(if self.quietly(others, value)?.0 == Truth::Yes { Truth::Yes } else { Truth::Maybe })
             }
             (Truth::No, Value::Bool(false)) => Ok(self.no(|| {
-                let known: Vec<String> = properties.into_iter().flat_map(Map::keys).map(|name| quoted(name)).collect();
+                // More names than are shown.
+                let names = properties.into_iter().flat_map(Map::keys).take(LONG);
+                let known: Vec<String> = names.map(|name| quoted(name)).collect();
                 let known = if known.is_empty() { "nothing".to_owned() } else { clip(&known.join(", ")) };
                 format!("{} is not known here (known: {known})", quoted(key))
             })),
@@ -479,12 +492,13 @@ impl<'s, 'v> Walk<'s, 'v> {
 
     /// `propertyNames`: the name, as if it were a value.
     fn name(&mut self, names: &'s Value, key: &str) -> Answer {
+        self.read(key)?;
         let name = Value::String(key.to_owned());
         // A walk of its own: the name does not live as long as the arguments.
-        let Walk { schema, steps, depth, .. } = *self;
-        let mut walk = Walk { schema, steps, depth, path: Vec::new(), wrong: None };
+        let Walk { schema, steps, matching, depth, .. } = *self;
+        let mut walk = Walk { schema, steps, matching, depth, path: Vec::new(), wrong: None };
         let found = walk.fits(names, &name);
-        self.steps = walk.steps;
+        (self.steps, self.matching) = (walk.steps, walk.matching);
         Ok(match found? {
             Truth::No => self.no(|| format!("the name {} may not be used here", quoted(key))),
             truth @ (Truth::Yes | Truth::Maybe) => truth,
@@ -496,7 +510,7 @@ impl<'s, 'v> Walk<'s, 'v> {
         for keyword in ["dependentRequired", "dependentSchemas", "dependencies"] {
             let Some(Value::Object(all)) = schema.get(keyword) else { continue };
             for (key, wanted) in all {
-                self.step(1)?;
+                self.read(key)?;
                 if !members.contains_key(key) {
                     continue;
                 }

@@ -3,24 +3,52 @@
 //! Invariant: a pattern that is read matches the same ASCII texts in both. Whatever could be read otherwise there (look
 //! around, back references, set operations, flags, escapes of the other kind) is not read.
 
-use regex::{Regex, RegexBuilder};
+use regex::{Error, Regex, RegexBuilder};
 
 const MAX_PATTERN: usize = 1024;
 /// Bytes of a compiled pattern, and of what the engine keeps while it matches.
 const MAX_SIZE: usize = 128 << 10;
+/// Bytes of a compiled pattern that weighs one.
+const UNIT: usize = 4 << 10;
+
+/// A pattern that can be tried in linear time, with what a byte of text may cost: where a text makes the engine follow
+/// all of the pattern at once, that grows with the pattern.
+#[derive(Debug)]
+pub struct Pattern {
+    regex: Regex,
+    weight: usize,
+}
 
 /// Nothing where the pattern cannot be tried safely.
-pub fn read(pattern: &str) -> Option<Regex> {
+pub fn read(pattern: &str) -> Option<Pattern> {
     if pattern.len() > MAX_PATTERN {
         return None;
     }
     let ours = translated(pattern)?;
-    RegexBuilder::new(&ours).size_limit(MAX_SIZE).dfa_size_limit(MAX_SIZE).build().ok()
+    // The engine does not say how large a pattern has become, only that it is larger than a limit.
+    for weight in [1, 4, 16, MAX_SIZE / UNIT] {
+        match RegexBuilder::new(&ours).size_limit(weight * UNIT).dfa_size_limit(MAX_SIZE).build() {
+            Ok(regex) => return Some(Pattern { regex, weight }),
+            Err(Error::CompiledTooBig(_)) => {}
+            Err(_) => return None,
+        }
+    }
+    None
+}
+
+/// Bytes that it holds, about and at most, also while two calls are compared at once.
+pub fn held(pattern: Option<&Pattern>) -> usize {
+    pattern.map_or(UNIT, |pattern| pattern.weight * UNIT + 2 * MAX_SIZE)
+}
+
+/// What it may cost to match a text: one for each byte, and more where the pattern is large.
+pub fn cost(pattern: &Pattern, text: &str) -> usize {
+    (1 + text.len()).saturating_mul(pattern.weight)
 }
 
 /// Whether a text certainly matches, certainly does not, or nobody can tell.
-pub fn matches(pattern: &Regex, text: &str) -> Option<bool> {
-    if pattern.is_match(text) {
+pub fn matches(pattern: &Pattern, text: &str) -> Option<bool> {
+    if pattern.regex.is_match(text) {
         return Some(true);
     }
     // Beyond ASCII, and about what ends a line, the two kinds disagree.

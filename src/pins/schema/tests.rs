@@ -225,3 +225,82 @@ fn messages_are_short_and_on_one_line() {
         assert!(said.chars().count() < 500 && !said.contains(char::is_control), "{said}");
     }
 }
+
+#[test]
+fn a_long_name_is_not_kept_for_each_schema_below_it() {
+    let name = "n".repeat(100_000);
+    let below: Vec<String> = (0..8_000).map(|n| format!(r#""{n}":true"#)).collect();
+    let below = format!(r#"{{"properties":{{{}}}}}"#, below.join(","));
+    assert_eq!(schema(&format!(r#"{{"properties":{{"{name}":{below}}}}}"#)).unwrap_err(), Unusable::Size);
+    assert!(schema(&format!(r#"{{"properties":{{"a":{below}}}}}"#)).is_ok());
+    assert!(schema(&format!(r#"{{"properties":{{"{name}":true}}}}"#)).is_ok());
+    // The names that lead to it are many, and it is one.
+    let names: Vec<String> = (0..2_000).map(|n| format!(r##"{{"$ref":"#%2f%24defs/a{n}"}}"##)).collect();
+    let text = format!(r#"{{"$defs":{{"{name}":{{"properties":{{"a":{{"$anchor":"a"}}}}}}}},"allOf":[{}]}}"#, {
+        vec![r##"{"$ref":"#a"}"##; 5_000].join(",")
+    });
+    assert!(schema(&text).is_ok(), "one pointer for all");
+    assert!(matches!(schema(&format!(r#"{{"allOf":[{}]}}"#, names.join(","))), Err(Unusable::Reference(_))));
+}
+
+#[test]
+fn what_a_schema_weighs_is_no_less_than_what_it_holds() {
+    let title = "x".repeat(200_000);
+    assert!(schema(&format!(r#"{{"title":"{title}"}}"#)).unwrap().weight() > 200_000);
+    let many = vec![r#"{"a":0}"#; 30_000].join(",");
+    assert!(schema(&format!(r#"{{"default":[{many}]}}"#)).unwrap().weight() > 30_000 * 640);
+    let plain = schema(r#"{"properties":{"a":{"type":"string"}}}"#).unwrap().weight();
+    assert!(plain < 8_000, "{plain}");
+    assert!(schema(r#"{"pattern":"^a$"}"#).unwrap().weight() > 256 << 10);
+    let nested = format!(r#"{{"default":{}1{}}}"#, "[".repeat(60), "]".repeat(60));
+    assert!(schema(&nested).unwrap().weight() < 16_000, "nothing doubles with depth");
+}
+
+/// A schema that asks the same of a text thousands of times.
+fn again(what: &str) -> String {
+    let many = vec![r##"{"$ref":"#/$defs/p"}"##; 9_000].join(",");
+    format!(r##"{{"properties":{{"a":{{"allOf":[{many}]}}}},"$defs":{{"p":{what}}}}}"##)
+}
+
+#[test]
+fn a_long_text_costs_as_much_as_it_takes() {
+    let start = Instant::now();
+    let large = r"(a|b)*a(a|b){300}c";
+    let text = "ab".repeat(15_000);
+    let value = format!(r#"{{"a":"{text}"}}"#);
+    let as_key = format!(r#"{{"a":{{"{text}":1}}}}"#);
+    assert!(pattern::read(large).is_some());
+    for (what, arguments) in [
+        (format!(r#"{{"pattern":"{large}"}}"#), &value),
+        (r#"{"pattern":"c$"}"#.replace("c$", "b$"), &value),
+        (r#"{"minLength":2}"#.to_owned(), &value),
+        (format!(r#"{{"const":"{text}"}}"#), &value),
+        (format!(r#"{{"enum":["{text}"]}}"#), &value),
+        (r#"{"patternProperties":{"b$":true}}"#.to_owned(), &as_key),
+        (r#"{"propertyNames":true}"#.to_owned(), &as_key),
+        (format!(r#"{{"required":["{text}"]}}"#), &as_key),
+    ] {
+        let verdict = said(&again(&what), arguments);
+        assert_eq!(verdict, "too much", "{}", what.chars().take(60).collect::<String>());
+        assert_eq!(said(&format!(r#"{{"properties":{{"a":{what}}}}}"#), arguments).starts_with("too"), false);
+    }
+    // The same on short texts, which are what such rules are for.
+    assert_eq!(said(&again(r#"{"minLength":2,"const":"ab"}"#), r#"{"a":"ab"}"#), "too much");
+    let few = vec![r#"{"minLength":2,"maxLength":64,"pattern":"^[a-z]+$"}"#; 100].join(",");
+    assert_eq!(said(&format!(r#"{{"allOf":[{few}]}}"#), &format!("\"{}\"", "ab".repeat(30))), "yes");
+    assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
+}
+
+#[test]
+fn honest_calls_with_long_texts_are_checked() {
+    let rules = r##"{"properties":{"a":{"type":"string","minLength":1,"maxLength":4000000,"pattern":"^[a-z ]*$",
+        "anyOf":[{"pattern":"^a"},{"pattern":"x$"},{"const":"b"}],"not":{"pattern":"[0-9]"}}}}"##;
+    let text = "ab ".repeat(350_000);
+    assert_eq!(said(rules, &format!(r#"{{"a":"{text}"}}"#)), "yes");
+    assert_eq!(said(rules, &format!(r#"{{"a":"{text}7"}}"#)), "argument /a: does not match the pattern \"^[a-z ]*$\"");
+    // Many texts of the length that a large pattern is made for.
+    let names = r#"{"items":{"type":"string","pattern":"^[\\w\\s-]{1,100}$"}}"#;
+    assert!(pattern::read(r"^[\w\s-]{1,100}$").is_some());
+    let many = vec![format!("\"{}\"", "a b-".repeat(24)); 200].join(",");
+    assert_eq!(said(names, &format!("[{many}]")), "yes");
+}

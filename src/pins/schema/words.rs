@@ -7,7 +7,7 @@ use super::{Mismatch, number};
 /// Alternatives whose demands are told apart in a message.
 const TOLD: usize = 4;
 /// Longest part of a message, in characters.
-const LONG: usize = 200;
+pub const LONG: usize = 200;
 
 /// What the alternatives demand, in words.
 pub fn none_of(demands: &[Mismatch]) -> String {
@@ -17,6 +17,9 @@ pub fn none_of(demands: &[Mismatch]) -> String {
         let problem = problem.split(", got ").next().unwrap_or(problem);
         if !told.contains(&problem) {
             told.push(problem);
+        }
+        if told.len() > TOLD {
+            break;
         }
     }
     if told.is_empty() || told.len() > TOLD {
@@ -38,9 +41,18 @@ pub fn word(value: &Value) -> &'static str {
 }
 
 pub fn values(wanted: &[Value]) -> String {
-    let texts: Vec<String> = wanted.iter().take(20).map(Value::to_string).collect();
+    let texts: Vec<String> = wanted.iter().take(20).map(short).collect();
     let more = if wanted.len() > texts.len() { ", …" } else { "" };
     format!("{}{more}", clip(&texts.join(", ")))
+}
+
+/// As JSON, of a long one as much as is shown of it.
+fn short(value: &Value) -> String {
+    match value {
+        Value::String(text) => Value::String(text.chars().take(LONG).collect()).to_string(),
+        Value::Array(_) | Value::Object(_) => format!("a certain {}", word(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => value.to_string(),
+    }
 }
 
 pub fn quoted(name: &str) -> String {
