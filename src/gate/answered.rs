@@ -34,7 +34,7 @@ impl Gate {
     pub fn issues(&self, sent: &SentCall, result: Json<'_>) {
         let context = sent.origin().context();
         if context.operation.class != Class::Read {
-            self.issued.learn(&sent.origin().tool().name, sent.params.view().get("arguments"), context, result);
+            self.issued.learn(&sent.origin().tool().name, sent.params.view(), context, result);
         }
     }
 
