@@ -4,28 +4,28 @@
 
 use super::{Gate, Origin, SentCall, State};
 use crate::audit::{Answer, Entry, Event};
-use crate::call::{CallContext, Class, Digest, Environment, Seen};
+use crate::call::{CallContext, CallId, Class, Digest, Environment, Seen};
 use crate::json::Json;
 
 impl Gate {
     /// Holds what an answer says about where its server works against where the server is bound. After a contradiction
     /// the rules see a conflict. To be called before the client can see the answer.
-    pub async fn seen(&self, sent: &SentCall, seen: &Seen) {
-        let context = sent.origin().context();
+    pub async fn seen(&self, origin: &Origin, call: &CallId, seen: &Seen) {
+        let context = origin.context();
         let (server, environment) = (&context.server.name, &context.environment);
         let what = match environment.is_production() {
             true if seen.test => "a test environment",
             false if seen.production => "production",
             true | false => return,
         };
-        let conflict = format!("the answer to {} (call {}) is from {what}", context.operation.name, sent.id());
+        let conflict = format!("the answer to {} (call {call}) is from {what}", context.operation.name);
         if !self.places.contradict(server, &conflict) {
             return;
         }
         tracing::error!(server, environment = environment.name, conflict, "nothing more is sent to this server");
         let environment = Environment { conflict: Some(conflict.clone()), ..(**environment).clone() };
         let event = Event::EnvironmentConflict { server: server.clone(), environment, conflict };
-        if let Err(error) = self.audit.append(Entry::new(Some(sent.id()), true, event)).await {
+        if let Err(error) = self.audit.append(Entry::new(Some(call), true, event)).await {
             tracing::error!(%error, "the conflict could not be recorded");
         }
     }
@@ -34,7 +34,7 @@ impl Gate {
     pub fn issues(&self, sent: &SentCall, result: Json<'_>) {
         let context = sent.origin().context();
         if context.operation.class != Class::Read {
-            self.issued.learn(&sent.origin().tool().name, sent.params.view().get("arguments"), context, result);
+            self.issued.learn(&sent.origin().tool().name, sent.params.view(), context, result);
         }
     }
 

@@ -43,12 +43,15 @@ impl Issued {
         answers
     }
 
-    /// Remembers what could be a token in the answer to a call.
-    pub fn learn(&self, tool: &str, arguments: Option<Json<'_>>, context: &CallContext, result: Json<'_>) {
-        if result.text().len() > MAX_BYTES {
+    /// Remembers what could be a token in the answer to a call. What the call said itself is no word of the server's,
+    /// but where an answer to the same arguments gave it before.
+    pub fn learn(&self, tool: &str, params: Json<'_>, context: &CallContext, result: Json<'_>) {
+        if result.text().len() > MAX_BYTES || params.text().len() > MAX_BYTES {
             return;
         }
-        let mut words = HashSet::new();
+        let to = asked(tool, params.get("arguments"), context);
+        let before = self.lock().iter().find(|answer| answer.to == to).map(|answer| answer.words.clone());
+        let (own, mut words) = (Own::of(params), HashSet::new());
         for token in result.tokens() {
             let Token::Scalar(scalar) = token else { continue };
             let Some(text) = scalar.as_str() else { continue };
@@ -56,13 +59,15 @@ impl Issued {
                 if words.len() >= MAX_WORDS {
                     break;
                 }
-                words.insert(Digest::of_bytes(word.as_bytes()));
+                let digest = Digest::of_bytes(word.as_bytes());
+                if !own.holds(word) || before.as_ref().is_some_and(|before| before.contains(&digest)) {
+                    words.insert(digest);
+                }
             }
         }
         if words.is_empty() {
             return;
         }
-        let to = asked(tool, arguments, context);
         let mut answers = self.lock();
         answers.retain(|answer| answer.to != to);
         if answers.len() >= MAX_ANSWERS {
@@ -86,6 +91,26 @@ impl Issued {
             Confirmation { issued, ..confirmation.clone() }
         };
         context.confirmations.iter().map(check).collect()
+    }
+}
+
+/// What a call says, in pieces as long as the shortest token, whatever their case.
+struct Own(HashSet<[u8; *TOKEN.start()]>);
+
+impl Own {
+    fn of(params: Json<'_>) -> Own {
+        let mut own = HashSet::new();
+        for token in params.tokens() {
+            let Token::Scalar(scalar) = token else { continue };
+            let text = scalar.as_str().unwrap_or_else(|| scalar.text().into()).to_ascii_lowercase();
+            own.extend(text.as_bytes().array_windows().copied());
+        }
+        Own(own)
+    }
+
+    /// Whether every piece of a word is among them, as they are where the word stands in the call.
+    fn holds(&self, word: &str) -> bool {
+        word.to_ascii_lowercase().as_bytes().array_windows().all(|piece| self.0.contains(piece))
     }
 }
 
@@ -178,6 +203,11 @@ mod tests {
 
     const ANSWER: &str = r#"{"content":[{"type":"text","text":"{\"request_id\":\"apr_12345678\",\"url\":\"https://x.example/approve/tok.en-87654321?a=1\"}"}]}"#;
 
+    fn learn(issued: &Issued, arguments: Json<'_>, context: &CallContext, answer: Json<'_>) {
+        let params = text(&format!(r#"{{"name":"pay","arguments":{}}}"#, arguments.text()));
+        issued.learn("pay", params.view(), context, answer);
+    }
+
     fn given(issued: &Issued, principal: &str, arguments: &str) -> bool {
         let context = context(principal, &["/human_confirmation"]);
         issued.checked("pay", text(arguments).view(), &context)[0].issued
@@ -187,7 +217,7 @@ mod tests {
     fn a_token_counts_for_the_same_arguments_and_principal() {
         let issued = Issued::default();
         let asked = text(r#"{"a":{"b":1},"amount":100}"#);
-        issued.learn("pay", Some(asked.view()), &context("agent", &[]), text(ANSWER).view());
+        learn(&issued, asked.view(), &context("agent", &[]), text(ANSWER).view());
         let with = |token: &str| format!(r#"{{"human_confirmation":{token},"amount":100,"a":{{"b":1}}}}"#);
         for token in [
             r#"{"approval_token":"apr_12345678"}"#,
@@ -224,13 +254,35 @@ mod tests {
     fn a_token_deeper_inside_is_left_out_of_what_was_asked_too() {
         let issued = Issued::default();
         let asked = text(r#"{"parameters":{"amount":1}}"#);
-        issued.learn("pay", Some(asked.view()), &context("agent", &[]), text(ANSWER).view());
+        learn(&issued, asked.view(), &context("agent", &[]), text(ANSWER).view());
         let context = context("agent", &["/parameters/human_confirmation"]);
         let again = text(r#"{"parameters":{"human_confirmation":"apr_12345678","amount":1}}"#);
         assert!(issued.checked("pay", again.view(), &context)[0].issued);
         // The answer to this may give another one.
-        issued.learn("pay", Some(again.view()), &context, text(r#"{"x":"apr_second99"}"#).view());
+        learn(&issued, again.view(), &context, text(r#"{"x":"apr_second99"}"#).view());
         assert!(!issued.checked("pay", again.view(), &context)[0].issued, "the newest answer counts");
+    }
+
+    #[test]
+    fn what_the_call_says_itself_is_not_issued_by_an_echo() {
+        let issued = Issued::default();
+        let asked = text(r#"{"amount":1,"note":"see to\u006b_fake1234!","of":{"key_fake1234":12345678}}"#);
+        let answer =
+            text(r#"{"said":["see tok_fake1234!","TOK_FAKE1234","key_fake1234","12345678"],"id":"apr_12345678"}"#);
+        learn(&issued, asked.view(), &context("agent", &[]), answer.view());
+        let with = |token: &str| format!(r#"{{"human_confirmation":"{token}",{}"#, &asked.as_str()[1..]);
+        for token in ["tok_fake1234", "TOK_FAKE1234", "key_fake1234", "12345678", "ok_fake1234"] {
+            assert!(!given(&issued, "agent", &with(token)), "{token}");
+        }
+        let token = with("apr_12345678");
+        assert!(given(&issued, "agent", &token));
+        // A server that is not content yet names its own token again.
+        learn(&issued, text(&token).view(), &context("agent", &["/human_confirmation"]), answer.view());
+        assert!(given(&issued, "agent", &token));
+        let made_up = with("apr_made_up99");
+        let echo = text(r#"{"unknown":"apr_made_up99"}"#);
+        learn(&issued, text(&made_up).view(), &context("agent", &["/human_confirmation"]), echo.view());
+        assert!(!given(&issued, "agent", &made_up));
     }
 
     #[test]
@@ -241,7 +293,7 @@ mod tests {
             confirmations: vec![Confirmation { at: "/confirmation".into(), by, issued: true }],
             ..context("agent", &[])
         };
-        issued.learn("pay", Some(text("{}").view()), &context("agent", &[]), text(ANSWER).view());
+        learn(&issued, text("{}").view(), &context("agent", &[]), text(ANSWER).view());
         assert!(issued.checked("pay", arguments.view(), &by(ConfirmedBy::Vendor))[0].issued);
         assert!(!issued.checked("pay", arguments.view(), &by(ConfirmedBy::Agent))[0].issued);
     }
@@ -251,13 +303,13 @@ mod tests {
         let issued = Issued::default();
         for n in 0..=MAX_ANSWERS {
             let asked = text(&format!(r#"{{"n":{n}}}"#));
-            issued.learn("pay", Some(asked.view()), &context("agent", &[]), text(ANSWER).view());
+            learn(&issued, asked.view(), &context("agent", &[]), text(ANSWER).view());
         }
         assert_eq!(issued.lock().len(), MAX_ANSWERS);
         let with = |n: usize| format!(r#"{{"n":{n},"human_confirmation":"apr_12345678"}}"#);
         assert!(!given(&issued, "agent", &with(0)) && given(&issued, "agent", &with(MAX_ANSWERS)));
         let long = format!(r#"{{"x":"{}apr_12345678"}}"#, "x ".repeat(MAX_BYTES));
-        issued.learn("pay", Some(text(r#"{"n":0}"#).view()), &context("agent", &[]), text(&long).view());
+        learn(&issued, text(r#"{"n":0}"#).view(), &context("agent", &[]), text(&long).view());
         assert!(!given(&issued, "agent", &with(0)));
         tokio::time::advance(KEPT).await;
         assert!(!given(&issued, "agent", &with(MAX_ANSWERS)) && issued.lock().is_empty());

@@ -20,23 +20,37 @@ const MAX_PRINCIPALS: usize = 1024;
 
 /// What the principals of one server were told.
 #[derive(Default, Debug)]
-pub struct Told(Mutex<HashMap<String, (Instant, Handles)>>);
+pub struct Told(Mutex<HashMap<String, (Instant, Own)>>);
+
+/// What one principal was told. The lock of all of them is never held while this one is worked with.
+type Own = Arc<Mutex<Handles>>;
 
 impl Told {
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, (Instant, Handles)>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, (Instant, Own)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn of(&self, principal: &str) -> Option<Own> {
+        let told = self.lock();
+        let (_, own) = told.get(principal).filter(|(since, _)| since.elapsed() < KEPT)?;
+        Some(Arc::clone(own))
+    }
+
     fn learn(&self, principal: &str, learn: impl FnOnce(&mut Handles)) {
+        let own = self.own(principal);
+        learn(&mut own.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn own(&self, principal: &str) -> Own {
         let (mut told, now) = (self.lock(), Instant::now());
         told.retain(|_, (since, _)| now.duration_since(*since) < KEPT);
         if told.len() >= MAX_PRINCIPALS && !told.contains_key(principal) {
             let oldest = told.iter().min_by_key(|(_, (since, _))| *since).map(|(name, _)| name.clone());
             oldest.and_then(|oldest| told.remove(&oldest));
         }
-        let (since, handles) = told.entry(principal.to_owned()).or_insert_with(|| (now, Handles::default()));
+        let (since, own) = told.entry(principal.to_owned()).or_insert_with(|| (now, Own::default()));
         *since = now;
-        learn(handles);
+        Arc::clone(own)
     }
 }
 
@@ -51,9 +65,9 @@ impl Memory {
     pub fn operation(&self, catalog: &Catalog, call: &ToolCall) -> Operation {
         match self {
             Memory::Session(handles) => catalog.operation_with(call, handles),
-            Memory::Principal { told, principal } => match told.lock().get(principal) {
-                Some((since, handles)) if since.elapsed() < KEPT => catalog.operation_with(call, handles),
-                Some(_) | None => catalog.operation(call),
+            Memory::Principal { told, principal } => match told.of(principal) {
+                Some(own) => catalog.operation_with(call, &own.lock().unwrap_or_else(PoisonError::into_inner)),
+                None => catalog.operation(call),
             },
         }
     }
@@ -109,6 +123,22 @@ mod tests {
         assert_eq!(class(&Memory::Session(Handles::default()), &catalog), Class::Unknown);
         tokio::time::advance(KEPT).await;
         assert_eq!(class(&one, &catalog), Class::Unknown);
+    }
+
+    /// Another principal's call is read while this one is being told something: no lock of all is held meanwhile.
+    #[tokio::test]
+    async fn the_work_for_one_principal_does_not_wait_for_anothers() {
+        let catalog = Arc::new(Catalog::builtin(Some("statsig")).unwrap());
+        let told = Arc::new(Told::default());
+        for principal in ["one", "other"] {
+            teach(&mut of(&told, principal), &catalog, "discover_tools");
+        }
+        let (said, heard) = std::sync::mpsc::channel();
+        told.learn("one", |_| {
+            let (other, catalog) = (of(&told, "other"), Arc::clone(&catalog));
+            std::thread::spawn(move || said.send(class(&other, &catalog)));
+            assert_eq!(heard.recv_timeout(Duration::from_secs(10)), Ok(Class::Read));
+        });
     }
 
     #[tokio::test(start_paused = true)]

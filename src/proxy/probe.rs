@@ -277,7 +277,10 @@ impl<'a> Conversation<'a> {
                 Some(FromUpstream::Closed { reason }) => return Err(self.clean(&reason)),
                 Some(FromUpstream::Lost { id: lost, loss }) if lost == *id => return Err(self.clean(&loss.reason)),
                 Some(FromUpstream::Message { message, .. }) => match message.shape() {
-                    Shape::Response { id: Some(of), .. } if of == id => return Ok(message),
+                    Shape::Response { id: Some(of), .. } if of == id => {
+                        let clean = Upstream::clean(message, &self.shared.scrubber);
+                        return clean.ok_or_else(|| "the server's answer holds a key and cannot be read".to_owned());
+                    }
                     Shape::Request { id, .. } => {
                         self.upstream.decline(id, METHOD_NOT_FOUND, "countersign only asks where the key works");
                     }

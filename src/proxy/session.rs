@@ -5,7 +5,7 @@
 //!                                 │              └──> held ──wait──> permitted | refusal ─> client
 //!                                 ├─ pass ───────────────────────> upstream
 //!                                 └─ refuse ─────────────────────> client
-//! upstream message ─> matched by id ─> filtered, scrubbed, recorded ─> client
+//! upstream message ─> scrubbed ─> matched by id ─> filtered, recorded ─> client
 //! ```
 //! The loop never waits for a decision or for an operator: those are tasks that it hears from beside its links. It never
 //! waits for an upstream either. An answer is passed on only where its request has really been sent.
@@ -520,18 +520,14 @@ impl Session {
 
     async fn upstream_said(&mut self, event: FromUpstream) {
         match event {
-            FromUpstream::Message { message, related } => match message.shape().clone() {
-                Shape::Response { id: Some(id), is_error } => self.answered(id, is_error, message).await,
-                Shape::Response { id: None, .. } => {
-                    tracing::warn!(
-                        session = self.id,
-                        server = self.server.facts.name,
-                        "an error without an id was dropped"
-                    );
+            FromUpstream::Message { message, related } => {
+                let shape = message.shape().clone();
+                // Before anything of it is looked at: what is kept, judged, recorded or shown holds no key.
+                match Upstream::clean(message, &self.shared.scrubber) {
+                    Some(message) => self.said(message, related).await,
+                    None => self.unclean(shape).await,
                 }
-                Shape::Request { id, method } => self.asked_by_upstream(id, method, message, related).await,
-                Shape::Notification { method } => self.told(&method, message, related).await,
-            },
+            }
             FromUpstream::Streams { id } => self.answered_like(id, ToClient::Waiting).await,
             FromUpstream::Pauses { id } => self.answered_like(id, ToClient::Later).await,
             FromUpstream::Lost { id, loss } => self.lost(id, loss).await,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde_json::json;
 use tokio::sync::mpsc::{self, error::TrySendError};
 
+use crate::credential::scrub::Scrubber;
 use crate::gate::{PermittedCall, SentCall};
 use crate::json::{JsonText, Rules};
 use crate::mcp::message::{Id, Message};
@@ -84,6 +85,13 @@ impl Upstream {
         };
         let is_stdio = matches!(kind, Kind::Stdio(_));
         Ok((Upstream { outbound: link.outbound, is_stdio }, link.inbound))
+    }
+
+    /// A server's message as everything on this side may see, keep and show it: without keys. Its id and its method
+    /// are read again. Nothing where it could not be kept a message.
+    pub fn clean(message: Message, scrubber: &Scrubber) -> Option<Message> {
+        let text = scrubber.message(message.text())?;
+        if text == *message.text() { Some(message) } else { Message::ours(text) }
     }
 
     /// One whose other end a test holds.

@@ -353,6 +353,59 @@ async fn an_answer_from_another_environment_stops_the_server() {
     assert!(later["environment"]["conflict"].as_str().unwrap().contains("retrieve_balance"), "{later}");
 }
 
+/// A call that becomes a task of the server's; its result, when it is there, is from production.
+fn through_a_task(received: &Received) -> Option<Vec<Act>> {
+    let task = |kind: &str, status: &str, more: Value| {
+        let mut task = json!({"resultType": kind, "taskId": "t-1", "status": status, "createdAt": "2026-11-21T00:00:00Z",
+            "lastUpdatedAt": "2026-11-21T00:00:00Z", "ttlMs": null, "pollIntervalMs": 1});
+        task.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        Some(vec![Act::Result(task)])
+    };
+    let said = json!({"content": [{"type": "text", "text": r#"{"livemode":true}"#}], "isError": false});
+    match received.method() {
+        "tools/call" => task("task", "working", json!({})),
+        "tasks/get" => task("complete", "completed", json!({"result": said})),
+        _ => None,
+    }
+}
+
+/// The same where the result comes through a task: passed to the client that asks for it, or asked for by us.
+#[tokio::test]
+async fn a_tasks_result_from_another_environment_stops_the_server() {
+    let tasks = || json!({"extensions": {"io.modelcontextprotocol/tasks": {}}});
+    for (ours, tool) in [("never", "list_customers"), ("when_declared", "create_refund")] {
+        let spy = Spy::http_with(|received, _| through_a_task(received)).await;
+        let setup = countersign(&spy, json!({"environment": "sandbox"})).set("/holds/tasks", json!(ours));
+        let mut daemon = setup.set("/holds/tasks_after", json!("0s")).start().await;
+        let (mut console, client) = (daemon.console().await, daemon.http());
+        let ask = async |message: Value| client.stateless(&stateless(message, tasks())).await.message().await.unwrap();
+        let created = ask(call("1", tool, json!({"payment_intent": "pi_1", "amount": 5}))).await;
+        assert_eq!(created["result"]["resultType"], "task", "{created}");
+        if tool == "create_refund" {
+            let hold = console.hold().await;
+            console.approve(&hold).await.unwrap();
+        }
+        let about = json!({"taskId": created["result"]["taskId"]});
+        let done = crate::harness::within("the task to end", async {
+            loop {
+                let state = ask(crate::harness::request("2", "tasks/get", about.clone())).await;
+                if state["result"]["status"] == "completed" {
+                    return state;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+        assert!(done.to_string().contains("livemode"), "the result is passed on: {done}");
+        let next = ask(call("3", "retrieve_balance", json!({}))).await;
+        assert!(words(&next).contains("environment.conflict"), "{ours}: {next}");
+        assert_eq!(spy.all_calls(), 1);
+        daemon.stop().await;
+        let conflicts = bodies(&daemon.records().await, "environment_conflict");
+        assert_eq!(conflicts.len(), 1, "{ours}");
+    }
+}
+
 /// A vendor that wants a person of its own to agree: the first answer gives a request id.
 fn wants_approval(received: &Received) -> Option<Vec<Act>> {
     (received.tool() == "create_refund" && received.message.pointer("/params/arguments/human_confirmation").is_none())

@@ -32,6 +32,7 @@ mod replay;
 mod rust_client;
 mod schemas;
 mod scopes;
+mod scrubbed;
 mod signing;
 mod stripe;
 mod task_input;

@@ -1,26 +1,56 @@
-//! The server's answer to a request of the client: matched, filtered, scrubbed, recorded, then passed on.
+//! The server's answer to a request of the client: matched, filtered, recorded, then passed on.
 //!
-//! Invariant: nothing of it reaches the client before what it leaves open is remembered and the end of the call is noted.
+//! Invariant: what comes here holds no key; all that is learned, kept, recorded or told is made of that. And nothing of it reaches the client before what it leaves open is remembered and the end of the call is noted.
 
 use std::sync::Arc;
 
 use crate::audit::Answer;
-use crate::call::{Decided, Digest};
-use crate::catalog::Catalog;
-use crate::gate::{Gate, SentCall};
-use crate::json::Json;
+use crate::call::{CallId, Decided, Digest};
+use crate::gate::{Gate, Origin};
+use crate::json::{Json, JsonText};
 use crate::mcp::loss::{Loss, NO_ANSWER};
-use crate::mcp::message::{Id, Message};
+use crate::mcp::message::{Id, METHOD_NOT_FOUND, Message, Shape};
 use crate::mcp::reply;
 
 use super::asked::{Undeclared, undeclared};
 use super::held::Part;
 use super::{Open, Session};
+use crate::proxy::ServerRuntime;
 use crate::proxy::listing::Asked;
 
 impl Session {
-    pub(super) async fn answered(&mut self, id: Id, is_error: bool, message: Message) {
-        if self.polled(&id, &message).await {
+    /// A message of the server's, without keys.
+    pub(super) async fn said(&mut self, message: Message, related: Option<Id>) {
+        match message.shape().clone() {
+            Shape::Response { id: Some(id), is_error } => self.answered(id, is_error, Some(message)).await,
+            Shape::Response { id: None, .. } => {
+                tracing::warn!(
+                    session = self.id,
+                    server = self.server.facts.name,
+                    "an error without an id was dropped"
+                );
+            }
+            Shape::Request { id, method } => self.asked_by_upstream(id, method, message, related).await,
+            Shape::Notification { method } => self.told(&method, message, related).await,
+        }
+    }
+
+    /// A message that holds a key and is none any more without it.
+    pub(super) async fn unclean(&mut self, shape: Shape) {
+        match shape {
+            Shape::Response { id: Some(id), is_error } => self.answered(id, is_error, None).await,
+            Shape::Request { id, .. } => {
+                self.upstream.decline(&id, METHOD_NOT_FOUND, "the request could not be passed on");
+            }
+            Shape::Response { id: None, .. } | Shape::Notification { .. } => {
+                tracing::warn!(session = self.id, server = self.server.facts.name, "a message with a key was dropped");
+            }
+        }
+    }
+
+    /// Without a message where the answer could not be kept one.
+    async fn answered(&mut self, id: Id, is_error: bool, message: Option<Message>) {
+        if self.polled(&id, message.as_ref()).await {
             return;
         }
         let deciding = self.open.get(&id).is_none_or(|request| matches!(request.state, Open::Deciding { .. }));
@@ -32,34 +62,39 @@ impl Session {
         self.end_questions(&id);
         let discovers =
             matches!(&request.state, Open::Passed { method, .. } if method == "server/discover") && !is_error;
-        let message = match &request.state {
-            Open::Passed { method, cursor, .. } if method == "tools/list" && !is_error => {
+        let message = match (&request.state, message) {
+            (Open::Passed { method, cursor, .. }, Some(message)) if method == "tools/list" && !is_error => {
                 let gate = Arc::clone(&self.shared.gate);
                 let asked = Asked { context: &self.base, cursor: cursor.as_deref(), modern: request.modern };
                 self.listing.filter(message, &gate, &self.server, asked).await
             }
-            Open::Passed { method, .. } if method == "tasks/list" && !is_error => self.own_tasks(message),
-            Open::Sent { .. } | Open::Passed { .. } | Open::Deciding { .. } => Some(message),
+            (Open::Passed { method, .. }, Some(message)) if method == "tasks/list" && !is_error => {
+                self.own_tasks(message)
+            }
+            (Open::Sent { .. } | Open::Passed { .. } | Open::Deciding { .. }, message) => message,
         };
-        let clean = message.as_ref().and_then(|message| self.shared.scrubber.message(message.text()));
-        if let (Open::Sent { sent }, Some(text)) = (&request.state, &clean) {
-            let (server, shared) = (Arc::clone(&self.server), Arc::clone(&self.shared));
-            look(&server.catalog, &shared.gate, sent, text.view()).await;
+        let text = message.as_ref().map(|message| message.text().clone());
+        if let Some(text) = &text {
+            self.look(&request.state, text).await;
         }
         let capabilities = request.capabilities.as_ref();
-        let undeclared = clean.as_ref().and_then(|text| undeclared(text, request.modern, capabilities));
-        let told = clean.clone().filter(|_| undeclared.is_none() && !request.cancelled);
+        let undeclared = text.as_ref().and_then(|text| undeclared(text, request.modern, capabilities));
+        let told = text.clone().filter(|_| undeclared.is_none() && !request.cancelled);
         if let Some(text) = &told {
             self.task_said(&request.state, text.view());
             self.learn(&request.state, text.view());
         }
+        let origin = match &request.state {
+            Open::Sent { sent } => Some(sent.origin().clone()),
+            Open::Deciding { .. } | Open::Passed { .. } => None,
+        };
         if let Open::Sent { sent } = request.state {
             let result = match undeclared {
                 Some(Undeclared::Task) => Answer::OutcomeUnknown,
                 _ if is_error => Answer::Error,
                 Some(Undeclared::Input) | None => answer_kind(message.as_ref()),
             };
-            let (bytes, digest) = clean
+            let (bytes, digest) = text
                 .as_ref()
                 .map_or((0, None), |text| (text.as_str().len(), Some(Digest::of_bytes(text.as_str().as_bytes()))));
             // The words of the stateless era leave nothing open in the other.
@@ -90,12 +125,41 @@ impl Session {
             if request.wait.part == Part::Answers {
                 return self.answers_sent(task, &text);
             }
-            if self.chain(task, &request.wait, &text) || self.asks(&request.wait, &text) {
+            if self.chain(task, &request.wait, origin, &text) || self.asks(&request.wait, &text) {
                 return;
             }
         }
         let text = if discovers { self.shared.tasks.advertise(&text) } else { text };
         self.deliver(id, &request.wait, text).await;
+    }
+
+    /// What an answer to a call, or to a request about the task that a call became, shows of the server.
+    fn look(&self, state: &Open, answer: &JsonText) -> impl Future<Output = ()> + Send + use<> {
+        let (server, shared) = (Arc::clone(&self.server), Arc::clone(&self.shared));
+        let said = match state {
+            Open::Sent { sent } => {
+                let issues = server.catalog.vendor_confirmations().next().is_some();
+                if issues && sent.origin().method() == Decided::ToolsCall {
+                    shared.gate.issues(sent, answer.view());
+                }
+                Some((sent.origin().clone(), sent.id().clone()))
+            }
+            Open::Passed { task: Some(task), .. } => self.task_call(task),
+            Open::Passed { task: None, .. } | Open::Deciding { .. } => None,
+        };
+        let answer = answer.clone();
+        async move {
+            if let Some((origin, call)) = said {
+                evidence(&server, &shared.gate, &origin, &call, answer.view()).await;
+            }
+        }
+    }
+
+    /// The call that became a task, and the id that it is recorded under.
+    pub(super) fn task_call(&self, task: &str) -> Option<(Origin, CallId)> {
+        let origin = self.shared.gate.task(task, &self.base)?;
+        let call = origin.call().clone();
+        Some((origin, call))
     }
 
     /// Remembers what the server says about its handles, as the client is told it.
@@ -108,17 +172,18 @@ impl Session {
     }
 }
 
-/// What the answer to a call says about where the server works, and what it gives out that may confirm the call.
-async fn look(catalog: &Catalog, gate: &Gate, sent: &SentCall, answer: Json<'_>) {
-    if sent.origin().method() != Decided::ToolsCall {
+/// Holds what the server says about where it works against where it is bound: in the answer to a call, or in what it
+/// tells of the task that a call became, which keeps the call's result inside of its own.
+pub(super) async fn evidence(server: &ServerRuntime, gate: &Gate, origin: &Origin, call: &CallId, said: Json<'_>) {
+    if origin.method() != Decided::ToolsCall {
         return;
     }
-    let seen = answer.get("result").map(|result| catalog.seen(result)).unwrap_or_default();
-    if seen.production || seen.test {
-        gate.seen(sent, &seen).await;
-    }
-    if catalog.vendor_confirmations().next().is_some() {
-        gate.issues(sent, answer);
+    let outer = said.get("result").or_else(|| said.get("params"));
+    for result in outer.into_iter().chain(outer.and_then(|outer| outer.get("result"))) {
+        let seen = server.catalog.seen(result);
+        if seen.production || seen.test {
+            gate.seen(origin, call, &seen).await;
+        }
     }
 }
 

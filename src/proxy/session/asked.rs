@@ -74,17 +74,12 @@ impl Session {
         if self.asked.len() >= self.shared.limits.in_flight {
             return self.decline(&id, &method);
         }
-        match self.shared.scrubber.message(message.text()) {
-            Some(text) => {
-                let token = message.params().and_then(|params| params.pointer("/_meta/progressToken"));
-                let progress = token.map(|token| token.text().to_owned());
-                // Without a relation of its own only a question that needs a call is taken to be asked in one.
-                let within = if question.in_a_call || related.is_some() { within } else { Within::Nothing };
-                self.asked.insert(id, Asked { question, within, progress, deciding: None });
-                self.tell(text, related).await;
-            }
-            None => self.upstream.decline(&id, METHOD_NOT_FOUND, "the request could not be passed on"),
-        }
+        let token = message.params().and_then(|params| params.pointer("/_meta/progressToken"));
+        let progress = token.map(|token| token.text().to_owned());
+        // Without a relation of its own only a question that needs a call is taken to be asked in one.
+        let within = if question.in_a_call || related.is_some() { within } else { Within::Nothing };
+        self.asked.insert(id, Asked { question, within, progress, deciding: None });
+        self.tell(message.text().clone(), related).await;
     }
 
     fn decline(&self, id: &Id, method: &str) {

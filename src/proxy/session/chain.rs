@@ -5,17 +5,20 @@
 //! with its call.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
 use tokio::time::Instant;
 
+use crate::gate::Origin;
 use crate::json::{Json, JsonText, Kind, Rules};
 use crate::mcp::message::{Id, Message};
 use crate::proxy::Shared;
 use crate::proxy::tasks::{Asked, EXTENSION, Owner, Status};
 use crate::transport::{ClientLink, FromClient, ToClient};
 
+use super::answer::evidence;
 use super::asked::may_ask;
 use super::held::Wait;
 use super::input::{self, NO_ANSWERS};
@@ -44,6 +47,8 @@ pub(super) struct Chain {
     next: Instant,
     /// The poll that is not answered yet.
     asked: Option<Id>,
+    /// The call that became it.
+    origin: Option<Origin>,
 }
 
 /// The result of a call as a task keeps it. What a task cannot ask its client for is the end of it.
@@ -77,7 +82,7 @@ pub(super) async fn first(link: &mut ClientLink, shared: &Shared, owner: &Owner)
 
 impl Session {
     /// Follows the upstream's own task, where that is what it answers a call with which our task stands for.
-    pub(super) fn chain(&mut self, ours: &str, wait: &Wait, answer: &JsonText) -> bool {
+    pub(super) fn chain(&mut self, ours: &str, wait: &Wait, origin: Option<Origin>, answer: &JsonText) -> bool {
         let view = answer.view();
         let Some(result) = view.get("result") else { return false };
         if result.get("resultType").and_then(Json::as_str).is_none_or(|kind| kind != "task") {
@@ -100,6 +105,7 @@ impl Session {
             every,
             next: Instant::now() + every,
             asked: None,
+            origin,
         });
         self.tasks().set(ours, Status::Working(said(result)));
         true
@@ -137,14 +143,18 @@ impl Session {
     }
 
     /// True where the answer is to a question of ours.
-    pub(super) async fn polled(&mut self, id: &Id, message: &Message) -> bool {
+    pub(super) async fn polled(&mut self, id: &Id, message: Option<&Message>) -> bool {
         let chain = self.chains.iter().position(|chain| chain.asked.as_ref() == Some(id));
         let Some(at) = chain else { return self.has_heard(id) };
-        let clean = self.shared.scrubber.message(message.text());
-        let status = clean.as_ref().map_or(Poll::Broken, |text| read(text.view()));
         let Some(chain) = self.chains.get_mut(at) else { return true };
         chain.asked = None;
-        let ours = chain.ours.clone();
+        let (ours, origin) = (chain.ours.clone(), chain.origin.clone());
+        if let (Some(origin), Some(message)) = (origin, message) {
+            let (server, shared) = (Arc::clone(&self.server), Arc::clone(&self.shared));
+            evidence(&server, &shared.gate, &origin, origin.call(), message.text().view()).await;
+        }
+        let status = message.map_or(Poll::Broken, |message| read(message.text().view()));
+        let Some(chain) = self.chains.get_mut(at) else { return true };
         match status {
             Poll::Goes { every, said } => {
                 chain.every = every;

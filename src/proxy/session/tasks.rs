@@ -3,6 +3,8 @@
 //! Invariant: a principal reaches the tasks of its own calls and hears of no others. All principals look the same to
 //! an upstream, so nothing but this keeps them apart.
 
+use std::sync::Arc;
+
 use crate::call::{Decided, ToolCall};
 use crate::json::{Json, Kind};
 use crate::mcp::headers::MISSING_CAPABILITY;
@@ -10,6 +12,7 @@ use crate::mcp::message::{Era, INVALID_PARAMS, Id, Malformed, Message};
 use crate::mcp::method::{self, Passage};
 use crate::mcp::table::{self, Notice};
 
+use super::answer::evidence;
 use super::asked::may_ask;
 use super::{Open, Session};
 use crate::proxy::listing::Kept;
@@ -102,10 +105,13 @@ impl Session {
             tracing::debug!(session = self.id, method, "a notification of the server was dropped");
             return;
         }
-        let Some(text) = self.notified(&message) else { return };
-        if let Some(text) = self.shared.scrubber.message(&text) {
-            self.tell(text, related).await;
+        let of_task = method.starts_with("notifications/tasks").then(|| params.and_then(method::task_id)).flatten();
+        if let Some((origin, call)) = of_task.and_then(|task| self.task_call(&task)) {
+            let (server, shared) = (Arc::clone(&self.server), Arc::clone(&self.shared));
+            evidence(&server, &shared.gate, &origin, &call, message.text().view()).await;
         }
+        let Some(text) = self.notified(&message) else { return };
+        self.tell(text, related).await;
     }
 
     /// Whether news of a task are this principal's; remembers what they ask.
