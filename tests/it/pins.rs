@@ -295,22 +295,24 @@ async fn a_schema_tells_nothing_to_those_who_are_not_shown_the_tool() {
         "type": "object", "additionalProperties": false,
         "properties": {"hidden_name": {"enum": ["hidden_value"]}},
     });
-    for (scope, shown) in [("elsewhere/*", false), ("*/*", true)] {
+    for shown in [false, true] {
         let world = World::of(&[json!({"name": REFUND, "inputSchema": schema})]);
         let spy = world.spy().await;
-        let uid = rustix::process::getuid().as_raw();
+        let rule = format!("deny contains {{\"rule\": \"hidden\", \"reason\": \"no\"}} if {}", !shown);
         let daemon = shipped()
-            .set("/principals", json!([{"name": "local", "match": {"uid": uid}, "scopes": [scope]}]))
+            .set("/policy/paths", json!(["policies"]))
+            .policy("policy.rego", &format!("package countersign.policy.hidden\n\n{rule}\n"))
+            .policy("data.yaml", "destructive: { needs: { sandbox: { unknown: pass } } }\n")
             .upstream(&spy)
             .start()
             .await;
         let mut shim = daemon.shim().await;
-        assert_eq!(world.list(&mut shim).await.is_empty(), !shown, "{scope}");
+        assert_eq!(world.list(&mut shim).await.is_empty(), !shown, "{shown}");
         for (id, arguments) in [("1", json!({"x": 1})), ("2", json!({"hidden_name": "x"}))] {
             let answer = shim.call(id, REFUND, arguments).await;
             assert_eq!(outcome(&answer), Some("invalid"), "{answer}");
             let names = ["hidden_value", "known:", "expected"].iter().any(|word| answer.to_string().contains(word));
-            assert_eq!(names, shown, "{scope}: {answer}");
+            assert_eq!(names, shown, "{shown}: {answer}");
         }
         assert_eq!(spy.all_calls(), 0);
     }
