@@ -12,6 +12,8 @@ use crate::call::{
 };
 use crate::json::{Json, JsonError, JsonText, Rules};
 
+mod clipped;
+
 /// Longest body, in bytes: the parameters of every call that an operator can be shown fit whole. Members of a longer
 /// one are cut by `bounded`.
 pub const MAX_BODY: usize = (2 << 20) + (128 << 10);
@@ -412,7 +414,7 @@ impl Event {
     pub fn body(&self) -> Result<JsonText, JsonError> {
         let body = JsonText::of(self)?;
         let (Event::Decided { facts, .. } | Event::Failed { facts, .. } | Event::Invalid { facts, .. }) = self else {
-            return bounded(body, None);
+            return bounded(body, None, None);
         };
         // What may be long is strict already, and stands in the call no less deep.
         let params = Some(("params", facts.params.view()));
@@ -423,14 +425,17 @@ impl Event {
         let shortened = long.map(shortened).transpose()?;
         let claimed = shortened.as_ref().map(JsonText::view).or(claimed).map(|text| ("annotations", text));
         let body = body.with(&params.into_iter().chain(meta).chain(claimed).collect::<Vec<_>>());
-        bounded(body, long.map(|_| "\"annotations\""))
+        bounded(body, long.map(|_| "\"annotations\""), Some(&facts.operation))
     }
 }
 
+/// Members that are the operator's words alone. They say whose call it was, so they are never cut.
+const WHOSE: [&str; 2] = ["\"principal\"", "\"server\""];
+
 /// A body that is too long, with its long members shortened. Bodies have a fixed set of members, so what is left is
-/// bounded too. At its end stands `cut`, the names of those members and of the one that was shortened before: nothing
+/// bounded too. The operation stays one that can be read, with clipped texts. At its end stands `cut`, the names of those members and of the one that was shortened before: nothing
 /// that a call says can look like this, because the names of members are ours.
-fn bounded(body: JsonText, before: Option<&str>) -> Result<JsonText, JsonError> {
+fn bounded(body: JsonText, before: Option<&str>, operation: Option<&Operation>) -> Result<JsonText, JsonError> {
     let mut names: Vec<String> = before.into_iter().map(str::to_owned).collect();
     let body = if body.as_str().len() <= MAX_BODY {
         body
@@ -439,12 +444,16 @@ fn bounded(body: JsonText, before: Option<&str>) -> Result<JsonText, JsonError> 
         for (key, value) in body.view().members() {
             out.push(if out.is_empty() { '{' } else { ',' });
             out.extend([key.text(), ":"]);
-            if value.text().len() <= KEPT_MEMBER {
+            if value.text().len() <= KEPT_MEMBER || WHOSE.contains(&key.text()) {
                 out.push_str(value.text());
-            } else {
-                names.push(key.text().to_owned());
-                out.push_str(shortened(value)?.as_str());
+                continue;
             }
+            names.push(key.text().to_owned());
+            let short = match operation.filter(|_| key.text() == "\"operation\"") {
+                Some(operation) => clipped::operation(operation)?,
+                None => shortened(value)?,
+            };
+            out.push_str(short.as_str());
         }
         out.push('}');
         JsonText::parse(out, Rules::UPSTREAM)?

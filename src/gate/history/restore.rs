@@ -14,11 +14,16 @@ use super::{History, Inner, NAME_BYTES, clock};
 use crate::audit::{AuditError, AuditReader, Record};
 use crate::call::{CallId, Effect, Operation};
 
-/// Of the body of a `decided`.
+/// Of the body of a `decided`: whose it was. A record that is cut still says this.
 #[derive(Deserialize)]
-struct Decided {
+struct Whose {
     principal: Named,
     server: Named,
+}
+
+/// Of the same body: what it was.
+#[derive(Deserialize)]
+struct Decided {
     method: String,
     operation: Operation,
     continues: Option<CallId>,
@@ -140,15 +145,17 @@ impl Inner {
         }
     }
 
-    fn had_left(&mut self, body: &str, at: u64) {
-        let Ok(decided) = serde_json::from_str::<Decided>(body) else {
-            // Whose it was may be unreadable, too.
+    pub(super) fn had_left(&mut self, body: &str, at: u64) {
+        let Ok(Whose { principal, server }) = serde_json::from_str(body) else {
             self.lost_until = self.lost_until.max(at + LONGEST);
             return;
         };
-        let Decided { principal, server, method, operation, continues } = decided;
-        let Some(spend) = Spend::counted(&method, continues.is_some(), operation.money.as_ref()) else { return };
         let account = self.accounts.entry((principal.name, server.name)).or_default();
+        let Ok(Decided { method, operation, continues }) = serde_json::from_str(body) else {
+            account.lost_until = account.lost_until.max(at + LONGEST);
+            return;
+        };
+        let Some(spend) = Spend::counted(&method, continues.is_some(), operation.money.as_ref()) else { return };
         if operation.name.len() <= NAME_BYTES && account.counted.has_room(&operation.name) {
             account.counted.add(&operation.name, operation.class, at, &spend);
         } else {

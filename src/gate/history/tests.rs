@@ -339,19 +339,44 @@ async fn a_hold_counts_from_when_it_left_however_old_its_decision_is() {
     log.close().await;
 }
 
+/// A context of another principal on another server: what happens to it concerns nobody else.
+fn others() -> Turn {
+    Turn { key: ("other".into(), "stripe".into()), ..turn("refund", "s") }
+}
+
 #[tokio::test]
-async fn a_record_that_cannot_be_read_leaves_nothing_known() {
+async fn a_call_so_long_that_its_record_is_cut_is_counted_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let log = AuditLog::open(&folder.path().join("audit.db"), false).unwrap();
     let mut context = context("refund", Some("5"));
-    // So long that it is cut in the record.
     context.operation.targets = vec!["x".repeat(crate::audit::MAX_BODY)];
+    context.operation.environment = Some(crate::call::Reach {
+        accounts: (0..2000).map(|n| format!("acct_{n}")).collect(),
+        ..crate::call::Reach::default()
+    });
     let long = call();
     let event = decided(&long, &context, Effect::Allow);
+    assert!(event.body().unwrap().view().get("cut").is_some_and(|cut| cut.text() == r#"["operation"]"#));
     let _receipt = log.append(Entry::new(Some(long.id()), false, event)).await.unwrap();
     let mut inner = remembered(&log, 0);
-    assert_eq!(inner.document(&turn("refund", "s"), HistoryUse::Budgets, START), Err(Unknown::Lost));
-    let mut inner = remembered(&log, 25 * 3_600_000);
-    assert!(inner.document(&turn("refund", "s"), HistoryUse::Budgets, START).is_ok());
+    let day = &shown(&mut inner, "refund", "s", START)["principal"]["operations"]["refund"]["day"];
+    assert_eq!((&day["count"], &day["sum"]["eur"]), (&1.into(), &5.into()));
+    assert!(inner.document(&others(), HistoryUse::Rules, START).is_ok());
     log.close().await;
+}
+
+#[test]
+fn a_record_that_cannot_be_read_takes_the_history_of_whom_it_names_and_of_everybody_where_it_names_nobody() {
+    let ask = |inner: &mut Inner, turn: &Turn, now| inner.document(turn, HistoryUse::Budgets, now).err();
+    let whose = r#""principal":{"name":"agent"},"server":{"name":"billing"}"#;
+    for cut in [r#""operation":{"cut":true},"method":"resources/read""#, r#""method":"resources/read""#] {
+        let mut inner = known();
+        inner.had_left(&format!("{{{whose},{cut}}}"), START);
+        assert_eq!(ask(&mut inner, &turn("refund", "s"), START), Some(Unknown::Lost));
+        assert_eq!(ask(&mut inner, &turn("refund", "s"), START + LONGEST), None);
+        assert_eq!(ask(&mut inner, &others(), START), None, "{cut}");
+    }
+    let mut inner = known();
+    inner.had_left(r#"{"principal":{"cut":true}}"#, START);
+    assert_eq!(ask(&mut inner, &others(), START), Some(Unknown::Lost));
 }
