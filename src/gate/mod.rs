@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::audit::{AuditError, AuditLog, Entry, Event, Receipt};
 use crate::call::{CallContext, CallId, Decision, Digest, Effect, Environment, Operation, Outcome, Refusal, ToolCall};
-use crate::policy::{self, PolicyEngine, PolicyFault, confirm_value};
+use crate::policy::{self, Policies, PolicyEngine, PolicyFault, confirm_value};
 
 mod answered;
 mod continuation;
@@ -34,7 +34,7 @@ pub use place::Place;
 pub use presence::Presence;
 pub use rule::Operators;
 
-use history::{History, Reservation};
+use history::{History, Reservation, Turn, Unknown};
 use hold::Placed;
 
 /// Policy, holds and the record, in the order in which a call meets them.
@@ -159,9 +159,8 @@ impl Gate {
         let context = CallContext { continues, confirmations, history: None, ..context };
         let id = call.id().clone();
         let digest = call.digest(&context);
-        let uses = self.policy.history_on(&context.server.name);
-        let turn = match self.history.turn(&call, &context, uses).await {
-            Ok(turn) => turn,
+        let (turn, policies) = match self.turn(&call, &context).await {
+            Ok(both) => both,
             Err(unknown) => {
                 tracing::error!(call = %id, server = context.server.name, %unknown, "no history for the rules");
                 let record = record::failed(&call, &context, digest, policy::now(), format!("no history: {unknown}"));
@@ -170,7 +169,7 @@ impl Gate {
             }
         };
         let context = CallContext { history: turn.document(), ..context };
-        let (context, now, decision) = self.judge(&call, context, digest, presence).await;
+        let (context, now, decision) = self.judge(&policies, &call, context, digest, presence).await;
         let decision = match decision {
             Ok(decision) => decision,
             Err(fault) => {
@@ -242,10 +241,24 @@ impl Gate {
         self.last_look(call, context, None, decision, presence).await
     }
 
+    /// Begins a decision. The policies are those in use when the call's turn has come, and ask for no more of the history
+    /// than was prepared: where they were loaded while it waited, and ask for other things, it begins again.
+    async fn turn(&self, call: &ToolCall, context: &CallContext) -> Result<(Turn, Policies), Unknown> {
+        loop {
+            let uses = self.policy.history_on(&context.server.name);
+            let turn = self.history.turn(call, context, uses).await?;
+            let policies = self.policy.in_use();
+            if policies.history_on(&context.server.name) == uses {
+                return Ok((turn, policies));
+            }
+        }
+    }
+
     /// Judges a call as things stand now. Where it may be made at once, its session works from now on where it says; a
     /// call of the same session that said so meanwhile has it judged again, which can happen twice.
     async fn judge(
         &self,
+        policies: &Policies,
         call: &ToolCall,
         mut context: CallContext,
         digest: Digest,
@@ -254,7 +267,7 @@ impl Gate {
         loop {
             context = self.standing(context, presence);
             let now = policy::now();
-            let decision = self.policy.evaluate(call, &context, digest, now).await;
+            let decision = policies.evaluate(call, &context, digest, now).await;
             let allowed = decision.as_ref().is_ok_and(|decision| decision.effect == Effect::Allow);
             let reach = context.operation.environment.as_ref();
             if !allowed || presence.place.bind(&context.bound, reach) {
@@ -460,14 +473,13 @@ impl Gate {
         approved: &Decision,
         presence: &Presence,
     ) -> Result<(Receipt, Option<Box<Reservation>>), (Outcome, String)> {
-        let uses = self.policy.history_on(&context.server.name);
-        let turn = self.history.turn(call, context, uses).await.map_err(|unknown| {
+        let (turn, policies) = self.turn(call, context).await.map_err(|unknown| {
             tracing::error!(call = %call.id(), %unknown, "no history for the rules at release");
             (Outcome::Unavailable, unknown.for_client().to_owned())
         })?;
         let context = CallContext { history: turn.document(), ..context.clone() };
         let context = &self.standing(context, presence);
-        let judged = self.policy.evaluate(call, context, call.digest(context), policy::now()).await;
+        let judged = policies.evaluate(call, context, call.digest(context), policy::now()).await;
         let now = judged.map_err(|fault| {
             tracing::error!(call = %call.id(), %fault, "policy failed at release");
             (Outcome::Unavailable, "the policy could not decide this call again at release".to_owned())
@@ -535,3 +547,6 @@ async fn sleep_until(deadline: Option<tokio::time::Instant>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -180,6 +180,13 @@ pub struct Reloaded {
 #[derive(Clone, Debug)]
 pub struct PolicyEngine(Arc<Shared>);
 
+/// The policies of one moment: what they ask for and what they say belong together, whatever is loaded meanwhile.
+#[derive(Clone, Debug)]
+pub struct Policies {
+    engine: PolicyEngine,
+    set: Arc<InUse>,
+}
+
 #[derive(Debug)]
 struct Shared {
     settings: Settings,
@@ -231,7 +238,12 @@ impl PolicyEngine {
         Ok(PolicyEngine(Arc::new(Shared { settings, set: ArcSwap::from_pointee(set), slots })))
     }
 
-    /// Judges a call. `digest` is the call's in this context; `now`, from [`now`], is all that the rules see of time.
+    /// The policies as they are in this moment.
+    pub fn in_use(&self) -> Policies {
+        Policies { engine: self.clone(), set: self.0.set.load_full() }
+    }
+
+    /// As [`Policies::evaluate`], by those that are in use.
     ///
     /// # Errors
     /// Anything that is not a clear answer: the call is refused.
@@ -242,7 +254,7 @@ impl PolicyEngine {
         digest: Digest,
         now: u64,
     ) -> Result<Decision, PolicyFault> {
-        self.judge(now, input::Subject::call(call, digest), context).await
+        self.in_use().evaluate(call, context, digest, now).await
     }
 
     /// Judges whether a list may show the tool of the context: with no arguments. A hold shows it.
@@ -250,7 +262,7 @@ impl PolicyEngine {
     /// # Errors
     /// Anything that is not a clear answer: the tool is not shown.
     pub async fn evaluate_listed(&self, context: &CallContext) -> Result<Decision, PolicyFault> {
-        self.judge(now(), input::Subject::listed(), context).await
+        self.judge(&self.0.set.load_full(), now(), input::Subject::listed(), context).await
     }
 
     /// As [`PolicyEngine::evaluate`] of a call, on this thread and without the outer limit: only to measure it.
@@ -292,14 +304,14 @@ impl PolicyEngine {
 
     async fn judge(
         &self,
+        in_use: &InUse,
         now: u64,
         subject: input::Subject<'_>,
         context: &CallContext,
     ) -> Result<Decision, PolicyFault> {
         let phase = subject.phase;
         let document = Document::Ours(input::document(now, subject, context));
-        let in_use = self.0.set.load_full();
-        let set = match &*in_use {
+        let set = match in_use {
             InUse::Here(set) => set,
             InUse::Away(pool) => return Arc::clone(pool).decide(&context.principal.name, phase, &document).await,
         };
@@ -375,6 +387,27 @@ impl PolicyEngine {
     /// Changes when a file of the policy paths appears, goes or is written. Reads the file system, and no content.
     pub fn fingerprint(&self) -> u64 {
         source::fingerprint(&self.0.settings.paths)
+    }
+}
+
+impl Policies {
+    /// Judges a call. `digest` is the call's in this context; `now`, from [`now`], is all that the rules see of time.
+    ///
+    /// # Errors
+    /// Anything that is not a clear answer: the call is refused.
+    pub async fn evaluate(
+        &self,
+        call: &ToolCall,
+        context: &CallContext,
+        digest: Digest,
+        now: u64,
+    ) -> Result<Decision, PolicyFault> {
+        self.engine.judge(&self.set, now, input::Subject::call(call, digest), context).await
+    }
+
+    /// What rules ask for of the history of a call on this server.
+    pub fn history_on(&self, server: &str) -> HistoryUse {
+        self.set.history().on(server)
     }
 }
 

@@ -1,0 +1,79 @@
+//! A decision and the policies that it is made by, when they are loaded in between.
+
+use std::time::Duration;
+
+use super::*;
+use crate::call::{Class, Decided, fixtures};
+use crate::json::{JsonText, Rules};
+use crate::policy::{HistoryUse, Settings as Policy};
+
+const BUDGET: &str = "budgets: { billing: { '*': { day: { count: 100 } } } }\n";
+/// Has nothing to say where nobody has prepared the history of the session.
+const SESSIONS: &str = r#"package countersign.policy.sessions
+deny contains {"rule": "sessions.many", "reason": "r"} if input.history.session.operations.refund.day.count >= 0
+"#;
+
+fn call() -> ToolCall {
+    let text = |text: &str| JsonText::parse(text, Rules::CLIENT).unwrap();
+    let (params, message) = (text(r#"{"name":"refund"}"#), text("{}"));
+    ToolCall::new(CallId::random().unwrap(), Decided::ToolsCall, "refund".into(), text("{}"), params, message)
+}
+
+fn context() -> CallContext {
+    let context = fixtures::context("refund", Class::Read);
+    CallContext { principal: fixtures::principal("agent", &["*/*"]), ..context }
+}
+
+async fn gate(folder: &std::path::Path) -> Arc<Gate> {
+    let policies = folder.join("policies");
+    std::fs::create_dir(&policies).unwrap();
+    std::fs::write(policies.join("data.yaml"), BUDGET).unwrap();
+    let policy = Policy {
+        builtin: vec!["scopes".into()],
+        paths: vec![policies],
+        time_limit: Duration::from_secs(5),
+        ..Policy::default()
+    };
+    let holds = Settings {
+        ttl: Duration::from_secs(60),
+        no_console_grace: Duration::from_secs(60),
+        max_pending: 10,
+        max_per_principal: 10,
+        held_bytes: 1 << 20,
+        unsigned_production: true,
+        unsigned_elsewhere: true,
+    };
+    let audit = AuditLog::open(&folder.join("audit.db"), false).unwrap();
+    let gate = Arc::new(Gate::new(PolicyEngine::load(policy).unwrap(), audit, holds));
+    gate.remember().await.unwrap();
+    gate
+}
+
+#[tokio::test]
+async fn a_call_that_waited_while_policies_were_loaded_is_judged_with_all_that_they_ask_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let gate = gate(folder.path()).await;
+    let first = gate.admit(call(), context(), &Presence::default()).await;
+    assert!(matches!(first, Ok(Admission::Permitted(_))), "{first:?}");
+    let before = gate.history.turn(&call(), &context(), HistoryUse::Budgets).await.unwrap();
+    let [waits, released] = std::array::from_fn(|n| {
+        let gate = Arc::clone(&gate);
+        tokio::spawn(async move {
+            if n == 0 {
+                return gate.admit(call(), context(), &Presence::default()).await.map(|_| ());
+            }
+            let (call, context) = (call(), context());
+            let approved = gate.policy.evaluate(&call, &context, call.digest(&context), policy::now()).await.unwrap();
+            let released = gate.release(&call, &context, call.id(), &approved, &Presence::default()).await;
+            released.map(|_| ()).map_err(|(outcome, reason)| Refusal::new(outcome, reason))
+        })
+    });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!waits.is_finished() && !released.is_finished(), "somebody else has the turn");
+    std::fs::write(folder.path().join("policies/sessions.rego"), SESSIONS).unwrap();
+    gate.reload().await.unwrap();
+    drop(before);
+    for task in [waits, released] {
+        assert_eq!(task.await.unwrap().unwrap_err().outcome, Outcome::Denied);
+    }
+}
