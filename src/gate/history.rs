@@ -24,9 +24,11 @@ mod window;
 use spend::Spend;
 use window::{LONGEST, Series};
 
-/// Operations of one principal on one server, or of one session, in a day; and of all together.
+/// Operations of one principal on one server, or of one session, in a day.
 const OPERATIONS: usize = 256;
-const ALL_OPERATIONS: usize = 16_384;
+/// Operations of all sessions of one principal on one server. Each has this share, so that nobody can use up another's;
+/// principals and servers are in the configuration.
+const SESSION_OPERATIONS: usize = 2048;
 /// A longer name is not kept.
 const NAME_BYTES: usize = 256;
 /// The clock begins so late that what a restart finds in the records lies behind its zero.
@@ -65,6 +67,8 @@ struct Account {
     sessions: HashMap<String, Counted>,
     /// Something is missing from it until then.
     lost_until: u64,
+    /// Something is missing from a session until then, which concerns only rules that look at sessions.
+    sessions_lost_until: u64,
     /// Held from the decision to the count.
     turn: Arc<tokio::sync::Mutex<()>>,
 }
@@ -182,15 +186,13 @@ impl Inner {
         if !self.restored {
             return Err(Unknown::NotRead);
         }
-        let fits = turn.spend.is_none() || self.fits(&turn.key, &turn.session, &turn.operation, now);
         let lost = self.lost_until > now;
         let account = self.accounts.entry(turn.key.clone()).or_default();
-        if lost || account.lost_until > now || !fits {
+        let counts = turn.spend.is_some();
+        if lost || account.lost_until > now || counts && !account.fits(&turn.operation, now) {
             return Err(Unknown::Lost);
         }
         account.counted.expire(now);
-        let session = account.sessions.entry(turn.session.clone()).or_default();
-        session.expire(now);
         let wall = jiff::Timestamp::now();
         let wall = |at: u64| {
             let later = jiff::SignedDuration::from_millis(i64::try_from(at.saturating_sub(now)).unwrap_or(i64::MAX));
@@ -206,6 +208,13 @@ impl Inner {
         adds(&mut out, turn.spend.as_ref());
         account.counted.write(&mut out, "principal", turn, wall);
         if uses == HistoryUse::Rules {
+            let fits = !counts || account.session_fits(&turn.session, &turn.operation, now);
+            if account.sessions_lost_until > now || !fits {
+                return Err(Unknown::Lost);
+            }
+            let nothing = &mut Counted::default();
+            let session = account.sessions.get_mut(&turn.session).unwrap_or(nothing);
+            session.expire(now);
             session.write(&mut out, "session", turn, wall);
         }
         out.push('}');
@@ -215,49 +224,55 @@ impl Inner {
 
     /// False where it could not be counted, which is remembered.
     fn count(&mut self, new: &Reservation) -> bool {
-        let fits = self.fits(&new.key, &new.session, &new.operation, new.at);
         let account = self.accounts.entry(new.key.clone()).or_default();
-        if !fits {
+        if !account.fits(&new.operation, new.at) {
             account.lost_until = new.at + LONGEST;
             return false;
         }
-        let session = account.sessions.entry(new.session.clone()).or_default();
         account.counted.add(&new.operation, new.class, new.at, &new.spend);
-        session.add(&new.operation, new.class, new.at, &new.spend);
+        if account.session_fits(&new.session, &new.operation, new.at) {
+            let session = account.sessions.entry(new.session.clone()).or_default();
+            session.add(&new.operation, new.class, new.at, &new.spend);
+        } else {
+            account.sessions_lost_until = new.at + LONGEST;
+        }
         true
-    }
-
-    /// Whether a call of this operation can be counted. Where there seems to be no room, what is over is forgotten first.
-    fn fits(&mut self, key: &Key, session: &str, operation: &str, now: u64) -> bool {
-        let parts = |inner: &Inner, asks: fn(&Counted, &str) -> bool, nobody: bool| {
-            let account = inner.accounts.get(key);
-            let session = account.and_then(|account| account.sessions.get(session));
-            [account.map(|account| &account.counted), session].iter().all(|c| c.map_or(nobody, |c| asks(c, operation)))
-        };
-        let has = |counted: &Counted, operation: &str| counted.operations.contains_key(operation);
-        if parts(self, has, false) {
-            return true;
-        }
-        let free = |inner: &Inner| {
-            operation.len() <= NAME_BYTES
-                && parts(inner, Counted::has_room, true)
-                && inner.accounts.values().map(Account::size).sum::<usize>() + 2 <= ALL_OPERATIONS
-        };
-        if free(self) {
-            return true;
-        }
-        self.accounts.values_mut().flat_map(Account::parts).for_each(|counted| counted.expire(now));
-        free(self)
     }
 }
 
 impl Account {
-    fn parts(&mut self) -> impl Iterator<Item = &mut Counted> {
-        std::iter::once(&mut self.counted).chain(self.sessions.values_mut())
+    /// Whether a call of this operation can be counted. Where there seems to be no room, what is over is forgotten first.
+    fn fits(&mut self, operation: &str, now: u64) -> bool {
+        if operation.len() > NAME_BYTES {
+            return false;
+        }
+        if !self.counted.has_room(operation) {
+            self.counted.expire(now);
+        }
+        self.counted.has_room(operation)
     }
 
+    /// The same for its session.
+    fn session_fits(&mut self, session: &str, operation: &str, now: u64) -> bool {
+        if self.session_has_room(session, operation) {
+            return true;
+        }
+        self.sessions.retain(|_, counted| {
+            counted.expire(now);
+            !counted.operations.is_empty()
+        });
+        self.session_has_room(session, operation)
+    }
+
+    fn session_has_room(&self, session: &str, operation: &str) -> bool {
+        let here = self.sessions.get(session);
+        here.is_some_and(|counted| counted.operations.contains_key(operation))
+            || here.is_none_or(|counted| counted.has_room(operation)) && self.size() < SESSION_OPERATIONS
+    }
+
+    /// Operations of all sessions.
     fn size(&self) -> usize {
-        self.counted.operations.len() + self.sessions.values().map(|counted| counted.operations.len()).sum::<usize>()
+        self.sessions.values().map(|counted| counted.operations.len()).sum()
     }
 }
 

@@ -115,7 +115,7 @@ fn when_there_is_no_room_nothing_is_known_and_nothing_is_let_through() {
 }
 
 #[test]
-fn all_together_are_bounded_and_sessions_that_are_over_are_forgotten() {
+fn sessions_are_bounded_for_each_principal_and_those_that_are_over_are_forgotten() {
     let history = History::default();
     for session in 0..1000 {
         let counted = history.lock().count(&reservation("refund", &format!("s-{session}"), None, START));
@@ -123,9 +123,22 @@ fn all_together_are_bounded_and_sessions_that_are_over_are_forgotten() {
         history.session_ended("agent", "billing", &format!("s-{session}"));
     }
     let mut inner = history.lock();
-    assert_eq!(inner.accounts.values().map(Account::size).sum::<usize>(), 1);
-    let filled = (0..).take_while(|n| inner.count(&reservation("refund", &format!("s-{n}"), None, START))).count();
-    assert!((ALL_OPERATIONS - 4..ALL_OPERATIONS).contains(&filled), "{filled}");
+    let size = |inner: &Inner| inner.accounts.values().map(Account::size).sum::<usize>();
+    assert_eq!(size(&inner), 0);
+    inner.restored = true;
+    let ask = |inner: &mut Inner, turn: &Turn, uses, now| inner.document(turn, uses, now).err();
+    let (new, mut seen) = (turn("refund", "new"), 0);
+    for n in 0..100 {
+        for operation in 0..200 {
+            assert!(inner.count(&reservation(&format!("op-{operation}"), &format!("s-{n}"), None, START)));
+        }
+        seen += usize::from(ask(&mut inner, &new, HistoryUse::Rules, START).is_none());
+    }
+    assert!(size(&inner) == SESSION_OPERATIONS && seen == SESSION_OPERATIONS / 200, "{seen}");
+    assert_eq!(ask(&mut inner, &turn("op-1", "s-1"), HistoryUse::Rules, START), Some(Unknown::Lost));
+    assert_eq!(ask(&mut inner, &new, HistoryUse::Budgets, START), None, "budgets have no use for sessions");
+    assert_eq!(ask(&mut inner, &others(), HistoryUse::Rules, START), None, "nobody else notices");
+    assert_eq!(ask(&mut inner, &new, HistoryUse::Rules, START + LONGEST), None);
 }
 
 #[derive(Clone, Debug)]
