@@ -282,7 +282,7 @@ fn a_long_text_costs_as_much_as_it_takes() {
     ] {
         let verdict = said(&again(&what), arguments);
         assert_eq!(verdict, "too much", "{}", what.chars().take(60).collect::<String>());
-        assert_eq!(said(&format!(r#"{{"properties":{{"a":{what}}}}}"#), arguments).starts_with("too"), false);
+        assert_ne!(said(&format!(r#"{{"properties":{{"a":{what}}}}}"#), arguments), "too much");
     }
     // The same on short texts, which are what such rules are for.
     assert_eq!(said(&again(r#"{"minLength":2,"const":"ab"}"#), r#"{"a":"ab"}"#), "too much");
