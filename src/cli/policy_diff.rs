@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 
 use super::Exit;
+use super::policy::subject;
 use super::policy_replay::{
     Came, Change, Counts, Files, Moment, Output, Times, Window, again, behind, engine, judge_all, listed,
     print_changes, runtime,
@@ -19,8 +20,6 @@ use crate::call::{
 };
 use crate::catalog::Catalog;
 use crate::config::{self, Config};
-use crate::mcp::message::Message;
-use crate::mcp::method::{Sorted, sort};
 use crate::policy::{self, PolicyEngine, Settings};
 use crate::proxy::policy_settings;
 
@@ -197,19 +196,8 @@ fn everywhere() -> anyhow::Result<(Vec<Site>, Vec<Arc<Principal>>)> {
 /// by another one.
 fn call(name: &str) -> anyhow::Result<ToolCall> {
     let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte));
-    let params = serde_json::json!({"name": if plain { name } else { STRANGER }, "arguments": {}});
-    let request = serde_json::json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params});
-    let message = Message::from_client(request.to_string()).map_err(|malformed| anyhow::anyhow!(malformed.reason))?;
-    match sort(message) {
-        Sorted::Decide(call) => Ok(*call),
-        Sorted::Refuse(malformed) => bail!("{}", malformed.reason),
-        Sorted::Pass(_)
-        | Sorted::Task { .. }
-        | Sorted::Notice(_)
-        | Sorted::Cancel { .. }
-        | Sorted::Drop { .. }
-        | Sorted::Answer { .. } => bail!("a call of {name} would not be judged"),
-    }
+    let call = subject::tool_call(if plain { name } else { STRANGER }, "{}");
+    call.with_context(|| format!("a call of {name}"))
 }
 
 fn context(site: &Site, principal: &Arc<Principal>, name: &str, class: Class) -> CallContext {

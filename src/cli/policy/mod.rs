@@ -8,7 +8,7 @@ mod eval;
 mod explain;
 mod report;
 mod sample;
-mod subject;
+pub(super) mod subject;
 mod test;
 
 use clap::ValueEnum;
