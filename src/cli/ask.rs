@@ -87,6 +87,13 @@ pub fn unexpected(notice: &Notice) -> Stop {
         | Notice::Ruled { .. }
         | Notice::Tools { .. }
         | Notice::Tool { .. }
+        | Notice::Frozen { .. }
+        | Notice::Sessions { .. }
+        | Notice::Grants { .. }
+        | Notice::Draft { .. }
+        | Notice::Records { .. }
+        | Notice::Rules { .. }
+        | Notice::Explained { .. }
         | Notice::Daemon { .. } => Stop::Control(ControlError::Wire("an answer to another command".to_owned())),
     }
 }

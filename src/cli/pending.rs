@@ -382,6 +382,13 @@ async fn watch(daemon: &DaemonArgs, format: Format) -> Result<(), Stop> {
             | Notice::Ruled { .. }
             | Notice::Tools { .. }
             | Notice::Tool { .. }
+            | Notice::Frozen { .. }
+            | Notice::Sessions { .. }
+            | Notice::Grants { .. }
+            | Notice::Draft { .. }
+            | Notice::Records { .. }
+            | Notice::Rules { .. }
+            | Notice::Explained { .. }
             | Notice::Daemon { .. }
             | Notice::Failed { .. } => {}
         }

@@ -52,7 +52,7 @@ pub enum What {
     /// The screen now shows the app as it is.
     Drawn,
     Tick,
-    Link(Link),
+    Link(Box<Link>),
     /// What came of [`Effect::Sign`].
     Signed(u64, Result<SignedBy, String>),
 }
@@ -296,7 +296,7 @@ pub fn update(app: &mut App, event: Event) -> Vec<Effect> {
             tick(app);
             Vec::new()
         }
-        What::Link(link) => news::linked(app, link),
+        What::Link(link) => news::linked(app, *link),
         What::Signed(seq, outcome) => ruling::signed(app, seq, outcome),
     };
     refit(app);

@@ -127,7 +127,7 @@ pub fn ended(state: &HoldState, zone: &TimeZone) -> Option<(String, String)> {
     let (words, at) = match state {
         HoldState::Pending => return None,
         HoldState::Ticket { by, at, .. } => (format!("{by} approved, for one identical retry; not used yet"), at),
-        HoldState::Approved { by, at } => (format!("{by} approved"), at),
+        HoldState::Approved { by, at, .. } => (format!("{by} approved"), at),
         HoldState::Rejected { by, at, reason } => (format!("{by} rejected: {reason}"), at),
         HoldState::Closed { outcome, at, reason } => (format!("{}: {reason}", outcome.as_str()), at),
         HoldState::Done { by, at, result } => (format!("{by} approved, result {result}"), at),

@@ -149,7 +149,7 @@ async fn watch(mut line: link::Line, options: Options) -> Result<Ended, ConsoleE
                 () = options.stop.cancelled() => return Ok(Ended::Stopped),
                 () = signals.any() => return Ok(Ended::Signal),
                 link = line.notices.recv() => match link {
-                    Some(link) => What::Link(link),
+                    Some(link) => What::Link(Box::new(link)),
                     None => return Ok(Ended::Stopped),
                 },
                 event = input.next() => match event {
@@ -165,7 +165,8 @@ async fn watch(mut line: link::Line, options: Options) -> Result<Ended, ConsoleE
                 // A key is judged by the newest news, so that it cannot hit what is gone.
                 if !matches!(what, What::Link(_)) {
                     while let Ok(link) = line.notices.try_recv() {
-                        effects.extend(app::update(&mut app, Event { at: clock.now(), what: What::Link(link) }));
+                        effects
+                            .extend(app::update(&mut app, Event { at: clock.now(), what: What::Link(Box::new(link)) }));
                     }
                 }
                 effects.extend(app::update(&mut app, Event { at: clock.now(), what }));
@@ -226,7 +227,7 @@ async fn sign(
         tokio::select! {
             outcome = &mut signed => return outcome.map_err(|error| error.to_string()),
             Some(link) = line.notices.recv() => {
-                effects.extend(app::update(app, Event { at: clock.now(), what: What::Link(link) }));
+                effects.extend(app::update(app, Event { at: clock.now(), what: What::Link(Box::new(link)) }));
             }
         }
     }

@@ -50,7 +50,16 @@ fn lost(app: &mut App, why: String) {
 fn noticed(app: &mut App, notice: Notice) -> Vec<Effect> {
     match notice {
         // The console asks for no tools.
-        Notice::Welcome { .. } | Notice::Tools { .. } | Notice::Tool { .. } => Vec::new(),
+        Notice::Welcome { .. }
+        | Notice::Tools { .. }
+        | Notice::Tool { .. }
+        | Notice::Frozen { .. }
+        | Notice::Sessions { .. }
+        | Notice::Grants { .. }
+        | Notice::Draft { .. }
+        | Notice::Records { .. }
+        | Notice::Rules { .. }
+        | Notice::Explained { .. } => Vec::new(),
         Notice::Snapshot { holds, daemon, .. } => {
             app.daemon = Some(daemon);
             if app.state != State::Live {

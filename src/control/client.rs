@@ -95,6 +95,13 @@ impl Operator {
                 Notice::Shown { seq: answered, .. }
                 | Notice::Ruled { seq: answered, .. }
                 | Notice::Tools { seq: answered, .. }
+                | Notice::Frozen { seq: answered, .. }
+                | Notice::Sessions { seq: answered, .. }
+                | Notice::Grants { seq: answered, .. }
+                | Notice::Draft { seq: answered, .. }
+                | Notice::Records { seq: answered, .. }
+                | Notice::Rules { seq: answered, .. }
+                | Notice::Explained { seq: answered, .. }
                 | Notice::Tool { seq: answered, .. } => *answered == seq,
                 Notice::Welcome { .. } | Notice::Hold { .. } | Notice::Daemon { .. } => false,
             };

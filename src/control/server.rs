@@ -285,6 +285,18 @@ impl Connection {
                     Err(why) => self.failed(seq, failure(&why), why.to_string()).await,
                 }
             }
+            Command::Claim { seq, .. }
+            | Command::TakeBack { seq, .. }
+            | Command::Freeze { seq, .. }
+            | Command::Sessions { seq }
+            | Command::RuleSession { seq, .. }
+            | Command::Grants { seq }
+            | Command::DraftGrant { seq, .. }
+            | Command::Grant { seq, .. }
+            | Command::RevokeGrant { seq, .. }
+            | Command::Records { seq, .. }
+            | Command::Rules { seq }
+            | Command::Explain { seq, .. } => self.failed(seq, Failure::NotSo, "not served".to_owned()).await,
             Command::Tools { seq, server } => self.tools(seq, &server).await,
             Command::Tool { seq, server, tool } => {
                 let found = self.control.pins.remembered(&server, &tool);
@@ -398,6 +410,8 @@ impl Control {
             rules: self.gate.policy().rules(),
             policy_error: self.gate.policy_error(),
             consoles: *self.gate.holds().consoles().borrow(),
+            operators: Vec::new(),
+            frozen: None,
             unsigned_rulings: self.status.unsigned_rulings,
             records: self.gate.audit().records(),
         }
@@ -461,6 +475,10 @@ fn view(hold: &Hold) -> HoldView {
             .iter()
             .map(|(id, state)| SameCall { id: id.clone(), state: (*state).to_owned() })
             .collect(),
+        claimed: None,
+        client_waits_until: None,
+        grantable: false,
+        before: None,
     }
 }
 
@@ -470,7 +488,7 @@ fn state(state: &State) -> HoldState {
         State::Ticket { by, at, until } => {
             HoldState::Ticket { by: by.clone(), at: at.to_string(), until: until.to_string() }
         }
-        State::Approved { by, at } => HoldState::Approved { by: by.clone(), at: at.to_string() },
+        State::Approved { by, at } => HoldState::Approved { by: by.clone(), at: at.to_string(), leaves_at: None },
         State::Rejected { by, at, reason } => {
             HoldState::Rejected { by: by.clone(), at: at.to_string(), reason: reason.clone() }
         }

@@ -9,9 +9,13 @@ use serde::{Deserialize, Serialize};
 use crate::call::{CallId, Class, ClientInfo, Confirmation, Digest, Environment, Money, Outcome, Pin, RuleHit, Tier};
 use crate::json::JsonText;
 
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 pub const HOLD_SCHEMA: &str = "countersign.hold/v1";
 pub const TOOL_SCHEMA: &str = "countersign.tool/v1";
+pub const SESSION_SCHEMA: &str = "countersign.session/v1";
+pub const GRANT_SCHEMA: &str = "countersign.grant/v1";
+/// How long a claim lasts.
+pub const CLAIM_SECONDS: u32 = 60;
 /// Longest line in either direction: a hold with its complete parameters has to fit, escaped.
 pub const MAX_LINE: usize = 16 << 20;
 
@@ -45,6 +49,83 @@ pub enum Command {
         #[serde(default)]
         signed: Option<SignedBy>,
     },
+    /// Says that this operator looks after a hold, for [`CLAIM_SECONDS`]; again: for as long once more. Others may still
+    /// rule. `steal`: also where somebody else has claimed it. `off`: gives it back.
+    Claim {
+        seq: u64,
+        id: CallId,
+        #[serde(default)]
+        steal: bool,
+        #[serde(default)]
+        off: bool,
+    },
+    /// Takes an approval back that has not left yet: the hold waits for a ruling again.
+    TakeBack {
+        seq: u64,
+        id: CallId,
+    },
+    /// From here on every call that is not a read is held, and whatever waits is rejected; or no longer.
+    Freeze {
+        seq: u64,
+        on: bool,
+        reason: Option<String>,
+    },
+    /// The sessions that are open, each with its last calls.
+    Sessions {
+        seq: u64,
+    },
+    /// What becomes of a session from here on.
+    RuleSession {
+        seq: u64,
+        session: String,
+        ruling: SessionRuling,
+        reason: Option<String>,
+    },
+    /// The grants that are in force.
+    Grants {
+        seq: u64,
+    },
+    /// What a grant from this hold would be, before it is made.
+    DraftGrant {
+        seq: u64,
+        id: CallId,
+        bounds: GrantBounds,
+    },
+    /// Approves a hold, and calls like it for a while. `grant` has to be the text that `DraftGrant` has answered:
+    /// what was read is what is made.
+    Grant {
+        seq: u64,
+        id: CallId,
+        digest: Digest,
+        bounds: GrantBounds,
+        grant: String,
+        reason: Option<String>,
+        #[serde(default)]
+        signed: Option<SignedBy>,
+    },
+    RevokeGrant {
+        seq: u64,
+        grant: CallId,
+        reason: Option<String>,
+    },
+    /// Records, newest first: at most `limit` (1 to 500) of before `before`, where it is named.
+    Records {
+        seq: u64,
+        before: Option<u64>,
+        limit: u16,
+        /// Of one call.
+        #[serde(default)]
+        call: Option<CallId>,
+    },
+    /// What the rules did lately.
+    Rules {
+        seq: u64,
+    },
+    /// The rules behind a hold, line by line.
+    Explain {
+        seq: u64,
+        id: CallId,
+    },
     /// The tools of a server that are remembered, without the texts of their definitions.
     Tools {
         seq: u64,
@@ -64,6 +145,32 @@ pub enum Command {
         ruling: ToolRuling,
         digest: Option<Digest>,
     },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SessionRuling {
+    /// Its calls are refused, and those that wait are rejected, until it is resumed.
+    Pause,
+    Resume,
+    /// It is over.
+    End,
+}
+
+/// How far a grant may go. The daemon's own bounds are narrower where they are.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GrantBounds {
+    /// JSON pointers into the arguments, for example `/amount`: a number there may be less, but not negative or zero.
+    /// Every other argument has to be the same.
+    #[serde(default)]
+    pub at_most: Vec<String>,
+    /// JSON pointers into the arguments whose value may be any string, for example `/reason`.
+    #[serde(default)]
+    pub any: Vec<String>,
+    /// Calls beside the one that it is made from.
+    pub uses: u32,
+    pub seconds: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -112,12 +219,12 @@ pub enum Notice {
     Hold {
         hold: Box<HoldView>,
     },
-    /// Answers `Show`.
+    /// Answers `Show`, `Claim` and `TakeBack`.
     Shown {
         seq: u64,
         hold: Box<HoldView>,
     },
-    /// Answers `Rule`: the ruling took effect. `hold` as it is now.
+    /// Answers `Rule` and `Grant`: the ruling took effect. `hold` as it is now.
     Ruled {
         seq: u64,
         hold: Box<HoldView>,
@@ -131,6 +238,42 @@ pub enum Notice {
     Tool {
         seq: u64,
         tool: Box<ToolView>,
+    },
+    /// Answers `Freeze`.
+    Frozen {
+        seq: u64,
+        daemon: Daemon,
+    },
+    /// Answers `Sessions`, and `RuleSession` that took effect.
+    Sessions {
+        seq: u64,
+        sessions: Vec<SessionView>,
+    },
+    /// Answers `Grants`, and `RevokeGrant` that took effect.
+    Grants {
+        seq: u64,
+        grants: Vec<GrantView>,
+    },
+    /// Answers `DraftGrant`. `text` says all of it, one condition a line, in the order of the arguments.
+    Draft {
+        seq: u64,
+        text: String,
+    },
+    /// Answers `Records`.
+    Records {
+        seq: u64,
+        records: Vec<RecordView>,
+        chain: ChainView,
+    },
+    /// Answers `Rules`.
+    Rules {
+        seq: u64,
+        rules: Vec<RuleView>,
+    },
+    /// Answers `Explain`.
+    Explained {
+        seq: u64,
+        excerpts: Vec<Excerpt>,
     },
     /// Something about the daemon changed (policy reloaded or refused, consoles attached).
     Daemon {
@@ -181,6 +324,11 @@ pub struct Daemon {
     /// Why the last reload was refused, where it was.
     pub policy_error: Option<String>,
     pub consoles: usize,
+    /// Who is attached with a console, each connection once.
+    #[serde(default)]
+    pub operators: Vec<String>,
+    #[serde(default)]
+    pub frozen: Option<Frozen>,
     /// Rulings on at least one production server are accepted without a signature.
     pub unsigned_rulings: bool,
     pub records: u64,
@@ -197,6 +345,143 @@ pub struct ServerView {
     pub tools_changed: usize,
     /// Tools that nobody has pinned.
     pub tools_unpinned: usize,
+}
+
+/// Who has frozen everything that is not a read.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Frozen {
+    pub by: String,
+    pub at: String,
+    pub reason: Option<String>,
+}
+
+/// An open session of a client: `countersign.session/v1`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SessionView {
+    pub schema: String,
+    pub session: String,
+    pub server: String,
+    pub environment: Environment,
+    pub principal: String,
+    /// What the client says of itself, and what the kernel says of it.
+    pub client: ClientInfo,
+    pub since: String,
+    pub paused: Option<Frozen>,
+    pub calls: u64,
+    pub allowed: u64,
+    pub held: u64,
+    pub denied: u64,
+    pub in_flight: usize,
+    /// Newest first.
+    pub last: Vec<CallLine>,
+}
+
+/// A call in one line.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CallLine {
+    pub id: CallId,
+    pub at: String,
+    pub operation: String,
+    /// `allow`, `deny` or `hold`.
+    pub effect: String,
+    /// What became of it, where something has: `ok`, `tool_error`, `rejected`, `expired`, ...
+    pub result: Option<String>,
+    pub rule: Option<String>,
+    pub digest: Digest,
+}
+
+/// A grant: `countersign.grant/v1`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GrantView {
+    pub schema: String,
+    pub id: CallId,
+    /// The hold that it was made from.
+    pub hold: CallId,
+    pub server: String,
+    pub environment: Environment,
+    pub principal: String,
+    pub tool: String,
+    pub operation: String,
+    /// What a call has to be, as it was shown before it was made.
+    pub text: String,
+    pub by: String,
+    pub at: String,
+    pub until: String,
+    pub uses: u32,
+    pub used: u32,
+}
+
+/// A record of the audit, in the words of `audit tail`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecordView {
+    pub seq: u64,
+    pub at: String,
+    pub call: Option<CallId>,
+    pub kind: String,
+    pub words: String,
+    pub server: Option<String>,
+    pub environment: Option<String>,
+    pub principal: Option<String>,
+    pub session: Option<String>,
+    pub operation: Option<String>,
+    pub rule: Option<String>,
+    pub operator: Option<String>,
+}
+
+/// What is known of the audit's chain.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChainView {
+    pub records: u64,
+    /// The hash of the newest.
+    pub head: Option<Digest>,
+    /// Whether the records of this answer follow one another, and are what their hashes say.
+    pub intact: bool,
+}
+
+/// What a rule did in the last day.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RuleView {
+    pub rule: String,
+    pub policy: String,
+    pub file: Option<String>,
+    pub line: Option<u32>,
+    /// Decisions that name it.
+    pub hits: u64,
+    pub holds: u64,
+    pub approved: u64,
+    pub rejected: u64,
+    /// Ended without a ruling.
+    pub lapsed: u64,
+    /// Median time from the hold to the ruling.
+    pub median_ms: Option<u64>,
+    pub last: Option<String>,
+    /// What an author might do about it.
+    pub hint: Option<String>,
+}
+
+/// A part of a policy's text.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Excerpt {
+    pub rule: String,
+    pub file: String,
+    pub lines: Vec<ExcerptLine>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExcerptLine {
+    pub number: u32,
+    pub text: String,
+    /// The line was evaluated and held.
+    pub held: bool,
 }
 
 /// A tool as operators see it: `countersign.tool/v1`. Times are RFC 3339 in UTC.
@@ -243,6 +528,8 @@ pub enum HoldState {
     Approved {
         by: String,
         at: String,
+        /// Until then the approval can be taken back, and nothing has left.
+        leaves_at: Option<String>,
     },
     Rejected {
         by: String,
@@ -322,6 +609,37 @@ pub struct HoldView {
     pub waiting: usize,
     /// Another hold or an executed call with the same digest: its id and what became of it.
     pub same_as: Vec<SameCall>,
+    /// Who looks after it.
+    #[serde(default)]
+    pub claimed: Option<Claimed>,
+    /// When the client is thought to give up: an estimate.
+    #[serde(default)]
+    pub client_waits_until: Option<String>,
+    /// Whether a grant may be made from it.
+    #[serde(default)]
+    pub grantable: bool,
+    /// The call of the same tool and operation on this server that was approved last.
+    #[serde(default)]
+    pub before: Option<Before>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Claimed {
+    pub by: String,
+    pub at: String,
+    pub until: String,
+}
+
+/// An approved call to compare with.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Before {
+    pub id: CallId,
+    pub at: String,
+    pub by: String,
+    /// Complete and exact; absent where they are too long to be kept.
+    pub arguments: Option<JsonText>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

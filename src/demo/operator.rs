@@ -91,6 +91,13 @@ impl Script {
             | Notice::Ruled { .. }
             | Notice::Tools { .. }
             | Notice::Tool { .. }
+            | Notice::Frozen { .. }
+            | Notice::Sessions { .. }
+            | Notice::Grants { .. }
+            | Notice::Draft { .. }
+            | Notice::Records { .. }
+            | Notice::Rules { .. }
+            | Notice::Explained { .. }
             | Notice::Daemon { .. }
             | Notice::Failed { .. } => {}
         }
@@ -156,6 +163,13 @@ impl Script {
                 | Notice::Ruled { .. }
                 | Notice::Tools { .. }
                 | Notice::Tool { .. }
+                | Notice::Frozen { .. }
+                | Notice::Sessions { .. }
+                | Notice::Grants { .. }
+                | Notice::Draft { .. }
+                | Notice::Records { .. }
+                | Notice::Rules { .. }
+                | Notice::Explained { .. }
                 | Notice::Daemon { .. }
                 | Notice::Failed { .. } => self.hear(notice),
             }
@@ -211,6 +225,10 @@ mod tests {
             signature_required: false,
             waiting: 1,
             same_as: vec![],
+            claimed: None,
+            client_waits_until: None,
+            grantable: false,
+            before: None,
         }
     }
 
@@ -239,6 +257,8 @@ mod tests {
             rules: 0,
             policy_error: None,
             consoles: 1,
+            operators: Vec::new(),
+            frozen: None,
             unsigned_rulings: true,
             records: 0,
         };

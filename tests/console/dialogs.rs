@@ -141,7 +141,7 @@ fn the_answer_is_shown_and_a_second_ruling_waits_for_it() {
     desk.key(KeyCode::Char('a'));
     assert_eq!(desk.app.dialog, None);
     assert!(desk.note().contains("waiting for the daemon's answer"), "{}", desk.note());
-    let state = HoldState::Approved { by: "ana".to_owned(), at: "2026-11-21T14:07:40Z".to_owned() };
+    let state = HoldState::Approved { by: "ana".to_owned(), at: "2026-11-21T14:07:40Z".to_owned(), leaves_at: None };
     desk.news(Notice::Ruled { seq: 1, hold: Box::new(HoldView { state, ..sandbox(C) }) });
     assert!(desk.note().contains("approved, the call is released"), "{}", desk.note());
 

@@ -89,6 +89,18 @@ impl Fake {
             | Command::Show { .. }
             | Command::Tools { .. }
             | Command::Tool { .. }
+            | Command::Claim { .. }
+            | Command::TakeBack { .. }
+            | Command::Freeze { .. }
+            | Command::Sessions { .. }
+            | Command::RuleSession { .. }
+            | Command::Grants { .. }
+            | Command::DraftGrant { .. }
+            | Command::Grant { .. }
+            | Command::RevokeGrant { .. }
+            | Command::Records { .. }
+            | Command::Rules { .. }
+            | Command::Explain { .. }
             | Command::RuleTool { .. } => None,
         });
         rulings.collect()
@@ -110,6 +122,18 @@ impl World {
             Command::Tools { seq, .. } | Command::Tool { seq, .. } | Command::RuleTool { seq, .. } => {
                 failed(seq, Failure::NotFound, "there are no tools")
             }
+            Command::Claim { seq, .. }
+            | Command::TakeBack { seq, .. }
+            | Command::Freeze { seq, .. }
+            | Command::Sessions { seq, .. }
+            | Command::RuleSession { seq, .. }
+            | Command::Grants { seq, .. }
+            | Command::DraftGrant { seq, .. }
+            | Command::Grant { seq, .. }
+            | Command::RevokeGrant { seq, .. }
+            | Command::Records { seq, .. }
+            | Command::Rules { seq, .. }
+            | Command::Explain { seq, .. } => failed(seq, Failure::NotSo, "not here"),
             Command::List { seq } => {
                 drop(holds);
                 self.snapshot(Some(seq))
@@ -136,7 +160,7 @@ impl World {
                 }
                 let (by, at) = ("ana".to_owned(), "2026-11-21T14:08:00Z".to_owned());
                 hold.state = match ruling {
-                    RulingKind::Approve => HoldState::Approved { by, at },
+                    RulingKind::Approve => HoldState::Approved { by, at, leaves_at: None },
                     RulingKind::Reject => HoldState::Rejected { by, at, reason: reason.unwrap_or_default() },
                 };
                 let _ = self.changes.send(hold.clone());

@@ -94,6 +94,10 @@ pub fn refund(id: &str) -> HoldView {
         signature_required: false,
         waiting: 1,
         same_as: Vec::new(),
+        claimed: None,
+        client_waits_until: None,
+        grantable: false,
+        before: None,
     }
 }
 
@@ -188,6 +192,8 @@ pub fn daemon() -> Daemon {
         rules: 31,
         policy_error: None,
         consoles: 1,
+        operators: Vec::new(),
+        frozen: None,
         unsigned_rulings: true,
         records: 1204,
     }
@@ -227,7 +233,7 @@ impl Desk {
     }
 
     pub fn link(&mut self, link: Link) -> Vec<Effect> {
-        self.step(What::Link(link))
+        self.step(What::Link(Box::new(link)))
     }
 
     pub fn news(&mut self, notice: Notice) -> Vec<Effect> {

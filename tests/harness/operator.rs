@@ -163,6 +163,13 @@ impl Known {
             Notice::Shown { seq, .. }
             | Notice::Ruled { seq, .. }
             | Notice::Tools { seq, .. }
+            | Notice::Frozen { seq, .. }
+            | Notice::Sessions { seq, .. }
+            | Notice::Grants { seq, .. }
+            | Notice::Draft { seq, .. }
+            | Notice::Records { seq, .. }
+            | Notice::Rules { seq, .. }
+            | Notice::Explained { seq, .. }
             | Notice::Tool { seq, .. } => Some(*seq),
             Notice::Welcome { .. } | Notice::Hold { .. } | Notice::Daemon { .. } => None,
         };
@@ -173,8 +180,17 @@ impl Known {
             Notice::Hold { hold } | Notice::Shown { hold, .. } | Notice::Ruled { hold, .. } => {
                 self.holds.insert(hold.id.clone(), (**hold).clone());
             }
-            Notice::Daemon { daemon } => self.records = daemon.records,
-            Notice::Welcome { .. } | Notice::Failed { .. } | Notice::Tools { .. } | Notice::Tool { .. } => {}
+            Notice::Daemon { daemon } | Notice::Frozen { daemon, .. } => self.records = daemon.records,
+            Notice::Welcome { .. }
+            | Notice::Failed { .. }
+            | Notice::Tools { .. }
+            | Notice::Tool { .. }
+            | Notice::Sessions { .. }
+            | Notice::Grants { .. }
+            | Notice::Draft { .. }
+            | Notice::Records { .. }
+            | Notice::Rules { .. }
+            | Notice::Explained { .. } => {}
         }
         if let Some(seq) = answers {
             self.answers.insert(seq, notice);
