@@ -5,6 +5,7 @@
 //! `link` and `terminal` touch the world. Reading order: `visible`, `doc`, `app`, `dialog`, `view`.
 
 pub mod visible;
+pub mod lookalike;
 pub mod risk;
 pub mod doc;
 pub mod describe;
