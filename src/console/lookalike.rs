@@ -62,7 +62,9 @@ fn odd(word: &str, rest: &str, kind: Kind) -> Odd {
 /// Letters of several alphabets in one word.
 fn mixed(word: &str) -> Option<Odd> {
     let scripts = |keep: fn(&char) -> bool| {
-        AugmentedScriptSet::for_str(&word.chars().filter(|letter| letter.is_alphanumeric()).filter(keep).collect::<String>())
+        AugmentedScriptSet::for_str(
+            &word.chars().filter(|letter| letter.is_alphanumeric()).filter(keep).collect::<String>(),
+        )
     };
     if !scripts(|_| true).is_empty() {
         return None;
@@ -84,8 +86,10 @@ fn is_latin(letter: char) -> bool {
 fn looks_like(word: &str, alone: bool) -> Option<Odd> {
     let strange = |letter: char| !letter.is_ascii() && letter.is_alphanumeric();
     let named = word.chars().any(|letter| letter.is_ascii_digit() || matches!(letter, '@' | '.' | '_' | ':' | '/'));
-    let separator = |letter: char| !letter.is_ascii() && skeleton(letter.encode_utf8(&mut [0; 4])).eq(['.'])
-        || !letter.is_ascii() && matches!(letter, '／' | '＠' | '：' | '∕' | '⁄');
+    let separator = |letter: char| {
+        !letter.is_ascii() && skeleton(letter.encode_utf8(&mut [0; 4])).eq(['.'])
+            || !letter.is_ascii() && matches!(letter, '／' | '＠' | '：' | '∕' | '⁄')
+    };
     let letters = word.chars().any(strange) && (named || alone && !word.chars().all(is_latin));
     let separators = word.chars().any(separator) && word.chars().any(|letter| letter.is_ascii_alphanumeric());
     if !letters && !separators {
@@ -129,10 +133,7 @@ mod tests {
 
     #[test]
     fn letters_of_another_alphabet_in_a_word_are_named() {
-        assert_eq!(
-            words("cus_12\u{430}"),
-            [(Kind::Mixed, "cus_12\u{430} (U+0430), reads like cus_l2a".to_owned())]
-        );
+        assert_eq!(words("cus_12\u{430}"), [(Kind::Mixed, "cus_12\u{430} (U+0430), reads like cus_l2a".to_owned())]);
         assert_eq!(words("p\u{430}y 7"), [(Kind::Mixed, "p\u{430}y (U+0430), reads like pay".to_owned())]);
         assert_eq!(words("テストabc")[0].0, Kind::Beside);
         // Greek and Cyrillic are no better without Latin.
@@ -142,7 +143,10 @@ mod tests {
     #[test]
     fn a_word_that_only_looks_like_ascii_is_named() {
         // All of it is Cyrillic.
-        assert_eq!(words("\u{430}\u{440}\u{440}\u{435}"), [(Kind::LooksLike, "аррe".replace('e', "\u{435}") + " is not appe")]);
+        assert_eq!(
+            words("\u{430}\u{440}\u{440}\u{435}"),
+            [(Kind::LooksLike, "аррe".replace('e', "\u{435}") + " is not appe")]
+        );
         assert_eq!(words("user＠example")[0].0, Kind::LooksLike);
         assert_eq!(words("𝐚dmin")[0].0, Kind::LooksLike);
         assert_eq!(words("ad\u{131}_7")[0].0, Kind::LooksLike);
@@ -150,20 +154,31 @@ mod tests {
 
     #[test]
     fn prose_is_prose() {
-        for text in ["Überweisung für José", "это наша оса, а не их", "don’t – “never”…", "支払いを返す", "Yıldız", "결제 취소", "5 µs", "Ελλάδα"] {
+        for text in [
+            "Überweisung für José",
+            "это наша оса, а не их",
+            "don’t – “never”…",
+            "支払いを返す",
+            "Yıldız",
+            "결제 취소",
+            "5 µs",
+            "Ελλάδα",
+        ] {
             assert_eq!(words(text), [], "{text}");
         }
     }
 
     #[test]
     fn hosts_are_spelled_as_the_network_spells_them() {
-        assert_eq!(words("https://bücher.example/x?y=z"), [(Kind::Host, "bücher.example is xn--bcher-kva.example".to_owned())]);
+        assert_eq!(
+            words("https://bücher.example/x?y=z"),
+            [(Kind::Host, "bücher.example is xn--bcher-kva.example".to_owned())]
+        );
         assert_eq!(words("anna@müller.de,"), [(Kind::Host, "müller.de is xn--mller-kva.de".to_owned())]);
         let found = words("http://\u{430}pple.com:8080");
         assert_eq!(found.iter().map(|(kind, _)| *kind).collect::<Vec<_>>(), [Kind::Mixed, Kind::Host]);
         assert!(found[1].1.ends_with("is xn--pple-43d.com"), "{found:?}");
-        assert_eq!(words("Größe 1.5 und größer.")
-            , []);
+        assert_eq!(words("Größe 1.5 und größer."), []);
     }
 
     #[test]

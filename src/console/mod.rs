@@ -6,6 +6,8 @@
 
 pub mod visible;
 pub mod lookalike;
+pub mod preview;
+pub mod money;
 pub mod risk;
 pub mod doc;
 pub mod describe;

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::call::{Class, Tier};
-use crate::console::{lookalike, visible};
+use crate::console::{lookalike, preview, visible};
 use crate::control::wire::HoldView;
 use crate::json::{Json, JsonText, Kind, Token};
 
@@ -14,8 +14,6 @@ pub const INSPECTABLE: usize = 256 << 10;
 const SHOWN: usize = 3;
 /// Oddities of one sort that are kept.
 const FOUND: usize = 1000;
-/// Largest integer that a reader who uses doubles keeps exact.
-const EXACT: u64 = 1 << 53;
 
 /// How careful an approval has to be, and why.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -101,11 +99,7 @@ impl Found {
     }
 
     fn number(&mut self, spelled: &str) {
-        let rounded = spelled
-            .trim_start_matches('-')
-            .parse::<u64>()
-            .map_or_else(|_| !spelled.contains(['.', 'e', 'E']) && spelled.len() > 15, |number| number > EXACT);
-        if rounded && self.inexact.len() < FOUND {
+        if preview::is_inexact(spelled) && self.inexact.len() < FOUND {
             self.inexact.insert(visible::capped(spelled, 40));
         }
     }
