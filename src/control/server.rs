@@ -469,6 +469,7 @@ fn view(hold: &Hold) -> HoldView {
         expires_at: hold.expires.to_string(),
         approvals: Approvals { need: hold.decision.approvals, have: hold.approved_by.iter().map(approver).collect() },
         signature_required: hold.signature_required,
+        taken_back: 0,
         waiting: hold.waiting,
         same_as: hold
             .same_as

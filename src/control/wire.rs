@@ -536,6 +536,12 @@ pub enum HoldState {
         at: String,
         reason: String,
     },
+    /// What was shown is not what would be judged now: policy, the tool or its pin have changed. To the client the call
+    /// is `denied`.
+    Stale {
+        at: String,
+        reason: String,
+    },
     /// Ended without a ruling that counted.
     Closed {
         outcome: Outcome,
@@ -605,6 +611,10 @@ pub struct HoldView {
     pub expires_at: String,
     pub approvals: Approvals,
     pub signature_required: bool,
+    /// How often an approval of it was taken back. From the first time on it is part of what is signed, so that no
+    /// signature counts again.
+    #[serde(default)]
+    pub taken_back: u32,
     /// Identical requests that wait behind this hold. An approval releases one of them.
     pub waiting: usize,
     /// Another hold or an executed call with the same digest: its id and what became of it.

@@ -223,6 +223,7 @@ mod tests {
             expires_at: "2026-06-01T00:05:00Z".into(),
             approvals: Approvals { need: 1, have: vec![] },
             signature_required: false,
+            taken_back: 0,
             waiting: 1,
             same_as: vec![],
             claimed: None,
