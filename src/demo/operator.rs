@@ -98,6 +98,7 @@ impl Script {
             | Notice::Records { .. }
             | Notice::Rules { .. }
             | Notice::Explained { .. }
+            | Notice::RuledBatch { .. }
             | Notice::Daemon { .. }
             | Notice::Failed { .. } => {}
         }
@@ -170,6 +171,7 @@ impl Script {
                 | Notice::Records { .. }
                 | Notice::Rules { .. }
                 | Notice::Explained { .. }
+                | Notice::RuledBatch { .. }
                 | Notice::Daemon { .. }
                 | Notice::Failed { .. } => self.hear(notice),
             }
@@ -259,6 +261,7 @@ mod tests {
             policy_error: None,
             consoles: 1,
             operators: Vec::new(),
+            batches: false,
             frozen: None,
             unsigned_rulings: true,
             records: 0,

@@ -195,6 +195,7 @@ pub fn daemon() -> Daemon {
         policy_error: None,
         consoles: 1,
         operators: Vec::new(),
+        batches: false,
         frozen: None,
         unsigned_rulings: true,
         records: 1204,
