@@ -32,6 +32,7 @@ fn decided(effect: Effect) -> Event {
             transport: Transport::Http,
             uid: None,
             pid: None,
+            cwd: None,
             peer: Some("127.0.0.1:50412".into()),
         },
         server: ServerFacts { name: "stripe".into(), vendor: Some("stripe".into()), catalog: None },

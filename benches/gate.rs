@@ -53,6 +53,7 @@ fn context() -> CallContext {
             transport: Transport::Stdio,
             uid: Some(1000),
             pid: None,
+            cwd: None,
             peer: None,
         },
         server: Arc::new(ServerFacts { name: "billing".into(), vendor: Some("billing".into()), catalog: None }),

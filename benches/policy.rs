@@ -47,6 +47,7 @@ fn context(catalog: &Catalog, call: &ToolCall) -> CallContext {
             transport: Transport::Stdio,
             uid: Some(1000),
             pid: Some(1),
+            cwd: None,
             peer: None,
         },
         server: Arc::new(ServerFacts { name: "stripe".into(), vendor: Some("stripe".into()), catalog: None }),

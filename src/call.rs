@@ -237,6 +237,9 @@ pub struct ClientInfo {
     /// Of the process at the other end of the client socket, by the kernel.
     pub uid: Option<u32>,
     pub pid: Option<i32>,
+    /// Where that process worked when it connected, where the kernel says so. Whoever starts it chooses this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cwd: Option<String>,
     /// Of an HTTP connection.
     pub peer: Option<String>,
 }
@@ -244,7 +247,7 @@ pub struct ClientInfo {
 impl ClientInfo {
     /// One that has said nothing about itself yet.
     pub fn silent(transport: Transport) -> ClientInfo {
-        ClientInfo { name: None, version: None, protocol: None, transport, uid: None, pid: None, peer: None }
+        ClientInfo { name: None, version: None, protocol: None, transport, uid: None, pid: None, cwd: None, peer: None }
     }
 }
 

@@ -94,6 +94,7 @@ pub fn unexpected(notice: &Notice) -> Stop {
         | Notice::Records { .. }
         | Notice::Rules { .. }
         | Notice::Explained { .. }
+        | Notice::RuledBatch { .. }
         | Notice::Daemon { .. } => Stop::Control(ControlError::Wire("an answer to another command".to_owned())),
     }
 }

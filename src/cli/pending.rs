@@ -389,6 +389,7 @@ async fn watch(daemon: &DaemonArgs, format: Format) -> Result<(), Stop> {
             | Notice::Records { .. }
             | Notice::Rules { .. }
             | Notice::Explained { .. }
+            | Notice::RuledBatch { .. }
             | Notice::Daemon { .. }
             | Notice::Failed { .. } => {}
         }

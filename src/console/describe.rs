@@ -149,6 +149,7 @@ pub fn ended(state: &HoldState, zone: &TimeZone) -> Option<(String, String)> {
         HoldState::Ticket { by, at, .. } => (format!("{by} approved, for one identical retry; not used yet"), at),
         HoldState::Approved { by, at, .. } => (format!("{by} approved"), at),
         HoldState::Rejected { by, at, reason } => (format!("{by} rejected: {reason}"), at),
+        HoldState::Stale { at, reason } => (format!("stale: {reason}"), at),
         HoldState::Closed { outcome, at, reason } => (format!("{}: {reason}", outcome.as_str()), at),
         HoldState::Done { by, at, result } => (format!("{by} approved, result {result}"), at),
     };
@@ -169,6 +170,7 @@ pub fn mark(state: &HoldState, tier: Tier) -> &'static str {
         HoldState::Done { result, .. } if result == "ok" => "ok",
         HoldState::Done { .. } => "err",
         HoldState::Rejected { .. } => "REJ",
+        HoldState::Stale { .. } => "OLD",
         HoldState::Closed { outcome, .. } => match outcome {
             Outcome::Denied => "DEN",
             Outcome::Invalid => "INV",

@@ -195,6 +195,7 @@ fn ended_at(state: &HoldState) -> Option<&str> {
         HoldState::Ticket { at, .. }
         | HoldState::Approved { at, .. }
         | HoldState::Rejected { at, .. }
+        | HoldState::Stale { at, .. }
         | HoldState::Closed { at, .. }
         | HoldState::Done { at, .. } => Some(at),
     }

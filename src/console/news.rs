@@ -59,7 +59,8 @@ fn noticed(app: &mut App, notice: Notice) -> Vec<Effect> {
         | Notice::Draft { .. }
         | Notice::Records { .. }
         | Notice::Rules { .. }
-        | Notice::Explained { .. } => Vec::new(),
+        | Notice::Explained { .. }
+        | Notice::RuledBatch { .. } => Vec::new(),
         Notice::Snapshot { holds, daemon, .. } => {
             app.daemon = Some(daemon);
             if app.state != State::Live {

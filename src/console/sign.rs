@@ -67,6 +67,7 @@ pub fn ruling_text(
         operator,
         // As the daemon reads it.
         reason: reason.map(str::trim).filter(|reason| !reason.is_empty()),
+        taken_back: hold.taken_back,
     };
     text.to_string()
 }

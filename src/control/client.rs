@@ -94,6 +94,7 @@ impl Operator {
                 Notice::Snapshot { seq: answered, .. } | Notice::Failed { seq: answered, .. } => *answered == Some(seq),
                 Notice::Shown { seq: answered, .. }
                 | Notice::Ruled { seq: answered, .. }
+                | Notice::RuledBatch { seq: answered, .. }
                 | Notice::Tools { seq: answered, .. }
                 | Notice::Frozen { seq: answered, .. }
                 | Notice::Sessions { seq: answered, .. }

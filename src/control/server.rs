@@ -252,6 +252,9 @@ impl Connection {
     }
 
     async fn obey(&mut self, command: Command) -> Result<(), Ended> {
+        if let Some(seq) = command.changes().filter(|_| self.read_only) {
+            return self.failed(seq, Failure::ReadOnly, "this connection may only watch".to_owned()).await;
+        }
         match command {
             Command::Hello { .. } => self.malformed("hello is said once".to_owned()).await,
             Command::List { seq } => self.snapshot(Some(seq)).await,
@@ -259,9 +262,6 @@ impl Connection {
                 Some(hold) => self.send(&Notice::Shown { seq, hold: Box::new(self.control.view(&hold)) }).await,
                 None => self.failed(seq, Failure::NotFound, "there is no such hold".to_owned()).await,
             },
-            Command::Rule { seq, .. } if self.read_only => {
-                self.failed(seq, Failure::ReadOnly, "this connection may only watch".to_owned()).await
-            }
             Command::Rule { seq, id, digest, ruling, reason, signed } => {
                 let reason = reason.map(|reason| reason.trim().to_owned()).filter(|reason| !reason.is_empty());
                 if reason.as_ref().is_some_and(|reason| reason.len() > MAX_REASON) {
@@ -296,14 +296,12 @@ impl Connection {
             | Command::RevokeGrant { seq, .. }
             | Command::Records { seq, .. }
             | Command::Rules { seq }
-            | Command::Explain { seq, .. } => self.failed(seq, Failure::NotSo, "not served".to_owned()).await,
+            | Command::Explain { seq, .. }
+            | Command::RuleBatch { seq, .. } => self.failed(seq, Failure::NotSo, "not served".to_owned()).await,
             Command::Tools { seq, server } => self.tools(seq, &server).await,
             Command::Tool { seq, server, tool } => {
                 let found = self.control.pins.remembered(&server, &tool);
                 self.answer_tool(seq, &server, found).await
-            }
-            Command::RuleTool { seq, .. } if self.read_only => {
-                self.failed(seq, Failure::ReadOnly, "this connection may only watch".to_owned()).await
             }
             Command::RuleTool { seq, server, tool, ruling, digest } => {
                 let act = match (ruling, digest) {
@@ -411,6 +409,7 @@ impl Control {
             policy_error: self.gate.policy_error(),
             consoles: *self.gate.holds().consoles().borrow(),
             operators: Vec::new(),
+            batches: false,
             frozen: None,
             unsigned_rulings: self.status.unsigned_rulings,
             records: self.gate.audit().records(),
@@ -469,6 +468,7 @@ fn view(hold: &Hold) -> HoldView {
         expires_at: hold.expires.to_string(),
         approvals: Approvals { need: hold.decision.approvals, have: hold.approved_by.iter().map(approver).collect() },
         signature_required: hold.signature_required,
+        taken_back: 0,
         waiting: hold.waiting,
         same_as: hold
             .same_as

@@ -16,6 +16,8 @@ pub const SESSION_SCHEMA: &str = "countersign.session/v1";
 pub const GRANT_SCHEMA: &str = "countersign.grant/v1";
 /// How long a claim lasts.
 pub const CLAIM_SECONDS: u32 = 60;
+/// Rulings in one batch.
+pub const MAX_BATCH: usize = 20;
 /// Longest line in either direction: a hold with its complete parameters has to fit, escaped.
 pub const MAX_LINE: usize = 16 << 20;
 
@@ -48,6 +50,14 @@ pub enum Command {
         /// Who has signed the ruling's text, and how.
         #[serde(default)]
         signed: Option<SignedBy>,
+    },
+    /// Approves several holds of one group at once, where the configuration lets it: all of tier low, and alike in
+    /// server, environment, tool, operation, rule and principal. Otherwise none of them. Each gets a ruling of its own.
+    RuleBatch {
+        seq: u64,
+        /// At most [`MAX_BATCH`].
+        holds: Vec<BatchItem>,
+        reason: Option<String>,
     },
     /// Says that this operator looks after a hold, for [`CLAIM_SECONDS`]; again: for as long once more. Others may still
     /// rule. `steal`: also where somebody else has claimed it. `off`: gives it back.
@@ -147,6 +157,34 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// The number of a command that changes something: a connection that may only watch has none of these obeyed.
+    pub fn changes(&self) -> Option<u64> {
+        match self {
+            Command::Rule { seq, .. }
+            | Command::RuleBatch { seq, .. }
+            | Command::Claim { seq, .. }
+            | Command::TakeBack { seq, .. }
+            | Command::Freeze { seq, .. }
+            | Command::RuleSession { seq, .. }
+            | Command::Grant { seq, .. }
+            | Command::RevokeGrant { seq, .. }
+            | Command::RuleTool { seq, .. } => Some(*seq),
+            Command::Hello { .. }
+            | Command::List { .. }
+            | Command::Show { .. }
+            | Command::Sessions { .. }
+            | Command::Grants { .. }
+            | Command::DraftGrant { .. }
+            | Command::Records { .. }
+            | Command::Rules { .. }
+            | Command::Explain { .. }
+            | Command::Tools { .. }
+            | Command::Tool { .. } => None,
+        }
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SessionRuling {
@@ -179,6 +217,24 @@ pub enum ToolRuling {
     Pin,
     Unpin,
     Forget,
+}
+
+/// One ruling of a batch. `digest` has to be the hold's.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BatchItem {
+    pub id: CallId,
+    pub digest: Digest,
+    #[serde(default)]
+    pub signed: Option<SignedBy>,
+}
+
+/// What one ruling of a batch came to.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum BatchResult {
+    Ruled { hold: Box<HoldView> },
+    Failed { id: CallId, error: Failure, message: String },
 }
 
 /// An OpenSSH signature of an operator's.
@@ -228,6 +284,11 @@ pub enum Notice {
     Ruled {
         seq: u64,
         hold: Box<HoldView>,
+    },
+    /// Answers `RuleBatch` that was not refused as a whole: one result for each hold, in its order.
+    RuledBatch {
+        seq: u64,
+        results: Vec<BatchResult>,
     },
     /// Answers `Tools`.
     Tools {
@@ -331,6 +392,9 @@ pub struct Daemon {
     pub frozen: Option<Frozen>,
     /// Rulings on at least one production server are accepted without a signature.
     pub unsigned_rulings: bool,
+    /// Several holds of one group may be approved at once.
+    #[serde(default)]
+    pub batches: bool,
     pub records: u64,
 }
 
@@ -536,6 +600,12 @@ pub enum HoldState {
         at: String,
         reason: String,
     },
+    /// What was shown is not what would be judged now: policy, the tool or its pin have changed. To the client the call
+    /// is `denied`.
+    Stale {
+        at: String,
+        reason: String,
+    },
     /// Ended without a ruling that counted.
     Closed {
         outcome: Outcome,
@@ -605,6 +675,10 @@ pub struct HoldView {
     pub expires_at: String,
     pub approvals: Approvals,
     pub signature_required: bool,
+    /// How often an approval of it was taken back. From the first time on it is part of what is signed, so that no
+    /// signature counts again.
+    #[serde(default)]
+    pub taken_back: u32,
     /// Identical requests that wait behind this hold. An approval releases one of them.
     pub waiting: usize,
     /// Another hold or an executed call with the same digest: its id and what became of it.

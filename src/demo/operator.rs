@@ -98,6 +98,7 @@ impl Script {
             | Notice::Records { .. }
             | Notice::Rules { .. }
             | Notice::Explained { .. }
+            | Notice::RuledBatch { .. }
             | Notice::Daemon { .. }
             | Notice::Failed { .. } => {}
         }
@@ -170,6 +171,7 @@ impl Script {
                 | Notice::Records { .. }
                 | Notice::Rules { .. }
                 | Notice::Explained { .. }
+                | Notice::RuledBatch { .. }
                 | Notice::Daemon { .. }
                 | Notice::Failed { .. } => self.hear(notice),
             }
@@ -223,6 +225,7 @@ mod tests {
             expires_at: "2026-06-01T00:05:00Z".into(),
             approvals: Approvals { need: 1, have: vec![] },
             signature_required: false,
+            taken_back: 0,
             waiting: 1,
             same_as: vec![],
             claimed: None,
@@ -258,6 +261,7 @@ mod tests {
             policy_error: None,
             consoles: 1,
             operators: Vec::new(),
+            batches: false,
             frozen: None,
             unsigned_rulings: true,
             records: 0,

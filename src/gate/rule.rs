@@ -88,6 +88,7 @@ impl Gate {
             ruling: says,
             operator: &ruling.operator,
             reason,
+            taken_back: 0,
         };
         let text = text.to_string();
         let proof = signing::verify(&text, &ruling.operator, signature, &signers, jiff::Timestamp::now())

@@ -32,7 +32,8 @@ const VERIFIED: u8 = 0x04;
 /// Behind the signature of a security key: flags and a counter.
 const TRAILER: usize = 5;
 
-/// What is signed. Every line is there in every text, in this order, so two different rulings never have one text.
+/// What is signed. Every line is there in every text, in this order, so two different rulings never have one text; the
+/// last one is there from the first time on that an approval was taken back.
 #[derive(Clone, Copy, Debug)]
 pub struct RulingText<'a> {
     /// Names the daemon by its record: a ruling for one is none for another.
@@ -50,6 +51,8 @@ pub struct RulingText<'a> {
     pub ruling: &'a str,
     pub operator: &'a str,
     pub reason: Option<&'a str>,
+    /// How often an approval of this hold was taken back before. A text of before that is no text of now.
+    pub taken_back: u32,
 }
 
 impl fmt::Display for RulingText<'_> {
@@ -69,8 +72,12 @@ impl fmt::Display for RulingText<'_> {
         writeln!(f, "ruling: {}", self.ruling)?;
         writeln!(f, "operator: {}", quoted(self.operator))?;
         match self.reason {
-            Some(reason) => writeln!(f, "reason: {}", quoted(reason)),
-            None => writeln!(f, "reason: none"),
+            Some(reason) => writeln!(f, "reason: {}", quoted(reason))?,
+            None => writeln!(f, "reason: none")?,
+        }
+        match self.taken_back {
+            0 => Ok(()),
+            times => writeln!(f, "taken back: {times}"),
         }
     }
 }

@@ -36,6 +36,7 @@ fn text<'a>(hold: &'a CallId, digest: &'a Digest, reason: Option<&'a str>) -> Ru
         ruling: "approve",
         operator: "anna",
         reason,
+        taken_back: 0,
     }
 }
 

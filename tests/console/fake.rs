@@ -101,6 +101,7 @@ impl Fake {
             | Command::Records { .. }
             | Command::Rules { .. }
             | Command::Explain { .. }
+            | Command::RuleBatch { .. }
             | Command::RuleTool { .. } => None,
         });
         rulings.collect()
@@ -133,6 +134,7 @@ impl World {
             | Command::RevokeGrant { seq, .. }
             | Command::Records { seq, .. }
             | Command::Rules { seq, .. }
+            | Command::RuleBatch { seq, .. }
             | Command::Explain { seq, .. } => failed(seq, Failure::NotSo, "not here"),
             Command::List { seq } => {
                 drop(holds);

@@ -170,6 +170,7 @@ impl Known {
             | Notice::Records { seq, .. }
             | Notice::Rules { seq, .. }
             | Notice::Explained { seq, .. }
+            | Notice::RuledBatch { seq, .. }
             | Notice::Tool { seq, .. } => Some(*seq),
             Notice::Welcome { .. } | Notice::Hold { .. } | Notice::Daemon { .. } => None,
         };
@@ -190,7 +191,8 @@ impl Known {
             | Notice::Draft { .. }
             | Notice::Records { .. }
             | Notice::Rules { .. }
-            | Notice::Explained { .. } => {}
+            | Notice::Explained { .. }
+            | Notice::RuledBatch { .. } => {}
         }
         if let Some(seq) = answers {
             self.answers.insert(seq, notice);
@@ -214,7 +216,7 @@ impl RawOperator {
     /// Connected and welcomed.
     pub async fn hello(socket: &Path) -> RawOperator {
         let mut operator = RawOperator::connect(socket).await;
-        operator.send(r#"{"command":"hello","version":2,"watch":false,"read_only":false}"#).await;
+        operator.send(r#"{"command":"hello","version":3,"watch":false,"read_only":false}"#).await;
         let welcome = operator.next().await.expect("a welcome");
         assert!(welcome.get("welcome").is_some(), "{welcome}");
         operator

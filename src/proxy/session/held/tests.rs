@@ -118,8 +118,7 @@ impl Scene {
     ) -> (mpsc::Sender<FromClient>, String, tokio::task::JoinHandle<()>) {
         let (to_session, inbound) = mpsc::channel(4);
         let (outbound, mut from_session) = mpsc::channel(4);
-        let client =
-            ClientInfo { name: None, version: None, protocol: None, transport, uid: None, pid: None, peer: None };
+        let client = ClientInfo::silent(transport);
         let principal = Principal::plain("agent", PrincipalKind::Uid, Vec::new());
         let new = NewSession {
             server: "billing".into(),
