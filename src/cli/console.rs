@@ -5,11 +5,12 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use tokio_util::sync::CancellationToken;
 
 use super::Exit;
 use super::operator::SignArgs;
 use crate::config::{self, ConfigError};
-use crate::console::{self, ConsoleError, Options};
+use crate::console::{self, ConsoleError, Options, plain};
 use crate::control::client::ControlError;
 use crate::shim;
 
@@ -22,6 +23,16 @@ pub struct Args {
     daemon: DaemonArgs,
     #[command(flatten)]
     sign: SignArgs,
+    /// A conversation instead of a screen: lines that are never redrawn, answers in whole words. Also where TERM is dumb,
+    /// where stdout is no terminal, and with COUNTERSIGN_ACCESSIBLE=1
+    #[arg(long)]
+    plain: bool,
+    /// Watch and rule nothing
+    #[arg(long)]
+    read_only: bool,
+    /// Plain mode in ASCII: everything else is escaped
+    #[arg(long)]
+    ascii: bool,
 }
 
 /// Where the daemon is.
@@ -96,9 +107,17 @@ pub fn unreachable(error: &ControlError) -> Exit {
 
 pub fn run(args: Args) -> anyhow::Result<Exit> {
     let socket = args.daemon.socket()?;
-    let options = Options { signing: args.sign.signing()?, ..Options::alone() };
+    let signing = args.sign.signing()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    match runtime.block_on(console::run(&socket, options)) {
+    let ended = if args.plain || plain::is_wanted() {
+        let stop = CancellationToken::new();
+        let options = plain::Options { stop, signals: true, read_only: args.read_only, ascii: args.ascii, signing };
+        runtime.block_on(plain::run(&socket, options))
+    } else {
+        let options = Options { signing, read_only: args.read_only, ..Options::alone() };
+        runtime.block_on(console::run(&socket, options))
+    };
+    match ended {
         Ok(_) => Ok(Exit::Ok),
         Err(ConsoleError::Control(error)) => Ok(unreachable(&error)),
         Err(error @ ConsoleError::NoTerminal) => {

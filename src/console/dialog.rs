@@ -276,7 +276,7 @@ fn before_last(text: &str) -> usize {
 
 /// What the operator types: the values that the rule names, else the operation. A value that cannot be typed as it is
 /// read (long, not ASCII, blank at an end) is replaced by the start of the digest, which is on the screen too.
-fn fields(hold: &HoldView) -> Vec<Field> {
+pub fn fields(hold: &HoldView) -> Vec<Field> {
     let digest = hold.digest.to_string();
     let digest = digest.get(..8).unwrap_or(&digest);
     let field = |label: &str, value: &str| {

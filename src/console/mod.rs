@@ -13,6 +13,7 @@ pub mod doc;
 pub mod describe;
 pub mod holds;
 pub mod keys;
+pub mod barrier;
 pub mod dialog;
 pub mod app;
 mod news;
@@ -20,6 +21,7 @@ mod ruling;
 pub mod view;
 pub mod sign;
 pub mod terminal;
+pub mod plain;
 mod link;
 
 use std::collections::VecDeque;
@@ -50,6 +52,8 @@ pub struct Options {
     pub stop: CancellationToken,
     /// Colours beside words.
     pub colour: bool,
+    /// Watch and rule nothing.
+    pub read_only: bool,
     /// The daemon runs in this process and ends with the console; the question before quitting says so.
     pub owns_daemon: bool,
     /// End on SIGTERM, SIGHUP and SIGINT. False where the caller listens for them and cancels `stop`.
@@ -70,7 +74,14 @@ impl Default for Options {
     fn default() -> Options {
         let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
             || std::env::var_os("CLICOLOR").is_some_and(|value| value == "0");
-        Options { stop: CancellationToken::new(), colour: !no_colour, owns_daemon: true, signals: false, signing: None }
+        Options {
+            stop: CancellationToken::new(),
+            colour: !no_colour,
+            read_only: false,
+            owns_daemon: true,
+            signals: false,
+            signing: None,
+        }
     }
 }
 
@@ -106,8 +117,8 @@ pub async fn run(socket: &Path, options: Options) -> Result<Ended, ConsoleError>
     if !terminal::is_there() || std::env::var_os("TERM").is_some_and(|term| term == "dumb") {
         return Err(ConsoleError::NoTerminal);
     }
-    let operator = link::connect(socket).await?;
-    let (line, keep) = link::keep(socket.to_owned(), operator);
+    let operator = link::connect(socket, options.read_only).await?;
+    let (line, keep) = link::keep(socket.to_owned(), options.read_only, operator);
     let mut tasks = JoinSet::new();
     tasks.spawn(keep);
     let looped = AssertUnwindSafe(watch(line, options)).catch_unwind().await;

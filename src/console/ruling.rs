@@ -3,6 +3,7 @@
 //! Invariant: as `app` says it. What was asked, what was signed and what is sent name one hold and one digest.
 
 use super::app::{App, Effect, InFlight, State};
+use super::barrier;
 use super::describe;
 use super::dialog::{ARMING, Approve, Dialog, Reject};
 use super::holds::Entry;
@@ -16,11 +17,8 @@ fn obstacle(app: &App, entry: &Entry) -> Option<String> {
     if app.state != State::Live {
         return Some("the daemon is not there: nothing can be ruled".to_owned());
     }
-    if let Some(text) = describe::outcome(&entry.view.state, &app.zone) {
-        return Some(format!("{} has ended: {}", entry.view.id, visible::line(&text)));
-    }
-    if entry.is_over(app.now.wall) {
-        return Some(format!("{}: its time is over", entry.view.id));
+    if let Some(text) = barrier::ended(entry, app.now.wall, &app.zone) {
+        return Some(text);
     }
     app.flight.as_ref().map(|flight| format!("{}: waiting for the daemon's answer", flight.id))
 }
@@ -48,7 +46,7 @@ pub(super) fn ask_approve(app: &mut App) {
         return;
     }
     let Some(entry) = app.selected() else { return };
-    if entry.view.signature_required && app.signing.is_none() {
+    if barrier::lacks_signature(&entry.view, app.signing.as_ref()) {
         let lines = describe::UNSIGNED_HELP.iter().map(|line| (*line).to_owned()).collect();
         return app.open_dialog(Dialog::Notice { title: "a signature is required".to_owned(), lines });
     }
@@ -87,11 +85,11 @@ pub(super) fn rule(app: &mut App, ruling: RulingKind, reason: Option<String>) ->
         app.complain(text);
         return Vec::new();
     }
-    let sign = app.signing.clone().filter(|_| entry.view.signature_required && ruling == RulingKind::Approve);
-    let sign = sign.zip(app.daemon.as_ref()).map(|(signing, daemon)| {
-        let text = ruling_text(&entry.view, &daemon.instance, ruling, &signing.operator, reason.as_deref());
-        (signing, text)
-    });
+    let sign =
+        barrier::signer(&entry.view, ruling, app.signing.as_ref()).zip(app.daemon.as_ref()).map(|(signing, daemon)| {
+            let text = ruling_text(&entry.view, &daemon.instance, ruling, &signing.operator, reason.as_deref());
+            (signing, text)
+        });
     app.seq += 1;
     let seq = app.seq;
     let (connection, command) =

@@ -9,6 +9,7 @@ mod faithful;
 mod fake;
 mod invariants;
 mod picture;
+mod plain;
 mod screens;
 mod speed;
 mod support;

@@ -23,7 +23,7 @@ const A: &str = "H7K2QW0A1B2C";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A terminal with a program in it.
-struct Pty {
+pub struct Pty {
     child: Child,
     keyboard: File,
     /// Kept open, so that the state of the line can be read when the program is gone.
@@ -38,7 +38,7 @@ struct Seen {
 }
 
 impl Pty {
-    fn start(mut command: Command) -> Pty {
+    pub fn start(mut command: Command) -> Pty {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
@@ -67,7 +67,7 @@ impl Pty {
     }
 
     /// Waits until the screen is as it should be.
-    fn until(&self, what: &str, is: impl Fn(&str) -> bool) {
+    pub fn until(&self, what: &str, is: impl Fn(&str) -> bool) {
         let state = self.seen.state.lock().unwrap();
         let waited = self.seen.more.wait_timeout_while(state, PATIENCE, |state| !is(&state.0.screen().contents()));
         let (state, timeout) = waited.unwrap();
@@ -76,24 +76,24 @@ impl Pty {
         assert!(!timeout.timed_out(), "never: {what}\n{screen}");
     }
 
-    fn until_text(&self, text: &str) {
+    pub fn until_text(&self, text: &str) {
         self.until(text, |screen| screen.contains(text));
     }
 
-    fn keys(&mut self, text: &str) {
+    pub fn keys(&mut self, text: &str) {
         self.keyboard.write_all(text.as_bytes()).unwrap();
     }
 
     /// Somebody looks at the screen: the time that this takes is what is tested.
-    fn look(&self) {
+    pub fn look(&self) {
         std::thread::sleep(Duration::from_millis(1200));
     }
 
-    fn screen(&self) -> String {
+    pub fn screen(&self) -> String {
         self.seen.state.lock().unwrap().0.screen().contents()
     }
 
-    fn bytes(&self) -> Vec<u8> {
+    pub fn bytes(&self) -> Vec<u8> {
         self.seen.state.lock().unwrap().1.clone()
     }
 
@@ -102,7 +102,7 @@ impl Pty {
     }
 
     /// Waits for the end of the program, and for the terminal to be as it was.
-    fn ended(&mut self) -> i32 {
+    pub fn ended(&mut self) -> i32 {
         let start = Instant::now();
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -144,7 +144,7 @@ fn size(columns: u16, rows: u16) -> Winsize {
 }
 
 /// The hold as if it had just come.
-fn lately(hold: HoldView) -> HoldView {
+pub fn lately(hold: HoldView) -> HoldView {
     let now = Timestamp::now();
     let expires = now + Duration::from_secs(300);
     HoldView { created_at: now.to_string(), expires_at: expires.to_string(), ..hold }
