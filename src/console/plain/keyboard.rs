@@ -39,7 +39,10 @@ impl Keyboard {
         let path = PathBuf::from(std::ffi::OsString::from_vec(name.into_bytes()));
         let flags = i32::try_from((OFlags::NONBLOCK | OFlags::NOCTTY).bits()).unwrap_or(0);
         let terminal = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-        Ok(Keyboard { terminal: AsyncFd::register_with_interest(terminal, Interest::READABLE)?, line: Vec::new() })
+        // The newer function wants `unsafe` for its promise that the descriptor stays what it is; a file's does.
+        #[allow(deprecated)]
+        let terminal = AsyncFd::with_interest(terminal, Interest::READABLE)?;
+        Ok(Keyboard { terminal, line: Vec::new() })
     }
 
     /// The next line; nothing at the end of the input. Cancel safe.

@@ -130,7 +130,9 @@ impl Desk {
             match effect {
                 Effect::Say(line) => self.say(&line)?,
                 Effect::Ask { question, fresh } => self.ask(&question, fresh)?,
-                Effect::Bell => self.write("\x07")?,
+                // In a file or a pipe it would only be noise.
+                Effect::Bell if io::stdout().is_terminal() => self.write("\x07")?,
+                Effect::Bell => {}
                 Effect::Send { connection, command } => super::send(&self.line, connection, command),
                 Effect::Quit => return Ok(Ended::Quit),
                 Effect::Sign { seq, signing, text } => {
