@@ -344,10 +344,26 @@ pub enum Event {
         id: CallId,
         why: String,
     },
+    /// An approval that had not left was taken back: the call waits for a ruling again.
+    TakenBack {
+        operator: String,
+        approved_by: String,
+    },
+    /// An operator looks after a hold until then; or, where there is no time, no longer.
+    Claimed {
+        operator: String,
+        until: Option<String>,
+        /// Who did before, where it was taken from somebody.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        from: Option<String>,
+    },
     /// A call ended and was not sent.
     Closed {
         outcome: Outcome,
         reason: String,
+        /// It was held, and would be judged in another way now than what was shown.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        stale: bool,
     },
     /// An approved call is released: recorded before its first byte.
     Sending {
@@ -398,6 +414,8 @@ impl Event {
             Event::Held { .. } => "held",
             Event::Ruled { .. } => "ruled",
             Event::RulingRefused { .. } => "ruling_refused",
+            Event::TakenBack { .. } => "taken_back",
+            Event::Claimed { .. } => "claimed",
             Event::Closed { .. } => "closed",
             Event::Sending { .. } => "sending",
             Event::Completed { .. } => "completed",

@@ -462,6 +462,13 @@ impl Body {
                 format!("{} by {}{key}{}{settled}", t("ruling"), t("operator"), maybe(": ", "reason"))
             }
             "ruling_refused" => format!("ruling of {} on {} had no effect: {}", t("operator"), t("id"), t("why")),
+            "taken_back" => format!("the approval of {} was taken back by {}", t("approved_by"), t("operator")),
+            "claimed" => {
+                let until = maybe(" until ", "until");
+                let verb = if until.is_empty() { "given back" } else { "claimed" };
+                format!("{verb} by {}{}{until}", t("operator"), maybe(", taken from ", "from"))
+            }
+            "closed" if t("stale") == "true" => format!("stale, not sent{}", maybe(": ", "reason")),
             "closed" => format!("{}, not sent{}", t("outcome"), maybe(": ", "reason")),
             "sending" => "released to the server".to_owned(),
             "completed" => {

@@ -50,6 +50,7 @@ impl HeldCall {
     pub async fn wait(self, presence: &Presence, patience: Option<Instant>) -> Result<PermittedCall, Refusal> {
         let HeldCall { gate, call, context, decision: _, place } = self;
         let id = call.id().clone();
+        gate.holds.wait_until(&id, patience);
         match verdict(&gate.holds, &id, place, presence, patience).await {
             Verdict::Approved { hold, decision } => gate.permit(call, context, &hold, decision, presence).await,
             Verdict::Rejected { hold, by, reason } => {
@@ -60,7 +61,7 @@ impl HeldCall {
                 }
                 Err(gate.close(&id, Outcome::Rejected, reason).await)
             }
-            Verdict::Ended { outcome, reason } => Err(gate.close(&id, outcome, reason).await),
+            Verdict::Ended { outcome, reason } => Err(gate.close_held(&id, outcome, reason).await),
             Verdict::Detached { until } => {
                 let until = until.round(jiff::Unit::Second).unwrap_or(until).to_string();
                 let reason = format!("the client cannot wait any longer; the request stays open until {until}");
@@ -105,7 +106,11 @@ async fn verdict(
             }
             () = tokio::time::sleep_until(alone_since + grace), if alone && !ended => {
                 ended = true;
-                holds.end(id, Outcome::Unattended, "no operator console is attached");
+                // Of a call that is approved already it says nothing any more.
+                if !holds.end(id, Outcome::Unattended, "no operator console is attached") {
+                    ended = false;
+                    alone_since = Instant::now() + holds.settings().take_back;
+                }
             }
             () = sleep_until(patience), if !ended && !detached => {
                 detached = true;

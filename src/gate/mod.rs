@@ -23,11 +23,12 @@ mod place;
 mod presence;
 mod record;
 mod rule;
+mod stale;
 
 pub use continuation::Origin;
 pub use held::HeldCall;
 pub use history::nothing_yet;
-pub use hold::{Approver, Hold, HoldQueue, NoEffect, Settings, State, TICKET};
+pub use hold::{Approver, Hold, HoldQueue, LEASE, Lease, LeaseAct, NoEffect, Settings, State, TICKET};
 pub use permit::{PermittedCall, Ruling, Says, SentCall};
 pub use pin::DefinitionNow;
 pub use place::Place;
@@ -310,7 +311,14 @@ impl Gate {
         // At its release it is judged by what is left then.
         let context = CallContext { history: None, ..context };
         let (call, context, decision) = (Arc::new(call), Arc::new(context), Arc::new(decision));
-        match self.holds.place(Arc::clone(&call), Arc::clone(&context), Arc::clone(&decision), digest, confirm) {
+        match self.holds.place(
+            Arc::clone(&call),
+            Arc::clone(&context),
+            Arc::clone(&decision),
+            digest,
+            confirm,
+            presence,
+        ) {
             Err((outcome, reason)) => Err(self.close(&id, outcome, reason).await),
             Ok(Placed::Ticket { hold, decision }) => {
                 tracing::info!(call = %id, %hold, "an approval of this call is used");
@@ -323,7 +331,9 @@ impl Gate {
                 let held_call = HeldCall { gate, call, context, decision, place };
                 match self.audit.append(held).await {
                     Ok(_receipt) => self.holds.show(&id),
-                    Err(_) => self.holds.end(&id, Outcome::Unavailable, "the hold could not be recorded"),
+                    Err(_) => {
+                        self.holds.end(&id, Outcome::Unavailable, "the hold could not be recorded");
+                    }
                 }
                 tracing::info!(call = %id, server = held_call.context.server.name, tool = held_call.call.tool(), "held");
                 Ok(Admission::Held(Box::new(held_call)))
@@ -334,11 +344,23 @@ impl Gate {
     /// Records that a call ended unsent, and gives the refusal that says so.
     async fn close(&self, id: &CallId, outcome: Outcome, reason: String) -> Refusal {
         tracing::info!(call = %id, outcome = outcome.as_str(), reason, "not sent");
-        let entry = Entry::new(Some(id), true, Event::Closed { outcome, reason: reason.clone() });
+        self.record_close(id, Event::Closed { outcome, reason: reason.clone(), stale: false }).await;
+        Refusal::new(outcome, reason).of(id)
+    }
+
+    /// The same of a call that was held. One that is denied after that is stale: it is not as it was shown.
+    async fn close_held(&self, id: &CallId, outcome: Outcome, reason: String) -> Refusal {
+        tracing::info!(call = %id, outcome = outcome.as_str(), reason, "held, and not sent");
+        let stale = outcome == Outcome::Denied;
+        self.record_close(id, Event::Closed { outcome, reason: reason.clone(), stale }).await;
+        Refusal::new(outcome, reason).of(id)
+    }
+
+    async fn record_close(&self, id: &CallId, closed: Event) {
+        let entry = Entry::new(Some(id), true, closed);
         if let Err(error) = self.audit.append(entry).await {
             tracing::error!(call = %id, %error, "the end of a call could not be recorded");
         }
-        Refusal::new(outcome, reason).of(id)
     }
 
     /// Closes holds that nobody waits for when their time is over, until `stop`; then all of them. One task of the
@@ -430,6 +452,9 @@ impl Gate {
         if let Err(error) = self.audit.append(Entry::new(None, true, event)).await {
             tracing::error!(%error, "a policy reload could not be recorded");
         }
+        if loaded.is_ok() {
+            self.look_again().await;
+        }
         loaded.map(|_| version)
     }
 
@@ -457,8 +482,12 @@ impl Gate {
             }
             Err((outcome, reason)) => {
                 let at = jiff::Timestamp::now();
-                self.holds.amend(hold, |_| State::Closed { outcome, at, reason: reason.clone() });
-                Err(self.close(call.id(), outcome, reason).await)
+                let stale = outcome == Outcome::Denied;
+                self.holds.amend(hold, |_| match stale {
+                    true => State::Stale { at, reason: reason.clone() },
+                    false => State::Closed { outcome, at, reason: reason.clone() },
+                });
+                Err(self.close_held(call.id(), outcome, reason).await)
             }
         }
     }

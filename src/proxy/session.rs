@@ -367,8 +367,8 @@ impl Session {
                 (CallContext { tool, operation, ..self.base.clone() }, Presence::default())
             }
         };
-        let presence = presence.at(self.place(modern));
         let mut wait = self.can_wait(&message, &client);
+        let presence = presence.at(self.place(modern)).until(wait.patience);
         if let Some((task, part)) = part {
             (wait.task, wait.part) = (Some(task), part);
         }
