@@ -357,6 +357,26 @@ pub enum Event {
         #[serde(skip_serializing_if = "Option::is_none")]
         from: Option<String>,
     },
+    /// From here on everything that is not a read is held; or no longer.
+    Frozen {
+        operator: String,
+        on: bool,
+        reason: Option<String>,
+        /// Holds that were rejected by it.
+        rejected: u64,
+    },
+    /// An operator has paused a session, lets it go on, or has ended it.
+    SessionRuled {
+        operator: String,
+        session: String,
+        server: String,
+        principal: String,
+        /// `pause`, `resume` or `end`.
+        ruling: String,
+        reason: Option<String>,
+        /// Calls that were rejected by it.
+        rejected: u64,
+    },
     /// A call ended and was not sent.
     Closed {
         outcome: Outcome,
@@ -416,6 +436,8 @@ impl Event {
             Event::RulingRefused { .. } => "ruling_refused",
             Event::TakenBack { .. } => "taken_back",
             Event::Claimed { .. } => "claimed",
+            Event::Frozen { .. } => "frozen",
+            Event::SessionRuled { .. } => "session_ruled",
             Event::Closed { .. } => "closed",
             Event::Sending { .. } => "sending",
             Event::Completed { .. } => "completed",

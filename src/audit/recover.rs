@@ -58,6 +58,8 @@ impl Step {
             Event::TakenBack { .. } => Step::TakesBack,
             Event::Sending { .. } => Step::Enters(Stage::Sent),
             Event::Claimed { .. }
+            | Event::Frozen { .. }
+            | Event::SessionRuled { .. }
             | Event::Started { .. }
             | Event::Stopped { .. }
             | Event::PolicyLoaded { .. }

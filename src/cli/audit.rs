@@ -468,6 +468,16 @@ impl Body {
                 let verb = if until.is_empty() { "given back" } else { "claimed" };
                 format!("{verb} by {}{}{until}", t("operator"), maybe(", taken from ", "from"))
             }
+            "frozen" if t("on") == "true" => {
+                let rejected = format!("{} holds rejected", t("rejected"));
+                format!("everything but reads frozen by {}, {rejected}{}", t("operator"), maybe(": ", "reason"))
+            }
+            "frozen" => format!("no longer frozen, by {}{}", t("operator"), maybe(": ", "reason")),
+            "session_ruled" => {
+                let whose = format!("session {} of {} on {}", t("session"), t("principal"), t("server"));
+                let rejected = format!("{} calls rejected", t("rejected"));
+                format!("{} of {whose} by {}, {rejected}{}", t("ruling"), t("operator"), maybe(": ", "reason"))
+            }
             "closed" if t("stale") == "true" => format!("stale, not sent{}", maybe(": ", "reason")),
             "closed" => format!("{}, not sent{}", t("outcome"), maybe(": ", "reason")),
             "sending" => "released to the server".to_owned(),

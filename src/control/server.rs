@@ -27,6 +27,7 @@ use super::wire::{
 };
 
 mod holds;
+mod sessions;
 
 /// Operators that may be connected at once.
 const MAX_OPERATORS: usize = 64;
@@ -307,10 +308,12 @@ impl Connection {
             }
             Command::Claim { seq, id, steal, off } => self.claim(seq, &id, steal, off).await,
             Command::TakeBack { seq, id } => self.take_back(seq, &id).await,
-            Command::Freeze { seq, .. }
-            | Command::Sessions { seq }
-            | Command::RuleSession { seq, .. }
-            | Command::Grants { seq }
+            Command::Freeze { seq, on, reason } => self.freeze(seq, on, reason).await,
+            Command::Sessions { seq } => self.sessions(seq).await,
+            Command::RuleSession { seq, session, ruling, reason } => {
+                self.rule_session(seq, &session, ruling, reason).await
+            }
+            Command::Grants { seq }
             | Command::DraftGrant { seq, .. }
             | Command::Grant { seq, .. }
             | Command::RevokeGrant { seq, .. }
@@ -432,7 +435,7 @@ impl Control {
             consoles: *self.gate.holds().consoles().borrow(),
             operators: self.status.attached().clone(),
             batches: false,
-            frozen: None,
+            frozen: self.gate.frozen().map(|halt| sessions::frozen(&halt)),
             unsigned_rulings: self.status.unsigned_rulings,
             records: self.gate.audit().records(),
         }

@@ -51,6 +51,25 @@ impl HeldCall {
         let HeldCall { gate, call, context, decision: _, place } = self;
         let id = call.id().clone();
         gate.holds.wait_until(&id, patience);
+        let session = context.session.clone();
+        let ended = gate.wait(call, context, place, presence, patience).await;
+        if let Err(refusal) = &ended {
+            gate.sessions.became(&session, &id, refusal.outcome.as_str());
+        }
+        ended
+    }
+}
+
+impl Gate {
+    async fn wait(
+        self: &Arc<Self>,
+        call: Arc<ToolCall>,
+        context: Arc<CallContext>,
+        place: Place,
+        presence: &Presence,
+        patience: Option<Instant>,
+    ) -> Result<PermittedCall, Refusal> {
+        let (gate, id) = (self, call.id().clone());
         match verdict(&gate.holds, &id, place, presence, patience).await {
             Verdict::Approved { hold, decision } => gate.permit(call, context, &hold, decision, presence).await,
             Verdict::Rejected { hold, by, reason } => {

@@ -44,6 +44,10 @@ impl PermittedCall {
         &self.call
     }
 
+    pub(super) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
     pub(super) fn hold(&self) -> Option<&CallId> {
         self.hold.as_ref()
     }

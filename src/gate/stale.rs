@@ -43,6 +43,7 @@ impl Gate {
         let context = CallContext { history: turn.document(), ..(*hold.context).clone() };
         let context = self.standing(context, presence);
         let now = policies.evaluate(&hold.call, &context, hold.digest, policy::now()).await.ok()?;
+        let now = self.stopped(&context, now);
         drop(turn);
         match now.effect {
             Effect::Deny => Some(format!("policy does not allow it any more: {}", now.reason)),

@@ -163,7 +163,8 @@ impl Gate {
         let stop = Stop::Halted { by: operator.to_owned(), reason: halt.words(PAUSES) };
         let of = self.sessions.pause(session, Some(halt)).ok_or(NoEffect::NotFound)?;
         let rejected = self.holds.stop_session(session, &stop);
-        self.record_stop(of.ruled("pause", operator, reason, rejected), "it is paused, and that could not be recorded").await
+        self.record_stop(of.ruled("pause", operator, reason, rejected), "it is paused, and that could not be recorded")
+            .await
     }
 
     /// Lets a paused session go on.
@@ -175,7 +176,8 @@ impl Gate {
         if self.sessions.paused(session).is_none() {
             return Err(NoEffect::NotSo("the session is not paused".to_owned()));
         }
-        self.record_stop(of.ruled("resume", operator, reason, 0), "that could not be recorded, so it stays paused").await?;
+        self.record_stop(of.ruled("resume", operator, reason, 0), "that could not be recorded, so it stays paused")
+            .await?;
         self.sessions.pause(session, None);
         Ok(())
     }
@@ -189,6 +191,7 @@ impl Gate {
         let stop = Stop::Halted { by: operator.to_owned(), reason: halt.words("ended this session") };
         let of = self.sessions.end(session).ok_or(NoEffect::NotFound)?;
         let rejected = self.holds.stop_session(session, &stop);
-        self.record_stop(of.ruled("end", operator, reason, rejected), "it is ended, and that could not be recorded").await
+        self.record_stop(of.ruled("end", operator, reason, rejected), "it is ended, and that could not be recorded")
+            .await
     }
 }

@@ -153,6 +153,34 @@ impl HoldQueue {
         ids.len()
     }
 
+    /// Ends what waits of one session. A hold that others wait behind as well goes on for those. How many calls.
+    pub(in crate::gate) fn stop_session(&self, session: &str, why: &Stop) -> usize {
+        let Ok(mut inner) = self.lock() else { return 0 };
+        let (mut ended, mut concerned) = (0, Vec::new());
+        for entry in inner.open.values_mut() {
+            let (mine, others): (Vec<_>, Vec<_>) =
+                entry.waiters.iter_mut().partition(|waiter| waiter.context.session == session);
+            if mine.is_empty() && (!others.is_empty() || entry.hold.context.session != session) {
+                continue;
+            }
+            ended += mine.len().max(1);
+            for waiter in mine {
+                if !matches!(waiter.leaving, Some(Leaving::End { .. })) {
+                    waiter.leaving = Some(Leaving::End { outcome: why.outcome(), reason: why.reason().to_owned() });
+                }
+            }
+            if others.is_empty() {
+                entry.stopped.get_or_insert_with(|| why.clone());
+                entry.open_for_retry = false;
+            }
+            if entry.hold.state != State::Deciding {
+                concerned.push(entry.hold.id.clone());
+            }
+        }
+        concerned.iter().for_each(|id| self.finish(&mut inner, id));
+        ended
+    }
+
     pub(super) fn stop_locked(&self, inner: &mut Inner, id: &CallId, why: &Stop) {
         let Some(entry) = inner.open.get_mut(id) else { return };
         entry.stopped.get_or_insert_with(|| why.clone());
