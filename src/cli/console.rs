@@ -5,11 +5,11 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use tokio_util::sync::CancellationToken;
 
 use super::Exit;
 use super::operator::SignArgs;
 use crate::config::{self, ConfigError};
+use crate::console::theme::{Colour, Theme};
 use crate::console::{self, ConsoleError, Options, plain};
 use crate::control::client::ControlError;
 use crate::shim;
@@ -23,16 +23,39 @@ pub struct Args {
     daemon: DaemonArgs,
     #[command(flatten)]
     sign: SignArgs,
+    #[command(flatten)]
+    look: LookArgs,
+    /// Watch and rule nothing
+    #[arg(long)]
+    read_only: bool,
     /// A conversation instead of a screen: lines that are never redrawn, answers in whole words. Also where TERM is dumb,
     /// where stdout is no terminal, and with COUNTERSIGN_ACCESSIBLE=1
     #[arg(long)]
     plain: bool,
-    /// Watch and rule nothing
-    #[arg(long)]
-    read_only: bool,
-    /// Plain mode in ASCII: everything else is escaped
+}
+
+/// How the console looks.
+#[derive(clap::Args, Clone, Debug)]
+pub struct LookArgs {
+    /// auto, light, dark, high-contrast, mono or okabe-ito (for terminals with 24-bit colour)
+    #[arg(long, value_name = "NAME", default_value = "auto")]
+    theme: Theme,
+    /// auto, always or never; auto obeys NO_COLOR, CLICOLOR and CLICOLOR_FORCE
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    color: Colour,
+    /// Draw with nothing but ASCII; by itself where the locale is not UTF-8
     #[arg(long)]
     ascii: bool,
+    /// Leave the mouse to the terminal
+    #[arg(long)]
+    no_mouse: bool,
+}
+
+impl LookArgs {
+    pub fn onto(&self, options: Options) -> Options {
+        let options = Options { ascii: options.ascii || self.ascii, mouse: options.mouse && !self.no_mouse, ..options };
+        options.coloured(self.theme, self.color)
+    }
 }
 
 /// Where the daemon is.
@@ -107,14 +130,14 @@ pub fn unreachable(error: &ControlError) -> Exit {
 
 pub fn run(args: Args) -> anyhow::Result<Exit> {
     let socket = args.daemon.socket()?;
-    let signing = args.sign.signing()?;
+    let options = Options { signing: args.sign.signing()?, read_only: args.read_only, ..Options::alone() };
+    let options = args.look.onto(options);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let ended = if args.plain || plain::is_wanted() {
-        let stop = CancellationToken::new();
-        let options = plain::Options { stop, signals: true, read_only: args.read_only, ascii: args.ascii, signing };
+        let (ascii, signing) = (options.ascii, options.signing);
+        let options = plain::Options { stop: options.stop, signals: true, read_only: args.read_only, ascii, signing };
         runtime.block_on(plain::run(&socket, options))
     } else {
-        let options = Options { signing, read_only: args.read_only, ..Options::alone() };
         runtime.block_on(console::run(&socket, options))
     };
     match ended {

@@ -44,6 +44,10 @@ impl PermittedCall {
         &self.call
     }
 
+    pub(super) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
     pub(super) fn hold(&self) -> Option<&CallId> {
         self.hold.as_ref()
     }
@@ -104,6 +108,8 @@ pub struct Ruling {
     pub(super) signature: Option<String>,
     /// What the gate found that signature worth.
     pub(super) proof: Option<Verified>,
+    /// How often an approval of the hold had been taken back in the text that is signed.
+    pub(super) taken_back: u32,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -116,7 +122,7 @@ pub enum Says {
 
 impl Ruling {
     pub(crate) fn new(hold: CallId, digest: Digest, operator: String, says: Says) -> Ruling {
-        Ruling { hold, digest, account: operator.clone(), operator, says, signature: None, proof: None }
+        Ruling { hold, digest, account: operator.clone(), operator, says, signature: None, proof: None, taken_back: 0 }
     }
 
     /// The same ruling by the operator who has signed it.

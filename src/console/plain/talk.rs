@@ -14,8 +14,9 @@ use crate::call::{CallId, Digest, Tier};
 use crate::console::app::{Link, Now};
 use crate::console::barrier;
 use crate::console::describe;
-use crate::console::dialog::{self, Field};
-use crate::console::holds::{Change, Entry, Holds};
+use crate::console::dialog::{Approve, Field};
+use crate::console::guard::Guard;
+use crate::console::holds::{Change, Entry, Holds, is_same_question};
 use crate::console::sign::{Signing, ruling_text};
 use crate::console::visible;
 use crate::control::wire::{Command, Daemon, Failure, HoldState, HoldView, Notice, RulingKind, SignedBy};
@@ -113,6 +114,7 @@ struct Heard {
     view: HoldView,
     /// All of it.
     whole: bool,
+    at: std::time::Duration,
 }
 
 #[derive(Debug)]
@@ -137,6 +139,8 @@ pub struct Talk {
     unsigned: Option<(u64, u64, Command)>,
     /// The call whose approval can be taken back.
     pub(super) undo: Option<CallId>,
+    /// Approvals that come too fast cost more.
+    pub(super) guard: Guard,
     seq: u64,
     pub(super) out: Vec<Effect>,
     /// The question that was asked last.
@@ -163,6 +167,7 @@ impl Talk {
             asked: BTreeMap::new(),
             unsigned: None,
             undo: None,
+            guard: Guard::default(),
             seq: 0,
             out: Vec::new(),
             last: None,
@@ -265,8 +270,8 @@ impl Talk {
         if entry.is_pending() {
             self.say(self.clock_words(&entry));
         }
-        let known = self.heard.get(id).is_some_and(|heard| heard.whole && is_same(&heard.view, &entry.view));
-        self.heard.insert(id.clone(), Heard { view: entry.view, whole: whole || known });
+        let known = self.heard.get(id).is_some_and(|heard| heard.whole && is_same_question(&heard.view, &entry.view));
+        self.heard.insert(id.clone(), Heard { view: entry.view, whole: whole || known, at: self.now.mono });
     }
 
     fn clock_words(&self, entry: &Entry) -> String {
@@ -345,13 +350,14 @@ impl Talk {
             return describe::UNSIGNED_HELP.iter().for_each(|line| self.say(line));
         }
         let question = Question { id: id.clone(), digest: entry.view.digest };
-        match entry.risk.tier {
+        let asked = Approve::new(&entry.view, entry.risk.tier, self.guard.asks());
+        if let Some(why) = &asked.why {
+            self.say(why);
+        }
+        match asked.tier {
+            _ if asked.typed => self.stage = Stage::Type { question, fields: asked.fields, at: 0 },
             Tier::Low => self.rule(question, RulingKind::Approve, None),
-            Tier::Medium => self.stage = Stage::Sure(question),
-            Tier::High => {
-                let fields = dialog::fields(&entry.view);
-                self.stage = Stage::Type { question, fields, at: 0 };
-            }
+            Tier::Medium | Tier::High => self.stage = Stage::Sure(question),
         }
     }
 
@@ -363,7 +369,7 @@ impl Talk {
                 let ended = barrier::ended(entry, self.now.wall, &self.zone);
                 ended.or_else(|| match heard {
                     None => Some(format!("{id} was not read out: type details {id} first.")),
-                    Some(heard) if !is_same(&heard.view, &entry.view) => {
+                    Some(heard) if !is_same_question(&heard.view, &entry.view) => {
                         Some(format!("{id} has changed since it was read out: type details {id} first."))
                     }
                     Some(heard) if !heard.whole => {
@@ -387,11 +393,20 @@ impl Talk {
         self.stage = Stage::Free;
         let Some(entry) = self.may_rule(&question, kind) else { return };
         let (id, digest) = (question.id, question.digest);
+        if kind == RulingKind::Approve {
+            self.approved(&entry.view);
+        }
         let signer = barrier::signer(&entry.view, kind, self.signing.as_ref());
         let asked = Asked::Ruling { id: id.clone(), kind, since: self.now.mono };
         let to_sign = reason.clone();
         self.send(asked, |seq| Command::Rule { seq, id, digest, ruling: kind, reason, signed: None });
         self.sign(signer, &entry.view, kind, to_sign.as_deref());
+    }
+
+    /// Counts how long the operator had it.
+    pub(super) fn approved(&mut self, hold: &HoldView) {
+        let heard = self.heard.get(&hold.id).map_or(self.now.mono, |heard| heard.at);
+        self.guard.approved(self.now.mono.saturating_sub(heard), &hold.rule);
     }
 
     fn may_rule(&mut self, question: &Question, kind: RulingKind) -> Option<Entry> {
@@ -557,7 +572,7 @@ impl Talk {
         let asked = self.subject().as_ref() == Some(&before.id);
         let words = now.and_then(|now| describe::outcome(&now.state, &self.zone));
         match now {
-            Some(now) if is_same(before, now) => {}
+            Some(now) if is_same_question(before, now) => {}
             _ if asked => {
                 self.stage = Stage::Free;
                 let words = words.unwrap_or_else(|| "it is read out again".to_owned());
@@ -593,12 +608,6 @@ impl Talk {
             Stage::Free
         };
     }
-}
-
-/// Whether two views ask the same question: who looks after it and how long the client waits does not matter.
-fn is_same(a: &HoldView, b: &HoldView) -> bool {
-    let bare = |hold: &HoldView| HoldView { claimed: None, client_waits_until: None, ..hold.clone() };
-    bare(a) == bare(b)
 }
 
 /// How much of its time a hold has left, in percent.

@@ -247,6 +247,7 @@ impl Talk {
     fn grant(&mut self, question: Question, command: Command) {
         let Some(entry) = self.ready(&question.id).filter(|entry| entry.view.digest == question.digest) else { return };
         let kind = RulingKind::Approve;
+        self.approved(&entry.view);
         let signer = crate::console::barrier::signer(&entry.view, kind, self.signing.as_ref());
         let asked = Asked::Ruling { id: question.id, kind, since: self.now.mono };
         self.send(asked, |seq| numbered(command, seq));

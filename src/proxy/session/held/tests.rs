@@ -55,6 +55,7 @@ impl Scene {
         let settings = Settings {
             ttl: Duration::from_secs(60),
             no_console_grace: Duration::from_secs(60),
+            take_back: Duration::ZERO,
             max_pending: 10,
             max_per_principal: 10,
             held_bytes: 1 << 20,
@@ -67,6 +68,7 @@ impl Scene {
         let waits = Holds {
             ttl: settings.ttl,
             no_console_grace: settings.no_console_grace,
+            take_back: Duration::ZERO,
             max_pending: 10,
             max_per_principal: 10,
             progress_every: Duration::from_secs(10),
