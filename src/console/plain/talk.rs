@@ -562,7 +562,7 @@ impl Talk {
                 }
             }
             (Change::Changed, Some(before)) => self.compared(&before, Some(&view)),
-            (Change::New | Change::Changed | Change::Same, _) => {}
+            (Change::New | Change::Changed | Change::Touched | Change::Same, _) => {}
         }
         self.forget();
     }

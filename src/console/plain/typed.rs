@@ -163,10 +163,7 @@ impl Talk {
     }
 
     fn list(&mut self) {
-        let lines: Vec<_> = (0..self.holds.len())
-            .filter_map(|row| self.holds.get(self.holds.row(row)?))
-            .map(|entry| words::line(entry, self.now.wall, &self.zone))
-            .collect();
+        let lines: Vec<_> = self.holds.all().map(|entry| words::line(entry, self.now.wall, &self.zone)).collect();
         if lines.is_empty() {
             self.say("No call is held.");
         }
@@ -192,7 +189,7 @@ impl Talk {
 
     fn details(&mut self, start: &str) {
         let start = start.to_ascii_uppercase();
-        let ids = (0..self.holds.len()).filter_map(|row| self.holds.row(row));
+        let ids = self.holds.all().map(|entry| &entry.view.id);
         let found: Vec<_> = ids.filter(|id| id.as_str().starts_with(&start)).cloned().collect();
         match found.as_slice() {
             [id] => {

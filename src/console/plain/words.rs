@@ -43,7 +43,7 @@ pub fn facts(entry: &Entry, zone: &TimeZone) -> Vec<String> {
                 last = if label.is_empty() { last } else { label };
                 facts.push(format!("{}: {text}", last.trim_end_matches('.')));
             }
-            Kind::Warning | Kind::Heading | Kind::Payload { .. } | Kind::Note | Kind::Fold => {}
+            Kind::Warning | Kind::Heading | Kind::Payload { .. } | Kind::Quoted { .. } | Kind::Note | Kind::Fold => {}
         }
     }
     facts
