@@ -5,6 +5,7 @@
 //! - `writer`: the thread that waits for locks and for the disk
 //! - `recover`: what a restart does with calls that were open (I7)
 //! - `verify`: is it intact
+//! - `words`: what a record says, for people
 //! - `store`: files and SQL
 //!
 //! Invariant: a [`Receipt`] exists only for a record that is in the store, synced where that was asked for. Whoever has
@@ -25,6 +26,7 @@ mod record;
 mod recover;
 mod store;
 pub mod verify;
+mod words;
 mod writer;
 
 pub use ledger::uptime_ms;
@@ -32,6 +34,7 @@ pub use record::{
     Answer, CallFacts, ChangedTool, Event, Judged, MAX_BODY, Record, Recovery, Ruling, SeenTool, Signed, ToolRuling,
 };
 pub use verify::{Checkpoint, Problem};
+pub use words::Words;
 
 use ledger::{Ledger, Pending, Queued, Shared};
 use store::sqlite::Log;

@@ -354,8 +354,30 @@ pub enum Event {
         /// The call whose ruling this release uses up, where that is an identical one that came before it.
         #[serde(skip_serializing_if = "Option::is_none")]
         approved_as: Option<CallId>,
+        /// The grant that one use of lets it go, where no ruling of its own does.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        grant: Option<CallId>,
         /// Of the policies that judged it once more in this moment.
         policy_version: String,
+    },
+    /// A grant is in force from here on, beside the approval of the hold that it was made from.
+    Granted {
+        grant: CallId,
+        operator: String,
+        /// Of that hold.
+        digest: Digest,
+        /// What a call has to be, one condition a line, as the operator read it.
+        text: String,
+        until: String,
+        /// Calls beside that one.
+        uses: u32,
+    },
+    /// A grant counts no longer.
+    GrantRevoked {
+        grant: CallId,
+        operator: String,
+        reason: Option<String>,
+        used: u32,
     },
     Completed {
         result: Answer,
@@ -400,6 +422,8 @@ impl Event {
             Event::RulingRefused { .. } => "ruling_refused",
             Event::Closed { .. } => "closed",
             Event::Sending { .. } => "sending",
+            Event::Granted { .. } => "granted",
+            Event::GrantRevoked { .. } => "grant_revoked",
             Event::Completed { .. } => "completed",
             Event::Recovered { .. } => "recovered",
             Event::Gap { .. } => "gap",

@@ -16,6 +16,7 @@ pub mod audit;
 pub mod connect;
 pub mod console;
 pub mod demo;
+pub mod grant;
 pub mod init;
 mod log;
 pub mod operator;
@@ -81,6 +82,9 @@ enum Command {
     /// List, show, approve and reject holds from scripts
     #[command(subcommand)]
     Pending(pending::Command),
+    /// Approvals that count for a few more calls, for a while
+    #[command(subcommand)]
+    Grant(grant::Command),
     /// Who may sign rulings
     #[command(subcommand)]
     Operator(operator::Command),
@@ -115,6 +119,7 @@ pub fn main() -> ExitCode {
         Command::Connect(args) => connect::run(args),
         Command::Console(args) => console::run(args),
         Command::Pending(command) => pending::run(command),
+        Command::Grant(command) => grant::run(command),
         Command::Operator(command) => operator::run(command),
         Command::Tools(command) => tools::run(command),
         Command::Policy(command) => policy::run(command),

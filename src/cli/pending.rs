@@ -109,11 +109,17 @@ pub struct Output {
     output: Format,
 }
 
+impl Output {
+    pub(super) fn format(&self) -> Format {
+        self.output
+    }
+}
+
 #[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
-enum Format {
+pub(super) enum Format {
     /// For people
     Table,
-    /// Objects of the schema countersign.hold/v1
+    /// For scripts: objects that name their schema
     Json,
 }
 
@@ -180,7 +186,7 @@ async fn snapshot(operator: &mut Operator) -> Result<Vec<HoldView>, Stop> {
 }
 
 /// The hold of an id or of the start of one, as it is now.
-async fn find(daemon: &DaemonArgs, id: &str, read_only: bool) -> Result<(Operator, HoldView), Stop> {
+pub(super) async fn find(daemon: &DaemonArgs, id: &str, read_only: bool) -> Result<(Operator, HoldView), Stop> {
     let mut operator = connect(daemon, false, read_only).await?;
     let id = match id.parse::<CallId>() {
         Ok(id) => id,
@@ -210,7 +216,7 @@ fn complete(holds: &[HoldView], start: &str) -> Result<CallId, Stop> {
     }
 }
 
-fn refused(id: &CallId, error: Failure, message: &str) -> Stop {
+pub(super) fn refused(id: &CallId, error: Failure, message: &str) -> Stop {
     let exit = match error {
         Failure::NotFound => Exit::NotFound,
         Failure::SignatureRequired | Failure::BadSignature => Exit::AuthNeeded,
@@ -270,7 +276,7 @@ fn usage(text: &str) -> Stop {
     Stop::Said(Exit::Usage, text.to_owned())
 }
 
-fn instance(connection: &Operator) -> Result<Digest, Stop> {
+pub(super) fn instance(connection: &Operator) -> Result<Digest, Stop> {
     match connection.welcome() {
         Notice::Welcome { daemon, .. } => Ok(daemon.instance),
         other => Err(unexpected(other)),

@@ -21,10 +21,14 @@ use crate::json::{JsonText, Rules};
 use crate::pins::{self, Act, Kept, Pins, Remembered};
 use crate::transport::runtime_dir::Listener;
 
+use grants::Asked;
+
 use super::wire::{
-    Approvals, Command, Confirm, Daemon, DefinitionView, Failure, HOLD_SCHEMA, HoldState, HoldView, Notice, RulingKind,
-    SameCall, ServerView, SignedBy, TOOL_SCHEMA, ToolRuling, ToolView, VERSION,
+    Approvals, Before, Command, Confirm, Daemon, DefinitionView, Failure, HOLD_SCHEMA, HoldState, HoldView, Notice,
+    RulingKind, SameCall, ServerView, SignedBy, TOOL_SCHEMA, ToolRuling, ToolView, VERSION,
 };
+
+mod grants;
 
 /// Operators that may be connected at once.
 const MAX_OPERATORS: usize = 64;
@@ -290,14 +294,16 @@ impl Connection {
             | Command::Freeze { seq, .. }
             | Command::Sessions { seq }
             | Command::RuleSession { seq, .. }
-            | Command::Grants { seq }
-            | Command::DraftGrant { seq, .. }
-            | Command::Grant { seq, .. }
-            | Command::RevokeGrant { seq, .. }
             | Command::Records { seq, .. }
             | Command::Rules { seq }
             | Command::Explain { seq, .. }
             | Command::RuleBatch { seq, .. } => self.failed(seq, Failure::NotSo, "not served".to_owned()).await,
+            Command::Grants { seq } => self.grants(seq).await,
+            Command::DraftGrant { seq, id, bounds } => self.draft_grant(seq, &id, bounds).await,
+            Command::Grant { seq, id, digest, bounds, grant, reason, signed } => {
+                self.grant(seq, Asked { id, digest, bounds, grant, reason, signed }).await
+            }
+            Command::RevokeGrant { seq, grant, reason } => self.revoke_grant(seq, &grant, reason).await,
             Command::Tools { seq, server } => self.tools(seq, &server).await,
             Command::Tool { seq, server, tool } => {
                 let found = self.control.pins.remembered(&server, &tool);
@@ -354,6 +360,8 @@ fn failure(why: &NoEffect) -> Failure {
         NoEffect::WrongDigest => Failure::WrongDigest,
         NoEffect::SignatureRequired => Failure::SignatureRequired,
         NoEffect::BadSignature(_) => Failure::BadSignature,
+        NoEffect::NotGrantable(_) => Failure::NotSo,
+        NoEffect::OtherGrant => Failure::WrongDigest,
         NoEffect::Unavailable(_) => Failure::Unavailable,
     }
 }
@@ -385,7 +393,13 @@ impl Control {
     /// A hold, with what is known by now about its server.
     fn view(&self, hold: &Hold) -> HoldView {
         let environment = self.gate.environment(&hold.context.server.name, &hold.context.environment);
-        HoldView { environment: (*environment).clone(), ..view(hold) }
+        let before = self.gate.before(hold).map(|before| Before {
+            id: before.id,
+            at: before.at.to_string(),
+            by: before.by,
+            arguments: before.arguments,
+        });
+        HoldView { environment: (*environment).clone(), grantable: self.gate.is_grantable(hold), before, ..view(hold) }
     }
 
     fn daemon(&self) -> Daemon {

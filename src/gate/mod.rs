@@ -12,7 +12,9 @@ use crate::call::{CallContext, CallId, Decision, Digest, Effect, Environment, Op
 use crate::policy::{self, Policies, PolicyEngine, PolicyFault, confirm_value};
 
 mod answered;
+mod before;
 mod continuation;
+mod grant;
 mod held;
 mod history;
 mod hold;
@@ -24,7 +26,9 @@ mod presence;
 mod record;
 mod rule;
 
+pub use before::Before;
 pub use continuation::Origin;
+pub use grant::{Bounds, Grant, NotGrantable};
 pub use held::HeldCall;
 pub use history::nothing_yet;
 pub use hold::{Approver, Hold, HoldQueue, NoEffect, Settings, State, TICKET};
@@ -34,6 +38,7 @@ pub use place::Place;
 pub use presence::Presence;
 pub use rule::Operators;
 
+use grant::{Grants, Use};
 use history::{History, Reservation, Turn, Unknown};
 use hold::Placed;
 
@@ -48,6 +53,8 @@ pub struct Gate {
     before: u64,
     places: place::Places,
     issued: issued::Issued,
+    grants: Grants,
+    approved: before::Approved,
     policy_error: Mutex<Option<String>>,
     operators: Option<Operators>,
 }
@@ -81,6 +88,8 @@ impl Gate {
             before,
             places,
             issued,
+            grants: Grants::default(),
+            approved: before::Approved::default(),
             policy_error,
             operators: None,
         }
@@ -109,6 +118,11 @@ impl Gate {
 
     pub fn holds(&self) -> &HoldQueue {
         &self.holds
+    }
+
+    /// The call of the same kind that was approved and sent before.
+    pub fn before(&self, hold: &Hold) -> Option<Before> {
+        self.approved.before(hold)
     }
 
     pub fn policy(&self) -> &PolicyEngine {
@@ -310,6 +324,10 @@ impl Gate {
         // At its release it is judged by what is left then.
         let context = CallContext { history: None, ..context };
         let (call, context, decision) = (Arc::new(call), Arc::new(context), Arc::new(decision));
+        if let Some(used) = self.grants.take(&call, &context, &decision) {
+            tracing::info!(call = %id, grant = %used.grant(), "a grant covers this call");
+            return self.permit_granted(call, context, used, presence).await.map(Admission::Permitted);
+        }
         match self.holds.place(Arc::clone(&call), Arc::clone(&context), Arc::clone(&decision), digest, confirm) {
             Err((outcome, reason)) => Err(self.close(&id, outcome, reason).await),
             Ok(Placed::Ticket { hold, decision }) => {
@@ -449,8 +467,9 @@ impl Gate {
         approved: Arc<Decision>,
         presence: &Presence,
     ) -> Result<PermittedCall, Refusal> {
-        match self.release(&call, &context, hold, &approved, presence).await {
+        match self.release(&call, &context, By::Ruling(hold), &approved, presence).await {
             Ok((receipt, counted)) => {
+                self.holds.find(hold).iter().for_each(|hold| self.approved.note(hold));
                 let call = Arc::try_unwrap(call).unwrap_or_else(|shared| (*shared).clone());
                 let origin = Origin::new(&call, context, Some(approved));
                 Ok(PermittedCall::new(call, receipt, Some(hold.clone()), origin, counted))
@@ -463,13 +482,35 @@ impl Gate {
         }
     }
 
+    /// The same for a call that a grant covers. Its use counts from before the first record; it is given back where no
+    /// record says that the call leaves. What the server asks about the call is covered by no grant.
+    async fn permit_granted(
+        &self,
+        call: Arc<ToolCall>,
+        context: Arc<CallContext>,
+        used: Use,
+        presence: &Presence,
+    ) -> Result<PermittedCall, Refusal> {
+        match self.release(&call, &context, By::Grant(&used), used.approved(), presence).await {
+            Ok((receipt, counted)) => {
+                let call = Arc::try_unwrap(call).unwrap_or_else(|shared| (*shared).clone());
+                let origin = Origin::new(&call, context, None);
+                Ok(PermittedCall::new(call, receipt, None, origin, counted))
+            }
+            Err((outcome, reason)) => {
+                self.grants.give_back(used);
+                Err(self.close(call.id(), outcome, reason).await)
+            }
+        }
+    }
+
     /// The last look before an approved call leaves: is policy still no stricter than what was approved, is somebody
     /// still waiting, and is the record of the sending durable.
     async fn release(
         &self,
         call: &ToolCall,
         context: &CallContext,
-        hold: &CallId,
+        by: By<'_>,
         approved: &Decision,
         presence: &Presence,
     ) -> Result<(Receipt, Option<Box<Reservation>>), (Outcome, String)> {
@@ -489,7 +530,7 @@ impl Gate {
                 return Err((Outcome::Denied, format!("policy does not allow it any more: {}", now.reason)));
             }
             Effect::Allow => false,
-            Effect::Hold => hold::is_stricter(&now, approved),
+            Effect::Hold => hold::is_stricter(&now, approved) || by.is_grant() && !grant::may_pass(&now),
         };
         if stricter {
             let reason = "policy became stricter while the call was held, so the approval does not count";
@@ -499,7 +540,7 @@ impl Gate {
             return Err((Outcome::Denied, ELSEWHERE.to_owned()));
         }
         let counted = self.history.spend(turn);
-        match self.last_look(call, context, Some(hold), &now, presence).await {
+        match self.last_look(call, context, Some(by), &now, presence).await {
             Ok(receipt) => Ok((receipt, counted)),
             Err(refused) => {
                 self.history.give_back(counted);
@@ -514,7 +555,7 @@ impl Gate {
         &self,
         call: &ToolCall,
         context: &CallContext,
-        hold: Option<&CallId>,
+        by: Option<By<'_>>,
         now: &Decision,
         presence: &Presence,
     ) -> Result<Receipt, (Outcome, String)> {
@@ -524,20 +565,53 @@ impl Gate {
             return Err((Outcome::Denied, reason.to_owned()));
         }
         let gone = |(outcome, why): (Outcome, &str)| (outcome, why.to_owned());
-        if let Some(left) = presence.left() {
+        let left = || presence.left().or_else(|| by.and_then(|by| self.lapsed(by)));
+        if let Some(left) = left() {
             return Err(gone(left));
         }
-        let approved_as = hold.filter(|hold| *hold != call.id()).cloned();
-        let sending = Event::Sending { approved_as, policy_version: now.policy_version.clone() };
+        let (approved_as, grant) = match by {
+            Some(By::Ruling(hold)) => (Some(hold).filter(|hold| *hold != call.id()).cloned(), None),
+            Some(By::Grant(used)) => {
+                used.leaves();
+                (None, Some(used.grant().clone()))
+            }
+            None => (None, None),
+        };
+        let sending = Event::Sending { approved_as, grant, policy_version: now.policy_version.clone() };
         let sending = Entry::new(Some(call.id()), true, sending);
         let receipt = self.audit.append(sending).await.map_err(|error| {
             tracing::error!(call = %call.id(), %error, "no record, so no call");
             (Outcome::Unavailable, "the call could not be recorded, so it may not be made".to_owned())
         })?;
-        match presence.left() {
+        match left() {
             Some(left) => Err(gone(left)),
             None => Ok(receipt),
         }
+    }
+
+    /// Why an approval does not count any more, whatever policy says.
+    fn lapsed(&self, by: By<'_>) -> Option<(Outcome, &'static str)> {
+        match by {
+            By::Grant(used) if !self.grants.stands(used) => {
+                Some((Outcome::Denied, "the operator's approval for calls like this one has just ended; ask again"))
+            }
+            By::Grant(_) | By::Ruling(_) => None,
+        }
+    }
+}
+
+/// What releases a call that policy holds.
+#[derive(Clone, Copy)]
+enum By<'a> {
+    /// The approval of this hold.
+    Ruling(&'a CallId),
+    /// One use of a grant.
+    Grant(&'a Use),
+}
+
+impl By<'_> {
+    fn is_grant(self) -> bool {
+        matches!(self, By::Grant(_))
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::hold::Claimed;
 use super::{Gate, Hold, NoEffect, Ruling, Says};
 use crate::audit::{Entry, Event, Ruling as RulingKind, Signed};
+use crate::call::CallId;
 use crate::signing::{self, RulingText, Signers};
 
 /// Reads the list of the operators who may sign, as it is now: whoever is taken off it approves nothing more.
@@ -29,15 +30,18 @@ impl Gate {
         let outcome = self.try_rule(ruling).await;
         match &outcome {
             Ok(_) => tracing::info!(call = %id, operator, "ruled"),
-            Err(why) => {
-                tracing::warn!(call = %id, operator, %why, "a ruling had no effect");
-                let event = Event::RulingRefused { operator, id: id.clone(), why: why.to_string() };
-                if let Err(error) = self.audit.note(Entry::new(Some(&id), false, event)).await {
-                    tracing::error!(%error, "a refused ruling could not be recorded");
-                }
-            }
+            Err(why) => self.had_no_effect(&id, operator, why).await,
         }
         outcome
+    }
+
+    /// Records a ruling that did not count.
+    pub(super) async fn had_no_effect(&self, id: &CallId, operator: String, why: &NoEffect) {
+        tracing::warn!(call = %id, operator, %why, "a ruling had no effect");
+        let event = Event::RulingRefused { operator, id: id.clone(), why: why.to_string() };
+        if let Err(error) = self.audit.note(Entry::new(Some(id), false, event)).await {
+            tracing::error!(%error, "a refused ruling could not be recorded");
+        }
     }
 
     async fn try_rule(&self, mut ruling: Ruling) -> Result<Hold, NoEffect> {
@@ -89,6 +93,7 @@ impl Gate {
             operator: &ruling.operator,
             reason,
             taken_back: 0,
+            grant: ruling.grant.as_deref(),
         };
         let text = text.to_string();
         let proof = signing::verify(&text, &ruling.operator, signature, &signers, jiff::Timestamp::now())

@@ -64,7 +64,7 @@ async fn a_call_that_waited_while_policies_were_loaded_is_judged_with_all_that_t
             }
             let (call, context) = (call(), context());
             let approved = gate.policy.evaluate(&call, &context, call.digest(&context), policy::now()).await.unwrap();
-            let released = gate.release(&call, &context, call.id(), &approved, &Presence::default()).await;
+            let released = gate.release(&call, &context, By::Ruling(call.id()), &approved, &Presence::default()).await;
             released.map(|_| ()).map_err(|(outcome, reason)| Refusal::new(outcome, reason))
         })
     });

@@ -122,7 +122,7 @@ pub fn every_event() -> Vec<Event> {
         ruled(Ruling::Reject, true),
         Event::RulingRefused { operator: text(), id: CallId::random().unwrap(), why: text() },
         Event::Closed { outcome: Outcome::Expired, reason: text() },
-        Event::Sending { approved_as: None, policy_version: text() },
+        Event::Sending { approved_as: None, grant: None, policy_version: text() },
         Event::Completed { result: Answer::Ok, bytes: 3, digest: None, duration_ms: 1, note: None },
         Event::Recovered { outcome: Recovery::Abandoned },
         Event::Gap { refused: 2 },
