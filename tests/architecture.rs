@@ -41,7 +41,7 @@ const ADDRESSES: &[(&str, &str)] = &[
     ("rmcp", "demo transport credential"),
     ("hyper hyper_util hyper_rustls http_body_util", "transport demo"),
     ("rustls", "transport"),
-    ("ratatui crossterm", "console"),
+    ("ratatui crossterm unicode_security unicode_normalization idna", "console"),
     ("serde_yaml", "catalog policy::data"),
     ("saphyr_parser chrono_tz", "config"),
     ("rusqlite", "audit::store pins::store"),

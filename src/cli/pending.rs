@@ -430,7 +430,8 @@ fn print_hold(hold: &HoldView, format: Format) -> Result<(), Stop> {
         Format::Json => print(&json(hold)?),
         Format::Table => {
             let width = terminal::columns().unwrap_or(WIDTH);
-            let doc = describe::document(hold, &Risk::of(hold), &TimeZone::system());
+            let mut doc = describe::document(hold, &Risk::of(hold), &TimeZone::system());
+            doc.unfold_all();
             print(&doc.plain(width).join("\n"))
         }
     }

@@ -365,7 +365,7 @@ fn drawn(app: &mut App) {
         && let Some(entry) = app.holds.get_mut(&open.id)
     {
         let rows = open.scroll..open.scroll + usize::from(areas.doc.height);
-        open.layout.mark_seen(&open.doc, rows, &mut entry.seen);
+        open.layout.mark_seen(rows, &mut entry.seen);
     }
 }
 
@@ -415,6 +415,8 @@ fn act(app: &mut App, action: Action) -> Vec<Effect> {
         Action::HalfUp => scroll(app, |line| line.saturating_sub(page.div_ceil(2))),
         Action::PageDown => scroll(app, |line| line + page),
         Action::PageUp => scroll(app, |line| line.saturating_sub(page)),
+        Action::Unfold => unfold(app),
+        Action::Fold => fold(app),
         Action::Open if app.selected.is_some() && !app.zoom => zoom(app, true),
         Action::Back if app.zoom => zoom(app, false),
         Action::Approve => ruling::ask_approve(app),
@@ -447,6 +449,32 @@ fn go(app: &mut App, to: impl Fn(usize) -> usize) {
 fn scroll(app: &mut App, to: impl Fn(usize) -> usize) {
     if let Some(open) = &mut app.open {
         open.scroll = to(open.scroll);
+    }
+}
+
+/// Opens the first part on the screen that is folded.
+fn unfold(app: &mut App) {
+    let height = usize::from(view::areas(app).doc.height);
+    let Some(open) = &mut app.open else { return };
+    if open.doc.unfold(&open.layout, open.scroll..open.scroll + height) {
+        open.layout = open.doc.layout(open.width);
+        app.changed();
+    } else {
+        app.complain("nothing on the screen is folded");
+    }
+}
+
+/// Folds the part that the screen begins in.
+fn fold(app: &mut App) {
+    let height = usize::from(view::areas(app).doc.height);
+    let Some(open) = &mut app.open else { return };
+    match open.doc.refold(&open.layout, open.scroll..open.scroll + height) {
+        Some(line) => {
+            open.layout = open.doc.layout(open.width);
+            open.scroll = open.layout.row_of_line(line);
+            app.changed();
+        }
+        None => app.complain("nothing on the screen can be folded"),
     }
 }
 

@@ -7,9 +7,11 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::call::{
-    ClientInfo, Confirmation, ConfirmedBy, Digest, Environment, EnvironmentSource, Money, Outcome, Pin, Tier, Transport,
+    ClientInfo, Confirmation, ConfirmedBy, Digest, Environment, EnvironmentSource, Outcome, Pin, Tier, Transport,
 };
 use crate::console::doc::Doc;
+use crate::console::money;
+use crate::console::preview::{self, Clock};
 use crate::console::risk::{Risk, plural};
 use crate::console::visible;
 use crate::control::wire::{Approvals, Daemon, HoldState, HoldView, ServerView};
@@ -24,7 +26,8 @@ pub const UNSIGNED_HELP: [&str; 3] = [
 
 /// The detail of a hold: what an operator reads first, then all that travels, then what proves it.
 pub fn document(hold: &HoldView, risk: &Risk, zone: &TimeZone) -> Doc {
-    let mut doc = Doc::default();
+    let clock = held_clock(hold, zone);
+    let mut doc = Doc::with_previews(clock.clone());
     state(&mut doc, hold, zone);
     risk.warnings.iter().for_each(|warning| doc.warning(warning));
     call(&mut doc, hold);
@@ -62,9 +65,26 @@ pub fn document(hold: &HoldView, risk: &Risk, zone: &TimeZone) -> Doc {
     if let Some(claimed) = claimed(&hold.client) {
         doc.fact("Software", &claimed);
     }
-    doc.fact("Created", &hold.created_at);
-    doc.fact("Expires", &hold.expires_at);
+    doc.fact("Created", &time(&hold.created_at, &clock));
+    doc.fact("Expires", &time(&hold.expires_at, &clock));
     doc
+}
+
+/// The clock that the times of a call are told by. Where the daemon's own time cannot be read, distances are from 1970,
+/// which nobody takes for real.
+fn held_clock(hold: &HoldView, zone: &TimeZone) -> Clock {
+    Clock { zone: zone.clone(), held: hold.created_at.parse().unwrap_or_default() }
+}
+
+/// A time of the daemon's as it is written, and by the operator's clock.
+fn time(written: &str, clock: &Clock) -> String {
+    match written.parse::<Timestamp>() {
+        Ok(at) => {
+            let local = at.to_zoned(clock.zone.clone()).strftime("%H:%M:%S %Z");
+            format!("{written}  {local}, {}", preview::distance(at, clock))
+        }
+        Err(_) => written.to_owned(),
+    }
 }
 
 /// The same without what travels: what a question repeats.
@@ -232,26 +252,13 @@ fn call(doc: &mut Doc, hold: &HoldView) {
         doc.fact("Effect", effect);
     }
     if let Some(amount) = &hold.money {
-        doc.fact("Money", &money(amount));
+        doc.fact("Money", &money::words(amount));
     }
     for confirmation in &hold.confirmations {
         doc.fact("Agreed", &confirmed_by(confirmation));
     }
     if !hold.targets.is_empty() {
         doc.fact("Target", &hold.targets.join(", "));
-    }
-}
-
-/// The number as it is spelled first; what is not in the call is said to be missing and never guessed.
-pub fn money(money: &Money) -> String {
-    let currency = match &money.currency {
-        Some(currency) => format!(", currency {currency}"),
-        None => "; the currency is not in the call".to_owned(),
-    };
-    match (&money.amount, &money.absent) {
-        (Some(amount), _) => format!("{amount} {} units{currency}", money.unit),
-        (None, Some(absent)) => format!("no amount in the call, which means: {absent}{currency}"),
-        (None, None) => format!("no amount in the call{currency}"),
     }
 }
 

@@ -1,13 +1,22 @@
 //! A hold as a document: facts, then everything that travels, line by line, complete and in its exact spelling.
 //!
 //! Invariant: the payload rows, read from top to bottom without their gutter and their escapes, are the bytes that are
-//! sent. Nothing is folded, shortened or reformatted but the whitespace between tokens. The document is built once for
-//! a hold and laid out once for a width; a frame only looks at the rows that it shows.
+//! sent. Nothing is shortened or reformatted but the whitespace between tokens, and what is folded says how much it is
+//! and counts as unseen. The document is built once for a hold and laid out once for a width; a frame only looks at the
+//! rows that it shows.
 
+use std::iter::Peekable;
 use std::ops::Range;
 
+use crate::console::preview::{self, Clock};
 use crate::console::visible;
-use crate::json::{JsonText, Token};
+use crate::json::{JsonText, Kind as Json, Token};
+
+mod layout;
+#[cfg(test)]
+mod tests;
+
+pub use layout::{Layout, Seen};
 
 /// Columns before the text of a payload row: a bar, a sign, a blank. Payload never reaches into them.
 pub const GUTTER: usize = 3;
@@ -15,6 +24,11 @@ pub const GUTTER: usize = 3;
 pub const LABEL: usize = 10;
 /// Deeper nesting is not indented further, so that there is always room for the text.
 const INDENT: u8 = 24;
+/// A value of more lines is folded where it has parts of more than [`FOLDED`] lines.
+const LONG: usize = 200;
+const FOLDED: usize = 20;
+/// Previews of one value that are made.
+const PREVIEWS: usize = 64;
 
 /// What a line is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,13 +41,17 @@ pub enum Kind {
     Heading,
     /// A line of what travels; `marked` where the value on it is one that the rule asks about.
     Payload { indent: u8, marked: bool },
+    /// What the value above comes to: ours, and not sent.
+    Note,
+    /// Stands for lines of payload that are folded.
+    Fold,
 }
 
 impl Kind {
     /// Whether an approval waits until the line has been on the screen.
     fn must_be_seen(self) -> bool {
         match self {
-            Kind::Warning | Kind::Payload { .. } => true,
+            Kind::Warning | Kind::Payload { .. } | Kind::Note | Kind::Fold => true,
             Kind::Fact(_) | Kind::Heading => false,
         }
     }
@@ -42,7 +60,7 @@ impl Kind {
         match self {
             Kind::Fact(_) | Kind::Warning => LABEL,
             Kind::Heading => 0,
-            Kind::Payload { .. } => GUTTER,
+            Kind::Payload { .. } | Kind::Note | Kind::Fold => GUTTER,
         }
     }
 }
@@ -53,14 +71,31 @@ struct Line {
     kind: Kind,
 }
 
+/// A part of a value that may be folded: the lines between the bracket that opens it and the one that closes it.
+#[derive(Debug)]
+struct Fold {
+    inside: Range<usize>,
+    words: String,
+    open: bool,
+}
+
 /// The lines, before any layout. Every text in it has passed the escape function.
 #[derive(Debug, Default)]
 pub struct Doc {
     text: String,
     lines: Vec<Line>,
+    /// In the order of their first lines.
+    folds: Vec<Fold>,
+    /// Values get previews, told by this clock.
+    clock: Option<Clock>,
 }
 
 impl Doc {
+    /// A document whose values say below them what they come to.
+    pub fn with_previews(clock: Clock) -> Doc {
+        Doc { clock: Some(clock), ..Doc::default() }
+    }
+
     pub fn fact(&mut self, label: &'static str, value: &str) {
         self.line(Kind::Fact(label), value);
     }
@@ -82,43 +117,25 @@ impl Doc {
 
     /// Adds everything of a value. `marked`: where in its text the values stand that deserve a mark.
     pub fn payload(&mut self, value: &JsonText, marked: &[Range<usize>]) {
-        let mut depth = 0_u8;
-        let mut at = 0;
-        let mut fresh = true;
-        let mut empty = false;
-        let mut tokens = value.view().tokens().peekable();
-        while let Some(token) = tokens.next() {
-            let (length, closes) = match token {
-                Token::Mark(mark) => (1, matches!(mark, '}' | ']')),
-                Token::Scalar(scalar) => (scalar.text().len(), false),
-            };
-            if closes {
-                depth = depth.saturating_sub(1);
-                fresh |= !empty;
-            }
-            if fresh {
-                let indent = depth.saturating_mul(2).min(INDENT);
-                self.lines.push(Line { start: self.text.len(), kind: Kind::Payload { indent, marked: false } });
-            }
-            (fresh, empty) = (false, false);
-            match token {
-                Token::Mark(':') => self.text.push_str(": "),
-                Token::Mark(mark) => self.text.push(mark),
-                Token::Scalar(scalar) => visible::write_line(scalar.text(), &mut self.text),
-            }
-            match token {
-                Token::Mark('{' | '[') => {
-                    depth = depth.saturating_add(1);
-                    empty = matches!(tokens.peek(), Some(Token::Mark('}' | ']')));
-                    fresh = !empty;
-                }
-                Token::Mark(',') => fresh = true,
-                Token::Mark(_) | Token::Scalar(_) => {}
-            }
-            if marked.iter().any(|range| range.contains(&at)) {
-                self.mark_last();
-            }
-            at += length;
+        let first = self.lines.len();
+        let mut writer = Writer { doc: self, marked, depth: 0, at: 0, open: Vec::new(), parts: Vec::new() };
+        writer.write(value.view().tokens().peekable());
+        let parts = writer.parts;
+        if self.lines.len() - first > LONG {
+            self.fold(parts);
+        }
+    }
+
+    /// Folds the long parts of what was added last, but those with a mark: what the rule asks about is never behind one.
+    fn fold(&mut self, mut parts: Vec<Range<usize>>) {
+        parts.retain(|part| part.len() > FOLDED);
+        parts.sort_by_key(|part| (part.start, std::cmp::Reverse(part.end)));
+        for inside in parts {
+            let lines = self.lines.get(inside.clone()).unwrap_or_default();
+            let open = lines.iter().any(|line| matches!(line.kind, Kind::Payload { marked: true, .. }));
+            let bytes = self.line_range(inside.end).start - self.line_range(inside.start).start;
+            let words = format!("… {} lines, {bytes} bytes on the screen: folded, `l` opens", inside.len());
+            self.folds.push(Fold { inside, words, open });
         }
     }
 
@@ -138,46 +155,47 @@ impl Doc {
         self.text.get(range).unwrap_or_default()
     }
 
+    /// The closed fold that begins below a line.
+    fn closed_at(&self, line: usize) -> Option<(usize, &Range<usize>)> {
+        let at = self.folds.partition_point(|fold| fold.inside.start <= line);
+        let fold = self.folds.get(at).filter(|fold| fold.inside.start == line + 1 && !fold.open)?;
+        Some((at, &fold.inside))
+    }
+
+    fn fold_words(&self, fold: usize) -> &str {
+        self.folds.get(fold).map(|fold| fold.words.as_str()).unwrap_or_default()
+    }
+
+    /// Opens the first closed fold among some rows. False where there is none; else the layout is void.
+    pub fn unfold(&mut self, layout: &Layout, rows: Range<usize>) -> bool {
+        let fold = layout.fold_in(rows).and_then(|fold| self.folds.get_mut(fold));
+        fold.map(|fold| fold.open = true).is_some()
+    }
+
+    /// Closes the innermost open part that the first of some rows lies in, or that begins first among them. Answers the
+    /// line of its bracket; the layout is void then.
+    pub fn refold(&mut self, layout: &Layout, rows: Range<usize>) -> Option<usize> {
+        let lines = layout.lines_of(rows);
+        let around = self.folds.iter().rposition(|fold| fold.open && fold.inside.contains(&lines.start));
+        let first = self.folds.iter().position(|fold| fold.open && lines.contains(&(fold.inside.start - 1)));
+        let fold = self.folds.get_mut(around.or(first)?)?;
+        fold.open = false;
+        Some(fold.inside.start - 1)
+    }
+
+    /// Opens everything: for those who print the whole document.
+    pub fn unfold_all(&mut self) {
+        self.folds.iter_mut().for_each(|fold| fold.open = true);
+    }
+
     /// Breaks every line into rows of at most `width` columns.
     pub fn layout(&self, width: u16) -> Layout {
-        let width = usize::from(width).max(LABEL + 24);
-        // Whatever the width, the longest escape has room.
-        let deepest = u8::try_from(width - GUTTER - 24).unwrap_or(INDENT).min(INDENT);
-        let mut rows = Vec::with_capacity(self.lines.len());
-        let mut must: Vec<Range<usize>> = Vec::new();
-        for (number, line) in self.lines.iter().enumerate() {
-            let range = self.line_range(number);
-            let first_row = rows.len();
-            let room = width - line.kind.lead();
-            let indent = match line.kind {
-                Kind::Payload { indent, .. } => usize::from(indent.min(deepest)),
-                Kind::Fact(_) | Kind::Warning | Kind::Heading => 0,
-            };
-            let payload = matches!(line.kind, Kind::Payload { .. });
-            let text = self.slice(range.clone());
-            wrap(text, room - indent, room, payload, |start| {
-                rows.push(RowStart { line: number, start: range.start + start });
-            });
-            if line.kind.must_be_seen() {
-                match must.last_mut() {
-                    Some(last) if last.end == first_row => last.end = rows.len(),
-                    _ => must.push(first_row..rows.len()),
-                }
-            }
-        }
-        Layout { rows, must, deepest }
+        Layout::of(self, width)
     }
 
     /// Row number `row` of a layout of this document.
     pub fn row<'a>(&'a self, layout: &Layout, row: usize) -> Option<Row<'a>> {
-        let at = layout.rows.get(row)?;
-        let line = self.lines.get(at.line)?;
-        let text = self.slice(layout.range(row, self.text.len()));
-        let kind = match line.kind {
-            Kind::Payload { indent, marked } => Kind::Payload { indent: indent.min(layout.deepest), marked },
-            kind @ (Kind::Fact(_) | Kind::Warning | Kind::Heading) => kind,
-        };
-        Some(Row { kind, first: line.start == at.start, text })
+        layout.row(self, row)
     }
 
     /// All rows as plain text, gutter included: for a terminal that is not ours.
@@ -185,88 +203,97 @@ impl Doc {
         let layout = self.layout(width);
         (0..layout.len()).filter_map(|row| self.row(&layout, row)).map(|row| row.plain()).collect()
     }
+
+    /// The lines as they are, unwrapped and unfolded: what they are, and their text.
+    pub fn whole_lines(&self) -> impl Iterator<Item = (Kind, &str)> {
+        self.lines.iter().enumerate().map(|(n, line)| (line.kind, self.slice(self.line_range(n))))
+    }
 }
 
-#[derive(Clone, Copy, Debug)]
-struct RowStart {
-    line: usize,
-    start: usize,
+/// Writes the lines of one value.
+struct Writer<'a> {
+    doc: &'a mut Doc,
+    marked: &'a [Range<usize>],
+    depth: u8,
+    /// Bytes of the value that are written.
+    at: usize,
+    /// The lines after the brackets that are open.
+    open: Vec<usize>,
+    /// The lines between brackets, but for those of the whole.
+    parts: Vec<Range<usize>>,
 }
 
-/// Where the rows begin at one width.
-#[derive(Debug, Default)]
-pub struct Layout {
-    rows: Vec<RowStart>,
-    /// Rows that have to be seen.
-    must: Vec<Range<usize>>,
-    deepest: u8,
-}
-
-impl Layout {
-    pub fn len(&self) -> usize {
-        self.rows.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
-    }
-
-    fn range(&self, row: usize, end: usize) -> Range<usize> {
-        let at = |row: usize| self.rows.get(row).map_or(end, |row| row.start);
-        at(row)..at(row + 1)
-    }
-
-    /// Rows that have to be seen before an approval.
-    pub fn must_count(&self) -> usize {
-        self.must.iter().map(ExactSizeIterator::len).sum()
-    }
-
-    /// Those of them that have been on the screen.
-    pub fn seen_count(&self, doc: &Doc, seen: &Seen) -> usize {
-        let end = doc.text.len();
-        let rows = seen.ranges.iter().map(|range| {
-            let first = self.rows.partition_point(|row| row.start < range.start);
-            let past = if range.end >= end {
-                self.rows.len()
-            } else {
-                self.rows.partition_point(|row| row.start <= range.end).saturating_sub(1)
+impl Writer<'_> {
+    fn write<'t>(&mut self, mut tokens: Peekable<impl Iterator<Item = Token<'t>>>) {
+        let (mut fresh, mut empty) = (true, false);
+        let mut key = None;
+        let mut notes = Vec::new();
+        let mut previews = 0;
+        while let Some(token) = tokens.next() {
+            let (length, closes) = match token {
+                Token::Mark(mark) => (1, matches!(mark, '}' | ']')),
+                Token::Scalar(scalar) => (scalar.text().len(), false),
             };
-            first..past.max(first)
-        });
-        rows.map(|shown| {
-            let within = |must: &Range<usize>| must.end.min(shown.end).saturating_sub(must.start.max(shown.start));
-            self.must.iter().map(within).sum::<usize>()
-        })
-        .sum()
-    }
-
-    /// Notes that these rows are on the screen.
-    pub fn mark_seen(&self, doc: &Doc, rows: Range<usize>, seen: &mut Seen) {
-        if rows.start < rows.end.min(self.rows.len()) {
-            let end = doc.text.len();
-            seen.insert(self.range(rows.start, end).start..self.range(rows.end.min(self.rows.len()) - 1, end).end);
+            if closes {
+                self.depth = self.depth.saturating_sub(1);
+                fresh |= !empty;
+            }
+            if fresh {
+                notes.drain(..).for_each(|note: String| self.doc.line(Kind::Note, &note));
+                let indent = self.depth.saturating_mul(2).min(INDENT);
+                let kind = Kind::Payload { indent, marked: false };
+                self.doc.lines.push(Line { start: self.doc.text.len(), kind });
+            }
+            (fresh, empty) = (false, false);
+            match token {
+                Token::Mark(':') => self.doc.text.push_str(": "),
+                Token::Mark(mark) => self.doc.text.push(mark),
+                Token::Scalar(scalar) => visible::write_line(scalar.text(), &mut self.doc.text),
+            }
+            match token {
+                Token::Mark('{' | '[') => {
+                    self.depth = self.depth.saturating_add(1);
+                    empty = matches!(tokens.peek(), Some(Token::Mark('}' | ']')));
+                    fresh = !empty;
+                    self.open.push(self.doc.lines.len());
+                }
+                Token::Mark('}' | ']') => self.close(),
+                Token::Mark(',') => (fresh, key) = (true, None),
+                Token::Mark(_) => {}
+                Token::Scalar(scalar) if matches!(tokens.peek(), Some(Token::Mark(':'))) => key = scalar.as_str(),
+                Token::Scalar(scalar) if previews < PREVIEWS => {
+                    notes = self.previews(scalar, key.as_deref());
+                    previews += notes.len();
+                }
+                Token::Scalar(_) => {}
+            }
+            if self.marked.iter().any(|range| range.contains(&self.at)) {
+                self.doc.mark_last();
+            }
+            self.at += length;
+        }
+        notes.drain(..).for_each(|note| self.doc.line(Kind::Note, &note));
+        if previews >= PREVIEWS {
+            self.doc.line(Kind::Note, "no more values are decoded below each other");
         }
     }
-}
 
-/// The parts of a document that have been on the screen, whatever its width was.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Seen {
-    /// Sorted, neither touching nor overlapping.
-    ranges: Vec<Range<usize>>,
-}
-
-impl Seen {
-    fn insert(&mut self, new: Range<usize>) {
-        if self.ranges.iter().any(|old| old.start <= new.start && new.end <= old.end) {
-            return;
+    /// A bracket closes on the line that was written last.
+    fn close(&mut self) {
+        let Some(first) = self.open.pop() else { return };
+        let last = self.doc.lines.len().saturating_sub(1);
+        if !self.open.is_empty() && first < last {
+            self.parts.push(first..last);
         }
-        let (touching, mut apart): (Vec<_>, Vec<_>) =
-            self.ranges.drain(..).partition(|old| old.start <= new.end && new.start <= old.end);
-        let merged = touching.into_iter().fold(new, |a, b| a.start.min(b.start)..a.end.max(b.end));
-        apart.push(merged);
-        apart.sort_by_key(|range| range.start);
-        self.ranges = apart;
+    }
+
+    fn previews(&self, scalar: crate::json::Json<'_>, key: Option<&str>) -> Vec<String> {
+        let Some(clock) = &self.doc.clock else { return Vec::new() };
+        match scalar.kind() {
+            Json::String => preview::string(scalar.text(), &scalar.as_str().unwrap_or_default(), clock),
+            Json::Number => preview::number(scalar.text(), key, clock),
+            Json::Object | Json::Array | Json::Bool | Json::Null => Vec::new(),
+        }
     }
 }
 
@@ -296,197 +323,12 @@ impl Row<'_> {
             Kind::Warning if self.first => format!("{:<LABEL$}", "! Warning"),
             Kind::Fact(_) | Kind::Warning => format!("{:LABEL$}", ""),
             Kind::Heading => String::new(),
+            Kind::Note => format!("┆{} ", if self.first { '=' } else { '↳' }),
+            Kind::Fold => "│▸ ".to_owned(),
         }
     }
 
     fn plain(&self) -> String {
         format!("{}{}", self.lead(), self.text)
-    }
-}
-
-/// Calls `emit` with the offset of every row. A row never splits an atom. Where the text has to be `exact`, a row that
-/// goes on never ends in a space, so that no space is lost in the margin; elsewhere rows break after a word.
-fn wrap(text: &str, first: usize, rest: usize, exact: bool, mut emit: impl FnMut(usize)) {
-    emit(0);
-    if text.len() <= first && text.is_ascii() {
-        return;
-    }
-    let mut room = first;
-    let (mut row, mut at, mut used) = (0, 0, 0);
-    // The last good place to break, and the columns of the row up to it.
-    let mut good = (0, 0);
-    for atom in visible::atoms(text) {
-        let space = atom.text == " ";
-        if used + atom.columns > room && at > row {
-            let (cut, columns) = if good.0 > row { good } else { (at, used) };
-            emit(cut);
-            (row, room, used, good) = (cut, rest, used - columns, (cut, 0));
-        }
-        used += atom.columns;
-        at += atom.text.len();
-        if space != exact {
-            good = (at, used);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::json::Rules;
-    use proptest::prelude::*;
-
-    fn doc(text: &str) -> (JsonText, Doc) {
-        let value = JsonText::parse(text, Rules::UPSTREAM).unwrap();
-        let mut doc = Doc::default();
-        doc.payload(&value, &[]);
-        (value, doc)
-    }
-
-    #[test]
-    fn payload_keeps_order_and_spelling() {
-        let (_, doc) = doc(r#"{"b":{"c":[],"d":{}},"a":[1.50,{"x":-0}],"s":"\u0041\n"}"#);
-        assert_eq!(
-            doc.plain(60),
-            [
-                "│  {",
-                "│    \"b\": {",
-                "│      \"c\": [],",
-                "│      \"d\": {}",
-                "│    },",
-                "│    \"a\": [",
-                "│      1.50,",
-                "│      {",
-                "│        \"x\": -0",
-                "│      }",
-                "│    ],",
-                "│    \"s\": \"\\u0041\\n\"",
-                "│  }",
-            ]
-        );
-    }
-
-    #[test]
-    fn only_the_line_with_the_value_is_marked() {
-        let value = JsonText::parse(r#"{"id":"x","amount":125000,"z":1}"#, Rules::CLIENT).unwrap();
-        let start = value.as_str().find("125000").unwrap();
-        let mut doc = Doc::default();
-        doc.payload(&value, std::slice::from_ref(&(start..start + 6)));
-        let marked: Vec<_> = doc.plain(60).into_iter().filter(|row| row.starts_with("│!")).collect();
-        assert_eq!(marked, ["│!   \"amount\": 125000,"]);
-    }
-
-    #[test]
-    fn long_values_wrap_and_never_cut() {
-        let (_, doc) = doc(&format!("[\"{}\"]", "ab cd ".repeat(40)));
-        let rows = doc.plain(60);
-        assert!(rows.len() > 4);
-        for row in &rows[2..rows.len() - 1] {
-            assert!(row.starts_with("│↳ "), "{row}");
-            assert!(visible::columns(row) <= 61, "{row}");
-        }
-    }
-
-    #[test]
-    fn seen_survives_another_width() {
-        let (_, doc) = doc(&format!("[\"{}\",\"{}\"]", "x".repeat(300), "y".repeat(300)));
-        let (wide, narrow) = (doc.layout(120), doc.layout(60));
-        let mut seen = Seen::default();
-        assert_eq!(wide.seen_count(&doc, &seen), 0);
-        wide.mark_seen(&doc, 0..2, &mut seen);
-        assert_eq!(wide.seen_count(&doc, &seen), 2);
-        // The second row at 120 columns ends inside a row at 60: that row does not count.
-        assert_eq!(narrow.seen_count(&doc, &seen), 3);
-        wide.mark_seen(&doc, 4..wide.len(), &mut seen);
-        assert!(wide.seen_count(&doc, &seen) < wide.must_count());
-        wide.mark_seen(&doc, 1..5, &mut seen);
-        assert_eq!(wide.seen_count(&doc, &seen), wide.must_count());
-        assert_eq!(narrow.seen_count(&doc, &seen), narrow.must_count());
-        assert_eq!(seen.ranges.len(), 1);
-    }
-
-    #[test]
-    fn facts_break_after_words() {
-        let mut doc = Doc::default();
-        doc.fact("Rule", "refunds over one hundred need a person who looks at the amount before it leaves");
-        let rows = doc.plain(60);
-        assert_eq!(rows[0], "Rule      refunds over one hundred need a person who looks ");
-        assert_eq!(rows[1], "          at the amount before it leaves");
-    }
-
-    /// Strips a screen of payload rows down to the text that travels.
-    fn sent(rows: &[String]) -> String {
-        let mut shown = String::new();
-        for row in rows {
-            let row = row.trim_end_matches(' ');
-            match row.strip_prefix("│↳ ") {
-                Some(rest) => shown.push_str(rest),
-                None => shown.push_str(row.chars().skip(GUTTER).collect::<String>().trim_start_matches(' ')),
-            }
-        }
-        let text = visible::tests::read_back(&shown);
-        let (mut out, mut inside, mut escaped) = (String::new(), false, false);
-        for character in text.chars() {
-            if inside || character != ' ' {
-                out.push(character);
-            }
-            match character {
-                '"' if !escaped => inside = !inside,
-                '\\' if inside => {
-                    escaped = !escaped;
-                    continue;
-                }
-                _ => {}
-            }
-            escaped = false;
-        }
-        out
-    }
-
-    fn any_text() -> impl Strategy<Value = String> {
-        prop::collection::vec(
-            prop_oneof![
-                any::<char>().prop_map(String::from),
-                "[a-z ]{0,30}",
-                Just("⟨".to_owned()),
-                Just(" ".repeat(12)),
-                Just("\u{301}".repeat(4)),
-                Just("手".repeat(30)),
-                Just("\u{202E}\"\\│↳ ".to_owned()),
-            ],
-            0..8,
-        )
-        .prop_map(|parts| parts.concat())
-    }
-
-    fn any_json() -> impl Strategy<Value = serde_json::Value> {
-        let leaf = prop_oneof![
-            any_text().prop_map(serde_json::Value::from),
-            any::<i64>().prop_map(serde_json::Value::from),
-            Just(serde_json::Value::Null)
-        ];
-        leaf.prop_recursive(4, 40, 6, |inner| {
-            prop_oneof![
-                prop::collection::vec(inner.clone(), 0..6).prop_map(serde_json::Value::from),
-                prop::collection::vec((any_text(), inner), 0..6)
-                    .prop_map(|members| serde_json::Value::Object(members.into_iter().collect())),
-            ]
-        })
-    }
-
-    proptest! {
-        /// I10, C7: what is on the screen, without gutter and escapes, is what is sent.
-        #[test]
-        fn the_screen_reads_back_to_the_exact_bytes(value in any_json(), width in 60_u16..140) {
-            let value = JsonText::of(&value).unwrap();
-            let mut doc = Doc::default();
-            doc.payload(&value, &[]);
-            let rows = doc.plain(width);
-            for row in &rows {
-                prop_assert!(row.starts_with('│'));
-                prop_assert!(visible::columns(row) <= usize::from(width) + 1, "the bar counts twice where wide");
-            }
-            prop_assert_eq!(sent(&rows), value.as_str());
-        }
     }
 }

@@ -5,6 +5,9 @@
 //! `link` and `terminal` touch the world. Reading order: `visible`, `doc`, `app`, `dialog`, `view`.
 
 pub mod visible;
+pub mod lookalike;
+pub mod preview;
+pub mod money;
 pub mod risk;
 pub mod doc;
 pub mod describe;

@@ -1,10 +1,10 @@
 //! What this side sees in a hold that asks for more care than the rule did: hidden characters, an unknown operation,
-//! more text than a person reads. It can raise a tier and never lower one.
+//! letters that read like others, more text than a person reads. It can raise a tier and never lower one.
 
 use std::collections::BTreeSet;
 
 use crate::call::{Class, Tier};
-use crate::console::visible;
+use crate::console::{lookalike, preview, visible};
 use crate::control::wire::HoldView;
 use crate::json::{Json, JsonText, Kind, Token};
 
@@ -12,8 +12,8 @@ use crate::json::{Json, JsonText, Kind, Token};
 pub const INSPECTABLE: usize = 256 << 10;
 /// Warnings of one sort that are spelled out.
 const SHOWN: usize = 3;
-/// Largest integer that a reader who uses doubles keeps exact.
-const EXACT: u64 = 1 << 53;
+/// Oddities of one sort that are kept.
+const FOUND: usize = 1000;
 
 /// How careful an approval has to be, and why.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -45,8 +45,11 @@ impl Risk {
         if size > INSPECTABLE {
             warnings.push(format!("{size} bytes are more than a person can inspect"));
         }
-        let tier = if warnings.is_empty() { hold.tier } else { Tier::High };
+        warnings.extend(list(&found.like, "reads like something else"));
         warnings.extend(list(&found.mixed, "mixed alphabets"));
+        let tier = if warnings.is_empty() { hold.tier } else { Tier::High };
+        warnings.extend(list(&found.beside, "Latin letters beside others"));
+        warnings.extend(list(&found.hosts, "a host name of the network"));
         warnings.extend(list(&found.inexact, "a number that many readers round"));
         Risk { tier, warnings }
     }
@@ -75,7 +78,10 @@ fn list(found: &BTreeSet<String>, what: &str) -> Option<String> {
 #[derive(Default)]
 struct Found {
     hidden: usize,
+    like: BTreeSet<String>,
     mixed: BTreeSet<String>,
+    beside: BTreeSet<String>,
+    hosts: BTreeSet<String>,
     inexact: BTreeSet<String>,
 }
 
@@ -93,11 +99,7 @@ impl Found {
     }
 
     fn number(&mut self, spelled: &str) {
-        let rounded = spelled
-            .trim_start_matches('-')
-            .parse::<u64>()
-            .map_or_else(|_| !spelled.contains(['.', 'e', 'E']) && spelled.len() > 15, |number| number > EXACT);
-        if rounded && self.inexact.len() < 1000 {
+        if preview::is_inexact(spelled) && self.inexact.len() < FOUND {
             self.inexact.insert(visible::capped(spelled, 40));
         }
     }
@@ -107,21 +109,16 @@ impl Found {
             return;
         }
         self.hidden += visible::hidden_count(text);
-        for word in text.split_whitespace() {
-            let strange: BTreeSet<_> = word.chars().filter(|letter| is_strange(*letter)).collect();
-            let ascii = word.chars().any(|letter| letter.is_ascii_alphanumeric() || letter == '@' || letter == '_');
-            if ascii && !strange.is_empty() && self.mixed.len() < 1000 {
-                let points: Vec<_> =
-                    strange.iter().take(4).map(|letter| format!("U+{:04X}", u32::from(*letter))).collect();
-                self.mixed.insert(format!("{} ({})", visible::capped(word, 40), points.join(" ")));
+        for odd in lookalike::check(text, FOUND) {
+            let set = match odd.kind {
+                lookalike::Kind::LooksLike => &mut self.like,
+                lookalike::Kind::Mixed => &mut self.mixed,
+                lookalike::Kind::Beside => &mut self.beside,
+                lookalike::Kind::Host => &mut self.hosts,
+            };
+            if set.len() < FOUND {
+                set.insert(odd.words);
             }
         }
     }
-}
-
-/// A letter of another alphabet. Accented Latin letters look like nothing but themselves.
-fn is_strange(letter: char) -> bool {
-    letter.is_alphabetic()
-        && !letter.is_ascii()
-        && !matches!(letter, '\u{C0}'..='\u{24F}' | '\u{1E00}'..='\u{1EFF}' | '\u{AA}' | '\u{BA}')
 }

@@ -1,13 +1,17 @@
 //! The one escape function: whatever comes from outside passes here before a terminal sees it.
 //!
 //! What comes out is one line of characters that every terminal draws, each in its own place. Everything else becomes
-//! an escape between `⟨` and `⟩`, and since a `⟨` of the text is escaped too, two different texts never look the same:
+//! an escape between `⟨` and `⟩`. Two different texts never look the same: a `⟨` of the text is escaped too, so what is
+//! shown reads back to the one text that it was made of; and what is shown is in Unicode's form NFC, so two spellings of
+//! one letter (`é`, and `e` with a mark) are not drawn alike either. What remains are letters of different alphabets that
+//! fonts draw alike: `lookalike` names those.
 //!
 //! | in the text | shown |
 //! |---|---|
 //! | line feed, tab, carriage return | `⟨\n⟩` `⟨\t⟩` `⟨\r⟩` |
 //! | a control, bidi, zero-width, tag, private or unassigned character, a blank other than the space | `⟨U+202E⟩` |
 //! | the same character again and again | `⟨U+200B×40⟩` |
+//! | a letter with a mark that has a shorter spelling, a letter that stands for another | `e⟨U+0301⟩` `⟨U+212A⟩` |
 //! | more than two combining marks on a letter | `⟨+3 marks⟩⟨U+0301×2⟩⟨U+0302⟩` |
 //! | more than eight spaces in a row | `⟨space×150⟩` |
 //! | a bracket that looks like ours | `⟨U+27E8⟩` |
@@ -18,6 +22,7 @@ use std::fmt::Write as _;
 
 use ratatui::style::{Modifier, Style};
 use ratatui::text::Span;
+use unicode_normalization::is_nfc;
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 use unicode_width::UnicodeWidthChar;
 
@@ -105,6 +110,34 @@ pub fn spans(shown: &str, style: Style) -> Vec<Span<'static>> {
         spans.push(Span::styled(rest.to_owned(), style));
     }
     spans
+}
+
+/// The same in ASCII, for terminals and readers that have nothing else, of a text that has passed [`line()`]: escapes
+/// stand between `<` and `>`, and so does every other character that is not ASCII. A `<` of the text is escaped, so this
+/// reads back too.
+pub fn ascii(shown: &str) -> String {
+    if shown.is_ascii() && !shown.contains('<') {
+        return shown.to_owned();
+    }
+    let mut out = String::with_capacity(shown.len());
+    for character in shown.chars() {
+        match character {
+            OPEN => out.push('<'),
+            CLOSE => out.push('>'),
+            '×' if inside(&out) => out.push('x'),
+            '<' => out.push_str("<U+003C>"),
+            other if other.is_ascii() => out.push(other),
+            other => {
+                let _ = write!(out, "<U+{:04X}>", u32::from(other));
+            }
+        }
+    }
+    out
+}
+
+/// Whether an escape is open at the end of a text of [`ascii`]'s.
+fn inside(out: &str) -> bool {
+    out.rfind('<') > out.rfind('>')
 }
 
 /// At most so many columns of [`line()`] of a text; a cut is shown as `…` and never splits an escape. For lists and
@@ -196,14 +229,15 @@ enum Piece<'a> {
 /// Cuts a text into what is drawn and what is escaped.
 fn walk<'a>(text: &'a str, mut piece: impl FnMut(Piece<'a>)) {
     let mut rest = text;
-    let mut on_letter = false;
+    // What a mark would be drawn on.
+    let mut letter = None;
     while let Some(first) = rest.chars().next() {
         let (taken, after) = match kind(first) {
             Kind::Plain => {
                 let end = plain_end(rest);
                 let (plain, after) = rest.split_at(end);
                 split_spaces(plain, &mut piece);
-                on_letter = plain.chars().next_back().is_some_and(char::is_alphabetic);
+                letter = plain.chars().next_back().filter(|last| last.is_alphabetic());
                 rest = after;
                 continue;
             }
@@ -212,17 +246,22 @@ fn walk<'a>(text: &'a str, mut piece: impl FnMut(Piece<'a>)) {
         };
         rest = after;
         match kind(first) {
-            Kind::Mark if on_letter && taken.chars().nth(MARKS).is_none() => piece(Piece::Plain(taken)),
+            Kind::Mark if letter.is_some_and(|letter| is_drawn(letter, taken)) => piece(Piece::Plain(taken)),
             Kind::Mark => {
-                if on_letter {
+                if letter.is_some() && taken.chars().nth(MARKS).is_some() {
                     piece(Piece::Marks(taken.chars().count()));
                 }
                 runs(taken, &mut piece);
             }
             kind => piece(Piece::Character { character: first, count: taken.chars().count(), kind }),
         }
-        on_letter = false;
+        letter = None;
     }
+}
+
+/// Whether marks on a letter are drawn: few of them, and no other spelling looks like this one.
+fn is_drawn(letter: char, marks: &str) -> bool {
+    marks.chars().nth(MARKS).is_none() && is_nfc(&format!("{letter}{marks}"))
 }
 
 /// Where the plain characters at the start of a text end.
@@ -291,6 +330,8 @@ fn by_category(character: char) -> Kind {
         | GeneralCategory::SpaceSeparator
         | GeneralCategory::EnclosingMark => Kind::Hidden,
         GeneralCategory::NonspacingMark | GeneralCategory::SpacingMark => Kind::Mark,
+        // It is drawn like the character that it stands for: the sign of kelvin like a K.
+        _ if !is_nfc(character.encode_utf8(&mut [0; 4])) => Kind::Hidden,
         _ if character.width().unwrap_or(0) == 0 => Kind::Hidden,
         _ => Kind::Plain,
     }
@@ -351,6 +392,20 @@ pub(super) mod tests {
         out
     }
 
+    /// Reads [`ascii`] of [`line()`] back.
+    fn read_ascii(shown: &str) -> String {
+        assert!(shown.is_ascii(), "{shown}");
+        let mut out = String::new();
+        let mut rest = shown;
+        while let Some((plain, from)) = rest.split_once('<') {
+            let (name, after) = from.split_once('>').expect("an escape has an end");
+            out.push_str(plain);
+            out.push_str(&read_back(&format!("{OPEN}{}{CLOSE}", name.replace('x', "×"))));
+            rest = after;
+        }
+        out + rest
+    }
+
     fn every_character() -> impl Iterator<Item = char> {
         (0..=0x10_FFFF).filter_map(char::from_u32)
     }
@@ -387,6 +442,8 @@ pub(super) mod tests {
             assert!(!alone.chars().next().is_some_and(|first| kind(first) == Kind::Mark), "a mark on nothing");
             assert_eq!(read_back(&shown), text);
             assert_eq!(read_back(&alone), character.to_string());
+            assert!(is_nfc(&shown), "U+{:04X} looks like something else", u32::from(character));
+            assert_eq!(read_ascii(&ascii(&shown)), text);
         }
     }
 
@@ -402,8 +459,8 @@ pub(super) mod tests {
 
     #[test]
     fn marks_are_drawn_up_to_two_and_only_on_letters() {
-        assert_eq!(line("e\u{301}"), "e\u{301}");
-        assert_eq!(line("e\u{301}\u{302}"), "e\u{301}\u{302}");
+        assert_eq!(line("q\u{301}"), "q\u{301}");
+        assert_eq!(line("q\u{301}\u{302}"), "q\u{301}\u{302}");
         assert_eq!(line("e\u{301}\u{301}\u{302}"), "e⟨+3 marks⟩⟨U+0301×2⟩⟨U+0302⟩");
         assert_eq!(line("=\u{338}"), "=⟨U+0338⟩");
         assert_eq!(line("\u{338}"), "⟨U+0338⟩");
@@ -411,6 +468,31 @@ pub(super) mod tests {
         let bomb = format!("a{}", "\u{301}".repeat(100_000));
         assert_eq!(line(&bomb), "a⟨+100000 marks⟩⟨U+0301×100000⟩");
         assert_eq!(hidden_count(&bomb), 100_000);
+    }
+
+    /// Two texts that fonts draw alike by Unicode's own rules never look the same here.
+    #[test]
+    fn of_two_spellings_of_a_letter_one_is_drawn() {
+        for (drawn, other, shown) in [
+            ("caf\u{E9}", "cafe\u{301}", "cafe⟨U+0301⟩"),
+            ("K", "\u{212A}", "⟨U+212A⟩"),
+            ("\u{3A9}", "\u{2126}", "⟨U+2126⟩"),
+            ("豈", "\u{F900}", "⟨U+F900⟩"),
+            ("a\u{323}\u{304}", "a\u{304}\u{323}", "a⟨U+0304⟩⟨U+0323⟩"),
+            ("가", "\u{1100}\u{1161}", "\u{1100}⟨U+1161⟩"),
+        ] {
+            assert_eq!(line(other), shown);
+            assert_ne!(line(drawn), line(other));
+            assert!(hidden_count(other) > 0);
+        }
+        assert_eq!(line("caf\u{E9} 가 豈"), "caf\u{E9} 가 豈");
+    }
+
+    #[test]
+    fn ascii_says_the_same_in_ascii() {
+        let shown = line("a<b> \u{E9}⟨\n\u{200B}\u{200B}");
+        assert_eq!(ascii(&shown), "a<U+003C>b> <U+00E9><U+27E8><\\n><U+200Bx2>");
+        assert_eq!(ascii("×"), "<U+00D7>");
     }
 
     #[test]
@@ -440,12 +522,15 @@ pub(super) mod tests {
 
     proptest! {
         #[test]
-        fn what_is_shown_reads_back(text in any::<String>(), pick in prop::collection::vec(0..16_usize, 0..40)) {
+        fn what_is_shown_reads_back(text in any::<String>(), pick in prop::collection::vec(0..25_usize, 0..40)) {
             let nasty = ["⟨", "⟩", " ", "          ", "\u{301}", "\u{301}\u{301}\u{301}", "e", "\u{200B}", "\u{202E}",
-                "\n", "\\n", "×", "U+0301", "\u{FE0F}", "+3 marks", "क्ष"];
+                "\n", "\\n", "×", "U+0301", "\u{FE0F}", "+3 marks", "क्ष",
+                "<", ">", "\u{1100}", "\u{1161}", "\u{11A8}", "가", "\u{212A}", "\u{323}", "\u{958}"];
             let text = pick.iter().fold(text, |text, n| text + nasty[*n]);
             let shown = line(&text);
-            prop_assert_eq!(read_back(&shown), text);
+            prop_assert_eq!(read_back(&shown), text.as_str());
+            prop_assert!(is_nfc(&shown), "{shown:?}");
+            prop_assert_eq!(read_ascii(&ascii(&shown)), read_back(&shown));
             prop_assert_eq!(atoms(&shown).map(|atom| atom.text).collect::<String>(), shown);
         }
     }

@@ -5,6 +5,7 @@
 mod acts;
 mod cli;
 mod dialogs;
+mod faithful;
 mod fake;
 mod invariants;
 mod picture;

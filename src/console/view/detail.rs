@@ -55,6 +55,8 @@ pub fn row_spans(row: &Row<'_>, theme: Theme) -> Vec<Span<'static>> {
         Kind::Heading => (theme.strong(), theme.strong()),
         Kind::Payload { marked: true, .. } => (theme.warning(), theme.strong()),
         Kind::Payload { .. } => (theme.chrome(), Style::new()),
+        Kind::Note => (theme.chrome(), theme.dim()),
+        Kind::Fold => (theme.warning(), theme.strong()),
     };
     let mut spans = vec![Span::styled(row.lead(), lead)];
     spans.extend(visible::spans(row.text, text));
