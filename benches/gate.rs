@@ -85,6 +85,8 @@ fn gate(criterion: &mut Criterion) {
         no_console_grace: Duration::from_secs(20),
         max_pending: 10,
         max_per_principal: 10,
+        prompts_per_minute: 10_000_000,
+        batches: false,
         held_bytes: 1 << 20,
         unsigned_production: true,
         unsigned_elsewhere: true,

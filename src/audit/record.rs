@@ -335,6 +335,9 @@ pub enum Event {
         effective: bool,
         /// Approvals so far, this one included.
         approvals: u8,
+        /// How many were given at once, where this is one of several.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        batch: Option<u16>,
         #[serde(skip_serializing_if = "Option::is_none")]
         signed: Option<Signed>,
     },

@@ -4,6 +4,9 @@
 #![allow(clippy::print_stderr)]
 
 mod proof;
+mod stats;
+
+pub(super) use stats::median;
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -37,6 +40,8 @@ pub enum Command {
     Show(Show),
     /// Is the record intact? Exits 6 if it is not
     Verify(Verify),
+    /// The record in numbers: calls, and what each rule did
+    Stats(stats::Args),
     /// Every record with its place in the chain, one JSON object a line
     Export(Export),
 }
@@ -118,6 +123,7 @@ pub fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Tail(args) => tail(&args, out),
         Command::Show(args) => show(&args, out),
         Command::Verify(args) => verify(&args, out),
+        Command::Stats(args) => stats::run(&args, out),
         Command::Export(args) => export(&args, out),
     };
     match ran.and_then(|exit| Ok(out.flush().map(|()| exit)?)) {

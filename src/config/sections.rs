@@ -31,6 +31,8 @@ const HOLDS: Keys = Keys {
         "no_console",
         "max_pending",
         "max_per_principal",
+        "prompts_per_minute",
+        "batches",
         "progress_every",
         "tasks",
         "tasks_after",
@@ -271,6 +273,8 @@ pub fn holds(cx: &mut Context<'_>, node: Option<&Node>) -> Holds {
         no_console_grace: Duration::from_secs(20),
         max_pending: 1000,
         max_per_principal: 50,
+        prompts_per_minute: 30,
+        batches: false,
         progress_every: Duration::from_secs(10),
         tasks: true,
         tasks_after: Duration::from_secs(2),
@@ -301,6 +305,8 @@ pub fn holds(cx: &mut Context<'_>, node: Option<&Node>) -> Holds {
             "lower it, so that one principal cannot fill the queue",
         );
     }
+    holds.prompts_per_minute = fields.count(cx, "prompts_per_minute", 1..=10_000, holds.prompts_per_minute);
+    holds.batches = fields.yes(cx, "batches");
     // Longer would be as good as silence: clients give up after a minute of it.
     let rate = Duration::from_secs(1)..=Duration::from_secs(50);
     holds.progress_every = fields.duration(cx, "progress_every", rate, holds.progress_every);

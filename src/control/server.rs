@@ -28,7 +28,9 @@ use super::wire::{
     RulingKind, SameCall, ServerView, SignedBy, TOOL_SCHEMA, ToolRuling, ToolView, VERSION,
 };
 
+mod batch;
 mod grants;
+mod records;
 
 /// Operators that may be connected at once.
 const MAX_OPERATORS: usize = 64;
@@ -293,17 +295,17 @@ impl Connection {
             | Command::TakeBack { seq, .. }
             | Command::Freeze { seq, .. }
             | Command::Sessions { seq }
-            | Command::RuleSession { seq, .. }
-            | Command::Records { seq, .. }
-            | Command::Rules { seq }
-            | Command::Explain { seq, .. }
-            | Command::RuleBatch { seq, .. } => self.failed(seq, Failure::NotSo, "not served".to_owned()).await,
+            | Command::RuleSession { seq, .. } => self.failed(seq, Failure::NotSo, "not served".to_owned()).await,
             Command::Grants { seq } => self.grants(seq).await,
             Command::DraftGrant { seq, id, bounds } => self.draft_grant(seq, &id, bounds).await,
             Command::Grant { seq, id, digest, bounds, grant, reason, signed } => {
                 self.grant(seq, Asked { id, digest, bounds, grant, reason, signed }).await
             }
             Command::RevokeGrant { seq, grant, reason } => self.revoke_grant(seq, &grant, reason).await,
+            Command::Records { seq, before, limit, call } => self.records(seq, before, limit, call).await,
+            Command::RuleBatch { seq, holds, reason } => self.rule_batch(seq, holds, reason).await,
+            Command::Explain { seq, id } => self.explain(seq, &id).await,
+            Command::Rules { seq } => self.rules(seq).await,
             Command::Tools { seq, server } => self.tools(seq, &server).await,
             Command::Tool { seq, server, tool } => {
                 let found = self.control.pins.remembered(&server, &tool);
@@ -360,7 +362,7 @@ fn failure(why: &NoEffect) -> Failure {
         NoEffect::WrongDigest => Failure::WrongDigest,
         NoEffect::SignatureRequired => Failure::SignatureRequired,
         NoEffect::BadSignature(_) => Failure::BadSignature,
-        NoEffect::NotGrantable(_) => Failure::NotSo,
+        NoEffect::NotGrantable(_) | NoEffect::Batch(_) => Failure::NotSo,
         NoEffect::OtherGrant => Failure::WrongDigest,
         NoEffect::Unavailable(_) => Failure::Unavailable,
     }
@@ -423,7 +425,7 @@ impl Control {
             policy_error: self.gate.policy_error(),
             consoles: *self.gate.holds().consoles().borrow(),
             operators: Vec::new(),
-            batches: false,
+            batches: self.gate.holds().settings().batches,
             frozen: None,
             unsigned_rulings: self.status.unsigned_rulings,
             records: self.gate.audit().records(),

@@ -12,6 +12,7 @@ use crate::call::{CallContext, CallId, Decision, Digest, Effect, Environment, Op
 use crate::policy::{self, Policies, PolicyEngine, PolicyFault, confirm_value};
 
 mod answered;
+mod batch;
 mod before;
 mod continuation;
 mod grant;
@@ -24,8 +25,10 @@ mod pin;
 mod place;
 mod presence;
 mod record;
+mod report;
 mod rule;
 
+pub use crate::policy::ExcerptLine;
 pub use before::Before;
 pub use continuation::Origin;
 pub use grant::{Bounds, Grant, NotGrantable};
@@ -55,6 +58,7 @@ pub struct Gate {
     issued: issued::Issued,
     grants: Grants,
     approved: before::Approved,
+    reports: report::Reports,
     policy_error: Mutex<Option<String>>,
     operators: Option<Operators>,
 }
@@ -90,6 +94,7 @@ impl Gate {
             issued,
             grants: Grants::default(),
             approved: before::Approved::default(),
+            reports: report::Reports::default(),
             policy_error,
             operators: None,
         }

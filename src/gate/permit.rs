@@ -103,6 +103,8 @@ pub struct Ruling {
     pub(super) says: Says,
     /// The text of the grant that it makes beside its approval.
     pub(super) grant: Option<String>,
+    /// How many were given at once, where this is one of several.
+    pub(super) batch: Option<u16>,
     /// An OpenSSH signature of the operator's over the ruling's text.
     pub(super) signature: Option<String>,
     /// What the gate found that signature worth.
@@ -119,7 +121,17 @@ pub enum Says {
 
 impl Ruling {
     pub(crate) fn new(hold: CallId, digest: Digest, operator: String, says: Says) -> Ruling {
-        Ruling { hold, digest, account: operator.clone(), operator, says, grant: None, signature: None, proof: None }
+        Ruling {
+            hold,
+            digest,
+            account: operator.clone(),
+            operator,
+            says,
+            grant: None,
+            batch: None,
+            signature: None,
+            proof: None,
+        }
     }
 
     /// The same ruling, which makes this grant too.

@@ -58,6 +58,7 @@ impl Gate {
             reason,
             effective: completes,
             approvals,
+            batch: ruling.batch,
             signed,
         };
         let recorded = self.audit.append(Entry::new(Some(&ruling.hold), true, event)).await;

@@ -39,6 +39,8 @@ async fn gate(folder: &std::path::Path) -> Arc<Gate> {
         no_console_grace: Duration::from_secs(60),
         max_pending: 10,
         max_per_principal: 10,
+        prompts_per_minute: 1000,
+        batches: false,
         held_bytes: 1 << 20,
         unsigned_production: true,
         unsigned_elsewhere: true,

@@ -2,9 +2,11 @@
 
 use serde_json::{Value, json};
 
-use countersign::control::wire::HoldView;
+use countersign::control::wire::{Command, Failure, HoldView, Notice};
 
 use crate::harness::operator::RawOperator;
+use crate::signing::{Keys, shell};
+
 use crate::harness::{Console, Countersign, Daemon, Shim, Spy, call, outcome, request};
 
 const REFUND: &str = "create_refund";
@@ -34,12 +36,12 @@ struct Scene {
 
 impl Scene {
     async fn new() -> Scene {
-        Scene::with(Countersign::with_policy(POLICY)).await
+        Scene::with(Countersign::with_policy(POLICY), "sandbox").await
     }
 
-    async fn with(countersign: Countersign) -> Scene {
+    async fn with(countersign: Countersign, environment: &str) -> Scene {
         let spy = Spy::stdio().await;
-        let server = json!({"vendor": "stripe", "environment": "sandbox", "upstream": spy.upstream});
+        let server = json!({"vendor": "stripe", "environment": environment, "upstream": spy.upstream});
         let daemon = countersign.server("fixture", server).start().await;
         let mut shim = daemon.shim().await;
         shim.send(&request("tools", "tools/list", json!({}))).await;
@@ -248,4 +250,166 @@ async fn a_connection_that_may_only_watch_changes_nothing() {
     }
     let now = scene.console.list().await;
     assert!(now.contains(&hold), "nothing has changed");
+}
+
+#[tokio::test]
+async fn a_signed_approval_is_no_grant_and_a_signed_grant_is_verified_by_openssh() {
+    let keys = Keys::new();
+    let anna = keys.enroll("anna");
+    let countersign = Countersign::with_policy(POLICY).set("/operators", json!({"allowed_signers": keys.list()}));
+    let mut scene = Scene::with(countersign, "production").await;
+    let hold = scene.hold("1", 150).await;
+    assert!(hold.signature_required);
+    // The signature of an approval, sent with the terms of a grant.
+    let words = ["pending", "show", hold.id.as_str(), "--ruling", "approve", "--operator", "anna"];
+    let (text, _) = scene.daemon.run(&words).await;
+    assert!(!text.contains("grant:"), "{text}");
+    let file = keys.path("approval");
+    std::fs::write(&file, text).unwrap();
+    let mut sign = std::process::Command::new("ssh-keygen");
+    sign.args(["-q", "-Y", "sign", "-n", "countersign", "-f"]).arg(&anna).arg(&file);
+    assert!(sign.status().unwrap().success());
+    let signature = std::fs::read_to_string(file.with_extension("sig")).unwrap();
+    let bounds =
+        countersign::control::wire::GrantBounds { at_most: vec!["/amount".into()], any: vec![], uses: 2, seconds: 600 };
+    let (id, wanted) = (hold.id.clone(), bounds.clone());
+    let drafted = scene.console.ask(|seq| Command::DraftGrant { seq, id, bounds: wanted }).await;
+    let Notice::Draft { text: terms, .. } = drafted else { panic!("{drafted:?}") };
+    for signed in [None, Some(countersign::control::wire::SignedBy { operator: "anna".into(), signature })] {
+        let needs = if signed.is_some() { Failure::BadSignature } else { Failure::SignatureRequired };
+        let (id, digest, bounds, grant) = (hold.id.clone(), hold.digest, bounds.clone(), terms.clone());
+        let command = |seq| Command::Grant { seq, id, digest, bounds, grant, reason: None, signed };
+        let refused = scene.console.ask(command).await;
+        assert!(matches!(&refused, Notice::Failed { error, .. } if *error == needs), "{refused:?}");
+    }
+    assert!(scene.grants().await.is_empty() && scene.spy.all_calls() == 0);
+    let anna = anna.to_str().unwrap();
+    let more = [&TERMS[..], &["--sign-with", anna, "--operator", "anna"]].concat();
+    let (grant, code) = scene.add(&hold, &more).await;
+    assert_eq!((code, &grant["by"]), (0, &json!("anna")));
+    scene.shim.answer("1").await;
+    let covered = scene.shim.call("2", REFUND, refund("2", 3)["params"]["arguments"].clone()).await;
+    assert_eq!(outcome(&covered), None, "each use needs no signature of its own");
+
+    scene.daemon.stop().await;
+    let (story, _) = scene.daemon.run(&["audit", "show", hold.id.as_str()]).await;
+    let (_, commands) = story.split_once("OpenSSH verifies it:\n\n").expect(&story);
+    let (commands, _) = commands.split_once("\n\n").unwrap_or((commands, ""));
+    assert!(shell(commands).status.success(), "{commands}");
+    let wider = commands.replace("number from 1 to 150", "number from 1 to 999");
+    assert_ne!(wider, commands, "the terms are in the text that was signed");
+    assert!(!shell(&wider).status.success());
+}
+
+#[tokio::test]
+async fn the_record_the_rules_and_the_lines_behind_a_hold_can_be_looked_up() {
+    let mut scene = Scene::new().await;
+    let small = scene.hold("1", 7).await;
+    scene.console.approve(&small).await.unwrap();
+    scene.shim.answer("1").await;
+    let hold = scene.hold("2", 300).await;
+    let id = hold.id.clone();
+    let explained = scene.console.ask(|seq| Command::Explain { seq, id }).await;
+    let Notice::Explained { excerpts, .. } = explained else { panic!("{explained:?}") };
+    let mut rules: Vec<&str> = excerpts.iter().map(|excerpt| excerpt.rule.as_str()).collect();
+    rules.sort_unstable();
+    assert_eq!(rules, ["refunds.large", "refunds.look"]);
+    let look = excerpts.iter().find(|excerpt| excerpt.rule == "refunds.look").unwrap();
+    let held: Vec<&str> = look.lines.iter().filter(|line| line.held).map(|line| line.text.trim()).collect();
+    assert!(held.contains(&r#"input.tool.name == "create_refund""#), "{look:?}");
+    scene.console.reject(&hold, "no").await.unwrap();
+    scene.shim.answer("2").await;
+
+    let page = async |console: &mut Console, before, limit, call| match console
+        .ask(|seq| Command::Records { seq, before, limit, call })
+        .await
+    {
+        Notice::Records { records, chain, .. } => (records, chain),
+        other => panic!("{other:?}"),
+    };
+    let (newest, chain) = page(&mut scene.console, None, 3, None).await;
+    assert!(chain.intact && chain.head.is_some() && newest.len() == 3);
+    assert_eq!(newest[0].kind, "ruled");
+    assert_eq!(newest[0].words, "reject by root: no".replace("root", newest[0].operator.as_deref().unwrap()));
+    // What the call is about is known for its later records too.
+    assert_eq!(newest[0].operation.as_deref(), Some(REFUND));
+    assert_eq!((newest[0].server.as_deref(), newest[0].principal.as_deref()), (Some("fixture"), Some("local")));
+    let (older, chain) = page(&mut scene.console, Some(newest[2].seq), 500, None).await;
+    assert!(chain.intact && older[0].seq == newest[2].seq - 1 && older.last().unwrap().seq == 1);
+    let (story, _) = page(&mut scene.console, None, 500, Some(small.id.clone())).await;
+    let kinds: Vec<&str> = story.iter().map(|record| record.kind.as_str()).collect();
+    assert_eq!(kinds, ["completed", "sending", "ruled", "held", "decided"]);
+    for limit in [0, 501] {
+        let failed = scene.console.ask(|seq| Command::Records { seq, before: None, limit, call: None }).await;
+        assert!(matches!(failed, Notice::Failed { error: Failure::Malformed, .. }));
+    }
+
+    for words in [["policy", "stats", "-o", "json"], ["audit", "stats", "-o", "json"]] {
+        let (text, code) = scene.daemon.run(&words).await;
+        assert_eq!(code, 0, "{text}");
+        let stats: Value = serde_json::from_str(&text).unwrap();
+        let rule = stats["rules"].as_array().unwrap().iter().find(|rule| rule["rule"] == "refunds.look").unwrap();
+        let counts = ["hits", "holds", "approved", "rejected", "lapsed"].map(|name| rule[name].as_u64().unwrap());
+        assert_eq!(counts, [2, 2, 1, 1, 0], "{rule}");
+    }
+    assert!(scene.daemon.run(&["audit", "stats"]).await.0.contains("refunds.look"));
+    assert!(scene.daemon.run(&["policy", "stats"]).await.0.contains("refunds.look"));
+}
+
+#[tokio::test]
+async fn a_batch_is_for_alike_holds_of_the_lowest_tier_where_the_configuration_lets_it() {
+    const LOW: &str = r#"package countersign.policy.low
+
+allow contains {"rule": "low.may", "reason": "may be asked for"} if true
+
+hold contains {"rule": "low.look", "reason": "a person looks", "tier": "low"} if true
+
+hold contains {"rule": "low.more", "reason": "a person looks more", "tier": "medium"} if input.arguments.amount > 50
+
+hold contains {"rule": "low.odd", "reason": "a person looks at it for another reason", "tier": "low"} if {
+	input.arguments.amount == 13
+}
+"#;
+    for (batches, allowed) in [(false, false), (true, true)] {
+        let countersign = Countersign::with_policy(LOW).set("/holds/batches", json!(batches));
+        let mut scene = Scene::with(countersign, "sandbox").await;
+        let mut holds = Vec::new();
+        for (id, amount) in [("1", 1), ("2", 2), ("medium", 60), ("odd", 13)] {
+            holds.push(scene.hold(id, amount).await);
+        }
+        let approve = async |which: &[usize], other_digest: bool| {
+            let mut words = vec!["pending".to_owned(), "approve".to_owned(), "--batch".to_owned()];
+            words.extend(which.iter().map(|n| holds[*n].id.to_string()));
+            for n in which {
+                let digest = if other_digest { "0".repeat(64) } else { holds[*n].digest.to_string() };
+                words.extend(["--digest".to_owned(), digest]);
+            }
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            scene.daemon.run(&words).await.1
+        };
+        assert_eq!(approve(&[0, 1], true).await, 5);
+        assert_eq!(approve(&[0, 0], false).await, 5);
+        assert_eq!(approve(&[0, 2], false).await, 5, "one is of another tier");
+        assert_eq!(approve(&[0, 3], false).await, 5, "one is held for another reason");
+        assert_eq!(scene.spy.all_calls(), 0, "and nothing of it counts");
+        // The daemon looks itself, whatever the command line thinks.
+        let items = [0, 2].map(|n: usize| countersign::control::wire::BatchItem {
+            id: holds[n].id.clone(),
+            digest: holds[n].digest,
+            signed: None,
+        });
+        let refused = scene.console.ask(|seq| Command::RuleBatch { seq, holds: items.to_vec(), reason: None }).await;
+        assert!(matches!(refused, Notice::Failed { error: Failure::NotSo, .. }), "{refused:?}");
+        assert_eq!(approve(&[0, 1], false).await, if allowed { 0 } else { 5 });
+        if allowed {
+            scene.shim.answer("1").await;
+            scene.shim.answer("2").await;
+        }
+        assert_eq!(scene.spy.all_calls(), if allowed { 2 } else { 0 });
+        scene.daemon.stop().await;
+        let records = scene.daemon.records().await;
+        let ruled = records.iter().filter(|record| record["kind"] == "ruled");
+        let of_two = ruled.filter(|record| record["body"].as_str().unwrap().contains("\"batch\":2")).count();
+        assert_eq!(of_two, if allowed { 2 } else { 0 });
+    }
 }

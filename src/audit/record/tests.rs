@@ -78,6 +78,7 @@ pub fn ruled(ruling: Ruling, effective: bool) -> Event {
         reason: None,
         effective,
         approvals: 1,
+        batch: None,
         signed: None,
     }
 }

@@ -29,6 +29,8 @@ pub enum NoEffect {
     SignatureRequired,
     #[error("the signature does not count: {0}")]
     BadSignature(String),
+    #[error("{0}")]
+    Batch(&'static str),
     #[error("no grant: {0}")]
     NotGrantable(#[from] NotGrantable),
     #[error("the text of the grant is not what it would be now: draft it again, and read it")]
