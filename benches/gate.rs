@@ -83,6 +83,7 @@ fn gate(criterion: &mut Criterion) {
     let settings = Settings {
         ttl: Duration::from_secs(300),
         no_console_grace: Duration::from_secs(20),
+        take_back: Duration::ZERO,
         max_pending: 10,
         max_per_principal: 10,
         prompts_per_minute: 10_000_000,

@@ -347,10 +347,46 @@ pub enum Event {
         id: CallId,
         why: String,
     },
+    /// An approval that had not left was taken back: the call waits for a ruling again.
+    TakenBack {
+        operator: String,
+        approved_by: String,
+    },
+    /// An operator looks after a hold until then; or, where there is no time, no longer.
+    Claimed {
+        operator: String,
+        until: Option<String>,
+        /// Who did before, where it was taken from somebody.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        from: Option<String>,
+    },
+    /// From here on everything that is not a read is held; or no longer.
+    Frozen {
+        operator: String,
+        on: bool,
+        reason: Option<String>,
+        /// Holds that were rejected by it.
+        rejected: u64,
+    },
+    /// An operator has paused a session, lets it go on, or has ended it.
+    SessionRuled {
+        operator: String,
+        session: String,
+        server: String,
+        principal: String,
+        /// `pause`, `resume` or `end`.
+        ruling: String,
+        reason: Option<String>,
+        /// Calls that were rejected by it.
+        rejected: u64,
+    },
     /// A call ended and was not sent.
     Closed {
         outcome: Outcome,
         reason: String,
+        /// It was held, and would be judged in another way now than what was shown.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        stale: bool,
     },
     /// An approved call is released: recorded before its first byte.
     Sending {
@@ -423,6 +459,10 @@ impl Event {
             Event::Held { .. } => "held",
             Event::Ruled { .. } => "ruled",
             Event::RulingRefused { .. } => "ruling_refused",
+            Event::TakenBack { .. } => "taken_back",
+            Event::Claimed { .. } => "claimed",
+            Event::Frozen { .. } => "frozen",
+            Event::SessionRuled { .. } => "session_ruled",
             Event::Closed { .. } => "closed",
             Event::Sending { .. } => "sending",
             Event::Granted { .. } => "granted",

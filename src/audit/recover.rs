@@ -38,6 +38,8 @@ pub(super) enum Step {
     Enters(Stage),
     /// Only where the call is open: a late approval opens nothing.
     Approves,
+    /// The same.
+    TakesBack,
     Ends,
     Nothing,
 }
@@ -53,8 +55,12 @@ impl Step {
             | Event::Recovered { .. } => Step::Ends,
             Event::Held { .. } => Step::Enters(Stage::Held),
             Event::Ruled { ruling, effective, .. } => Step::ruled(Some(*ruling), *effective),
+            Event::TakenBack { .. } => Step::TakesBack,
             Event::Sending { .. } => Step::Enters(Stage::Sent),
-            Event::Started { .. }
+            Event::Claimed { .. }
+            | Event::Frozen { .. }
+            | Event::SessionRuled { .. }
+            | Event::Started { .. }
             | Event::Stopped { .. }
             | Event::PolicyLoaded { .. }
             | Event::PolicyRefused { .. }
@@ -85,6 +91,7 @@ impl Step {
                 member("/ruling").and_then(|text| serde_json::from_str(&text).ok()),
                 member("/effective").is_none_or(|text| text == "true"),
             ),
+            "taken_back" => Step::TakesBack,
             "sending" => Step::Enters(Stage::Sent),
             _ => Step::Nothing,
         }
@@ -135,6 +142,11 @@ impl OpenCalls {
                     open.1 = Stage::Approved;
                 }
             }
+            Step::TakesBack => {
+                if let Some(open) = self.calls.get_mut(call) {
+                    open.1 = Stage::Held;
+                }
+            }
             Step::Ends => {
                 self.calls.remove(call);
             }
@@ -179,7 +191,10 @@ mod tests {
         open.apply(1, Some("A"), Step::Enters(Stage::Held));
         open.apply(2, Some("B"), Step::Enters(Stage::Sent));
         open.apply(3, Some("A"), Step::Approves);
+        open.apply(3, Some("A"), Step::TakesBack);
+        open.apply(3, Some("C"), Step::TakesBack);
         assert_eq!(open.low(4), 1);
+        assert_eq!(open.calls["A"].1, Stage::Held, "what was taken back is approved no more");
         open.apply(4, Some("A"), Step::Ends);
         assert_eq!(open.low(5), 2);
         open.apply(5, Some("A"), Step::Approves);

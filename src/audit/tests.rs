@@ -185,7 +185,10 @@ async fn a_restart_closes_open_calls_and_never_sends_them() {
         held().into_iter().chain([ruled(Ruling::Reject, true)]).collect(),
         held()
             .into_iter()
-            .chain([Event::Closed { outcome: Outcome::Expired, reason: "x".into() }, ruled(Ruling::Approve, true)])
+            .chain([
+                Event::Closed { outcome: Outcome::Expired, reason: "x".into(), stale: false },
+                ruled(Ruling::Approve, true),
+            ])
             .collect(),
         vec![
             decided(Effect::Allow),

@@ -78,6 +78,23 @@ impl Words {
                 format!("{} by {}{key}{}{settled}", t("ruling"), t("operator"), maybe(": ", "reason"))
             }
             "ruling_refused" => format!("ruling of {} on {} had no effect: {}", t("operator"), t("id"), t("why")),
+            "taken_back" => format!("the approval of {} was taken back by {}", t("approved_by"), t("operator")),
+            "claimed" => {
+                let until = maybe(" until ", "until");
+                let verb = if until.is_empty() { "given back" } else { "claimed" };
+                format!("{verb} by {}{}{until}", t("operator"), maybe(", taken from ", "from"))
+            }
+            "frozen" if t("on") == "true" => {
+                let rejected = format!("{} holds rejected", t("rejected"));
+                format!("everything but reads frozen by {}, {rejected}{}", t("operator"), maybe(": ", "reason"))
+            }
+            "frozen" => format!("no longer frozen, by {}{}", t("operator"), maybe(": ", "reason")),
+            "session_ruled" => {
+                let whose = format!("session {} of {} on {}", t("session"), t("principal"), t("server"));
+                let rejected = format!("{} calls rejected", t("rejected"));
+                format!("{} of {whose} by {}, {rejected}{}", t("ruling"), t("operator"), maybe(": ", "reason"))
+            }
+            "closed" if t("stale") == "true" => format!("stale, not sent{}", maybe(": ", "reason")),
             "closed" => format!("{}, not sent{}", t("outcome"), maybe(": ", "reason")),
             "sending" => format!("released to the server{}", maybe(" by the grant ", "grant")),
             "granted" => {

@@ -27,6 +27,7 @@ mod policy_replay;
 mod pretty;
 mod progress;
 pub mod serve;
+pub mod session;
 pub mod tools;
 
 /// What a command ends with. Part of the interface: scripts rely on it.
@@ -85,6 +86,13 @@ enum Command {
     /// Approvals that count for a few more calls, for a while
     #[command(subcommand)]
     Grant(grant::Command),
+    /// Hold every call that is not a read, and reject what waits; until `unfreeze` or a restart
+    Freeze(session::Freeze),
+    /// Hold only what policy holds again
+    Unfreeze(session::Freeze),
+    /// The sessions that are open: list, pause, resume and end them
+    #[command(subcommand)]
+    Session(session::Command),
     /// Who may sign rulings
     #[command(subcommand)]
     Operator(operator::Command),
@@ -120,6 +128,9 @@ pub fn main() -> ExitCode {
         Command::Console(args) => console::run(args),
         Command::Pending(command) => pending::run(command),
         Command::Grant(command) => grant::run(command),
+        Command::Freeze(args) => session::freeze(args, true),
+        Command::Unfreeze(args) => session::freeze(args, false),
+        Command::Session(command) => session::run(command),
         Command::Operator(command) => operator::run(command),
         Command::Tools(command) => tools::run(command),
         Command::Policy(command) => policy::run(command),

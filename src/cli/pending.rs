@@ -105,6 +105,36 @@ pub enum Command {
         #[arg(long)]
         reason: String,
     },
+    /// Say to other operators that you look after a hold, for a minute; they may still rule
+    Claim {
+        #[command(flatten)]
+        daemon: DaemonArgs,
+        #[command(flatten)]
+        output: Output,
+        /// The id, or its start
+        id: String,
+        /// Also where somebody else has claimed it
+        #[arg(long)]
+        steal: bool,
+    },
+    /// Look after a hold no longer
+    Unclaim {
+        #[command(flatten)]
+        daemon: DaemonArgs,
+        #[command(flatten)]
+        output: Output,
+        /// The id, or its start
+        id: String,
+    },
+    /// Take an approval back before the call is sent: it waits for a ruling again
+    Undo {
+        #[command(flatten)]
+        daemon: DaemonArgs,
+        #[command(flatten)]
+        output: Output,
+        /// The id, or its start
+        id: String,
+    },
 }
 
 #[derive(clap::Args, Clone, Debug)]
@@ -186,6 +216,40 @@ async fn dispatch(command: Command) -> Result<(), Stop> {
             let (operator, hold) = find(&daemon, &id, false).await?;
             rule(operator, &hold, RulingKind::Reject, Some(reason), None, output.output).await
         }
+        Command::Claim { daemon, output, id, steal } => {
+            let (operator, hold) = find(&daemon, &id, false).await?;
+            let id = hold.id;
+            act(operator, |seq| wire::Command::Claim { seq, id, steal, off: false }, output.output, "claimed").await
+        }
+        Command::Unclaim { daemon, output, id } => {
+            let (operator, hold) = find(&daemon, &id, false).await?;
+            let id = hold.id;
+            let build = |seq| wire::Command::Claim { seq, id, steal: false, off: true };
+            act(operator, build, output.output, "not claimed any more").await
+        }
+        Command::Undo { daemon, output, id } => {
+            let (operator, hold) = find(&daemon, &id, false).await?;
+            let id = hold.id;
+            let done = "taken back; it waits for a ruling again";
+            act(operator, |seq| wire::Command::TakeBack { seq, id }, output.output, done).await
+        }
+    }
+}
+
+/// A command about one hold that is no ruling.
+async fn act(
+    mut operator: Operator,
+    build: impl FnOnce(u64) -> wire::Command,
+    format: Format,
+    done: &str,
+) -> Result<(), Stop> {
+    match operator.ask(build).await? {
+        Notice::Shown { hold, .. } => match format {
+            Format::Json => print_hold(&hold, format),
+            Format::Table => print(&format!("{} {done}", hold.id)),
+        },
+        Notice::Failed { error, message, .. } => Err(no_effect(error, &message)),
+        other => Err(unexpected(&other)),
     }
 }
 
@@ -228,10 +292,17 @@ fn complete(holds: &[HoldView], start: &str) -> Result<CallId, Stop> {
 }
 
 pub(super) fn refused(id: &CallId, error: Failure, message: &str) -> Stop {
-    refusal(id.as_str(), error, message)
+    let mut text = format!("{id}: {message}");
+    if error == Failure::SignatureRequired {
+        for line in describe::UNSIGNED_HELP.iter().skip(1) {
+            let _ = write!(text, "\n  {line}");
+        }
+    }
+    no_effect(error, &text)
 }
 
-fn refusal(id: &str, error: Failure, message: &str) -> Stop {
+/// The exit code of a command that had no effect.
+pub(super) fn no_effect(error: Failure, message: &str) -> Stop {
     let exit = match error {
         Failure::NotFound => Exit::NotFound,
         Failure::SignatureRequired | Failure::BadSignature => Exit::AuthNeeded,
@@ -240,13 +311,7 @@ fn refusal(id: &str, error: Failure, message: &str) -> Stop {
         }
         Failure::Malformed => Exit::Usage,
     };
-    let mut text = format!("{id}: {message}");
-    if error == Failure::SignatureRequired {
-        for line in describe::UNSIGNED_HELP.iter().skip(1) {
-            let _ = write!(text, "\n  {line}");
-        }
-    }
-    Stop::Said(exit, text)
+    Stop::Said(exit, message.to_owned())
 }
 
 async fn rule(
@@ -300,7 +365,7 @@ async fn batch(
     let asked = ids.join(", ");
     let results = match operator.ask(|seq| wire::Command::RuleBatch { seq, holds: items, reason }).await? {
         Notice::RuledBatch { results, .. } => results,
-        Notice::Failed { error, message, .. } => return Err(refusal(&asked, error, &message)),
+        Notice::Failed { error, message, .. } => return Err(no_effect(error, &format!("{asked}: {message}"))),
         other => return Err(unexpected(&other)),
     };
     if format == Format::Json {
@@ -379,7 +444,12 @@ fn ruled_line(hold: &HoldView, ruling: RulingKind) -> String {
         RulingKind::Approve if matches!(hold.state, HoldState::Ticket { .. }) => {
             format!("{} approved for one identical retry: its client is gone", hold.id)
         }
-        RulingKind::Approve => format!("{} approved", hold.id),
+        RulingKind::Approve => {
+            let HoldState::Approved { leaves_at: Some(at), .. } = &hold.state else {
+                return format!("{} approved", hold.id);
+            };
+            format!("{0} approved; sent at {at} unless it is taken back: countersign pending undo {0}", hold.id)
+        }
     }
 }
 

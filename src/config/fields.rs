@@ -481,6 +481,7 @@ pub const KEYS: &[&str] = &[
     "holds.ttl",
     "holds.no_console",
     "holds.no_console.grace",
+    "holds.take_back",
     "holds.max_pending",
     "holds.max_per_principal",
     "holds.prompts_per_minute",

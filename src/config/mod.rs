@@ -376,6 +376,8 @@ pub struct Holds {
     pub ttl: Duration,
     /// How long a hold waits for a console where none is attached.
     pub no_console_grace: Duration,
+    /// How long an approval can be taken back before the call is sent; zero: it is sent at once.
+    pub take_back: Duration,
     pub max_pending: usize,
     pub max_per_principal: usize,
     /// New prompts of one principal in a minute.

@@ -29,6 +29,7 @@ const HOLDS: Keys = Keys {
     known: &[
         "ttl",
         "no_console",
+        "take_back",
         "max_pending",
         "max_per_principal",
         "prompts_per_minute",
@@ -43,6 +44,8 @@ const HOLDS: Keys = Keys {
 const BUDGETS: Keys = Keys { known: &["default", "with_progress", "clients"], later: &[] };
 /// Names of clients that have a budget of their own.
 const CLIENTS: usize = 1000;
+/// Longer would be a delay and no second thought: what is pending can be rejected for as long as it waits.
+const TAKE_BACK: Duration = Duration::from_secs(10);
 const NO_CONSOLE: Keys = Keys { known: &["grace"], later: &[] };
 const OPERATORS: Keys = Keys { known: &["allowed_signers", "unsigned_rulings"], later: &[] };
 const POSTGRES: &str = "write `store: sqlite`, or remove the key";
@@ -271,6 +274,7 @@ pub fn holds(cx: &mut Context<'_>, node: Option<&Node>) -> Holds {
     let mut holds = Holds {
         ttl: Duration::from_secs(300),
         no_console_grace: Duration::from_secs(20),
+        take_back: Duration::from_secs(3),
         max_pending: 1000,
         max_per_principal: 50,
         prompts_per_minute: 30,
@@ -292,6 +296,7 @@ pub fn holds(cx: &mut Context<'_>, node: Option<&Node>) -> Holds {
         let fields = Fields::of(cx, node, "holds.no_console", &NO_CONSOLE);
         holds.no_console_grace = fields.duration(cx, "grace", Duration::ZERO..=day, holds.no_console_grace);
     }
+    holds.take_back = fields.duration(cx, "take_back", Duration::ZERO..=TAKE_BACK, holds.take_back);
     holds.max_pending = fields.count(cx, "max_pending", 1..=100_000, holds.max_pending);
     let default = holds.max_per_principal.min(holds.max_pending);
     holds.max_per_principal = fields.count(cx, "max_per_principal", 1..=100_000, default);

@@ -229,6 +229,7 @@ policy:
 holds:
   ttl: 90s
   no_console: { grace: 0s }
+  take_back: 0s
   max_pending: 10
   max_per_principal: 10
   prompts_per_minute: 7
@@ -280,7 +281,7 @@ limits:
     assert_eq!(config.policy.paths, [Path::new("/etc/countersign/policies"), Path::new("/srv/rules.rego")]);
     assert_eq!(config.policy.modes["refunds"], Mode::Shadow);
     assert_eq!(config.policy.time_limit, Duration::from_millis(20));
-    assert_eq!(config.holds.no_console_grace, Duration::ZERO);
+    assert_eq!((config.holds.no_console_grace, config.holds.take_back), (Duration::ZERO, Duration::ZERO));
     assert!(config.audit.sync_all);
     let seconds = Duration::from_secs;
     assert_eq!((config.holds.progress_every, config.holds.tasks), (seconds(50), false));
@@ -319,6 +320,7 @@ fn what_is_left_out_has_the_documented_default() {
     assert_eq!(config.policy.time_limit, Duration::from_millis(50));
     assert_eq!((config.holds.ttl, config.holds.no_console_grace), (Duration::from_secs(300), Duration::from_secs(20)));
     assert_eq!((config.holds.max_pending, config.holds.max_per_principal), (1000, 50));
+    assert_eq!(config.holds.take_back, Duration::from_secs(3));
     assert_eq!((config.holds.progress_every, config.holds.tasks), (Duration::from_secs(10), true));
     assert_eq!((config.holds.prompts_per_minute, config.holds.batches), (30, false));
     assert_eq!(config.holds.tasks_after, Duration::from_secs(2));

@@ -3,8 +3,8 @@
 //! Invariants: only the daemon's own account and root are let in; a ruling is made here and nowhere else; a slow or
 //! dead console harms nobody, it is dropped at a write deadline and gets a fresh snapshot when it comes back.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -24,13 +24,15 @@ use crate::transport::runtime_dir::Listener;
 use grants::Asked;
 
 use super::wire::{
-    Approvals, Before, Command, Confirm, Daemon, DefinitionView, Failure, HOLD_SCHEMA, HoldState, HoldView, Notice,
-    RulingKind, SameCall, ServerView, SignedBy, TOOL_SCHEMA, ToolRuling, ToolView, VERSION,
+    Approvals, Before, Claimed, Command, Confirm, Daemon, DefinitionView, Failure, HOLD_SCHEMA, HoldState, HoldView,
+    Notice, RulingKind, SameCall, ServerView, SignedBy, TOOL_SCHEMA, ToolRuling, ToolView, VERSION,
 };
 
 mod batch;
 mod grants;
+mod holds;
 mod records;
+mod sessions;
 
 /// Operators that may be connected at once.
 const MAX_OPERATORS: usize = 64;
@@ -56,8 +58,16 @@ pub struct ServerStatus {
 pub struct Status {
     pub servers: Vec<ServerStatus>,
     pub unsigned_rulings: bool,
+    /// Who is attached with a console, each connection once.
+    pub operators: Mutex<Vec<String>>,
     /// Changes when something in it or in the policy does.
     pub changed: watch::Sender<()>,
+}
+
+impl Status {
+    fn attached(&self) -> MutexGuard<'_, Vec<String>> {
+        self.operators.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Everything a connection needs.
@@ -119,20 +129,30 @@ struct Connection {
 }
 
 /// Counts a console as attached for as long as it lives.
-struct Attached(Arc<Control>);
+struct Attached {
+    control: Arc<Control>,
+    operator: String,
+}
 
 impl Attached {
-    fn new(control: &Arc<Control>) -> Attached {
+    fn new(control: &Arc<Control>, operator: &str) -> Attached {
+        control.status.attached().push(operator.to_owned());
         control.gate.holds().consoles().send_modify(|count| *count += 1);
         control.status.changed.send_replace(());
-        Attached(Arc::clone(control))
+        Attached { control: Arc::clone(control), operator: operator.to_owned() }
     }
 }
 
 impl Drop for Attached {
     fn drop(&mut self) {
-        self.0.gate.holds().consoles().send_modify(|count| *count = count.saturating_sub(1));
-        self.0.status.changed.send_replace(());
+        {
+            let mut attached = self.control.status.attached();
+            if let Some(at) = attached.iter().position(|name| *name == self.operator) {
+                attached.remove(at);
+            }
+        }
+        self.control.gate.holds().consoles().send_modify(|count| *count = count.saturating_sub(1));
+        self.control.status.changed.send_replace(());
     }
 }
 
@@ -156,7 +176,7 @@ async fn connection(
         return Err(Ended::Hello);
     };
     connection.read_only = read_only;
-    let _attached = (watch && !read_only).then(|| Attached::new(&connection.control));
+    let _attached = (watch && !read_only).then(|| Attached::new(&connection.control, &connection.operator));
     let mut changes = connection.control.gate.holds().changes();
     let mut status = connection.control.status.changed.subscribe();
     let daemon = connection.control.daemon();
@@ -291,11 +311,13 @@ impl Connection {
                     Err(why) => self.failed(seq, failure(&why), why.to_string()).await,
                 }
             }
-            Command::Claim { seq, .. }
-            | Command::TakeBack { seq, .. }
-            | Command::Freeze { seq, .. }
-            | Command::Sessions { seq }
-            | Command::RuleSession { seq, .. } => self.failed(seq, Failure::NotSo, "not served".to_owned()).await,
+            Command::Claim { seq, id, steal, off } => self.claim(seq, &id, steal, off).await,
+            Command::TakeBack { seq, id } => self.take_back(seq, &id).await,
+            Command::Freeze { seq, on, reason } => self.freeze(seq, on, reason).await,
+            Command::Sessions { seq } => self.sessions(seq).await,
+            Command::RuleSession { seq, session, ruling, reason } => {
+                self.rule_session(seq, &session, ruling, reason).await
+            }
             Command::Grants { seq } => self.grants(seq).await,
             Command::DraftGrant { seq, id, bounds } => self.draft_grant(seq, &id, bounds).await,
             Command::Grant { seq, id, digest, bounds, grant, reason, signed } => {
@@ -322,6 +344,7 @@ impl Connection {
                     }
                 };
                 let done = self.control.pins.act(&self.operator, &server, &tool, act).await;
+                self.control.gate.look_at_definitions();
                 self.control.status.changed.send_replace(());
                 self.answer_tool(seq, &server, done).await
             }
@@ -359,6 +382,7 @@ fn failure(why: &NoEffect) -> Failure {
     match why {
         NoEffect::NotFound => Failure::NotFound,
         NoEffect::Closed(_) | NoEffect::SameOperator | NoEffect::Requester(_) => Failure::Closed,
+        NoEffect::NotSo(_) => Failure::NotSo,
         NoEffect::WrongDigest => Failure::WrongDigest,
         NoEffect::SignatureRequired => Failure::SignatureRequired,
         NoEffect::BadSignature(_) => Failure::BadSignature,
@@ -424,9 +448,9 @@ impl Control {
             rules: self.gate.policy().rules(),
             policy_error: self.gate.policy_error(),
             consoles: *self.gate.holds().consoles().borrow(),
-            operators: Vec::new(),
+            operators: self.status.attached().clone(),
             batches: self.gate.holds().settings().batches,
-            frozen: None,
+            frozen: self.gate.frozen().map(|halt| sessions::frozen(&halt)),
             unsigned_rulings: self.status.unsigned_rulings,
             records: self.gate.audit().records(),
         }
@@ -484,15 +508,19 @@ fn view(hold: &Hold) -> HoldView {
         expires_at: hold.expires.to_string(),
         approvals: Approvals { need: hold.decision.approvals, have: hold.approved_by.iter().map(approver).collect() },
         signature_required: hold.signature_required,
-        taken_back: 0,
+        taken_back: hold.taken_back,
         waiting: hold.waiting,
         same_as: hold
             .same_as
             .iter()
             .map(|(id, state)| SameCall { id: id.clone(), state: (*state).to_owned() })
             .collect(),
-        claimed: None,
-        client_waits_until: None,
+        claimed: hold.lease.as_ref().map(|lease| Claimed {
+            by: lease.by.clone(),
+            at: lease.at.to_string(),
+            until: lease.until.to_string(),
+        }),
+        client_waits_until: hold.client_waits_until.map(|at| at.to_string()),
         grantable: false,
         before: None,
     }
@@ -504,6 +532,11 @@ fn state(state: &State) -> HoldState {
         State::Ticket { by, at, until } => {
             HoldState::Ticket { by: by.clone(), at: at.to_string(), until: until.to_string() }
         }
+        State::Leaving { by, at, leaves_at } => {
+            let leaves_at = Some(leaves_at.to_string());
+            HoldState::Approved { by: by.clone(), at: at.to_string(), leaves_at }
+        }
+        State::Stale { at, reason } => HoldState::Stale { at: at.to_string(), reason: reason.clone() },
         State::Approved { by, at } => HoldState::Approved { by: by.clone(), at: at.to_string(), leaves_at: None },
         State::Rejected { by, at, reason } => {
             HoldState::Rejected { by: by.clone(), at: at.to_string(), reason: reason.clone() }

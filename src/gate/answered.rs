@@ -76,6 +76,7 @@ impl Gate {
                 other => other.clone(),
             });
         }
+        self.sessions.became(&sent.origin().context().session, &sent.id, said(answer));
         // Whatever may have left stays counted, also where the answer is an error or there is none.
         match answer {
             Answer::NotSent => self.history.give_back(sent.counted),

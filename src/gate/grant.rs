@@ -166,12 +166,18 @@ impl Grants {
         Ok(())
     }
 
-    /// Its record is durable.
-    fn enforce(&self, id: &CallId) {
-        let Some(mut grants) = self.lock() else { return };
-        if let Some(kept) = grants.iter_mut().find(|kept| kept.grant.id == *id) {
-            kept.in_force = true;
-        }
+    /// Its record is durable. False where it has been taken away meanwhile.
+    fn enforce(&self, id: &CallId) -> bool {
+        let Some(mut grants) = self.lock() else { return false };
+        let kept = grants.iter_mut().find(|kept| kept.grant.id == *id);
+        kept.map(|kept| kept.in_force = true).is_some()
+    }
+
+    /// Those that were made from a hold, in force or not.
+    fn of(&self, hold: &CallId) -> Vec<CallId> {
+        let grants = self.lock();
+        let of_it = grants.iter().flat_map(|grants| grants.iter()).filter(|kept| kept.grant.hold == *hold);
+        of_it.map(|kept| kept.grant.id.clone()).collect()
     }
 
     /// Takes a grant away, in force or not.

@@ -50,6 +50,26 @@ impl HeldCall {
     pub async fn wait(self, presence: &Presence, patience: Option<Instant>) -> Result<PermittedCall, Refusal> {
         let HeldCall { gate, call, context, decision: _, place } = self;
         let id = call.id().clone();
+        gate.holds.wait_until(&id, patience);
+        let session = context.session.clone();
+        let ended = gate.wait(call, context, place, presence, patience).await;
+        if let Err(refusal) = &ended {
+            gate.sessions.became(&session, &id, refusal.outcome.as_str());
+        }
+        ended
+    }
+}
+
+impl Gate {
+    async fn wait(
+        self: &Arc<Self>,
+        call: Arc<ToolCall>,
+        context: Arc<CallContext>,
+        place: Place,
+        presence: &Presence,
+        patience: Option<Instant>,
+    ) -> Result<PermittedCall, Refusal> {
+        let (gate, id) = (self, call.id().clone());
         match verdict(&gate.holds, &id, place, presence, patience).await {
             Verdict::Approved { hold, decision } => gate.permit(call, context, &hold, decision, presence).await,
             Verdict::Rejected { hold, by, reason } => {
@@ -60,7 +80,7 @@ impl HeldCall {
                 }
                 Err(gate.close(&id, Outcome::Rejected, reason).await)
             }
-            Verdict::Ended { outcome, reason } => Err(gate.close(&id, outcome, reason).await),
+            Verdict::Ended { outcome, reason } => Err(gate.close_held(&id, outcome, reason).await),
             Verdict::Detached { until } => {
                 let until = until.round(jiff::Unit::Second).unwrap_or(until).to_string();
                 let reason = format!("the client cannot wait any longer; the request stays open until {until}");
@@ -105,7 +125,11 @@ async fn verdict(
             }
             () = tokio::time::sleep_until(alone_since + grace), if alone && !ended => {
                 ended = true;
-                holds.end(id, Outcome::Unattended, "no operator console is attached");
+                // Of a call that is approved already it says nothing any more.
+                if !holds.end(id, Outcome::Unattended, "no operator console is attached") {
+                    ended = false;
+                    alone_since = Instant::now() + holds.settings().take_back;
+                }
             }
             () = sleep_until(patience), if !ended && !detached => {
                 detached = true;

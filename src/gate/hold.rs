@@ -1,13 +1,20 @@
 //! The queue of holds: one state machine, in one place, behind one lock.
 //!
 //! ```text
-//! pending ──approve──> deciding ──recorded──> approved ──> (released) ──> done
+//! pending ──approve──> deciding ──recorded──> leaving ──time──> approved ──> (released) ──> done
+//!    │                    │ │                    └──taken back──> deciding ──recorded──> pending
 //!    │                    │ └───recorded, nobody waits──> ticket ──identical call──> approved
+//!    │                    │                                  ├──taken back──> pending
 //!    │                    │                                  └──time──> closed
 //!    │                    └─────recorded, but ended meanwhile──> closed
 //!    ├──reject───> deciding ──recorded──> rejected
+//!    ├──frozen, session stopped──> rejected
+//!    ├──policy, tool or pin changed──> stale
 //!    └──expired, unattended, withdrawn, shutting down──> closed
 //! ```
+//! `leaving` is the time in which an approval can be taken back (`holds.take_back`). Whatever ends a hold that is pending
+//! ends one that is leaving.
+//!
 //! A hold is one prompt. Calls wait behind it: identical ones of one principal share it, and an approval releases the
 //! one that has waited longest; the others then wait behind a prompt of their own. A call whose client cannot wait any
 //! longer leaves its hold open: an approval is then a ticket, which one identical call takes.
@@ -27,12 +34,18 @@ use tokio::time::Instant;
 
 use crate::call::{CallContext, CallId, Decision, Digest, Outcome, RuleHit, ToolCall};
 
+use super::Presence;
+
+mod lease;
+mod leaving;
 mod rate;
 mod ruling;
 mod view;
 mod waiter;
 
-pub(super) use ruling::Claimed;
+pub use lease::{LEASE, Lease, LeaseAct};
+pub(super) use leaving::Stop;
+pub(super) use ruling::Begun;
 pub use ruling::NoEffect;
 pub use view::{Approver, Hold, State};
 pub(super) use waiter::{Carried, carried};
@@ -50,6 +63,8 @@ pub const TICKET: Duration = Duration::from_secs(600);
 pub struct Settings {
     pub ttl: Duration,
     pub no_console_grace: Duration,
+    /// How long an approval can be taken back before it leaves; zero: it leaves at once.
+    pub take_back: Duration,
     pub max_pending: usize,
     pub max_per_principal: usize,
     /// New prompts of one principal in a minute; a call that joins one is none.
@@ -196,6 +211,7 @@ impl HoldQueue {
         decision: Arc<Decision>,
         digest: Digest,
         confirm: Vec<(String, String)>,
+        presence: &Presence,
     ) -> Result<Placed, (Outcome, String)> {
         let size = call.message().as_str().len();
         if size > self.settings.held_bytes {
@@ -236,6 +252,8 @@ impl HoldQueue {
             created,
             deadline,
             expires,
+            presence: presence.clone(),
+            patience: presence.patience.map(|patience| (patience, on_the_clock(patience))),
             verdict: verdict_to,
             shown: false,
             leaving: None,
@@ -275,11 +293,13 @@ impl HoldQueue {
             if !over && !is_stricter(decision, &entry.hold.decision) {
                 joins = joins.or(Some(id));
             } else if entry.waiters.is_empty() && entry.hold.state != State::Deciding {
-                let (outcome, reason) = match over {
-                    true => (Outcome::Expired, entry.lapsed_words()),
-                    false => (Outcome::Denied, "policy became stricter, and the client has asked again"),
-                };
-                self.close(inner, &id, outcome, reason);
+                if over {
+                    let reason = entry.lapsed_words();
+                    self.close(inner, &id, Outcome::Expired, reason);
+                } else {
+                    let reason = "policy became stricter, and the client has asked again".to_owned();
+                    self.stop_locked(inner, &id, &Stop::Stale { reason });
+                }
             }
         }
         joins
@@ -373,8 +393,10 @@ impl HoldQueue {
 
     /// Ends the wait of one call without a ruling. The verdict comes through its place, now or after a ruling in
     /// progress.
-    pub(super) fn end(&self, id: &CallId, outcome: Outcome, reason: &str) {
-        self.leave(id, Leaving::End { outcome, reason: reason.to_owned() });
+    ///
+    /// False where it goes on: that no console is attached ends nothing that was approved.
+    pub(super) fn end(&self, id: &CallId, outcome: Outcome, reason: &str) -> bool {
+        self.leave(id, Leaving::End { outcome, reason: reason.to_owned() })
     }
 
     /// The client cannot wait any longer: the call leaves, and its hold stays open for an identical one.
@@ -382,11 +404,40 @@ impl HoldQueue {
         self.leave(id, Leaving::Detach);
     }
 
-    fn leave(&self, id: &CallId, how: Leaving) {
+    /// When the client of a call is thought to give up is known better now.
+    pub(super) fn wait_until(&self, id: &CallId, patience: Option<Instant>) {
         let Ok(mut inner) = self.lock() else { return };
         let Some((hold, at)) = find_waiter(&inner, id) else { return };
         let Some(entry) = inner.open.get_mut(&hold) else { return };
         let Some(waiter) = entry.waiters.get_mut(at) else { return };
+        if waiter.patience.map(|(at, _)| at) == patience {
+            return;
+        }
+        waiter.patience = patience.map(|patience| (patience, on_the_clock(patience)));
+        entry.refresh();
+        if entry.shown {
+            self.announce(&entry.hold);
+        }
+    }
+
+    /// What is open, as it was judged, to be judged again.
+    pub(super) fn judged(&self) -> Vec<(Hold, Presence)> {
+        let Ok(inner) = self.lock() else { return Vec::new() };
+        let entries = inner.order.iter().filter_map(|id| inner.open.get(id));
+        entries.map(|entry| (entry.hold.clone(), entry.presence.clone())).collect()
+    }
+
+    fn leave(&self, id: &CallId, how: Leaving) -> bool {
+        let Ok(mut inner) = self.lock() else { return true };
+        let Some((hold, at)) = find_waiter(&inner, id) else { return true };
+        let Some(entry) = inner.open.get_mut(&hold) else { return true };
+        if matches!(
+            (&how, &entry.hold.state),
+            (Leaving::End { outcome: Outcome::Unattended, .. }, State::Leaving { .. })
+        ) {
+            return false;
+        }
+        let Some(waiter) = entry.waiters.get_mut(at) else { return true };
         // Who takes the call back does not come again.
         if !matches!(waiter.leaving, Some(Leaving::End { .. })) {
             waiter.leaving = Some(how);
@@ -394,6 +445,7 @@ impl HoldQueue {
         if entry.hold.state != State::Deciding {
             self.let_go(&mut inner, &hold);
         }
+        true
     }
 
     /// Lets everybody go who wants to, and closes the hold where nobody is left and nobody was told to come back.
@@ -414,10 +466,13 @@ impl HoldQueue {
         }
     }
 
-    /// Closes what nobody waits for and whose time is over. Says when to look again.
+    /// Releases approvals whose time has come, ends claims, closes what nobody waits for and whose time is over. Says
+    /// when to look again.
     pub(super) fn lapse(&self) -> Option<Instant> {
         let mut inner = self.lock().ok()?;
         let now = Instant::now();
+        self.depart(&mut inner, now);
+        self.end_leases(&mut inner, now);
         let left = |entry: &Entry| entry.waiters.is_empty() && entry.hold.state != State::Deciding;
         let over: Vec<(CallId, &'static str)> = inner
             .open
@@ -428,7 +483,12 @@ impl HoldQueue {
         for (id, reason) in over {
             self.close(&mut inner, &id, Outcome::Expired, reason);
         }
-        inner.open.values().filter(|entry| left(entry)).map(|entry| entry.deadline).min()
+        let next = inner.open.values().flat_map(|entry| {
+            let departure = entry.departure.as_ref().map(|departure| departure.at);
+            let lease = entry.hold.lease.as_ref().map(|lease| lease.ends);
+            [left(entry).then_some(entry.deadline), departure, lease]
+        });
+        next.flatten().min()
     }
 
     /// Resolves when [`HoldQueue::lapse`] has more to look after.
@@ -457,7 +517,10 @@ impl HoldQueue {
     /// Moves a hold that nobody waits for to the past.
     fn close(&self, inner: &mut Inner, id: &CallId, outcome: Outcome, reason: &str) {
         let Some(entry) = self.remove(inner, id) else { return };
-        let state = State::Closed { outcome, at: Timestamp::now(), reason: reason.to_owned() };
+        let closed = || State::Closed { outcome, at: Timestamp::now(), reason: reason.to_owned() };
+        // Whoever took the call back before it was stopped has the word.
+        let stopped = entry.stopped.as_ref().filter(|stop| stop.reason() == reason);
+        let state = stopped.map_or_else(closed, Stop::state);
         self.remember(inner, Hold { state, waiting: 0, ..entry.hold });
     }
 
@@ -477,6 +540,12 @@ impl HoldQueue {
         // Nobody watching is fine: the next watcher starts from a snapshot.
         let _ = self.changes.send(Arc::new(hold.clone()));
     }
+}
+
+/// The wall clock's word for a moment to come.
+fn on_the_clock(at: Instant) -> Timestamp {
+    let now = Timestamp::now();
+    now.checked_add(at.saturating_duration_since(Instant::now())).unwrap_or(now)
 }
 
 /// The hold that a call waits behind, and its place there.

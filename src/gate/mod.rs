@@ -27,6 +27,9 @@ mod presence;
 mod record;
 mod report;
 mod rule;
+mod sessions;
+mod stale;
+mod stops;
 
 pub use crate::policy::ExcerptLine;
 pub use before::Before;
@@ -34,12 +37,14 @@ pub use continuation::Origin;
 pub use grant::{Bounds, Grant, NotGrantable};
 pub use held::HeldCall;
 pub use history::nothing_yet;
-pub use hold::{Approver, Hold, HoldQueue, NoEffect, Settings, State, TICKET};
+pub use hold::{Approver, Hold, HoldQueue, LEASE, Lease, LeaseAct, NoEffect, Settings, State, TICKET};
 pub use permit::{PermittedCall, Ruling, Says, SentCall};
 pub use pin::DefinitionNow;
 pub use place::Place;
 pub use presence::Presence;
 pub use rule::Operators;
+pub use sessions::{Line, OpenSession, SessionNow};
+pub use stops::Halt;
 
 use grant::{Grants, Use};
 use history::{History, Reservation, Turn, Unknown};
@@ -61,6 +66,8 @@ pub struct Gate {
     reports: report::Reports,
     policy_error: Mutex<Option<String>>,
     operators: Option<Operators>,
+    freeze: stops::Freeze,
+    sessions: sessions::Sessions,
 }
 
 /// What a call that is not refused gets.
@@ -97,6 +104,8 @@ impl Gate {
             reports: report::Reports::default(),
             policy_error,
             operators: None,
+            freeze: stops::Freeze::default(),
+            sessions: sessions::Sessions::default(),
         }
     }
 
@@ -128,6 +137,16 @@ impl Gate {
     /// The call of the same kind that was approved and sent before.
     pub fn before(&self, hold: &Hold) -> Option<Before> {
         self.approved.before(hold)
+    }
+
+    /// A session begins; it is among the open ones for as long as what is returned lives.
+    pub fn open_session(&self, context: &CallContext) -> OpenSession {
+        self.sessions.open(context)
+    }
+
+    /// The sessions that are open, the oldest first.
+    pub fn open_sessions(&self) -> Vec<SessionNow> {
+        self.sessions.all()
     }
 
     pub fn policy(&self) -> &PolicyEngine {
@@ -216,15 +235,17 @@ impl Gate {
                 return Err(no_record(&id));
             }
         };
+        self.sessions.decided(&context, &id, digest, &decision);
         match decision.effect {
             Effect::Deny => {
                 let rule = decision.rules.first().map(|hit| hit.rule.clone());
                 Err(Refusal { rule, ..Refusal::new(Outcome::Denied, decision.reason).of(&id) })
             }
-            Effect::Allow => match presence.left() {
+            Effect::Allow => match self.last_no(&context, &decision, presence) {
                 Some((outcome, why)) => {
                     self.history.give_back(counted);
-                    Err(self.close(&id, outcome, why.to_owned()).await)
+                    self.sessions.became(&context.session, &id, outcome.as_str());
+                    Err(self.close(&id, outcome, why).await)
                 }
                 None => {
                     // What is kept for later has no use for what was before.
@@ -287,6 +308,7 @@ impl Gate {
             context = self.standing(context, presence);
             let now = policy::now();
             let decision = policies.evaluate(call, &context, digest, now).await;
+            let decision = decision.map(|decision| self.stopped(&context, decision));
             let allowed = decision.as_ref().is_ok_and(|decision| decision.effect == Effect::Allow);
             let reach = context.operation.environment.as_ref();
             if !allowed || presence.place.bind(&context.bound, reach) {
@@ -333,7 +355,14 @@ impl Gate {
             tracing::info!(call = %id, grant = %used.grant(), "a grant covers this call");
             return self.permit_granted(call, context, used, presence).await.map(Admission::Permitted);
         }
-        match self.holds.place(Arc::clone(&call), Arc::clone(&context), Arc::clone(&decision), digest, confirm) {
+        match self.holds.place(
+            Arc::clone(&call),
+            Arc::clone(&context),
+            Arc::clone(&decision),
+            digest,
+            confirm,
+            presence,
+        ) {
             Err((outcome, reason)) => Err(self.close(&id, outcome, reason).await),
             Ok(Placed::Ticket { hold, decision }) => {
                 tracing::info!(call = %id, %hold, "an approval of this call is used");
@@ -346,7 +375,9 @@ impl Gate {
                 let held_call = HeldCall { gate, call, context, decision, place };
                 match self.audit.append(held).await {
                     Ok(_receipt) => self.holds.show(&id),
-                    Err(_) => self.holds.end(&id, Outcome::Unavailable, "the hold could not be recorded"),
+                    Err(_) => {
+                        self.holds.end(&id, Outcome::Unavailable, "the hold could not be recorded");
+                    }
                 }
                 tracing::info!(call = %id, server = held_call.context.server.name, tool = held_call.call.tool(), "held");
                 Ok(Admission::Held(Box::new(held_call)))
@@ -357,11 +388,23 @@ impl Gate {
     /// Records that a call ended unsent, and gives the refusal that says so.
     async fn close(&self, id: &CallId, outcome: Outcome, reason: String) -> Refusal {
         tracing::info!(call = %id, outcome = outcome.as_str(), reason, "not sent");
-        let entry = Entry::new(Some(id), true, Event::Closed { outcome, reason: reason.clone() });
+        self.record_close(id, Event::Closed { outcome, reason: reason.clone(), stale: false }).await;
+        Refusal::new(outcome, reason).of(id)
+    }
+
+    /// The same of a call that was held. One that is denied after that is stale: it is not as it was shown.
+    async fn close_held(&self, id: &CallId, outcome: Outcome, reason: String) -> Refusal {
+        tracing::info!(call = %id, outcome = outcome.as_str(), reason, "held, and not sent");
+        let stale = outcome == Outcome::Denied;
+        self.record_close(id, Event::Closed { outcome, reason: reason.clone(), stale }).await;
+        Refusal::new(outcome, reason).of(id)
+    }
+
+    async fn record_close(&self, id: &CallId, closed: Event) {
+        let entry = Entry::new(Some(id), true, closed);
         if let Err(error) = self.audit.append(entry).await {
             tracing::error!(call = %id, %error, "the end of a call could not be recorded");
         }
-        Refusal::new(outcome, reason).of(id)
     }
 
     /// Closes holds that nobody waits for when their time is over, until `stop`; then all of them. One task of the
@@ -384,6 +427,7 @@ impl Gate {
         if let Some(hold) = permit.hold() {
             self.holds.amend(hold, |_| State::Closed { outcome, at, reason: why.to_owned() });
         }
+        self.sessions.became(&permit.origin().context().session, permit.call().id(), outcome.as_str());
         let (call, counted) = permit.end();
         self.history.give_back(counted);
         self.close(call.id(), outcome, why.to_owned()).await
@@ -453,6 +497,9 @@ impl Gate {
         if let Err(error) = self.audit.append(Entry::new(None, true, event)).await {
             tracing::error!(%error, "a policy reload could not be recorded");
         }
+        if loaded.is_ok() {
+            self.look_again().await;
+        }
         loaded.map(|_| version)
     }
 
@@ -481,8 +528,12 @@ impl Gate {
             }
             Err((outcome, reason)) => {
                 let at = jiff::Timestamp::now();
-                self.holds.amend(hold, |_| State::Closed { outcome, at, reason: reason.clone() });
-                Err(self.close(call.id(), outcome, reason).await)
+                let stale = outcome == Outcome::Denied;
+                self.holds.amend(hold, |_| match stale {
+                    true => State::Stale { at, reason: reason.clone() },
+                    false => State::Closed { outcome, at, reason: reason.clone() },
+                });
+                Err(self.close_held(call.id(), outcome, reason).await)
             }
         }
     }
@@ -526,6 +577,7 @@ impl Gate {
         let context = CallContext { history: turn.document(), ..context.clone() };
         let context = &self.standing(context, presence);
         let judged = policies.evaluate(call, context, call.digest(context), policy::now()).await;
+        let judged = judged.map(|now| self.stopped(context, now));
         let now = judged.map_err(|fault| {
             tracing::error!(call = %call.id(), %fault, "policy failed at release");
             (Outcome::Unavailable, "the policy could not decide this call again at release".to_owned())
@@ -569,10 +621,9 @@ impl Gate {
                           the operator trusts it no longer; list the tools again before you call it";
             return Err((Outcome::Denied, reason.to_owned()));
         }
-        let gone = |(outcome, why): (Outcome, &str)| (outcome, why.to_owned());
-        let left = || presence.left().or_else(|| by.and_then(|by| self.lapsed(by)));
-        if let Some(left) = left() {
-            return Err(gone(left));
+        let refused = || self.last_no(context, now, presence).or_else(|| by.and_then(|by| self.lapsed(by)));
+        if let Some(no) = refused() {
+            return Err(no);
         }
         let (approved_as, grant) = match by {
             Some(By::Ruling(hold)) => (Some(hold).filter(|hold| *hold != call.id()).cloned(), None),
@@ -588,17 +639,24 @@ impl Gate {
             tracing::error!(call = %call.id(), %error, "no record, so no call");
             (Outcome::Unavailable, "the call could not be recorded, so it may not be made".to_owned())
         })?;
-        match left() {
-            Some(left) => Err(gone(left)),
+        match refused() {
+            Some(no) => Err(no),
             None => Ok(receipt),
         }
     }
 
+    /// Why a call may not leave that may by everything else: its client has gone, or an operator has stopped it.
+    fn last_no(&self, context: &CallContext, now: &Decision, presence: &Presence) -> Option<(Outcome, String)> {
+        let gone = presence.left().map(|(outcome, why)| (outcome, why.to_owned()));
+        gone.or_else(|| self.stopped_since(context, now))
+    }
+
     /// Why an approval does not count any more, whatever policy says.
-    fn lapsed(&self, by: By<'_>) -> Option<(Outcome, &'static str)> {
+    fn lapsed(&self, by: By<'_>) -> Option<(Outcome, String)> {
         match by {
             By::Grant(used) if !self.grants.stands(used) => {
-                Some((Outcome::Denied, "the operator's approval for calls like this one has just ended; ask again"))
+                let reason = "the operator's approval for calls like this one has just ended; ask again";
+                Some((Outcome::Denied, reason.to_owned()))
             }
             By::Grant(_) | By::Ruling(_) => None,
         }

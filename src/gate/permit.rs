@@ -45,6 +45,10 @@ impl PermittedCall {
         &self.call
     }
 
+    pub(super) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
     pub(super) fn hold(&self) -> Option<&CallId> {
         self.hold.as_ref()
     }
@@ -109,6 +113,8 @@ pub struct Ruling {
     pub(super) signature: Option<String>,
     /// What the gate found that signature worth.
     pub(super) proof: Option<Verified>,
+    /// How often an approval of the hold had been taken back in the text that is signed.
+    pub(super) taken_back: u32,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -131,6 +137,7 @@ impl Ruling {
             batch: None,
             signature: None,
             proof: None,
+            taken_back: 0,
         }
     }
 

@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::pin::DefinitionNow;
@@ -16,12 +17,19 @@ pub struct Presence {
     why: Arc<OnceLock<(Outcome, &'static str)>>,
     pub(super) definition: DefinitionNow,
     pub(super) place: Place,
+    /// When the client is thought to give up.
+    pub(super) patience: Option<Instant>,
 }
 
 impl Presence {
     /// The same, of a call in a session that works there.
     pub fn at(self, place: Place) -> Presence {
         Presence { place, ..self }
+    }
+
+    /// The same, of a call whose client is thought to give up then.
+    pub fn until(self, patience: Option<Instant>) -> Presence {
+        Presence { patience, ..self }
     }
 
     /// Of a call of a tool, whose definition and pin the gate compares once more before an approved call leaves.

@@ -1,11 +1,11 @@
-//! Ruling on a hold: who says so is proved, the hold is claimed, the ruling recorded, the hold settled.
+//! Ruling on a hold: who says so is proved, the hold leaves `pending`, the ruling is recorded, the hold settled.
 //!
 //! Invariant: a signature counts for the text of the hold as it is here, and a ruling counts once it is on record.
 
 use std::sync::Arc;
 
-use super::hold::Claimed;
-use super::{Gate, Hold, NoEffect, Ruling, Says};
+use super::hold::Begun;
+use super::{Gate, Hold, LeaseAct, NoEffect, Ruling, Says};
 use crate::audit::{Entry, Event, Ruling as RulingKind, Signed};
 use crate::call::CallId;
 use crate::signing::{self, RulingText, Signers};
@@ -21,7 +21,7 @@ impl Operators {
 }
 
 impl Gate {
-    /// Rules on a hold: claim, record, settle.
+    /// Rules on a hold: begin, record, settle.
     ///
     /// # Errors
     /// [`NoEffect`]: the hold is as it was, or closed for another reason.
@@ -30,15 +30,54 @@ impl Gate {
         let outcome = self.try_rule(ruling).await;
         match &outcome {
             Ok(_) => tracing::info!(call = %id, operator, "ruled"),
-            Err(why) => self.had_no_effect(&id, operator, why).await,
+            Err(why) => self.no_effect(&id, &operator, why).await,
         }
         outcome
     }
 
-    /// Records a ruling that did not count.
-    pub(super) async fn had_no_effect(&self, id: &CallId, operator: String, why: &NoEffect) {
+    /// Takes an approval back that has not left: recorded, and then the hold waits for a ruling again.
+    ///
+    /// # Errors
+    /// [`NoEffect`]: it has left, or there is no approval; or nothing could be recorded, and the call is over.
+    pub async fn take_back(&self, id: &CallId, operator: &str) -> Result<Hold, NoEffect> {
+        let outcome = match self.holds.take_back(id) {
+            Ok(approved_by) => {
+                let event = Event::TakenBack { operator: operator.to_owned(), approved_by };
+                let recorded = self.audit.append(Entry::new(Some(id), true, event)).await;
+                if let Err(error) = &recorded {
+                    tracing::error!(call = %id, %error, "a take-back could not be recorded: the call is not sent");
+                }
+                self.holds.taken_back(id, recorded.is_ok())
+            }
+            Err(why) => Err(why),
+        };
+        match &outcome {
+            Ok(_) => {
+                tracing::info!(call = %id, operator, "an approval was taken back");
+                self.revoke_grants_of(id, operator).await;
+            }
+            Err(why) => self.no_effect(id, operator, why).await,
+        }
+        outcome
+    }
+
+    /// Takes a lease on a hold, renews it or gives it back: a word to other operators, who may still rule.
+    ///
+    /// # Errors
+    /// [`NoEffect`]: it is over, or somebody else has the lease.
+    pub async fn lease(&self, id: &CallId, operator: &str, act: LeaseAct) -> Result<Hold, NoEffect> {
+        let (hold, from) = self.holds.lease(id, operator, act)?;
+        let until = hold.lease.as_ref().map(|lease| lease.until.to_string());
+        let event = Event::Claimed { operator: operator.to_owned(), until, from };
+        if let Err(error) = self.audit.note(Entry::new(Some(id), false, event)).await {
+            tracing::error!(call = %id, %error, "a claim could not be recorded");
+        }
+        Ok(hold)
+    }
+
+    pub(super) async fn no_effect(&self, id: &CallId, operator: &str, why: &NoEffect) {
         tracing::warn!(call = %id, operator, %why, "a ruling had no effect");
-        let event = Event::RulingRefused { operator, id: id.clone(), why: why.to_string() };
+        let event = Event::RulingRefused { operator: operator.to_owned(), id: id.clone(), why: why.to_string() };
         if let Err(error) = self.audit.note(Entry::new(Some(id), false, event)).await {
             tracing::error!(%error, "a refused ruling could not be recorded");
         }
@@ -46,7 +85,7 @@ impl Gate {
 
     async fn try_rule(&self, mut ruling: Ruling) -> Result<Hold, NoEffect> {
         let signed = self.prove(&mut ruling)?;
-        let Claimed::Ruled { approvals, completes } = self.holds.claim(&ruling)?;
+        let Begun { approvals, completes } = self.holds.begin(&ruling)?;
         let (kind, reason) = match &ruling.says {
             Says::Approve { reason } => (RulingKind::Approve, reason.clone()),
             Says::Reject { reason } => (RulingKind::Reject, Some(reason.clone())),
@@ -93,7 +132,7 @@ impl Gate {
             ruling: says,
             operator: &ruling.operator,
             reason,
-            taken_back: 0,
+            taken_back: hold.taken_back,
             grant: ruling.grant.as_deref(),
         };
         let text = text.to_string();
@@ -101,7 +140,7 @@ impl Gate {
             .map_err(|why| bad(why.to_string()))?;
         let (key, signer) = (proof.key.clone(), proof.signer.clone());
         let signature = signature.trim().to_owned() + "\n";
-        ruling.proof = Some(proof);
+        (ruling.proof, ruling.taken_back) = (Some(proof), hold.taken_back);
         Ok(Some(Signed { key, signer, text, signature }))
     }
 }

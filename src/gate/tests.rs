@@ -37,6 +37,7 @@ async fn gate(folder: &std::path::Path) -> Arc<Gate> {
     let holds = Settings {
         ttl: Duration::from_secs(60),
         no_console_grace: Duration::from_secs(60),
+        take_back: Duration::ZERO,
         max_pending: 10,
         max_per_principal: 10,
         prompts_per_minute: 1000,

@@ -121,6 +121,7 @@ impl Listing {
         // All of them are remembered before any is judged: the same name may stand there twice.
         let next = answer.result().and_then(|result| result.get("nextCursor")).map(text_of);
         let listed = self.remember(tools, &context.principal.name, &context.session, cursor, next.as_deref()).await;
+        gate.look_at_definitions();
         let mut kept = Kept::new(tools);
         for (name, definition, tool) in &listed {
             tokio::task::consume_budget().await;

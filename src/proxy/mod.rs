@@ -489,6 +489,7 @@ fn hold_settings(config: &Config) -> gate::Settings {
     gate::Settings {
         ttl: config.holds.ttl,
         no_console_grace: config.holds.no_console_grace,
+        take_back: config.holds.take_back,
         max_pending: config.holds.max_pending,
         max_per_principal: config.holds.max_per_principal,
         prompts_per_minute: config.holds.prompts_per_minute,
@@ -544,6 +545,7 @@ fn status(config: &Config, servers: &BTreeMap<String, Arc<ServerRuntime>>) -> St
     });
     Status {
         servers: servers.collect(),
+        operators: std::sync::Mutex::default(),
         unsigned_rulings: production && config.operators.unsigned_rulings == Some(UnsignedRulings::Accept),
         changed: watch::channel(()).0,
     }

@@ -15,6 +15,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
@@ -24,7 +25,7 @@ use tracing::Instrument as _;
 use crate::audit::Event;
 use crate::call::{Bound, CallContext, ClientInfo, Decided, Outcome, Refusal, ToolCall, Transport};
 use crate::catalog::Handles;
-use crate::gate::{Admission, Gate, PermittedCall, Place, Presence, SentCall};
+use crate::gate::{Admission, Gate, OpenSession, PermittedCall, Place, Presence, SentCall};
 use crate::json::{Json, JsonText, Kind};
 use crate::mcp::definitions;
 use crate::mcp::loss::{Loss, NO_ANSWER, OVERLOADED};
@@ -111,6 +112,8 @@ struct Session {
     farewells: Vec<Id>,
     /// Calls behind tasks of ours that the upstream asks input for; each has one.
     askings: Vec<Asking>,
+    /// What operators see of it, and where they end it.
+    registered: OpenSession,
 }
 
 /// Why a session ends.
@@ -118,6 +121,8 @@ enum Ending {
     ClientGone,
     UpstreamGone(String),
     Stopping,
+    /// An operator has ended it.
+    Operator,
 }
 
 /// Runs a session to its end.
@@ -161,6 +166,7 @@ async fn serve(
         }
         Some(_) | None => Memory::Session(Handles::default()),
     };
+    let registered = shared.gate.open_session(&base);
     let listing = Listing::new(Arc::clone(&server.definitions), Arc::clone(&shared.pins), &server.facts.name);
     let stop = shared.stop.clone();
     let (orders, mut ordered) = mpsc::channel(shared.limits.queue);
@@ -185,7 +191,9 @@ async fn serve(
         chains: Vec::new(),
         farewells: Vec::new(),
         askings: Vec::new(),
+        registered,
     };
+    let ended = session.registered.ended.clone();
     if let Some(first) = first {
         session.client_said(first).await;
     }
@@ -194,6 +202,7 @@ async fn serve(
         if !client_is_here && !session.lingers() {
             break Ending::ClientGone;
         }
+        session.registered.in_flight.store(session.open.len(), Ordering::Relaxed);
         let (report, poll) = (session.next_report(), session.next_poll());
         tokio::select! {
             event = inbound.recv(), if client_is_here => match event {
@@ -214,6 +223,7 @@ async fn serve(
             Some((id, verdict)) = session.deciding.next() => session.decided(id, verdict).await,
             Some((id, verdict)) = session.judging.next() => session.judged(id, verdict).await,
             () = stop.cancelled() => break Ending::Stopping,
+            () = ended.cancelled() => break Ending::Operator,
         }
     };
     session.turn_back(&mut inbound).await;
@@ -367,8 +377,8 @@ impl Session {
                 (CallContext { tool, operation, ..self.base.clone() }, Presence::default())
             }
         };
-        let presence = presence.at(self.place(modern));
         let mut wait = self.can_wait(&message, &client);
+        let presence = presence.at(self.place(modern)).until(wait.patience);
         if let Some((task, part)) = part {
             (wait.task, wait.part) = (Some(task), part);
         }
@@ -480,6 +490,7 @@ impl Session {
         self.base.client.version = text("/clientInfo/version");
         self.base.client.protocol = text("/protocolVersion");
         self.capabilities = params.get("capabilities").map(JsonText::owned);
+        self.registered.met(&self.base.client);
     }
 
     /// The client takes a request back. What never left is not cancelled upstream.

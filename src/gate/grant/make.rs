@@ -55,7 +55,13 @@ fn is_grantable(hold: &Hold) -> Result<(), NotGrantable> {
     let (context, decision) = (&hold.context, &hold.decision);
     match &hold.state {
         State::Pending | State::Deciding => {}
-        _ => return Err(NotGrantable::Closed),
+        State::Leaving { .. }
+        | State::Ticket { .. }
+        | State::Approved { .. }
+        | State::Rejected { .. }
+        | State::Stale { .. }
+        | State::Closed { .. }
+        | State::Done { .. } => return Err(NotGrantable::Closed),
     }
     if decision.tier == Tier::High {
         return Err(NotGrantable::High);
@@ -119,7 +125,7 @@ impl Gate {
         let reserved = match self.reserve_grant(&hold, &operator, bounds, &text) {
             Ok(reserved) => reserved,
             Err(why) => {
-                self.had_no_effect(&hold, operator, &why).await;
+                self.no_effect(&hold, &operator, &why).await;
                 return Err(why);
             }
         };
@@ -139,7 +145,9 @@ impl Gate {
             let why = "the call is approved; the grant could not be recorded, so there is none".to_owned();
             return Err(NoEffect::Unavailable(why));
         }
-        self.grants.enforce(&id);
+        if !self.grants.enforce(&id) {
+            return Err(NoEffect::Closed("the approval was taken back, and the grant with it".to_owned()));
+        }
         tracing::info!(call = %hold, grant = %id, "granted");
         Ok(approved)
     }
@@ -166,6 +174,14 @@ impl Gate {
         };
         self.grants.reserve(grant.clone(), predicate, Arc::clone(&hold.decision))?;
         Ok(grant)
+    }
+
+    /// Ends the grants that were made with an approval: it has been taken back.
+    pub(in crate::gate) async fn revoke_grants_of(&self, hold: &CallId, operator: &str) {
+        for grant in self.grants.of(hold) {
+            // One that has ended meanwhile needs no end.
+            let _ = self.revoke_grant(&grant, operator, Some("the approval was taken back".to_owned())).await;
+        }
     }
 
     /// The grants in force.

@@ -75,7 +75,7 @@ fn granted() -> (Grants, CallId) {
     grants.reserve(grant, predicate, Arc::new(decision())).unwrap();
     assert!(grants.take(&call(ARGUMENTS), &context(), &decision()).is_none(), "not before it is recorded");
     assert!(grants.all().is_empty());
-    grants.enforce(&id);
+    assert!(grants.enforce(&id));
     (grants, id)
 }
 

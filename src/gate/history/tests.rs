@@ -281,7 +281,7 @@ fn count(inner: &mut Inner, window: &str) -> u64 {
 async fn a_restart_knows_what_had_left_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let log = AuditLog::open(&folder.path().join("audit.db"), false).unwrap();
-    let closed = || Event::Closed { outcome: Outcome::Withdrawn, reason: "x".into() };
+    let closed = || Event::Closed { outcome: Outcome::Withdrawn, reason: "x".into(), stale: false };
     let sending = || Event::Sending { approved_as: None, grant: None, policy_version: String::new() };
     let continued = CallContext { continues: CallId::random().ok(), ..context("refund", Some("5")) };
     let plain = || context("refund", Some("5"));

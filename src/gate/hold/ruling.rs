@@ -1,12 +1,13 @@
-//! What a ruling does to a hold: claimed before it is recorded, settled after.
+//! What a ruling does to a hold: begun before it is recorded, settled after.
 //!
-//! Invariant: whatever happens in between, a claim is settled, and an end that came meanwhile wins over an approval.
+//! Invariant: whatever happens in between, what was begun is settled, and an end that came meanwhile wins over an approval.
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use super::leaving::Departure;
 use super::{Approver, Hold, HoldQueue, Inner, Poisoned, State, TICKET, Verdict};
 use crate::call::CallId;
 use crate::gate::grant::NotGrantable;
@@ -19,6 +20,9 @@ pub enum NoEffect {
     NotFound,
     #[error("{0}")]
     Closed(String),
+    /// Nothing that could change so.
+    #[error("{0}")]
+    NotSo(String),
     #[error("the digest is not the hold's: what you have seen is not what is held")]
     WrongDigest,
     #[error("you have approved this hold already; it needs another operator with another key")]
@@ -39,20 +43,19 @@ pub enum NoEffect {
     Unavailable(String),
 }
 
-/// What a ruling came to, before it is recorded.
-pub(in crate::gate) enum Claimed {
-    /// The hold is `deciding`: record, then [`HoldQueue::settle`].
-    Ruled { approvals: u8, completes: bool },
+/// What a ruling comes to: the hold is `deciding`. Record, then [`HoldQueue::settle`].
+pub(in crate::gate) struct Begun {
+    pub approvals: u8,
+    pub completes: bool,
 }
 
 impl HoldQueue {
     /// Takes a hold out of `pending` for a ruling. The caller records the ruling and then settles it, whatever happens.
-    pub(in crate::gate) fn claim(&self, ruling: &Ruling) -> Result<Claimed, NoEffect> {
+    pub(in crate::gate) fn begin(&self, ruling: &Ruling) -> Result<Begun, NoEffect> {
         let poisoned = |Poisoned| NoEffect::Unavailable("the hold queue failed".to_owned());
         let mut inner = self.lock().map_err(poisoned)?;
         let Some(entry) = inner.open.get_mut(&ruling.hold).filter(|entry| entry.shown) else {
-            let past = inner.past.iter().find(|hold| hold.id() == &ruling.hold);
-            return Err(past.map_or(NoEffect::NotFound, |hold| NoEffect::Closed(hold.ended_words())));
+            return Err(not_open(&inner, &ruling.hold));
         };
         if entry.hold.state != State::Pending {
             return Err(NoEffect::Closed(entry.hold.ended_words()));
@@ -70,6 +73,9 @@ impl HoldQueue {
                 if entry.hold.signature_required && ruling.proof.is_none() {
                     return Err(NoEffect::SignatureRequired);
                 }
+                if ruling.proof.is_some() && ruling.taken_back != entry.hold.taken_back {
+                    return Err(NoEffect::BadSignature("an approval was taken back meanwhile: sign again".to_owned()));
+                }
                 let requester = &entry.hold.context.principal.name;
                 if *requester == ruling.operator || *requester == ruling.account {
                     return Err(NoEffect::Requester(requester.clone()));
@@ -82,10 +88,10 @@ impl HoldQueue {
             }
         };
         entry.hold.state = State::Deciding;
-        Ok(Claimed::Ruled { approvals: have, completes })
+        Ok(Begun { approvals: have, completes })
     }
 
-    /// Ends a claim. `recorded` is false where the record could not be written: the hold is pending again.
+    /// Ends what was begun. `recorded` is false where the record could not be written: the hold is pending again.
     pub(in crate::gate) fn settle(&self, ruling: Ruling, recorded: bool) -> Result<Hold, NoEffect> {
         let poisoned = |Poisoned| NoEffect::Unavailable("the hold queue failed".to_owned());
         let mut inner = self.lock().map_err(poisoned)?;
@@ -95,7 +101,7 @@ impl HoldQueue {
             self.unattended.notify_one();
         }
         if !recorded {
-            self.let_go(&mut inner, &ruling.hold);
+            self.finish(&mut inner, &ruling.hold);
             return Err(NoEffect::Unavailable("the store does not take records".to_owned()));
         }
         let Ruling { hold: id, operator, account, says, proof, .. } = ruling;
@@ -105,7 +111,7 @@ impl HoldQueue {
                 // One moment for both questions: what is in time is released, and never becomes a ticket.
                 let now = Instant::now();
                 if let Some(late) = entry.too_late(now) {
-                    self.let_go(&mut inner, &id);
+                    self.finish(&mut inner, &id);
                     return Err(NoEffect::Closed(format!("too late: {late}")));
                 }
                 entry.hold.approved_by.push(Approver { operator, account, key: proof.map(|proof| proof.key) });
@@ -116,7 +122,21 @@ impl HoldQueue {
                     self.let_go(&mut inner, &id);
                     return Ok(hold);
                 }
-                self.approve(&mut inner, &id, now).ok_or(NoEffect::NotFound)
+                let approved = Timestamp::now();
+                let by = entry.hold.approved_by.iter().map(|by| by.operator.as_str()).collect::<Vec<_>>().join(", ");
+                let window = self.window(entry, now);
+                if window.is_zero() {
+                    return self.release(&mut inner, &id, now, by, approved).ok_or(NoEffect::NotFound);
+                }
+                let leaves_at = approved.checked_add(window).unwrap_or(approved);
+                entry.hold.state = State::Leaving { by: by.clone(), at: approved, leaves_at };
+                entry.hold.lease = None;
+                entry.departure = Some(Departure { at: now + window, by, approved });
+                let hold = entry.hold.clone();
+                self.announce(&hold);
+                self.unattended.notify_one();
+                self.let_go(&mut inner, &id);
+                Ok(hold)
             }
         }
     }
@@ -132,12 +152,19 @@ impl HoldQueue {
     }
 
     /// One call is released, or the approval becomes a ticket.
-    fn approve(&self, inner: &mut Inner, id: &CallId, now: Instant) -> Option<Hold> {
+    pub(super) fn release(
+        &self,
+        inner: &mut Inner,
+        id: &CallId,
+        now: Instant,
+        by: String,
+        at: Timestamp,
+    ) -> Option<Hold> {
         let entry = inner.open.get_mut(id)?;
-        let by = entry.hold.approved_by.iter().map(|by| by.operator.as_str()).collect::<Vec<_>>().join(", ");
-        let at = Timestamp::now();
         let Some(waiter) = entry.take_first(now) else {
-            let until = at.checked_add(TICKET).unwrap_or(at);
+            let until = Timestamp::now();
+            let until = until.checked_add(TICKET).unwrap_or(until);
+            entry.before_ticket = Some((entry.deadline, entry.hold.expires));
             entry.hold.state = State::Ticket { by, at, until };
             entry.hold.expires = until;
             entry.deadline = Instant::now() + TICKET;
@@ -160,4 +187,10 @@ impl HoldQueue {
         self.carry_on(inner, entry.waiters);
         Some(released)
     }
+}
+
+/// Of a hold that is not in the queue.
+pub(super) fn not_open(inner: &Inner, id: &CallId) -> NoEffect {
+    let past = inner.past.iter().find(|hold| hold.id() == id);
+    past.map_or(NoEffect::NotFound, |hold| NoEffect::Closed(hold.ended_words()))
 }

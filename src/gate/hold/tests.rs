@@ -10,6 +10,7 @@ use crate::signing::Verified;
 const SETTINGS: Settings = Settings {
     ttl: Duration::from_secs(300),
     no_console_grace: Duration::from_secs(20),
+    take_back: Duration::ZERO,
     max_pending: 5,
     max_per_principal: 3,
     prompts_per_minute: 1000,
@@ -73,7 +74,7 @@ fn place_unrecorded(queue: &HoldQueue, call: &Arc<ToolCall>, approvals: u8) -> P
 fn ask(queue: &HoldQueue, call: &Arc<ToolCall>, decision: Arc<Decision>) -> Result<Placed, (Outcome, String)> {
     let context = context("agent", "sandbox");
     let digest = call.digest(&context);
-    queue.place(Arc::clone(call), context, decision, digest, vec![])
+    queue.place(Arc::clone(call), context, decision, digest, vec![], &Presence::default())
 }
 
 fn ruling(queue: &HoldQueue, call: &ToolCall, operator: &str, approve: bool) -> Ruling {
@@ -83,7 +84,7 @@ fn ruling(queue: &HoldQueue, call: &ToolCall, operator: &str, approve: bool) -> 
 }
 
 fn rule(queue: &HoldQueue, ruling: Ruling) -> Result<Hold, NoEffect> {
-    queue.claim(&ruling)?;
+    queue.begin(&ruling)?;
     queue.settle(ruling, true)
 }
 
@@ -105,8 +106,8 @@ async fn a_second_ruling_finds_nothing_while_the_first_is_recorded() {
     let call = call(1);
     let _place = place(&queue, &call, 1);
     let (first, second) = (ruling(&queue, &call, "ana", true), ruling(&queue, &call, "ben", false));
-    queue.claim(&first).unwrap();
-    assert!(matches!(queue.claim(&second), Err(NoEffect::Closed(_))));
+    queue.begin(&first).unwrap();
+    assert!(matches!(queue.begin(&second), Err(NoEffect::Closed(_))));
     assert!(queue.settle(first, true).is_ok());
 }
 
@@ -116,7 +117,7 @@ async fn a_ruling_that_cannot_be_recorded_leaves_the_hold_pending() {
     let call = call(1);
     let mut place = place(&queue, &call, 1);
     let first = ruling(&queue, &call, "ana", true);
-    queue.claim(&first).unwrap();
+    queue.begin(&first).unwrap();
     assert!(matches!(queue.settle(first, false), Err(NoEffect::Unavailable(_))));
     assert!(place.verdict.try_recv().is_err());
     assert!(rule(&queue, ruling(&queue, &call, "ana", true)).is_ok());
@@ -129,7 +130,7 @@ async fn an_end_during_the_recording_beats_an_approval_but_not_a_rejection() {
         let call = call(1);
         let place = place(&queue, &call, 1);
         let ruling = ruling(&queue, &call, "ana", approve);
-        queue.claim(&ruling).unwrap();
+        queue.begin(&ruling).unwrap();
         queue.end(call.id(), Outcome::Withdrawn, "the client cancelled the call");
         assert_eq!(queue.settle(ruling, true).is_ok(), !approve);
         let verdict = place.verdict.await.unwrap();
@@ -143,7 +144,7 @@ async fn nothing_is_approved_after_its_time() {
     let call = call(1);
     let place = place(&queue, &call, 1);
     let (early, late) = (ruling(&queue, &call, "ana", true), ruling(&queue, &call, "ben", true));
-    queue.claim(&early).unwrap();
+    queue.begin(&early).unwrap();
     tokio::time::advance(Duration::from_secs(300)).await;
     assert!(matches!(queue.settle(early, true), Err(NoEffect::Closed(_))));
     assert!(matches!(place.verdict.await.unwrap(), Verdict::Ended { outcome: Outcome::Expired, .. }));
@@ -157,7 +158,7 @@ async fn another_digest_rules_nothing() {
     let (_one, _two) = (place(&queue, &one, 1), place(&queue, &two, 1));
     let digest = queue.find(two.id()).unwrap().digest;
     let crossed = Ruling::new(one.id().clone(), digest, "ana".into(), Says::Approve { reason: None });
-    assert_eq!(queue.claim(&crossed).err(), Some(NoEffect::WrongDigest));
+    assert_eq!(queue.begin(&crossed).err(), Some(NoEffect::WrongDigest));
     assert_eq!(queue.find(one.id()).unwrap().state, State::Pending);
 }
 
@@ -220,6 +221,7 @@ async fn production_takes_no_unsigned_approval_and_any_rejection() {
             decision(1),
             call.digest(&context("agent", "production")),
             vec![],
+            &Presence::default(),
         )
         .unwrap();
     queue.show(call.id());
@@ -247,7 +249,7 @@ async fn the_caps_hold_and_another_principal_still_gets_a_place() {
     let places: Vec<_> = (0..3).map(|n| place(&queue, &call(n), 1)).collect();
     let over = |principal: &str| {
         let digest = Digest::of_bytes(principal.as_bytes());
-        queue.place(call(9), context(principal, "sandbox"), decision(1), digest, vec![])
+        queue.place(call(9), context(principal, "sandbox"), decision(1), digest, vec![], &Presence::default())
     };
     assert!(matches!(over("agent"), Err((Outcome::Overloaded, why)) if why.contains("max_per_principal")));
     let others = [over("other").unwrap(), over("third").unwrap()];
@@ -258,7 +260,14 @@ async fn the_caps_hold_and_another_principal_still_gets_a_place() {
 #[tokio::test(start_paused = true)]
 async fn a_call_too_large_to_show_is_refused() {
     let queue = HoldQueue::new(Settings { held_bytes: 100, ..SETTINGS });
-    let refused = queue.place(call(1), context("agent", "sandbox"), decision(1), Digest::of_bytes(b"x"), vec![]);
+    let refused = queue.place(
+        call(1),
+        context("agent", "sandbox"),
+        decision(1),
+        Digest::of_bytes(b"x"),
+        vec![],
+        &Presence::default(),
+    );
     assert!(matches!(refused, Err((Outcome::Denied, _))));
 }
 
@@ -302,7 +311,7 @@ async fn calls_of_others_and_other_calls_have_prompts_of_their_own() {
     let theirs = context("other", "sandbox");
     // Even with a digest that is the same, which cannot be.
     let digest = one.digest(&context("agent", "sandbox"));
-    let placed = queue.place(call(1), theirs, decision(1), digest, vec![]).unwrap();
+    let placed = queue.place(call(1), theirs, decision(1), digest, vec![], &Presence::default()).unwrap();
     assert!(matches!(placed, Placed::Waits(Place { joins: None, .. })));
     assert_eq!(queue.lock().unwrap().open.len(), 3);
 }
@@ -394,7 +403,7 @@ async fn a_ticket_is_no_answer_to_a_stricter_policy() {
     let again = ask(&queue, &self::call(1), decision(2)).unwrap();
     assert!(matches!(again, Placed::Waits(Place { joins: None, .. })));
     let state = queue.find(call.id()).unwrap().state;
-    assert!(matches!(state, State::Closed { outcome: Outcome::Denied, .. }), "{state:?}");
+    assert!(matches!(state, State::Stale { .. }), "{state:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -424,7 +433,7 @@ async fn any_interleaving_ends_in_one_state() {
             match sequence / EVENTS.pow(step) % EVENTS {
                 event @ (0 | 1) if claimed.is_none() => {
                     let ruling = ruling(&queue, &call, "ana", event == 0);
-                    if queue.claim(&ruling).is_ok() {
+                    if queue.begin(&ruling).is_ok() {
                         claimed = Some(ruling);
                     }
                 }
@@ -455,6 +464,7 @@ async fn any_interleaving_ends_in_one_state() {
     }
 }
 
+mod leaving;
 mod model;
 
 #[test]
@@ -480,7 +490,10 @@ async fn so_many_new_prompts_in_a_minute_and_joining_one_is_none() {
     assert!(refused.1.contains("holds.prompts_per_minute"), "{}", refused.1);
     let (theirs, other) = (context("other", "sandbox"), call(3));
     let digest = other.digest(&theirs);
-    assert!(queue.place(other, theirs, decision(1), digest, vec![]).is_ok(), "another principal has its own");
+    assert!(
+        queue.place(other, theirs, decision(1), digest, vec![], &Presence::default()).is_ok(),
+        "another principal has its own"
+    );
     tokio::time::advance(Duration::from_secs(59)).await;
     assert!(ask(&queue, &call(3), decision(1)).is_err(), "a refused one does not count, and the minute is not over");
     tokio::time::advance(Duration::from_secs(1)).await;

@@ -7,12 +7,20 @@ use jiff::Timestamp;
 use crate::call::{CallContext, CallId, Decision, Digest, Outcome, ToolCall};
 use crate::gate::permit::Ruling;
 
+use super::lease::Lease;
+
 /// Where a hold is in its life.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum State {
     Pending,
-    /// A ruling is being recorded.
+    /// A ruling, or a take-back, is being recorded.
     Deciding,
+    /// Approved, and not gone: until then the approval can be taken back.
+    Leaving {
+        by: String,
+        at: Timestamp,
+        leaves_at: Timestamp,
+    },
     /// Approved when nobody waited any more: one identical call passes until then.
     Ticket {
         by: String,
@@ -25,6 +33,11 @@ pub enum State {
     },
     Rejected {
         by: String,
+        at: Timestamp,
+        reason: String,
+    },
+    /// What was shown is not what would be judged now.
+    Stale {
         at: Timestamp,
         reason: String,
     },
@@ -78,6 +91,11 @@ pub struct Hold {
     pub state: State,
     pub approved_by: Vec<Approver>,
     pub signature_required: bool,
+    /// How often an approval was taken back.
+    pub taken_back: u32,
+    pub lease: Option<Lease>,
+    /// When the client of the call that is shown is thought to give up.
+    pub client_waits_until: Option<Timestamp>,
     /// Requests that wait for this prompt. None: the client had to give up, and an approval counts for a retry.
     pub waiting: usize,
     /// Other calls with the same digest, and what became of them.
@@ -93,22 +111,40 @@ impl Hold {
         match &self.state {
             State::Pending | State::Deciding => "pending",
             State::Ticket { .. } => "approved for a retry",
-            State::Approved { .. } => "approved",
+            State::Leaving { .. } | State::Approved { .. } => "approved",
             State::Rejected { .. } => "rejected",
+            State::Stale { .. } => "stale",
             State::Closed { outcome, .. } => outcome.as_str(),
             State::Done { .. } => "executed",
         }
     }
 
-    /// How it ended, for an operator who came too late.
+    /// How it ended, who said so and when, for an operator who came too late.
     pub(super) fn ended_words(&self) -> String {
         match &self.state {
             State::Pending | State::Deciding => "another ruling is being recorded".to_owned(),
-            State::Ticket { by, .. } => format!("already approved by {by}, for one identical retry of the client"),
-            State::Approved { by, .. } => format!("already approved by {by}"),
-            State::Rejected { by, reason, .. } => format!("already rejected by {by}: {reason}"),
-            State::Closed { outcome, reason, .. } => format!("the hold is closed ({}): {reason}", outcome.as_str()),
-            State::Done { by, result, .. } => format!("already approved by {by} and executed ({result})"),
+            State::Leaving { by, at, leaves_at } => {
+                let left = leaves_at.duration_since(Timestamp::now()).as_secs().max(0);
+                format!("already approved by {by} {}; it is sent in {left} s and can be taken back", ago(*at))
+            }
+            State::Ticket { by, at, .. } => {
+                format!("already approved by {by} {}, for one identical retry of the client", ago(*at))
+            }
+            State::Approved { by, at } => format!("already approved by {by} {}", ago(*at)),
+            State::Rejected { by, at, reason } => format!("already rejected by {by} {}: {reason}", ago(*at)),
+            State::Stale { at, reason } => format!("the hold became stale {}: {reason}", ago(*at)),
+            State::Closed { outcome, at, reason } => {
+                format!("the hold was closed ({}) {}: {reason}", outcome.as_str(), ago(*at))
+            }
+            State::Done { by, at, result } => format!("already approved by {by} {} and executed ({result})", ago(*at)),
         }
+    }
+}
+
+/// `2 s ago`, `5 min ago`.
+fn ago(at: Timestamp) -> String {
+    match Timestamp::now().duration_since(at).as_secs().max(0) {
+        seconds @ 0..120 => format!("{seconds} s ago"),
+        seconds => format!("{} min ago", seconds / 60),
     }
 }

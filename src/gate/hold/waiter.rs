@@ -9,7 +9,9 @@ use tokio::time::Instant;
 
 use crate::call::{CallContext, CallId, Decision, Digest, Outcome, ToolCall};
 
+use super::leaving::{Departure, Stop};
 use super::{Hold, State, Verdict};
+use crate::gate::Presence;
 
 const TOO_LATE: &str = "nobody ruled in time";
 /// Members of `_meta` that number or trace a request, and what the protocol keeps for itself.
@@ -62,6 +64,9 @@ pub(super) struct Waiter {
     pub created: Timestamp,
     pub deadline: Instant,
     pub expires: Timestamp,
+    pub presence: Presence,
+    /// When its client is thought to give up.
+    pub patience: Option<(Instant, Timestamp)>,
     pub verdict: oneshot::Sender<Verdict>,
     /// Its record is durable: before that it cannot be released.
     pub shown: bool,
@@ -87,7 +92,7 @@ impl Waiter {
     }
 
     /// Its client still takes an answer. One that is about to give up does, until it is told.
-    fn is_live(&self, now: Instant) -> bool {
+    pub fn is_live(&self, now: Instant) -> bool {
         now < self.deadline && !matches!(self.leaving, Some(Leaving::End { .. }))
     }
 }
@@ -103,6 +108,14 @@ pub(super) struct Entry {
     pub open_for_retry: bool,
     /// The record of one of its calls is durable: before that nobody sees it and nobody rules on it.
     pub shown: bool,
+    /// Of the call that is shown.
+    pub presence: Presence,
+    /// It is approved, and has not left.
+    pub departure: Option<Departure>,
+    /// Until when it waited for a ruling, before it became a ticket.
+    pub before_ticket: Option<(Instant, Timestamp)>,
+    /// It ends without a ruling.
+    pub stopped: Option<Stop>,
 }
 
 impl Entry {
@@ -130,11 +143,24 @@ impl Entry {
             state: State::Pending,
             approved_by: Vec::new(),
             signature_required,
+            taken_back: 0,
+            lease: None,
+            client_waits_until: None,
             waiting: 0,
             same_as,
         };
-        let deadline = first.deadline;
-        let mut entry = Entry { hold, deadline, waiters, open_for_retry: false, shown: false };
+        let (deadline, presence) = (first.deadline, first.presence.clone());
+        let mut entry = Entry {
+            hold,
+            deadline,
+            waiters,
+            open_for_retry: false,
+            shown: false,
+            presence,
+            departure: None,
+            before_ticket: None,
+            stopped: None,
+        };
         entry.refresh();
         Some(entry)
     }
@@ -155,6 +181,10 @@ impl Entry {
         if let Some(first) = shown().next() {
             self.hold.call = Arc::clone(&first.call);
             self.hold.context = Arc::clone(&first.context);
+            self.hold.client_waits_until = first.patience.map(|(_, at)| at);
+            self.presence = first.presence.clone();
+        } else {
+            self.hold.client_waits_until = None;
         }
         if matches!(self.hold.state, State::Ticket { .. }) {
             return;
@@ -179,6 +209,9 @@ impl Entry {
             if !matches!(waiter.leaving, Some(Leaving::End { .. })) {
                 waiter.leaving = Some(Leaving::End { outcome: Outcome::Expired, reason: TOO_LATE.to_owned() });
             }
+        }
+        if let Some(stopped) = &self.stopped {
+            return Some(stopped.reason().to_owned());
         }
         let somebody = self.waiters.iter().any(|waiter| waiter.is_live(now));
         if somebody || (self.waiters.is_empty() && now < self.deadline) {

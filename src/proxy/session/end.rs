@@ -50,6 +50,7 @@ impl Session {
         let (outcome, why) = match &ending {
             Ending::ClientGone => (Outcome::Withdrawn, "the client went away"),
             Ending::UpstreamGone(_) => (Outcome::Unavailable, "the server is gone"),
+            Ending::Operator => (Outcome::Rejected, "an operator has ended this session"),
             Ending::Stopping => (Outcome::ShuttingDown, "countersign is shutting down"),
         };
         for request in self.open.values_mut() {

@@ -56,6 +56,7 @@ impl Rig {
         let holds = gate::Settings {
             ttl: Duration::from_secs(60),
             no_console_grace: Duration::from_secs(20),
+            take_back: Duration::ZERO,
             max_pending: 1,
             max_per_principal: 1,
             prompts_per_minute: 1000,
@@ -77,6 +78,7 @@ impl Rig {
             waits: Holds {
                 ttl: holds.ttl,
                 no_console_grace: holds.no_console_grace,
+                take_back: Duration::ZERO,
                 max_pending: 1,
                 max_per_principal: 1,
                 prompts_per_minute: 1000,

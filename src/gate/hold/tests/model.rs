@@ -136,7 +136,7 @@ impl World {
         let (Some(hold), None) = (open, &self.claimed) else { return };
         let says = if approve { Says::Approve { reason: None } } else { Says::Reject { reason: "no".into() } };
         let ruling = Ruling::new(hold.id, hold.digest, operator.into(), says);
-        if self.queue.claim(&ruling).is_ok() {
+        if self.queue.begin(&ruling).is_ok() {
             self.claimed = Some(ruling);
         }
     }

@@ -55,6 +55,7 @@ impl Scene {
         let settings = Settings {
             ttl: Duration::from_secs(60),
             no_console_grace: Duration::from_secs(60),
+            take_back: Duration::ZERO,
             max_pending: 10,
             max_per_principal: 10,
             prompts_per_minute: 1000,
@@ -69,6 +70,7 @@ impl Scene {
         let waits = Holds {
             ttl: settings.ttl,
             no_console_grace: settings.no_console_grace,
+            take_back: Duration::ZERO,
             max_pending: 10,
             max_per_principal: 10,
             prompts_per_minute: 1000,

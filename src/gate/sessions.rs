@@ -1,0 +1,203 @@
+//! The sessions that are open, as operators see them: who, since when, what they were let do lately.
+//!
+//! Invariant: this counts and remembers, and decides nothing but whether a session is paused. Every session that is open
+//! stands here exactly once, for as long as its guard lives; of each the last calls are kept.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use super::stops::Halt;
+use crate::audit::Event;
+use crate::call::{CallContext, CallId, ClientInfo, Decision, Digest, Effect, Environment};
+
+/// Calls of a session that are remembered.
+const LAST: usize = 20;
+
+/// A call in one line.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Line {
+    pub id: CallId,
+    pub at: Timestamp,
+    pub operation: String,
+    pub effect: Effect,
+    /// What became of it, where something has.
+    pub result: Option<String>,
+    pub rule: Option<String>,
+    pub digest: Digest,
+}
+
+/// An open session, as it is now.
+#[derive(Clone, Debug)]
+pub struct SessionNow {
+    pub session: String,
+    pub server: String,
+    pub environment: Arc<Environment>,
+    pub principal: String,
+    pub client: ClientInfo,
+    pub since: Timestamp,
+    pub paused: Option<Halt>,
+    pub calls: u64,
+    pub allowed: u64,
+    pub held: u64,
+    pub denied: u64,
+    /// Requests that are not answered yet.
+    pub in_flight: usize,
+    /// Newest first.
+    pub last: VecDeque<Line>,
+}
+
+#[derive(Debug)]
+struct Live {
+    now: SessionNow,
+    in_flight: Arc<AtomicUsize>,
+    ended: CancellationToken,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Sessions(Arc<Mutex<HashMap<String, Live>>>);
+
+/// Keeps a session among the open ones.
+#[derive(Debug)]
+pub struct OpenSession {
+    session: String,
+    /// An operator has ended it.
+    pub ended: CancellationToken,
+    pub in_flight: Arc<AtomicUsize>,
+    all: Arc<Mutex<HashMap<String, Live>>>,
+}
+
+impl OpenSession {
+    /// What its client says about itself.
+    pub fn met(&self, client: &ClientInfo) {
+        if let Some(live) = self.all.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&self.session) {
+            live.now.client = client.clone();
+        }
+    }
+}
+
+impl Drop for OpenSession {
+    fn drop(&mut self) {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.session);
+    }
+}
+
+/// Whose session it is, for the record.
+pub(super) struct Whose {
+    session: String,
+    server: String,
+    principal: String,
+}
+
+impl Whose {
+    pub fn ruled(&self, ruling: &str, operator: &str, reason: Option<String>, rejected: usize) -> Event {
+        Event::SessionRuled {
+            operator: operator.to_owned(),
+            session: self.session.clone(),
+            server: self.server.clone(),
+            principal: self.principal.clone(),
+            ruling: ruling.to_owned(),
+            reason,
+            rejected: u64::try_from(rejected).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+impl Sessions {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Live>> {
+        // Nothing is left half done by a panic in between: every change is of one field.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A session begins.
+    pub fn open(&self, context: &CallContext) -> OpenSession {
+        let (ended, in_flight) = (CancellationToken::new(), Arc::<AtomicUsize>::default());
+        let now = SessionNow {
+            session: context.session.clone(),
+            server: context.server.name.clone(),
+            environment: Arc::clone(&context.environment),
+            principal: context.principal.name.clone(),
+            client: context.client.clone(),
+            since: Timestamp::now(),
+            paused: None,
+            calls: 0,
+            allowed: 0,
+            held: 0,
+            denied: 0,
+            in_flight: 0,
+            last: VecDeque::new(),
+        };
+        let live = Live { now, in_flight: Arc::clone(&in_flight), ended: ended.clone() };
+        self.lock().insert(context.session.clone(), live);
+        OpenSession { session: context.session.clone(), ended, in_flight, all: Arc::clone(&self.0) }
+    }
+
+    pub fn all(&self) -> Vec<SessionNow> {
+        let now = |live: &Live| SessionNow { in_flight: live.in_flight.load(Ordering::Relaxed), ..live.now.clone() };
+        let mut all: Vec<SessionNow> = self.lock().values().map(now).collect();
+        all.sort_by(|one, other| (one.since, &one.session).cmp(&(other.since, &other.session)));
+        all
+    }
+
+    pub fn paused(&self, session: &str) -> Option<Halt> {
+        self.lock().get(session)?.now.paused.clone()
+    }
+
+    pub fn of(&self, session: &str) -> Option<Whose> {
+        self.lock().get(session).map(whose)
+    }
+
+    pub fn pause(&self, session: &str, halt: Option<Halt>) -> Option<Whose> {
+        let mut all = self.lock();
+        let live = all.get_mut(session)?;
+        live.now.paused = halt;
+        Some(whose(live))
+    }
+
+    pub fn end(&self, session: &str) -> Option<Whose> {
+        let all = self.lock();
+        let live = all.get(session)?;
+        live.ended.cancel();
+        Some(whose(live))
+    }
+
+    /// A call was decided.
+    pub fn decided(&self, context: &CallContext, id: &CallId, digest: Digest, decision: &Decision) {
+        let mut all = self.lock();
+        let Some(Live { now, .. }) = all.get_mut(&context.session) else { return };
+        now.client.clone_from(&context.client);
+        now.calls += 1;
+        match decision.effect {
+            Effect::Allow => now.allowed += 1,
+            Effect::Hold => now.held += 1,
+            Effect::Deny => now.denied += 1,
+        }
+        now.last.push_front(Line {
+            id: id.clone(),
+            at: Timestamp::now(),
+            operation: context.operation.name.clone(),
+            effect: decision.effect,
+            result: None,
+            rule: decision.rules.first().map(|hit| hit.rule.clone()),
+            digest,
+        });
+        now.last.truncate(LAST);
+    }
+
+    /// What became of a call.
+    pub fn became(&self, session: &str, id: &CallId, result: &str) {
+        let mut all = self.lock();
+        let Some(Live { now, .. }) = all.get_mut(session) else { return };
+        if let Some(line) = now.last.iter_mut().find(|line| line.id == *id) {
+            line.result = Some(result.to_owned());
+        }
+    }
+}
+
+fn whose(live: &Live) -> Whose {
+    let SessionNow { session, server, principal, .. } = &live.now;
+    Whose { session: session.clone(), server: server.clone(), principal: principal.clone() }
+}

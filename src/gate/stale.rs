@@ -1,0 +1,56 @@
+//! Looking again at what waits, when policies or the trust in tools have changed: what was shown to operators has to be
+//! what would be judged now. What is not is closed as stale, and nobody can approve it any more.
+//!
+//! Invariant: this only ends holds. Whatever it misses is found by the last look before a call leaves.
+
+use std::sync::Arc;
+
+use super::hold::{self, Stop};
+use super::{Gate, Hold, Presence};
+use crate::call::{CallContext, Effect};
+use crate::policy;
+
+const REDEFINED: &str = "the server has changed the definition of this tool, or the operator trusts it no longer";
+
+impl Gate {
+    /// Judges once more everything that waits, and closes what became stricter. How many there were.
+    pub async fn look_again(self: &Arc<Self>) -> usize {
+        let mut stale = 0;
+        for (hold, presence) in self.holds.judged() {
+            let Some(reason) = self.is_stale(&hold, &presence).await else { continue };
+            tracing::info!(call = %hold.id(), reason, "stale");
+            self.holds.stop(hold.id(), &Stop::Stale { reason });
+            stale += 1;
+        }
+        stale
+    }
+
+    /// Closes what waits for a tool that is not defined or trusted any more as it was judged.
+    pub fn look_at_definitions(&self) {
+        for (hold, presence) in self.holds.judged() {
+            if presence.definition.differs_from(&hold.context.tool) {
+                self.holds.stop(hold.id(), &Stop::Stale { reason: REDEFINED.to_owned() });
+            }
+        }
+    }
+
+    /// Why a hold is not what would be judged now. A policy that cannot say so now is asked again at release.
+    async fn is_stale(&self, hold: &Hold, presence: &Presence) -> Option<String> {
+        if presence.definition.differs_from(&hold.context.tool) {
+            return Some(REDEFINED.to_owned());
+        }
+        let (turn, policies) = self.turn(&hold.call, &hold.context).await.ok()?;
+        let context = CallContext { history: turn.document(), ..(*hold.context).clone() };
+        let context = self.standing(context, presence);
+        let now = policies.evaluate(&hold.call, &context, hold.digest, policy::now()).await.ok()?;
+        let now = self.stopped(&context, now);
+        drop(turn);
+        match now.effect {
+            Effect::Deny => Some(format!("policy does not allow it any more: {}", now.reason)),
+            Effect::Hold if hold::is_stricter(&now, &hold.decision) => {
+                Some("policy became stricter while the call was held; ask again".to_owned())
+            }
+            Effect::Hold | Effect::Allow => None,
+        }
+    }
+}
