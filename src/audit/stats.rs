@@ -195,3 +195,6 @@ impl RuleStats {
         self
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! The gate: the one place that lets a call through. Policy → record → perhaps a person → record → permit.
 //!
 //! [`Gate::admit`], [`Gate::admit_answer`] and [`HeldCall::wait`] are the only ways to a [`PermittedCall`]. Every other
-//! way out of them is a [`Refusal`]. Nothing here writes to an upstream or to a client.
+//! way out of them is a [`Refusal`]; what policy holds goes through `release` last. Nothing here writes to an upstream or to a client.
 
 use std::sync::{Arc, Mutex};
 
@@ -25,6 +25,7 @@ mod pin;
 mod place;
 mod presence;
 mod record;
+mod release;
 mod report;
 mod rule;
 mod sessions;
@@ -46,8 +47,8 @@ pub use rule::Operators;
 pub use sessions::{Line, OpenSession, SessionNow};
 pub use stops::Halt;
 
-use grant::{Grants, Use};
-use history::{History, Reservation, Turn, Unknown};
+use grant::Grants;
+use history::{History, Turn, Unknown};
 use hold::Placed;
 
 /// Policy, holds and the record, in the order in which a call meets them.
@@ -506,175 +507,6 @@ impl Gate {
     /// Why the last reload was refused, where it was.
     pub fn policy_error(&self) -> Option<String> {
         self.policy_error.lock().ok().and_then(|error| error.clone())
-    }
-}
-
-impl Gate {
-    /// Lets an approved call go, or says and records why not. Either way its approval is used up.
-    async fn permit(
-        &self,
-        call: Arc<ToolCall>,
-        context: Arc<CallContext>,
-        hold: &CallId,
-        approved: Arc<Decision>,
-        presence: &Presence,
-    ) -> Result<PermittedCall, Refusal> {
-        match self.release(&call, &context, By::Ruling(hold), &approved, presence).await {
-            Ok((receipt, counted)) => {
-                self.holds.find(hold).iter().for_each(|hold| self.approved.note(hold));
-                let call = Arc::try_unwrap(call).unwrap_or_else(|shared| (*shared).clone());
-                let origin = Origin::new(&call, context, Some(approved));
-                Ok(PermittedCall::new(call, receipt, Some(hold.clone()), origin, counted))
-            }
-            Err((outcome, reason)) => {
-                let at = jiff::Timestamp::now();
-                let stale = outcome == Outcome::Denied;
-                self.holds.amend(hold, |_| match stale {
-                    true => State::Stale { at, reason: reason.clone() },
-                    false => State::Closed { outcome, at, reason: reason.clone() },
-                });
-                Err(self.close_held(call.id(), outcome, reason).await)
-            }
-        }
-    }
-
-    /// The same for a call that a grant covers. Its use counts from before the first record; it is given back where no
-    /// record says that the call leaves. What the server asks about the call is covered by no grant.
-    async fn permit_granted(
-        &self,
-        call: Arc<ToolCall>,
-        context: Arc<CallContext>,
-        used: Use,
-        presence: &Presence,
-    ) -> Result<PermittedCall, Refusal> {
-        match self.release(&call, &context, By::Grant(&used), used.approved(), presence).await {
-            Ok((receipt, counted)) => {
-                let call = Arc::try_unwrap(call).unwrap_or_else(|shared| (*shared).clone());
-                let origin = Origin::new(&call, context, None);
-                Ok(PermittedCall::new(call, receipt, None, origin, counted))
-            }
-            Err((outcome, reason)) => {
-                self.grants.give_back(used);
-                Err(self.close(call.id(), outcome, reason).await)
-            }
-        }
-    }
-
-    /// The last look before an approved call leaves: is policy still no stricter than what was approved, is somebody
-    /// still waiting, and is the record of the sending durable.
-    async fn release(
-        &self,
-        call: &ToolCall,
-        context: &CallContext,
-        by: By<'_>,
-        approved: &Decision,
-        presence: &Presence,
-    ) -> Result<(Receipt, Option<Box<Reservation>>), (Outcome, String)> {
-        let (turn, policies) = self.turn(call, context).await.map_err(|unknown| {
-            tracing::error!(call = %call.id(), %unknown, "no history for the rules at release");
-            (Outcome::Unavailable, unknown.for_client().to_owned())
-        })?;
-        let context = CallContext { history: turn.document(), ..context.clone() };
-        let context = &self.standing(context, presence);
-        let judged = policies.evaluate(call, context, call.digest(context), policy::now()).await;
-        let judged = judged.map(|now| self.stopped(context, now));
-        let now = judged.map_err(|fault| {
-            tracing::error!(call = %call.id(), %fault, "policy failed at release");
-            (Outcome::Unavailable, "the policy could not decide this call again at release".to_owned())
-        })?;
-        let stricter = match now.effect {
-            Effect::Deny => {
-                return Err((Outcome::Denied, format!("policy does not allow it any more: {}", now.reason)));
-            }
-            Effect::Allow => false,
-            Effect::Hold => hold::is_stricter(&now, approved) || by.is_grant() && !grant::may_pass(&now),
-        };
-        if stricter {
-            let reason = "policy became stricter while the call was held, so the approval does not count";
-            return Err((Outcome::Denied, reason.to_owned()));
-        }
-        if !presence.place.bind(&context.bound, context.operation.environment.as_ref()) {
-            return Err((Outcome::Denied, ELSEWHERE.to_owned()));
-        }
-        let counted = self.history.spend(turn);
-        match self.last_look(call, context, Some(by), &now, presence).await {
-            Ok(receipt) => Ok((receipt, counted)),
-            Err(refused) => {
-                self.history.give_back(counted);
-                Err(refused)
-            }
-        }
-    }
-
-    /// The end of every way on which a person's approval counts: the definition, the client, the record. `now` is what
-    /// policy says in this moment.
-    async fn last_look(
-        &self,
-        call: &ToolCall,
-        context: &CallContext,
-        by: Option<By<'_>>,
-        now: &Decision,
-        presence: &Presence,
-    ) -> Result<Receipt, (Outcome, String)> {
-        if presence.definition.differs_from(&context.tool) {
-            let reason = "the server has changed the definition of this tool, or its tools, since the call was decided, or \
-                          the operator trusts it no longer; list the tools again before you call it";
-            return Err((Outcome::Denied, reason.to_owned()));
-        }
-        let refused = || self.last_no(context, now, presence).or_else(|| by.and_then(|by| self.lapsed(by)));
-        if let Some(no) = refused() {
-            return Err(no);
-        }
-        let (approved_as, grant) = match by {
-            Some(By::Ruling(hold)) => (Some(hold).filter(|hold| *hold != call.id()).cloned(), None),
-            Some(By::Grant(used)) => {
-                used.leaves();
-                (None, Some(used.grant().clone()))
-            }
-            None => (None, None),
-        };
-        let sending = Event::Sending { approved_as, grant, policy_version: now.policy_version.clone() };
-        let sending = Entry::new(Some(call.id()), true, sending);
-        let receipt = self.audit.append(sending).await.map_err(|error| {
-            tracing::error!(call = %call.id(), %error, "no record, so no call");
-            (Outcome::Unavailable, "the call could not be recorded, so it may not be made".to_owned())
-        })?;
-        match refused() {
-            Some(no) => Err(no),
-            None => Ok(receipt),
-        }
-    }
-
-    /// Why a call may not leave that may by everything else: its client has gone, or an operator has stopped it.
-    fn last_no(&self, context: &CallContext, now: &Decision, presence: &Presence) -> Option<(Outcome, String)> {
-        let gone = presence.left().map(|(outcome, why)| (outcome, why.to_owned()));
-        gone.or_else(|| self.stopped_since(context, now))
-    }
-
-    /// Why an approval does not count any more, whatever policy says.
-    fn lapsed(&self, by: By<'_>) -> Option<(Outcome, String)> {
-        match by {
-            By::Grant(used) if !self.grants.stands(used) => {
-                let reason = "the operator's approval for calls like this one has just ended; ask again";
-                Some((Outcome::Denied, reason.to_owned()))
-            }
-            By::Grant(_) | By::Ruling(_) => None,
-        }
-    }
-}
-
-/// What releases a call that policy holds.
-#[derive(Clone, Copy)]
-enum By<'a> {
-    /// The approval of this hold.
-    Ruling(&'a CallId),
-    /// One use of a grant.
-    Grant(&'a Use),
-}
-
-impl By<'_> {
-    fn is_grant(self) -> bool {
-        matches!(self, By::Grant(_))
     }
 }
 

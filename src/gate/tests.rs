@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::release::By;
 use super::*;
 use crate::call::{Class, Decided, fixtures};
 use crate::json::{JsonText, Rules};

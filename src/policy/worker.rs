@@ -69,7 +69,7 @@ fn limit() -> io::Result<()> {
 
 /// What a process has loaded.
 enum Ready {
-    Judges(PolicySet),
+    Judges(Box<PolicySet>),
     Explains(Box<Bench>),
 }
 
@@ -104,7 +104,7 @@ fn load(frame: &[u8]) -> (Option<Ready>, io::Result<Vec<u8>>) {
             let loaded =
                 wire::Loaded { version: set.version().to_owned(), rules: set.rules(), history: set.history().clone() };
             match load.explains.then(|| excerpt::bench(load.build)) {
-                None => (Some(Ready::Judges(set)), Ok(loaded)),
+                None => (Some(Ready::Judges(Box::new(set))), Ok(loaded)),
                 Some(Ok(bench)) => (Some(Ready::Explains(Box::new(bench))), Ok(loaded)),
                 Some(Err(error)) => return (None, Err(io::Error::other(error))),
             }
