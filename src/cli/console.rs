@@ -49,11 +49,15 @@ pub struct LookArgs {
     /// Leave the mouse to the terminal
     #[arg(long)]
     no_mouse: bool,
+    /// No bell and no message of the terminal when a call is new
+    #[arg(long)]
+    no_bell: bool,
 }
 
 impl LookArgs {
     pub fn onto(&self, options: Options) -> Options {
-        let options = Options { ascii: options.ascii || self.ascii, mouse: options.mouse && !self.no_mouse, ..options };
+        let (mouse, bell) = (options.mouse && !self.no_mouse, options.bell && !self.no_bell);
+        let options = Options { ascii: options.ascii || self.ascii, mouse, bell, ..options };
         options.coloured(self.theme, self.color)
     }
 }
@@ -134,8 +138,8 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     let options = args.look.onto(options);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let ended = if args.plain || plain::is_wanted() {
-        let (ascii, signing) = (options.ascii, options.signing);
-        let options = plain::Options { stop: options.stop, signals: true, read_only: args.read_only, ascii, signing };
+        let Options { stop, ascii, bell, signing, .. } = options;
+        let options = plain::Options { stop, signals: true, read_only: args.read_only, ascii, bell, signing };
         runtime.block_on(plain::run(&socket, options))
     } else {
         runtime.block_on(console::run(&socket, options))

@@ -9,7 +9,7 @@ use super::dialog::{ARMING, Approve, Dialog, Reject, Wish};
 use super::holds::Entry;
 use super::pages::{self, Asked};
 use super::risk::plural;
-use super::sign::{Signing, ruling_text};
+use super::sign::{Signing, grant_text, ruling_text};
 use super::visible;
 use crate::call::{CallId, Digest, Tier};
 use crate::control::wire::{Command, HoldState, RulingKind, SessionRuling, SignedBy};
@@ -154,7 +154,7 @@ pub(super) fn grant(app: &mut App) -> Vec<Effect> {
     let Some(entry) = app.holds.get(&wish.id) else { return Vec::new() };
     let rule = entry.view.rule.clone();
     let after = shown_for(app, entry);
-    let signed = signing(app, entry, RulingKind::Approve, wish.note.as_deref());
+    let signed = signing(app, entry, RulingKind::Approve, wish.note.as_deref(), Some(&text));
     app.guard.approved(after, &rule);
     app.seq += 1;
     let seq = app.seq;
@@ -200,7 +200,7 @@ pub(super) fn rule(app: &mut App, ruling: RulingKind, reason: Option<String>) ->
     let Some(entry) = app.holds.get(&id) else { return Vec::new() };
     let hold_rule = entry.view.rule.clone();
     let after = shown_for(app, entry);
-    let signed = signing(app, entry, ruling, reason.as_deref());
+    let signed = signing(app, entry, ruling, reason.as_deref(), None);
     if approve {
         app.guard.approved(after, &hold_rule);
     }
@@ -227,11 +227,20 @@ fn shown_for(app: &App, entry: &Entry) -> std::time::Duration {
     entry.shown.map_or_else(Default::default, |shown| app.now.mono.saturating_sub(shown))
 }
 
-/// Who has to sign which text, where somebody has to.
-fn signing(app: &App, entry: &Entry, ruling: RulingKind, reason: Option<&str>) -> Option<(Signing, String)> {
+/// Who has to sign which text, where somebody has to. The terms of a grant are part of it.
+fn signing(
+    app: &App,
+    entry: &Entry,
+    ruling: RulingKind,
+    reason: Option<&str>,
+    grant: Option<&str>,
+) -> Option<(Signing, String)> {
     let signing = barrier::signer(&entry.view, ruling, app.signing.as_ref())?;
     let instance = app.daemon.as_ref()?.instance;
-    let text = ruling_text(&entry.view, &instance, ruling, &signing.operator, reason);
+    let text = match grant {
+        Some(grant) => grant_text(&entry.view, &instance, &signing.operator, reason, grant),
+        None => ruling_text(&entry.view, &instance, ruling, &signing.operator, reason),
+    };
     Some((signing, text))
 }
 

@@ -220,6 +220,35 @@ fn an_approval_is_signed_outside_of_the_screen() {
     assert_eq!(pty.ended(), 0);
 }
 
+/// The title counts what waits, in words that are not the call's, and `--no-bell` is silent.
+#[test]
+fn a_new_call_is_told_by_title_bell_and_message() {
+    for (silent, told) in [(false, true), (true, false)] {
+        let fake = Fake::start(vec![lately(refund(A))]);
+        let mut pty = console_with(&fake, |command| {
+            command.env("LC_TERMINAL", "iTerm2").env_remove("TMUX").env_remove("KITTY_WINDOW_ID");
+            if silent {
+                command.arg("--no-bell");
+            }
+        });
+        pty.until_text("seen 5/5 lines");
+        fake.put(lately(sandbox("H7K5T6V7X8YZ")));
+        pty.until_text("H7K5");
+        pty.look();
+        pty.keys("\x03");
+        pty.until_text("QUIT?");
+        pty.look();
+        pty.keys("y");
+        assert_eq!(pty.ended(), 0);
+        let bytes = String::from_utf8_lossy(&pty.bytes()).into_owned();
+        assert!(bytes.contains("\x1b]2;(1!) countersign") && bytes.contains("\x1b]2;(2!) countersign"), "{bytes:?}");
+        assert!(bytes.contains("\x1b[23;0t"), "the old title comes back");
+        let message = "\x07\x1b]9;2 waiting: [TEST] provision_subscription on stigg, low risk, H7K5T6V7X8YZ\x1b\\";
+        assert_eq!(bytes.contains(message), told, "{bytes:?}");
+        assert!(!bytes.contains("\x1b]9;1 waiting"), "what was there before is no news");
+    }
+}
+
 #[test]
 fn a_hold_is_rejected_with_a_reason() {
     let fake = Fake::start(vec![lately(refund(A))]);
@@ -380,11 +409,13 @@ fn no_color_is_obeyed() {
 }
 
 #[test]
-fn a_dumb_terminal_is_refused() {
+fn a_dumb_terminal_gets_plain_mode() {
     let fake = Fake::start(Vec::new());
     let mut pty = console_with(&fake, |command| {
         command.env("TERM", "dumb");
     });
-    assert_eq!(pty.ended(), 2);
-    pty.until_text("countersign pending ls");
+    pty.until_text("Command (list, help, quit): ");
+    pty.look();
+    pty.keys("quit\r");
+    assert_eq!(pty.ended(), 0);
 }

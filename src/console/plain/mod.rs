@@ -41,6 +41,8 @@ pub struct Options {
     pub read_only: bool,
     /// The terminal has nothing but ASCII.
     pub ascii: bool,
+    /// Ring.
+    pub bell: bool,
     pub signing: Option<Signing>,
 }
 
@@ -131,7 +133,7 @@ impl Desk {
                 Effect::Say(line) => self.say(&line)?,
                 Effect::Ask { question, fresh } => self.ask(&question, fresh)?,
                 // In a file or a pipe it would only be noise.
-                Effect::Bell if io::stdout().is_terminal() => self.write("\x07")?,
+                Effect::Bell if options.bell && io::stdout().is_terminal() => self.write("\x07")?,
                 Effect::Bell => {}
                 Effect::Send { connection, command } => super::send(&self.line, connection, command),
                 Effect::Quit => return Ok(Ended::Quit),

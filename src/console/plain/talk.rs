@@ -17,7 +17,7 @@ use crate::console::describe;
 use crate::console::dialog::{Approve, Field};
 use crate::console::guard::Guard;
 use crate::console::holds::{Change, Entry, Holds, is_same_question};
-use crate::console::sign::{Signing, ruling_text};
+use crate::console::sign::{Signing, grant_text, ruling_text};
 use crate::console::visible;
 use crate::control::wire::{Command, Daemon, Failure, HoldState, HoldView, Notice, RulingKind, SignedBy};
 
@@ -427,11 +427,14 @@ impl Talk {
     /// Keeps the command that was sent last back until it is signed, where somebody signs it.
     pub(super) fn sign(&mut self, signer: Option<Signing>, hold: &HoldView, kind: RulingKind, reason: Option<&str>) {
         let Some((signing, daemon)) = signer.zip(self.daemon.as_ref()) else { return };
-        let text = ruling_text(hold, &daemon.instance, kind, &signing.operator, reason);
-        if let Some(Effect::Send { connection, command }) = self.out.pop() {
-            self.unsigned = Some((self.seq, connection, command));
-            self.out.push(Effect::Sign { seq: self.seq, signing, text });
-        }
+        let Some(Effect::Send { connection, command }) = self.out.pop() else { return };
+        let text = match &command {
+            Command::Grant { grant, .. } => grant_text(hold, &daemon.instance, &signing.operator, reason, grant),
+            // Whatever else is signed is a ruling.
+            _ => ruling_text(hold, &daemon.instance, kind, &signing.operator, reason),
+        };
+        self.unsigned = Some((self.seq, connection, command));
+        self.out.push(Effect::Sign { seq: self.seq, signing, text });
     }
 
     /// The operator has signed, or not. The hold and the connection are those of the question, or nothing is sent.
