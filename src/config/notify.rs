@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::fields::{Context, Fields, Keys};
 use super::problem::{Code, quote};
 use super::servers;
-use super::yaml::Node;
+use super::yaml::{Data, Node};
 
 const ENTRY: Keys = Keys { known: &["command", "inherit_env", "webhook", "after", "quiet_hours"], later: &[] };
 const WEBHOOK: Keys = Keys { known: &["url", "secret", "include"], later: &[] };
@@ -87,8 +87,11 @@ fn command(cx: &mut Context<'_>, fields: &Fields<'_>, node: &Node) -> Option<Not
     let path = fields.child("command");
     let items = cx.list(node, &path);
     let Some((program, arguments)) = items.split_first() else {
-        let help = "name the program and its arguments: command: [notify-send, \"{summary}\"]";
-        cx.problems.add(Code::Form, &node.span, format!("`{path}` names no program"), help);
+        // What is no list has been said to be none.
+        if matches!(&node.data, Data::List(_)) {
+            let help = "name the program and its arguments: command: [notify-send, \"{summary}\"]";
+            cx.problems.add(Code::Form, &node.span, format!("`{path}` names no program"), help);
+        }
         return None;
     };
     let mut argv: Vec<_> = cx.program(program, &path).into_iter().collect();

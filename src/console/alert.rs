@@ -58,7 +58,9 @@ impl Alert {
         let message = plain(message, MESSAGE);
         let osc = self.way.map(|way| match way {
             Way::Nine => format!("\x1b]9;{message}\x1b\\"),
-            Way::NinetyNine => format!("\x1b]99;i=countersign:d=0;countersign\x1b\\\x1b]99;i=countersign:p=body;{message}\x1b\\"),
+            Way::NinetyNine => {
+                format!("\x1b]99;i=countersign:d=0;countersign\x1b\\\x1b]99;i=countersign:p=body;{message}\x1b\\")
+            }
             Way::SevenSevenSeven => format!("\x1b]777;notify;countersign;{}\x1b\\", message.replace(';', ":")),
         });
         // tmux rings its own bell for this one, whatever it does with the other.
@@ -110,7 +112,8 @@ mod tests {
     use super::*;
 
     fn alert(variables: &[(&str, &str)]) -> Alert {
-        let find = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+        let find =
+            |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
         Alert::of(find, true)
     }
 
@@ -121,7 +124,10 @@ mod tests {
     #[test]
     fn every_terminal_gets_what_it_understands() {
         let kitty = rung(&[("TERM", "xterm-kitty")], "1 waiting");
-        assert_eq!(kitty, "\x07\x1b]99;i=countersign:d=0;countersign\x1b\\\x1b]99;i=countersign:p=body;1 waiting\x1b\\");
+        assert_eq!(
+            kitty,
+            "\x07\x1b]99;i=countersign:d=0;countersign\x1b\\\x1b]99;i=countersign:p=body;1 waiting\x1b\\"
+        );
         assert_eq!(rung(&[("TERM_PROGRAM", "iTerm.app")], "1 waiting"), "\x07\x1b]9;1 waiting\x1b\\");
         let foot = rung(&[("TERM", "foot")], "1 waiting; x");
         assert_eq!(foot, "\x07\x1b]777;notify;countersign;1 waiting: x\x1b\\");
@@ -146,7 +152,8 @@ mod tests {
         let evil = "a\x1b\\\x1b]0;owned\x07\u{9c}\u{202E}".repeat(50);
         for variables in [[("TERM", "xterm-kitty")], [("TERM", "foot")], [("LC_TERMINAL", "iTerm2")]] {
             let rung = rung(&variables, &evil);
-            let body = rung.replace("\x1b]99;", "").replace("\x1b]9;", "").replace("\x1b]777;", "").replace("\x1b\\", "");
+            let body =
+                rung.replace("\x1b]99;", "").replace("\x1b]9;", "").replace("\x1b]777;", "").replace("\x1b\\", "");
             assert!(!body[1..].contains(['\x1b', '\x07', '\u{9c}']), "{rung:?}");
             assert!(rung.len() < 300);
         }

@@ -24,6 +24,7 @@ mod front;
 mod grants;
 mod holding;
 mod lists;
+mod notices;
 mod patience;
 mod peers;
 mod pins;

@@ -70,7 +70,10 @@ fn mistakes_are_found_where_they_are() {
         (and("notify: [ { command: [x], quiet_hours: { hours: \"24:00-07:00\", zone: UTC } } ]"), ("C0105", 13, 49)),
         (and("notify: [ { command: [x], quiet_hours: { hours: \"07:00-07:00\", zone: UTC } } ]"), ("C0105", 13, 49)),
         (and("notify: [ { command: [x], quiet_hours: { hours: \"22:00-07:00\" } } ]"), ("C0102", 13, 40)),
-        (and("notify: [ { command: [x], quiet_hours: { hours: \"22:00-07:00\", zone: Europe/Berln } } ]"), ("C0106", 13, 70)),
+        (
+            and("notify: [ { command: [x], quiet_hours: { hours: \"22:00-07:00\", zone: Europe/Berln } } ]"),
+            ("C0106", 13, 70),
+        ),
         // Types and ranges.
         (and("holds: [5m]"), ("C0103", 13, 8)),
         (and("holds:"), ("C0103", 13, 6)),
