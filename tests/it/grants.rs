@@ -374,7 +374,7 @@ hold contains {"rule": "low.odd", "reason": "a person looks at it for another re
         let countersign = Countersign::with_policy(LOW).set("/holds/batches", json!(batches));
         let mut scene = Scene::with(countersign, "sandbox").await;
         let mut holds = Vec::new();
-        for (id, amount) in [("1", 1), ("2", 2), ("medium", 60), ("odd", 13)] {
+        for (id, amount) in [("1", 1), ("2", 2), ("medium", 60), ("odd", 13), ("other", 61)] {
             holds.push(scene.hold(id, amount).await);
         }
         let approve = async |which: &[usize], other_digest: bool| {
@@ -391,9 +391,10 @@ hold contains {"rule": "low.odd", "reason": "a person looks at it for another re
         assert_eq!(approve(&[0, 0], false).await, 5);
         assert_eq!(approve(&[0, 2], false).await, 5, "one is of another tier");
         assert_eq!(approve(&[0, 3], false).await, 5, "one is held for another reason");
+        assert_eq!(approve(&[2, 4], false).await, 5, "alike, and of another tier");
         assert_eq!(scene.spy.all_calls(), 0, "and nothing of it counts");
         // The daemon looks itself, whatever the command line thinks.
-        let items = [0, 2].map(|n: usize| countersign::control::wire::BatchItem {
+        let items = [2, 4].map(|n: usize| countersign::control::wire::BatchItem {
             id: holds[n].id.clone(),
             digest: holds[n].digest,
             signed: None,
