@@ -22,6 +22,7 @@ mod pin;
 mod place;
 mod presence;
 mod record;
+mod release;
 mod rule;
 mod sessions;
 mod stale;
@@ -39,7 +40,7 @@ pub use rule::Operators;
 pub use sessions::{Line, OpenSession, SessionNow};
 pub use stops::Halt;
 
-use history::{History, Reservation, Turn, Unknown};
+use history::{History, Turn, Unknown};
 use hold::Placed;
 
 /// Policy, holds and the record, in the order in which a call meets them.
@@ -346,6 +347,10 @@ impl Gate {
                 self.permit(call, context, &hold, decision, presence).await.map(Admission::Permitted)
             }
             Ok(Placed::Waits(place)) => {
+                // Whatever was stopped before it stood in the queue has not found it there.
+                if let Some((outcome, why)) = self.stopped_since(&context, &decision) {
+                    self.holds.end(&id, outcome, &why);
+                }
                 let held = Event::Held { expires_at: place.expires.to_string(), joins: place.joins.clone() };
                 let held = Entry::new(Some(&id), true, held);
                 let gate = Arc::clone(self);
@@ -483,118 +488,6 @@ impl Gate {
     /// Why the last reload was refused, where it was.
     pub fn policy_error(&self) -> Option<String> {
         self.policy_error.lock().ok().and_then(|error| error.clone())
-    }
-}
-
-impl Gate {
-    /// Lets an approved call go, or says and records why not. Either way its approval is used up.
-    async fn permit(
-        &self,
-        call: Arc<ToolCall>,
-        context: Arc<CallContext>,
-        hold: &CallId,
-        approved: Arc<Decision>,
-        presence: &Presence,
-    ) -> Result<PermittedCall, Refusal> {
-        match self.release(&call, &context, hold, &approved, presence).await {
-            Ok((receipt, counted)) => {
-                let call = Arc::try_unwrap(call).unwrap_or_else(|shared| (*shared).clone());
-                let origin = Origin::new(&call, context, Some(approved));
-                Ok(PermittedCall::new(call, receipt, Some(hold.clone()), origin, counted))
-            }
-            Err((outcome, reason)) => {
-                let at = jiff::Timestamp::now();
-                let stale = outcome == Outcome::Denied;
-                self.holds.amend(hold, |_| match stale {
-                    true => State::Stale { at, reason: reason.clone() },
-                    false => State::Closed { outcome, at, reason: reason.clone() },
-                });
-                Err(self.close_held(call.id(), outcome, reason).await)
-            }
-        }
-    }
-
-    /// The last look before an approved call leaves: is policy still no stricter than what was approved, is somebody
-    /// still waiting, and is the record of the sending durable.
-    async fn release(
-        &self,
-        call: &ToolCall,
-        context: &CallContext,
-        hold: &CallId,
-        approved: &Decision,
-        presence: &Presence,
-    ) -> Result<(Receipt, Option<Box<Reservation>>), (Outcome, String)> {
-        let (turn, policies) = self.turn(call, context).await.map_err(|unknown| {
-            tracing::error!(call = %call.id(), %unknown, "no history for the rules at release");
-            (Outcome::Unavailable, unknown.for_client().to_owned())
-        })?;
-        let context = CallContext { history: turn.document(), ..context.clone() };
-        let context = &self.standing(context, presence);
-        let judged = policies.evaluate(call, context, call.digest(context), policy::now()).await;
-        let judged = judged.map(|now| self.stopped(context, now));
-        let now = judged.map_err(|fault| {
-            tracing::error!(call = %call.id(), %fault, "policy failed at release");
-            (Outcome::Unavailable, "the policy could not decide this call again at release".to_owned())
-        })?;
-        let stricter = match now.effect {
-            Effect::Deny => {
-                return Err((Outcome::Denied, format!("policy does not allow it any more: {}", now.reason)));
-            }
-            Effect::Allow => false,
-            Effect::Hold => hold::is_stricter(&now, approved),
-        };
-        if stricter {
-            let reason = "policy became stricter while the call was held, so the approval does not count";
-            return Err((Outcome::Denied, reason.to_owned()));
-        }
-        if !presence.place.bind(&context.bound, context.operation.environment.as_ref()) {
-            return Err((Outcome::Denied, ELSEWHERE.to_owned()));
-        }
-        let counted = self.history.spend(turn);
-        match self.last_look(call, context, Some(hold), &now, presence).await {
-            Ok(receipt) => Ok((receipt, counted)),
-            Err(refused) => {
-                self.history.give_back(counted);
-                Err(refused)
-            }
-        }
-    }
-
-    /// The end of every way on which a person's approval counts: the definition, the client, the record. `now` is what
-    /// policy says in this moment.
-    async fn last_look(
-        &self,
-        call: &ToolCall,
-        context: &CallContext,
-        hold: Option<&CallId>,
-        now: &Decision,
-        presence: &Presence,
-    ) -> Result<Receipt, (Outcome, String)> {
-        if presence.definition.differs_from(&context.tool) {
-            let reason = "the server has changed the definition of this tool, or its tools, since the call was decided, or \
-                          the operator trusts it no longer; list the tools again before you call it";
-            return Err((Outcome::Denied, reason.to_owned()));
-        }
-        if let Some(no) = self.last_no(context, now, presence) {
-            return Err(no);
-        }
-        let approved_as = hold.filter(|hold| *hold != call.id()).cloned();
-        let sending = Event::Sending { approved_as, policy_version: now.policy_version.clone() };
-        let sending = Entry::new(Some(call.id()), true, sending);
-        let receipt = self.audit.append(sending).await.map_err(|error| {
-            tracing::error!(call = %call.id(), %error, "no record, so no call");
-            (Outcome::Unavailable, "the call could not be recorded, so it may not be made".to_owned())
-        })?;
-        match self.last_no(context, now, presence) {
-            Some(no) => Err(no),
-            None => Ok(receipt),
-        }
-    }
-
-    /// Why a call may not leave that may by everything else: its client has gone, or an operator has stopped it.
-    fn last_no(&self, context: &CallContext, now: &Decision, presence: &Presence) -> Option<(Outcome, String)> {
-        let gone = presence.left().map(|(outcome, why)| (outcome, why.to_owned()));
-        gone.or_else(|| self.stopped_since(context, now))
     }
 }
 

@@ -38,6 +38,7 @@ use tokio::sync::Semaphore;
 
 use crate::call::{CallContext, Decision, Digest, ToolCall};
 
+pub use combine::{denied_too, held_too};
 pub use history::HistoryUse;
 use history::HistoryUses;
 pub use input::confirm_value;
