@@ -9,6 +9,7 @@ use anyhow::Context;
 use super::Exit;
 use super::operator::SignArgs;
 use crate::config::{self, ConfigError};
+use crate::console::theme::{Colour, Theme};
 use crate::console::{self, ConsoleError, Options};
 use crate::control::client::ControlError;
 use crate::shim;
@@ -22,6 +23,35 @@ pub struct Args {
     daemon: DaemonArgs,
     #[command(flatten)]
     sign: SignArgs,
+    #[command(flatten)]
+    look: LookArgs,
+    /// Watch and rule nothing
+    #[arg(long)]
+    read_only: bool,
+}
+
+/// How the console looks.
+#[derive(clap::Args, Clone, Debug)]
+pub struct LookArgs {
+    /// auto, light, dark, high-contrast, mono or okabe-ito (for terminals with 24-bit colour)
+    #[arg(long, value_name = "NAME", default_value = "auto")]
+    theme: Theme,
+    /// auto, always or never; auto obeys NO_COLOR, CLICOLOR and CLICOLOR_FORCE
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    color: Colour,
+    /// Draw with nothing but ASCII; by itself where the locale is not UTF-8
+    #[arg(long)]
+    ascii: bool,
+    /// Leave the mouse to the terminal
+    #[arg(long)]
+    no_mouse: bool,
+}
+
+impl LookArgs {
+    pub fn onto(&self, options: Options) -> Options {
+        let options = Options { ascii: options.ascii || self.ascii, mouse: options.mouse && !self.no_mouse, ..options };
+        options.coloured(self.theme, self.color)
+    }
 }
 
 /// Where the daemon is.
@@ -96,7 +126,8 @@ pub fn unreachable(error: &ControlError) -> Exit {
 
 pub fn run(args: Args) -> anyhow::Result<Exit> {
     let socket = args.daemon.socket()?;
-    let options = Options { signing: args.sign.signing()?, ..Options::alone() };
+    let options = Options { signing: args.sign.signing()?, read_only: args.read_only, ..Options::alone() };
+    let options = args.look.onto(options);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     match runtime.block_on(console::run(&socket, options)) {
         Ok(_) => Ok(Exit::Ok),

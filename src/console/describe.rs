@@ -13,7 +13,7 @@ use crate::console::doc::Doc;
 use crate::console::money;
 use crate::console::preview::{self, Clock};
 use crate::console::risk::{Risk, plural};
-use crate::console::visible;
+use crate::console::{tabs, visible};
 use crate::control::wire::{Approvals, Daemon, HoldState, HoldView, ServerView};
 use crate::json::JsonText;
 
@@ -26,11 +26,21 @@ pub const UNSIGNED_HELP: [&str; 3] = [
 
 /// The detail of a hold: what an operator reads first, then all that travels, then what proves it.
 pub fn document(hold: &HoldView, risk: &Risk, zone: &TimeZone) -> Doc {
+    let mut doc = Doc::default();
+    pretty(&mut doc, hold, risk, zone);
+    doc
+}
+
+/// The same, into a document.
+pub fn pretty(doc: &mut Doc, hold: &HoldView, risk: &Risk, zone: &TimeZone) {
     let clock = held_clock(hold, zone);
-    let mut doc = Doc::with_previews(clock.clone());
-    state(&mut doc, hold, zone);
+    doc.preview_by(clock.clone());
+    state(doc, hold, zone);
     risk.warnings.iter().for_each(|warning| doc.warning(warning));
-    call(&mut doc, hold);
+    call(doc, hold);
+    for (n, line) in tabs::changed(hold).iter().enumerate() {
+        doc.fact(if n == 0 { "Changed" } else { "" }, line);
+    }
     for (n, hit) in hold.rules.iter().enumerate() {
         let place = if hit.line > 0 { format!("{}:{}", hit.file, hit.line) } else { hit.file.clone() };
         doc.fact(if n == 0 { "Rule" } else { "" }, &format!("{}  {}  {place}", hit.rule, hit.reason));
@@ -49,12 +59,12 @@ pub fn document(hold: &HoldView, risk: &Risk, zone: &TimeZone) -> Doc {
     if hold.signature_required {
         doc.fact("Signature", "required for an approval: an operator's key has to sign it");
     }
-    payload(&mut doc, "Arguments", &hold.arguments, &confirmed(hold));
+    payload(doc, "Arguments", &hold.arguments, &confirmed(hold));
     if let Some(other) = &hold.other_params {
-        payload(&mut doc, "Other parameters that are sent", other, &[]);
+        payload(doc, "Other parameters that are sent", other, &[]);
     }
     if let Some(meta) = &hold.meta {
-        payload(&mut doc, "_meta, sent too, not part of the digest", meta, &[]);
+        payload(doc, META, meta, &[]);
     }
     doc.heading("Proof");
     doc.fact("Hold", hold.id.as_str());
@@ -67,7 +77,6 @@ pub fn document(hold: &HoldView, risk: &Risk, zone: &TimeZone) -> Doc {
     }
     doc.fact("Created", &time(&hold.created_at, &clock));
     doc.fact("Expires", &time(&hold.expires_at, &clock));
-    doc
 }
 
 /// The clock that the times of a call are told by. Where the daemon's own time cannot be read, distances are from 1970,
@@ -87,20 +96,38 @@ fn time(written: &str, clock: &Clock) -> String {
     }
 }
 
-/// The same without what travels: what a question repeats.
-pub fn brief(hold: &HoldView, risk: &Risk) -> Doc {
-    let mut doc = Doc::default();
+/// What travels, as it is sent: the texts themselves, without a line break of ours.
+pub fn raw(doc: &mut Doc, hold: &HoldView, risk: &Risk) {
     risk.warnings.iter().for_each(|warning| doc.warning(warning));
-    call(&mut doc, hold);
+    doc.fact("Call", &format!("{} · {}", hold.server, hold.tool));
+    let parts = [
+        Some(("Arguments", &hold.arguments)),
+        hold.other_params.as_ref().map(|other| ("Other parameters", other)),
+        hold.meta.as_ref().map(|meta| (META, meta)),
+    ];
+    for (title, value) in parts.into_iter().flatten() {
+        heading(doc, title, value);
+        doc.raw(value);
+    }
+}
+
+const META: &str = "_meta, sent too, not part of the digest";
+
+/// The same without what travels: what a question repeats.
+pub fn brief_into(doc: &mut Doc, hold: &HoldView, risk: &Risk) {
+    risk.warnings.iter().for_each(|warning| doc.warning(warning));
+    call(doc, hold);
     doc.fact("Rule", &format!("{}  {}", hold.rule, hold.reason));
     doc.fact("Where", &environment(&hold.environment, hold.production));
     doc.fact("Client", &client(hold));
     if hold.approvals.need > 1 {
         doc.fact("Approvals", &approvals(&hold.approvals));
     }
+    for (n, line) in tabs::changed(hold).iter().enumerate() {
+        doc.fact(if n == 0 { "Changed" } else { "" }, line);
+    }
     let digest = hold.digest.to_string();
     doc.fact("Digest", &format!("{}…", digest.get(..16).unwrap_or(&digest)));
-    doc
 }
 
 /// Whether the definition of the tool is the one that an operator trusts.
@@ -147,7 +174,8 @@ pub fn ended(state: &HoldState, zone: &TimeZone) -> Option<(String, String)> {
     let (words, at) = match state {
         HoldState::Pending => return None,
         HoldState::Ticket { by, at, .. } => (format!("{by} approved, for one identical retry; not used yet"), at),
-        HoldState::Approved { by, at, .. } => (format!("{by} approved"), at),
+        HoldState::Approved { by, at, leaves_at: None } => (format!("{by} approved"), at),
+        HoldState::Approved { by, at, leaves_at: Some(_) } => (format!("{by} approved, leaves in a moment"), at),
         HoldState::Rejected { by, at, reason } => (format!("{by} rejected: {reason}"), at),
         HoldState::Stale { at, reason } => (format!("stale: {reason}"), at),
         HoldState::Closed { outcome, at, reason } => (format!("{}: {reason}", outcome.as_str()), at),
@@ -159,6 +187,26 @@ pub fn ended(state: &HoldState, zone: &TimeZone) -> Option<(String, String)> {
 /// The same in one text.
 pub fn outcome(state: &HoldState, zone: &TimeZone) -> Option<String> {
     ended(state, zone).map(|(words, at)| format!("{words}, {at}"))
+}
+
+/// The state in a word, for filters.
+pub fn state_word(state: &HoldState) -> &'static str {
+    match state {
+        HoldState::Pending => "pending",
+        HoldState::Ticket { .. } => "ticket",
+        HoldState::Approved { .. } => "approved",
+        HoldState::Rejected { .. } => "rejected",
+        HoldState::Stale { .. } => "stale",
+        HoldState::Closed { outcome, .. } => outcome.as_str(),
+        HoldState::Done { .. } => "done",
+    }
+}
+
+/// Who looks after a hold, where somebody does: `ana claimed it, 42 s left`.
+pub fn claim(hold: &HoldView, now: Timestamp) -> Option<String> {
+    let claimed = hold.claimed.as_ref()?;
+    let seconds = claimed.until.parse::<Timestamp>().ok()?.duration_since(now).as_secs();
+    (seconds > 0).then(|| format!("{} has it, {seconds} s", claimed.by))
 }
 
 /// Three letters for the list.
@@ -287,22 +335,27 @@ pub fn environment(environment: &Environment, production: bool) -> String {
 
 /// Who asks, by our own evidence.
 fn client(hold: &HoldView) -> String {
-    let way = match hold.client.transport {
+    format!("{}, session {}", who(&hold.principal, &hold.client), hold.session)
+}
+
+/// A principal, and what is known of its process.
+pub fn who(principal: &str, client: &ClientInfo) -> String {
+    let way = match client.transport {
         Transport::Stdio => "stdio",
         Transport::Http => "http",
     };
     let evidence = [
         Some(way.to_owned()),
-        hold.client.uid.map(|uid| format!("uid {uid}")),
-        hold.client.pid.map(|pid| format!("pid {pid}")),
-        hold.client.peer.as_ref().map(|peer| format!("from {peer}")),
+        client.uid.map(|uid| format!("uid {uid}")),
+        client.pid.map(|pid| format!("pid {pid}")),
+        client.peer.as_ref().map(|peer| format!("from {peer}")),
     ];
     let evidence: Vec<_> = evidence.into_iter().flatten().collect();
-    format!("{} ({}), session {}", hold.principal, evidence.join(", "), hold.session)
+    format!("{principal} ({})", evidence.join(", "))
 }
 
 /// What the client says about itself, which proves nothing.
-fn claimed(client: &ClientInfo) -> Option<String> {
+pub fn claimed(client: &ClientInfo) -> Option<String> {
     let name = client.name.as_ref()?;
     Some(format!("{name} {} (its own words)", client.version.as_deref().unwrap_or("")))
 }
@@ -313,6 +366,11 @@ pub fn approvals(approvals: &Approvals) -> String {
 }
 
 fn payload(doc: &mut Doc, title: &str, value: &JsonText, marked: &[Range<usize>]) {
+    heading(doc, title, value);
+    doc.payload(value, marked);
+}
+
+fn heading(doc: &mut Doc, title: &str, value: &JsonText) {
     let text = value.as_str();
     let digest = Digest::of_bytes(text.as_bytes()).to_string();
     let keys = value.view().members().count();
@@ -322,7 +380,6 @@ fn payload(doc: &mut Doc, title: &str, value: &JsonText, marked: &[Range<usize>]
         size(text.len()),
         digest.get(..8).unwrap_or(&digest)
     ));
-    doc.payload(value, marked);
 }
 
 /// Where the values stand in the arguments that the rule wants to be typed.

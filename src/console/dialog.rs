@@ -6,20 +6,26 @@ use std::time::Duration;
 use crossterm::event::KeyEvent;
 
 use crate::call::{CallId, Digest, Tier};
+use crate::console::filter::{Filter, Of};
 use crate::console::keys::{self, Action, Context, PRESETS};
 use crate::console::visible;
-use crate::control::wire::HoldView;
+pub use crate::console::wish::{Leaf, Wish};
+use crate::control::wire::{HoldView, SessionRuling};
 
 /// Longest value that an operator is asked to type.
 const TYPED: usize = 64;
-/// Longest reason, in characters.
+/// Longest reason, note or filter, in characters.
 const REASON: usize = 500;
 
 /// A question that is on the screen.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Dialog {
     Approve(Approve),
+    /// A grant: first how far it goes, then its text.
+    Grant(Wish),
     Reject(Reject),
+    Confirm(Confirm),
+    Filter(FilterLine),
     Quit,
     Help {
         scroll: u16,
@@ -38,13 +44,25 @@ pub enum Answer {
     Stay,
     /// The focus is elsewhere now.
     Moved,
+    /// The dialog asks something else now: whatever was pressed before is void.
+    Turned,
     /// Not yet: says why.
     Early(&'static str),
     Close,
-    Approve,
+    /// With the note, where there is one.
+    Approve(Option<String>),
+    /// Asks for a grant instead.
+    ToGrant,
+    /// Has the daemon write the grant.
+    Draft,
+    /// Makes the grant whose text is on the screen.
+    Grant,
     /// Asks for a reason instead.
     ToReject,
     Reject(String),
+    /// Does what the question was about.
+    Confirmed,
+    Filtered,
     /// Asks whether to quit, or quits where that is the question.
     Quit,
 }
@@ -70,9 +88,12 @@ pub const FOCUS: Duration = Duration::from_millis(200);
 impl Dialog {
     pub fn context(&self) -> Context {
         match self {
-            Dialog::Approve(approve) if approve.tier == Tier::High => Context::Type,
-            Dialog::Approve(_) | Dialog::Quit => Context::Ask,
+            Dialog::Approve(approve) if approve.typed => Context::Type,
+            Dialog::Approve(approve) if approve.focus == Focus::Note => Context::Note,
+            Dialog::Grant(wish) if wish.draft.is_none() => Context::Grant,
+            Dialog::Approve(_) | Dialog::Grant(_) | Dialog::Confirm(_) | Dialog::Quit => Context::Ask,
             Dialog::Reject(_) => Context::Reason,
+            Dialog::Filter(_) => Context::Filter,
             Dialog::Help { .. } | Dialog::Notice { .. } => Context::Read,
         }
     }
@@ -80,10 +101,15 @@ impl Dialog {
     /// How long the question has to have been on the screen before it may be answered.
     pub fn arming(&self) -> Duration {
         match self {
-            Dialog::Approve(approve) if approve.tier == Tier::High => ARMING_HIGH,
-            Dialog::Approve(_) | Dialog::Reject(_) | Dialog::Quit | Dialog::Help { .. } | Dialog::Notice { .. } => {
-                ARMING
-            }
+            Dialog::Approve(approve) if approve.typed => ARMING_HIGH,
+            Dialog::Approve(_)
+            | Dialog::Grant(_)
+            | Dialog::Reject(_)
+            | Dialog::Confirm(_)
+            | Dialog::Filter(_)
+            | Dialog::Quit
+            | Dialog::Help { .. }
+            | Dialog::Notice { .. } => ARMING,
         }
     }
 
@@ -91,8 +117,9 @@ impl Dialog {
     pub fn hold(&self) -> Option<&CallId> {
         match self {
             Dialog::Approve(approve) => Some(&approve.id),
+            Dialog::Grant(wish) => Some(&wish.id),
             Dialog::Reject(reject) => Some(&reject.id),
-            Dialog::Quit | Dialog::Help { .. } | Dialog::Notice { .. } => None,
+            Dialog::Confirm(_) | Dialog::Filter(_) | Dialog::Quit | Dialog::Help { .. } | Dialog::Notice { .. } => None,
         }
     }
 
@@ -101,12 +128,26 @@ impl Dialog {
         if action == Some(Action::Quit) {
             return Answer::Quit;
         }
+        let typed = keys::typed(key);
         match self {
-            Dialog::Approve(approve) if approve.tier == Tier::High => approve.high(action, keys::typed(key), ready),
-            Dialog::Approve(_) => match action {
-                Some(Action::Yes) if ready.ruling => Answer::Approve,
+            Dialog::Approve(approve) if approve.typed => approve.high(action, typed, ready),
+            Dialog::Approve(approve) if approve.focus == Focus::Note => approve.noting(action, typed, ready),
+            Dialog::Approve(approve) => match action {
+                Some(Action::Yes) if ready.ruling => Answer::Approve(approve.reason()),
                 Some(Action::Yes) => Answer::Early("not so fast: look at the question, then press y"),
                 Some(Action::Reject) => Answer::ToReject,
+                Some(Action::Grant) => Answer::ToGrant,
+                Some(Action::Note) if approve.tier != Tier::Low => {
+                    approve.focus = Focus::Note;
+                    Answer::Turned
+                }
+                Some(Action::Back) => Answer::Close,
+                _ => Answer::Stay,
+            },
+            Dialog::Grant(wish) => wish.key(action, ready),
+            Dialog::Confirm(_) => match action {
+                Some(Action::Yes) if ready.ruling => Answer::Confirmed,
+                Some(Action::Yes) => Answer::Early("not so fast: look at the question, then press y"),
                 Some(Action::Back) => Answer::Close,
                 _ => Answer::Stay,
             },
@@ -116,11 +157,14 @@ impl Dialog {
                 Some(Action::Back) => Answer::Close,
                 _ => Answer::Stay,
             },
-            Dialog::Reject(reject) => reject.key(action, keys::typed(key), ready),
+            Dialog::Reject(reject) => reject.key(action, typed, ready),
+            Dialog::Filter(line) => line.key(action, typed),
             Dialog::Help { scroll } => {
                 match action {
                     Some(Action::LineDown) => *scroll = scroll.saturating_add(1).min(help_lines()),
                     Some(Action::LineUp) => *scroll = scroll.saturating_sub(1),
+                    Some(Action::PageDown) => *scroll = scroll.saturating_add(HELP_PAGE).min(help_lines()),
+                    Some(Action::PageUp) => *scroll = scroll.saturating_sub(HELP_PAGE),
                     Some(Action::Back) => return Answer::Close,
                     _ => {}
                 }
@@ -131,16 +175,83 @@ impl Dialog {
         }
     }
 
-    /// A paste: only a reason takes one.
+    /// A paste: text for people takes one, a value never.
     pub fn paste(&mut self, text: &str) -> Answer {
+        let letters = text.chars().map(|letter| if letter.is_control() { ' ' } else { letter });
         match self {
-            Dialog::Reject(reject) => {
-                text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).for_each(|c| reject.push(c));
-                Answer::Stay
+            Dialog::Reject(reject) => letters.for_each(|letter| push(&mut reject.reason, letter)),
+            Dialog::Approve(approve) if approve.focus == Focus::Note => {
+                letters.for_each(|letter| push(&mut approve.note, letter));
             }
-            Dialog::Approve(_) => Answer::Early("paste is off here: read the value and type it"),
-            Dialog::Quit | Dialog::Help { .. } | Dialog::Notice { .. } => Answer::Stay,
+            Dialog::Approve(_) => return Answer::Early("paste is off here: read the value and type it"),
+            Dialog::Filter(line) => letters.for_each(|letter| push(&mut line.text, letter)),
+            Dialog::Grant(_) | Dialog::Confirm(_) => return Answer::Early("paste is off here"),
+            Dialog::Quit | Dialog::Help { .. } | Dialog::Notice { .. } => {}
         }
+        Answer::Stay
+    }
+}
+
+/// Lines of help that a page moves.
+const HELP_PAGE: u16 = 15;
+
+fn push(text: &mut String, letter: char) {
+    if text.chars().count() < REASON {
+        text.push(letter);
+    }
+}
+
+/// A question whose answer is yes or no.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Confirm {
+    pub title: &'static str,
+    /// Have not passed the escape function.
+    pub lines: Vec<String>,
+    /// What `y` does, in words.
+    pub yes: &'static str,
+    pub act: Act,
+}
+
+/// What is confirmed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Act {
+    Freeze(bool),
+    Session(String, SessionRuling),
+    Revoke(CallId),
+    Steal(CallId),
+}
+
+/// A filter while it is typed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FilterLine {
+    pub text: String,
+    pub of: Of,
+}
+
+impl FilterLine {
+    pub fn new(text: &str, of: Of) -> FilterLine {
+        FilterLine { text: text.to_owned(), of }
+    }
+
+    /// # Errors
+    /// What is wrong, in words that have not passed the escape function.
+    pub fn parsed(&self) -> Result<Filter, String> {
+        Filter::parse(&self.text, self.of)
+    }
+
+    fn key(&mut self, action: Option<Action>, typed: Option<char>) -> Answer {
+        match action {
+            Some(Action::Back) => return Answer::Close,
+            Some(Action::Enter) if self.parsed().is_ok() => return Answer::Filtered,
+            Some(Action::Enter) => return Answer::Early("that is no filter yet"),
+            Some(Action::Erase) => self.text.truncate(before_last(&self.text)),
+            Some(Action::Clear) => self.text.clear(),
+            _ => {}
+        }
+        if let Some(letter) = typed {
+            push(&mut self.text, letter);
+        }
+        Answer::Stay
     }
 }
 
@@ -154,15 +265,22 @@ pub struct Approve {
     pub id: CallId,
     pub digest: Digest,
     pub tier: Tier,
-    /// Tier high: what has to be typed.
+    /// The gesture of the highest tier: values have to be typed.
+    pub typed: bool,
+    /// Why, where the tier alone does not want it. Has not passed the escape function.
+    pub why: Option<String>,
+    /// What has to be typed.
     pub fields: Vec<Field>,
     pub focus: Focus,
+    /// What the record keeps beside the approval.
+    pub note: String,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Focus {
     Back,
     Field(usize),
+    Note,
     Approve,
 }
 
@@ -190,13 +308,21 @@ impl Field {
 }
 
 impl Approve {
-    pub fn new(hold: &HoldView, tier: Tier) -> Approve {
-        let fields = if tier == Tier::High { fields(hold) } else { Vec::new() };
-        Approve { id: hold.id.clone(), digest: hold.digest, tier, fields, focus: Focus::Back }
+    /// `why`: the gesture of the highest tier is wanted whatever the tier is.
+    pub fn new(hold: &HoldView, tier: Tier, why: Option<String>) -> Approve {
+        let typed = tier == Tier::High || why.is_some();
+        let fields = if typed { fields(hold) } else { Vec::new() };
+        let (id, digest, note) = (hold.id.clone(), hold.digest, String::new());
+        Approve { id, digest, tier, typed, why, fields, focus: Focus::Back, note }
     }
 
     pub fn matches(&self) -> bool {
         self.fields.iter().all(Field::matches)
+    }
+
+    fn reason(&self) -> Option<String> {
+        let note = self.note.trim();
+        (!note.is_empty()).then(|| note.to_owned())
     }
 
     fn high(&mut self, action: Option<Action>, typed: Option<char>, ready: Ready) -> Answer {
@@ -217,41 +343,67 @@ impl Approve {
         }
     }
 
+    /// The note of a question that `y` answers: no letter of it is an answer.
+    fn noting(&mut self, action: Option<Action>, typed: Option<char>, ready: Ready) -> Answer {
+        match (action, typed) {
+            (Some(Action::Back), _) => {
+                self.focus = Focus::Back;
+                return Answer::Turned;
+            }
+            (Some(Action::Erase), _) => self.note.truncate(before_last(&self.note)),
+            (Some(Action::Clear), _) => self.note.clear(),
+            (_, Some(_)) if !ready.keys => {
+                return Answer::Early("not so fast: what you typed before you saw this was dropped");
+            }
+            (_, Some(letter)) => push(&mut self.note, letter),
+            (_, None) => {}
+        }
+        Answer::Stay
+    }
+
     fn enter(&mut self, ready: Ready) -> Answer {
         match self.focus {
             Focus::Back => Answer::Close,
+            Focus::Note => self.go(self.stops() - 1),
             Focus::Field(n) if self.fields.get(n).is_some_and(Field::matches) => self.go(1),
             Focus::Field(_) => Answer::Early("the value does not match yet"),
             Focus::Approve if !self.matches() => Answer::Early("type the value first"),
-            Focus::Approve if ready.ruling && ready.focus => Answer::Approve,
+            Focus::Approve if ready.ruling && ready.focus => Answer::Approve(self.reason()),
             Focus::Approve => Answer::Early("not so fast: look at the question, then press Enter"),
         }
     }
 
-    /// Back, the fields, Approve: a ring.
+    /// Back, the fields, Approve, the note: a ring.
     fn stops(&self) -> usize {
-        self.fields.len() + 2
+        self.fields.len() + 3
     }
 
     fn go(&mut self, steps: usize) -> Answer {
+        let fields = self.fields.len();
         let here = match self.focus {
             Focus::Back => 0,
             Focus::Field(n) => n + 1,
-            Focus::Approve => self.fields.len() + 1,
+            Focus::Approve => fields + 1,
+            Focus::Note => fields + 2,
         };
         self.focus = match (here + steps) % self.stops() {
             0 => Focus::Back,
-            n if n <= self.fields.len() => Focus::Field(n - 1),
-            _ => Focus::Approve,
+            n if n <= fields => Focus::Field(n - 1),
+            n if n == fields + 1 => Focus::Approve,
+            _ => Focus::Note,
         };
         Answer::Moved
     }
 
     fn edit(&mut self, change: impl FnOnce(&mut String)) {
-        if let Focus::Field(n) = self.focus
-            && let Some(field) = self.fields.get_mut(n)
-        {
-            change(&mut field.typed);
+        match self.focus {
+            Focus::Field(n) => {
+                if let Some(field) = self.fields.get_mut(n) {
+                    change(&mut field.typed);
+                }
+            }
+            Focus::Note => change(&mut self.note),
+            Focus::Back | Focus::Approve => {}
         }
     }
 
@@ -260,8 +412,9 @@ impl Approve {
         if self.focus == Focus::Back {
             self.focus = Focus::Field(self.fields.iter().position(|field| !field.matches()).unwrap_or(0));
         }
+        let most = if self.focus == Focus::Note { REASON } else { TYPED };
         self.edit(|text| {
-            if text.chars().count() < TYPED {
+            if text.chars().count() < most {
                 text.push(letter);
             }
         });
@@ -304,18 +457,17 @@ fn is_typable(value: &str) -> bool {
 pub struct Reject {
     pub id: CallId,
     pub digest: Digest,
+    /// The others of a folded group, each with its digest.
+    pub others: Vec<(CallId, Digest)>,
+    /// Pauses its session too.
+    pub pause: Option<String>,
     pub reason: String,
 }
 
 impl Reject {
     pub fn new(hold: &HoldView) -> Reject {
-        Reject { id: hold.id.clone(), digest: hold.digest, reason: String::new() }
-    }
-
-    fn push(&mut self, letter: char) {
-        if self.reason.chars().count() < REASON {
-            self.reason.push(letter);
-        }
+        let (id, digest) = (hold.id.clone(), hold.digest);
+        Reject { id, digest, others: Vec::new(), pause: None, reason: String::new() }
     }
 
     fn key(&mut self, action: Option<Action>, typed: Option<char>, ready: Ready) -> Answer {
@@ -337,7 +489,7 @@ impl Reject {
                 Answer::Stay
             }
             (_, Some(letter)) => {
-                self.push(letter);
+                push(&mut self.reason, letter);
                 Answer::Stay
             }
             (_, None) => Answer::Stay,

@@ -41,6 +41,8 @@ pub enum Kind {
     Heading,
     /// A line of what travels; `marked` where the value on it is one that the rule asks about.
     Payload { indent: u8, marked: bool },
+    /// A line of something else from outside: a difference, a part of a rule, a record.
+    Quoted { marked: bool },
     /// What the value above comes to: ours, and not sent.
     Note,
     /// Stands for lines of payload that are folded.
@@ -52,7 +54,7 @@ impl Kind {
     fn must_be_seen(self) -> bool {
         match self {
             Kind::Warning | Kind::Payload { .. } | Kind::Note | Kind::Fold => true,
-            Kind::Fact(_) | Kind::Heading => false,
+            Kind::Fact(_) | Kind::Heading | Kind::Quoted { .. } => false,
         }
     }
 
@@ -60,7 +62,7 @@ impl Kind {
         match self {
             Kind::Fact(_) | Kind::Warning => LABEL,
             Kind::Heading => 0,
-            Kind::Payload { .. } | Kind::Note | Kind::Fold => GUTTER,
+            Kind::Payload { .. } | Kind::Quoted { .. } | Kind::Note | Kind::Fold => GUTTER,
         }
     }
 }
@@ -88,12 +90,19 @@ pub struct Doc {
     folds: Vec<Fold>,
     /// Values get previews, told by this clock.
     clock: Option<Clock>,
+    /// For a terminal that has nothing but ASCII.
+    ascii: bool,
 }
 
 impl Doc {
-    /// A document whose values say below them what they come to.
-    pub fn with_previews(clock: Clock) -> Doc {
-        Doc { clock: Some(clock), ..Doc::default() }
+    /// An empty one; `ascii`: for a terminal that has nothing else.
+    pub fn for_terminal(ascii: bool) -> Doc {
+        Doc { ascii, ..Doc::default() }
+    }
+
+    /// From here on values say below them what they come to.
+    pub fn preview_by(&mut self, clock: Clock) {
+        self.clock = Some(clock);
     }
 
     pub fn fact(&mut self, label: &'static str, value: &str) {
@@ -103,7 +112,32 @@ impl Doc {
     /// A text that has passed the escape function already.
     pub fn warning(&mut self, shown: &str) {
         self.lines.push(Line { start: self.text.len(), kind: Kind::Warning });
-        self.text.push_str(shown);
+        if self.ascii {
+            // The warnings' own example of an escape is one of ours.
+            let plain = visible::ascii(&own_signs(&shown.replace("⟨…⟩", "escape")));
+            self.text.push_str(&plain);
+        } else {
+            self.text.push_str(shown);
+        }
+    }
+
+    /// A line from outside that does not travel.
+    pub fn quoted(&mut self, text: &str, marked: bool) {
+        self.line(Kind::Quoted { marked }, text);
+    }
+
+    /// Everything of a value as it is sent, in one line.
+    pub fn raw(&mut self, value: &JsonText) {
+        self.line(Kind::Payload { indent: 0, marked: false }, value.as_str());
+    }
+
+    /// Appends a text from outside.
+    fn write(&mut self, text: &str) {
+        if self.ascii {
+            self.text.push_str(&visible::ascii(&visible::line(text)));
+        } else {
+            visible::write_line(text, &mut self.text);
+        }
     }
 
     pub fn heading(&mut self, text: &str) {
@@ -112,7 +146,11 @@ impl Doc {
 
     fn line(&mut self, kind: Kind, value: &str) {
         self.lines.push(Line { start: self.text.len(), kind });
-        visible::write_line(if value.is_empty() { "(empty)" } else { value }, &mut self.text);
+        match (value.is_empty(), self.ascii && !matches!(kind, Kind::Payload { .. })) {
+            (true, _) => self.write("(empty)"),
+            (false, true) => self.write(&own_signs(value)),
+            (false, false) => self.write(value),
+        }
     }
 
     /// Adds everything of a value. `marked`: where in its text the values stand that deserve a mark.
@@ -248,7 +286,7 @@ impl Writer<'_> {
             match token {
                 Token::Mark(':') => self.doc.text.push_str(": "),
                 Token::Mark(mark) => self.doc.text.push(mark),
-                Token::Scalar(scalar) => visible::write_line(scalar.text(), &mut self.doc.text),
+                Token::Scalar(scalar) => self.doc.write(scalar.text()),
             }
             match token {
                 Token::Mark('{' | '[') => {
@@ -297,6 +335,11 @@ impl Writer<'_> {
     }
 }
 
+/// Signs of our own between words, in ASCII. Lines that travel never pass here.
+fn own_signs(text: &str) -> String {
+    text.replace(" · ", " - ").replace(" → ", " -> ").replace('…', "...")
+}
+
 /// One row on the screen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Row<'a> {
@@ -323,6 +366,11 @@ impl Row<'_> {
             Kind::Warning if self.first => format!("{:<LABEL$}", "! Warning"),
             Kind::Fact(_) | Kind::Warning => format!("{:LABEL$}", ""),
             Kind::Heading => String::new(),
+            Kind::Quoted { marked } => match (self.first, marked) {
+                (false, _) => "│↳ ".to_owned(),
+                (true, true) => "│! ".to_owned(),
+                (true, false) => "│  ".to_owned(),
+            },
             Kind::Note => format!("┆{} ", if self.first { '=' } else { '↳' }),
             Kind::Fold => "│▸ ".to_owned(),
         }

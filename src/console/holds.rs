@@ -1,9 +1,13 @@
-//! The holds as the list shows them: those that wait in the order of their arrival, then those that ended lately.
+//! The holds that are known: those that wait, by risk and time left, then the new ones in the order of their arrival,
+//! then those that ended lately.
 //!
-//! Invariant: no row at or above the cursor moves on its own. A hold that is new goes to the end; one that ends stays in
-//! its place until the operator moves. Everything is found by id, nothing by position.
+//! Invariant: no row at or above the cursor moves on its own. A hold that is new waits behind the others until the
+//! operator sorts it in; one that ends stays in its place until the operator moves. Everything is found by id, nothing by
+//! position.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -22,8 +26,14 @@ pub struct Entry {
     pub view: HoldView,
     pub risk: Risk,
     expires: Option<Timestamp>,
-    /// What of it has been on the screen.
+    /// What of it has been on the screen, as it is printed prettily.
     pub seen: Seen,
+    /// The same, as it is sent.
+    pub seen_raw: Seen,
+    /// One of the two has been on the screen, whole.
+    pub read: bool,
+    /// When its detail was first on the screen.
+    pub shown: Option<Duration>,
     /// Its row has not been on the screen.
     pub fresh: bool,
 }
@@ -31,7 +41,22 @@ pub struct Entry {
 impl Entry {
     fn new(view: HoldView) -> Entry {
         let expires = view.expires_at.parse().ok();
-        Entry { risk: Risk::of(&view), expires, seen: Seen::default(), fresh: true, view }
+        let (seen, seen_raw) = (Seen::default(), Seen::default());
+        Entry { risk: Risk::of(&view), expires, seen, seen_raw, read: false, shown: None, fresh: true, view }
+    }
+
+    /// Seconds until the client is thought to give up, where that is known.
+    pub fn client_left(&self, now: Timestamp) -> Option<i64> {
+        let until: Timestamp = self.view.client_waits_until.as_ref()?.parse().ok()?;
+        Some(until.duration_since(now).as_secs())
+    }
+
+    /// Seconds until an approved call leaves, while it can be taken back.
+    pub fn leaves_in(&self, now: Timestamp) -> Option<i64> {
+        let HoldState::Approved { leaves_at: Some(at), .. } = &self.view.state else { return None };
+        let millis = at.parse::<Timestamp>().ok()?.duration_since(now).as_millis();
+        let seconds = i64::try_from((millis + 999).div_euclid(1000)).ok()?;
+        (seconds > 0).then_some(seconds)
     }
 
     /// Seconds until the hold's time is over, rounded up. A time that cannot be read is over.
@@ -54,14 +79,17 @@ impl Entry {
 pub enum Change {
     New,
     Changed,
+    /// Only who looks after it, or how long the client is thought to wait: nothing that a ruling is about.
+    Touched,
     Same,
 }
 
 #[derive(Debug, Default)]
 pub struct Holds {
     entries: HashMap<CallId, Entry>,
-    /// In order of arrival. May hold ended ones that are waiting for the cursor to move.
+    /// Sorted up to `new_from`, then in order of arrival. May hold ended ones that are waiting for the cursor to move.
     waiting: Vec<CallId>,
+    new_from: usize,
     /// The one that ended last comes first.
     closed: Vec<CallId>,
 }
@@ -75,7 +103,6 @@ impl Holds {
         self.entries.get_mut(id)
     }
 
-    /// Rows of the list, the closed ones included.
     pub fn len(&self) -> usize {
         self.waiting.len() + self.closed.len()
     }
@@ -84,44 +111,60 @@ impl Holds {
         self.len() == 0
     }
 
-    /// Rows before the closed ones.
-    pub fn waiting_rows(&self) -> usize {
-        self.waiting.len()
-    }
-
-    pub fn row(&self, row: usize) -> Option<&CallId> {
-        self.waiting.get(row).or_else(|| self.closed.get(row.checked_sub(self.waiting.len())?))
-    }
-
-    pub fn row_of(&self, id: &CallId) -> Option<usize> {
-        let closed = || self.closed.iter().position(|other| other == id).map(|row| row + self.waiting.len());
-        self.waiting.iter().position(|other| other == id).or_else(closed)
+    /// Those that wait and are sorted; the new ones; the closed ones.
+    pub fn parts(&self) -> (&[CallId], &[CallId], &[CallId]) {
+        let (sorted, new) = self.waiting.split_at(self.new_from.min(self.waiting.len()));
+        (sorted, new, &self.closed)
     }
 
     pub fn pending(&self) -> impl Iterator<Item = &Entry> {
-        self.pending_rows().map(|(_, entry)| entry)
+        self.waiting.iter().filter_map(|id| self.entries.get(id)).filter(|entry| entry.is_pending())
     }
 
-    /// The same, each with its row.
-    pub fn pending_rows(&self) -> impl Iterator<Item = (usize, &Entry)> {
-        let rows = self.waiting.iter().enumerate();
-        rows.filter_map(|(row, id)| Some((row, self.entries.get(id)?))).filter(|(_, entry)| entry.is_pending())
+    /// Every hold that is known.
+    pub fn all(&self) -> impl Iterator<Item = &Entry> {
+        self.waiting.iter().chain(&self.closed).filter_map(|id| self.entries.get(id))
     }
 
-    /// Takes the daemon's word for everything.
-    pub fn replace(&mut self, mut views: Vec<HoldView>) {
+    /// Sorts the new ones in: the riskiest first, then the one whose time is over first.
+    pub fn sort(&mut self) {
+        let entries = &self.entries;
+        self.waiting.sort_by_key(|id| {
+            let entry = entries.get(id);
+            (Reverse(entry.map(|entry| entry.risk.tier)), entry.and_then(|entry| entry.expires), id.clone())
+        });
+        self.new_from = self.waiting.len();
+    }
+
+    /// Takes the daemon's word for everything. What is known keeps its place.
+    pub fn replace(&mut self, views: Vec<HoldView>) {
         let mut old = std::mem::take(&mut self.entries);
-        self.waiting.clear();
+        let order = std::mem::take(&mut self.waiting);
+        let places: HashMap<_, _> = order.iter().enumerate().map(|(place, id)| (id.clone(), place)).collect();
+        let new_from = std::mem::take(&mut self.new_from);
         self.closed.clear();
-        views.sort_by(|a, b| (&a.created_at, &a.id).cmp(&(&b.created_at, &b.id)));
+        let mut known: Vec<(usize, CallId)> = Vec::new();
+        let mut new: Vec<(String, CallId)> = Vec::new();
         let mut ended: Vec<(String, CallId)> = Vec::new();
         for view in views {
-            match ended_at(&view.state) {
-                None => self.waiting.push(view.id.clone()),
-                Some(at) => ended.push((at.to_owned(), view.id.clone())),
+            match (ended_at(&view.state), places.get(&view.id)) {
+                (None, Some(place)) => known.push((*place, view.id.clone())),
+                (None, None) => new.push((view.created_at.clone(), view.id.clone())),
+                (Some(at), _) => ended.push((at.to_owned(), view.id.clone())),
             }
-            let known = old.remove(&view.id);
-            self.entries.insert(view.id.clone(), renew(known, view));
+            let before = old.remove(&view.id);
+            self.entries.insert(view.id.clone(), renew(before, view).0);
+        }
+        known.sort();
+        new.sort();
+        self.new_from = known.iter().filter(|(place, _)| *place < new_from).count();
+        self.waiting = known
+            .into_iter()
+            .chain(new.into_iter().enumerate().map(|(n, (_, id))| (n, id)))
+            .map(|(_, id)| id)
+            .collect();
+        if self.new_from == 0 {
+            self.sort();
         }
         ended.sort_by(|a, b| b.cmp(a));
         self.closed.extend(ended.into_iter().map(|(_, id)| id));
@@ -131,18 +174,22 @@ impl Holds {
     /// Takes one hold as it is now.
     pub fn upsert(&mut self, view: HoldView) -> Change {
         let id = view.id.clone();
-        let known = self.entries.remove(&id);
-        let change = match &known {
-            None => Change::New,
-            Some(entry) if entry.view == view => Change::Same,
-            Some(_) => Change::Changed,
-        };
         let pending = view.state.is_pending();
-        self.entries.insert(id.clone(), renew(known, view));
+        let (entry, change) = renew(self.entries.remove(&id), view);
+        self.entries.insert(id.clone(), entry);
         match (change, pending) {
-            (Change::New, true) => self.waiting.push(id),
+            (Change::New, true) => {
+                self.waiting.push(id);
+                // Behind nothing there is nothing to wait for.
+                self.new_from = self.new_from.max(usize::from(self.waiting.len() == 1));
+            }
             (Change::New, false) => self.closed.insert(0, id),
-            (Change::Changed | Change::Same, _) => {}
+            // An approval was taken back: it waits again.
+            (Change::Changed, true) if !self.waiting.contains(&id) => {
+                self.closed.retain(|other| *other != id);
+                self.waiting.push(id);
+            }
+            (Change::Changed | Change::Touched | Change::Same, _) => {}
         }
         self.forget();
         change
@@ -151,16 +198,19 @@ impl Holds {
     /// Moves ended holds from their old place to the closed ones: all of them, or only those below the cursor.
     pub fn settle(&mut self, cursor: Option<&CallId>) {
         let keep = cursor.and_then(|id| self.waiting.iter().position(|other| other == id)).map_or(0, |row| row + 1);
-        let mut row = 0;
+        let (mut row, mut gone) = (0, 0);
         let mut ended = Vec::new();
+        let new_from = self.new_from;
         self.waiting.retain(|id| {
             row += 1;
             let stays = row <= keep || self.entries.get(id).is_some_and(Entry::is_pending);
             if !stays {
                 ended.push(id.clone());
+                gone += usize::from(row <= new_from);
             }
             stays
         });
+        self.new_from = self.new_from.saturating_sub(gone);
         ended.into_iter().for_each(|id| self.closed.insert(0, id));
         self.forget();
     }
@@ -180,16 +230,30 @@ impl Holds {
     }
 }
 
-/// What has been read of a hold stays read as long as nothing about it changes.
-fn renew(known: Option<Entry>, view: HoldView) -> Entry {
+/// What has been read of a hold stays read as long as nothing changes that a ruling is about.
+fn renew(known: Option<Entry>, view: HoldView) -> (Entry, Change) {
     match known {
-        Some(known) if known.view == view => known,
-        Some(known) => Entry { fresh: known.fresh, ..Entry::new(view) },
-        None => Entry::new(view),
+        None => (Entry::new(view), Change::New),
+        Some(known) if known.view == view => (known, Change::Same),
+        Some(known) => {
+            if is_same_question(&known.view, &view) {
+                (Entry { view, ..known }, Change::Touched)
+            } else {
+                (Entry { fresh: known.fresh, ..Entry::new(view) }, Change::Changed)
+            }
+        }
     }
 }
 
-fn ended_at(state: &HoldState) -> Option<&str> {
+/// Whether nothing has changed that a ruling is about: only who looks after the hold, or how long its client waits.
+pub fn is_same_question(before: &HoldView, now: &HoldView) -> bool {
+    let claimed = before.claimed.clone();
+    let client_waits_until = before.client_waits_until.clone();
+    *before == (HoldView { claimed, client_waits_until, ..now.clone() })
+}
+
+/// When a hold ended, in the daemon's words; nothing while it waits.
+pub fn ended_at(state: &HoldState) -> Option<&str> {
     match state {
         HoldState::Pending => None,
         HoldState::Ticket { at, .. }

@@ -7,32 +7,106 @@ use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 /// Where a key is pressed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Context {
-    /// The list with the detail of one hold.
+    /// Any screen, no question open.
+    Any,
+    /// Screen 1: the list with the detail of one hold.
     Main,
     /// The detail alone.
     Zoom,
+    /// Screens 2 to 4.
+    Page,
+    /// Screen 3.
+    Sessions,
     /// A question that `y` answers.
     Ask,
     /// A question that wants a value typed.
     Type,
+    /// The note of an approval.
+    Note,
+    /// How far a grant goes.
+    Grant,
     /// The reason of a rejection.
     Reason,
+    /// The filter of a list.
+    Filter,
     /// A text to read: help, an explanation.
     Read,
 }
 
 impl Context {
-    pub const ALL: [Context; 6] =
-        [Context::Main, Context::Zoom, Context::Ask, Context::Type, Context::Reason, Context::Read];
+    pub const ALL: [Context; 12] = [
+        Context::Any,
+        Context::Main,
+        Context::Zoom,
+        Context::Page,
+        Context::Sessions,
+        Context::Ask,
+        Context::Type,
+        Context::Note,
+        Context::Grant,
+        Context::Reason,
+        Context::Filter,
+        Context::Read,
+    ];
 
     pub fn title(self) -> &'static str {
         match self {
-            Context::Main => "List and detail",
-            Context::Zoom => "Detail alone (beside all of the above)",
-            Context::Ask => "Approve, tiers low and medium; quit",
+            Context::Any => "On every screen",
+            Context::Main => "Queue: list and detail",
+            Context::Zoom => "Queue: detail alone (beside all of the above)",
+            Context::Page => "History, sessions, policy",
+            Context::Sessions => "Sessions (beside the above)",
+            Context::Ask => "Approve, tiers low and medium; grants; yes or no",
             Context::Type => "Approve, tier high",
+            Context::Note => "The note of an approval",
+            Context::Grant => "How far a grant goes",
             Context::Reason => "Reject",
+            Context::Filter => "Filter",
             Context::Read => "Help and notices",
+        }
+    }
+
+    /// Where a key is looked up that this context does not bind.
+    fn wider(self) -> Option<Context> {
+        match self {
+            Context::Main | Context::Page => Some(Context::Any),
+            Context::Zoom => Some(Context::Main),
+            Context::Sessions => Some(Context::Page),
+            Context::Any
+            | Context::Ask
+            | Context::Type
+            | Context::Note
+            | Context::Grant
+            | Context::Reason
+            | Context::Filter
+            | Context::Read => None,
+        }
+    }
+
+    /// This context, and those that it falls back to.
+    fn chain(self) -> impl Iterator<Item = Context> {
+        std::iter::successors(Some(self), |context| context.wider())
+    }
+}
+
+/// A screen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Page {
+    Queue,
+    History,
+    Sessions,
+    Policy,
+}
+
+impl Page {
+    pub const ALL: [Page; 4] = [Page::Queue, Page::History, Page::Sessions, Page::Policy];
+
+    pub fn title(self) -> &'static str {
+        match self {
+            Page::Queue => "Queue",
+            Page::History => "History",
+            Page::Sessions => "Sessions",
+            Page::Policy => "Policy",
         }
     }
 }
@@ -44,27 +118,52 @@ pub enum Action {
     Previous,
     First,
     Last,
+    NextMatch,
+    PreviousMatch,
     LineDown,
     LineUp,
     HalfDown,
     HalfUp,
     PageDown,
     PageUp,
-    Unfold,
-    Fold,
     Open,
     Back,
+    Go(Page),
+    NextPage,
+    PreviousPage,
+    View,
+    Fold,
+    Unfold,
+    SortIn,
+    Follow,
+    Filter,
     Approve,
     Reject,
+    RejectAndPause,
+    Claim,
+    TakeBack,
+    Ticket,
+    Freeze,
+    Pause,
+    End,
+    Revoke,
+    Mouse,
     Help,
     Redraw,
     Quit,
     Yes,
+    Grant,
+    Note,
     Enter,
     Forward,
     Backward,
     Erase,
     Clear,
+    Toggle,
+    More,
+    Fewer,
+    Longer,
+    Shorter,
     Preset(usize),
 }
 
@@ -108,42 +207,90 @@ const fn bind(
 }
 
 use Chord::{Char, Ctrl, Key};
-use Context::{Ask, Main, Read, Reason, Type, Zoom};
+use Context::{Any, Ask, Filter, Grant, Main, Note, Page as Pages, Read, Reason, Sessions, Type, Zoom};
 
 const ENTER: &[Chord] = &[Key(KeyCode::Enter)];
 const ESC: &[Chord] = &[Key(KeyCode::Esc)];
+const ERASE: &[Chord] = &[Key(KeyCode::Backspace)];
+const DOWN: &[Chord] = &[Char('j'), Key(KeyCode::Down)];
+const UP: &[Chord] = &[Char('k'), Key(KeyCode::Up)];
+const FIRST: &[Chord] = &[Char('g'), Key(KeyCode::Home)];
+const LAST: &[Chord] = &[Char('G'), Key(KeyCode::End)];
 
 /// All keys. The first row that matches counts.
 pub const TABLE: &[Binding] = &[
-    bind(Main, &[Char('j'), Key(KeyCode::Down)], "j ↓", Action::Next, "next hold"),
-    bind(Main, &[Char('k'), Key(KeyCode::Up)], "k ↑", Action::Previous, "previous hold"),
-    bind(Main, &[Char('g'), Key(KeyCode::Home)], "g Home", Action::First, "first hold"),
-    bind(Main, &[Char('G'), Key(KeyCode::End)], "G End", Action::Last, "last hold"),
+    bind(Any, &[Char('1')], "1", Action::Go(Page::Queue), "the queue"),
+    bind(Any, &[Char('2')], "2", Action::Go(Page::History), "history: what is recorded"),
+    bind(Any, &[Char('3')], "3", Action::Go(Page::Sessions), "sessions and grants"),
+    bind(Any, &[Char('4')], "4", Action::Go(Page::Policy), "policy: what the rules did"),
+    bind(Any, &[Key(KeyCode::Tab)], "Tab", Action::NextPage, "next screen"),
+    bind(Any, &[Key(KeyCode::BackTab)], "S-Tab", Action::PreviousPage, "previous screen"),
+    bind(Any, &[Char('u')], "u", Action::TakeBack, "take an approval back that has not left yet"),
+    bind(
+        Any,
+        &[Char('!')],
+        "!",
+        Action::Freeze,
+        "freeze: asks first; every call that is not a read is held, the queue is rejected; again: thaw",
+    ),
+    bind(Any, &[Char('m')], "m", Action::Mouse, "mouse off or on; it selects and scrolls and never rules"),
+    bind(Any, &[Char('?')], "?", Action::Help, "this help"),
+    bind(Any, &[Ctrl('l')], "Ctrl-l", Action::Redraw, "ask the daemon and draw the screen again"),
+    bind(Any, &[Char('q'), Ctrl('c')], "q Ctrl-c", Action::Quit, "quit: asks while holds wait and nobody else watches"),
+    bind(Main, DOWN, "j ↓", Action::Next, "next hold"),
+    bind(Main, UP, "k ↑", Action::Previous, "previous hold"),
+    bind(Main, FIRST, "g Home", Action::First, "first hold"),
+    bind(Main, LAST, "G End", Action::Last, "last hold"),
+    bind(Main, &[Char('n')], "n", Action::NextMatch, "next hold that waits"),
+    bind(Main, &[Char('N')], "N", Action::PreviousMatch, "previous hold that waits"),
+    bind(Main, &[Char('.')], ".", Action::SortIn, "sort the new holds in, by risk and time left"),
+    bind(Main, &[Char('F')], "F", Action::Follow, "follow: while no key is pressed for 10 s, go to the riskiest hold"),
+    bind(
+        Main,
+        &[Char('l'), Key(KeyCode::Right)],
+        "l →",
+        Action::Unfold,
+        "open what is folded: a part of the detail, else the group",
+    ),
+    bind(Main, &[Char('h'), Key(KeyCode::Left)], "h ←", Action::Fold, "fold it again"),
+    bind(Main, &[Char('/')], "/", Action::Filter, "filter the list"),
+    bind(Main, &[Char('v')], "v", Action::View, "view: pretty, raw, diff, rule, session, result"),
     bind(Main, &[Char('J')], "J", Action::LineDown, "detail: one line down"),
     bind(Main, &[Char('K')], "K", Action::LineUp, "detail: one line up"),
     bind(Main, &[Ctrl('d')], "Ctrl-d", Action::HalfDown, "detail: half a page down"),
     bind(Main, &[Ctrl('u')], "Ctrl-u", Action::HalfUp, "detail: half a page up"),
     bind(Main, &[Key(KeyCode::PageDown)], "PgDn", Action::PageDown, "detail: one page down"),
     bind(Main, &[Key(KeyCode::PageUp)], "PgUp", Action::PageUp, "detail: one page up"),
-    bind(Main, &[Char('l'), Key(KeyCode::Right)], "l →", Action::Unfold, "detail: open what is folded"),
-    bind(Main, &[Char('h'), Key(KeyCode::Left)], "h ←", Action::Fold, "detail: fold it again"),
     bind(Main, ENTER, "Enter", Action::Open, "detail alone"),
-    bind(Main, ESC, "Esc", Action::Back, "back to the list"),
+    bind(Main, ESC, "Esc", Action::Back, "back to the list; there: clear the filter"),
     bind(Main, &[Char('a')], "a", Action::Approve, "approve…: asks first, in the manner of the tier"),
-    bind(Main, &[Char('r')], "r", Action::Reject, "reject…: asks for a reason that the agent reads"),
-    bind(Main, &[Char('?')], "?", Action::Help, "this help"),
-    bind(Main, &[Ctrl('l')], "Ctrl-l", Action::Redraw, "draw the screen again"),
     bind(
         Main,
-        &[Char('q'), Ctrl('c')],
-        "q Ctrl-c",
-        Action::Quit,
-        "quit: asks while holds wait and nobody else watches",
+        &[Char('r')],
+        "r",
+        Action::Reject,
+        "reject…: asks for a reason that the agent reads; all of a folded group",
     ),
-    bind(Zoom, &[Char('j'), Key(KeyCode::Down)], "j ↓", Action::LineDown, "one line down"),
-    bind(Zoom, &[Char('k'), Key(KeyCode::Up)], "k ↑", Action::LineUp, "one line up"),
+    bind(Main, &[Char('R')], "R", Action::RejectAndPause, "reject… and pause the session"),
+    bind(Main, &[Char('c')], "c", Action::Claim, "claim for 60 s: others see it; again: give it back"),
+    bind(Main, &[Char('T')], "T", Action::Ticket, "ticket…: approve one retry, where the client is gone"),
+    bind(Zoom, DOWN, "j ↓", Action::LineDown, "one line down"),
+    bind(Zoom, UP, "k ↑", Action::LineUp, "one line up"),
     bind(Zoom, &[Char(']')], "]", Action::Next, "next hold"),
     bind(Zoom, &[Char('[')], "[", Action::Previous, "previous hold"),
+    bind(Pages, DOWN, "j ↓", Action::Next, "next row"),
+    bind(Pages, UP, "k ↑", Action::Previous, "previous row"),
+    bind(Pages, FIRST, "g Home", Action::First, "first row"),
+    bind(Pages, LAST, "G End", Action::Last, "last row that is known"),
+    bind(Pages, &[Key(KeyCode::PageDown), Ctrl('d')], "PgDn Ctrl-d", Action::PageDown, "one page down"),
+    bind(Pages, &[Key(KeyCode::PageUp), Ctrl('u')], "PgUp Ctrl-u", Action::PageUp, "one page up"),
+    bind(Pages, &[Char('J')], "J", Action::LineDown, "detail: one line down"),
+    bind(Pages, &[Char('K')], "K", Action::LineUp, "detail: one line up"),
+    bind(Pages, &[Char('/')], "/", Action::Filter, "filter the list"),
+    bind(Pages, ESC, "Esc", Action::Back, "clear the filter"),
+    bind(Sessions, &[Char('P')], "P", Action::Pause, "pause the session, or resume it: asks first"),
+    bind(Sessions, &[Char('X')], "X", Action::End, "end the session: asks first"),
+    bind(Sessions, &[Char('x')], "x", Action::Revoke, "revoke the grant: asks first"),
     bind(Ask, &[Char('y')], "y", Action::Yes, "yes, once the question has been on the screen for 0.4 s"),
     bind(
         Ask,
@@ -152,28 +299,57 @@ pub const TABLE: &[Binding] = &[
         Action::Back,
         "back: nothing happens",
     ),
+    bind(Ask, &[Char('g')], "g", Action::Grant, "grant…: approve calls like this one for a while"),
+    bind(Ask, &[Key(KeyCode::Tab)], "Tab", Action::Note, "a note, which the record keeps"),
     bind(Ask, &[Ctrl('r')], "Ctrl-r", Action::Reject, "reject… instead"),
     bind(Ask, &[Ctrl('c')], "Ctrl-c", Action::Quit, "quit"),
     bind(Type, &[Key(KeyCode::Tab), Key(KeyCode::Down)], "Tab ↓", Action::Forward, "next field or button"),
     bind(Type, &[Key(KeyCode::BackTab), Key(KeyCode::Up)], "S-Tab ↑", Action::Backward, "previous field or button"),
     bind(Type, ENTER, "Enter", Action::Enter, "press the button; in a field that matches: go on to the next"),
-    bind(Type, &[Key(KeyCode::Backspace)], "Backspace", Action::Erase, "erase a character"),
+    bind(Type, ERASE, "Backspace", Action::Erase, "erase a character"),
     bind(Type, &[Ctrl('u')], "Ctrl-u", Action::Clear, "empty the field"),
     bind(Type, ESC, "Esc", Action::Back, "back: the call stays held"),
     bind(Type, &[Ctrl('r')], "Ctrl-r", Action::Reject, "reject… instead"),
     bind(Type, &[Ctrl('c')], "Ctrl-c", Action::Quit, "quit"),
+    bind(
+        Note,
+        &[Key(KeyCode::Enter), Key(KeyCode::Tab), Key(KeyCode::Esc)],
+        "Enter Tab Esc",
+        Action::Back,
+        "back to the question",
+    ),
+    bind(Note, ERASE, "Backspace", Action::Erase, "erase a character"),
+    bind(Note, &[Ctrl('u')], "Ctrl-u", Action::Clear, "empty the note"),
+    bind(Note, &[Ctrl('c')], "Ctrl-c", Action::Quit, "quit"),
+    bind(Grant, DOWN, "j ↓", Action::Next, "next argument"),
+    bind(Grant, UP, "k ↑", Action::Previous, "previous argument"),
+    bind(Grant, &[Char(' ')], "Space", Action::Toggle, "the argument may vary, or has to be the same"),
+    bind(Grant, &[Char('+')], "+", Action::More, "one call more"),
+    bind(Grant, &[Char('-')], "-", Action::Fewer, "one call fewer"),
+    bind(Grant, &[Char('>')], ">", Action::Longer, "five minutes longer"),
+    bind(Grant, &[Char('<')], "<", Action::Shorter, "five minutes shorter"),
+    bind(Grant, ENTER, "Enter", Action::Enter, "have the daemon write the grant; it is made by y, below its text"),
+    bind(Grant, ESC, "Esc", Action::Back, "back: the call stays held"),
+    bind(Grant, &[Ctrl('c')], "Ctrl-c", Action::Quit, "quit"),
     bind(Reason, &[Char('1')], "1", Action::Preset(0), PRESETS[0]),
     bind(Reason, &[Char('2')], "2", Action::Preset(1), PRESETS[1]),
     bind(Reason, &[Char('3')], "3", Action::Preset(2), PRESETS[2]),
     bind(Reason, &[Char('4')], "4", Action::Preset(3), PRESETS[3]),
     bind(Reason, &[Char('5')], "5", Action::Preset(4), PRESETS[4]),
     bind(Reason, ENTER, "Enter", Action::Enter, "send the reason: the call is rejected"),
-    bind(Reason, &[Key(KeyCode::Backspace)], "Backspace", Action::Erase, "erase a character"),
+    bind(Reason, ERASE, "Backspace", Action::Erase, "erase a character"),
     bind(Reason, &[Ctrl('u')], "Ctrl-u", Action::Clear, "empty the field"),
     bind(Reason, ESC, "Esc", Action::Back, "back: the call stays held"),
     bind(Reason, &[Ctrl('c')], "Ctrl-c", Action::Quit, "quit"),
-    bind(Read, &[Char('j'), Key(KeyCode::Down)], "j ↓", Action::LineDown, "one line down"),
-    bind(Read, &[Char('k'), Key(KeyCode::Up)], "k ↑", Action::LineUp, "one line up"),
+    bind(Filter, ENTER, "Enter", Action::Enter, "use the filter"),
+    bind(Filter, ERASE, "Backspace", Action::Erase, "erase a character"),
+    bind(Filter, &[Ctrl('u')], "Ctrl-u", Action::Clear, "empty the filter"),
+    bind(Filter, ESC, "Esc", Action::Back, "leave the filter as it was"),
+    bind(Filter, &[Ctrl('c')], "Ctrl-c", Action::Quit, "quit"),
+    bind(Read, DOWN, "j ↓", Action::LineDown, "one line down"),
+    bind(Read, UP, "k ↑", Action::LineUp, "one line up"),
+    bind(Read, &[Key(KeyCode::PageDown)], "PgDn", Action::PageDown, "one page down"),
+    bind(Read, &[Key(KeyCode::PageUp)], "PgUp", Action::PageUp, "one page up"),
     bind(Read, &[Key(KeyCode::Esc), Char('q'), Char('?'), Key(KeyCode::Enter)], "Esc q ? Enter", Action::Back, "close"),
     bind(Read, &[Ctrl('c')], "Ctrl-c", Action::Quit, "quit"),
 ];
@@ -198,10 +374,13 @@ pub fn action(context: Context, key: &KeyEvent) -> Option<Action> {
             .find(|binding| binding.context == context && binding.chords.iter().any(|chord| chord.matches(key)))
             .map(|binding| binding.action)
     };
-    match context {
-        Context::Zoom => bound(Context::Zoom).or_else(|| bound(Context::Main)),
-        other => bound(other),
-    }
+    context.chain().find_map(bound)
+}
+
+/// The first key that the table prints for an action there.
+pub fn shortest(context: Context, action: Action) -> Option<&'static str> {
+    let find = |context: Context| TABLE.iter().find(|binding| binding.context == context && binding.action == action);
+    context.chain().find_map(find)?.keys.split(' ').next()
 }
 
 /// The character that a key types, where it types one.

@@ -1,8 +1,9 @@
 //! The operator's terminal. It only asks: whatever it shows came over the operator socket, whatever it decides goes
 //! back over it, and the daemon is the judge of both.
 //!
-//! `app` is pure: an event goes in, effects come out, and time is part of the event. `view` is pure too. Only this file,
-//! `link` and `terminal` touch the world. Reading order: `visible`, `doc`, `app`, `dialog`, `view`.
+//! `app` is pure, and so is `update`: an event goes in, effects come out, and time is part of the event. `view` is pure too. Only this file,
+//! `link` and `terminal` touch the world. Reading order: `visible`, `doc`, `app`, `update`, `ruling`,
+//! `dialog`, `view`.
 
 pub mod visible;
 pub mod lookalike;
@@ -11,12 +12,22 @@ pub mod money;
 pub mod risk;
 pub mod doc;
 pub mod describe;
+pub mod diff;
+pub mod tabs;
+pub mod filter;
 pub mod holds;
+pub mod rows;
 pub mod keys;
+pub mod wish;
 pub mod dialog;
+pub mod guard;
+pub mod pages;
+pub mod theme;
 pub mod app;
+pub mod update;
 mod news;
 mod ruling;
+mod acts;
 pub mod view;
 pub mod sign;
 pub mod terminal;
@@ -42,14 +53,20 @@ use crate::control::wire::{Command, SignedBy};
 use app::{App, Effect, Event, Now, What};
 use sign::Signing;
 use terminal::{Guard, Lent, Steady};
+use theme::{Colour, Theme};
 
 /// How the console is started.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Cancelled from outside: the console gives the terminal back and ends.
     pub stop: CancellationToken,
-    /// Colours beside words.
-    pub colour: bool,
+    pub theme: Theme,
+    /// The terminal has nothing but ASCII.
+    pub ascii: bool,
+    /// Have the terminal report the mouse.
+    pub mouse: bool,
+    /// Watch and rule nothing.
+    pub read_only: bool,
     /// The daemon runs in this process and ends with the console; the question before quitting says so.
     pub owns_daemon: bool,
     /// End on SIGTERM, SIGHUP and SIGINT. False where the caller listens for them and cancels `stop`.
@@ -63,14 +80,29 @@ impl Options {
     pub fn alone() -> Options {
         Options { owns_daemon: false, signals: true, ..Options::default() }
     }
+
+    /// A theme, as far as colours are wanted here.
+    #[must_use]
+    pub fn coloured(self, theme: Theme, colour: Colour) -> Options {
+        let wanted = colour.wanted(|name| std::env::var(name).ok());
+        Options { theme: if wanted { theme } else { Theme::Mono }, ..self }
+    }
 }
 
-/// For the process that runs the daemon too. Colours unless `NO_COLOR` or `CLICOLOR=0` says otherwise.
+/// For the process that runs the daemon too. Colours and characters as the environment says.
 impl Default for Options {
     fn default() -> Options {
-        let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
-            || std::env::var_os("CLICOLOR").is_some_and(|value| value == "0");
-        Options { stop: CancellationToken::new(), colour: !no_colour, owns_daemon: true, signals: false, signing: None }
+        let options = Options {
+            stop: CancellationToken::new(),
+            theme: Theme::Auto,
+            ascii: !terminal::is_utf8(),
+            mouse: true,
+            read_only: false,
+            owns_daemon: true,
+            signals: false,
+            signing: None,
+        };
+        options.coloured(Theme::Auto, Colour::Auto)
     }
 }
 
@@ -106,8 +138,8 @@ pub async fn run(socket: &Path, options: Options) -> Result<Ended, ConsoleError>
     if !terminal::is_there() || std::env::var_os("TERM").is_some_and(|term| term == "dumb") {
         return Err(ConsoleError::NoTerminal);
     }
-    let operator = link::connect(socket).await?;
-    let (line, keep) = link::keep(socket.to_owned(), operator);
+    let operator = link::connect(socket, options.read_only).await?;
+    let (line, keep) = link::keep(socket.to_owned(), options.read_only, operator);
     let mut tasks = JoinSet::new();
     tasks.spawn(keep);
     let looped = AssertUnwindSafe(watch(line, options)).catch_unwind().await;
@@ -135,13 +167,14 @@ impl Signals {
 
 async fn watch(mut line: link::Line, options: Options) -> Result<Ended, ConsoleError> {
     let mut signals = Signals::new(options.signals)?;
-    let mut guard = Some(Guard::take()?);
+    let mut guard = Some(Guard::take(options.mouse)?);
     let mut screen = Terminal::new(Steady::stdout())?;
     let mut input = EventStream::new();
     let size = screen.size()?;
     let clock = Clock(Instant::now());
     let mut app = App::new(clock.now(), (size.width, size.height), TimeZone::system());
-    app.colour = options.colour;
+    (app.theme, app.ascii) = (options.theme, options.ascii);
+    (app.mouse, app.read_only) = (options.mouse, options.read_only);
     app.owns_daemon = options.owns_daemon;
     app.signing = options.signing.clone();
     let mut effects = VecDeque::new();
@@ -190,7 +223,7 @@ async fn watch(mut line: link::Line, options: Options) -> Result<Ended, ConsoleE
                 };
                 // What was typed meanwhile and not read was not meant for the screen: it is thrown away.
                 drop(lent);
-                guard = Some(Guard::take()?);
+                guard = Some(Guard::take(app.mouse)?);
                 input = EventStream::new();
                 screen.clear()?;
                 let what = What::Signed(seq, outcome);
@@ -198,6 +231,7 @@ async fn watch(mut line: link::Line, options: Options) -> Result<Ended, ConsoleE
             }
             Some(Effect::Quit) => return Ok(Ended::Quit),
             Some(Effect::Redraw) => screen.clear()?,
+            Some(Effect::Mouse(on)) => terminal::mouse(on)?,
             Some(Effect::Bell) => {
                 let mut out = io::stdout();
                 out.write_all(b"\x07")?;
@@ -247,7 +281,8 @@ fn what(event: Input) -> Option<What> {
         Input::Key(key) => Some(What::Key(key)),
         Input::Paste(text) => Some(What::Paste(text)),
         Input::Resize(width, height) => Some(What::Resize(width, height)),
-        Input::FocusGained | Input::FocusLost | Input::Mouse(_) => None,
+        Input::Mouse(event) => Some(What::Mouse(event)),
+        Input::FocusGained | Input::FocusLost => None,
     }
 }
 

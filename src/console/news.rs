@@ -4,10 +4,12 @@
 use std::time::Duration;
 
 use super::app::{App, Effect, Link, State};
-use super::describe;
 use super::dialog::Dialog;
 use super::holds::Change;
-use super::visible;
+use super::pages::{self, Asked};
+use super::tabs::Tab;
+use super::{acts, describe, visible};
+use crate::console::holds::is_same_question;
 use crate::control::wire::{Failure, HoldState, HoldView, Notice, RulingKind};
 
 /// The bell rings at most so often.
@@ -42,6 +44,7 @@ fn lost(app: &mut App, why: String) {
         app.close_dialog();
         app.complain("the daemon went away: nothing was sent");
     }
+    app.asked.clear();
     if let Some(flight) = app.flight.take() {
         app.complain(format!("{}: the daemon went away before it answered; its list will tell", flight.id));
     }
@@ -49,18 +52,8 @@ fn lost(app: &mut App, why: String) {
 
 fn noticed(app: &mut App, notice: Notice) -> Vec<Effect> {
     match notice {
-        // The console asks for no tools.
-        Notice::Welcome { .. }
-        | Notice::Tools { .. }
-        | Notice::Tool { .. }
-        | Notice::Frozen { .. }
-        | Notice::Sessions { .. }
-        | Notice::Grants { .. }
-        | Notice::Draft { .. }
-        | Notice::Records { .. }
-        | Notice::Rules { .. }
-        | Notice::Explained { .. }
-        | Notice::RuledBatch { .. } => Vec::new(),
+        // The console asks for no tools and approves no batches.
+        Notice::Welcome { .. } | Notice::Tools { .. } | Notice::Tool { .. } | Notice::RuledBatch { .. } => {}
         Notice::Snapshot { holds, daemon, .. } => {
             app.daemon = Some(daemon);
             if app.state != State::Live {
@@ -68,34 +61,102 @@ fn noticed(app: &mut App, notice: Notice) -> Vec<Effect> {
                 app.changed();
             }
             replaced(app, holds);
-            Vec::new()
+            return pages::refresh(app);
         }
-        Notice::Hold { hold } | Notice::Shown { hold, .. } => {
-            if upserted(app, *hold) && app.rung.is_none_or(|rung| app.now.mono >= rung + BELL) {
-                app.rung = Some(app.now.mono);
-                vec![Effect::Bell]
-            } else {
-                Vec::new()
-            }
+        Notice::Hold { hold } => return new_hold(app, *hold),
+        Notice::Shown { seq, hold } => {
+            done(app, seq);
+            return new_hold(app, *hold);
         }
-        Notice::Ruled { seq, hold } => {
-            let flight = app.flight.take_if(|flight| flight.seq == seq);
-            let mine = flight.map(|flight| ruled_words(&hold, flight.kind));
-            upserted(app, *hold);
-            if let Some(text) = mine {
-                app.say(text);
-            }
-            Vec::new()
-        }
-        Notice::Daemon { daemon } => {
+        Notice::Ruled { seq, hold } => return ruled(app, seq, *hold),
+        Notice::Daemon { daemon } => app.daemon = Some(daemon),
+        Notice::Frozen { seq, daemon } => {
             app.daemon = Some(daemon);
-            Vec::new()
+            done(app, seq);
         }
-        Notice::Failed { seq, error, message } => {
-            failed(app, seq, error, &message);
-            Vec::new()
+        Notice::Sessions { seq, sessions } => {
+            done(app, seq);
+            app.pages.sessions = Some(sessions);
+            renewed(app, Tab::Session);
         }
+        Notice::Grants { seq, grants } => {
+            done(app, seq);
+            app.pages.grants = grants;
+        }
+        Notice::Draft { seq, text } => {
+            done(app, seq);
+            drafted(app, seq, text);
+        }
+        Notice::Records { seq, records, chain } => match done(app, seq) {
+            Some(Asked::Records { more }) => pages::took_records(&mut app.pages, more, records, chain),
+            Some(Asked::CallRecords(id)) => {
+                app.pages.call_records = Some((id, records));
+                renewed(app, Tab::Result);
+            }
+            Some(_) | None => {}
+        },
+        Notice::Rules { seq, rules } => {
+            done(app, seq);
+            app.pages.rules = Some(rules);
+        }
+        Notice::Explained { seq, excerpts } => {
+            if let Some(Asked::Explain(id)) = done(app, seq) {
+                app.pages.explained = Some((id, Ok(excerpts)));
+                renewed(app, Tab::Rule);
+            }
+        }
+        Notice::Failed { seq, error, message } => failed(app, seq, error, &message),
     }
+    Vec::new()
+}
+
+/// The question with this number is answered; a change that took effect is told.
+fn done(app: &mut App, seq: u64) -> Option<Asked> {
+    let at = app.asked.iter().position(|(asked, _)| *asked == seq)?;
+    let (_, asked) = app.asked.swap_remove(at);
+    if let Asked::Change(words) = &asked {
+        app.say(visible::line(words));
+    }
+    Some(asked)
+}
+
+/// A view of the detail has something new to show.
+fn renewed(app: &mut App, tab: Tab) {
+    if app.open.as_ref().is_some_and(|open| open.tab == tab) {
+        app.open = None;
+    }
+}
+
+fn drafted(app: &mut App, seq: u64, text: String) {
+    let Some(Dialog::Grant(wish)) = &mut app.dialog else { return };
+    if wish.asked == Some(seq) {
+        wish.draft = Some(text);
+        wish.fits = false;
+        app.changed();
+    }
+}
+
+fn new_hold(app: &mut App, hold: HoldView) -> Vec<Effect> {
+    if upserted(app, hold) && app.rung.is_none_or(|rung| app.now.mono >= rung + BELL) {
+        app.rung = Some(app.now.mono);
+        return vec![Effect::Bell];
+    }
+    Vec::new()
+}
+
+fn ruled(app: &mut App, seq: u64, hold: HoldView) -> Vec<Effect> {
+    done(app, seq);
+    let flight = app.flight.take_if(|flight| flight.seq == seq);
+    let mine = flight.as_ref().map(|flight| ruled_words(&hold, flight.kind));
+    upserted(app, hold);
+    if let Some(text) = mine {
+        app.say(text);
+    }
+    let Some(command) = flight.and_then(|flight| flight.then) else { return Vec::new() };
+    if let Some(seq) = command.changes() {
+        app.asked.push((seq, Asked::Change("rejected, and the session is paused".to_owned())));
+    }
+    vec![Effect::Send { connection: app.connection, command }]
 }
 
 fn ruled_words(hold: &HoldView, ruling: RulingKind) -> String {
@@ -107,11 +168,18 @@ fn ruled_words(hold: &HoldView, ruling: RulingKind) -> String {
         RulingKind::Approve if matches!(hold.state, HoldState::Ticket { .. }) => {
             format!("{}: approved, counts for one identical retry: the client is gone", hold.id)
         }
+        RulingKind::Approve if acts::is_leaving(&hold.state) => {
+            format!("{}: approved; u takes it back until it leaves", hold.id)
+        }
         RulingKind::Approve => format!("{}: approved, the call is released", hold.id),
     }
 }
 
 fn failed(app: &mut App, seq: Option<u64>, error: Failure, message: &str) {
+    let at = app.asked.iter().position(|(asked, _)| Some(*asked) == seq);
+    if let Some((_, asked)) = at.map(|at| app.asked.swap_remove(at)) {
+        return not_answered(app, asked, message);
+    }
     let flight = app.flight.take_if(|flight| Some(flight.seq) == seq);
     let id = flight.map(|flight| format!("{}: ", flight.id)).unwrap_or_default();
     match error {
@@ -132,20 +200,49 @@ fn failed(app: &mut App, seq: Option<u64>, error: Failure, message: &str) {
     }
 }
 
+/// A question beside the rulings had no effect.
+fn not_answered(app: &mut App, asked: Asked, message: &str) {
+    match asked {
+        Asked::Change(_) => app.complain(format!("no effect: {}", visible::line(message))),
+        Asked::Draft(id) => {
+            if matches!(&app.dialog, Some(Dialog::Grant(_))) {
+                app.close_dialog();
+            }
+            app.complain(format!("{id}: no grant can be made: {}", visible::line(message)));
+        }
+        Asked::Explain(id) => {
+            app.pages.explained = Some((id, Err(message.to_owned())));
+            renewed(app, Tab::Rule);
+        }
+        Asked::CallRecords(id) => {
+            app.pages.call_records = Some((id, Vec::new()));
+            renewed(app, Tab::Result);
+        }
+        Asked::Records { .. } | Asked::Sessions | Asked::Grants | Asked::Rules => {
+            app.pages.error = Some(visible::line(message));
+        }
+    }
+}
+
 fn replaced(app: &mut App, views: Vec<HoldView>) {
     let asked = app.dialog.as_ref().and_then(Dialog::hold).cloned();
     let before = asked.as_ref().and_then(|id| app.holds.get(id)).map(|entry| entry.view.clone());
     let selected = app.selected().map(|entry| entry.view.clone());
     app.holds.replace(views);
+    let same = |now: Option<&HoldView>, before: Option<&HoldView>| match (now, before) {
+        (Some(now), Some(before)) => is_same_question(before, now),
+        (None, None) => true,
+        (Some(_), None) | (None, Some(_)) => false,
+    };
     if let Some(id) = asked
-        && app.holds.get(&id).map(|entry| &entry.view) != before.as_ref()
+        && !same(app.holds.get(&id).map(|entry| &entry.view), before.as_ref())
     {
         app.close_dialog();
         app.complain(format!("{id} changed while the question was open: nothing was sent"));
     }
     // Nothing else moves, so nothing else keeps the operator from ruling: a client that floods the daemon with calls may
     // cause one snapshot after another.
-    if app.selected().map(|entry| &entry.view) != selected.as_ref() {
+    if !same(app.selected().map(|entry| &entry.view), selected.as_ref()) {
         app.open = None;
         app.changed();
     }

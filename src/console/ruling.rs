@@ -4,17 +4,27 @@
 
 use super::app::{App, Effect, InFlight, State};
 use super::describe;
-use super::dialog::{ARMING, Approve, Dialog, Reject};
+use super::dialog::{ARMING, Approve, Dialog, Reject, Wish};
 use super::holds::Entry;
+use super::pages::{self, Asked};
 use super::risk::plural;
-use super::sign::ruling_text;
+use super::sign::{Signing, grant_text, ruling_text};
 use super::visible;
-use crate::control::wire::{Command, RulingKind, SignedBy};
+use crate::call::{CallId, Digest, Tier};
+use crate::control::wire::{Command, HoldState, RulingKind, SessionRuling, SignedBy};
+
+/// Why nothing can be changed now, whatever it is.
+pub(super) fn barred(app: &App) -> Option<String> {
+    if app.read_only {
+        return Some("this console only watches: it was started with --read-only".to_owned());
+    }
+    (app.state != State::Live).then(|| "the daemon is not there: nothing can be ruled".to_owned())
+}
 
 /// Why the selected hold cannot be ruled on now, in words; nothing where it can.
 fn obstacle(app: &App, entry: &Entry) -> Option<String> {
-    if app.state != State::Live {
-        return Some("the daemon is not there: nothing can be ruled".to_owned());
+    if let Some(text) = barred(app) {
+        return Some(text);
     }
     if let Some(text) = describe::outcome(&entry.view.state, &app.zone) {
         return Some(format!("{} has ended: {}", entry.view.id, visible::line(&text)));
@@ -44,7 +54,31 @@ fn may_ask(app: &mut App, key: char) -> bool {
 }
 
 pub(super) fn ask_approve(app: &mut App) {
-    if !may_ask(app, 'a') {
+    ask(app, 'a');
+}
+
+/// An approval of a call whose client is gone, which counts for one retry. The same question.
+pub(super) fn ask_ticket(app: &mut App) {
+    let Some(entry) = app.selected() else { return };
+    let id = entry.view.id.clone();
+    match &entry.view.state {
+        HoldState::Pending if entry.view.waiting > 0 => {
+            app.complain(format!("{id}: its client still waits; a approves the call itself"));
+        }
+        HoldState::Pending => ask(app, 'T'),
+        HoldState::Closed { .. } => {
+            app.complain(format!("{id} is closed and cannot be approved: an identical call is held anew"));
+        }
+        HoldState::Ticket { .. }
+        | HoldState::Approved { .. }
+        | HoldState::Rejected { .. }
+        | HoldState::Stale { .. }
+        | HoldState::Done { .. } => app.complain(format!("{id} has been ruled on")),
+    }
+}
+
+fn ask(app: &mut App, key: char) {
+    if !may_ask(app, key) {
         return;
     }
     let Some(entry) = app.selected() else { return };
@@ -53,51 +87,177 @@ pub(super) fn ask_approve(app: &mut App) {
         return app.open_dialog(Dialog::Notice { title: "a signature is required".to_owned(), lines });
     }
     if !app.is_seen(&entry.view.id) {
-        let (seen, must) = app.seen();
-        return app.complain(format!("seen {seen} of {}: read to the end first (PgDn, J)", plural(must, "line")));
+        return app.complain(unread(app));
     }
-    let question = Approve::new(&entry.view, entry.risk.tier);
+    let question = Approve::new(&entry.view, entry.risk.tier, app.guard.asks());
     app.open_dialog(Dialog::Approve(question));
 }
 
-pub(super) fn ask_reject(app: &mut App) {
-    if !may_ask(app, 'r') {
+/// What is missing before the selected hold has been read.
+fn unread(app: &App) -> String {
+    let (seen, must) = app.seen();
+    if must == 0 {
+        "read the call first: v until Pretty or Raw".to_owned()
+    } else {
+        format!("seen {seen} of {}: read to the end first (PgDn, J)", plural(must, "line"))
+    }
+}
+
+/// `pause`: and the session is paused. A folded group is rejected as a whole.
+pub(super) fn ask_reject(app: &mut App, pause: bool) {
+    if !may_ask(app, if pause { 'R' } else { 'r' }) {
         return;
     }
     let Some(entry) = app.selected() else { return };
-    let question = Reject::new(&entry.view);
+    let mut question = Reject::new(&entry.view);
+    question.pause = pause.then(|| entry.view.session.clone());
+    let others = app.rows.behind(&question.id).iter().filter(|id| **id != question.id);
+    question.others = others.filter_map(|id| Some((id.clone(), app.holds.get(id)?.view.digest))).collect();
     app.open_dialog(Dialog::Reject(question));
+}
+
+/// A grant instead of an approval, from the question that is open.
+pub(super) fn ask_grant(app: &mut App) {
+    let Some(Dialog::Approve(question)) = &app.dialog else { return };
+    let note = (!question.note.trim().is_empty()).then(|| question.note.trim().to_owned());
+    let Some(entry) = app.holds.get(&question.id).filter(|entry| entry.view.digest == question.digest) else { return };
+    if entry.risk.tier == Tier::High || question.typed {
+        return app.complain("no grant is made of a call of the highest tier");
+    }
+    if !entry.view.grantable {
+        return app.complain("the rule lets no grant be made of this call");
+    }
+    let wish = Wish::new(&entry.view, note);
+    app.open_dialog(Dialog::Grant(wish));
+}
+
+/// Has the daemon write the grant.
+pub(super) fn draft(app: &mut App) -> Vec<Effect> {
+    let Some(Dialog::Grant(wish)) = &app.dialog else { return Vec::new() };
+    let (id, bounds) = (wish.id.clone(), wish.bounds());
+    let effects = pages::ask(app, Asked::Draft(id.clone()), |seq| Command::DraftGrant { seq, id, bounds });
+    let seq = app.seq;
+    if let Some(Dialog::Grant(wish)) = &mut app.dialog
+        && !effects.is_empty()
+    {
+        wish.asked = Some(seq);
+    }
+    effects
+}
+
+/// Makes the grant whose text is on the screen.
+pub(super) fn grant(app: &mut App) -> Vec<Effect> {
+    let Some(Dialog::Grant(wish)) = app.dialog.take() else { return Vec::new() };
+    app.changed();
+    let (Some(text), true) = (wish.draft.clone(), wish.fits) else { return Vec::new() };
+    if !may_rule(app, &wish.id, wish.digest, true) {
+        return Vec::new();
+    }
+    let Some(entry) = app.holds.get(&wish.id) else { return Vec::new() };
+    let rule = entry.view.rule.clone();
+    let after = shown_for(app, entry);
+    let signed = signing(app, entry, RulingKind::Approve, wish.note.as_deref(), Some(&text));
+    app.guard.approved(after, &rule);
+    app.seq += 1;
+    let seq = app.seq;
+    let bounds = wish.bounds();
+    let (id, digest, reason) = (wish.id, wish.digest, wish.note);
+    let command = Command::Grant { seq, id: id.clone(), digest, bounds, grant: text, reason, signed: None };
+    fly(app, id, RulingKind::Approve, command, signed, None)
+}
+
+/// Whether the hold that a question named may still be ruled on; else it is said why not.
+fn may_rule(app: &mut App, id: &CallId, digest: Digest, approve: bool) -> bool {
+    let problem = match app.holds.get(id).filter(|entry| entry.view.digest == digest) {
+        None => Some(format!("{id} is not what the question named: nothing was sent")),
+        Some(entry) => {
+            let unseen = approve && !app.is_seen(id);
+            obstacle(app, entry).or_else(|| unseen.then(|| format!("{id} was not seen to the end")))
+        }
+    };
+    let may = problem.is_none();
+    if let Some(text) = problem {
+        app.complain(text);
+    }
+    may
 }
 
 /// The one place where a ruling is made: of the open question, about the hold and the digest that it named.
 pub(super) fn rule(app: &mut App, ruling: RulingKind, reason: Option<String>) -> Vec<Effect> {
-    let named = match app.dialog.take() {
-        Some(Dialog::Approve(question)) if ruling == RulingKind::Approve => Some((question.id, question.digest)),
-        Some(Dialog::Reject(question)) if ruling == RulingKind::Reject => Some((question.id, question.digest)),
-        Some(_) | None => None,
+    let (named, others, pause) = match app.dialog.take() {
+        Some(Dialog::Approve(question)) if ruling == RulingKind::Approve => {
+            (Some((question.id, question.digest)), Vec::new(), None)
+        }
+        Some(Dialog::Reject(question)) if ruling == RulingKind::Reject => {
+            (Some((question.id, question.digest)), question.others, question.pause)
+        }
+        Some(_) | None => (None, Vec::new(), None),
     };
     app.changed();
     let Some((id, digest)) = named else { return Vec::new() };
-    let Some(entry) = app.holds.get(&id).filter(|entry| entry.view.digest == digest) else {
-        app.complain(format!("{id} is not what the question named: nothing was sent"));
-        return Vec::new();
-    };
-    let unseen = ruling == RulingKind::Approve && !app.is_seen(&id);
-    if let Some(text) = obstacle(app, entry).or_else(|| unseen.then(|| format!("{id} was not seen to the end"))) {
-        app.complain(text);
+    let approve = ruling == RulingKind::Approve;
+    if !may_rule(app, &id, digest, approve) {
         return Vec::new();
     }
-    let sign = app.signing.clone().filter(|_| entry.view.signature_required && ruling == RulingKind::Approve);
-    let sign = sign.zip(app.daemon.as_ref()).map(|(signing, daemon)| {
-        let text = ruling_text(&entry.view, &daemon.instance, ruling, &signing.operator, reason.as_deref());
-        (signing, text)
-    });
+    let Some(entry) = app.holds.get(&id) else { return Vec::new() };
+    let hold_rule = entry.view.rule.clone();
+    let after = shown_for(app, entry);
+    let signed = signing(app, entry, ruling, reason.as_deref(), None);
+    if approve {
+        app.guard.approved(after, &hold_rule);
+    }
     app.seq += 1;
     let seq = app.seq;
-    let (connection, command) =
-        (app.connection, Command::Rule { seq, id: id.clone(), digest, ruling, reason, signed: None });
-    let flight = InFlight { seq, id, kind: ruling, since: app.now.mono, unsigned: None };
-    match sign {
+    let command = Command::Rule { seq, id: id.clone(), digest, ruling, reason: reason.clone(), signed: None };
+    let then = pause.map(|session| {
+        let reason = reason.clone();
+        app.seq += 1;
+        Command::RuleSession { seq: app.seq, session, ruling: SessionRuling::Pause, reason }
+    });
+    let mut effects = fly(app, id, ruling, command, signed, then);
+    // Rejecting needs no proof: the others of the group follow at once, each by its own digest.
+    for (id, digest) in others {
+        let reason = reason.clone();
+        let asked = Asked::Change(format!("{id}: rejected"));
+        effects.extend(pages::ask(app, asked, |seq| Command::Rule { seq, id, digest, ruling, reason, signed: None }));
+    }
+    effects
+}
+
+/// How long a hold has been on the screen.
+fn shown_for(app: &App, entry: &Entry) -> std::time::Duration {
+    entry.shown.map_or_else(Default::default, |shown| app.now.mono.saturating_sub(shown))
+}
+
+/// Who has to sign which text, where somebody has to. The terms of a grant are part of it.
+fn signing(
+    app: &App,
+    entry: &Entry,
+    ruling: RulingKind,
+    reason: Option<&str>,
+    grant: Option<&str>,
+) -> Option<(Signing, String)> {
+    let signing = app.signing.clone().filter(|_| entry.view.signature_required && ruling == RulingKind::Approve)?;
+    let instance = app.daemon.as_ref()?.instance;
+    let text = match grant {
+        Some(grant) => grant_text(&entry.view, &instance, &signing.operator, reason, grant),
+        None => ruling_text(&entry.view, &instance, ruling, &signing.operator, reason),
+    };
+    Some((signing, text))
+}
+
+/// Sends a ruling, or has it signed first.
+fn fly(
+    app: &mut App,
+    id: CallId,
+    kind: RulingKind,
+    command: Command,
+    signed: Option<(Signing, String)>,
+    then: Option<Command>,
+) -> Vec<Effect> {
+    let (connection, seq) = (app.connection, command.changes().unwrap_or_default());
+    let flight = InFlight { seq, id, kind, since: app.now.mono, unsigned: None, then };
+    match signed {
         Some((signing, text)) => {
             app.say(format!("{}: sign it", flight.id));
             app.flight = Some(InFlight { unsigned: Some((connection, command)), ..flight });
@@ -119,8 +279,20 @@ pub(super) fn signed(app: &mut App, seq: u64, outcome: Result<SignedBy, String>)
         // The daemon went away, and the flight with it; that has been said.
         return Vec::new();
     };
-    let Some((connection, Command::Rule { seq, id, digest, ruling, reason, .. })) = flight.unsigned.take() else {
-        return Vec::new();
+    let Some((connection, command)) = flight.unsigned.take() else { return Vec::new() };
+    let (id, digest, command): (_, _, Box<dyn FnOnce(SignedBy) -> Command>) = match command {
+        Command::Rule { seq, id, digest, ruling, reason, .. } => {
+            let named = id.clone();
+            let send = move |by| Command::Rule { seq, id: named, digest, ruling, reason, signed: Some(by) };
+            (id, digest, Box::new(send))
+        }
+        Command::Grant { seq, id, digest, bounds, grant, reason, .. } => {
+            let named = id.clone();
+            let send = move |by| Command::Grant { seq, id: named, digest, bounds, grant, reason, signed: Some(by) };
+            (id, digest, Box::new(send))
+        }
+        // Nothing else is signed.
+        _ => return Vec::new(),
     };
     let by = match outcome {
         Ok(by) => by,
@@ -140,6 +312,5 @@ pub(super) fn signed(app: &mut App, seq: u64, outcome: Result<SignedBy, String>)
     }
     app.say(format!("{id}: asking the daemon…"));
     app.flight = Some(InFlight { since: app.now.mono, ..flight });
-    let command = Command::Rule { seq, id, digest, ruling, reason, signed: Some(by) };
-    vec![Effect::Send { connection, command }]
+    vec![Effect::Send { connection, command: command(by) }]
 }

@@ -6,7 +6,7 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossterm::cursor::{Hide, Show};
-use crossterm::event::{DisableBracketedPaste, EnableBracketedPaste};
+use crossterm::event::{DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste, EnableMouseCapture};
 use crossterm::execute;
 use crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
 use ratatui::backend::{Backend, ClearType, CrosstermBackend, WindowSize};
@@ -22,19 +22,22 @@ thread_local! {
     static INSIDE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Raw mode, the other screen, bracketed paste, no cursor; undone when it is dropped.
+/// Raw mode, the other screen, bracketed paste, the mouse where it is wanted, no cursor; undone when it is dropped.
 #[derive(Debug)]
 pub struct Guard(());
 
 impl Guard {
     /// # Errors
     /// Where the terminal cannot be set up; whatever was done before is undone.
-    pub fn take() -> io::Result<Guard> {
+    pub fn take(with_mouse: bool) -> io::Result<Guard> {
         install_hook();
         TAKEN.store(true, Ordering::SeqCst);
         let guard = Guard(());
         enable_raw_mode()?;
         execute!(io::stdout(), EnterAlternateScreen, EnableBracketedPaste, Hide)?;
+        if with_mouse {
+            mouse(true)?;
+        }
         Ok(guard)
     }
 }
@@ -50,6 +53,26 @@ pub fn is_there() -> bool {
     io::stdin().is_terminal() && io::stdout().is_terminal()
 }
 
+/// Has the terminal report the mouse, or leave it to whoever selects text.
+///
+/// # Errors
+/// Where the terminal cannot be written to.
+pub fn mouse(on: bool) -> io::Result<()> {
+    if on { execute!(io::stdout(), EnableMouseCapture) } else { execute!(io::stdout(), DisableMouseCapture) }
+}
+
+/// Whether the environment says that the terminal has more than ASCII: the first of `LC_ALL`, `LC_CTYPE` and `LANG` that
+/// is set. One that names no language (`C`, `POSIX`) says nothing of the terminal where it names UTF-8.
+pub fn is_utf8() -> bool {
+    let set = ["LC_ALL", "LC_CTYPE", "LANG"]
+        .into_iter()
+        .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
+    set.is_none_or(|value| {
+        let value = value.to_ascii_lowercase();
+        value.contains("utf-8") || value.contains("utf8")
+    })
+}
+
 /// Columns of the terminal that this process prints to; nothing where it prints elsewhere, and then nobody is asked.
 pub fn columns() -> Option<u16> {
     let size = io::stdout().is_terminal().then(crossterm::terminal::size)?;
@@ -59,7 +82,7 @@ pub fn columns() -> Option<u16> {
 fn give_back() {
     if TAKEN.swap(false, Ordering::SeqCst) {
         // Best effort: there is nobody left to tell.
-        let _ = execute!(io::stdout(), DisableBracketedPaste, Show, LeaveAlternateScreen);
+        let _ = execute!(io::stdout(), DisableMouseCapture, DisableBracketedPaste, Show, LeaveAlternateScreen);
         let _ = disable_raw_mode();
         let _ = io::stdout().flush();
     }

@@ -1,7 +1,7 @@
 //! The gate: the one place that lets a call through. Policy → record → perhaps a person → record → permit.
 //!
 //! [`Gate::admit`], [`Gate::admit_answer`] and [`HeldCall::wait`] are the only ways to a [`PermittedCall`]. Every other
-//! way out of them is a [`Refusal`]. Nothing here writes to an upstream or to a client.
+//! way out of them is a [`Refusal`]; what policy holds goes through `release` last. Nothing here writes to an upstream or to a client.
 
 use std::sync::{Arc, Mutex};
 
@@ -12,7 +12,10 @@ use crate::call::{CallContext, CallId, Decision, Digest, Effect, Environment, Op
 use crate::policy::{self, Policies, PolicyEngine, PolicyFault, confirm_value};
 
 mod answered;
+mod batch;
+mod before;
 mod continuation;
+mod grant;
 mod held;
 mod history;
 mod hold;
@@ -23,12 +26,16 @@ mod place;
 mod presence;
 mod record;
 mod release;
+mod report;
 mod rule;
 mod sessions;
 mod stale;
 mod stops;
 
+pub use crate::policy::ExcerptLine;
+pub use before::Before;
 pub use continuation::Origin;
+pub use grant::{Bounds, Grant, NotGrantable};
 pub use held::HeldCall;
 pub use history::nothing_yet;
 pub use hold::{Approver, Hold, HoldQueue, LEASE, Lease, LeaseAct, NoEffect, Settings, State, TICKET};
@@ -40,6 +47,7 @@ pub use rule::Operators;
 pub use sessions::{Line, OpenSession, SessionNow};
 pub use stops::Halt;
 
+use grant::Grants;
 use history::{History, Turn, Unknown};
 use hold::Placed;
 
@@ -54,6 +62,9 @@ pub struct Gate {
     before: u64,
     places: place::Places,
     issued: issued::Issued,
+    grants: Grants,
+    approved: before::Approved,
+    reports: report::Reports,
     policy_error: Mutex<Option<String>>,
     operators: Option<Operators>,
     freeze: stops::Freeze,
@@ -89,6 +100,9 @@ impl Gate {
             before,
             places,
             issued,
+            grants: Grants::default(),
+            approved: before::Approved::default(),
+            reports: report::Reports::default(),
             policy_error,
             operators: None,
             freeze: stops::Freeze::default(),
@@ -119,6 +133,11 @@ impl Gate {
 
     pub fn holds(&self) -> &HoldQueue {
         &self.holds
+    }
+
+    /// The call of the same kind that was approved and sent before.
+    pub fn before(&self, hold: &Hold) -> Option<Before> {
+        self.approved.before(hold)
     }
 
     /// A session begins; it is among the open ones for as long as what is returned lives.
@@ -333,6 +352,10 @@ impl Gate {
         // At its release it is judged by what is left then.
         let context = CallContext { history: None, ..context };
         let (call, context, decision) = (Arc::new(call), Arc::new(context), Arc::new(decision));
+        if let Some(used) = self.grants.take(&call, &context, &decision) {
+            tracing::info!(call = %id, grant = %used.grant(), "a grant covers this call");
+            return self.permit_granted(call, context, used, presence).await.map(Admission::Permitted);
+        }
         match self.holds.place(
             Arc::clone(&call),
             Arc::clone(&context),

@@ -4,14 +4,16 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use countersign::call::CallId;
-use countersign::control::wire::{Command, Failure, HoldState, HoldView, Notice, RulingKind, VERSION};
+use countersign::control::wire::{
+    Claimed, Command, Daemon, Failure, Frozen, HoldState, HoldView, Notice, RulingKind, VERSION,
+};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime::Runtime;
 use tokio::sync::broadcast;
 
-use crate::support::daemon;
+use crate::support::{chain, daemon, excerpts, grants, records, rules, sessions};
 
 /// Listens until it is dropped.
 pub struct Fake {
@@ -123,19 +125,45 @@ impl World {
             Command::Tools { seq, .. } | Command::Tool { seq, .. } | Command::RuleTool { seq, .. } => {
                 failed(seq, Failure::NotFound, "there are no tools")
             }
-            Command::Claim { seq, .. }
-            | Command::TakeBack { seq, .. }
-            | Command::Freeze { seq, .. }
-            | Command::Sessions { seq, .. }
-            | Command::RuleSession { seq, .. }
-            | Command::Grants { seq, .. }
-            | Command::DraftGrant { seq, .. }
-            | Command::Grant { seq, .. }
-            | Command::RevokeGrant { seq, .. }
-            | Command::Records { seq, .. }
-            | Command::Rules { seq, .. }
-            | Command::RuleBatch { seq, .. }
-            | Command::Explain { seq, .. } => failed(seq, Failure::NotSo, "not here"),
+            command if read_only && command.changes().is_some() => {
+                failed(command.changes().unwrap(), Failure::ReadOnly, "this connection may only watch")
+            }
+            Command::RuleBatch { seq, .. } => failed(seq, Failure::NotSo, "no batches here"),
+            Command::Claim { seq, id, off, .. } => match find(&mut holds, &id) {
+                Some(hold) => {
+                    let claimed = Claimed {
+                        by: "ana".to_owned(),
+                        at: jiff::Timestamp::now().to_string(),
+                        until: (jiff::Timestamp::now() + std::time::Duration::from_secs(60)).to_string(),
+                    };
+                    hold.claimed = (!off).then_some(claimed);
+                    let _ = self.changes.send(hold.clone());
+                    Notice::Shown { seq, hold: Box::new(hold.clone()) }
+                }
+                None => failed(seq, Failure::NotFound, "there is no such hold"),
+            },
+            Command::TakeBack { seq, id } => match find(&mut holds, &id) {
+                Some(hold) if matches!(hold.state, HoldState::Approved { leaves_at: Some(_), .. }) => {
+                    hold.state = HoldState::Pending;
+                    hold.taken_back += 1;
+                    let _ = self.changes.send(hold.clone());
+                    Notice::Shown { seq, hold: Box::new(hold.clone()) }
+                }
+                Some(_) | None => failed(seq, Failure::NotSo, "it has left"),
+            },
+            Command::Freeze { seq, on, reason } => {
+                let at = "2026-11-21T14:08:00Z".to_owned();
+                let frozen = on.then(|| Frozen { by: "ana".to_owned(), at, reason });
+                Notice::Frozen { seq, daemon: Daemon { frozen, ..daemon() } }
+            }
+            Command::Sessions { seq } => Notice::Sessions { seq, sessions: sessions() },
+            Command::RuleSession { seq, .. } => Notice::Sessions { seq, sessions: sessions() },
+            Command::Grants { seq } | Command::RevokeGrant { seq, .. } => Notice::Grants { seq, grants: grants() },
+            Command::DraftGrant { seq, .. } => Notice::Draft { seq, text: grants()[0].text.clone() },
+            Command::Grant { seq, .. } => failed(seq, Failure::NotSo, "not here"),
+            Command::Records { seq, .. } => Notice::Records { seq, records: records(), chain: chain() },
+            Command::Rules { seq } => Notice::Rules { seq, rules: rules() },
+            Command::Explain { seq, .. } => Notice::Explained { seq, excerpts: excerpts() },
             Command::List { seq } => {
                 drop(holds);
                 self.snapshot(Some(seq))
@@ -148,9 +176,6 @@ impl World {
                 let Some(hold) = find(&mut holds, &id) else {
                     return failed(seq, Failure::NotFound, "there is no such hold");
                 };
-                if read_only {
-                    return failed(seq, Failure::ReadOnly, "this connection may only watch");
-                }
                 if !hold.state.is_pending() {
                     return failed(seq, Failure::Closed, "somebody ruled before");
                 }

@@ -376,7 +376,7 @@ fn c8_colour_carries_no_meaning() {
     for code in [KeyCode::Char('a'), KeyCode::Char('r'), KeyCode::Char('?')] {
         let mut with = Desk::new(SIZE, three());
         let mut without = Desk::new(SIZE, three());
-        without.app.colour = false;
+        without.app.theme = countersign::console::theme::Theme::Mono;
         for desk in [&mut with, &mut without] {
             desk.read_all();
             desk.key(code);

@@ -1,12 +1,12 @@
 //! The screens, as text, at the two sizes that everything is designed for.
 
 use countersign::call::{Class, Confirmation, ConfirmedBy, EnvironmentSource, Pin};
-use countersign::console::app::Link;
-use countersign::control::wire::{Daemon, HoldView, Notice};
+use countersign::console::app::{Link, What};
+use countersign::control::wire::{Claimed, Daemon, Frozen, HoldState, HoldView, Notice};
 use crossterm::event::KeyCode;
 use ratatui::style::Modifier;
 
-use crate::support::{Desk, daemon, done, expired, gate, json, refund, rejected, sandbox, three};
+use crate::support::{Desk, before, daemon, done, expired, gate, json, refund, rejected, sandbox, three};
 
 const SMALL: (u16, u16) = (80, 24);
 const LARGE: (u16, u16) = (120, 40);
@@ -116,6 +116,134 @@ fn refused_policy() {
 #[test]
 fn help() {
     both("help", |desk| drop(desk.key(KeyCode::Char('?'))), three);
+}
+
+#[test]
+fn history() {
+    both("history", |desk| drop(desk.key_and_answers(KeyCode::Char('2'))), three);
+}
+
+#[test]
+fn sessions() {
+    both("sessions", |desk| drop(desk.key_and_answers(KeyCode::Char('3'))), three);
+}
+
+#[test]
+fn policy() {
+    both("policy", |desk| drop(desk.key_and_answers(KeyCode::Char('4'))), three);
+}
+
+fn compared() -> Vec<HoldView> {
+    vec![HoldView { before: Some(before()), ..refund("H7K2QW0A1B2C") }]
+}
+
+/// `v` so many times, with the daemon's answers.
+fn views(times: usize) -> impl Fn(&mut Desk) {
+    move |desk| (0..times).for_each(|_| drop(desk.key_and_answers(KeyCode::Char('v'))))
+}
+
+#[test]
+fn raw() {
+    both("raw", views(1), compared);
+}
+
+#[test]
+fn diff() {
+    both("diff", views(2), compared);
+}
+
+#[test]
+fn rule_excerpt() {
+    both("rule", views(3), compared);
+}
+
+#[test]
+fn session_of_a_hold() {
+    both("session", views(4), compared);
+}
+
+#[test]
+fn result_of_a_hold() {
+    both("result", views(5), compared);
+}
+
+#[test]
+fn new_holds_and_a_group() {
+    let screen = |desk: &mut Desk| {
+        desk.hold(refund("H7K9QW0A1B2C"));
+        desk.hold(sandbox("H7KATTTTTTTT"));
+    };
+    both("group", screen, || {
+        ('1'..='4').map(|n| sandbox(&format!("H7K5T6V7X8Y{n}"))).chain([gate("H7K3M5N8P9RS")]).collect()
+    });
+}
+
+#[test]
+fn filtered() {
+    let screen = |desk: &mut Desk| {
+        desk.key(KeyCode::Char('/'));
+        desk.letters("env:live risk:>=high");
+        desk.key(KeyCode::Enter);
+    };
+    both("filtered", screen, busy);
+}
+
+#[test]
+fn frozen_and_claimed() {
+    let screen = |desk: &mut Desk| {
+        let frozen = Frozen { by: "ben".into(), at: "2026-11-21T14:02:00Z".into(), reason: Some("incident 7".into()) };
+        let operators = vec!["ana".to_owned(), "ben".to_owned()];
+        desk.news(Notice::Daemon { daemon: Daemon { frozen: Some(frozen), operators, consoles: 2, ..daemon() } });
+        let claimed =
+            Claimed { by: "ben".into(), at: "2026-11-21T14:07:00Z".into(), until: "2026-11-21T14:08:00Z".into() };
+        let client_waits_until = Some("2026-11-21T14:09:23Z".to_owned());
+        desk.hold(HoldView { claimed: Some(claimed), client_waits_until, ..refund("H7K2QW0A1B2C") });
+    };
+    both("frozen", screen, three);
+}
+
+#[test]
+fn leaving() {
+    let screen = |desk: &mut Desk| {
+        let leaves_at = Some("2026-11-21T14:07:34Z".to_owned());
+        let state = HoldState::Approved { by: "ana".into(), at: "2026-11-21T14:07:31Z".into(), leaves_at };
+        desk.hold(HoldView { state, ..refund("H7K2QW0A1B2C") });
+    };
+    both("leaving", screen, three);
+}
+
+#[test]
+fn freeze() {
+    both("freeze", |desk| drop(desk.key(KeyCode::Char('!'))), three);
+}
+
+#[test]
+fn grant() {
+    let holds = || vec![HoldView { grantable: true, ..gate("H7K3M5N8P9RS") }];
+    let wish = |desk: &mut Desk| {
+        ask(desk);
+        desk.key(KeyCode::Char('g'));
+        desk.key(KeyCode::Down);
+        desk.key(KeyCode::Char(' '));
+    };
+    both("grant_wish", wish, holds);
+    let draft = |desk: &mut Desk| {
+        wish(desk);
+        desk.key_and_answers(KeyCode::Enter);
+        desk.draw();
+        desk.wait(1100);
+    };
+    both("grant_draft", draft, holds);
+}
+
+#[test]
+fn ascii() {
+    let screen = |desk: &mut Desk| {
+        desk.app.ascii = true;
+        desk.app.open = None;
+        desk.step(What::Tick);
+    };
+    both("ascii", screen, || vec![HoldView { before: Some(before()), ..hostile().remove(0) }]);
 }
 
 #[test]

@@ -9,7 +9,9 @@ use countersign::console::app::{App, Effect, Event, Link, Now, What, update};
 use countersign::console::dialog::Dialog;
 use countersign::console::view;
 use countersign::control::wire::{
-    Approvals, Command, Confirm, Daemon, HOLD_SCHEMA, HoldState, HoldView, Notice, RulingKind, ServerView,
+    Approvals, Before, CallLine, ChainView, Command, Confirm, Daemon, Excerpt, ExcerptLine, Frozen, GRANT_SCHEMA,
+    GrantView, HOLD_SCHEMA, HoldState, HoldView, Notice, RecordView, RuleView, RulingKind, SESSION_SCHEMA, ServerView,
+    SessionView,
 };
 use countersign::json::{JsonText, Rules};
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
@@ -202,6 +204,177 @@ pub fn daemon() -> Daemon {
     }
 }
 
+pub fn sessions() -> Vec<SessionView> {
+    let refund = refund("H7K2QW0A1B2C");
+    let line = |id: &str, at: &str, operation: &str, effect: &str, result: Option<&str>, rule: Option<&str>| CallLine {
+        id: id.parse().unwrap(),
+        at: format!("2026-11-21T14:{at}Z"),
+        operation: operation.to_owned(),
+        effect: effect.to_owned(),
+        result: result.map(str::to_owned),
+        rule: rule.map(str::to_owned),
+        digest: refund.digest,
+    };
+    let first = SessionView {
+        schema: SESSION_SCHEMA.to_owned(),
+        session: "s-19".to_owned(),
+        server: "stripe".to_owned(),
+        environment: refund.environment.clone(),
+        principal: "claude-code".to_owned(),
+        client: refund.client.clone(),
+        since: "2026-11-21T13:40:00Z".to_owned(),
+        paused: None,
+        calls: 12,
+        allowed: 10,
+        held: 1,
+        denied: 1,
+        in_flight: 0,
+        last: vec![
+            line("H7K2QW0A1B2C", "05:12", "create_refund", "hold", None, Some("refunds.over_limit")),
+            line("H7K1AAAAAAAA", "04:11", "create_refund", "deny", None, Some("refunds.maximum")),
+            line("H7K0AAAAAAAA", "03:40", "retrieve_balance", "allow", Some("ok"), None),
+        ],
+    };
+    let paused =
+        Frozen { by: "ben".to_owned(), at: "2026-11-21T14:01:00Z".to_owned(), reason: Some("a loop".to_owned()) };
+    let second = SessionView {
+        session: "s-20".to_owned(),
+        server: "stigg".to_owned(),
+        environment: sandbox("H7K5T6V7X8YZ").environment,
+        principal: "codex".to_owned(),
+        paused: Some(paused),
+        calls: 3,
+        allowed: 3,
+        held: 0,
+        denied: 0,
+        last: Vec::new(),
+        ..first.clone()
+    };
+    vec![first, second]
+}
+
+pub fn grants() -> Vec<GrantView> {
+    vec![GrantView {
+        schema: GRANT_SCHEMA.to_owned(),
+        id: "G1A2B3C4D5E6".parse().unwrap(),
+        hold: "H7J9AAAAAAAA".parse().unwrap(),
+        server: "stigg".to_owned(),
+        environment: sandbox("H7K5T6V7X8YZ").environment,
+        principal: "codex".to_owned(),
+        tool: "provision_subscription".to_owned(),
+        operation: "provision_subscription".to_owned(),
+        text: "principal is \"codex\"\nserver is \"stigg\"\ntool is \"provision_subscription\"\n/customer is any string\n/plan is \"plan-pro\"\nat most 5 calls until 14:20:00Z".to_owned(),
+        by: "ana".to_owned(),
+        at: "2026-11-21T14:00:00Z".to_owned(),
+        until: "2026-11-21T14:20:00Z".to_owned(),
+        uses: 5,
+        used: 2,
+    }]
+}
+
+pub fn record(seq: u64) -> RecordView {
+    let words = ["held by refunds.over_limit", "ana approved it", "the server answered: ok"];
+    let kind = ["held", "ruled", "completed"];
+    let n = usize::try_from(seq % 3).unwrap();
+    RecordView {
+        seq,
+        at: format!("2026-11-21T13:{:02}:{:02}Z", seq / 60 % 60, seq % 60),
+        call: Some("H7J9AAAAAAAA".parse().unwrap()),
+        kind: kind[n].to_owned(),
+        words: words[n].to_owned(),
+        server: Some("stripe".to_owned()),
+        environment: Some("production".to_owned()),
+        principal: Some("claude-code".to_owned()),
+        session: Some("s-19".to_owned()),
+        operation: Some("create_refund".to_owned()),
+        rule: Some("refunds.over_limit".to_owned()),
+        operator: (n == 1).then(|| "ana".to_owned()),
+    }
+}
+
+pub fn records() -> Vec<RecordView> {
+    (1175..=1204).rev().map(record).collect()
+}
+
+pub fn chain() -> ChainView {
+    ChainView { records: 1204, head: Some(Digest::of_bytes(b"head")), intact: true }
+}
+
+pub fn rules() -> Vec<RuleView> {
+    let rule = RuleView {
+        rule: "writes.sandbox".to_owned(),
+        policy: "writes".to_owned(),
+        file: Some("policies/writes.rego".to_owned()),
+        line: Some(12),
+        hits: 61,
+        holds: 43,
+        approved: 43,
+        rejected: 0,
+        lapsed: 0,
+        median_ms: Some(1600),
+        last: Some("2026-11-21T14:07:01Z".to_owned()),
+        hint: Some("43 of 43 approved, median 1.6 s: narrow it".to_owned()),
+    };
+    let refunds = RuleView {
+        rule: "refunds.over_limit".to_owned(),
+        policy: "refunds".to_owned(),
+        file: Some("policies/refunds.rego".to_owned()),
+        line: Some(9),
+        hits: 4,
+        holds: 4,
+        approved: 2,
+        rejected: 1,
+        lapsed: 1,
+        median_ms: Some(41_000),
+        hint: None,
+        ..rule.clone()
+    };
+    vec![rule, refunds]
+}
+
+pub fn excerpts() -> Vec<Excerpt> {
+    let line = |number, text: &str, held| ExcerptLine { number, text: text.to_owned(), held };
+    vec![Excerpt {
+        rule: "refunds.over_limit".to_owned(),
+        file: "policies/refunds.rego".to_owned(),
+        lines: vec![
+            line(9, "hold contains {\"rule\": \"refunds.over_limit\"} if {", true),
+            line(10, "\tinput.operation.name == \"create_refund\"", true),
+            line(11, "\tnot small", true),
+            line(12, "}", false),
+        ],
+    }]
+}
+
+/// The approved call that a refund is compared with.
+pub fn before() -> Before {
+    Before {
+        id: "H5Q0AAAAAAAA".parse().unwrap(),
+        at: "2026-11-19T10:00:00Z".to_owned(),
+        by: "ana".to_owned(),
+        arguments: Some(json(
+            r#"{"payment_intent":"pi_3PmAb1eZvKYlo2CqT77Qd","amount":4500,"reason":"requested_by_customer"}"#,
+        )),
+    }
+}
+
+/// What the daemon would answer to everything that is asked among these effects.
+pub fn answers(effects: &[Effect]) -> Vec<Notice> {
+    let answer = |effect: &Effect| {
+        let Effect::Send { command, .. } = effect else { return None };
+        match command.clone() {
+            Command::Records { seq, .. } => Some(Notice::Records { seq, records: records(), chain: chain() }),
+            Command::Sessions { seq } => Some(Notice::Sessions { seq, sessions: sessions() }),
+            Command::Grants { seq } => Some(Notice::Grants { seq, grants: grants() }),
+            Command::Rules { seq } => Some(Notice::Rules { seq, rules: rules() }),
+            Command::Explain { seq, .. } => Some(Notice::Explained { seq, excerpts: excerpts() }),
+            Command::DraftGrant { seq, .. } => Some(Notice::Draft { seq, text: grants()[0].text.clone() }),
+            _ => None,
+        }
+    };
+    effects.iter().filter_map(answer).collect()
+}
+
 /// The three that most screens show.
 pub fn three() -> Vec<HoldView> {
     vec![refund("H7K2QW0A1B2C"), gate("H7K3M5N8P9RS"), sandbox("H7K5T6V7X8YZ")]
@@ -251,6 +424,15 @@ impl Desk {
     pub fn wait(&mut self, millis: u64) {
         self.now += Duration::from_millis(millis);
         self.step(What::Tick);
+    }
+
+    /// A key of somebody who looks, and the daemon's answers to what it asks for.
+    pub fn key_and_answers(&mut self, code: KeyCode) -> Vec<Effect> {
+        let effects = self.key(code);
+        for notice in answers(&effects) {
+            self.news(notice);
+        }
+        effects
     }
 
     /// As the loop does it: draw, then say so.

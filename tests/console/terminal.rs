@@ -157,7 +157,8 @@ fn console(fake: &Fake) -> Pty {
 fn console_with(fake: &Fake, more: impl FnOnce(&mut Command)) -> Pty {
     let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
     command.arg("console").arg("--socket").arg(fake.socket());
-    command.env("TERM", "xterm-256color").env_remove("NO_COLOR").env_remove("CLICOLOR");
+    command.env("TERM", "xterm-256color").env("LC_ALL", "C.UTF-8");
+    command.env_remove("NO_COLOR").env_remove("CLICOLOR").env_remove("CLICOLOR_FORCE");
     more(&mut command);
     Pty::start(command)
 }
@@ -289,7 +290,7 @@ fn signals_give_the_terminal_back() {
 fn a_panic_gives_the_terminal_back() {
     const TOLD: &str = "COUNTERSIGN_TEST_PANIC";
     if std::env::var_os(TOLD).is_some() {
-        let _guard = Guard::take().unwrap();
+        let _guard = Guard::take(true).unwrap();
         inside(|| panic!("drawn and quartered"));
     }
     let mut command = Command::new(std::env::current_exe().unwrap());

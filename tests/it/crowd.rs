@@ -27,7 +27,7 @@ fn shuffled(mut holds: Vec<HoldView>) -> Vec<HoldView> {
 async fn a_thousand_holds_ruled_in_any_order_are_answered_once_each() {
     const SESSIONS: usize = 20;
     let spy = Spy::stdio().await;
-    let limits = json!({"max_pending": HOLDS, "max_per_principal": HOLDS, "ttl": "10m", "take_back": "0s", "budgets": {"default": "none"}});
+    let limits = json!({"max_pending": HOLDS, "max_per_principal": HOLDS, "ttl": "10m", "take_back": "0s", "prompts_per_minute": 10_000, "budgets": {"default": "none"}});
     let daemon = Countersign::new().set("/holds", limits).upstream(&spy).start().await;
     let mut console = daemon.console().await;
     let mut asking = Vec::new();

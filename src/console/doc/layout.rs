@@ -42,9 +42,9 @@ impl Layout {
             let room = width - line.kind.lead();
             let indent = match line.kind {
                 Kind::Payload { indent, .. } => usize::from(indent.min(deepest)),
-                Kind::Fact(_) | Kind::Warning | Kind::Heading | Kind::Note | Kind::Fold => 0,
+                Kind::Fact(_) | Kind::Warning | Kind::Heading | Kind::Quoted { .. } | Kind::Note | Kind::Fold => 0,
             };
-            let payload = matches!(line.kind, Kind::Payload { .. });
+            let payload = matches!(line.kind, Kind::Payload { .. } | Kind::Quoted { .. });
             wrap(doc.slice(range.clone()), room - indent, room, payload, |start| {
                 let start = range.start + start;
                 if let Some(last) = layout.rows.get_mut(first_row..).and_then(<[RowStart]>::last_mut) {
@@ -91,7 +91,9 @@ impl Layout {
         }
         let kind = match line.kind {
             Kind::Payload { indent, marked } => Kind::Payload { indent: indent.min(self.deepest), marked },
-            kind @ (Kind::Fact(_) | Kind::Warning | Kind::Heading | Kind::Note | Kind::Fold) => kind,
+            kind @ (Kind::Fact(_) | Kind::Warning | Kind::Heading | Kind::Quoted { .. } | Kind::Note | Kind::Fold) => {
+                kind
+            }
         };
         Some(Row { kind, first: line.start == at.start, text: doc.slice(at.start..at.end) })
     }

@@ -148,7 +148,8 @@ proptest! {
     fn the_screen_reads_back_to_the_exact_bytes(value in any_json(), width in 60_u16..140) {
         let value = JsonText::of(&value).unwrap();
         let clock = Clock { zone: jiff::tz::TimeZone::UTC, held: jiff::Timestamp::default() };
-        let mut doc = Doc::with_previews(clock);
+        let mut doc = Doc::default();
+        doc.preview_by(clock);
         doc.payload(&value, &[]);
         doc.unfold_all();
         let rows = doc.plain(width);
@@ -209,7 +210,8 @@ fn what_the_rule_asks_about_is_never_folded_and_short_values_are_not() {
 fn previews_stand_below_their_value_and_outside_of_the_bar() {
     let clock = Clock { zone: jiff::tz::TimeZone::UTC, held: "2026-11-21T14:00:00Z".parse().unwrap() };
     let value = JsonText::parse(r#"{"q":"a%0A│x","n":1e5}"#, Rules::UPSTREAM).unwrap();
-    let mut doc = Doc::with_previews(clock);
+    let mut doc = Doc::default();
+    doc.preview_by(clock);
     doc.payload(&value, &[]);
     assert_eq!(
         doc.plain(80),

@@ -5,11 +5,12 @@ use ratatui::buffer::Buffer;
 use ratatui::style::Style;
 use ratatui::text::Span;
 
-use super::theme::Theme;
 use super::{Areas, put, rule};
 use crate::console::app::App;
 use crate::console::describe;
 use crate::console::doc::{Kind, Row};
+use crate::console::tabs::Tab;
+use crate::console::theme::Theme;
 use crate::console::visible;
 
 pub fn draw(app: &App, areas: &Areas, buf: &mut Buffer, theme: Theme) {
@@ -24,6 +25,10 @@ pub fn draw(app: &App, areas: &Areas, buf: &mut Buffer, theme: Theme) {
         right
             .push(Span::styled(format!("{} {}", describe::tier_mark(tier), describe::tier_word(tier)), theme.strong()));
         right.push(Span::raw(format!("  {}", describe::left(entry.seconds_left(app.now.wall)))));
+        if let Some(seconds) = entry.client_left(app.now.wall) {
+            let words = if seconds > 0 { format!("~{}", describe::left(seconds)) } else { "may be gone".to_owned() };
+            right.push(Span::styled(format!("  client {words}"), theme.dim()));
+        }
     } else {
         right.push(Span::styled("ENDED", theme.strong()));
     }
@@ -42,9 +47,28 @@ pub fn draw(app: &App, areas: &Areas, buf: &mut Buffer, theme: Theme) {
     let (seen, must) = app.seen();
     let below = open.layout.len().saturating_sub(open.scroll + usize::from(doc.height));
     let more = if below > 0 { format!("{below} more below") } else { "end".to_owned() };
-    let style = if seen < must { theme.strong() } else { theme.dim() };
-    let seen = vec![Span::styled(format!("seen {seen}/{must} lines"), style)];
-    rule(buf, areas.rule, theme, seen, vec![Span::styled(more, theme.dim())]);
+    let (words, style) = match (must, entry.read) {
+        (0, true) => ("read".to_owned(), theme.dim()),
+        (0, false) => ("not read: v".to_owned(), theme.strong()),
+        (must, _) if seen < must => (format!("seen {seen}/{must} lines"), theme.strong()),
+        (must, _) => (format!("seen {seen}/{must} lines"), theme.dim()),
+    };
+    let mut right = tabs(open.tab, areas.rule.width, theme);
+    right.push(Span::styled(format!("· {more}"), theme.dim()));
+    rule(buf, areas.rule, theme, vec![Span::styled(words, style)], right);
+}
+
+/// The views, the open one in brackets; where there is no room, that one and its number.
+fn tabs(open: Tab, width: u16, theme: Theme) -> Vec<Span<'static>> {
+    let place = Tab::ALL.iter().position(|tab| *tab == open).unwrap_or(0) + 1;
+    if width < 76 {
+        return vec![Span::styled(format!("v {} {place}/{} ", open.title(), Tab::ALL.len()), theme.dim())];
+    }
+    let tab = |tab: &Tab| match *tab == open {
+        true => Span::styled(format!("[{}] ", tab.title()), theme.strong()),
+        false => Span::styled(format!("{} ", tab.title()), theme.dim()),
+    };
+    Tab::ALL.iter().map(tab).collect()
 }
 
 /// A row, its gutter or label in our style, its text in its own.
@@ -53,8 +77,8 @@ pub fn row_spans(row: &Row<'_>, theme: Theme) -> Vec<Span<'static>> {
         Kind::Fact(_) => (theme.label(), Style::new()),
         Kind::Warning => (theme.warning(), theme.warning()),
         Kind::Heading => (theme.strong(), theme.strong()),
-        Kind::Payload { marked: true, .. } => (theme.warning(), theme.strong()),
-        Kind::Payload { .. } => (theme.chrome(), Style::new()),
+        Kind::Payload { marked: true, .. } | Kind::Quoted { marked: true } => (theme.warning(), theme.strong()),
+        Kind::Payload { .. } | Kind::Quoted { .. } => (theme.chrome(), Style::new()),
         Kind::Note => (theme.chrome(), theme.dim()),
         Kind::Fold => (theme.warning(), theme.strong()),
     };

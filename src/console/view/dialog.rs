@@ -6,16 +6,16 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
-use super::theme::Theme;
 use super::{Areas, put};
 use crate::call::Tier;
 use crate::console::app::App;
 use crate::console::describe;
-use crate::console::dialog::{Approve, Dialog, Focus, Reject};
+use crate::console::dialog::{Approve, Confirm, Dialog, Focus, Reject, Wish};
 use crate::console::doc::Doc;
 use crate::console::holds::Entry;
 use crate::console::keys::{Context, PRESETS, TABLE};
 use crate::console::risk::plural;
+use crate::console::theme::Theme;
 use crate::console::visible;
 
 /// A box that is about to be drawn.
@@ -29,26 +29,112 @@ struct Sheet {
 /// What stands around the lines: border and a blank, on both sides.
 const FRAME: u16 = 4;
 
-pub fn draw(app: &App, areas: &Areas, buf: &mut Buffer, theme: Theme) {
-    let Some(dialog) = &app.dialog else { return };
+/// The part of the screen that a question may cover: its columns inside, its lines.
+fn room(app: &App, areas: &Areas) -> (Rect, u16, u16) {
     let space = Rect::new(0, areas.banner.bottom(), app.size.0, areas.status.y.saturating_sub(areas.banner.bottom()));
     let width = space.width.saturating_sub(4).min(100);
-    let inner = width - FRAME;
-    let height = space.height.saturating_sub(2);
+    (space, width, space.height.saturating_sub(2))
+}
+
+/// Whether the question is asked in one line above the footer: tier low, nothing to type.
+pub fn is_line(question: &Approve) -> bool {
+    question.tier == Tier::Low && !question.typed
+}
+
+pub fn draw(app: &App, areas: &Areas, buf: &mut Buffer, theme: Theme) {
+    let Some(dialog) = &app.dialog else { return };
+    let (space, width, height) = room(app, areas);
+    let inner = width.saturating_sub(FRAME);
     let sheet = match dialog {
         Dialog::Approve(question) => match app.holds.get(&question.id) {
-            Some(entry) if question.tier != Tier::Low => approve(app, question, entry, inner, height, theme),
+            Some(entry) if !is_line(question) => approve(app, question, entry, inner, height, theme),
             Some(_) | None => return,
+        },
+        Dialog::Grant(wish) => match app.holds.get(&wish.id) {
+            Some(entry) => grant(app, wish, entry, inner, height, theme),
+            None => return,
         },
         Dialog::Reject(question) => match app.holds.get(&question.id) {
             Some(entry) => reject(question, entry, inner, height, theme),
             None => return,
         },
+        Dialog::Confirm(question) => confirm(app, question, inner, theme),
+        Dialog::Filter(_) => return,
         Dialog::Quit => quit(app, inner, theme),
         Dialog::Help { scroll } => help(*scroll, height, theme),
         Dialog::Notice { title, lines } => notice(title, lines, inner, theme),
     };
     sheet.draw(buf, space, width, theme);
+}
+
+/// Whether the text of the grant that is asked about is on the screen, whole.
+pub fn grant_fits(app: &App) -> bool {
+    let Some(Dialog::Grant(wish)) = &app.dialog else { return false };
+    let (_, width, height) = room(app, &super::areas(app));
+    let lines = draft(app, wish).layout(width.saturating_sub(FRAME)).len();
+    wish.draft.is_some() && lines + DRAFT_REST <= usize::from(height)
+}
+
+/// Lines of the question for a grant beside its text.
+const DRAFT_REST: usize = 4;
+
+/// The text of the grant.
+fn draft(app: &App, wish: &Wish) -> Doc {
+    let mut doc = Doc::for_terminal(app.ascii);
+    wish.draft.iter().flat_map(|text| text.lines()).for_each(|line| doc.quoted(line, false));
+    doc
+}
+
+fn grant(app: &App, wish: &Wish, entry: &Entry, width: u16, height: u16, theme: Theme) -> Sheet {
+    let mut lines = Vec::new();
+    if wish.draft.is_some() {
+        let most = usize::from(height).saturating_sub(DRAFT_REST);
+        lines.push(Line::from("Approves this call, and calls that are like this:"));
+        lines.extend(facts(&draft(app, wish), width, most, theme));
+        lines.push(Line::default());
+        let wait = match (wish.fits, app.armed()) {
+            (false, _) => "the text does not fit: make the window larger",
+            (true, false) => "(a moment…)",
+            (true, true) => "y approves and grants",
+        };
+        lines.push(Line::from(vec![Span::styled("[ Back ]", theme.ask()), Span::raw(format!("   {wait}"))]));
+    } else {
+        lines.push(Line::from(format!(
+            "For {}, at most {} more, {} minutes.",
+            visible::capped(&entry.view.principal, 24),
+            plural(wish.uses as usize, "call"),
+            wish.minutes
+        )));
+        lines.push(Line::from("Which arguments may vary? The others have to be the same."));
+        lines.push(Line::default());
+        let window = usize::from(height).saturating_sub(7).max(1);
+        let first = (wish.cursor + 1).saturating_sub(window);
+        for (n, leaf) in wish.leaves.iter().enumerate().skip(first).take(window) {
+            let style = if n == wish.cursor { theme.strong() } else { Style::new() };
+            let sign = if n == wish.cursor { '>' } else { ' ' };
+            let room = usize::from(width).saturating_sub(20);
+            let text = visible::capped(&format!("{}  {}", leaf.pointer, leaf.value), room);
+            let mut spans = vec![Span::styled(format!("{sign} {:<14} ", leaf.words()), style)];
+            spans.extend(visible::spans(&text, style));
+            lines.push(Line::from(spans));
+        }
+        lines.push(Line::default());
+        let wait =
+            if wish.asked.is_some() { "the daemon writes it…" } else { "Enter has the daemon write the grant" };
+        lines.push(Line::from(vec![Span::styled("[ Back ]", theme.ask()), Span::raw(format!("   {wait}"))]));
+    }
+    Sheet { title: title("GRANT", entry, theme), right: format!(" hold {} ", entry.view.id), lines, double: false }
+}
+
+fn confirm(app: &App, question: &Confirm, width: u16, theme: Theme) -> Sheet {
+    let mut doc = Doc::for_terminal(app.ascii);
+    question.lines.iter().for_each(|line| doc.heading(line));
+    let mut lines = facts(&doc, width, 12, theme);
+    lines.push(Line::default());
+    let wait = if app.armed() { format!("y {}", question.yes) } else { "(a moment…)".to_owned() };
+    lines.push(Line::from(vec![Span::styled("[ Back ]", theme.ask()), Span::raw(format!("   {wait}"))]));
+    let title = vec![Span::styled(question.title.to_uppercase(), theme.strong())];
+    Sheet { title, right: String::new(), lines, double: false }
 }
 
 impl Sheet {
@@ -110,8 +196,16 @@ fn approve(app: &App, question: &Approve, entry: &Entry, width: u16, height: u16
         let by = visible::capped(&signing.words(), usize::from(width));
         end.push(Line::from(Span::styled(by, theme.strong())));
     }
+    if let Some(claim) = describe::claim(hold, app.now.wall)
+        .filter(|_| hold.claimed.as_ref().is_some_and(|claimed| claimed.by != app.operator))
+    {
+        end.push(Line::from(Span::styled(visible::capped(&claim, usize::from(width)), theme.warning())));
+    }
+    if let Some(why) = &question.why {
+        end.push(Line::from(Span::styled(visible::capped(why, usize::from(width)), theme.warning())));
+    }
     end.push(Line::default());
-    if question.tier == Tier::High {
+    if question.typed {
         for (n, field) in question.fields.iter().enumerate() {
             let shown = visible::capped(&field.label, usize::from(width).saturating_sub(24));
             end.push(Line::from(vec![Span::raw("Type to approve: "), Span::styled(shown, theme.strong())]));
@@ -125,14 +219,24 @@ fn approve(app: &App, question: &Approve, entry: &Entry, width: u16, height: u16
             let text = super::fill(&format!("{typed}{cursor}"), u16::try_from(room).unwrap_or(0));
             end.push(Line::from(vec![Span::styled(sign, style), Span::styled(text, style), Span::raw(count)]));
         }
+        end.push(note(question, width, theme));
         end.push(Line::default());
         end.push(buttons(app, question, theme));
     } else {
-        let wait = if app.armed() { "y approves" } else { "(a moment…)" };
-        end.push(Line::from(vec![Span::styled("[ Back ]", theme.ask()), Span::raw(format!("   {wait}"))]));
+        end.push(note(question, width, theme));
+        let noting = question.focus == Focus::Note;
+        let wait = match (noting, app.armed()) {
+            (true, _) => "Enter: back to the question",
+            (false, true) => "y approves",
+            (false, false) => "(a moment…)",
+        };
+        let style = if noting { Style::new() } else { theme.ask() };
+        end.push(Line::from(vec![Span::styled("[ Back ]", style), Span::raw(format!("   {wait}"))]));
     }
     let most = usize::from(height).saturating_sub(end.len() + 1).max(1);
-    let mut lines = facts(&describe::brief(hold, &entry.risk), width, most, theme);
+    let mut doc = Doc::for_terminal(app.ascii);
+    describe::brief_into(&mut doc, hold, &entry.risk);
+    let mut lines = facts(&doc, width, most, theme);
     lines.push(Line::default());
     lines.extend(end);
     Sheet {
@@ -141,6 +245,18 @@ fn approve(app: &App, question: &Approve, entry: &Entry, width: u16, height: u16
         lines,
         double: hold.production && question.tier == Tier::High,
     }
+}
+
+/// What the record keeps beside the approval.
+fn note(question: &Approve, width: u16, theme: Theme) -> Line<'static> {
+    let focused = question.focus == Focus::Note;
+    let style = if focused { theme.strong() } else { theme.dim() };
+    let cursor = if focused { "_" } else { "" };
+    let text = match (question.note.is_empty(), focused) {
+        (true, false) => "none; Tab writes one, which the record keeps".to_owned(),
+        (_, _) => tail(&question.note, usize::from(width).saturating_sub(8)),
+    };
+    Line::from(Span::styled(format!("Note: {text}{cursor}"), style))
 }
 
 fn buttons(app: &App, question: &Approve, theme: Theme) -> Line<'static> {
@@ -162,6 +278,14 @@ fn reject(question: &Reject, entry: &Entry, width: u16, height: u16, theme: Them
     let mut doc = Doc::default();
     doc.fact("Call", &format!("{} · {}", hold.server, hold.tool));
     let mut lines = facts(&doc, width, 3, theme);
+    if !question.others.is_empty() {
+        let words = format!("Rejects all {} of the group.", question.others.len() + 1);
+        lines.push(Line::from(Span::styled(words, theme.warning())));
+    }
+    if let Some(session) = &question.pause {
+        let words = format!("And pauses session {}: its calls are refused.", visible::capped(session, 24));
+        lines.push(Line::from(Span::styled(words, theme.warning())));
+    }
     lines.push(Line::default());
     lines.push(Line::from("Why? The agent reads this, word for word:"));
     let mut reason = Doc::default();

@@ -1,14 +1,16 @@
 //! The list: holds that wait, then those that ended lately.
 
 use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::Span;
 
-use super::theme::Theme;
 use super::{Areas, fill, put, rule};
 use crate::console::app::App;
 use crate::console::describe;
 use crate::console::holds::Entry;
+use crate::console::rows::Row;
+use crate::console::theme::Theme;
 use crate::console::visible;
 
 /// Letters of an id in a row; the detail has them all.
@@ -21,20 +23,29 @@ pub fn draw(app: &App, areas: &Areas, buf: &mut Buffer, theme: Theme) {
         return;
     }
     title(app, areas, buf, theme);
-    if app.holds.is_empty() {
-        for (y, text) in
-            (areas.list.y..).zip([" Nothing waits.", " What a rule holds shows up here."]).take(areas.list_rows)
-        {
+    if app.rows.is_empty() {
+        let lines = match app.rows.hides() {
+            Some(hides) => [format!(" {hides}"), " Esc clears it.".to_owned()],
+            None => [" Nothing waits.".to_owned(), " What a rule holds shows up here.".to_owned()],
+        };
+        for (y, text) in (areas.list.y..).zip(lines).take(areas.list_rows) {
             put(buf, areas.list.x, y, areas.list.width, vec![Span::styled(text, theme.dim())]);
         }
         return;
     }
     for n in 0..areas.list_rows {
-        let row = app.top + n;
-        let Some(entry) = app.holds.row(row).and_then(|id| app.holds.get(id)) else { break };
+        let Some(row) = app.rows.get(app.top + n) else { break };
         let y = areas.list.y + u16::try_from(n).unwrap_or(u16::MAX).saturating_mul(areas.row_height);
         let width = areas.list.width;
-        put(buf, areas.list.x, y, width, first_line(app, entry, width, areas.row_height == 1, theme));
+        if let Row::Line(text) = row {
+            let y = y + areas.row_height - 1;
+            let area = Rect { y, height: 1, ..areas.list };
+            rule(buf, area, theme, vec![Span::styled(text.clone(), theme.strong())], Vec::new());
+            continue;
+        }
+        let Some(entry) = row.id().and_then(|id| app.holds.get(id)) else { continue };
+        let alike = if let Row::Group(ids) = row { ids.len() } else { 1 };
+        put(buf, areas.list.x, y, width, first_line(app, entry, alike, width, areas.row_height == 1, theme));
         if areas.row_height == 2 {
             put(buf, areas.list.x, y + 1, width, second_line(app, entry, width, theme));
         }
@@ -43,22 +54,33 @@ pub fn draw(app: &App, areas: &Areas, buf: &mut Buffer, theme: Theme) {
 
 fn title(app: &App, areas: &Areas, buf: &mut Buffer, theme: Theme) {
     let waiting = app.holds.pending().count();
+    let mut left = vec![Span::styled(format!("Waiting {}", waiting - app.rows.hidden), theme.strong())];
+    if app.size.0 < 100 {
+        left.extend(super::header::counts(app, theme));
+    }
+    if let Some(hides) = app.rows.hides() {
+        left.push(Span::styled(format!(" · {hides}"), theme.warning()));
+    }
     let shown = app.top..app.top + areas.list_rows;
-    let fresh = app.holds.pending_rows().filter(|(row, entry)| entry.fresh && !shown.contains(row)).count();
+    let fresh = (0..app.rows.len()).filter(|row| !shown.contains(row)).filter_map(|row| app.rows.get(row)?.id());
+    let fresh = fresh.filter(|id| app.holds.get(id).is_some_and(|entry| entry.fresh && entry.is_pending())).count();
     let mut right = Vec::new();
+    if app.follow {
+        right.push("follows".to_owned());
+    }
     if fresh > 0 {
-        right.push(Span::styled(format!("{fresh} new"), theme.strong()));
+        right.push(format!("{fresh} new"));
     }
-    let below = app.holds.len().saturating_sub(shown.end);
+    let below = app.rows.len().saturating_sub(shown.end);
     for (count, way) in [(app.top, "above"), (below, "below")].into_iter().filter(|(count, _)| *count > 0) {
-        let gap = if right.is_empty() { "" } else { " · " };
-        right.push(Span::styled(format!("{gap}{count} {way}"), theme.dim()));
+        right.push(format!("{count} {way}"));
     }
-    rule(buf, areas.list_title, theme, vec![Span::styled(format!("Waiting {waiting}"), theme.strong())], right);
+    let right = if right.is_empty() { Vec::new() } else { vec![Span::styled(right.join(" · "), theme.strong())] };
+    rule(buf, areas.list_title, theme, left, right);
 }
 
 /// Cursor, tier or end, badge, id; in a row of its own also what is called.
-fn first_line(app: &App, entry: &Entry, width: u16, alone: bool, theme: Theme) -> Vec<Span<'static>> {
+fn first_line(app: &App, entry: &Entry, alike: usize, width: u16, alone: bool, theme: Theme) -> Vec<Span<'static>> {
     let hold = &entry.view;
     let cursor = app.selected.as_ref() == Some(&hold.id);
     let style = row_style(entry, cursor, theme);
@@ -67,15 +89,20 @@ fn first_line(app: &App, entry: &Entry, width: u16, alone: bool, theme: Theme) -
     let (about, time) = describe::ended(&hold.state, &app.zone)
         .unwrap_or_else(|| (describe::summary(hold), describe::left(entry.seconds_left(app.now.wall))));
     let head = format!(" {} {mark:<3} ", if cursor { '>' } else { ' ' });
+    let times = if alike > 1 { format!("x{alike} ") } else { String::new() };
+    let about = match claim(app, entry) {
+        Some(claim) => format!("{claim}  {about}"),
+        None => about,
+    };
     let badge = describe::badge(hold);
     let used = head.len() + badge.len() + 1 + ID + 1;
     let room = usize::from(width).saturating_sub(used + TIME + 2);
     let middle = if alone {
-        let call = visible::capped(&format!("{}.{}", hold.server, hold.tool), room.min(36));
+        let call = visible::capped(&format!("{times}{}.{}", hold.server, hold.tool), room.min(36));
         let rest = room.saturating_sub(visible::columns(&call) + 2);
         format!("{call}  {}", visible::capped(&about, rest))
     } else {
-        visible::capped(&hold.server, room)
+        visible::capped(&format!("{times}{}", hold.server), room)
     };
     let columns = u16::try_from(room).unwrap_or(u16::MAX);
     let mut spans = vec![
@@ -95,9 +122,15 @@ fn second_line(app: &App, entry: &Entry, width: u16, theme: Theme) -> Vec<Span<'
     let call = visible::capped(&hold.tool, room);
     let rest = room.saturating_sub(visible::columns(&call) + 2);
     let about = describe::ended(&hold.state, &app.zone).map_or_else(|| describe::summary(hold), |(words, _)| words);
+    let about = claim(app, entry).map_or(about.clone(), |claim| format!("{claim}  {about}"));
     let mut spans = vec![Span::raw("       ")];
     spans.extend(visible::spans(&format!("{call}  {}", visible::capped(&about, rest)), style));
     spans
+}
+
+/// Who looks after a hold that waits, where somebody does.
+fn claim(app: &App, entry: &Entry) -> Option<String> {
+    entry.is_pending().then(|| describe::claim(&entry.view, app.now.wall)).flatten()
 }
 
 fn row_style(entry: &Entry, cursor: bool, theme: Theme) -> Style {

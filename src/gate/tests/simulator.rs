@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use super::*;
 use crate::gate::stops;
 
-const STEPS: usize = 1500;
+const STEPS: usize = 1000;
 const SEEDS: [u64; 3] = [1, 20_261_121, 0xC0DE];
 
 /// A small generator, so that a seed says everything (xorshift).
@@ -78,6 +78,8 @@ fn begin(folder: &Path) -> Arc<Gate> {
         take_back: Duration::from_secs(3),
         max_pending: 20,
         max_per_principal: 20,
+        prompts_per_minute: 10_000,
+        batches: false,
         held_bytes: 1 << 20,
         unsigned_production: true,
         unsigned_elsewhere: true,

@@ -1,0 +1,238 @@
+//! Screens 2 to 4, and what the daemon is asked for them: what has come, where the cursor is. Nothing here rules; pausing,
+//! ending and revoking are questions of `dialog`.
+//!
+//! Invariant: bounded. A screen keeps one answer of the daemon, the history at most [`RECORDS`].
+
+use std::time::Duration;
+
+use crate::call::CallId;
+use crate::console::app::{App, Effect, State};
+use crate::console::filter::Filter;
+use crate::console::keys::Page;
+use crate::console::tabs::Tab;
+use crate::control::wire::{ChainView, Command, Excerpt, GrantView, RecordView, RuleView, SessionView};
+
+/// Records that are asked for at once.
+const PAGE: u16 = 100;
+/// Records that are kept.
+const RECORDS: usize = 5_000;
+/// A screen that is open is asked for anew so often.
+const REFRESH: Duration = Duration::from_secs(5);
+/// Questions that wait for their answers.
+const ASKED: usize = 32;
+
+/// A question of this console's, until it is answered.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Asked {
+    /// Newest first; `more`: those before the ones that are known.
+    Records {
+        more: bool,
+    },
+    CallRecords(CallId),
+    Sessions,
+    Grants,
+    Rules,
+    Explain(CallId),
+    Draft(CallId),
+    /// Something that changes: what it was, in words.
+    Change(String),
+}
+
+/// Answers that the other screens are made of.
+#[derive(Debug, Default)]
+pub struct Pages {
+    pub records: Vec<RecordView>,
+    /// There are no older ones.
+    pub complete: bool,
+    pub chain: Option<ChainView>,
+    pub filter: Filter,
+    pub sessions: Option<Vec<SessionView>>,
+    pub grants: Vec<GrantView>,
+    pub rules: Option<Vec<RuleView>>,
+    pub explained: Option<(CallId, Result<Vec<Excerpt>, String>)>,
+    pub call_records: Option<(CallId, Vec<RecordView>)>,
+    /// Why the daemon did not answer, for the screen that is open.
+    pub error: Option<String>,
+    /// The row that is selected, by what it stands for.
+    pub cursor: [Option<String>; 4],
+    pub top: usize,
+    /// First line of the detail.
+    pub scroll: usize,
+    asked_at: Duration,
+}
+
+/// A row of screen 3.
+#[derive(Clone, Copy, Debug)]
+pub enum Item<'a> {
+    Session(&'a SessionView),
+    Grant(&'a GrantView),
+}
+
+impl Pages {
+    /// The records that the filter takes.
+    pub fn records(&self) -> impl Iterator<Item = &RecordView> {
+        self.records.iter().filter(|record| self.filter.takes_record(record))
+    }
+
+    pub fn items(&self) -> impl Iterator<Item = Item<'_>> {
+        let sessions = self.sessions.iter().flatten().map(Item::Session);
+        sessions.chain(self.grants.iter().map(Item::Grant))
+    }
+
+    /// The names of a screen's rows, in order.
+    pub fn keys(&self, page: Page) -> Vec<String> {
+        match page {
+            Page::Queue => Vec::new(),
+            Page::History => self.records().map(|record| record.seq.to_string()).collect(),
+            Page::Sessions => self.items().map(Item::key).collect(),
+            Page::Policy => self.rules.iter().flatten().map(|rule| rule.rule.clone()).collect(),
+        }
+    }
+
+    /// The row of the cursor among so many.
+    pub fn row(&self, page: Page) -> usize {
+        let Some(cursor) = self.cursor(page) else { return 0 };
+        self.keys(page).iter().position(|key| key == cursor).unwrap_or(0)
+    }
+
+    fn cursor(&self, page: Page) -> Option<&String> {
+        self.cursor.get(page as usize)?.as_ref()
+    }
+
+    fn put_cursor(&mut self, page: Page, key: Option<String>) {
+        if let Some(cursor) = self.cursor.get_mut(page as usize) {
+            *cursor = key;
+        }
+    }
+
+    pub fn item(&self) -> Option<Item<'_>> {
+        self.items().nth(self.row(Page::Sessions))
+    }
+}
+
+impl Item<'_> {
+    fn key(self) -> String {
+        match self {
+            Item::Session(session) => session.session.clone(),
+            Item::Grant(grant) => grant.id.to_string(),
+        }
+    }
+}
+
+/// Asks the daemon; nothing where it is not there, and nothing more than is answered.
+pub fn ask(app: &mut App, asked: Asked, build: impl FnOnce(u64) -> Command) -> Vec<Effect> {
+    if app.state != State::Live || app.asked.len() >= ASKED {
+        return Vec::new();
+    }
+    app.seq += 1;
+    app.asked.push((app.seq, asked));
+    vec![Effect::Send { connection: app.connection, command: build(app.seq) }]
+}
+
+/// Opens a screen.
+pub fn open(app: &mut App, page: Page) -> Vec<Effect> {
+    if app.page != page {
+        app.page = page;
+        (app.pages.top, app.pages.scroll) = (0, 0);
+        app.changed();
+    }
+    refresh(app)
+}
+
+/// Asks for what is on the screen anew.
+pub fn refresh(app: &mut App) -> Vec<Effect> {
+    app.pages.asked_at = app.now.mono;
+    app.pages.error = None;
+    match app.page {
+        Page::Queue => Vec::new(),
+        // What is older stays as it was: records do not change.
+        Page::History => records(app, false),
+        Page::Sessions => {
+            let mut effects = ask(app, Asked::Sessions, |seq| Command::Sessions { seq });
+            effects.extend(ask(app, Asked::Grants, |seq| Command::Grants { seq }));
+            effects
+        }
+        Page::Policy => ask(app, Asked::Rules, |seq| Command::Rules { seq }),
+    }
+}
+
+/// The same, from time to time.
+pub fn tick(app: &mut App) -> Vec<Effect> {
+    let waits = app.asked.iter().any(|(_, asked)| !matches!(asked, Asked::Change(_)));
+    if app.page == Page::Queue || waits || app.now.mono < app.pages.asked_at + REFRESH {
+        return Vec::new();
+    }
+    refresh(app)
+}
+
+fn records(app: &mut App, more: bool) -> Vec<Effect> {
+    let oldest = app.pages.records.last().map(|record| record.seq);
+    let before = if more { oldest } else { None };
+    let waits = app.asked.iter().any(|(_, asked)| matches!(asked, Asked::Records { .. }));
+    if waits || more && (app.pages.complete || before.is_none() || app.pages.records.len() >= RECORDS) {
+        return Vec::new();
+    }
+    ask(app, Asked::Records { more }, |seq| Command::Records { seq, before, limit: PAGE, call: None })
+}
+
+/// What a view of the detail needs that has not come with the hold.
+pub fn for_tab(app: &mut App) -> Vec<Effect> {
+    let Some(id) = app.selected.clone() else { return Vec::new() };
+    match app.tab {
+        Tab::Pretty | Tab::Raw | Tab::Diff => Vec::new(),
+        Tab::Rule => ask(app, Asked::Explain(id.clone()), |seq| Command::Explain { seq, id }),
+        Tab::Session => ask(app, Asked::Sessions, |seq| Command::Sessions { seq }),
+        Tab::Result => ask(app, Asked::CallRecords(id.clone()), |seq| Command::Records {
+            seq,
+            before: None,
+            limit: PAGE,
+            call: Some(id),
+        }),
+    }
+}
+
+/// Records have come.
+pub fn took_records(pages: &mut Pages, more: bool, records: Vec<RecordView>, chain: ChainView) {
+    let whole = records.len() < usize::from(PAGE);
+    pages.chain = Some(chain);
+    if more {
+        pages.complete = whole;
+        let oldest = pages.records.last().map(|record| record.seq);
+        pages.records.extend(records.into_iter().filter(|record| oldest.is_none_or(|oldest| record.seq < oldest)));
+    } else {
+        let newest = pages.records.first().map_or(0, |record| record.seq);
+        let reaches = records.last().is_some_and(|last| last.seq <= newest + 1);
+        if pages.records.is_empty() || !reaches {
+            pages.complete = whole;
+            pages.records = records;
+        } else {
+            let mut newer: Vec<_> = records.into_iter().filter(|record| record.seq > newest).collect();
+            newer.append(&mut pages.records);
+            pages.records = newer;
+        }
+    }
+    pages.records.truncate(RECORDS);
+}
+
+/// Moves the cursor; at the end of the history more of it is asked for.
+pub fn go(app: &mut App, to: impl Fn(usize, usize) -> usize) -> Vec<Effect> {
+    let keys = app.pages.keys(app.page);
+    let last = keys.len().saturating_sub(1);
+    let row = app.pages.row(app.page);
+    let next = to(row, last).min(last);
+    let key = keys.get(next).cloned();
+    app.pages.put_cursor(app.page, key);
+    app.pages.scroll = 0;
+    if app.page == Page::History && next + 20 >= last { records(app, true) } else { Vec::new() }
+}
+
+/// Puts the window of the list around the cursor.
+pub fn refit(app: &mut App, rows: usize) {
+    if app.page == Page::Queue {
+        return;
+    }
+    let (row, len) = (app.pages.row(app.page), app.pages.keys(app.page).len());
+    // The cursor stays with what it is on, also when rows come above it; at the top it stays at the top.
+    let rows = rows.max(1);
+    app.pages.top = app.pages.top.clamp((row + 1).saturating_sub(rows), row).min(len.saturating_sub(rows));
+}

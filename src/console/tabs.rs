@@ -1,0 +1,223 @@
+//! The views of one hold: pretty, raw, what is different from the last approved call, the rule, the session, the result.
+//! Each is a document; only the first two show all that travels, and only they count as reading it.
+
+use jiff::tz::TimeZone;
+
+use crate::console::app::App;
+use crate::console::describe::{self, clock};
+use crate::console::diff::{Change, diff};
+use crate::console::doc::Doc;
+use crate::console::holds::Entry;
+use crate::console::risk::plural;
+use crate::control::wire::{Before, CallLine, Excerpt, HoldView, RecordView, SessionView};
+
+/// Differences that the pretty view repeats.
+const SUMMARY: usize = 3;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Tab {
+    Pretty,
+    Raw,
+    Diff,
+    Rule,
+    Session,
+    Result,
+}
+
+impl Tab {
+    pub const ALL: [Tab; 6] = [Tab::Pretty, Tab::Raw, Tab::Diff, Tab::Rule, Tab::Session, Tab::Result];
+
+    pub fn title(self) -> &'static str {
+        match self {
+            Tab::Pretty => "Pretty",
+            Tab::Raw => "Raw",
+            Tab::Diff => "Diff",
+            Tab::Rule => "Rule",
+            Tab::Session => "Session",
+            Tab::Result => "Result",
+        }
+    }
+
+    pub fn next(self) -> Tab {
+        match self {
+            Tab::Pretty => Tab::Raw,
+            Tab::Raw => Tab::Diff,
+            Tab::Diff => Tab::Rule,
+            Tab::Rule => Tab::Session,
+            Tab::Session => Tab::Result,
+            Tab::Result => Tab::Pretty,
+        }
+    }
+}
+
+/// The document of a view.
+pub fn document(app: &App, entry: &Entry, tab: Tab) -> Doc {
+    let hold = &entry.view;
+    let mut doc = Doc::for_terminal(app.ascii);
+    match tab {
+        Tab::Pretty => {
+            let alike = app.rows.behind(&hold.id);
+            describe::pretty(&mut doc, hold, &entry.risk, &app.zone);
+            let group = group(app, alike);
+            group
+                .iter()
+                .enumerate()
+                .for_each(|(n, line)| if n == 0 { doc.heading(line) } else { doc.quoted(line, true) });
+        }
+        Tab::Raw => describe::raw(&mut doc, hold, &entry.risk),
+        Tab::Diff => compared(&mut doc, hold, &app.zone),
+        Tab::Rule => rule(&mut doc, app, hold),
+        Tab::Session => session(&mut doc, app, hold),
+        Tab::Result => result(&mut doc, app, entry),
+    }
+    doc
+}
+
+/// What a folded group has behind this hold: how many, and every value that differs among them.
+fn group(app: &App, ids: &[crate::call::CallId]) -> Vec<String> {
+    if ids.len() < 2 {
+        return Vec::new();
+    }
+    let mut lines = vec![format!("{} alike wait; approving is about this one; l shows each", ids.len())];
+    let mut calls = ids.iter().filter_map(|id| app.holds.get(id)).map(|entry| &entry.view);
+    let Some(first) = calls.next() else { return lines };
+    for other in calls {
+        let (changes, _) = diff(first.arguments.view(), other.arguments.view());
+        let words: Vec<_> = changes.iter().map(Change::words).collect();
+        let words = if words.is_empty() { "the same arguments".to_owned() } else { words.join("; ") };
+        lines.push(format!("{}: {words}", other.id));
+    }
+    lines
+}
+
+/// The largest differences from the last approved call, for the facts of a hold.
+pub fn changed(hold: &HoldView) -> Vec<String> {
+    let Some(before) = &hold.before else { return Vec::new() };
+    let Some(arguments) = &before.arguments else { return Vec::new() };
+    let (changes, _) = diff(arguments.view(), hold.arguments.view());
+    let against = format!("against {}, which {} approved", before.id, before.by);
+    if changes.is_empty() {
+        return vec![format!("nothing {against}")];
+    }
+    let mut lines: Vec<_> = changes.iter().take(SUMMARY).map(Change::words).collect();
+    let more = changes.len().saturating_sub(SUMMARY);
+    let more = if more > 0 { format!("{more} more; ") } else { String::new() };
+    lines.push(format!("{more}{against}"));
+    lines
+}
+
+fn compared(doc: &mut Doc, hold: &HoldView, zone: &TimeZone) {
+    let Some(before) = &hold.before else {
+        doc.heading("There is no approved call of this tool and operation on this server to compare with.");
+        return;
+    };
+    let Before { id, at, by, arguments } = before;
+    doc.heading(&format!("Against {id}, which {by} approved at {}", day_and_clock(at, zone)));
+    let Some(arguments) = arguments else {
+        doc.heading("Its arguments were too long to be kept.");
+        return;
+    };
+    let (changes, same) = diff(arguments.view(), hold.arguments.view());
+    if changes.is_empty() {
+        doc.heading("Nothing is different.");
+    }
+    for change in &changes {
+        doc.quoted(&change.words(), false);
+    }
+    doc.heading(&format!("{} the same", plural(same, "value")));
+    doc.heading(
+        "Values are compared by their spelling, items of lists by their place. This view does not count as read.",
+    );
+}
+
+fn rule(doc: &mut Doc, app: &App, hold: &HoldView) {
+    doc.fact("Rule", &format!("{}  {}", hold.rule, hold.reason));
+    match &app.pages.explained {
+        Some((id, Ok(excerpts))) if *id == hold.id => {
+            excerpts.iter().for_each(|excerpt| part(doc, excerpt));
+            if excerpts.is_empty() {
+                doc.heading("The daemon has no text of these rules.");
+            }
+        }
+        Some((id, Err(why))) if *id == hold.id => doc.heading(&format!("The daemon does not explain it: {why}")),
+        Some(_) | None => doc.heading("Asking the daemon…"),
+    }
+    for hit in &hold.rules {
+        doc.fact("Hit", &format!("{}  {}  {}:{}", hit.rule, hit.reason, hit.file, hit.line));
+    }
+    doc.fact("Policy", &hold.policy_version);
+}
+
+fn part(doc: &mut Doc, excerpt: &Excerpt) {
+    doc.heading(&format!("{}  {}", excerpt.rule, excerpt.file));
+    for line in &excerpt.lines {
+        let word = if line.held { "held" } else { "" };
+        doc.quoted(&format!("{:>4} {word:<4} {}", line.number, line.text.trim_end()), line.held);
+    }
+}
+
+fn session(doc: &mut Doc, app: &App, hold: &HoldView) {
+    let found = app.pages.sessions.as_ref().and_then(|all| all.iter().find(|other| other.session == hold.session));
+    match (found, &app.pages.sessions) {
+        (Some(session), _) => describe_session(doc, session, &app.zone),
+        (None, Some(_)) => doc.heading(&format!("Session {} has ended.", hold.session)),
+        (None, None) => doc.heading("Asking the daemon…"),
+    }
+}
+
+/// A session in full: who, and its last calls.
+pub fn describe_session(doc: &mut Doc, session: &SessionView, zone: &TimeZone) {
+    doc.fact("Session", &format!("{} on {} ({})", session.session, session.server, session.environment.name));
+    doc.fact("Client", &describe::who(&session.principal, &session.client));
+    if let Some(claimed) = describe::claimed(&session.client) {
+        doc.fact("Software", &claimed);
+    }
+    if let Some(paused) = &session.paused {
+        let reason = paused.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        doc.fact("PAUSED", &format!("by {} at {}{reason}", paused.by, day_and_clock(&paused.at, zone)));
+    }
+    doc.fact("Since", &day_and_clock(&session.since, zone));
+    let SessionView { calls, allowed, held, denied, in_flight, .. } = session;
+    doc.fact("Calls", &format!("{calls}: {allowed} allowed, {held} held, {denied} denied; {in_flight} in flight"));
+    doc.heading("Last calls, newest first");
+    session.last.iter().for_each(|call| doc.quoted(&call_line(call, zone), call.effect != "allow"));
+}
+
+fn call_line(call: &CallLine, zone: &TimeZone) -> String {
+    let CallLine { id, at, operation, effect, result, rule, .. } = call;
+    let effect = match effect.as_str() {
+        "deny" => "DENY",
+        "hold" => "HOLD",
+        other => other,
+    };
+    let tail = [result, rule].into_iter().flatten().map(String::as_str).collect::<Vec<_>>().join("  ");
+    format!("{}  {effect:<5}  {operation}  {tail}  {id}", clock(at, zone))
+}
+
+fn result(doc: &mut Doc, app: &App, entry: &Entry) {
+    let hold = &entry.view;
+    let state = describe::outcome(&hold.state, &app.zone).unwrap_or_else(|| "it waits".to_owned());
+    doc.fact("State", &state);
+    doc.fact("Approvals", &describe::approvals(&hold.approvals));
+    doc.heading("What is recorded of this call");
+    match &app.pages.call_records {
+        Some((id, records)) if *id == hold.id => {
+            records.iter().rev().for_each(|record| doc.quoted(&record_line(record, &app.zone), false));
+        }
+        Some(_) | None => doc.heading("Asking the daemon…"),
+    }
+}
+
+/// A record in one line.
+pub fn record_line(record: &RecordView, zone: &TimeZone) -> String {
+    let by = record.operator.as_ref().map(|by| format!("  by {by}")).unwrap_or_default();
+    format!("{}  {}  {}{by}", clock(&record.at, zone), record.kind, record.words)
+}
+
+/// A time with its day, where it is one.
+pub fn day_and_clock(time: &str, zone: &TimeZone) -> String {
+    match time.parse::<jiff::Timestamp>() {
+        Ok(time) => time.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string(),
+        Err(_) => time.to_owned(),
+    }
+}

@@ -1,0 +1,158 @@
+//! The last lines: what the operator has just been told, and the keys of the place.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+use ratatui::text::Span;
+
+use super::{Areas, cut, fill, put};
+use crate::console::app::{App, State};
+use crate::console::dialog::Dialog;
+use crate::console::keys::{Action, Context, Page, shortest};
+use crate::console::theme::Theme;
+use crate::console::{describe, visible};
+
+/// What the operator has just been told; above it the question of the lowest tier, which needs no more than a line.
+pub fn status(app: &App, buf: &mut Buffer, areas: &Areas, theme: Theme) {
+    if let Some(Dialog::Approve(question)) = &app.dialog
+        && super::dialog::is_line(question)
+        && let Some(entry) = app.holds.get(&question.id)
+    {
+        let hold = &entry.view;
+        let what = visible::capped(&format!("{} · {}", hold.server, hold.tool), 40);
+        let wait = if app.armed() { "" } else { "  (a moment…)" };
+        let sign = if hold.signature_required { " and sign" } else { "" };
+        let text = format!(" {} Approve{sign} 1 call, {what}, hold {}? y/N{wait}", describe::badge(hold), hold.id);
+        let row = Rect { x: 0, width: areas.status.width, ..areas.rule };
+        put(buf, row.x, row.y, row.width, vec![Span::styled(fill(&text, row.width), theme.ask())]);
+    }
+    let area = areas.status;
+    if let Some(Dialog::Filter(line)) = &app.dialog {
+        let problem = line.parsed().err().map(|why| format!("   {}", visible::line(&why))).unwrap_or_default();
+        let text = cut(&format!(" / {}_{problem}", visible::line(&line.text)), area.width);
+        return put(buf, area.x, area.y, area.width, visible::spans(&text, theme.strong()));
+    }
+    if let Some((entry, seconds)) = app.leaving() {
+        let text = format!(" {} approved, leaves in {seconds} s: u takes it back", entry.view.id);
+        return put(buf, area.x, area.y, area.width, vec![Span::styled(fill(&text, area.width), theme.ask())]);
+    }
+    if let Some(note) = &app.note {
+        let (sign, style) = if note.bad { (" ! ", theme.strong()) } else { (" · ", Style::new()) };
+        let text = cut(&note.text, area.width.saturating_sub(4));
+        let mut spans = vec![Span::styled(sign, style)];
+        spans.extend(visible::spans(&text, style));
+        put(buf, area.x, area.y, area.width, spans);
+    }
+}
+
+pub fn draw(app: &App, buf: &mut Buffer, area: Rect, theme: Theme) {
+    let context = match (&app.dialog, app.page) {
+        (Some(dialog), _) => dialog.context(),
+        (None, Page::Queue) if app.zoom => Context::Zoom,
+        (None, Page::Queue) => Context::Main,
+        (None, Page::Sessions) => Context::Sessions,
+        (None, Page::History | Page::Policy) => Context::Page,
+    };
+    let mut spans = vec![Span::raw(" ")];
+    let mut room = usize::from(area.width).saturating_sub(1);
+    for (action, word) in words(context) {
+        let changes = matches!(
+            action,
+            Action::Approve
+                | Action::Reject
+                | Action::Claim
+                | Action::Grant
+                | Action::Note
+                | Action::Pause
+                | Action::End
+                | Action::Revoke
+                | Action::Freeze
+        );
+        let question = matches!(app.dialog, Some(Dialog::Quit | Dialog::Confirm(_)));
+        let granting = matches!(app.dialog, Some(Dialog::Grant(_)));
+        if changes && (app.state != State::Live || app.read_only || question || granting) {
+            continue;
+        }
+        let Some(keys) = shortest(context, *action) else { continue };
+        let columns = visible::columns(keys) + visible::columns(word) + 3;
+        if columns > room {
+            break;
+        }
+        room -= columns;
+        spans.push(Span::styled(keys, theme.strong()));
+        spans.push(Span::raw(format!(" {word}  ")));
+    }
+    put(buf, area.x, area.y, area.width, spans);
+}
+
+/// What is worth a word, the most important first.
+fn words(context: Context) -> &'static [(Action, &'static str)] {
+    match context {
+        Context::Any => &[],
+        Context::Main => &[
+            (Action::Approve, "approve…"),
+            (Action::Reject, "reject…"),
+            (Action::View, "view"),
+            (Action::PageDown, "read on"),
+            (Action::Open, "zoom"),
+            (Action::Filter, "filter"),
+            (Action::Help, "help"),
+            (Action::Quit, "quit"),
+            (Action::Claim, "claim"),
+            (Action::Freeze, "freeze"),
+        ],
+        Context::Zoom => &[
+            (Action::Approve, "approve…"),
+            (Action::Reject, "reject…"),
+            (Action::View, "view"),
+            (Action::PageDown, "read on"),
+            (Action::Next, "next"),
+            (Action::Back, "list"),
+            (Action::Help, "help"),
+            (Action::Quit, "quit"),
+            (Action::Claim, "claim"),
+        ],
+        Context::Page => &[
+            (Action::Next, "down"),
+            (Action::PageDown, "page"),
+            (Action::LineDown, "detail"),
+            (Action::Filter, "filter"),
+            (Action::Go(Page::Queue), "queue"),
+            (Action::Help, "help"),
+            (Action::Quit, "quit"),
+        ],
+        Context::Sessions => &[
+            (Action::Pause, "pause…"),
+            (Action::End, "end…"),
+            (Action::Revoke, "revoke grant…"),
+            (Action::Next, "down"),
+            (Action::Go(Page::Queue), "queue"),
+            (Action::Help, "help"),
+            (Action::Quit, "quit"),
+        ],
+        Context::Ask => &[
+            (Action::Yes, "yes"),
+            (Action::Back, "back, nothing happens"),
+            (Action::Reject, "reject…"),
+            (Action::Grant, "grant…"),
+            (Action::Note, "note"),
+        ],
+        Context::Type => &[
+            (Action::Back, "back, stays held"),
+            (Action::Forward, "next field"),
+            (Action::Enter, "press"),
+            (Action::Reject, "reject…"),
+        ],
+        Context::Note => &[(Action::Back, "back to the question"), (Action::Clear, "empty")],
+        Context::Grant => &[
+            (Action::Toggle, "may vary"),
+            (Action::More, "calls"),
+            (Action::Longer, "minutes"),
+            (Action::Enter, "write it"),
+            (Action::Back, "back, stays held"),
+        ],
+        Context::Reason => &[(Action::Enter, "send, reject the call"), (Action::Back, "back, stays held")],
+        Context::Filter => &[(Action::Enter, "use it"), (Action::Clear, "empty"), (Action::Back, "as it was")],
+        Context::Read => &[(Action::LineDown, "down"), (Action::LineUp, "up"), (Action::Back, "close")],
+    }
+}
