@@ -231,7 +231,11 @@ impl Sim {
     }
 
     async fn reload(&mut self) {
-        std::fs::write(self.folder.path().join("policies/sim.rego"), policy(self.dice.roll(3))).unwrap();
+        std::fs::write(
+            self.folder.path().join("policies/sim.rego"),
+            policy([0, 0, 1, 2][usize::try_from(self.dice.roll(4)).unwrap()]),
+        )
+        .unwrap();
         self.gate.reload().await.unwrap();
     }
 
@@ -356,7 +360,7 @@ fn simulate(seed: u64) {
             sim.step().await;
         }
         let (sent, records) = sim.judge().await;
-        assert!(sent > 20, "a run in which little happens proves little: {sent} held calls sent, {records} records");
+        assert!(sent > 5, "a run in which little happens proves little: {sent} held calls sent, {records} records");
         drop(over);
         let _ = clock.await;
     });
