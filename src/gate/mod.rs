@@ -352,7 +352,8 @@ impl Gate {
         // At its release it is judged by what is left then.
         let context = CallContext { history: None, ..context };
         let (call, context, decision) = (Arc::new(call), Arc::new(context), Arc::new(decision));
-        if let Some(used) = self.grants.take(&call, &context, &decision) {
+        let granted = || self.grants.take(&call, &context, &decision);
+        if let Some(used) = self.frozen().map_or_else(granted, |_| None) {
             tracing::info!(call = %id, grant = %used.grant(), "a grant covers this call");
             return self.permit_granted(call, context, used, presence).await.map(Admission::Permitted);
         }
