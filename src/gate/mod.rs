@@ -371,6 +371,10 @@ impl Gate {
                 self.permit(call, context, &hold, decision, presence).await.map(Admission::Permitted)
             }
             Ok(Placed::Waits(place)) => {
+                // Whatever was stopped before it stood in the queue has not found it there.
+                if let Some((outcome, why)) = self.stopped_since(&context, &decision) {
+                    self.holds.end(&id, outcome, &why);
+                }
                 let held = Event::Held { expires_at: place.expires.to_string(), joins: place.joins.clone() };
                 let held = Entry::new(Some(&id), true, held);
                 let gate = Arc::clone(self);
