@@ -28,8 +28,8 @@ pub struct Args {
     /// Watch and rule nothing
     #[arg(long)]
     read_only: bool,
-    /// A conversation instead of a screen: lines that are never redrawn, answers in whole words. Also where TERM is dumb,
-    /// where stdout is no terminal, and with COUNTERSIGN_ACCESSIBLE=1
+    /// A conversation instead of a screen: lines that are never redrawn, answers in whole words. On a terminal by itself
+    /// where TERM is dumb, where stdout goes elsewhere, and with COUNTERSIGN_ACCESSIBLE=1
     #[arg(long)]
     plain: bool,
 }

@@ -412,7 +412,7 @@ fn the_end_of_the_input_ends_plain_mode() {
 fn a_pipe_only_watches() {
     let fake = Fake::start(vec![lately(sandbox(A))]);
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_countersign"));
-    command.args(["console", "--socket"]).arg(fake.socket());
+    command.args(["console", "--plain", "--socket"]).arg(fake.socket());
     command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut keyboard = child.stdin.take().unwrap();

@@ -46,11 +46,13 @@ pub struct Options {
     pub signing: Option<Signing>,
 }
 
-/// Whether plain mode is what this process's terminal and environment ask for.
+/// Whether plain mode is what this process's terminal and environment ask for. Without any terminal nobody is there to
+/// talk to, and it has to be asked for by name.
 pub fn is_wanted() -> bool {
     let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty() && value != "0");
     let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-    dumb || set("COUNTERSIGN_ACCESSIBLE") || !io::stdout().is_terminal()
+    let (typed, shown) = (io::stdin().is_terminal(), io::stdout().is_terminal());
+    (typed || shown) && (dumb || set("COUNTERSIGN_ACCESSIBLE") || !shown)
 }
 
 /// Runs plain mode until somebody ends it. Where stdin is no terminal it watches and rules nothing: what comes from a
