@@ -4,10 +4,12 @@
 
 mod acts;
 mod cli;
+mod desk;
 mod dialogs;
 mod faithful;
 mod fake;
 mod invariants;
+mod keys;
 mod picture;
 mod screens;
 mod speed;
