@@ -86,6 +86,8 @@ fn gate(criterion: &mut Criterion) {
         take_back: Duration::ZERO,
         max_pending: 10,
         max_per_principal: 10,
+        prompts_per_minute: 10_000_000,
+        batches: false,
         held_bytes: 1 << 20,
         unsigned_production: true,
         unsigned_elsewhere: true,

@@ -5,6 +5,7 @@
 //! - `writer`: the thread that waits for locks and for the disk
 //! - `recover`: what a restart does with calls that were open (I7)
 //! - `verify`: is it intact
+//! - `words`, `page`, `stats`: what records say, for people
 //! - `store`: files and SQL
 //!
 //! Invariant: a [`Receipt`] exists only for a record that is in the store, synced where that was asked for. Whoever has
@@ -21,17 +22,23 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use crate::call::{CallId, Digest};
 
 mod ledger;
+mod page;
 mod record;
 mod recover;
+mod stats;
 mod store;
 pub mod verify;
+mod words;
 mod writer;
 
 pub use ledger::uptime_ms;
+pub use page::{About, Line, Page};
 pub use record::{
     Answer, CallFacts, ChangedTool, Event, Judged, MAX_BODY, Record, Recovery, Ruling, SeenTool, Signed, ToolRuling,
 };
+pub use stats::{MAX_RECORDS as MAX_COUNTED, RuleStats, Stats};
 pub use verify::{Checkpoint, Problem};
+pub use words::Words;
 
 use ledger::{Ledger, Pending, Queued, Shared};
 use store::sqlite::Log;

@@ -335,6 +335,9 @@ pub enum Event {
         effective: bool,
         /// Approvals so far, this one included.
         approvals: u8,
+        /// How many were given at once, where this is one of several.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        batch: Option<u16>,
         #[serde(skip_serializing_if = "Option::is_none")]
         signed: Option<Signed>,
     },
@@ -390,8 +393,30 @@ pub enum Event {
         /// The call whose ruling this release uses up, where that is an identical one that came before it.
         #[serde(skip_serializing_if = "Option::is_none")]
         approved_as: Option<CallId>,
+        /// The grant that one use of lets it go, where no ruling of its own does.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        grant: Option<CallId>,
         /// Of the policies that judged it once more in this moment.
         policy_version: String,
+    },
+    /// A grant is in force from here on, beside the approval of the hold that it was made from.
+    Granted {
+        grant: CallId,
+        operator: String,
+        /// Of that hold.
+        digest: Digest,
+        /// What a call has to be, one condition a line, as the operator read it.
+        text: String,
+        until: String,
+        /// Calls beside that one.
+        uses: u32,
+    },
+    /// A grant counts no longer.
+    GrantRevoked {
+        grant: CallId,
+        operator: String,
+        reason: Option<String>,
+        used: u32,
     },
     Completed {
         result: Answer,
@@ -440,6 +465,8 @@ impl Event {
             Event::SessionRuled { .. } => "session_ruled",
             Event::Closed { .. } => "closed",
             Event::Sending { .. } => "sending",
+            Event::Granted { .. } => "granted",
+            Event::GrantRevoked { .. } => "grant_revoked",
             Event::Completed { .. } => "completed",
             Event::Recovered { .. } => "recovered",
             Event::Gap { .. } => "gap",

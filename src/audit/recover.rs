@@ -70,6 +70,8 @@ impl Step {
             | Event::ToolsSeen { .. }
             | Event::ToolRuled { .. }
             | Event::RulingRefused { .. }
+            | Event::Granted { .. }
+            | Event::GrantRevoked { .. }
             | Event::Gap { .. }
             | Event::ClockStepped { .. } => Step::Nothing,
         }

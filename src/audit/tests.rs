@@ -173,7 +173,10 @@ async fn a_restart_closes_open_calls_and_never_sends_them() {
         held().into_iter().chain([ruled(Ruling::Approve, true)]).collect(),
         held()
             .into_iter()
-            .chain([ruled(Ruling::Approve, true), Event::Sending { approved_as: None, policy_version: "p1".into() }])
+            .chain([
+                ruled(Ruling::Approve, true),
+                Event::Sending { approved_as: None, grant: None, policy_version: "p1".into() },
+            ])
             .collect(),
         vec![decided(Effect::Allow)],
         held().into_iter().chain([ruled(Ruling::Approve, false)]).collect(),

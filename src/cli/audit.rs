@@ -4,6 +4,9 @@
 #![allow(clippy::print_stderr)]
 
 mod proof;
+mod stats;
+
+pub(super) use stats::median;
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -15,10 +18,10 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::audit::verify::{self, Report};
-use crate::audit::{AuditError, AuditReader, Checkpoint, Record};
+use crate::audit::{AuditError, AuditReader, Checkpoint, Record, Words};
 use crate::call::{CallId, Digest};
 use crate::console::visible;
-use crate::json::{Json, JsonText, Kind, Rules};
+use crate::json::{JsonText, Rules};
 
 use super::Exit;
 
@@ -37,6 +40,8 @@ pub enum Command {
     Show(Show),
     /// Is the record intact? Exits 6 if it is not
     Verify(Verify),
+    /// The record in numbers: calls, and what each rule did
+    Stats(stats::Args),
     /// Every record with its place in the chain, one JSON object a line
     Export(Export),
 }
@@ -118,6 +123,7 @@ pub fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Tail(args) => tail(&args, out),
         Command::Show(args) => show(&args, out),
         Command::Verify(args) => verify(&args, out),
+        Command::Stats(args) => stats::run(&args, out),
         Command::Export(args) => export(&args, out),
     };
     match ran.and_then(|exit| Ok(out.flush().map(|()| exit)?)) {
@@ -227,21 +233,29 @@ fn show(args: &Show, out: &mut impl Write) -> anyhow::Result<Exit> {
         Output::Human => {
             writeln!(out, "call {}", args.id)?;
             for record in &records {
-                let body = Body::of(record);
-                writeln!(out, "\n{}  {}  record {}", time(record), visible::line(&record.kind), record.seq)?;
-                writeln!(out, "    {}", body.sentence(&record.kind))?;
-                for (name, value) in body.facts() {
-                    writeln!(out, "    {name:<11}{value}")?;
-                }
-                match body.0.as_ref().filter(|_| record.kind == "ruled").and_then(proof::commands) {
-                    Some(Ok(commands)) => writeln!(out, "    signed; OpenSSH verifies it:\n\n{commands}")?,
-                    Some(Err(why)) => writeln!(out, "    {why}")?,
-                    None => {}
-                }
+                tell(record, out)?;
             }
         }
     }
     Ok(Exit::Ok)
+}
+
+/// One record of a call's story.
+fn tell(record: &Record, out: &mut impl Write) -> io::Result<()> {
+    let words = Words::of(record);
+    writeln!(out, "\n{}  {}  record {}", time(record), visible::line(&record.kind), record.seq)?;
+    writeln!(out, "    {}", visible::line(&words.sentence(&record.kind)))?;
+    for (name, value) in words.facts() {
+        writeln!(out, "    {name:<11}{}", visible::line(&value))?;
+    }
+    for line in words.text("/text").lines().filter(|_| record.kind == "granted") {
+        writeln!(out, "    {}", visible::line(line))?;
+    }
+    match words.body().filter(|_| record.kind == "ruled").and_then(proof::commands) {
+        Some(Ok(commands)) => writeln!(out, "    signed; OpenSSH verifies it:\n\n{commands}"),
+        Some(Err(why)) => writeln!(out, "    {why}"),
+        None => Ok(()),
+    }
 }
 
 fn verify(args: &Verify, out: &mut impl Write) -> anyhow::Result<Exit> {
@@ -370,8 +384,9 @@ fn time(record: &Record) -> String {
 }
 
 fn tail_line(record: &Record, known: &mut HashMap<String, [String; 3]>) -> String {
-    let body = Body::of(record);
-    let mut place = ["/server/name", "/tool", "/principal/name"].map(|pointer| short(&body.text(pointer)));
+    let body = Words::of(record);
+    let mut place =
+        ["/server/name", "/tool", "/principal/name"].map(|pointer| short(&visible::line(&body.text(pointer))));
     if let Some(call) = &record.call {
         if place.iter().any(|text| !text.is_empty()) {
             if known.len() >= REMEMBERED {
@@ -384,7 +399,7 @@ fn tail_line(record: &Record, known: &mut HashMap<String, [String; 3]>) -> Strin
     }
     let [server, tool, principal] = place.map(|text| if text.is_empty() { "-".to_owned() } else { text });
     let call = record.call.as_deref().map_or("-".to_owned(), visible::line);
-    let sentence = short(&body.sentence(&record.kind));
+    let sentence = short(&visible::line(&body.sentence(&record.kind)));
     let kind = visible::line(&record.kind);
     format!("{}  {call:<12}  {kind:<9}  {server:<8}  {tool:<20}  {principal:<12}  {sentence}", time(record))
 }
@@ -393,154 +408,6 @@ fn short(text: &str) -> String {
     match text.char_indices().nth(COLUMN) {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or("")),
         None => text.to_owned(),
-    }
-}
-
-/// A body for people. Nothing is taken for granted: a later version may have written it, or an attacker.
-struct Body(Option<JsonText>, String);
-
-impl Body {
-    fn of(record: &Record) -> Body {
-        Body(JsonText::parse(record.body.as_str(), Rules::UPSTREAM).ok(), visible::line(&record.body))
-    }
-
-    fn value(&self, pointer: &str) -> Option<Json<'_>> {
-        self.0.as_ref()?.view().pointer(pointer).filter(|value| value.kind() != Kind::Null)
-    }
-
-    /// Visible, and empty where there is none.
-    fn text(&self, pointer: &str) -> String {
-        let value = self.value(pointer);
-        value
-            .map(|value| value.as_str().map_or_else(|| visible::line(value.text()), |text| visible::line(&text)))
-            .unwrap_or_default()
-    }
-
-    /// ` before text after`, or nothing.
-    fn maybe(&self, before: &str, pointer: &str) -> String {
-        let text = self.text(pointer);
-        if text.is_empty() { text } else { format!("{before}{text}") }
-    }
-
-    fn sentence(&self, kind: &str) -> String {
-        let t = |name: &str| self.text(&format!("/{name}"));
-        let maybe = |before: &str, name: &str| self.maybe(before, &format!("/{name}"));
-        match kind {
-            "started" => format!("version {}, policy {}, servers {}", t("version"), t("policy_version"), t("servers")),
-            "stopped" => t("reason"),
-            "policy_loaded" => format!("policy {}{}", t("policy_version"), maybe(" in place of ", "previous")),
-            "policy_refused" => format!("kept policy {}: {}", t("keeping"), t("error")),
-            "refused" => {
-                format!("{} {}{}{}", t("code"), t("reason"), maybe(", server ", "server"), maybe(", by ", "principal"))
-            }
-            "probed" => format!("server {} was asked where its key works: {}", t("server"), t("outcome")),
-            "environment_conflict" => {
-                let bound = self.text("/environment/name");
-                format!("server {} is bound to {bound}, but {}", t("server"), t("conflict"))
-            }
-            "decided" => {
-                let rule = self.maybe(" by ", "/decision/rules/0/rule");
-                format!("{}{rule}{}", self.text("/decision/effect"), self.maybe(": ", "/decision/reason"))
-            }
-            "failed" => format!("deny, policy could not decide: {}", t("fault")),
-            "invalid" => format!("refused before policy, {}", t("reason")),
-            "tools_seen" => self.tools(),
-            "tool_ruled" => {
-                format!(
-                    "{} of {}.{} by {}{}",
-                    t("ruling"),
-                    t("server"),
-                    t("tool"),
-                    t("operator"),
-                    maybe(", definition ", "definition")
-                )
-            }
-            "held" => format!("waits for an operator until {}", t("expires_at")),
-            "ruled" => {
-                let settled = if t("effective") == "true" { "" } else { " (not the last one needed)" };
-                let key = self.maybe(" with the key ", "/signed/key");
-                format!("{} by {}{key}{}{settled}", t("ruling"), t("operator"), maybe(": ", "reason"))
-            }
-            "ruling_refused" => format!("ruling of {} on {} had no effect: {}", t("operator"), t("id"), t("why")),
-            "taken_back" => format!("the approval of {} was taken back by {}", t("approved_by"), t("operator")),
-            "claimed" => {
-                let until = maybe(" until ", "until");
-                let verb = if until.is_empty() { "given back" } else { "claimed" };
-                format!("{verb} by {}{}{until}", t("operator"), maybe(", taken from ", "from"))
-            }
-            "frozen" if t("on") == "true" => {
-                let rejected = format!("{} holds rejected", t("rejected"));
-                format!("everything but reads frozen by {}, {rejected}{}", t("operator"), maybe(": ", "reason"))
-            }
-            "frozen" => format!("no longer frozen, by {}{}", t("operator"), maybe(": ", "reason")),
-            "session_ruled" => {
-                let whose = format!("session {} of {} on {}", t("session"), t("principal"), t("server"));
-                let rejected = format!("{} calls rejected", t("rejected"));
-                format!("{} of {whose} by {}, {rejected}{}", t("ruling"), t("operator"), maybe(": ", "reason"))
-            }
-            "closed" if t("stale") == "true" => format!("stale, not sent{}", maybe(": ", "reason")),
-            "closed" => format!("{}, not sent{}", t("outcome"), maybe(": ", "reason")),
-            "sending" => "released to the server".to_owned(),
-            "completed" => {
-                format!("{}, {} bytes in {} ms{}", t("result"), t("bytes"), t("duration_ms"), maybe(": ", "note"))
-            }
-            "recovered" => format!("{} (open when the daemon ended)", t("outcome")),
-            "gap" => format!("{} records could not be written before this one", t("refused")),
-            "clock_stepped" => format!("the wall clock was set by {} ms", t("by_ms")),
-            _ => self.1.clone(),
-        }
-    }
-
-    /// What a server has listed that was not known.
-    fn tools(&self) -> String {
-        let of = |name: &str, word: &str| {
-            let all = self.value(&format!("/{name}")).into_iter().flat_map(Json::items);
-            let names: Vec<String> = all.filter_map(|tool| Some(visible::line(&tool.get("tool")?.as_str()?))).collect();
-            (!names.is_empty()).then(|| format!("{word}: {}", names.join(", ")))
-        };
-        let parts = [of("trusted", "trusted on first use"), of("new", "new"), of("changed", "CHANGED")];
-        let parts: Vec<String> = parts.into_iter().flatten().collect();
-        let first = if self.text("/first") == "true" { "first list of " } else { "" };
-        let more = Some(self.text("/more")).filter(|more| more != "0" && !more.is_empty());
-        let more = more.map(|more| format!("; and {more} more")).unwrap_or_default();
-        format!("{first}{}; {}{more}", self.text("/server"), parts.join("; "))
-    }
-
-    /// What a call was, for the records that begin one.
-    fn facts(&self) -> Vec<(&'static str, String)> {
-        let t = |pointer: &str| self.text(pointer);
-        if self.value("/params").is_none() {
-            return Vec::new();
-        }
-        let verified = match (t("/environment/verified").as_str(), t("/environment/source").as_str()) {
-            ("true", "probe") => "proved by the server's answer",
-            ("true", _) => "proved by the key",
-            _ => "declared",
-        };
-        let mut facts = vec![
-            ("server", format!("{} ({}, {verified})", t("/server/name"), t("/environment/name"))),
-            ("tool", format!("{} {}", t("/method"), t("/tool"))),
-            ("operation", format!("{} ({})", t("/operation/name"), t("/operation/class"))),
-            ("principal", format!("{} ({})", t("/principal/name"), t("/principal/kind"))),
-            ("client", format!("{} {} over {}", t("/client/name"), t("/client/version"), t("/client/transport"))),
-            ("session", t("/session")),
-            ("conflict", t("/environment/conflict")),
-            ("bound", t("/bound")),
-            ("confirmed", t("/confirmations")),
-            ("digest", t("/digest")),
-            ("definition", t("/definition")),
-            ("params", self.value("/params").map(|params| visible::line(params.text())).unwrap_or_default()),
-            ("meta", t("/meta")),
-            ("policy", t("/decision/policy_version")),
-        ];
-        let rules = self.value("/decision/rules").into_iter().flat_map(Json::items);
-        facts.extend(rules.map(|rule| {
-            let part = |name: &str| rule.get(name).map(|value| value.as_str().unwrap_or(value.text().into()));
-            let part = |name: &str| visible::line(&part(name).unwrap_or_default());
-            ("rule", format!("{} at {}:{}: {}", part("rule"), part("file"), part("line"), part("reason")))
-        }));
-        facts.retain(|(_, value)| !value.is_empty());
-        facts
     }
 }
 
@@ -573,9 +440,10 @@ mod tests {
         let hidden =
             |character: char| character.is_control() || ['\u{202e}', '\u{200b}', '\u{2028}'].contains(&character);
         for record in hostile() {
-            let body = Body::of(&record);
-            let mut shown = vec![tail_line(&record, &mut HashMap::new()), time(&record), body.sentence(&record.kind)];
-            shown.extend(body.facts().into_iter().map(|(_, value)| value));
+            let mut shown = vec![tail_line(&record, &mut HashMap::new()), time(&record)];
+            let mut told = Vec::new();
+            tell(&record, &mut told).unwrap();
+            shown.extend(String::from_utf8(told).unwrap().lines().map(str::to_owned));
             assert!(!shown.iter().any(|line| line.contains(hidden)), "{shown:?}");
             let json = Shown::of(&record).json();
             assert!(json.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{json}");

@@ -16,6 +16,7 @@ pub mod audit;
 pub mod connect;
 pub mod console;
 pub mod demo;
+pub mod grant;
 pub mod init;
 mod log;
 pub mod operator;
@@ -82,6 +83,9 @@ enum Command {
     /// List, show, approve and reject holds from scripts
     #[command(subcommand)]
     Pending(pending::Command),
+    /// Approvals that count for a few more calls, for a while
+    #[command(subcommand)]
+    Grant(grant::Command),
     /// Hold every call that is not a read, and reject what waits; until `unfreeze` or a restart
     Freeze(session::Freeze),
     /// Hold only what policy holds again
@@ -123,6 +127,7 @@ pub fn main() -> ExitCode {
         Command::Connect(args) => connect::run(args),
         Command::Console(args) => console::run(args),
         Command::Pending(command) => pending::run(command),
+        Command::Grant(command) => grant::run(command),
         Command::Freeze(args) => session::freeze(args, true),
         Command::Unfreeze(args) => session::freeze(args, false),
         Command::Session(command) => session::run(command),

@@ -484,6 +484,8 @@ pub const KEYS: &[&str] = &[
     "holds.take_back",
     "holds.max_pending",
     "holds.max_per_principal",
+    "holds.prompts_per_minute",
+    "holds.batches",
     "holds.progress_every",
     "holds.tasks",
     "holds.tasks_after",

@@ -380,6 +380,10 @@ pub struct Holds {
     pub take_back: Duration,
     pub max_pending: usize,
     pub max_per_principal: usize,
+    /// New prompts of one principal in a minute.
+    pub prompts_per_minute: usize,
+    /// Several holds of tier low and of one group may be approved at once.
+    pub batches: bool,
     /// How often a client that asks for progress is told that its call waits.
     pub progress_every: Duration,
     /// Held calls of clients that know tasks are answered with one.

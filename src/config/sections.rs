@@ -32,6 +32,8 @@ const HOLDS: Keys = Keys {
         "take_back",
         "max_pending",
         "max_per_principal",
+        "prompts_per_minute",
+        "batches",
         "progress_every",
         "tasks",
         "tasks_after",
@@ -275,6 +277,8 @@ pub fn holds(cx: &mut Context<'_>, node: Option<&Node>) -> Holds {
         take_back: Duration::from_secs(3),
         max_pending: 1000,
         max_per_principal: 50,
+        prompts_per_minute: 30,
+        batches: false,
         progress_every: Duration::from_secs(10),
         tasks: true,
         tasks_after: Duration::from_secs(2),
@@ -306,6 +310,8 @@ pub fn holds(cx: &mut Context<'_>, node: Option<&Node>) -> Holds {
             "lower it, so that one principal cannot fill the queue",
         );
     }
+    holds.prompts_per_minute = fields.count(cx, "prompts_per_minute", 1..=10_000, holds.prompts_per_minute);
+    holds.batches = fields.yes(cx, "batches");
     // Longer would be as good as silence: clients give up after a minute of it.
     let rate = Duration::from_secs(1)..=Duration::from_secs(50);
     holds.progress_every = fields.duration(cx, "progress_every", rate, holds.progress_every);

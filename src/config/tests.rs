@@ -232,6 +232,8 @@ holds:
   take_back: 0s
   max_pending: 10
   max_per_principal: 10
+  prompts_per_minute: 7
+  batches: true
   progress_every: 50s
   tasks: never
   tasks_after: 250ms
@@ -283,6 +285,7 @@ limits:
     assert!(config.audit.sync_all);
     let seconds = Duration::from_secs;
     assert_eq!((config.holds.progress_every, config.holds.tasks), (seconds(50), false));
+    assert_eq!((config.holds.prompts_per_minute, config.holds.batches), (7, true));
     assert_eq!(config.holds.tasks_after, Duration::from_millis(250));
     assert_eq!((config.holds.budgets.default, config.holds.budgets.with_progress), (Some(seconds(20)), None));
     let clients: Vec<_> = config.holds.budgets.clients.into_iter().collect();
@@ -319,6 +322,7 @@ fn what_is_left_out_has_the_documented_default() {
     assert_eq!((config.holds.max_pending, config.holds.max_per_principal), (1000, 50));
     assert_eq!(config.holds.take_back, Duration::from_secs(3));
     assert_eq!((config.holds.progress_every, config.holds.tasks), (Duration::from_secs(10), true));
+    assert_eq!((config.holds.prompts_per_minute, config.holds.batches), (30, false));
     assert_eq!(config.holds.tasks_after, Duration::from_secs(2));
     let budgets = &config.holds.budgets;
     assert_eq!(

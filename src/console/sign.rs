@@ -51,6 +51,22 @@ pub fn ruling_text(
     operator: &str,
     reason: Option<&str>,
 ) -> String {
+    text_of(hold, instance, ruling, operator, reason, None)
+}
+
+/// The same, to approve and to make a grant with this text.
+pub fn grant_text(hold: &HoldView, instance: &Digest, operator: &str, reason: Option<&str>, grant: &str) -> String {
+    text_of(hold, instance, RulingKind::Approve, operator, reason, Some(grant))
+}
+
+fn text_of(
+    hold: &HoldView,
+    instance: &Digest,
+    ruling: RulingKind,
+    operator: &str,
+    reason: Option<&str>,
+    grant: Option<&str>,
+) -> String {
     let text = RulingText {
         instance,
         hold: &hold.id,
@@ -68,6 +84,7 @@ pub fn ruling_text(
         // As the daemon reads it.
         reason: reason.map(str::trim).filter(|reason| !reason.is_empty()),
         taken_back: hold.taken_back,
+        grant,
     };
     text.to_string()
 }

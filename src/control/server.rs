@@ -21,12 +21,17 @@ use crate::json::{JsonText, Rules};
 use crate::pins::{self, Act, Kept, Pins, Remembered};
 use crate::transport::runtime_dir::Listener;
 
+use grants::Asked;
+
 use super::wire::{
-    Approvals, Claimed, Command, Confirm, Daemon, DefinitionView, Failure, HOLD_SCHEMA, HoldState, HoldView, Notice,
-    RulingKind, SameCall, ServerView, SignedBy, TOOL_SCHEMA, ToolRuling, ToolView, VERSION,
+    Approvals, Before, Claimed, Command, Confirm, Daemon, DefinitionView, Failure, HOLD_SCHEMA, HoldState, HoldView,
+    Notice, RulingKind, SameCall, ServerView, SignedBy, TOOL_SCHEMA, ToolRuling, ToolView, VERSION,
 };
 
+mod batch;
+mod grants;
 mod holds;
+mod records;
 mod sessions;
 
 /// Operators that may be connected at once.
@@ -313,14 +318,16 @@ impl Connection {
             Command::RuleSession { seq, session, ruling, reason } => {
                 self.rule_session(seq, &session, ruling, reason).await
             }
-            Command::Grants { seq }
-            | Command::DraftGrant { seq, .. }
-            | Command::Grant { seq, .. }
-            | Command::RevokeGrant { seq, .. }
-            | Command::Records { seq, .. }
-            | Command::Rules { seq }
-            | Command::Explain { seq, .. }
-            | Command::RuleBatch { seq, .. } => self.failed(seq, Failure::NotSo, "not served".to_owned()).await,
+            Command::Grants { seq } => self.grants(seq).await,
+            Command::DraftGrant { seq, id, bounds } => self.draft_grant(seq, &id, bounds).await,
+            Command::Grant { seq, id, digest, bounds, grant, reason, signed } => {
+                self.grant(seq, Asked { id, digest, bounds, grant, reason, signed }).await
+            }
+            Command::RevokeGrant { seq, grant, reason } => self.revoke_grant(seq, &grant, reason).await,
+            Command::Records { seq, before, limit, call } => self.records(seq, before, limit, call).await,
+            Command::RuleBatch { seq, holds, reason } => self.rule_batch(seq, holds, reason).await,
+            Command::Explain { seq, id } => self.explain(seq, &id).await,
+            Command::Rules { seq } => self.rules(seq).await,
             Command::Tools { seq, server } => self.tools(seq, &server).await,
             Command::Tool { seq, server, tool } => {
                 let found = self.control.pins.remembered(&server, &tool);
@@ -379,6 +386,8 @@ fn failure(why: &NoEffect) -> Failure {
         NoEffect::WrongDigest => Failure::WrongDigest,
         NoEffect::SignatureRequired => Failure::SignatureRequired,
         NoEffect::BadSignature(_) => Failure::BadSignature,
+        NoEffect::NotGrantable(_) | NoEffect::Batch(_) => Failure::NotSo,
+        NoEffect::OtherGrant => Failure::WrongDigest,
         NoEffect::Unavailable(_) => Failure::Unavailable,
     }
 }
@@ -410,7 +419,13 @@ impl Control {
     /// A hold, with what is known by now about its server.
     fn view(&self, hold: &Hold) -> HoldView {
         let environment = self.gate.environment(&hold.context.server.name, &hold.context.environment);
-        HoldView { environment: (*environment).clone(), ..view(hold) }
+        let before = self.gate.before(hold).map(|before| Before {
+            id: before.id,
+            at: before.at.to_string(),
+            by: before.by,
+            arguments: before.arguments,
+        });
+        HoldView { environment: (*environment).clone(), grantable: self.gate.is_grantable(hold), before, ..view(hold) }
     }
 
     fn daemon(&self) -> Daemon {
@@ -434,7 +449,7 @@ impl Control {
             policy_error: self.gate.policy_error(),
             consoles: *self.gate.holds().consoles().borrow(),
             operators: self.status.attached().clone(),
-            batches: false,
+            batches: self.gate.holds().settings().batches,
             frozen: self.gate.frozen().map(|halt| sessions::frozen(&halt)),
             unsigned_rulings: self.status.unsigned_rulings,
             records: self.gate.audit().records(),

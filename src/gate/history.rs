@@ -148,6 +148,23 @@ impl History {
         Ok(turn)
     }
 
+    /// What rules would see of the history now. Nobody's turn is taken: only to explain.
+    pub fn look(&self, call: &ToolCall, context: &CallContext, uses: HistoryUse) -> Option<JsonText> {
+        if uses == HistoryUse::No {
+            return None;
+        }
+        let turn = Turn {
+            key: (context.principal.name.clone(), context.server.name.clone()),
+            session: context.session.clone(),
+            operation: context.operation.name.clone(),
+            class: context.operation.class,
+            spend: Spend::of(call, context),
+            document: None,
+            alone: None,
+        };
+        self.lock().document(&turn, uses, clock()).ok()
+    }
+
     /// Counts the call, and lets the next one be decided.
     pub fn spend(&self, turn: Turn) -> Option<Box<Reservation>> {
         let Turn { key, session, operation, class, spend, document: _, alone } = turn;

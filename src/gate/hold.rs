@@ -38,6 +38,7 @@ use super::Presence;
 
 mod lease;
 mod leaving;
+mod rate;
 mod ruling;
 mod view;
 mod waiter;
@@ -66,6 +67,10 @@ pub struct Settings {
     pub take_back: Duration,
     pub max_pending: usize,
     pub max_per_principal: usize,
+    /// New prompts of one principal in a minute; a call that joins one is none.
+    pub prompts_per_minute: usize,
+    /// Several holds of one group may be approved at once.
+    pub batches: bool,
     /// Parameters longer than this cannot be shown to an operator.
     pub held_bytes: usize,
     /// Approvals of production calls count without a signature.
@@ -103,6 +108,7 @@ struct Inner {
     /// The order in which holds came, for display.
     order: Vec<CallId>,
     past: VecDeque<Hold>,
+    prompts: rate::Prompts,
 }
 
 /// All holds of the daemon.
@@ -228,6 +234,9 @@ impl HoldQueue {
         let returns = joins.as_ref().and_then(|id| inner.open.get(id)).is_some_and(|entry| entry.waiters.is_empty());
         if !returns {
             self.has_room(&inner, &context)?;
+        }
+        if joins.is_none() {
+            inner.prompts.take(&context.principal.name, self.settings.prompts_per_minute)?;
         }
         let ttl = decision.ttl_seconds.map_or(self.settings.ttl, |seconds| Duration::from_secs(seconds.into()));
         let created = Timestamp::now();

@@ -1,7 +1,7 @@
 //! The gate: the one place that lets a call through. Policy → record → perhaps a person → record → permit.
 //!
 //! [`Gate::admit`], [`Gate::admit_answer`] and [`HeldCall::wait`] are the only ways to a [`PermittedCall`]. Every other
-//! way out of them is a [`Refusal`]. Nothing here writes to an upstream or to a client.
+//! way out of them is a [`Refusal`]; what policy holds goes through `release` last. Nothing here writes to an upstream or to a client.
 
 use std::sync::{Arc, Mutex};
 
@@ -12,7 +12,10 @@ use crate::call::{CallContext, CallId, Decision, Digest, Effect, Environment, Op
 use crate::policy::{self, Policies, PolicyEngine, PolicyFault, confirm_value};
 
 mod answered;
+mod batch;
+mod before;
 mod continuation;
+mod grant;
 mod held;
 mod history;
 mod hold;
@@ -22,12 +25,17 @@ mod pin;
 mod place;
 mod presence;
 mod record;
+mod release;
+mod report;
 mod rule;
 mod sessions;
 mod stale;
 mod stops;
 
+pub use crate::policy::ExcerptLine;
+pub use before::Before;
 pub use continuation::Origin;
+pub use grant::{Bounds, Grant, NotGrantable};
 pub use held::HeldCall;
 pub use history::nothing_yet;
 pub use hold::{Approver, Hold, HoldQueue, LEASE, Lease, LeaseAct, NoEffect, Settings, State, TICKET};
@@ -39,7 +47,8 @@ pub use rule::Operators;
 pub use sessions::{Line, OpenSession, SessionNow};
 pub use stops::Halt;
 
-use history::{History, Reservation, Turn, Unknown};
+use grant::Grants;
+use history::{History, Turn, Unknown};
 use hold::Placed;
 
 /// Policy, holds and the record, in the order in which a call meets them.
@@ -53,6 +62,9 @@ pub struct Gate {
     before: u64,
     places: place::Places,
     issued: issued::Issued,
+    grants: Grants,
+    approved: before::Approved,
+    reports: report::Reports,
     policy_error: Mutex<Option<String>>,
     operators: Option<Operators>,
     freeze: stops::Freeze,
@@ -88,6 +100,9 @@ impl Gate {
             before,
             places,
             issued,
+            grants: Grants::default(),
+            approved: before::Approved::default(),
+            reports: report::Reports::default(),
             policy_error,
             operators: None,
             freeze: stops::Freeze::default(),
@@ -118,6 +133,11 @@ impl Gate {
 
     pub fn holds(&self) -> &HoldQueue {
         &self.holds
+    }
+
+    /// The call of the same kind that was approved and sent before.
+    pub fn before(&self, hold: &Hold) -> Option<Before> {
+        self.approved.before(hold)
     }
 
     /// A session begins; it is among the open ones for as long as what is returned lives.
@@ -332,6 +352,10 @@ impl Gate {
         // At its release it is judged by what is left then.
         let context = CallContext { history: None, ..context };
         let (call, context, decision) = (Arc::new(call), Arc::new(context), Arc::new(decision));
+        if let Some(used) = self.grants.take(&call, &context, &decision) {
+            tracing::info!(call = %id, grant = %used.grant(), "a grant covers this call");
+            return self.permit_granted(call, context, used, presence).await.map(Admission::Permitted);
+        }
         match self.holds.place(
             Arc::clone(&call),
             Arc::clone(&context),
@@ -483,118 +507,6 @@ impl Gate {
     /// Why the last reload was refused, where it was.
     pub fn policy_error(&self) -> Option<String> {
         self.policy_error.lock().ok().and_then(|error| error.clone())
-    }
-}
-
-impl Gate {
-    /// Lets an approved call go, or says and records why not. Either way its approval is used up.
-    async fn permit(
-        &self,
-        call: Arc<ToolCall>,
-        context: Arc<CallContext>,
-        hold: &CallId,
-        approved: Arc<Decision>,
-        presence: &Presence,
-    ) -> Result<PermittedCall, Refusal> {
-        match self.release(&call, &context, hold, &approved, presence).await {
-            Ok((receipt, counted)) => {
-                let call = Arc::try_unwrap(call).unwrap_or_else(|shared| (*shared).clone());
-                let origin = Origin::new(&call, context, Some(approved));
-                Ok(PermittedCall::new(call, receipt, Some(hold.clone()), origin, counted))
-            }
-            Err((outcome, reason)) => {
-                let at = jiff::Timestamp::now();
-                let stale = outcome == Outcome::Denied;
-                self.holds.amend(hold, |_| match stale {
-                    true => State::Stale { at, reason: reason.clone() },
-                    false => State::Closed { outcome, at, reason: reason.clone() },
-                });
-                Err(self.close_held(call.id(), outcome, reason).await)
-            }
-        }
-    }
-
-    /// The last look before an approved call leaves: is policy still no stricter than what was approved, is somebody
-    /// still waiting, and is the record of the sending durable.
-    async fn release(
-        &self,
-        call: &ToolCall,
-        context: &CallContext,
-        hold: &CallId,
-        approved: &Decision,
-        presence: &Presence,
-    ) -> Result<(Receipt, Option<Box<Reservation>>), (Outcome, String)> {
-        let (turn, policies) = self.turn(call, context).await.map_err(|unknown| {
-            tracing::error!(call = %call.id(), %unknown, "no history for the rules at release");
-            (Outcome::Unavailable, unknown.for_client().to_owned())
-        })?;
-        let context = CallContext { history: turn.document(), ..context.clone() };
-        let context = &self.standing(context, presence);
-        let judged = policies.evaluate(call, context, call.digest(context), policy::now()).await;
-        let judged = judged.map(|now| self.stopped(context, now));
-        let now = judged.map_err(|fault| {
-            tracing::error!(call = %call.id(), %fault, "policy failed at release");
-            (Outcome::Unavailable, "the policy could not decide this call again at release".to_owned())
-        })?;
-        let stricter = match now.effect {
-            Effect::Deny => {
-                return Err((Outcome::Denied, format!("policy does not allow it any more: {}", now.reason)));
-            }
-            Effect::Allow => false,
-            Effect::Hold => hold::is_stricter(&now, approved),
-        };
-        if stricter {
-            let reason = "policy became stricter while the call was held, so the approval does not count";
-            return Err((Outcome::Denied, reason.to_owned()));
-        }
-        if !presence.place.bind(&context.bound, context.operation.environment.as_ref()) {
-            return Err((Outcome::Denied, ELSEWHERE.to_owned()));
-        }
-        let counted = self.history.spend(turn);
-        match self.last_look(call, context, Some(hold), &now, presence).await {
-            Ok(receipt) => Ok((receipt, counted)),
-            Err(refused) => {
-                self.history.give_back(counted);
-                Err(refused)
-            }
-        }
-    }
-
-    /// The end of every way on which a person's approval counts: the definition, the client, the record. `now` is what
-    /// policy says in this moment.
-    async fn last_look(
-        &self,
-        call: &ToolCall,
-        context: &CallContext,
-        hold: Option<&CallId>,
-        now: &Decision,
-        presence: &Presence,
-    ) -> Result<Receipt, (Outcome, String)> {
-        if presence.definition.differs_from(&context.tool) {
-            let reason = "the server has changed the definition of this tool, or its tools, since the call was decided, or \
-                          the operator trusts it no longer; list the tools again before you call it";
-            return Err((Outcome::Denied, reason.to_owned()));
-        }
-        if let Some(no) = self.last_no(context, now, presence) {
-            return Err(no);
-        }
-        let approved_as = hold.filter(|hold| *hold != call.id()).cloned();
-        let sending = Event::Sending { approved_as, policy_version: now.policy_version.clone() };
-        let sending = Entry::new(Some(call.id()), true, sending);
-        let receipt = self.audit.append(sending).await.map_err(|error| {
-            tracing::error!(call = %call.id(), %error, "no record, so no call");
-            (Outcome::Unavailable, "the call could not be recorded, so it may not be made".to_owned())
-        })?;
-        match self.last_no(context, now, presence) {
-            Some(no) => Err(no),
-            None => Ok(receipt),
-        }
-    }
-
-    /// Why a call may not leave that may by everything else: its client has gone, or an operator has stopped it.
-    fn last_no(&self, context: &CallContext, now: &Decision, presence: &Presence) -> Option<(Outcome, String)> {
-        let gone = presence.left().map(|(outcome, why)| (outcome, why.to_owned()));
-        gone.or_else(|| self.stopped_since(context, now))
     }
 }
 

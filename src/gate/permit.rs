@@ -28,7 +28,8 @@ pub struct PermittedCall {
 }
 
 impl PermittedCall {
-    /// `receipt` is of the record after which the call may leave: `decided` for an allow, `sending` for a hold.
+    /// `receipt` is of the record after which the call may leave: `decided` for an allow, `sending` for a hold, whether
+    /// its own approval lets it go or one use of a grant.
     /// `origin` is the call itself, or the one that it goes on from.
     pub(super) fn new(
         call: ToolCall,
@@ -104,6 +105,10 @@ pub struct Ruling {
     /// Whose account the socket's other end is.
     pub(super) account: String,
     pub(super) says: Says,
+    /// The text of the grant that it makes beside its approval.
+    pub(super) grant: Option<String>,
+    /// How many were given at once, where this is one of several.
+    pub(super) batch: Option<u16>,
     /// An OpenSSH signature of the operator's over the ruling's text.
     pub(super) signature: Option<String>,
     /// What the gate found that signature worth.
@@ -122,7 +127,23 @@ pub enum Says {
 
 impl Ruling {
     pub(crate) fn new(hold: CallId, digest: Digest, operator: String, says: Says) -> Ruling {
-        Ruling { hold, digest, account: operator.clone(), operator, says, signature: None, proof: None, taken_back: 0 }
+        Ruling {
+            hold,
+            digest,
+            account: operator.clone(),
+            operator,
+            says,
+            grant: None,
+            batch: None,
+            signature: None,
+            proof: None,
+            taken_back: 0,
+        }
+    }
+
+    /// The same ruling, which makes this grant too.
+    pub(super) fn granting(self, grant: String) -> Ruling {
+        Ruling { grant: Some(grant), ..self }
     }
 
     /// The same ruling by the operator who has signed it.

@@ -52,7 +52,10 @@ impl Gate {
             Err(why) => Err(why),
         };
         match &outcome {
-            Ok(_) => tracing::info!(call = %id, operator, "an approval was taken back"),
+            Ok(_) => {
+                tracing::info!(call = %id, operator, "an approval was taken back");
+                self.revoke_grants_of(id, operator).await;
+            }
             Err(why) => self.no_effect(id, operator, why).await,
         }
         outcome
@@ -72,7 +75,7 @@ impl Gate {
         Ok(hold)
     }
 
-    async fn no_effect(&self, id: &CallId, operator: &str, why: &NoEffect) {
+    pub(super) async fn no_effect(&self, id: &CallId, operator: &str, why: &NoEffect) {
         tracing::warn!(call = %id, operator, %why, "a ruling had no effect");
         let event = Event::RulingRefused { operator: operator.to_owned(), id: id.clone(), why: why.to_string() };
         if let Err(error) = self.audit.note(Entry::new(Some(id), false, event)).await {
@@ -94,6 +97,7 @@ impl Gate {
             reason,
             effective: completes,
             approvals,
+            batch: ruling.batch,
             signed,
         };
         let recorded = self.audit.append(Entry::new(Some(&ruling.hold), true, event)).await;
@@ -129,6 +133,7 @@ impl Gate {
             operator: &ruling.operator,
             reason,
             taken_back: hold.taken_back,
+            grant: ruling.grant.as_deref(),
         };
         let text = text.to_string();
         let proof = signing::verify(&text, &ruling.operator, signature, &signers, jiff::Timestamp::now())

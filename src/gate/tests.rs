@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::release::By;
 use super::*;
 use crate::call::{Class, Decided, fixtures};
 use crate::json::{JsonText, Rules};
@@ -40,6 +41,8 @@ async fn gate(folder: &std::path::Path) -> Arc<Gate> {
         take_back: Duration::ZERO,
         max_pending: 10,
         max_per_principal: 10,
+        prompts_per_minute: 1000,
+        batches: false,
         held_bytes: 1 << 20,
         unsigned_production: true,
         unsigned_elsewhere: true,
@@ -65,7 +68,7 @@ async fn a_call_that_waited_while_policies_were_loaded_is_judged_with_all_that_t
             }
             let (call, context) = (call(), context());
             let approved = gate.policy.evaluate(&call, &context, call.digest(&context), policy::now()).await.unwrap();
-            let released = gate.release(&call, &context, call.id(), &approved, &Presence::default()).await;
+            let released = gate.release(&call, &context, By::Ruling(call.id()), &approved, &Presence::default()).await;
             released.map(|_| ()).map_err(|(outcome, reason)| Refusal::new(outcome, reason))
         })
     });

@@ -14,6 +14,7 @@ mod check;
 mod combine;
 mod compiled;
 mod data;
+mod excerpt;
 mod history;
 mod input;
 mod pool;
@@ -38,6 +39,7 @@ use tokio::sync::Semaphore;
 
 use crate::call::{CallContext, Decision, Digest, ToolCall};
 
+pub use excerpt::{Excerpt, ExcerptLine};
 pub use history::HistoryUse;
 use history::HistoryUses;
 pub use input::confirm_value;
@@ -199,28 +201,36 @@ struct Shared {
 #[derive(Debug)]
 enum InUse {
     /// In this process: the shipped rules, and whatever a command line tries out.
-    Here(Arc<PolicySet>),
+    Here(Arc<PolicySet>, Arc<set::Build>),
     Away(Arc<Pool>),
 }
 
 impl InUse {
     fn version(&self) -> &str {
         match self {
-            InUse::Here(set) => set.version(),
+            InUse::Here(set, _) => set.version(),
             InUse::Away(pool) => pool.version(),
         }
     }
 
     fn rules(&self) -> usize {
         match self {
-            InUse::Here(set) => set.rules(),
+            InUse::Here(set, _) => set.rules(),
             InUse::Away(pool) => pool.rules(),
+        }
+    }
+
+    /// What it was made of.
+    fn build(&self) -> Result<set::Build, String> {
+        match self {
+            InUse::Here(_, build) => Ok((**build).clone()),
+            InUse::Away(pool) => pool.build(),
         }
     }
 
     fn history(&self) -> &HistoryUses {
         match self {
-            InUse::Here(set) => set.history(),
+            InUse::Here(set, _) => set.history(),
             InUse::Away(pool) => pool.history(),
         }
     }
@@ -274,7 +284,7 @@ impl PolicyEngine {
         let subject = input::Subject::call(call, call.digest(context));
         let document = input::document(now(), subject, context);
         match &**self.0.set.load() {
-            InUse::Here(set) => set.decide(Phase::Call, &Document::Ours(document)),
+            InUse::Here(set, _) => set.decide(Phase::Call, &Document::Ours(document)),
             InUse::Away(_) => Err(PolicyFault::Worker("these policies are not evaluated here".to_owned())),
         }
     }
@@ -285,7 +295,7 @@ impl PolicyEngine {
     /// As [`PolicyEngine::evaluate`].
     pub async fn decide(&self, phase: Phase, document: String) -> Result<Decision, PolicyFault> {
         match &*self.0.set.load_full() {
-            InUse::Here(set) => self.on_a_thread(Arc::clone(set), phase, Document::Given(document)).await,
+            InUse::Here(set, _) => self.on_a_thread(Arc::clone(set), phase, Document::Given(document)).await,
             InUse::Away(pool) => Arc::clone(pool).decide("", phase, &Document::Given(document)).await,
         }
     }
@@ -297,7 +307,7 @@ impl PolicyEngine {
     pub async fn evaluate_recorded(&self, call: recorded::Recorded) -> Result<Decision, PolicyFault> {
         let document = Document::Ours(call.0);
         match &*self.0.set.load_full() {
-            InUse::Here(set) => self.on_a_thread(Arc::clone(set), Phase::Call, document).await,
+            InUse::Here(set, _) => self.on_a_thread(Arc::clone(set), Phase::Call, document).await,
             InUse::Away(pool) => Arc::clone(pool).decide("", Phase::Call, &document).await,
         }
     }
@@ -312,7 +322,7 @@ impl PolicyEngine {
         let phase = subject.phase;
         let document = Document::Ours(input::document(now, subject, context));
         let set = match in_use {
-            InUse::Here(set) => set,
+            InUse::Here(set, _) => set,
             InUse::Away(pool) => return Arc::clone(pool).decide(&context.principal.name, phase, &document).await,
         };
         // Handing work to another thread and waiting for it costs more than deciding by rules that are known to be
@@ -447,7 +457,7 @@ fn load(settings: &Settings) -> Result<InUse, PolicyErrors> {
         Some(program) if !build.is_shipped() => {
             Ok(InUse::Away(Arc::new(Pool::start(program.clone(), build, OUTER * settings.time_limit)?)))
         }
-        Some(_) | None => Ok(InUse::Here(Arc::new(PolicySet::load(build)?))),
+        Some(_) | None => Ok(InUse::Here(Arc::new(PolicySet::load(build.clone())?), Arc::new(build))),
     }
 }
 

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::excerpt::{self, Excerpt};
 use super::history::HistoryUses;
 use super::problem::{PolicyErrors, Problem};
 use super::set::{Build, Document};
@@ -87,7 +88,7 @@ impl Pool {
         // Tests are none of its business.
         build.sources.tests.clear();
         let version = build.version();
-        let load = wire::Load { program: env!("CARGO_PKG_VERSION").to_owned(), build };
+        let load = wire::Load { program: env!("CARGO_PKG_VERSION").to_owned(), build, explains: false };
         let load = serde_json::to_vec(&load).map_err(|error| failed(error.to_string()))?;
         let (worker, reply) = Worker::start(&program, &load).map_err(|broken| match broken {
             Broken::Late => failed(format!("the policies did not load in {} seconds", START.as_secs())),
@@ -126,6 +127,11 @@ impl Pool {
 
     pub fn rules(&self) -> usize {
         self.rules
+    }
+
+    /// What its processes have loaded.
+    pub fn build(&self) -> Result<Build, String> {
+        serde_json::from_slice::<wire::Load>(&self.load).map(|load| load.build).map_err(|error| error.to_string())
     }
 
     pub fn history(&self) -> &HistoryUses {
@@ -255,6 +261,21 @@ impl Pool {
     fn is_suspect(&self, who: &str) -> bool {
         lock(&self.suspects).get(who).is_some_and(|since| since.elapsed() < SUSPECT)
     }
+}
+
+/// Asks a process of its own about lines, and ends it. Takes no place of those that judge. Blocks.
+pub fn explain(program: &PathBuf, build: Build, question: &excerpt::Question) -> Result<Vec<Excerpt>, String> {
+    let broken = |broken: Broken| match broken {
+        Broken::Late => "the explanation took too long".to_owned(),
+        Broken::Ended(how) => format!("the process that explains has ended: {how}"),
+    };
+    let write = |value: serde_json::Result<Vec<u8>>| value.map_err(|error| error.to_string());
+    let load = wire::Load { program: env!("CARGO_PKG_VERSION").to_owned(), build, explains: true };
+    let (mut worker, loaded) = Worker::start(program, &write(serde_json::to_vec(&load))?).map_err(broken)?;
+    loaded.map_err(|_| "the policies do not load any more".to_owned())?;
+    let question = write(serde_json::to_vec(question))?;
+    let reply = worker.ask(&question, Instant::now() + excerpt::LIMIT).map_err(broken)?;
+    serde_json::from_slice::<wire::ExplainReply>(&reply).map_err(|error| error.to_string())?
 }
 
 impl Worker {

@@ -7,6 +7,7 @@ use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize};
 
+use super::excerpt::Excerpt;
 use super::history::HistoryUses;
 use super::problem::{PolicyErrors, Problem, Severity};
 use super::set::{Build, Document};
@@ -24,6 +25,8 @@ pub struct Load {
     /// Of the program: another one could understand the files otherwise.
     pub program: String,
     pub build: Build,
+    /// It does not judge: it answers one question about lines.
+    pub explains: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -46,6 +49,7 @@ pub struct Wrong {
 }
 
 pub type LoadReply = Result<Loaded, Vec<Wrong>>;
+pub type ExplainReply = Result<Vec<Excerpt>, String>;
 pub type JudgeReply = Result<Decision, PolicyFault>;
 
 pub fn wrong(errors: &PolicyErrors) -> Vec<Wrong> {

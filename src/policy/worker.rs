@@ -13,8 +13,9 @@ use std::sync::mpsc::{Receiver, sync_channel};
 
 use rustix::process::{Resource, Rlimit};
 
+use super::author::Bench;
 use super::set::PolicySet;
-use super::{PolicyFault, here, wire};
+use super::{PolicyFault, excerpt, here, wire};
 
 /// Address space of a policy process: an allocation beyond it ends the process.
 pub const MEMORY: u64 = 512 << 20;
@@ -66,16 +67,23 @@ fn limit() -> io::Result<()> {
     Ok(())
 }
 
+/// What a process has loaded.
+enum Ready {
+    Judges(Box<PolicySet>),
+    Explains(Box<Bench>),
+}
+
 fn answer(jobs: &Receiver<Vec<u8>>, mut to: File) {
-    let mut set = None;
+    let mut ready = None;
     for frame in jobs {
-        let reply = match &set {
+        let reply = match &ready {
             None => {
                 let (loaded, reply) = load(&frame);
-                set = loaded;
+                ready = loaded;
                 reply
             }
-            Some(set) => judge(set, frame),
+            Some(Ready::Judges(set)) => judge(set, frame),
+            Some(Ready::Explains(bench)) => explain(bench, &frame),
         };
         if reply.and_then(|reply| wire::write(&mut to, &reply)).is_err() {
             return;
@@ -83,7 +91,7 @@ fn answer(jobs: &Receiver<Vec<u8>>, mut to: File) {
     }
 }
 
-fn load(frame: &[u8]) -> (Option<PolicySet>, io::Result<Vec<u8>>) {
+fn load(frame: &[u8]) -> (Option<Ready>, io::Result<Vec<u8>>) {
     let load: wire::Load = match serde_json::from_slice(frame) {
         Ok(load) => load,
         Err(error) => return (None, Err(error.into())),
@@ -91,15 +99,24 @@ fn load(frame: &[u8]) -> (Option<PolicySet>, io::Result<Vec<u8>>) {
     if load.program != env!("CARGO_PKG_VERSION") {
         return (None, Err(io::Error::other("the daemon is of another version")));
     }
-    let (set, reply): (_, wire::LoadReply) = match PolicySet::load(load.build) {
+    let (ready, reply): (_, wire::LoadReply) = match PolicySet::load(load.build.clone()) {
         Ok(set) => {
             let loaded =
                 wire::Loaded { version: set.version().to_owned(), rules: set.rules(), history: set.history().clone() };
-            (Some(set), Ok(loaded))
+            match load.explains.then(|| excerpt::bench(load.build)) {
+                None => (Some(Ready::Judges(Box::new(set))), Ok(loaded)),
+                Some(Ok(bench)) => (Some(Ready::Explains(Box::new(bench))), Ok(loaded)),
+                Some(Err(error)) => return (None, Err(io::Error::other(error))),
+            }
         }
         Err(errors) => (None, Err(wire::wrong(&errors))),
     };
-    (set, serde_json::to_vec(&reply).map_err(io::Error::from))
+    (ready, serde_json::to_vec(&reply).map_err(io::Error::from))
+}
+
+fn explain(bench: &Bench, frame: &[u8]) -> io::Result<Vec<u8>> {
+    let reply: wire::ExplainReply = excerpt::answer(bench, serde_json::from_slice(frame)?);
+    Ok(serde_json::to_vec(&reply)?)
 }
 
 fn judge(set: &PolicySet, frame: Vec<u8>) -> io::Result<Vec<u8>> {

@@ -492,6 +492,8 @@ fn hold_settings(config: &Config) -> gate::Settings {
         take_back: config.holds.take_back,
         max_pending: config.holds.max_pending,
         max_per_principal: config.holds.max_per_principal,
+        prompts_per_minute: config.holds.prompts_per_minute,
+        batches: config.holds.batches,
         held_bytes: config.limits.held_bytes,
         unsigned_production: unsigned == Some(UnsignedRulings::Accept),
         unsigned_elsewhere: unsigned != Some(UnsignedRulings::Refuse),

@@ -53,6 +53,9 @@ pub struct RulingText<'a> {
     pub reason: Option<&'a str>,
     /// How often an approval of this hold was taken back before. A text of before that is no text of now.
     pub taken_back: u32,
+    /// The text of the grant that the approval makes, where it makes one. Its line is there only then, so an approval is
+    /// never a grant.
+    pub grant: Option<&'a str>,
 }
 
 impl fmt::Display for RulingText<'_> {
@@ -76,8 +79,12 @@ impl fmt::Display for RulingText<'_> {
             None => writeln!(f, "reason: none")?,
         }
         match self.taken_back {
-            0 => Ok(()),
-            times => writeln!(f, "taken back: {times}"),
+            0 => {}
+            times => writeln!(f, "taken back: {times}")?,
+        }
+        match self.grant {
+            Some(grant) => writeln!(f, "grant: {}", quoted(grant)),
+            None => Ok(()),
         }
     }
 }

@@ -37,6 +37,7 @@ fn text<'a>(hold: &'a CallId, digest: &'a Digest, reason: Option<&'a str>) -> Ru
         operator: "anna",
         reason,
         taken_back: 0,
+        grant: None,
     }
 }
 

@@ -12,7 +12,7 @@ use crate::harness::daemon::{OTHER_TOKEN, SERVER, binary};
 use crate::harness::http::HttpClient;
 use crate::harness::operator::RawOperator;
 use crate::harness::process::is_running;
-use crate::harness::{Console, Countersign, Daemon, Shim, Spy, call, outcome, within};
+use crate::harness::{Console, Countersign, Daemon, Shim, Spy, call, outcome, request, within};
 
 const ROUNDS: usize = 100;
 
@@ -543,4 +543,50 @@ async fn hld_030() {
     let help = within("help", Command::new(binary()).args(["pending", "approve", "--help"]).output()).await.unwrap();
     let help = String::from_utf8(help.stdout).unwrap();
     assert!(help.contains("--digest") && !help.contains("--arguments"), "{help}");
+}
+
+/// A grant covers its own call of its own principal, and nothing else.
+#[tokio::test]
+async fn hld_031() {
+    const POLICY: &str = r#"package countersign.policy.all
+
+allow contains {"rule": "all.may", "reason": "may be asked for"} if true
+
+hold contains {"rule": "all.look", "reason": "a person looks", "tier": "low", "grantable": true} if true
+"#;
+    let spy = Spy::stdio().await;
+    let server = json!({"vendor": "stripe", "environment": "sandbox", "upstream": spy.upstream});
+    let daemon = Countersign::with_policy(POLICY).server(SERVER, server).start().await;
+    let (mut shim, mut console) = (daemon.shim().await, daemon.console().await);
+    shim.send(&request("list", "tools/list", json!({}))).await;
+    shim.answer("list").await;
+    let refund = |payment: &str| json!({"payment_intent": payment, "amount": 100});
+    shim.send(&call(1, "create_refund", refund("pi_1"))).await;
+    let hold = console.hold().await;
+    let (id, digest) = (hold.id.to_string(), hold.digest.to_string());
+    let words = ["grant", "add", &id, "--digest", &digest, "--uses", "5", "--for", "10m"];
+    let (terms, _) = daemon.run(&words).await;
+    let sha = Digest::of_bytes(terms.as_bytes()).to_string();
+    assert_eq!(daemon.run(&[&words[..], &["--text-sha256", &sha]].concat()).await.1, 0);
+    shim.answer(1).await;
+    // Another customer's, another operation, another principal's: held.
+    shim.send(&call(2, "create_refund", refund("pi_2"))).await;
+    shim.send(&call(3, "delete_customer", refund("pi_1"))).await;
+    let mut http = daemon.http();
+    http.initialize().await;
+    let other = tokio::spawn(async move { http.call("4", "create_refund", refund("pi_1")).await });
+    let held = console.pending(3).await;
+    assert_eq!(spy.all_calls(), 1);
+    // The same call of the same principal is covered, five times.
+    for n in 0..5 {
+        let id = format!("again-{n}");
+        assert_eq!(outcome(&shim.call(&id, "create_refund", refund("pi_1")).await), None);
+    }
+    shim.send(&call("sixth", "create_refund", refund("pi_1"))).await;
+    console.pending(4).await;
+    assert_eq!(spy.all_calls(), 6);
+    for hold in held {
+        console.reject(&hold, "no").await.unwrap();
+    }
+    assert_eq!(outcome(&other.await.unwrap()), Some("rejected"));
 }

@@ -96,7 +96,7 @@ impl Countersign {
             // Unoptimized and beside other tests an evaluation may take long; what the limit does is tested elsewhere.
             "policy": {"builtin": [], "paths": [dir.path().join("policies")], "time_limit_ms": 5000},
             // What the time to take an approval back does is tested where it is about that.
-            "holds": {"ttl": "60s", "no_console": {"grace": "20s"}, "take_back": "0s"},
+            "holds": {"ttl": "60s", "no_console": {"grace": "20s"}, "take_back": "0s", "prompts_per_minute": 10_000},
         });
         let environment =
             vec![("AGENT_TOKEN".to_owned(), TOKEN.to_owned()), ("OTHER_TOKEN".to_owned(), OTHER_TOKEN.to_owned())];

@@ -142,7 +142,7 @@ impl Console {
         }
     }
 
-    async fn ask(&mut self, build: impl FnOnce(u64) -> Command) -> Notice {
+    pub async fn ask(&mut self, build: impl FnOnce(u64) -> Command) -> Notice {
         let seq = self.commands.next_seq();
         self.commands.send(&build(seq)).await.unwrap();
         self.until("the daemon's answer", |known| known.answers.remove(&seq)).await

@@ -21,6 +21,7 @@ mod daemon;
 mod edges;
 mod fixtures;
 mod front;
+mod grants;
 mod holding;
 mod lists;
 mod patience;

@@ -11,18 +11,18 @@ use serde_json::json;
 use crate::harness::{Console, Countersign, Daemon, Spy, outcome, within};
 
 /// A folder with keys and a list of operators.
-struct Keys(tempfile::TempDir);
+pub struct Keys(tempfile::TempDir);
 
 impl Keys {
-    fn new() -> Keys {
+    pub fn new() -> Keys {
         Keys(tempfile::tempdir().unwrap())
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
-    fn list(&self) -> PathBuf {
+    pub fn list(&self) -> PathBuf {
         self.path("operators.pub")
     }
 
@@ -38,7 +38,7 @@ impl Keys {
     }
 
     /// A key of an operator who is on the list.
-    fn enroll(&self, operator: &str) -> PathBuf {
+    pub fn enroll(&self, operator: &str) -> PathBuf {
         let key = self.make(operator, "");
         let (list, public) = (self.list(), key.with_extension("pub"));
         let output = run(&["operator", "enroll", operator, "--key"], &[&public, Path::new("--allowed-signers"), &list]);
@@ -117,7 +117,7 @@ async fn a_production_call_leaves_when_a_listed_key_has_signed_and_openssh_verif
     assert_eq!(records.iter().filter(|record| record["kind"] == "ruling_refused").count(), 3);
 }
 
-fn shell(commands: &str) -> Output {
+pub fn shell(commands: &str) -> Output {
     Command::new("sh").args(["-ec", commands]).output().unwrap()
 }
 

@@ -78,6 +78,7 @@ pub fn ruled(ruling: Ruling, effective: bool) -> Event {
         reason: None,
         effective,
         approvals: 1,
+        batch: None,
         signed: None,
     }
 }
@@ -121,6 +122,15 @@ pub fn every_event() -> Vec<Event> {
         ruled(Ruling::Approve, false),
         ruled(Ruling::Reject, true),
         Event::RulingRefused { operator: text(), id: CallId::random().unwrap(), why: text() },
+        Event::Granted {
+            grant: CallId::random().unwrap(),
+            operator: text(),
+            digest: Digest::of_bytes(b""),
+            text: text(),
+            until: text(),
+            uses: 2,
+        },
+        Event::GrantRevoked { grant: CallId::random().unwrap(), operator: text(), reason: None, used: 1 },
         Event::TakenBack { operator: text(), approved_by: text() },
         Event::Claimed { operator: text(), until: Some(text()), from: Some(text()) },
         Event::Frozen { operator: text(), on: true, reason: Some(text()), rejected: 2 },
@@ -135,7 +145,7 @@ pub fn every_event() -> Vec<Event> {
         },
         Event::Closed { outcome: Outcome::Expired, reason: text(), stale: false },
         Event::Closed { outcome: Outcome::Denied, reason: text(), stale: true },
-        Event::Sending { approved_as: None, policy_version: text() },
+        Event::Sending { approved_as: None, grant: None, policy_version: text() },
         Event::Completed { result: Answer::Ok, bytes: 3, digest: None, duration_ms: 1, note: None },
         Event::Recovered { outcome: Recovery::Abandoned },
         Event::Gap { refused: 2 },

@@ -8,6 +8,7 @@ mod eval;
 mod explain;
 mod report;
 mod sample;
+mod stats;
 pub(super) mod subject;
 mod test;
 
@@ -27,6 +28,8 @@ pub enum Command {
     Explain(explain::Args),
     /// Which operations of which servers are decided by which rule, and which by none
     Coverage(coverage::Args),
+    /// What the rules of a running daemon did in the last day
+    Stats(stats::Args),
     /// Judge recorded calls once more, and say what comes out differently
     Replay(super::policy_replay::Replay),
     /// Say which decisions differ between two sets of policies
@@ -48,6 +51,7 @@ pub fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Eval(args) => eval::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Coverage(args) => coverage::run(&args),
+        Command::Stats(args) => stats::run(&args),
         Command::Replay(args) => super::policy_replay::replay(&args),
         Command::Diff(args) => super::policy_diff::diff(&args),
         Command::Shadow(args) => super::policy_replay::shadow(&args),

@@ -282,7 +282,7 @@ async fn a_restart_knows_what_had_left_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let log = AuditLog::open(&folder.path().join("audit.db"), false).unwrap();
     let closed = || Event::Closed { outcome: Outcome::Withdrawn, reason: "x".into(), stale: false };
-    let sending = || Event::Sending { approved_as: None, policy_version: String::new() };
+    let sending = || Event::Sending { approved_as: None, grant: None, policy_version: String::new() };
     let continued = CallContext { continues: CallId::random().ok(), ..context("refund", Some("5")) };
     let plain = || context("refund", Some("5"));
     let recovered = Event::Recovered { outcome: crate::audit::Recovery::SentOutcomeUnknown };
@@ -346,7 +346,7 @@ async fn a_hold_counts_from_when_it_left_however_old_its_decision_is() {
     let _receipt = log.append(Entry::new(Some(held.id()), false, event)).await.unwrap();
     // As if the decision were two days older than the sending.
     let _receipt = log.append(Entry::new(None, false, Event::ClockStepped { by_ms: -48 * 3_600_000 })).await.unwrap();
-    let sending = Event::Sending { approved_as: None, policy_version: String::new() };
+    let sending = Event::Sending { approved_as: None, grant: None, policy_version: String::new() };
     let _receipt = log.append(Entry::new(Some(held.id()), false, sending)).await.unwrap();
     assert_eq!(count(&mut remembered(&log, 0), "minute"), 1);
     log.close().await;

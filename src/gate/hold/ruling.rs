@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::leaving::Departure;
 use super::{Approver, Hold, HoldQueue, Inner, Poisoned, State, TICKET, Verdict};
 use crate::call::CallId;
+use crate::gate::grant::NotGrantable;
 use crate::gate::permit::{Ruling, Says};
 
 /// Why a ruling had no effect.
@@ -32,6 +33,12 @@ pub enum NoEffect {
     SignatureRequired,
     #[error("the signature does not count: {0}")]
     BadSignature(String),
+    #[error("{0}")]
+    Batch(&'static str),
+    #[error("no grant: {0}")]
+    NotGrantable(#[from] NotGrantable),
+    #[error("the text of the grant is not what it would be now: draft it again, and read it")]
+    OtherGrant,
     #[error("the ruling could not be recorded, so it does not count: {0}")]
     Unavailable(String),
 }

@@ -13,6 +13,8 @@ const SETTINGS: Settings = Settings {
     take_back: Duration::ZERO,
     max_pending: 5,
     max_per_principal: 3,
+    prompts_per_minute: 1000,
+    batches: false,
     held_bytes: 4096,
     unsigned_production: false,
     unsigned_elsewhere: true,
@@ -475,4 +477,25 @@ fn a_reason_that_nobody_was_told_is_stricter() {
     assert!(!is_stricter(&with(&["a"]), &with(&["b", "a"])));
     assert!(is_stricter(&with(&["b"]), &with(&["a"])));
     assert!(is_stricter(&with(&["a", "b"]), &with(&["a"])));
+}
+
+#[tokio::test(start_paused = true)]
+async fn so_many_new_prompts_in_a_minute_and_joining_one_is_none() {
+    let settings = Settings { max_pending: 99, max_per_principal: 99, prompts_per_minute: 2, ..SETTINGS };
+    let queue = HoldQueue::new(settings);
+    let _two = [place(&queue, &call(1), 1), place(&queue, &call(2), 1)];
+    let _joins = place(&queue, &call(1), 1);
+    let refused = ask(&queue, &call(3), decision(1)).unwrap_err();
+    assert_eq!(refused.0, Outcome::Overloaded);
+    assert!(refused.1.contains("holds.prompts_per_minute"), "{}", refused.1);
+    let (theirs, other) = (context("other", "sandbox"), call(3));
+    let digest = other.digest(&theirs);
+    assert!(
+        queue.place(other, theirs, decision(1), digest, vec![], &Presence::default()).is_ok(),
+        "another principal has its own"
+    );
+    tokio::time::advance(Duration::from_secs(59)).await;
+    assert!(ask(&queue, &call(3), decision(1)).is_err(), "a refused one does not count, and the minute is not over");
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert!(ask(&queue, &call(3), decision(1)).is_ok());
 }

@@ -97,6 +97,14 @@ impl Bench {
         Bench::load(Build { sources, modes: settings.modes.clone(), time_limit: settings.time_limit }, own)
     }
 
+    /// What is loaded already.
+    ///
+    /// # Errors
+    /// Everything that the loader refuses.
+    pub(super) fn of_build(build: Build) -> Result<Bench, PolicyErrors> {
+        Bench::load(build, BTreeSet::new())
+    }
+
     fn load(build: Build, own: BTreeSet<String>) -> Result<Bench, PolicyErrors> {
         // What only the daemon looks for: sets that are undefined or malformed on a sample.
         let loaded = super::set::PolicySet::load(build.clone())?;

@@ -1,0 +1,78 @@
+//! The numbers of a made-up day.
+
+use super::super::record::tests::{decided, ruled};
+use super::super::tests::Fixture;
+use super::super::{AuditLog, Entry, Event, Ruling};
+use super::*;
+use crate::call::{CallId, Effect, Outcome};
+
+/// A held call with these records after it.
+async fn held(log: &AuditLog, joins: Option<CallId>, then: impl IntoIterator<Item = Event>) -> CallId {
+    let call = CallId::random().unwrap();
+    let events = [decided(Effect::Hold), Event::Held { expires_at: "later".into(), joins }];
+    for event in events.into_iter().chain(then) {
+        let _ = log.append(Entry::new(Some(&call), true, event)).await.unwrap();
+    }
+    call
+}
+
+fn closed(outcome: Outcome) -> Event {
+    Event::Closed { outcome, reason: "x".into(), stale: false }
+}
+
+#[tokio::test]
+async fn holds_are_counted_by_what_became_of_them() {
+    let fixture = Fixture::new();
+    let log = fixture.open();
+    let first = held(&log, None, [ruled(Ruling::Approve, true)]).await;
+    held(&log, None, [ruled(Ruling::Approve, false), ruled(Ruling::Reject, true)]).await;
+    held(&log, None, [closed(Outcome::Expired)]).await;
+    // Approved after its client gave up, and one that waits behind another one's prompt, and one that still waits.
+    held(&log, None, [closed(Outcome::Expired), ruled(Ruling::Approve, true)]).await;
+    held(&log, Some(first), [closed(Outcome::Withdrawn)]).await;
+    held(&log, None, []).await;
+    let _ = log.append(Entry::new(CallId::random().ok().as_ref(), true, decided(Effect::Allow))).await.unwrap();
+    log.close().await;
+    let reader = AuditReader::open(&fixture.db()).unwrap();
+    let stats = reader.stats(Timestamp::UNIX_EPOCH, 1000).unwrap();
+    let [rule] = &stats.rules[..] else { panic!("{stats:?}") };
+    assert_eq!((rule.rule.as_str(), rule.file.as_str(), rule.line), ("refunds.over_limit", "refunds.rego", 3));
+    assert_eq!((rule.hits, rule.holds), (7, 5));
+    assert_eq!((rule.approved, rule.rejected, rule.lapsed), (2, 1, 1));
+    assert!(rule.median_ms.is_some() && rule.hint.is_none());
+    assert_eq!(stats.decisions, BTreeMap::from([("allow".to_owned(), 1), ("hold".to_owned(), 6)]));
+    assert_eq!(stats.closed, BTreeMap::from([("expired".to_owned(), 2), ("withdrawn".to_owned(), 1)]));
+
+    let cut = reader.stats(Timestamp::UNIX_EPOCH, 3).unwrap();
+    assert!(cut.cut && cut.records == 3 && !stats.cut);
+    let none = reader.stats(Timestamp::now() + jiff::SignedDuration::from_secs(60), 1000).unwrap();
+    assert_eq!(none, Stats::default());
+}
+
+#[tokio::test]
+async fn a_rule_that_is_always_approved_at_once_asks_for_nothing() {
+    let fixture = Fixture::new();
+    let log = fixture.open();
+    let hint = || {
+        let stats = AuditReader::open(&fixture.db()).unwrap().stats(Timestamp::UNIX_EPOCH, 1000).unwrap();
+        stats.rules[0].hint.clone()
+    };
+    for n in 0..10 {
+        assert!(n == 0 || hint().is_none(), "{n} rulings are too few to say so");
+        held(&log, None, [ruled(Ruling::Approve, true)]).await;
+    }
+    let said = hint().unwrap();
+    assert!(said.starts_with("10 of 10 approved, median 0."), "{said}");
+    assert!(said.ends_with(" s: narrow it"), "{said}");
+    held(&log, None, [ruled(Ruling::Reject, true)]).await;
+    assert_eq!(hint(), None);
+    log.close().await;
+}
+
+#[test]
+fn a_rule_that_somebody_thinks_about_gets_no_hint() {
+    let slow = RuleStats { approved: 10, times: vec![5000; 10], ..RuleStats::default() };
+    assert_eq!(slow.finished().hint, None);
+    let fast = RuleStats { approved: 43, times: vec![1640; 43], ..RuleStats::default() };
+    assert_eq!(fast.finished().hint.as_deref(), Some("43 of 43 approved, median 1.6 s: narrow it"));
+}

@@ -1,0 +1,317 @@
+//! What a call has to be for a grant: the call that was approved, byte for byte, but for the places that its operator
+//! has named. And the text that says so, which the operator reads and signs.
+//!
+//! Invariant: two calls with one [`Predicate`] differ in nothing but the values at those places, and there only within
+//! what the text says. The text is made from the same call and bounds as the predicate, in the same step.
+
+use std::fmt::Write as _;
+
+use crate::call::{CallContext, Decided, Decision, Digest, Operation, ToolCall};
+use crate::gate::hold::{Carried, carried};
+use crate::json::{Json, JsonText, Kind};
+
+use super::{Bounds, NotGrantable};
+
+/// Longest text of a grant, in bytes: it is read, signed, and sent as one command.
+pub(super) const MAX_TEXT: usize = 16 << 10;
+/// Parameters of a call beyond this are covered by no grant.
+const MAX_PARAMS: usize = 64 << 10;
+/// Places that may differ.
+const MAX_PLACES: usize = 16;
+/// Longest text at a place that may be any, in characters.
+const MAX_ANY: usize = 1000;
+
+/// What may stand at a place.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Room {
+    /// A whole number from 1 to this.
+    UpTo(u64),
+    /// Visible text.
+    Any,
+}
+
+#[derive(Debug)]
+pub(super) struct Predicate {
+    /// Of the parameters with sorted keys, without what stands at the places.
+    rest: Digest,
+    /// Pointers into the arguments, as [`step`] writes them.
+    places: Vec<(String, Room)>,
+    /// What travels beside the parameters.
+    carried: Carried,
+}
+
+impl Predicate {
+    /// # Errors
+    /// Where a pointer does not lead to what its bound is about.
+    pub fn of(call: &ToolCall, context: &CallContext, bounds: &Bounds) -> Result<Predicate, NotGrantable> {
+        let at_most = bounds.at_most.iter().map(|pointer| (pointer, true));
+        let all: Vec<_> = at_most.chain(bounds.any.iter().map(|pointer| (pointer, false))).collect();
+        if all.len() > MAX_PLACES {
+            return Err(NotGrantable::Pointers(MAX_PLACES));
+        }
+        let names: Vec<&str> = all.iter().map(|(pointer, _)| pointer.as_str()).collect();
+        let (rest, found) = split(call.params().view(), &names);
+        let mut places: Vec<(String, Room)> = Vec::new();
+        for (n, (pointer, is_number)) in all.iter().enumerate() {
+            let odd = |why| NotGrantable::Pointer { pointer: (*pointer).clone(), why };
+            if places.iter().any(|(other, _)| other == *pointer) {
+                return Err(odd("stands here twice"));
+            }
+            let Some((_, value)) = found.iter().find(|(place, _)| *place == n) else {
+                return Err(odd("leads to nothing in the arguments"));
+            };
+            let room = match is_number {
+                true => Room::UpTo(whole(*value).ok_or_else(|| odd("does not lead to a whole number above zero"))?),
+                false => {
+                    let text = visible(*value).ok_or_else(|| odd("does not lead to visible text"))?;
+                    if names_something(&context.operation, &text) {
+                        return Err(odd("says what the call is done to, or in which currency or place"));
+                    }
+                    Room::Any
+                }
+            };
+            places.push(((*pointer).clone(), room));
+        }
+        Ok(Predicate { rest, places, carried: carried(call) })
+    }
+
+    /// Whether a call in its context is one of those that were granted in this one.
+    pub fn covers(&self, call: &ToolCall, granted: &CallContext, context: &CallContext) -> bool {
+        call.method() == Decided::ToolsCall
+            && same_around(granted, context)
+            && call.params().as_str().len() <= MAX_PARAMS
+            && carried(call) == self.carried
+            && self.fits(call.params().view())
+    }
+
+    fn fits(&self, params: Json<'_>) -> bool {
+        let names: Vec<&str> = self.places.iter().map(|(pointer, _)| pointer.as_str()).collect();
+        let (rest, found) = split(params, &names);
+        let fits = |(n, (_, room)): (usize, &(String, Room))| {
+            let value = found.iter().find(|(place, _)| *place == n).map(|(_, value)| *value);
+            value.is_some_and(|value| match room {
+                Room::UpTo(most) => whole(value).is_some_and(|number| number <= *most),
+                Room::Any => visible(value).is_some(),
+            })
+        };
+        rest == self.rest && self.places.iter().enumerate().all(fits)
+    }
+
+    fn room(&self, path: &str) -> Option<Room> {
+        self.places.iter().find(|(pointer, _)| pointer == path).map(|(_, room)| *room)
+    }
+
+    /// One condition a line, in the order of the arguments.
+    ///
+    /// # Errors
+    /// Where it is too long to be read.
+    pub fn text(
+        &self,
+        call: &ToolCall,
+        context: &CallContext,
+        decision: &Decision,
+        bounds: &Bounds,
+    ) -> Result<String, NotGrantable> {
+        let mut out = String::new();
+        let Operation { name, class, .. } = &context.operation;
+        let environment = &context.environment;
+        let definition = context.tool.definition.map(|digest| digest.to_string()).unwrap_or_default();
+        let rules: Vec<String> = decision.rules.iter().map(|hit| quoted(&hit.rule)).collect();
+        let head = [
+            format!("principal {}", quoted(&context.principal.name)),
+            format!("server {}, environment {}", quoted(&context.server.name), quoted(&environment.name)),
+            format!("tool {}, definition {definition}, pin {}", quoted(call.tool()), context.tool.pin.as_str()),
+            format!("operation {} ({})", quoted(name), class.as_str()),
+        ];
+        head.iter().for_each(|line| push(&mut out, line));
+        match call.params().view().get("arguments") {
+            Some(arguments) => self.lines(arguments, String::new(), &mut out),
+            None => push(&mut out, "no arguments"),
+        }
+        let other = JsonText::without(call.params().view(), &["name", "arguments"]);
+        for (name, value) in other.view().members() {
+            push(&mut out, &format!("parameter {} is {}", name.text(), value.text()));
+        }
+        for (name, value) in &self.carried {
+            push(&mut out, &format!("_meta {} is {value}", quoted(name)));
+        }
+        push(&mut out, "nothing else in the call");
+        push(&mut out, &format!("policy holds it, and for no other rule than {}", rules.join(", ")));
+        push(&mut out, &format!("at most {} calls beside the one of this hold", bounds.uses));
+        push(&mut out, &format!("for {} seconds; forgotten when the daemon stops", bounds.seconds));
+        if out.len() > MAX_TEXT {
+            return Err(NotGrantable::Long);
+        }
+        Ok(out)
+    }
+
+    fn lines(&self, value: Json<'_>, path: String, out: &mut String) {
+        if out.len() > MAX_TEXT {
+            return;
+        }
+        let is_inside = self.places.iter().any(|(place, _)| is_below(place, &path));
+        let name = if path.is_empty() { "arguments".to_owned() } else { format!("argument {}", plain(&path)) };
+        match self.room(&path) {
+            Some(Room::UpTo(most)) => push(out, &format!("{name} is a whole number from 1 to {most}")),
+            Some(Room::Any) => push(out, &format!("{name} is any visible text of at most {MAX_ANY} characters")),
+            // The arguments are told one by one; what is in them only where something there may differ.
+            None if is_inside || path.is_empty() => match value.kind() {
+                Kind::Object if value.members().next().is_some() => value.members().for_each(|(key, value)| {
+                    self.lines(value, step(&path, &key.as_str().unwrap_or_default()), out);
+                }),
+                Kind::Array => {
+                    value.items().enumerate().for_each(|(n, item)| self.lines(item, step(&path, &n.to_string()), out));
+                }
+                Kind::Object | Kind::String | Kind::Number | Kind::Bool | Kind::Null => {
+                    push(out, &format!("{name} is {}", value.text()));
+                }
+            },
+            None => push(out, &format!("{name} is {}", value.text())),
+        }
+    }
+}
+
+/// Whether everything around two calls is the same that a grant is bound to.
+fn same_around(granted: &CallContext, context: &CallContext) -> bool {
+    // The amounts are arguments, and bounded there.
+    let without_amounts = |operation: &Operation| {
+        let mut operation = operation.clone();
+        if let Some(money) = &mut operation.money {
+            money.amount = None;
+        }
+        if let Some(magnitude) = &mut operation.magnitude {
+            magnitude.value = None;
+        }
+        operation
+    };
+    granted.principal == context.principal
+        && granted.server == context.server
+        && granted.environment == context.environment
+        && granted.tool.name == context.tool.name
+        && granted.tool.definition.is_some()
+        && granted.tool.definition == context.tool.definition
+        && granted.tool.pin == context.tool.pin
+        && works_there(granted, context)
+        && without_amounts(&granted.operation) == without_amounts(&context.operation)
+        && granted.confirmations == context.confirmations
+        && granted.continues.is_none()
+        && context.continues.is_none()
+}
+
+/// Whether a session works where that of the approved call did, before that call or after it.
+fn works_there(granted: &CallContext, context: &CallContext) -> bool {
+    let after = granted.operation.environment.as_ref().map(|reach| granted.bound.after(reach));
+    context.bound == granted.bound || after.is_some_and(|after| context.bound == after)
+}
+
+/// Whether the operation takes this text for what it is done to, or where.
+fn names_something(operation: &Operation, text: &str) -> bool {
+    let reach = operation.environment.iter().flat_map(|reach| reach.accounts.iter().chain(&reach.environments));
+    let currency = operation.money.iter().filter_map(|money| money.currency.as_ref());
+    operation.targets.iter().chain(reach).chain(currency).any(|name| name == text) || operation.name == text
+}
+
+/// The parameters without what stands at these places of the arguments, and what stands there.
+fn split<'a>(params: Json<'a>, places: &[&str]) -> (Digest, Vec<(usize, Json<'a>)>) {
+    let (mut out, mut found) = (String::with_capacity(params.text().len()), Vec::new());
+    JsonText::without(params, &["arguments"]).view().write_sorted(&mut out);
+    if let Some(arguments) = params.get("arguments") {
+        write_rest(arguments, String::new(), places, &mut out, &mut found);
+    }
+    (Digest::of_fields("countersign.grant/v1", &[out.as_bytes()]), found)
+}
+
+/// Writes a value with sorted keys as a digest sees it, and for each place a mark that no JSON has.
+fn write_rest<'a>(
+    value: Json<'a>,
+    path: String,
+    places: &[&str],
+    out: &mut String,
+    found: &mut Vec<(usize, Json<'a>)>,
+) {
+    if let Some(n) = places.iter().position(|place| *place == path) {
+        found.push((n, value));
+        // Writing to a string cannot fail.
+        let _ = write!(out, "\u{0}{n}\u{0}");
+        return;
+    }
+    if !places.iter().any(|place| is_below(place, &path)) {
+        return value.write_sorted(out);
+    }
+    match value.kind() {
+        Kind::Object => {
+            let mut members: Vec<_> =
+                value.members().map(|(key, value)| (key.as_str().unwrap_or_default(), key, value)).collect();
+            members.sort_by(|a, b| a.0.cmp(&b.0));
+            out.push('{');
+            for (name, key, value) in members {
+                out.extend([key.text(), ":"]);
+                write_rest(value, step(&path, &name), places, out, found);
+                out.push(',');
+            }
+            out.push('}');
+        }
+        Kind::Array => {
+            out.push('[');
+            for (n, item) in value.items().enumerate() {
+                write_rest(item, step(&path, &n.to_string()), places, out, found);
+                out.push(',');
+            }
+            out.push(']');
+        }
+        Kind::String | Kind::Number | Kind::Bool | Kind::Null => value.write_sorted(out),
+    }
+}
+
+/// The only spelling of a pointer that counts (RFC 6901).
+fn step(path: &str, name: &str) -> String {
+    format!("{path}/{}", name.replace('~', "~0").replace('/', "~1"))
+}
+
+fn is_below(place: &str, path: &str) -> bool {
+    place.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// A whole number above zero, spelled as one: no sign, no exponent, no point.
+fn whole(value: Json<'_>) -> Option<u64> {
+    let text = value.text();
+    let digits = value.kind() == Kind::Number && text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|number| digits && *number > 0)
+}
+
+/// A text that shows all that is in it, and is not too long.
+fn visible(value: Json<'_>) -> Option<String> {
+    let text = value.as_str()?.into_owned();
+    (text.chars().count() <= MAX_ANY && text.chars().all(is_visible)).then_some(text)
+}
+
+/// Letters, digits and signs that look like themselves and stand still: a list of what is let in, so that whatever is
+/// invisible, joins, turns around or is added to Unicode later is not.
+fn is_visible(letter: char) -> bool {
+    matches!(letter,
+        ' '..='~'
+        | '\u{a1}'..='\u{ac}' | '\u{ae}'..='\u{24f}'
+        | '\u{391}'..='\u{3a1}' | '\u{3a3}'..='\u{3ce}'
+        | '\u{400}'..='\u{481}' | '\u{48a}'..='\u{52f}'
+        | '\u{2013}'..='\u{2014}' | '\u{2018}'..='\u{201f}' | '\u{2026}' | '\u{20ac}'
+        | '\u{3041}'..='\u{3096}' | '\u{30a1}'..='\u{30fa}'
+        | '\u{4e00}'..='\u{9fff}' | '\u{ac00}'..='\u{d7a3}')
+}
+
+/// As JSON: one line, whatever stands in it.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// A pointer as it is, where that is one word of plain letters.
+fn plain(path: &str) -> String {
+    match path.bytes().all(|byte| (b'!'..=b'~').contains(&byte)) {
+        true => path.to_owned(),
+        false => quoted(path),
+    }
+}
+
+fn push(out: &mut String, line: &str) {
+    out.push_str(line);
+    out.push('\n');
+}
