@@ -8,7 +8,7 @@ use super::dialog::{ARMING, Approve, Dialog, Reject, Wish};
 use super::holds::Entry;
 use super::pages::{self, Asked};
 use super::risk::plural;
-use super::sign::{Signing, ruling_text};
+use super::sign::{Signing, grant_text, ruling_text};
 use super::visible;
 use crate::call::{CallId, Digest, Tier};
 use crate::control::wire::{Command, HoldState, RulingKind, SessionRuling, SignedBy};
@@ -156,7 +156,9 @@ pub(super) fn grant(app: &mut App) -> Vec<Effect> {
     let Some(entry) = app.holds.get(&wish.id) else { return Vec::new() };
     let rule = entry.view.rule.clone();
     let after = shown_for(app, entry);
-    let signed = signing(app, entry, RulingKind::Approve, wish.note.as_deref());
+    let signed = signing(app, entry, RulingKind::Approve, |daemon, operator| {
+        grant_text(&entry.view, daemon, operator, wish.note.as_deref(), &text)
+    });
     app.guard.approved(after, &rule);
     app.seq += 1;
     let seq = app.seq;
@@ -202,7 +204,9 @@ pub(super) fn rule(app: &mut App, ruling: RulingKind, reason: Option<String>) ->
     let Some(entry) = app.holds.get(&id) else { return Vec::new() };
     let hold_rule = entry.view.rule.clone();
     let after = shown_for(app, entry);
-    let signed = signing(app, entry, ruling, reason.as_deref());
+    let signed = signing(app, entry, ruling, |daemon, operator| {
+        ruling_text(&entry.view, daemon, ruling, operator, reason.as_deref())
+    });
     if approve {
         app.guard.approved(after, &hold_rule);
     }
@@ -230,10 +234,14 @@ fn shown_for(app: &App, entry: &Entry) -> std::time::Duration {
 }
 
 /// Who has to sign which text, where somebody has to.
-fn signing(app: &App, entry: &Entry, ruling: RulingKind, reason: Option<&str>) -> Option<(Signing, String)> {
+fn signing(
+    app: &App,
+    entry: &Entry,
+    ruling: RulingKind,
+    text: impl FnOnce(&Digest, &str) -> String,
+) -> Option<(Signing, String)> {
     let signing = app.signing.clone().filter(|_| entry.view.signature_required && ruling == RulingKind::Approve)?;
-    let instance = app.daemon.as_ref()?.instance;
-    let text = ruling_text(&entry.view, &instance, ruling, &signing.operator, reason);
+    let text = text(&app.daemon.as_ref()?.instance, &signing.operator);
     Some((signing, text))
 }
 

@@ -6,8 +6,9 @@ use countersign::console::dialog::Dialog;
 use countersign::console::filter::{Filter, Of};
 use countersign::console::keys::Page;
 use countersign::console::rows::Row;
+use countersign::console::sign::Signing;
 use countersign::control::wire::{
-    Approvals, Claimed, Command, Daemon, Failure, HoldState, HoldView, Notice, RulingKind, SessionRuling,
+    Approvals, Claimed, Command, Daemon, Failure, HoldState, HoldView, Notice, RulingKind, SessionRuling, SignedBy,
 };
 use crossterm::event::KeyCode;
 
@@ -419,6 +420,26 @@ fn a_grant_is_the_text_that_was_shown() {
     let made = sent(&desk.press(KeyCode::Char('y')));
     let [Command::Grant { id, digest, grant, bounds, .. }] = &made[..] else { panic!("{made:?}") };
     assert_eq!((id.as_str(), *digest, grant.as_str(), bounds.uses), (B, grantable().digest, "one\ntwo", 6));
+}
+
+/// Where a signature is required the grant's terms are signed, and what is sent is what was signed.
+#[test]
+fn a_grant_is_signed_with_its_terms() {
+    let mut desk = Desk::new(SIZE, vec![HoldView { signature_required: true, ..grantable() }]);
+    desk.app.signing = Some(Signing { operator: "ana".to_owned(), key: "/keys/ana".into() });
+    desk.read_all();
+    desk.key(KeyCode::Char('a'));
+    desk.key(KeyCode::Char('g'));
+    let asked = sent(&desk.key(KeyCode::Enter));
+    let [Command::DraftGrant { seq, .. }] = &asked[..] else { panic!("{asked:?}") };
+    desk.news(Notice::Draft { seq: *seq, text: "one\ntwo\n".to_owned() });
+    let effects = desk.key(KeyCode::Char('y'));
+    let [Effect::Sign { seq, text, .. }] = &effects[..] else { panic!("{effects:?} {}", desk.note()) };
+    assert!(text.contains(B) && text.contains("one") && text.contains("two"), "{text}");
+    let by = SignedBy { operator: "ana".to_owned(), signature: "s".to_owned() };
+    let made = sent(&desk.step(What::Signed(*seq, Ok(by.clone()))));
+    let [Command::Grant { grant, signed, .. }] = &made[..] else { panic!("{made:?}") };
+    assert_eq!((grant.as_str(), signed), ("one\ntwo\n", &Some(by)));
 }
 
 /// A text that does not fit is not agreed to.

@@ -15,3 +15,4 @@ mod screens;
 mod speed;
 mod support;
 mod terminal;
+mod tui;
