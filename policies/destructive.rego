@@ -19,6 +19,7 @@ passes if is_within(small)
 
 # What cannot be undone takes two operators, unless it is within what data says that one may let through.
 hold contains {"rule": "destructive.two_operators", "reason": two, "tier": tier, "approvals": 2} if {
+	data.destructive.one_operator != {}
 	not input.operation.reversible == true
 	one != {}
 	not is_within(one)
@@ -63,6 +64,7 @@ operation := input.operation.name if {
 # limit. What it leaves out, or says in a unit or currency that the limit does not name, is more.
 is_within(limit) if {
 	is_object(limit)
+	limit != {}
 	says["money"]
 	is_small("money", "amount", limit)
 	is_small("magnitude", "value", limit)
@@ -70,6 +72,7 @@ is_within(limit) if {
 
 is_within(limit) if {
 	is_object(limit)
+	limit != {}
 	says["magnitude"]
 	is_small("money", "amount", limit)
 	is_small("magnitude", "value", limit)

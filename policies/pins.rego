@@ -4,24 +4,26 @@
 package countersign.policy.pins
 
 deny contains {"rule": "pins.denied", "reason": reason} if {
-	about_a_tool
+	pin != "match"
 	not need in {"pass", "low", "medium", "high"}
+	about_a_tool
 }
 
 hold contains {"rule": "pins.held", "reason": reason, "tier": need} if {
-	about_a_tool
+	pin != "match"
 	need in {"low", "medium", "high"}
+	about_a_tool
 }
 
 # Arguments that do not fit the tool's schema never come here. These could not be compared with it.
 deny contains {"rule": "pins.schema_denied", "reason": unchecked} if {
-	about_a_tool
 	not schema_need in {"pass", "low", "medium", "high"}
+	about_a_tool
 }
 
 hold contains {"rule": "pins.schema_held", "reason": unchecked, "tier": schema_need} if {
-	about_a_tool
 	schema_need in {"low", "medium", "high"}
+	about_a_tool
 }
 
 # Resources, prompts and the like have no definition that could be pinned.
@@ -34,9 +36,7 @@ about_a_tool if {
 
 pin := object.get(input, ["tool", "pin"], "none")
 
-need := "pass" if {
-	pin == "match"
-} else := object.get(data.pins, ["needs", pin], "deny")
+need := object.get(data.pins, ["needs", pin], "deny")
 
 schema_need := object.get(data.pins, ["schema", object.get(input, ["tool", "schema"], "none")], "deny")
 

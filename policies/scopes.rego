@@ -11,6 +11,7 @@ allow contains {"rule": "scopes.covered", "reason": concat(" ", ["covered by sco
 
 allow contains {"rule": "scopes.pattern", "reason": concat(" ", ["covered by scope", scope])} if {
 	some scope in input.principal.scopes
+	contains(substring(scope, 2, -1), "*") # What stands after `*/` at the least: a quick no to most scopes.
 	is_like(scope)
 }
 
@@ -181,6 +182,7 @@ is_open(hours) if {
 # operation, by pattern or by class; `input.history` is what this principal has been let through lately, and `adds`
 # what this call would add to it.
 deny contains {"rule": "scopes.budget", "reason": reason} if {
+	data.budgets[input.server.name]
 	some over in overspent
 	reason := sprintf("the budget `%v` of this principal %v%v", [over.name, over.why, over.again])
 }

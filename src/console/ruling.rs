@@ -156,9 +156,7 @@ pub(super) fn grant(app: &mut App) -> Vec<Effect> {
     let Some(entry) = app.holds.get(&wish.id) else { return Vec::new() };
     let rule = entry.view.rule.clone();
     let after = shown_for(app, entry);
-    let signed = signing(app, entry, RulingKind::Approve, |daemon, operator| {
-        grant_text(&entry.view, daemon, operator, wish.note.as_deref(), &text)
-    });
+    let signed = signing(app, entry, RulingKind::Approve, wish.note.as_deref(), Some(&text));
     app.guard.approved(after, &rule);
     app.seq += 1;
     let seq = app.seq;
@@ -204,9 +202,7 @@ pub(super) fn rule(app: &mut App, ruling: RulingKind, reason: Option<String>) ->
     let Some(entry) = app.holds.get(&id) else { return Vec::new() };
     let hold_rule = entry.view.rule.clone();
     let after = shown_for(app, entry);
-    let signed = signing(app, entry, ruling, |daemon, operator| {
-        ruling_text(&entry.view, daemon, ruling, operator, reason.as_deref())
-    });
+    let signed = signing(app, entry, ruling, reason.as_deref(), None);
     if approve {
         app.guard.approved(after, &hold_rule);
     }
@@ -233,15 +229,20 @@ fn shown_for(app: &App, entry: &Entry) -> std::time::Duration {
     entry.shown.map_or_else(Default::default, |shown| app.now.mono.saturating_sub(shown))
 }
 
-/// Who has to sign which text, where somebody has to.
+/// Who has to sign which text, where somebody has to. The terms of a grant are part of it.
 fn signing(
     app: &App,
     entry: &Entry,
     ruling: RulingKind,
-    text: impl FnOnce(&Digest, &str) -> String,
+    reason: Option<&str>,
+    grant: Option<&str>,
 ) -> Option<(Signing, String)> {
     let signing = app.signing.clone().filter(|_| entry.view.signature_required && ruling == RulingKind::Approve)?;
-    let text = text(&app.daemon.as_ref()?.instance, &signing.operator);
+    let instance = app.daemon.as_ref()?.instance;
+    let text = match grant {
+        Some(grant) => grant_text(&entry.view, &instance, &signing.operator, reason, grant),
+        None => ruling_text(&entry.view, &instance, ruling, &signing.operator, reason),
+    };
     Some((signing, text))
 }
 

@@ -54,12 +54,21 @@ pub enum Fault {
     CaseCollision,
     #[error("a number that a 64-bit reader would change")]
     InexactNumber,
+    #[error("a key that begins with `{RESERVED}`")]
+    ReservedKey,
 }
+
+/// Some readers, those of rules among them, take an object with such a key for what stands under it: a number that is
+/// not there, or a text that nobody has read.
+const RESERVED: &str = "$serde_json::private::";
 
 impl Fault {
     /// True where the text is JSON, but one that two readers could take differently.
     pub fn is_ambiguity(self) -> bool {
-        matches!(self, Fault::DuplicateKey | Fault::CaseCollision | Fault::InexactNumber | Fault::Depth)
+        matches!(
+            self,
+            Fault::DuplicateKey | Fault::CaseCollision | Fault::InexactNumber | Fault::ReservedKey | Fault::Depth
+        )
     }
 }
 

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use super::{Fault, JsonError, Rules, decode};
+use super::{Fault, JsonError, RESERVED, Rules, decode};
 
 /// Reads one value and nothing else. The minified text, where it differs from the one that was read.
 pub(super) fn minified(text: &str, rules: Rules) -> Result<Option<String>, JsonError> {
@@ -108,6 +108,9 @@ impl<'a> Reader<'a> {
             }
             self.string()?;
             let key = decode(self.text.get(start + 1..self.at - 1).unwrap_or(""));
+            if key.starts_with(RESERVED) {
+                return Err(JsonError { fault: Fault::ReservedKey, offset: start });
+            }
             if let Err(fault) = keys.add(key, self.rules.refuse_case_collisions) {
                 return Err(JsonError { fault, offset: start });
             }

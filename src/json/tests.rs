@@ -49,6 +49,15 @@ fn duplicates_are_refused_at_any_depth_and_in_any_spelling() {
     assert_eq!(read(&format!("{{{},\"K3\":1}}", many.join(","))), Err(Fault::CaseCollision));
 }
 
+/// The rules' reader makes the number 5 of `{"$serde_json::private::Number": "5"}`, and the server gets an object.
+#[test]
+fn keys_that_some_readers_take_for_their_value_are_refused() {
+    assert_eq!(read(r#"{"amount":{"$serde_json::private::Number":"5"}}"#), Err(Fault::ReservedKey));
+    assert_eq!(read(r#"[{"a":1,"\u0024serde_json::private::RawValue":"{}"}]"#), Err(Fault::ReservedKey));
+    assert!(read(r#"{"$serde_json":1,"x":"$serde_json::private::Number"}"#).is_ok());
+    assert!(Fault::ReservedKey.is_ambiguity());
+}
+
 #[test]
 fn inexact_numbers_are_refused() {
     for ok in [

@@ -538,7 +538,7 @@ pub(super) mod tests {
             let responses = responses.as_ref().map(JsonText::view);
             let subject = input::Subject { phase, method, arguments, responses, digest: None };
             let document = input::document(now, subject, &context);
-            for (path, [interpreted, compiled]) in SETS[which].both_for_test(&document) {
+            for (path, [interpreted, compiled]) in SETS[which].both_for_test(document.as_str()) {
                 prop_assert!(interpreted.is_ok(), "{path}: {interpreted:?}");
                 prop_assert_eq!(interpreted, compiled, "{}", path);
             }

@@ -59,7 +59,7 @@ impl Policies {
         rules: Vec<String>,
     ) -> Result<Vec<Excerpt>, String> {
         let document = input::document(now, input::Subject::call(call, digest), context);
-        let question = Question { document, rules };
+        let question = Question { document: document.into(), rules };
         let build = self.set.build()?;
         let program = self.engine.0.settings.worker.clone();
         let work = move || match program {

@@ -2,6 +2,7 @@
 //! they were judged. A value that is absent is left out, so that a rule which names it does not match.
 
 use std::fmt::Write;
+use std::ops::Range;
 
 use serde_json::json;
 
@@ -41,8 +42,37 @@ impl<'a> Subject<'a> {
     }
 }
 
+/// A document, and where the members of its top stand.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Text {
+    text: String,
+    members: Vec<(&'static str, Range<usize>)>,
+}
+
+impl Text {
+    /// Of which no more is known than its text.
+    pub fn whole(text: String) -> Text {
+        Text { text, members: Vec::new() }
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// All members of the top with their texts; none where these are not known.
+    pub fn members(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.members.iter().filter_map(|(name, at)| Some((*name, self.text.get(at.clone())?)))
+    }
+}
+
+impl From<Text> for String {
+    fn from(text: Text) -> String {
+        text.text
+    }
+}
+
 /// Builds the document. `now` is in nanoseconds since 1970.
-pub fn document(now: u64, subject: Subject<'_>, context: &CallContext) -> String {
+pub fn document(now: u64, subject: Subject<'_>, context: &CallContext) -> Text {
     let mut out = Members::new(768 + subject.arguments.len());
     out.number("version", VERSION.into());
     out.number("now", now);
@@ -150,7 +180,7 @@ fn operation(out: &mut Members, context: &CallContext) {
 /// leads to nothing, or to an object or array, which nobody can type.
 pub fn confirm_value(pointer: &str, call: &ToolCall, context: &CallContext, digest: Digest) -> Option<String> {
     let document = document(0, Subject::call(call, digest), context);
-    typed_value(&document, pointer)
+    typed_value(document.as_str(), pointer)
 }
 
 /// As [`confirm_value`], in a document that is at hand.
@@ -166,80 +196,95 @@ pub(super) fn typed_value(document: &str, pointer: &str) -> Option<String> {
 }
 
 /// Writes the members of an object. Names are ours and need no escape.
-struct Members(String);
+struct Members {
+    text: String,
+    /// Of objects that are being written.
+    depth: usize,
+    /// Name and begin of each member of the top.
+    top: Vec<(&'static str, usize)>,
+}
 
 impl Members {
     fn new(capacity: usize) -> Members {
         let mut text = String::with_capacity(capacity);
         text.push('{');
-        Members(text)
+        Members { text, depth: 0, top: Vec::with_capacity(20) }
     }
 
-    fn name(&mut self, name: &str) {
-        if !self.0.ends_with('{') {
-            self.0.push(',');
+    fn name(&mut self, name: &'static str) {
+        if !self.text.ends_with('{') {
+            self.text.push(',');
         }
-        self.0.push('"');
-        self.0.push_str(name);
-        self.0.push_str("\":");
+        self.text.push('"');
+        self.text.push_str(name);
+        self.text.push_str("\":");
+        if self.depth == 0 {
+            self.top.push((name, self.text.len()));
+        }
     }
 
     /// JSON text that is known to be well-formed.
-    fn raw(&mut self, name: &str, json: &str) {
+    fn raw(&mut self, name: &'static str, json: &str) {
         self.name(name);
-        self.0.push_str(json);
+        self.text.push_str(json);
     }
 
-    fn number(&mut self, name: &str, number: u64) {
+    fn number(&mut self, name: &'static str, number: u64) {
         self.name(name);
         // Writing to a string cannot fail.
-        let _ = write!(self.0, "{number}");
+        let _ = write!(self.text, "{number}");
     }
 
-    fn text(&mut self, name: &str, text: &str) {
+    fn text(&mut self, name: &'static str, text: &str) {
         self.name(name);
         let plain = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\' || byte == b' ');
         if plain {
-            self.0.push('"');
-            self.0.push_str(text);
-            self.0.push('"');
+            self.text.push('"');
+            self.text.push_str(text);
+            self.text.push('"');
         } else {
-            let _ = write!(self.0, "{}", json!(text));
+            let _ = write!(self.text, "{}", json!(text));
         }
     }
 
-    fn optional(&mut self, name: &str, text: Option<&str>) {
+    fn optional(&mut self, name: &'static str, text: Option<&str>) {
         if let Some(text) = text {
             self.text(name, text);
         }
     }
 
-    fn value(&mut self, name: &str, value: &impl serde::Serialize) {
+    fn value(&mut self, name: &'static str, value: &impl serde::Serialize) {
         self.name(name);
         match serde_json::to_string(value) {
-            Ok(json) => self.0.push_str(&json),
+            Ok(json) => self.text.push_str(&json),
             // Words of ours always write; a null would only tighten.
-            Err(_) => self.0.push_str("null"),
+            Err(_) => self.text.push_str("null"),
         }
     }
 
     /// A value as the call spells it: JSON where it is JSON, else a string.
-    fn spelled(&mut self, name: &str, spelling: &str) {
+    fn spelled(&mut self, name: &'static str, spelling: &str) {
         match JsonText::parse(spelling, Rules::CLIENT) {
             Ok(json) => self.raw(name, json.as_str()),
             Err(_) => self.text(name, spelling),
         }
     }
 
-    fn nested(&mut self, name: &str, write: impl FnOnce(&mut Members)) {
+    fn nested(&mut self, name: &'static str, write: impl FnOnce(&mut Members)) {
         self.name(name);
-        self.0.push('{');
+        self.text.push('{');
+        self.depth += 1;
         write(self);
-        self.0.push('}');
+        self.depth -= 1;
+        self.text.push('}');
     }
 
-    fn finish(mut self) -> String {
-        self.0.push('}');
-        self.0
+    fn finish(mut self) -> Text {
+        // A member ends where the next one's comma and name begin.
+        let begins = self.top.iter().skip(1).map(|(name, begin)| begin - name.len() - ",\"\":".len());
+        let ends = begins.chain([self.text.len()]);
+        let members = self.top.iter().zip(ends).map(|((name, begin), end)| (*name, *begin..end)).collect();
+        self.text.push('}');
+        Text { text: self.text, members }
     }
 }

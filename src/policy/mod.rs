@@ -24,6 +24,7 @@ mod set;
 mod source;
 mod syntax;
 pub mod test;
+mod value;
 mod wire;
 pub mod worker;
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::Phase;
-use super::input::{self, Subject};
+use super::input::{self, Subject, Text};
 use crate::call::{
     Bound, CallContext, CallId, ClientInfo, Confirmation, Decided, Digest, Environment, Operation, Pin, Principal,
     SchemaCheck, ServerFacts, ToolFacts,
@@ -59,12 +59,12 @@ struct Judged {
 
 /// A document that can be judged as the call was.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Recorded(pub(super) String);
+pub struct Recorded(pub(super) Text);
 
 impl Recorded {
     /// The document, to be looked at. What judges it as the call was takes the value itself.
     pub fn into_text(self) -> String {
-        self.0
+        self.0.into()
     }
 }
 
@@ -250,7 +250,7 @@ mod tests {
     #[test]
     fn a_call_cannot_hide_from_a_replay() {
         let call = request("tools/call", r#"{"name":"t","arguments":{"cut":true,"judged":null},"cut":["params"]}"#);
-        let document: Value = serde_json::from_str(&document(&recorded(&call, |_| ())).unwrap().0).unwrap();
+        let document: Value = serde_json::from_str(document(&recorded(&call, |_| ())).unwrap().0.as_str()).unwrap();
         assert_eq!(document["arguments"], json!({"cut": true, "judged": null}));
     }
 }

@@ -17,10 +17,11 @@ use super::check;
 use super::combine::{Entry, Found, Kind, combine};
 use super::compiled::{Compiled, Machine};
 use super::history::HistoryUses;
+use super::input::{self, Text};
 use super::problem::{PolicyErrors, Problem};
 use super::source::{self, Source, Sources};
 use super::syntax::{self, Module};
-use super::{Mode, Phase, PolicyFault, input};
+use super::{Mode, Phase, PolicyFault, value};
 use crate::call::{Decision, Digest, Effect};
 
 /// The interpreter's parser needs exponential time for nested literals: a file that takes longer than this is refused.
@@ -63,15 +64,21 @@ pub(super) struct EntryPoint {
 #[derive(Clone, Debug)]
 pub enum Document {
     /// Built by [`input::document`]: every member has the type that the contract says.
-    Ours(String),
+    Ours(Text),
     /// From somebody's file. It may be of any shape, so the interpreter evaluates everything, errors and all.
     Given(String),
 }
 
 impl Document {
     pub fn len(&self) -> usize {
-        let (Document::Ours(text) | Document::Given(text)) = self;
-        text.len()
+        self.as_str().len()
+    }
+
+    pub fn as_str(&self) -> &str {
+        match self {
+            Document::Ours(text) => text.as_str(),
+            Document::Given(text) => text,
+        }
     }
 }
 
@@ -135,11 +142,11 @@ impl PolicySet {
     /// Anything that is not a clear answer: the caller refuses.
     pub fn decide(&self, phase: Phase, document: &Document) -> Result<Decision, PolicyFault> {
         let started = Instant::now();
-        let (document, compiled) = match document {
-            Document::Ours(text) => (text, self.compiled.as_ref()),
-            Document::Given(text) => (text, None),
+        let (input, compiled) = match document {
+            Document::Ours(text) => (value::of(text), self.compiled.as_ref()),
+            Document::Given(text) => (Value::from_json_str(text).map_err(|error| error.to_string()), None),
         };
-        let input = Value::from_json_str(document).map_err(|error| PolicyFault::Input(error.to_string()))?;
+        let input = input.map_err(PolicyFault::Input)?;
         let mut evaluation = Evaluation { set: self, compiled, input, machine: None, interpreter: None };
         let mut found = Vec::new();
         for point in &self.entries {
@@ -158,7 +165,7 @@ impl PolicySet {
         // An operator cannot type what is not there. A listed tool has no arguments yet.
         if phase == Phase::Call && decision.effect == Effect::Hold {
             for pointer in &decision.confirm_with {
-                if input::typed_value(document, pointer).is_none() {
+                if input::typed_value(document.as_str(), pointer).is_none() {
                     return Err(PolicyFault::Pointer { pointer: pointer.clone() });
                 }
             }

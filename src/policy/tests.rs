@@ -144,7 +144,7 @@ async fn the_input_has_what_the_contract_says() {
         Some(crate::call::Money { amount: Some("50.0".into()), unit: "minor".into(), currency: None, absent: None });
     let call = call("t", &json!({"b": [1, {"x": "\u{2028}"}], "a": "q\"uote"}));
     let document = input::document(7, input::Subject::call(&call, call.digest(&context)), &context);
-    let value: Value = serde_json::from_str(&document).unwrap();
+    let value: Value = serde_json::from_str(document.as_str()).unwrap();
     let expected = json!({
         "version": 1,
         "now": 7,
@@ -161,7 +161,7 @@ async fn the_input_has_what_the_contract_says() {
         "digest": call.digest(&context).to_string(),
     });
     assert_eq!(value, expected);
-    assert!(document.contains(call.arguments().as_str()), "the arguments are not the judged text");
+    assert!(document.as_str().contains(call.arguments().as_str()), "the arguments are not the judged text");
 }
 
 #[tokio::test]
@@ -325,7 +325,7 @@ fn a_lost_expiry_is_a_fault_and_no_wrong_answer() {
     let sources = source::read(&[files.path().to_owned()]).unwrap();
     let build = set::Build { sources, modes: BTreeMap::new(), time_limit: Duration::from_secs(1) };
     let set = set::PolicySet::load(build).unwrap();
-    let input = Document::Ours(r#"{"arguments": {"l": [1, 2, 3]}}"#.to_owned());
+    let input = Document::Ours(input::Text::whole(r#"{"arguments": {"l": [1, 2, 3]}}"#.to_owned()));
     assert_eq!(set.decide(Phase::Call, &input).unwrap().effect, Effect::Deny);
     let mut faults = 0;
     for micros in 1..400 {

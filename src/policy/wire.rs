@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::excerpt::Excerpt;
 use super::history::HistoryUses;
+use super::input::Text;
 use super::problem::{PolicyErrors, Problem, Severity};
 use super::set::{Build, Document};
 use super::{Phase, PolicyFault};
@@ -78,8 +79,8 @@ pub fn judge(phase: Phase, document: &Document) -> Vec<u8> {
         Phase::List => b'l',
     };
     let (origin, text) = match document {
-        Document::Ours(text) => (b'o', text),
-        Document::Given(text) => (b'g', text),
+        Document::Ours(text) => (b'o', text.as_str()),
+        Document::Given(text) => (b'g', text.as_str()),
     };
     let mut frame = Vec::with_capacity(2 + text.len());
     frame.extend([phase, origin]);
@@ -97,7 +98,7 @@ pub fn judged(frame: Vec<u8>) -> Option<(Phase, Document)> {
         _ => return None,
     };
     match head[1] {
-        b'o' => Some((phase, Document::Ours(text))),
+        b'o' => Some((phase, Document::Ours(Text::whole(text)))),
         b'g' => Some((phase, Document::Given(text))),
         _ => None,
     }
@@ -134,7 +135,7 @@ mod tests {
     #[test]
     fn an_input_arrives_as_it_was_sent() {
         for phase in [Phase::Call, Phase::List] {
-            for document in [Document::Ours("{\"a\":\"é\"}".into()), Document::Given(String::new())] {
+            for document in [Document::Ours(Text::whole("{\"a\":\"é\"}".into())), Document::Given(String::new())] {
                 let mut pipe = Vec::new();
                 write(&mut pipe, &judge(phase, &document)).unwrap();
                 let frame = read(&mut pipe.as_slice(), MAX_ASK).unwrap().unwrap();

@@ -65,12 +65,12 @@ pub struct Judged {
 
 /// The document that rules see for a call at this moment.
 pub fn document(call: &ToolCall, context: &CallContext) -> String {
-    input::document(super::now(), input::Subject::call(call, call.digest(context)), context)
+    input::document(super::now(), input::Subject::call(call, call.digest(context)), context).into()
 }
 
 /// The document that rules see for the tool of the context in a list.
 pub fn listed_document(context: &CallContext) -> String {
-    input::document(super::now(), input::Subject::listed(), context)
+    input::document(super::now(), input::Subject::listed(), context).into()
 }
 
 impl Bench {

@@ -165,7 +165,8 @@ async fn the_input_of_the_contract_is_complete() {
     full.principal = Arc::new(Principal { conditional_scopes: vec![conditional], ..(*full.principal).clone() });
     let call = answering("t", &json!({}));
     let document: Value =
-        serde_json::from_str(&input::document(1, input::Subject::call(&call, call.digest(&full)), &full)).unwrap();
+        serde_json::from_str(input::document(1, input::Subject::call(&call, call.digest(&full)), &full).as_str())
+            .unwrap();
     let page: Value = serde_json::from_str(block("input.json")).unwrap();
     let members = |value: &Value| {
         let mut all = Vec::new();
@@ -273,7 +274,7 @@ proptest! {
         let Sorted::Decide(call) = sort(message) else { return Ok(()) };
         let context = context("t", Class::Write, "sandbox", &[]);
         let document = input::document(1, input::Subject::call(&call, call.digest(&context)), &context);
-        let document = JsonText::parse(document, Rules::UPSTREAM).unwrap();
+        let document = JsonText::parse(String::from(document), Rules::UPSTREAM).unwrap();
         let judged = document.view().get("arguments").unwrap().text().to_owned();
         prop_assert_eq!(&judged, call.message().view().pointer("/params/arguments").unwrap().text());
         prop_assert_eq!(&judged, call.params().view().get("arguments").unwrap().text());
