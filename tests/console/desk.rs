@@ -497,7 +497,8 @@ fn quick_approvals_cost_typing() {
     desk.read_all();
     desk.key(KeyCode::Char('a'));
     assert!(matches!(&desk.app.dialog, Some(Dialog::Approve(question)) if question.typed), "{}", desk.note());
-    assert!(desk.screen().contains("writes.sandbox: narrow it?"), "{}", desk.screen());
+    let screen = desk.screen();
+    assert!(screen.contains("10 of them for rule") && screen.contains("writes.sandbox: narrow it?"), "{screen}");
 }
 
 /// A console that only watches asks nothing that changes anything, whatever is pressed.
