@@ -35,8 +35,8 @@
 //!
 //! `tests/architecture.rs` holds this table against the source, and says where outside crates may live.
 //!
-//! Thirty minutes: this page → `call` → `proxy/session.rs` → `gate/mod.rs` → `gate/permit.rs` → `policy/mod.rs` →
-//! `audit/record.rs` → `proxy/upstream.rs` → `control/wire.rs` → `console/app.rs`.
+//! Thirty minutes: this page → `call` → `proxy/session.rs` → `gate/mod.rs` → `gate/release.rs` → `gate/permit.rs` →
+//! `policy/mod.rs` → `audit/record.rs` → `proxy/upstream.rs` → `control/wire.rs` → `console/app.rs`.
 //!
 //! # Invariants
 //!

@@ -268,7 +268,7 @@ impl AuditLog {
     }
 
     #[cfg(test)]
-    fn execute(&self, sql: &str) {
+    pub(crate) fn execute(&self, sql: &str) {
         writer::open(&self.book).as_ref().unwrap().execute(sql);
     }
 

@@ -63,7 +63,7 @@ impl Sample {
 }
 
 /// Somebody with the file in hand: the triggers are away while he works, and back afterwards.
-fn tamper(path: &Path, work: impl FnOnce(&Connection)) {
+pub(super) fn tamper(path: &Path, work: impl FnOnce(&Connection)) {
     let db = Connection::open(path).unwrap();
     db.execute_batch("PRAGMA synchronous = OFF; BEGIN").unwrap();
     let triggers: Vec<(String, String)> = db

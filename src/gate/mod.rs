@@ -352,7 +352,8 @@ impl Gate {
         // At its release it is judged by what is left then.
         let context = CallContext { history: None, ..context };
         let (call, context, decision) = (Arc::new(call), Arc::new(context), Arc::new(decision));
-        if let Some(used) = self.grants.take(&call, &context, &decision) {
+        let granted = || self.grants.take(&call, &context, &decision);
+        if let Some(used) = self.frozen().map_or_else(granted, |_| None) {
             tracing::info!(call = %id, grant = %used.grant(), "a grant covers this call");
             return self.permit_granted(call, context, used, presence).await.map(Admission::Permitted);
         }
@@ -370,6 +371,10 @@ impl Gate {
                 self.permit(call, context, &hold, decision, presence).await.map(Admission::Permitted)
             }
             Ok(Placed::Waits(place)) => {
+                // Whatever was stopped before it stood in the queue has not found it there.
+                if let Some((outcome, why)) = self.stopped_since(&context, &decision) {
+                    self.holds.end(&id, outcome, &why);
+                }
                 let held = Event::Held { expires_at: place.expires.to_string(), joins: place.joins.clone() };
                 let held = Entry::new(Some(&id), true, held);
                 let gate = Arc::clone(self);

@@ -165,7 +165,7 @@ impl Gate {
     /// Why an approval does not count any more, whatever policy says.
     fn lapsed(&self, by: By<'_>) -> Option<(Outcome, String)> {
         match by {
-            By::Grant(used) if !self.grants.stands(used) => {
+            By::Grant(used) if !self.grants.stands(used) || self.frozen().is_some() => {
                 let reason = "the operator's approval for calls like this one has just ended; ask again";
                 Some((Outcome::Denied, reason.to_owned()))
             }

@@ -11,7 +11,8 @@ use jiff::Timestamp;
 use super::hold::Stop;
 use super::{Gate, NoEffect};
 use crate::audit::{Entry, Event};
-use crate::call::{CallContext, Class, Decision, Effect, Outcome, RuleHit, Tier};
+use crate::call::{CallContext, Class, Decision, Outcome, RuleHit, Tier};
+use crate::policy;
 
 /// Who stopped something, when and why.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -33,7 +34,7 @@ impl Halt {
     }
 }
 
-const FROZEN: &str = "operator.frozen";
+pub(super) const FROZEN: &str = "operator.frozen";
 const PAUSED: &str = "operator.paused";
 const FREEZES: &str = "frozen every call that is not a read";
 const PAUSES: &str = "paused this session";
@@ -53,10 +54,10 @@ impl Freeze {
     }
 }
 
-fn hit(rule: &str, reason: &str) -> RuleHit {
+fn hit(rule: &str, reason: String) -> RuleHit {
     RuleHit {
         rule: rule.to_owned(),
-        reason: reason.to_owned(),
+        reason,
         policy: "operator".to_owned(),
         file: String::new(),
         line: 0,
@@ -68,27 +69,12 @@ fn hit(rule: &str, reason: &str) -> RuleHit {
 impl Gate {
     /// What policy says, and what operators have stopped on top of it.
     pub(super) fn stopped(&self, context: &CallContext, decision: Decision) -> Decision {
-        if decision.effect == Effect::Deny {
-            return decision;
-        }
         if let Some(paused) = self.sessions.paused(&context.session) {
-            let reason = paused.words(PAUSES);
-            return Decision { effect: Effect::Deny, rules: vec![hit(PAUSED, &reason)], reason, ..decision };
+            return policy::denied_too(decision, hit(PAUSED, paused.words(PAUSES)));
         }
-        let Some(frozen) = self.freeze.now().filter(|_| context.operation.class != Class::Read) else {
-            return decision;
-        };
-        let reason = frozen.words(FREEZES);
-        let mut rules = if decision.effect == Effect::Hold { decision.rules } else { Vec::new() };
-        rules.insert(0, hit(FROZEN, &reason));
-        Decision {
-            effect: Effect::Hold,
-            reason,
-            rules,
-            tier: decision.tier.max(Tier::Medium),
-            approvals: decision.approvals.max(1),
-            grantable: false,
-            ..decision
+        match self.freeze.now().filter(|_| context.operation.class != Class::Read) {
+            Some(frozen) => policy::held_too(decision, hit(FROZEN, frozen.words(FREEZES)), Tier::Medium),
+            None => decision,
         }
     }
 
@@ -102,7 +88,7 @@ impl Gate {
         (!told).then(|| (Outcome::Rejected, frozen.words(FREEZES)))
     }
 
-    /// Whether a call was held, or refused, because of a freeze.
+    /// Who has frozen everything that is not a read, where somebody has.
     pub fn frozen(&self) -> Option<Arc<Halt>> {
         self.freeze.now()
     }

@@ -8,6 +8,8 @@ use crate::call::{Class, Decided, fixtures};
 use crate::json::{JsonText, Rules};
 use crate::policy::{HistoryUse, Settings as Policy};
 
+mod simulator;
+
 const BUDGET: &str = "budgets: { billing: { '*': { day: { count: 100 } } } }\n";
 /// Has nothing to say where nobody has prepared the history of the session.
 const SESSIONS: &str = r#"package countersign.policy.sessions

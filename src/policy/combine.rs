@@ -101,6 +101,35 @@ impl Found {
     }
 }
 
+/// A decision, and on top of it a no from outside the policies.
+pub fn denied_too(decision: Decision, hit: RuleHit) -> Decision {
+    match decision.effect {
+        Effect::Deny => decision,
+        Effect::Hold | Effect::Allow => {
+            Decision { effect: Effect::Deny, reason: hit.reason.clone(), rules: vec![hit], ..decision }
+        }
+    }
+}
+
+/// A decision, and on top of it a reason from outside the policies to ask a person: at this tier or a higher one, and for
+/// this call alone. A deny stays one.
+pub fn held_too(decision: Decision, hit: RuleHit, tier: Tier) -> Decision {
+    let rules = match decision.effect {
+        Effect::Deny => return decision,
+        Effect::Hold => decision.rules,
+        Effect::Allow => Vec::new(),
+    };
+    Decision {
+        effect: Effect::Hold,
+        reason: hit.reason.clone(),
+        rules: std::iter::once(hit).chain(rules).collect(),
+        tier: decision.tier.max(tier),
+        approvals: decision.approvals.max(1),
+        grantable: false,
+        ..decision
+    }
+}
+
 /// What leaving the tier out of a hold means.
 const DEFAULT_TIER: Tier = Tier::Medium;
 
@@ -178,6 +207,36 @@ mod tests {
             let decision = combine(&all, "v");
             prop_assert_eq!(decision.effect, expected);
             prop_assert_eq!(decision.observed.len(), all.iter().filter(|found| !found.enforced).count());
+        }
+    }
+
+    #[test]
+    fn what_comes_on_top_of_policy_only_tightens() {
+        let hit = || RuleHit { rule: "operator.frozen".into(), ..plain(Kind::Deny, true).hit() };
+        for (entries, held) in [
+            (vec![], Effect::Deny),
+            (vec![plain(Kind::Allow, true)], Effect::Hold),
+            (
+                vec![
+                    plain(Kind::Allow, true),
+                    found(Kind::Hold, r#"{"rule":"p.h","reason":"r","tier":"high","approvals":2,"grantable":true}"#),
+                ],
+                Effect::Hold,
+            ),
+            (vec![plain(Kind::Allow, true), plain(Kind::Deny, true)], Effect::Deny),
+        ] {
+            let before = combine(&entries, "v");
+            assert_eq!(denied_too(before.clone(), hit()).effect, Effect::Deny);
+            let after = held_too(before.clone(), hit(), Tier::Medium);
+            assert_eq!(after.effect, held);
+            if before.effect == Effect::Deny {
+                assert_eq!(after, before);
+                continue;
+            }
+            assert!(after.tier >= before.tier.max(Tier::Medium) && after.approvals >= before.approvals);
+            assert!(!after.grantable && after.rules.first() == Some(&hit()));
+            let asks = before.rules.iter().filter(|_| before.effect == Effect::Hold);
+            assert!(asks.into_iter().all(|rule| after.rules.contains(rule)), "nothing that policy asks for is lost");
         }
     }
 

@@ -40,6 +40,7 @@ use tokio::sync::Semaphore;
 
 use crate::call::{CallContext, Decision, Digest, ToolCall};
 
+pub use combine::{denied_too, held_too};
 pub use excerpt::{Excerpt, ExcerptLine};
 pub use history::HistoryUse;
 use history::HistoryUses;

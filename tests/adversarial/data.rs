@@ -20,6 +20,7 @@ const CODE: &[&str] = &[
     include_str!("http.rs"),
     include_str!("limits.rs"),
     include_str!("methods.rs"),
+    include_str!("operator_socket.rs"),
     include_str!("parsing.rs"),
     include_str!("sessions.rs"),
     include_str!("unicode.rs"),

@@ -14,6 +14,7 @@ mod holds;
 mod http;
 mod limits;
 mod methods;
+mod operator_socket;
 mod parsing;
 mod policy;
 mod sessions;

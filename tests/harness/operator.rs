@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use countersign::call::{CallId, Digest};
 use countersign::control::client::{Commands, Operator};
-use countersign::control::wire::{Command, Failure, HoldState, HoldView, Notice, RulingKind};
+use countersign::control::wire::{Command, Daemon, Failure, HoldState, HoldView, Notice, RulingKind};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
@@ -19,6 +19,8 @@ use super::within;
 struct Known {
     holds: BTreeMap<CallId, HoldView>,
     answers: BTreeMap<u64, Notice>,
+    /// The daemon, as it last said.
+    daemon: Option<Daemon>,
     /// Records that the daemon has, as it last said without being asked.
     records: u64,
     /// Everything that came, as text.
@@ -111,6 +113,11 @@ impl Console {
         self.until("more records", |known| Some(known.records).filter(|records| *records > than)).await
     }
 
+    /// Waits until what the daemon says of itself satisfies `done`.
+    pub async fn until_daemon(&self, what: &str, done: impl Fn(&Daemon) -> bool) -> Daemon {
+        self.until(what, |known| known.daemon.clone().filter(|daemon| done(daemon))).await
+    }
+
     /// All holds as the daemon lists them now.
     pub async fn list(&mut self) -> Vec<HoldView> {
         match self.ask(|seq| Command::List { seq }).await {
@@ -181,7 +188,10 @@ impl Known {
             Notice::Hold { hold } | Notice::Shown { hold, .. } | Notice::Ruled { hold, .. } => {
                 self.holds.insert(hold.id.clone(), (**hold).clone());
             }
-            Notice::Daemon { daemon } | Notice::Frozen { daemon, .. } => self.records = daemon.records,
+            Notice::Daemon { daemon } | Notice::Frozen { daemon, .. } => {
+                self.records = daemon.records;
+                self.daemon = Some(daemon.clone());
+            }
             Notice::Welcome { .. }
             | Notice::Failed { .. }
             | Notice::Tools { .. }

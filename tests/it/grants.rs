@@ -374,7 +374,7 @@ hold contains {"rule": "low.odd", "reason": "a person looks at it for another re
         let countersign = Countersign::with_policy(LOW).set("/holds/batches", json!(batches));
         let mut scene = Scene::with(countersign, "sandbox").await;
         let mut holds = Vec::new();
-        for (id, amount) in [("1", 1), ("2", 2), ("medium", 60), ("odd", 13)] {
+        for (id, amount) in [("1", 1), ("2", 2), ("medium", 60), ("odd", 13), ("other", 61)] {
             holds.push(scene.hold(id, amount).await);
         }
         let approve = async |which: &[usize], other_digest: bool| {
@@ -391,9 +391,10 @@ hold contains {"rule": "low.odd", "reason": "a person looks at it for another re
         assert_eq!(approve(&[0, 0], false).await, 5);
         assert_eq!(approve(&[0, 2], false).await, 5, "one is of another tier");
         assert_eq!(approve(&[0, 3], false).await, 5, "one is held for another reason");
+        assert_eq!(approve(&[2, 4], false).await, 5, "alike, and of another tier");
         assert_eq!(scene.spy.all_calls(), 0, "and nothing of it counts");
         // The daemon looks itself, whatever the command line thinks.
-        let items = [0, 2].map(|n: usize| countersign::control::wire::BatchItem {
+        let items = [2, 4].map(|n: usize| countersign::control::wire::BatchItem {
             id: holds[n].id.clone(),
             digest: holds[n].digest,
             signed: None,
@@ -412,4 +413,42 @@ hold contains {"rule": "low.odd", "reason": "a person looks at it for another re
         let of_two = ruled.filter(|record| record["body"].as_str().unwrap().contains("\"batch\":2")).count();
         assert_eq!(of_two, if allowed { 2 } else { 0 });
     }
+}
+
+/// A grant does not outlast the approval that it was made with, and counts for nothing while everything is frozen.
+#[tokio::test]
+async fn a_freeze_suspends_a_grant_and_taking_the_approval_back_ends_it() {
+    let countersign = Countersign::with_policy(POLICY).set("/holds/take_back", json!("10s"));
+    let mut scene = Scene::with(countersign, "sandbox").await;
+    let hold = scene.hold("1", 150).await;
+    assert_eq!(scene.add(&hold, &TERMS).await.1, 0);
+    assert_eq!(scene.grants().await.len(), 1);
+    let id = hold.id.clone();
+    let back = scene.console.ask(|seq| Command::TakeBack { seq, id }).await;
+    assert!(matches!(back, Notice::Shown { .. }), "{back:?}");
+    assert!(scene.grants().await.is_empty());
+    assert_eq!(scene.spy.all_calls(), 0);
+
+    let scene = Scene::new().await;
+    let (mut shim, mut console) = (scene.shim, scene.console);
+    shim.send(&refund("1", 150)).await;
+    let hold = console.hold().await;
+    let bounds = countersign::control::wire::GrantBounds { at_most: vec![], any: vec![], uses: 2, seconds: 60 };
+    let (id, wanted) = (hold.id.clone(), bounds.clone());
+    let drafted = console.ask(|seq| Command::DraftGrant { seq, id, bounds: wanted }).await;
+    let Notice::Draft { text: grant, .. } = drafted else { panic!("{drafted:?}") };
+    let (id, digest) = (hold.id.clone(), hold.digest);
+    let command = |seq| Command::Grant { seq, id, digest, bounds, grant, reason: None, signed: None };
+    let made = console.ask(command).await;
+    assert!(matches!(made, Notice::Ruled { .. }), "{made:?}");
+    shim.answer("1").await;
+    console.ask(|seq| Command::Freeze { seq, on: true, reason: None }).await;
+    shim.send(&refund("2", 150)).await;
+    let held = console.hold().await;
+    assert!(!held.grantable);
+    console.reject(&held, "not now").await.unwrap();
+    assert_eq!(outcome(&shim.answer("2").await), Some("rejected"));
+    console.ask(|seq| Command::Freeze { seq, on: false, reason: None }).await;
+    assert_eq!(outcome(&shim.call("3", REFUND, refund("3", 150)["params"]["arguments"].clone()).await), None);
+    assert_eq!(scene.spy.calls(REFUND), 2);
 }

@@ -1,6 +1,7 @@
 //! Pages as operators turn them, and what a page says of records that were changed.
 
 use super::super::record::tests::{decided, ruled};
+use super::super::tamper::tamper;
 use super::super::tests::{Fixture, stopped};
 use super::super::{Entry, Event, Ruling};
 use super::*;
@@ -45,9 +46,7 @@ async fn a_page_says_what_its_records_are_about_and_whether_they_are_intact() {
         "UPDATE records SET body = '{\"kind\":\"stopped\",\"reason\":\"other\"}' WHERE seq = 4",
         "DELETE FROM records WHERE seq = 6",
     ] {
-        let log = fixture.open();
-        log.execute(sql);
-        log.close().await;
+        tamper(&fixture.db(), |db| db.execute_batch(sql).unwrap());
         let reader = AuditReader::open(&fixture.db()).unwrap();
         assert!(!reader.page(None, 500, None).unwrap().intact, "{sql}");
     }

@@ -18,6 +18,8 @@ use crate::gate::{Gate, Hold, NoEffect, Ruling, State};
 pub enum NotGrantable {
     #[error("the hold is closed")]
     Closed,
+    #[error("an operator has frozen every call that is not a read: no grant counts until that is over")]
+    Frozen,
     #[error("no grant is given for a call of tier high")]
     High,
     #[error("the rules behind this hold do not say `grantable: true`")]
@@ -104,7 +106,11 @@ fn draft(hold: &Hold, bounds: &Bounds) -> Result<(Predicate, String), NotGrantab
 impl Gate {
     /// Whether a grant may be made from this hold.
     pub fn is_grantable(&self, hold: &Hold) -> bool {
-        is_grantable(hold).is_ok()
+        self.frozen().is_none() && is_grantable(hold).is_ok()
+    }
+
+    fn draft(&self, hold: &Hold, bounds: &Bounds) -> Result<(Predicate, String), NotGrantable> {
+        if self.frozen().is_some() { Err(NotGrantable::Frozen) } else { draft(hold, bounds) }
     }
 
     /// What a grant from this hold would be, one condition a line.
@@ -113,7 +119,7 @@ impl Gate {
     /// Why there can be none.
     pub fn draft_grant(&self, id: &CallId, bounds: &Bounds) -> Result<String, NoEffect> {
         let hold = self.holds.find(id).ok_or(NoEffect::NotFound)?;
-        Ok(draft(&hold, bounds)?.1)
+        Ok(self.draft(&hold, bounds)?.1)
     }
 
     /// Approves a hold with this ruling, as [`Gate::rule`] does, and makes the grant that was drafted as `text`.
@@ -154,7 +160,7 @@ impl Gate {
 
     fn reserve_grant(&self, hold: &CallId, operator: &str, bounds: &Bounds, text: &str) -> Result<Grant, NoEffect> {
         let hold = self.holds.find(hold).ok_or(NoEffect::NotFound)?;
-        let (predicate, drafted) = draft(&hold, bounds)?;
+        let (predicate, drafted) = self.draft(&hold, bounds)?;
         if drafted != text {
             return Err(NoEffect::OtherGrant);
         }

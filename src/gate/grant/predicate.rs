@@ -137,7 +137,7 @@ impl Predicate {
         }
         push(&mut out, "nothing else in the call");
         push(&mut out, &format!("policy holds it, and for no other rule than {}", rules.join(", ")));
-        push(&mut out, &format!("at most {} calls beside the one of this hold", bounds.uses));
+        push(&mut out, &format!("at most {} more, beside the call of this hold", bounds.uses));
         push(&mut out, &format!("for {} seconds; forgotten when the daemon stops", bounds.seconds));
         if out.len() > MAX_TEXT {
             return Err(NotGrantable::Long);

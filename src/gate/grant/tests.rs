@@ -272,7 +272,7 @@ argument "/a\nb/e" is [1,{{}}]
 _meta "note" is ["y"]
 nothing else in the call
 policy holds it, and for no other rule than "p.refund"
-at most 2 calls beside the one of this hold
+at most 2 more, beside the call of this hold
 for 60 seconds; forgotten when the daemon stops
 "#,
         context.server.name, context.environment.name

@@ -464,6 +464,7 @@ async fn any_interleaving_ends_in_one_state() {
     }
 }
 
+mod exhaustive;
 mod leaving;
 mod model;
 
