@@ -4,13 +4,16 @@
 
 mod acts;
 mod cli;
+mod desk;
 mod dialogs;
 mod faithful;
 mod fake;
 mod invariants;
+mod keys;
 mod picture;
 mod plain;
 mod screens;
 mod speed;
 mod support;
 mod terminal;
+mod tui;
