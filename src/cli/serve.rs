@@ -10,11 +10,11 @@ use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use super::console::LookArgs;
 use super::operator::SignArgs;
 use super::{Exit, log};
 use crate::config::{self, Config};
 use crate::console::Options;
-use crate::console::sign::Signing;
 use crate::proxy::Daemon;
 
 #[derive(clap::Args, Debug)]
@@ -27,6 +27,8 @@ pub struct Args {
     console: bool,
     #[command(flatten)]
     sign: SignArgs,
+    #[command(flatten)]
+    look: LookArgs,
 }
 
 pub fn run(args: Args) -> anyhow::Result<Exit> {
@@ -43,7 +45,8 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     } else {
         log_to_stderr();
     }
-    let console = if args.console { Some(args.sign.signing()?) } else { None };
+    let look = args.look.onto(Options::default());
+    let console = if args.console { Some(Options { signing: args.sign.signing()?, ..look }) } else { None };
     runtime()?.block_on(serve(config, console))
 }
 
@@ -52,8 +55,8 @@ pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")
 }
 
-/// `console`: with a console in this terminal, and who signs there.
-async fn serve(config: Config, console: Option<Option<Signing>>) -> anyhow::Result<Exit> {
+/// `console`: with a console in this terminal, that looks and signs so.
+async fn serve(config: Config, console: Option<Options>) -> anyhow::Result<Exit> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -70,7 +73,7 @@ async fn serve(config: Config, console: Option<Option<Signing>>) -> anyhow::Resu
     let stop = CancellationToken::new();
     let mut console_ended = console
         .clone()
-        .map(|signing| tokio::spawn(console_here(daemon.operator_socket.clone(), signing, stop.clone())));
+        .map(|options| tokio::spawn(console_here(daemon.operator_socket.clone(), options, stop.clone())));
     let ended = loop {
         tokio::select! {
             _ = terminate.recv() => break Ok(()),
@@ -107,9 +110,9 @@ fn readiness(daemon: &Daemon) -> String {
     )
 }
 
-async fn console_here(socket: PathBuf, signing: Option<Signing>, stop: CancellationToken) -> anyhow::Result<()> {
+async fn console_here(socket: PathBuf, options: Options, stop: CancellationToken) -> anyhow::Result<()> {
     // Signals are the daemon's business here: it stops the console.
-    let options = Options { stop, signing, ..Options::default() };
+    let options = Options { stop, ..options };
     crate::console::run(&socket, options).await?;
     Ok(())
 }

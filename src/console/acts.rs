@@ -73,7 +73,8 @@ pub(super) fn ask_freeze(app: &mut App) {
         None => Confirm {
             title: "freeze?",
             lines: vec![
-                "Every call that is not a read is held from here on, whatever the rules and the grants say.".to_owned(),
+                "Every call that is not a read is held from here on, also where rules or grants would let it through."
+                    .to_owned(),
                 format!("What waits now is rejected: {pending}."),
                 "Reads go on. The same key thaws.".to_owned(),
             ],

@@ -28,6 +28,7 @@ pub mod update;
 mod news;
 mod ruling;
 mod acts;
+mod mouse;
 pub mod view;
 pub mod sign;
 pub mod terminal;

@@ -219,7 +219,7 @@ fn not_answered(app: &mut App, asked: Asked, message: &str) {
             renewed(app, Tab::Result);
         }
         Asked::Records { .. } | Asked::Sessions | Asked::Grants | Asked::Rules => {
-            app.pages.error = Some(visible::line(message));
+            app.pages.error = Some(message.to_owned());
         }
     }
 }

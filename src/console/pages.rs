@@ -51,7 +51,7 @@ pub struct Pages {
     pub rules: Option<Vec<RuleView>>,
     pub explained: Option<(CallId, Result<Vec<Excerpt>, String>)>,
     pub call_records: Option<(CallId, Vec<RecordView>)>,
-    /// Why the daemon did not answer, for the screen that is open.
+    /// Why the daemon did not answer, for the screen that is open; has not passed the escape function.
     pub error: Option<String>,
     /// The row that is selected, by what it stands for.
     pub cursor: [Option<String>; 4],

@@ -1,7 +1,7 @@
 //! One step of the console: an event goes in, effects come out. What a key means comes from `keys`; what a ruling takes
 //! is in `ruling`.
 
-use crossterm::event::{KeyEvent, MouseButton, MouseEvent, MouseEventKind};
+use crossterm::event::KeyEvent;
 
 use crate::call::CallId;
 use crate::console::app::{ANSWER, App, Effect, Event, Open, What};
@@ -11,7 +11,7 @@ use crate::console::holds::Entry;
 use crate::console::keys::{self, Action, Context, Page};
 use crate::console::rows::{Key, Row, Rows, Wanted};
 use crate::console::tabs::{self, Tab};
-use crate::console::{acts, news, pages, ruling, view};
+use crate::console::{acts, mouse, news, pages, ruling, view};
 use crate::control::wire::RulingKind;
 
 /// A console that follows goes to the riskiest hold when no key was pressed for so long.
@@ -25,7 +25,7 @@ pub fn update(app: &mut App, event: Event) -> Vec<Effect> {
             app.touched = app.now.mono;
             key_pressed(app, &key)
         }
-        What::Mouse(event) => moused(app, event),
+        What::Mouse(event) => mouse::moused(app, event),
         What::Paste(text) => pasted(app, &text),
         What::Resize(width, height) => {
             app.size = (width, height);
@@ -235,8 +235,14 @@ fn queue(app: &mut App, action: Action) -> Vec<Effect> {
     match action {
         Action::Next => go(app, |rows, row| rows.down(row + 1).next().cloned()),
         Action::Previous => go(app, |rows, row| rows.up(row).next().cloned()),
-        Action::First => go(app, |rows, _| rows.down(0).next().cloned()),
-        Action::Last => go(app, |rows, _| rows.up(rows.len()).next().cloned()),
+        Action::First => {
+            settle(app);
+            go(app, |rows, _| rows.down(0).next().cloned());
+        }
+        Action::Last => {
+            settle(app);
+            go(app, |rows, _| rows.up(rows.len()).next().cloned());
+        }
         Action::NextMatch => go_waiting(app, true),
         Action::PreviousMatch => go_waiting(app, false),
         Action::LineDown => scroll(app, |line| line + 1),
@@ -295,7 +301,7 @@ fn page(app: &mut App, action: Action) -> Vec<Effect> {
     Vec::new()
 }
 
-fn go(app: &mut App, to: impl Fn(&Rows, usize) -> Option<CallId>) {
+pub(super) fn go(app: &mut App, to: impl Fn(&Rows, usize) -> Option<CallId>) {
     // Ended holds leave their old place now: the operator moves, so the list may.
     let row = app.selected.as_ref().and_then(|id| app.rows.row_of(id)).unwrap_or(0);
     if let Some(next) = to(&app.rows, row) {
@@ -303,6 +309,12 @@ fn go(app: &mut App, to: impl Fn(&Rows, usize) -> Option<CallId>) {
     }
     app.holds.settle(None);
     app.row = None;
+}
+
+/// Ended holds leave their old place: the operator goes somewhere that does not depend on it.
+fn settle(app: &mut App) {
+    app.holds.settle(None);
+    rebuild(app);
 }
 
 fn go_waiting(app: &mut App, down: bool) {
@@ -361,7 +373,7 @@ fn view_next(app: &mut App) -> Vec<Effect> {
     pages::for_tab(app)
 }
 
-fn scroll(app: &mut App, to: impl Fn(usize) -> usize) {
+pub(super) fn scroll(app: &mut App, to: impl Fn(usize) -> usize) {
     if let Some(open) = &mut app.open {
         open.scroll = to(open.scroll);
     }
@@ -454,44 +466,4 @@ fn filtered(app: &mut App) {
         (Ok(filter), Of::Records) => app.pages.filter = filter,
         (Err(_), _) => {}
     }
-}
-
-/// The mouse selects, scrolls and changes screens. It never rules: there is no way from here to a question.
-fn moused(app: &mut App, event: MouseEvent) -> Vec<Effect> {
-    if app.dialog.is_some() || app.too_small() || !app.mouse {
-        return Vec::new();
-    }
-    let areas = view::areas(app);
-    let place = ratatui::layout::Position { x: event.column, y: event.row };
-    let over_list = areas.list.contains(place);
-    match event.kind {
-        MouseEventKind::ScrollDown if app.page != Page::Queue => return pages::go(app, |row, _| row + 1),
-        MouseEventKind::ScrollUp if app.page != Page::Queue => return pages::go(app, |row, _| row.saturating_sub(1)),
-        MouseEventKind::ScrollDown if over_list => go(app, |rows, row| rows.down(row + 1).next().cloned()),
-        MouseEventKind::ScrollUp if over_list => go(app, |rows, row| rows.up(row).next().cloned()),
-        MouseEventKind::ScrollDown => scroll(app, |line| line + 3),
-        MouseEventKind::ScrollUp => scroll(app, |line| line.saturating_sub(3)),
-        MouseEventKind::Down(MouseButton::Left) if event.row == areas.header.y => {
-            if let Some(page) = view::tab_at(app, event.column) {
-                return pages::open(app, page);
-            }
-        }
-        MouseEventKind::Down(MouseButton::Left) if over_list => {
-            let row = usize::from((event.row - areas.list.y) / areas.row_height.max(1));
-            if app.page != Page::Queue {
-                let row = app.pages.top + row;
-                return pages::go(app, |_, _| row);
-            }
-            if let Some(id) = app.rows.get(app.top + row).and_then(Row::id).cloned() {
-                go(app, |_, _| Some(id.clone()));
-            }
-        }
-        MouseEventKind::Down(_)
-        | MouseEventKind::Up(_)
-        | MouseEventKind::Drag(_)
-        | MouseEventKind::Moved
-        | MouseEventKind::ScrollLeft
-        | MouseEventKind::ScrollRight => {}
-    }
-    Vec::new()
 }

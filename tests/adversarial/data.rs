@@ -25,6 +25,9 @@ const CODE: &[&str] = &[
     include_str!("sessions.rs"),
     include_str!("unicode.rs"),
     include_str!("upstream.rs"),
+    // The area `tui`: the operator's screen needs no daemon.
+    include_str!("../console/tui.rs"),
+    include_str!("../console/terminal.rs"),
 ];
 
 /// How many cases run at the same time.

@@ -4,12 +4,15 @@
 
 mod acts;
 mod cli;
+mod desk;
 mod dialogs;
 mod faithful;
 mod fake;
 mod invariants;
+mod keys;
 mod picture;
 mod screens;
 mod speed;
 mod support;
 mod terminal;
+mod tui;

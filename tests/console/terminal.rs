@@ -259,6 +259,51 @@ fn a_burst_of_keys_and_a_paste_rule_nothing() {
     assert_eq!(fake.rulings(), []);
 }
 
+/// C1, in a real terminal: every key that a keyboard sends, the mouse and a paste, one after the other, each with a way
+/// back. Nothing is approved, and the console is still there.
+#[test]
+fn no_key_of_a_keyboard_approves() {
+    let fake = Fake::start(vec![lately(sandbox(A))]);
+    let mut pty = console(&fake);
+    pty.until_text("seen 4/4 lines");
+    pty.look();
+    let letters = (' '..='~').map(String::from);
+    // Ctrl-c would quit in the end, and Ctrl-j and Ctrl-m are Enter.
+    let controls = ('\u{1}'..='\u{1f}').filter(|key| !matches!(key, '\u{3}' | '\u{1b}')).map(String::from);
+    let more = ["\x1b[A", "\x1b[B", "\x1b[5~", "\x1b[6~", "\x1b[Z", "\x1bOP", "\x1b[3~", "\x7f", "\x1by", "\x1ba"];
+    let mouse = ["\x1b[<0;10;4M", "\x1b[<0;10;4m", "\x1b[<64;10;4M", "\x1b[<2;10;20M", "\x1b[200~y\ry\x1b[201~"];
+    for keys in letters.chain(controls).chain(more.into_iter().chain(mouse).map(str::to_owned)) {
+        pty.keys(&keys);
+        // Time for one read: an Esc right behind it would be another key.
+        std::thread::sleep(Duration::from_millis(30));
+        pty.keys("\x1b");
+        std::thread::sleep(Duration::from_millis(30));
+    }
+    pty.keys("1");
+    pty.until_text("Waiting 1");
+    assert_eq!(fake.rulings().into_iter().filter(|(_, ruling, _)| *ruling == RulingKind::Approve).count(), 0);
+}
+
+/// `--read-only` says so to the daemon, which obeys nothing of it; an approval can be taken back with one key.
+#[test]
+fn a_console_that_only_watches_says_so() {
+    let fake = Fake::start(vec![lately(sandbox(A))]);
+    let mut pty = console_with(&fake, |command| {
+        command.args(["--read-only", "--theme", "high-contrast", "--ascii", "--no-mouse"]);
+    });
+    pty.until_text("READ ONLY");
+    pty.look();
+    pty.keys("a");
+    pty.until_text("this console only watches");
+    pty.keys("3");
+    pty.until_text("s-19");
+    assert!(pty.screen().is_ascii(), "{}", pty.screen());
+    assert!(!String::from_utf8_lossy(&pty.bytes()).contains("\x1b[?1000h"), "the mouse is the terminal's");
+    pty.keys("q");
+    assert_eq!(pty.ended(), 0);
+    assert_eq!(fake.rulings(), []);
+}
+
 #[test]
 fn quitting_over_a_waiting_hold_asks() {
     let fake = Fake::start(vec![lately(refund(A))]);
@@ -285,16 +330,16 @@ fn signals_give_the_terminal_back() {
     }
 }
 
-/// tui-024: the terminal is restored before the message is printed. The child is this test, told to panic.
+/// A panic of the console: the terminal is restored before the message is printed. The child is this test, told to panic.
 #[test]
-fn a_panic_gives_the_terminal_back() {
+fn tui_024() {
     const TOLD: &str = "COUNTERSIGN_TEST_PANIC";
     if std::env::var_os(TOLD).is_some() {
         let _guard = Guard::take(true).unwrap();
         inside(|| panic!("drawn and quartered"));
     }
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "terminal::a_panic_gives_the_terminal_back", "--nocapture"]);
+    command.args(["--exact", "terminal::tui_024", "--nocapture"]);
     command.env(TOLD, "1").env("RUST_BACKTRACE", "0");
     let mut pty = Pty::start(command);
     assert_ne!(pty.ended(), 0);

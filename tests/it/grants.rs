@@ -452,3 +452,29 @@ async fn a_freeze_suspends_a_grant_and_taking_the_approval_back_ends_it() {
     assert_eq!(outcome(&shim.call("3", REFUND, refund("3", 150)["params"]["arguments"].clone()).await), None);
     assert_eq!(scene.spy.calls(REFUND), 2);
 }
+
+#[tokio::test]
+async fn calls_side_by_side_have_no_more_uses_than_there_are_and_a_budget_counts_each() {
+    let mut scene = Scene::new().await;
+    let hold = scene.hold("1", 150).await;
+    assert_eq!(scene.add(&hold, &TERMS).await.1, 0);
+    scene.shim.answer("1").await;
+    for n in 2..8 {
+        scene.shim.send(&refund(&n.to_string(), n)).await;
+    }
+    scene.console.pending(4).await;
+    scene.spy.until("two uses", |spy| spy.calls(REFUND) == 3).await;
+    assert_eq!(scene.grants().await[0]["used"], 2);
+
+    let budget = "budgets: { fixture: { create_refund: { hour: { count: 2 } } } }\n";
+    let countersign =
+        Countersign::with_policy(POLICY).set("/policy/builtin", json!(["scopes"])).policy("data.yaml", budget);
+    let mut scene = Scene::with(countersign, "sandbox").await;
+    let hold = scene.hold("1", 150).await;
+    assert_eq!(scene.add(&hold, &["--uses", "5", "--for", "10m"]).await.1, 0);
+    scene.shim.answer("1").await;
+    let arguments = refund("1", 150)["params"]["arguments"].clone();
+    assert_eq!(outcome(&scene.shim.call("2", REFUND, arguments.clone()).await), None);
+    assert_eq!(outcome(&scene.shim.call("3", REFUND, arguments).await), Some("denied"));
+    assert_eq!(scene.spy.calls(REFUND), 2);
+}

@@ -202,7 +202,9 @@ fn approve(app: &App, question: &Approve, entry: &Entry, width: u16, height: u16
         end.push(Line::from(Span::styled(visible::capped(&claim, usize::from(width)), theme.warning())));
     }
     if let Some(why) = &question.why {
-        end.push(Line::from(Span::styled(visible::capped(why, usize::from(width)), theme.warning())));
+        let mut doc = Doc::for_terminal(app.ascii);
+        doc.heading(why);
+        end.extend(facts(&doc, width, 3, theme));
     }
     end.push(Line::default());
     if question.typed {

@@ -37,8 +37,9 @@ pub fn draw(app: &App, areas: &Areas, buf: &mut Buffer, theme: Theme) {
         Page::Policy => (policy(app), rule_document(app)),
     };
     if let Some(error) = &app.pages.error {
-        doc = Doc::for_terminal(app.ascii);
-        doc.fact("Daemon", error);
+        let mut whole = Doc::for_terminal(app.ascii);
+        whole.warning(&visible::line(&format!("the daemon did not answer all of it: {error}")));
+        doc = if table.rows.is_empty() { whole } else { doc };
     }
     let right = table.right.into_iter().map(|text| Span::styled(format!("{text} "), theme.strong())).collect();
     rule(buf, areas.list_title, theme, vec![Span::styled(table.title, theme.strong())], right);
@@ -64,7 +65,9 @@ fn detail(app: &App, areas: &Areas, buf: &mut Buffer, theme: Theme, doc: &Doc) {
     let layout = doc.layout(areas.doc.width);
     let height = usize::from(areas.doc.height);
     let top = app.pages.scroll.min(layout.len().saturating_sub(height));
-    rule(buf, areas.title, theme, Vec::new(), Vec::new());
+    let error = app.pages.error.as_ref().map(|error| visible::capped(&format!("not answered: {error}"), 60));
+    let right = error.into_iter().map(|error| Span::styled(error, theme.warning())).collect();
+    rule(buf, areas.title, theme, Vec::new(), right);
     for (row, y) in (top..).zip(areas.doc.top()..areas.doc.bottom()) {
         let Some(row) = doc.row(&layout, row) else { break };
         put(buf, areas.doc.x, y, areas.doc.width, row_spans(&row, theme));

@@ -1,0 +1,654 @@
+//! What an operator does with the queue beside ruling: views, filters, groups, claims, take-back, freezing, grants; and
+//! what becomes of it when the daemon answers.
+
+use countersign::console::app::{Effect, Link, What};
+use countersign::console::dialog::Dialog;
+use countersign::console::filter::{Filter, Of};
+use countersign::console::keys::Page;
+use countersign::console::rows::Row;
+use countersign::console::sign::Signing;
+use countersign::control::wire::{
+    Approvals, Claimed, Command, Daemon, Failure, HoldState, HoldView, Notice, RulingKind, SessionRuling, SignedBy,
+};
+use crossterm::event::KeyCode;
+
+use crate::support::{
+    A, B, C, Desk, SIZE, answers, approve, approved, before, chain, daemon, expired, gate, grants, json, record,
+    refund, rejected, rulings, sandbox, sessions, three,
+};
+
+fn sent(effects: &[Effect]) -> Vec<Command> {
+    let command = |effect: &Effect| match effect {
+        Effect::Send { command, .. } => Some(command.clone()),
+        Effect::Sign { .. } | Effect::Quit | Effect::Redraw | Effect::Bell | Effect::Mouse(_) => None,
+    };
+    effects.iter().filter_map(command).collect()
+}
+
+fn long(id: &str) -> HoldView {
+    let lines: Vec<_> = (0..60).map(|n| format!("\"key{n:02}\":{n}")).collect();
+    HoldView { arguments: json(&format!("{{{}}}", lines.join(","))), confirm: Vec::new(), ..sandbox(id) }
+}
+
+/// C2: whoever reads the raw view has read it all; the other views show less and count for nothing.
+#[test]
+fn c2_raw_counts_as_reading_and_the_other_views_do_not() {
+    let mut desk = Desk::new(SIZE, vec![HoldView { before: Some(before()), ..long(C) }]);
+    for _ in 0..6 {
+        desk.key_and_answers(KeyCode::Char('v'));
+        if !matches!(desk.app.tab, countersign::console::tabs::Tab::Raw) {
+            for _ in 0..20 {
+                desk.press(KeyCode::PageDown);
+            }
+            desk.key(KeyCode::Char('a'));
+            assert_eq!(desk.app.dialog, None, "{:?}", desk.app.tab);
+        }
+        if desk.app.tab == countersign::console::tabs::Tab::Raw {
+            // The first screen of the raw view is not the whole of it: it is longer than that.
+            assert!(desk.app.seen().0 <= desk.app.seen().1);
+            desk.app.tab = countersign::console::tabs::Tab::Diff;
+            desk.step(What::Tick);
+        }
+    }
+    let mut desk = Desk::new(SIZE, vec![long(C)]);
+    desk.key(KeyCode::Char('v'));
+    desk.read_all();
+    desk.key(KeyCode::Char('v'));
+    desk.key(KeyCode::Char('a'));
+    assert!(desk.app.dialog.is_some(), "{}", desk.note());
+}
+
+/// C2: half of one view and half of the other are not the whole.
+#[test]
+fn c2_two_halves_are_not_the_whole() {
+    let text = "x".repeat(3000);
+    let hold = HoldView { arguments: json(&format!("{{\"a\":\"{text}\",\"b\":\"{text}\"}}")), ..sandbox(C) };
+    let mut desk = Desk::new(SIZE, vec![hold]);
+    desk.key(KeyCode::Char('v'));
+    desk.draw();
+    for _ in 0..40 {
+        desk.press(KeyCode::PageDown);
+    }
+    // The end of the raw view, after the beginning of both.
+    desk.draw();
+    assert!(desk.app.seen().0 < desk.app.seen().1);
+    desk.key(KeyCode::Char('a'));
+    assert_eq!(desk.app.dialog, None);
+}
+
+/// The list is by risk, then by the time that is left; what is new waits behind its line until it is sorted in.
+#[test]
+fn c5_new_holds_wait_behind_a_line() {
+    let mut desk = Desk::new(SIZE, vec![sandbox(C), gate(B)]);
+    assert_eq!(desk.app.selected.as_ref().unwrap().as_str(), B);
+    desk.hold(refund(A));
+    desk.hold(sandbox("H7K6T6V7X8YZ"));
+    assert!(desk.screen().contains("── 2 new · press . to sort in ──"));
+    assert_eq!(desk.app.selected.as_ref().unwrap().as_str(), B);
+    let before = desk.screen();
+    desk.wait(60_000);
+    let rows = |screen: &str| screen.lines().skip(2).take(4).map(|row| row[..20].to_owned()).collect::<Vec<_>>();
+    assert_eq!(rows(&before), rows(&desk.screen()), "nothing moves by itself");
+    desk.key(KeyCode::Char('.'));
+    assert_eq!(desk.app.selected.as_ref().unwrap().as_str(), B, "the cursor stays with its hold");
+    let ids: Vec<_> = (0..desk.app.rows.len()).filter_map(|row| desk.app.rows.get(row)?.id().cloned()).collect();
+    assert_eq!(ids.iter().map(|id| id.as_str()).take(2).collect::<Vec<_>>(), [A, B]);
+    assert_eq!(desk.app.rows.new, 0);
+}
+
+/// A console that follows goes to the riskiest hold, but not under the hands of an operator, and never with a question.
+#[test]
+fn following_waits_for_idle_hands() {
+    let mut desk = Desk::new(SIZE, vec![sandbox(C)]);
+    desk.key(KeyCode::Char('F'));
+    desk.hold(refund(A));
+    desk.wait(9_000);
+    assert_eq!(desk.app.selected.as_ref().unwrap().as_str(), C);
+    desk.wait(1_100);
+    assert_eq!(desk.app.selected.as_ref().unwrap().as_str(), A);
+    assert!(!desk.app.armed(), "it has to be looked at first");
+    let mut desk = Desk::new(SIZE, vec![sandbox(C)]);
+    desk.key(KeyCode::Char('F'));
+    desk.read_all();
+    desk.key(KeyCode::Char('a'));
+    desk.hold(refund(A));
+    desk.wait(60_000);
+    assert_eq!(desk.app.selected.as_ref().unwrap().as_str(), C);
+}
+
+fn alike() -> Vec<HoldView> {
+    ('1'..='4').map(|n| sandbox(&format!("H7K5T6V7X8Y{n}"))).collect()
+}
+
+/// Like ones are one row. Approving rules one of them, which was read; rejecting is one question about all.
+#[test]
+fn a_group_is_one_row_and_an_approval_is_one_hold() {
+    let mut desk = Desk::new(SIZE, alike());
+    assert!(matches!(desk.app.rows.get(0), Some(Row::Group(ids)) if ids.len() == 4));
+    let id = desk.app.selected.clone().unwrap();
+    assert_eq!(rulings(&approve(&mut desk)), approved(id.as_str()));
+
+    let mut desk = Desk::new(SIZE, alike());
+    desk.key(KeyCode::Char('r'));
+    assert!(desk.screen().contains("Rejects all 4 of the group."));
+    desk.key(KeyCode::Char('3'));
+    let all = rulings(&desk.key(KeyCode::Enter));
+    assert_eq!(all.len(), 4);
+    assert!(all.iter().all(|(_, ruling, _)| *ruling == RulingKind::Reject));
+
+    let mut desk = Desk::new(SIZE, alike());
+    desk.key(KeyCode::Char('l'));
+    assert_eq!(desk.app.rows.len(), 4);
+    desk.key(KeyCode::Char('j'));
+    desk.key(KeyCode::Char('r'));
+    desk.key(KeyCode::Char('3'));
+    assert_eq!(rulings(&desk.key(KeyCode::Enter)).len(), 1, "unfolded they are ruled one by one");
+    // Another risk is another row, whatever else is alike.
+    let mut odd = alike();
+    odd.push(HoldView { arguments: json("{\"customer\":\"cus_\u{200B}1\"}"), ..sandbox("H7K5T6V7X8Y9") });
+    let desk = Desk::new(SIZE, odd);
+    assert!(matches!(desk.app.rows.get(0), Some(Row::Hold(id)) if id.as_str() == "H7K5T6V7X8Y9"));
+}
+
+/// A hold of a group that ends while its rejection is asked about is left out of it.
+#[test]
+fn a_group_that_changes_is_rejected_by_digest() {
+    let mut desk = Desk::new(SIZE, alike());
+    desk.key(KeyCode::Char('r'));
+    let Some(Dialog::Reject(question)) = &desk.app.dialog else { panic!() };
+    assert_eq!(question.others.len(), 3);
+    assert!(question.others.iter().all(|(id, digest)| desk.app.holds.get(id).unwrap().view.digest == *digest));
+}
+
+#[test]
+fn the_language_of_the_filters() {
+    let desk = Desk::new(SIZE, three());
+    let takes = |text: &str| -> Vec<String> {
+        let filter = Filter::parse(text, Of::Holds).unwrap();
+        let taken = desk.app.holds.all().filter(|entry| filter.takes(entry));
+        let mut ids: Vec<_> = taken.map(|entry| entry.view.id.to_string()).collect();
+        ids.sort();
+        ids
+    };
+    for (text, ids) in [
+        ("", vec![A, B, C]),
+        ("env:live", vec![A, B]),
+        ("env:LIVE tool:refund", vec![A]),
+        ("risk:>=medium", vec![A, B]),
+        ("risk:>low !tool:gate", vec![A]),
+        ("risk:high", vec![A]),
+        ("risk:<=!!", vec![B, C]),
+        ("!test", vec![A, B]),
+        ("stigg", vec![C]),
+        ("rule:refunds.over", vec![A]),
+        ("session:s-19 server:st client:claude", vec![A, B, C]),
+        ("id:h7k3", vec![B]),
+        ("state:pending", vec![A, B, C]),
+        ("nothing-like-it", vec![]),
+    ] {
+        assert_eq!(takes(text), ids, "{text}");
+    }
+    for (text, says) in
+        [("colour:red", "no field"), ("risk:huge", "low, medium or high"), ("!", "before a word"), ("env:", "of what")]
+    {
+        assert!(Filter::parse(text, Of::Holds).unwrap_err().contains(says), "{text}");
+    }
+    assert!(Filter::parse("risk:high", Of::Records).is_err());
+}
+
+/// A filter that hides something says how much, also of what comes later, and whatever it hides still rings.
+#[test]
+fn a_filter_never_hides_silently() {
+    let mut desk = Desk::new(SIZE, vec![sandbox(C)]);
+    desk.key(KeyCode::Char('/'));
+    desk.letters("colour:red");
+    desk.key(KeyCode::Enter);
+    assert!(desk.app.dialog.is_some() && desk.screen().contains("there is no field"));
+    desk.ctrl('u');
+    desk.letters("env:test");
+    desk.key(KeyCode::Enter);
+    assert_eq!(desk.app.filter.text, "env:test");
+    assert_eq!(desk.hold(refund(A)), [Effect::Bell]);
+    assert!(desk.screen().contains("1 HOLD HIDDEN by the filter"), "{}", desk.screen());
+    desk.hold(rejected(sandbox(C), "no"));
+    desk.hold(gate(B));
+    assert!(desk.screen().contains("2 HOLDS HIDDEN by the filter"), "{}", desk.screen());
+    desk.key(KeyCode::Esc);
+    assert!(!desk.screen().contains("HIDDEN"));
+}
+
+/// What a filter hides cannot be ruled on: the selection goes elsewhere and has to be looked at.
+#[test]
+fn a_filter_moves_the_selection_off_what_it_hides() {
+    let mut desk = Desk::new(SIZE, vec![refund(A), sandbox(C)]);
+    desk.read_all();
+    desk.key(KeyCode::Char('/'));
+    desk.letters("test");
+    desk.key(KeyCode::Enter);
+    assert_eq!(desk.app.selected.as_ref().unwrap().as_str(), C);
+    desk.press(KeyCode::Char('a'));
+    assert_eq!(desk.app.dialog, None);
+}
+
+/// Closed holds of more than ten minutes ago are history.
+#[test]
+fn old_closed_holds_are_not_listed() {
+    let mut desk = Desk::new(SIZE, vec![sandbox(C), expired(gate(B)), rejected(refund(A), "no")]);
+    let screen = desk.screen();
+    assert!(screen.contains("REJ [LIVE] H7K2QW") && !screen.contains("EXP"), "{screen}");
+}
+
+fn claimed(hold: HoldView, by: &str) -> HoldView {
+    let until = "2026-11-21T14:09:00Z".to_owned();
+    HoldView { claimed: Some(Claimed { by: by.to_owned(), at: until.clone(), until }), ..hold }
+}
+
+/// A claim is for others to see. It voids no question, takes nothing back that was read, and is taken over only after a
+/// question.
+#[test]
+fn claims() {
+    let mut desk = Desk::new(SIZE, vec![long(C)]);
+    desk.read_all();
+    desk.key(KeyCode::Char('a'));
+    desk.hold(claimed(long(C), "ben"));
+    assert!(desk.app.dialog.is_some(), "another's claim closes no question");
+    assert!(desk.screen().contains("ben has it"));
+    desk.key(KeyCode::Esc);
+    assert_eq!(sent(&desk.key(KeyCode::Char('c'))), []);
+    assert!(desk.screen().contains("TAKE IT OVER?"), "{}", desk.screen());
+    assert_eq!(sent(&desk.key(KeyCode::Enter)), []);
+    desk.key(KeyCode::Char('c'));
+    let take = sent(&desk.key(KeyCode::Char('y')));
+    assert!(matches!(take[..], [Command::Claim { steal: true, off: false, .. }]), "{take:?}");
+
+    let mut desk = Desk::new(SIZE, vec![sandbox(C)]);
+    let mine = sent(&desk.key(KeyCode::Char('c')));
+    assert!(matches!(mine[..], [Command::Claim { steal: false, off: false, .. }]), "{mine:?}");
+    desk.news(Notice::Shown { seq: 1, hold: Box::new(claimed(sandbox(C), "ana")) });
+    assert!(desk.note().contains("claimed for 60 s"), "{}", desk.note());
+    let back = sent(&desk.key(KeyCode::Char('c')));
+    assert!(matches!(back[..], [Command::Claim { off: true, .. }]), "{back:?}");
+}
+
+fn leaving(hold: HoldView, seconds: i64) -> HoldView {
+    let leaves = desk_start() + jiff::SignedDuration::from_secs(seconds);
+    let state =
+        HoldState::Approved { by: "ana".into(), at: desk_start().to_string(), leaves_at: Some(leaves.to_string()) };
+    HoldView { state, ..hold }
+}
+
+fn desk_start() -> jiff::Timestamp {
+    crate::support::START.parse().unwrap()
+}
+
+/// An approval that has not left is counted down, and `u` takes it back; when it has left `u` does nothing.
+#[test]
+fn an_approval_is_taken_back_until_it_leaves() {
+    let mut desk = Desk::new(SIZE, vec![sandbox(C), refund(A)]);
+    desk.hold(leaving(sandbox(C), 4));
+    assert!(desk.screen().contains(&format!("{C} approved, leaves in 3 s: u takes it back")), "{}", desk.screen());
+    let back = sent(&desk.press(KeyCode::Char('u')));
+    assert!(matches!(&back[..], [Command::TakeBack { id, .. }] if id.as_str() == C), "{back:?}");
+    let Command::TakeBack { seq, .. } = back[0] else { panic!() };
+    desk.news(Notice::Shown { seq, hold: Box::new(HoldView { taken_back: 1, ..sandbox(C) }) });
+    assert!(desk.note().contains("taken back, it waits again"), "{}", desk.note());
+    assert!(desk.app.holds.pending().any(|entry| entry.view.id.as_str() == C));
+    assert!(!desk.app.holds.get(&C.parse().unwrap()).unwrap().read, "it has to be read again");
+    desk.wait(5_000);
+    assert_eq!(sent(&desk.press(KeyCode::Char('u'))), []);
+    // From the other screens too.
+    desk.hold(leaving(gate(B), 20));
+    desk.key(KeyCode::Char('2'));
+    assert!(desk.screen().contains("u takes it back"));
+    assert!(matches!(sent(&desk.press(KeyCode::Char('u')))[..], [Command::TakeBack { .. }]));
+}
+
+#[test]
+fn freezing_and_thawing_are_asked() {
+    let mut desk = Desk::new(SIZE, three());
+    desk.key(KeyCode::Char('!'));
+    assert_eq!(sent(&desk.key(KeyCode::Char('!'))), []);
+    assert_eq!(sent(&desk.key(KeyCode::Enter)), []);
+    desk.key(KeyCode::Char('!'));
+    let effects = desk.key(KeyCode::Char('y'));
+    assert!(matches!(sent(&effects)[..], [Command::Freeze { on: true, .. }]));
+    let frozen = countersign::control::wire::Frozen { by: "ana".into(), at: desk_start().to_string(), reason: None };
+    desk.news(Notice::Frozen { seq: 1, daemon: Daemon { frozen: Some(frozen), ..daemon() } });
+    assert!(desk.screen().contains("FROZEN by ana at 14:07:31"), "{}", desk.screen());
+    desk.key(KeyCode::Char('!'));
+    assert!(desk.screen().contains("THAW?"));
+    assert!(matches!(sent(&desk.key(KeyCode::Char('y')))[..], [Command::Freeze { on: false, .. }]));
+}
+
+#[test]
+fn rejecting_can_pause_the_session_and_waits_for_the_ruling() {
+    let mut desk = Desk::new(SIZE, vec![refund(A)]);
+    desk.key(KeyCode::Char('R'));
+    assert!(desk.screen().contains("And pauses session s-19"));
+    desk.letters("wrong");
+    let effects = desk.key(KeyCode::Enter);
+    assert_eq!(rulings(&effects).len(), 1);
+    assert_eq!(sent(&effects).len(), 1, "the pause comes after the ruling took effect");
+    let effects = desk.news(Notice::Ruled { seq: 1, hold: Box::new(rejected(refund(A), "wrong")) });
+    let pause = sent(&effects);
+    assert!(
+        matches!(&pause[..], [Command::RuleSession { session, ruling: SessionRuling::Pause, reason, .. }]
+            if session == "s-19" && reason.as_deref() == Some("wrong")),
+        "{pause:?}"
+    );
+}
+
+#[test]
+fn an_approval_carries_its_note() {
+    let mut desk = Desk::new(SIZE, vec![gate(B)]);
+    desk.read_all();
+    desk.key(KeyCode::Char('a'));
+    desk.key(KeyCode::Tab);
+    // Letters of a note are no answers, and neither is one that was typed in the same burst as the way back.
+    assert_eq!(desk.letters("yes, FIN-1182"), []);
+    desk.press(KeyCode::Enter);
+    assert_eq!(desk.press(KeyCode::Char('y')), []);
+    let effects = desk.key(KeyCode::Char('y'));
+    assert_eq!(rulings(&effects), [(B.to_owned(), RulingKind::Approve, Some("yes, FIN-1182".to_owned()))]);
+
+    let mut desk = Desk::new(SIZE, vec![refund(A)]);
+    desk.read_all();
+    desk.key(KeyCode::Char('a'));
+    desk.letters("125000");
+    desk.key(KeyCode::Tab);
+    desk.key(KeyCode::Tab);
+    desk.letters("FIN 7");
+    desk.key(KeyCode::Enter);
+    let effects = desk.key(KeyCode::Enter);
+    assert_eq!(rulings(&effects), [(A.to_owned(), RulingKind::Approve, Some("FIN 7".to_owned()))]);
+}
+
+#[test]
+fn an_approval_of_several_says_who_has_approved() {
+    let hold = HoldView { approvals: Approvals { need: 2, have: vec!["ben".to_owned()] }, ..gate(B) };
+    let mut desk = Desk::new(SIZE, vec![hold]);
+    desk.read_all();
+    desk.key(KeyCode::Char('a'));
+    assert!(desk.screen().contains("1 of 2 (ben)"), "{}", desk.screen());
+}
+
+/// `T` where the client is gone; what is closed is not approved.
+#[test]
+fn a_ticket_is_for_a_client_that_is_gone() {
+    let mut desk = Desk::new(SIZE, vec![sandbox(C)]);
+    desk.read_all();
+    desk.key(KeyCode::Char('T'));
+    assert_eq!(desk.app.dialog, None);
+    assert!(desk.note().contains("still waits"), "{}", desk.note());
+    let mut desk = Desk::new(SIZE, vec![HoldView { waiting: 0, ..sandbox(C) }]);
+    desk.read_all();
+    desk.key(KeyCode::Char('T'));
+    assert!(matches!(desk.app.dialog, Some(Dialog::Approve(_))));
+    assert_eq!(rulings(&desk.key(KeyCode::Char('y'))), approved(C));
+    let mut desk = Desk::new(SIZE, vec![expired(sandbox(C))]);
+    desk.app.filter = Filter::default();
+    desk.hold(rejected(sandbox(B), "no"));
+    desk.key(KeyCode::Char('T'));
+    assert_eq!(desk.app.dialog, None);
+}
+
+fn grantable() -> HoldView {
+    HoldView { grantable: true, ..gate(B) }
+}
+
+/// A grant is made of the daemon's text, when that has been on the screen, whole, and of nothing else.
+#[test]
+fn a_grant_is_the_text_that_was_shown() {
+    let mut desk = Desk::new(SIZE, vec![grantable()]);
+    desk.read_all();
+    desk.key(KeyCode::Char('a'));
+    desk.key(KeyCode::Char('g'));
+    desk.key(KeyCode::Down);
+    desk.key(KeyCode::Char(' '));
+    desk.key(KeyCode::Char('+'));
+    let draft = desk.key(KeyCode::Enter);
+    let asked = sent(&draft);
+    let [Command::DraftGrant { seq, bounds, .. }] = &asked[..] else { panic!("{asked:?}") };
+    assert_eq!((bounds.at_most.clone(), bounds.uses, bounds.seconds), (vec!["/rollout".to_owned()], 6, 600));
+    // An answer to another question, and one that has not come, make nothing.
+    desk.news(Notice::Draft { seq: seq + 7, text: "principal is anybody".to_owned() });
+    assert_eq!(sent(&desk.key(KeyCode::Char('y'))), []);
+    desk.news(Notice::Draft { seq: *seq, text: "one\ntwo".to_owned() });
+    assert_eq!(sent(&desk.press(KeyCode::Char('y'))), [], "it has not been on the screen");
+    desk.draw();
+    desk.wait(1100);
+    let made = sent(&desk.press(KeyCode::Char('y')));
+    let [Command::Grant { id, digest, grant, bounds, .. }] = &made[..] else { panic!("{made:?}") };
+    assert_eq!((id.as_str(), *digest, grant.as_str(), bounds.uses), (B, grantable().digest, "one\ntwo", 6));
+}
+
+/// Where a signature is required the grant's terms are signed, and what is sent is what was signed.
+#[test]
+fn a_grant_is_signed_with_its_terms() {
+    let mut desk = Desk::new(SIZE, vec![HoldView { signature_required: true, ..grantable() }]);
+    desk.app.signing = Some(Signing { operator: "ana".to_owned(), key: "/keys/ana".into() });
+    desk.read_all();
+    desk.key(KeyCode::Char('a'));
+    desk.key(KeyCode::Char('g'));
+    let asked = sent(&desk.key(KeyCode::Enter));
+    let [Command::DraftGrant { seq, .. }] = &asked[..] else { panic!("{asked:?}") };
+    desk.news(Notice::Draft { seq: *seq, text: "one\ntwo\n".to_owned() });
+    let effects = desk.key(KeyCode::Char('y'));
+    let [Effect::Sign { seq, text, .. }] = &effects[..] else { panic!("{effects:?} {}", desk.note()) };
+    assert!(text.contains(B) && text.contains("one") && text.contains("two"), "{text}");
+    let by = SignedBy { operator: "ana".to_owned(), signature: "s".to_owned() };
+    let made = sent(&desk.step(What::Signed(*seq, Ok(by.clone()))));
+    let [Command::Grant { grant, signed, .. }] = &made[..] else { panic!("{made:?}") };
+    assert_eq!((grant.as_str(), signed), ("one\ntwo\n", &Some(by)));
+}
+
+/// A text that does not fit is not agreed to.
+#[test]
+fn a_grant_that_does_not_fit_is_not_made() {
+    let mut desk = Desk::new(SIZE, vec![grantable()]);
+    desk.read_all();
+    desk.key(KeyCode::Char('a'));
+    desk.key(KeyCode::Char('g'));
+    let asked = sent(&desk.key(KeyCode::Enter));
+    let [Command::DraftGrant { seq, .. }] = &asked[..] else { panic!("{asked:?}") };
+    desk.news(Notice::Draft { seq: *seq, text: "a condition\n".repeat(40) });
+    desk.draw();
+    desk.wait(1100);
+    assert_eq!(sent(&desk.press(KeyCode::Char('y'))), []);
+    assert!(desk.note().contains("does not fit"), "{}", desk.note());
+}
+
+#[test]
+fn no_grant_of_the_highest_tier_or_where_the_rule_lets_none() {
+    let mut desk = Desk::new(SIZE, vec![gate(B)]);
+    desk.read_all();
+    desk.key(KeyCode::Char('a'));
+    desk.key(KeyCode::Char('g'));
+    assert!(desk.note().contains("lets no grant"), "{}", desk.note());
+    assert!(matches!(desk.app.dialog, Some(Dialog::Approve(_))));
+    let mut desk = Desk::new(SIZE, vec![HoldView { grantable: true, ..refund(A) }]);
+    desk.read_all();
+    desk.key(KeyCode::Char('a'));
+    desk.key(KeyCode::Char('g'));
+    assert!(matches!(desk.app.dialog, Some(Dialog::Approve(_))));
+}
+
+/// Ten quick approvals, and the next ones are typed; the rule that causes them is named.
+#[test]
+fn quick_approvals_cost_typing() {
+    let mut desk = Desk::new(SIZE, Vec::new());
+    for n in 0..10 {
+        desk.hold(sandbox(&format!("0000000000{n:02}")));
+        desk.key(KeyCode::Char('g'));
+        desk.draw();
+        desk.wait(500);
+        desk.press(KeyCode::Char('a'));
+        desk.draw();
+        desk.wait(500);
+        let effects = desk.press(KeyCode::Char('y'));
+        assert_eq!(rulings(&effects).len(), 1, "{n}: {}", desk.note());
+        let state = HoldState::Approved { by: "ana".into(), at: desk_start().to_string(), leaves_at: None };
+        let seq = sent(&effects)[0].changes().unwrap();
+        let hold = HoldView { state, ..sandbox(&format!("0000000000{n:02}")) };
+        desk.news(Notice::Ruled { seq, hold: Box::new(hold) });
+    }
+    desk.hold(sandbox(C));
+    desk.key(KeyCode::Char('g'));
+    desk.read_all();
+    desk.key(KeyCode::Char('a'));
+    assert!(matches!(&desk.app.dialog, Some(Dialog::Approve(question)) if question.typed), "{}", desk.note());
+    let screen = desk.screen();
+    assert!(screen.contains("10 of them for rule") && screen.contains("writes.sandbox: narrow it?"), "{screen}");
+}
+
+/// A console that only watches asks nothing that changes anything, whatever is pressed.
+#[test]
+fn a_console_that_only_watches_changes_nothing() {
+    let mut desk = Desk::new(SIZE, three());
+    desk.app.read_only = true;
+    desk.read_all();
+    assert!(desk.screen().contains("READ ONLY"));
+    for keys in ["a", "r", "R", "c", "u", "!y", "T", "3Py", "3Xy", "3Gxy", "1ay"] {
+        for key in keys.chars() {
+            let effects = desk.key(KeyCode::Char(key));
+            assert!(sent(&effects).iter().all(|command| command.changes().is_none()), "{keys}");
+            answers(&effects).into_iter().for_each(|notice| drop(desk.news(notice)));
+        }
+        assert_eq!(desk.app.dialog, None, "{keys}");
+    }
+}
+
+#[test]
+fn sessions_are_paused_ended_and_grants_revoked_after_a_question() {
+    let mut desk = Desk::new(SIZE, three());
+    desk.key_and_answers(KeyCode::Char('3'));
+    assert_eq!(desk.app.page, Page::Sessions);
+    desk.key(KeyCode::Char('P'));
+    assert!(desk.screen().contains("PAUSE THE SESSION?"), "{}", desk.screen());
+    assert_eq!(sent(&desk.key(KeyCode::Enter)), []);
+    desk.key(KeyCode::Char('P'));
+    let pause = sent(&desk.key(KeyCode::Char('y')));
+    assert!(
+        matches!(&pause[..], [Command::RuleSession { session, ruling: SessionRuling::Pause, .. }] if session == "s-19")
+    );
+    desk.news(Notice::Sessions { seq: pause[0].changes().unwrap(), sessions: sessions() });
+    assert!(desk.note().contains("s-19: paused"), "{}", desk.note());
+    desk.key(KeyCode::Char('j'));
+    desk.key(KeyCode::Char('P'));
+    assert!(desk.screen().contains("RESUME THE SESSION?"));
+    desk.key(KeyCode::Esc);
+    desk.key(KeyCode::Char('X'));
+    let end = sent(&desk.key(KeyCode::Char('y')));
+    assert!(
+        matches!(&end[..], [Command::RuleSession { session, ruling: SessionRuling::End, .. }] if session == "s-20")
+    );
+    desk.key(KeyCode::Char('x'));
+    assert!(desk.note().contains("on a grant"), "{}", desk.note());
+    desk.key(KeyCode::Char('G'));
+    desk.key(KeyCode::Char('x'));
+    let revoked = sent(&desk.key(KeyCode::Char('y')));
+    assert!(matches!(&revoked[..], [Command::RevokeGrant { grant, .. }] if *grant == grants()[0].id), "{revoked:?}");
+}
+
+/// The history comes page by page, newest first, and what comes anew joins what is known.
+#[test]
+fn the_history_comes_page_by_page() {
+    let mut desk = Desk::new(SIZE, three());
+    let asked = sent(&desk.key(KeyCode::Char('2')));
+    let [Command::Records { seq, before: None, limit: 100, .. }] = asked[..] else { panic!("{asked:?}") };
+    let page = |from: u64, to: u64| (to..=from).rev().map(record).collect::<Vec<_>>();
+    desk.news(Notice::Records { seq, records: page(1204, 1105), chain: chain() });
+    let more = sent(&desk.key(KeyCode::Char('G')));
+    let [Command::Records { seq, before: Some(1105), .. }] = more[..] else { panic!("{more:?}") };
+    desk.news(Notice::Records { seq, records: page(1104, 1090), chain: chain() });
+    assert_eq!(desk.app.pages.records.len(), 115);
+    assert!(desk.app.pages.complete);
+    assert_eq!(sent(&desk.key(KeyCode::Char('G'))), [], "there are no older ones");
+    // Newer ones on top; the cursor stays with its record.
+    let cursor = desk.app.pages.cursor.clone();
+    let again = sent(&{
+        desk.wait(6_000);
+        desk.ctrl('l')
+    });
+    let seq = again.iter().find_map(|command| match command {
+        Command::Records { seq, .. } => Some(*seq),
+        _ => None,
+    });
+    if let Some(seq) = seq {
+        desk.news(Notice::Records { seq, records: page(1206, 1107), chain: chain() });
+        assert_eq!(desk.app.pages.records.len(), 117);
+    }
+    assert_eq!(desk.app.pages.cursor, cursor);
+    desk.key(KeyCode::Char('/'));
+    desk.letters("kind:ruled");
+    desk.key(KeyCode::Enter);
+    assert!(desk.screen().contains("HIDDEN by kind:ruled"), "{}", desk.screen());
+    assert!(desk.app.pages.records().all(|record| record.kind == "ruled"));
+}
+
+/// A broken chain and an answer that did not come are said.
+#[test]
+fn what_the_daemon_cannot_say_is_said() {
+    let mut desk = Desk::new((120, 40), three());
+    let asked = sent(&desk.key(KeyCode::Char('2')));
+    let seq = match asked[..] {
+        [Command::Records { seq, .. }] => seq,
+        _ => panic!("{asked:?}"),
+    };
+    let broken = countersign::control::wire::ChainView { intact: false, ..chain() };
+    desk.news(Notice::Records { seq, records: vec![record(3)], chain: broken });
+    assert!(desk.screen().contains("CHAIN BROKEN"), "{}", desk.screen());
+    let asked = sent(&desk.key(KeyCode::Char('4')));
+    let [Command::Rules { seq }] = asked[..] else { panic!("{asked:?}") };
+    let message = "the store is locked\u{1b}[2J".to_owned();
+    desk.news(Notice::Failed { seq: Some(seq), error: Failure::Unavailable, message });
+    assert!(desk.screen().contains("the store is locked⟨U+001B⟩[2J"), "{}", desk.screen());
+}
+
+/// Questions that the daemon went away from are forgotten, and none is asked while it is away.
+#[test]
+fn a_lost_daemon_is_asked_nothing() {
+    let mut desk = Desk::new(SIZE, three());
+    desk.key(KeyCode::Char('3'));
+    desk.link(Link::Down { why: "gone".to_owned() });
+    for key in "1234!uc".chars() {
+        assert_eq!(sent(&desk.key(KeyCode::Char(key))), [], "{key}");
+    }
+    desk.wait(60_000);
+    assert!(desk.screen().contains("DAEMON LOST"));
+}
+
+/// Every tool, name and record that a screen shows has passed the escape function.
+#[test]
+fn no_screen_draws_anything_raw() {
+    let evil = "\u{1b}]0;owned\u{7}\u{202e}x\u{200b}";
+    let mut desk = Desk::new((120, 40), vec![HoldView { tool: evil.to_owned(), before: Some(before()), ..refund(A) }]);
+    let mut session = sessions().remove(0);
+    session.principal = evil.to_owned();
+    session.last[0].operation = evil.to_owned();
+    let mut grant = grants().remove(0);
+    (grant.text, grant.principal) = (evil.to_owned(), evil.to_owned());
+    let mut row = record(1);
+    (row.words, row.kind, row.server) = (evil.to_owned(), evil.to_owned(), Some(evil.to_owned()));
+    let mut rule = crate::support::rules().remove(0);
+    (rule.rule, rule.hint) = (evil.to_owned(), Some(evil.to_owned()));
+    let mut excerpts = crate::support::excerpts();
+    excerpts[0].lines[0].text = evil.to_owned();
+    for key in "234".chars().chain("1vvvvv".chars()) {
+        let effects = desk.key(KeyCode::Char(key));
+        for command in sent(&effects) {
+            let notice = match command {
+                Command::Records { seq, .. } => Notice::Records { seq, records: vec![row.clone()], chain: chain() },
+                Command::Sessions { seq } => Notice::Sessions { seq, sessions: vec![session.clone()] },
+                Command::Grants { seq } => Notice::Grants { seq, grants: vec![grant.clone()] },
+                Command::Rules { seq } => Notice::Rules { seq, rules: vec![rule.clone()] },
+                Command::Explain { seq, .. } => Notice::Explained { seq, excerpts: excerpts.clone() },
+                other => panic!("{other:?}"),
+            };
+            desk.news(notice);
+        }
+        for cell in &desk.draw().content {
+            assert_eq!(countersign::console::visible::hidden_count(cell.symbol()), 0, "{key}: {:?}", cell.symbol());
+        }
+    }
+}
