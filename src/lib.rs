@@ -25,6 +25,7 @@
 //! | [`pins`] | the definitions of tools that are trusted, and what they demand | `call`, `audit` |
 //! | [`credential`] | keys: a type, sources, scrubbing | `call` |
 //! | [`config`] | YAML → a valid configuration | `call`, `credential` |
+//! | [`notify`] | telling people that a call waits | `call`, `credential`, the views of `control` |
 //! | [`transport`] | bytes ⇄ messages, four links | `mcp`, `credential` |
 //! | [`proxy`] | sessions; builds and drains the daemon | all of the above, `control` |
 //! | [`console`] | the operator's terminal, a client of that socket | `control`, `signing`, `call` |
@@ -65,6 +66,7 @@ pub mod gate;
 pub mod credential;
 pub mod config;
 pub mod transport;
+pub mod notify;
 pub mod proxy;
 pub mod control;
 pub mod console;

@@ -10,7 +10,7 @@ use super::Exit;
 use super::operator::SignArgs;
 use crate::config::{self, ConfigError};
 use crate::console::theme::{Colour, Theme};
-use crate::console::{self, ConsoleError, Options};
+use crate::console::{self, ConsoleError, Options, plain};
 use crate::control::client::ControlError;
 use crate::shim;
 
@@ -28,6 +28,10 @@ pub struct Args {
     /// Watch and rule nothing
     #[arg(long)]
     read_only: bool,
+    /// A conversation instead of a screen: lines that are never redrawn, answers in whole words. On a terminal by itself
+    /// where TERM is dumb, where stdout goes elsewhere, and with COUNTERSIGN_ACCESSIBLE=1
+    #[arg(long)]
+    plain: bool,
 }
 
 /// How the console looks.
@@ -45,11 +49,15 @@ pub struct LookArgs {
     /// Leave the mouse to the terminal
     #[arg(long)]
     no_mouse: bool,
+    /// No bell and no message of the terminal when a call is new
+    #[arg(long)]
+    no_bell: bool,
 }
 
 impl LookArgs {
     pub fn onto(&self, options: Options) -> Options {
-        let options = Options { ascii: options.ascii || self.ascii, mouse: options.mouse && !self.no_mouse, ..options };
+        let (mouse, bell) = (options.mouse && !self.no_mouse, options.bell && !self.no_bell);
+        let options = Options { ascii: options.ascii || self.ascii, mouse, bell, ..options };
         options.coloured(self.theme, self.color)
     }
 }
@@ -129,7 +137,14 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     let options = Options { signing: args.sign.signing()?, read_only: args.read_only, ..Options::alone() };
     let options = args.look.onto(options);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    match runtime.block_on(console::run(&socket, options)) {
+    let ended = if args.plain || plain::is_wanted() {
+        let Options { stop, ascii, bell, signing, .. } = options;
+        let options = plain::Options { stop, signals: true, read_only: args.read_only, ascii, bell, signing };
+        runtime.block_on(plain::run(&socket, options))
+    } else {
+        runtime.block_on(console::run(&socket, options))
+    };
+    match ended {
         Ok(_) => Ok(Exit::Ok),
         Err(ConsoleError::Control(error)) => Ok(unreachable(&error)),
         Err(error @ ConsoleError::NoTerminal) => {

@@ -515,6 +515,18 @@ pub const KEYS: &[&str] = &[
     "limits.connections",
     "limits.in_flight",
     "limits.queue",
+    "notify",
+    "notify[].command",
+    "notify[].inherit_env",
+    "notify[].webhook",
+    "notify[].webhook.url",
+    "notify[].webhook.secret",
+    "notify[].webhook.include",
+    "notify[].after",
+    "notify[].quiet_hours",
+    "notify[].quiet_hours.hours",
+    "notify[].quiet_hours.zone",
+    "notify[].quiet_hours.high",
 ];
 
 /// The full name of a key that was written in another mapping than its own, or with its mapping's name before it.

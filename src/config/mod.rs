@@ -19,6 +19,7 @@ use crate::credential::trust::{self, Readers, TrustError};
 mod cross;
 mod expand;
 mod fields;
+mod notify;
 mod principals;
 mod problem;
 mod scopes;
@@ -26,6 +27,7 @@ mod sections;
 mod servers;
 mod yaml;
 
+pub use notify::{Notify, NotifyTo, QuietHours};
 pub use problem::{Code, Problem, Report};
 
 use fields::{Context, Fields, Keys};
@@ -51,11 +53,9 @@ const TOP: Keys = Keys {
         "operators",
         "audit",
         "limits",
+        "notify",
     ],
-    later: &[
-        ("notify", "take it out; `countersign pending watch` prints every hold as it comes"),
-        ("tls", "let a proxy that ends TLS stand in front: listen: { http: { behind_proxy: true, ... } }"),
-    ],
+    later: &[("tls", "let a proxy that ends TLS stand in front: listen: { http: { behind_proxy: true, ... } }")],
 };
 
 /// Why there is no configuration.
@@ -245,6 +245,7 @@ fn document(cx: &mut Context<'_>, root: &yaml::Node, origin: &Path) -> Option<Co
         holds: sections::holds(cx, top.get("holds")),
         operators: sections::operators(cx, top.get("operators")),
         audit: sections::audit(cx, top.get("audit")),
+        notify: notify::notify(cx, top.get("notify")),
         limits: sections::limits(cx, top.get("limits")),
     })
 }
@@ -268,6 +269,8 @@ pub struct Config {
     pub holds: Holds,
     pub operators: Operators,
     pub audit: Audit,
+    /// Whom to tell that a call waits.
+    pub notify: Vec<Notify>,
     pub limits: Limits,
 }
 

@@ -354,7 +354,7 @@ fn days(cx: &mut Context<'_>, node: &Node, path: &str) -> Vec<String> {
     days
 }
 
-fn zone(cx: &mut Context<'_>, node: &Node, path: &str) -> Option<String> {
+pub(super) fn zone(cx: &mut Context<'_>, node: &Node, path: &str) -> Option<String> {
     let text = cx.text(node, path)?;
     if text.parse::<chrono_tz::Tz>().is_ok() {
         return Some(text.to_owned());

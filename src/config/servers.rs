@@ -254,6 +254,23 @@ const LOADERS: &[&str] = &[
     "DENO_DIR",
 ];
 
+/// The same for a program that gets no key.
+pub(super) fn may_inherit_plainly(cx: &mut Context<'_>, node: &Node, name: &str, inherit: &[String]) -> bool {
+    variable(cx, &node.span, name) && may_inherit(cx, node, name, &[], inherit, &BTreeMap::new())
+}
+
+/// An address for something that is signed and not secret: https, or http on this machine.
+pub(super) fn url(cx: &mut Context<'_>, node: &Node, path: &str) -> Option<String> {
+    let text = cx.text(node, path)?;
+    match check_url(text, true) {
+        Ok(()) => Some(text.to_owned()),
+        Err((code, fault, help)) => {
+            cx.problems.add(code, &node.span, format!("`{path}` {fault}"), help);
+            None
+        }
+    }
+}
+
 fn may_inherit(
     cx: &mut Context<'_>,
     node: &Node,

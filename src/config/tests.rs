@@ -150,10 +150,14 @@ audit: { store: sqlite, sync: writes }       # sync: all; or store postgres: { u
     let config = good(text);
     assert_eq!(config.policy.paths, [Path::new("/etc/countersign/policies")]);
     assert_eq!((config.servers.len(), config.principals.len()), (2, 2));
-    let later = r#"notify: [ { command: [notify-send, "{summary}"] }, { webhook: { url: ..., secret: ... } } ]
+    let notify = r#"notify: [ { command: [notify-send, "{summary}"] }, { webhook: { url: "https://hooks.example/x", secret: claude_token }, after: 2m, quiet_hours: { hours: 22:00-07:00, zone: Europe/Berlin } } ]
 "#;
-    let text = format!("{text}{later}").replace("operators: {", "operators: { allowed_signers: operators.pub,");
-    assert_eq!(places(&text), [("C0111", 25, 1)]);
+    let text = format!("{text}{notify}").replace("operators: {", "operators: { allowed_signers: operators.pub,");
+    let config = good(&text);
+    let argv = ["notify-send", "{summary}"].map(str::to_owned).to_vec();
+    assert_eq!(config.notify[0].to, NotifyTo::Command { argv, inherit: Vec::new() });
+    let quiet = QuietHours { from: 22 * 60, to: 7 * 60, zone: "Europe/Berlin".to_owned(), high_too: false };
+    assert_eq!((config.notify[1].after, config.notify[1].quiet.clone()), (Duration::from_secs(120), Some(quiet)));
 }
 
 /// Two readers of YAML see the same in it.

@@ -18,6 +18,8 @@ pub mod filter;
 pub mod holds;
 pub mod rows;
 pub mod keys;
+pub mod barrier;
+pub mod alert;
 pub mod wish;
 pub mod dialog;
 pub mod guard;
@@ -32,6 +34,7 @@ mod mouse;
 pub mod view;
 pub mod sign;
 pub mod terminal;
+pub mod plain;
 mod link;
 
 use std::collections::VecDeque;
@@ -51,9 +54,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::control::client::ControlError;
 use crate::control::wire::{Command, SignedBy};
+use alert::Alert;
 use app::{App, Effect, Event, Now, What};
 use sign::Signing;
-use terminal::{Guard, Lent, Steady};
+use terminal::{Guard, Lent, Steady, Title};
 use theme::{Colour, Theme};
 
 /// How the console is started.
@@ -66,6 +70,8 @@ pub struct Options {
     pub ascii: bool,
     /// Have the terminal report the mouse.
     pub mouse: bool,
+    /// Ring, and show a message where the terminal can.
+    pub bell: bool,
     /// Watch and rule nothing.
     pub read_only: bool,
     /// The daemon runs in this process and ends with the console; the question before quitting says so.
@@ -98,6 +104,7 @@ impl Default for Options {
             theme: Theme::Auto,
             ascii: !terminal::is_utf8(),
             mouse: true,
+            bell: true,
             read_only: false,
             owns_daemon: true,
             signals: false,
@@ -170,6 +177,8 @@ async fn watch(mut line: link::Line, options: Options) -> Result<Ended, ConsoleE
     let mut signals = Signals::new(options.signals)?;
     let mut guard = Some(Guard::take(options.mouse)?);
     let mut screen = Terminal::new(Steady::stdout())?;
+    let alert = Alert::of(|name| std::env::var(name).ok(), options.bell);
+    let mut title = Title::take()?;
     let mut input = EventStream::new();
     let size = screen.size()?;
     let clock = Clock(Instant::now());
@@ -182,6 +191,7 @@ async fn watch(mut line: link::Line, options: Options) -> Result<Ended, ConsoleE
     loop {
         if effects.is_empty() {
             terminal::inside(|| show(&mut app, &mut screen, clock))?;
+            title.show(app.holds.pending().count())?;
             let what = tokio::select! {
                 () = options.stop.cancelled() => return Ok(Ended::Stopped),
                 () = signals.any() => return Ok(Ended::Signal),
@@ -235,7 +245,7 @@ async fn watch(mut line: link::Line, options: Options) -> Result<Ended, ConsoleE
             Some(Effect::Mouse(on)) => terminal::mouse(on)?,
             Some(Effect::Bell) => {
                 let mut out = io::stdout();
-                out.write_all(b"\x07")?;
+                out.write_all(&alert.ring(&alert::words(&app)))?;
                 out.flush()?;
             }
             None => {}

@@ -3,6 +3,7 @@
 //! Invariant: as `app` says it. What was asked, what was signed and what is sent name one hold and one digest.
 
 use super::app::{App, Effect, InFlight, State};
+use super::barrier;
 use super::describe;
 use super::dialog::{ARMING, Approve, Dialog, Reject, Wish};
 use super::holds::Entry;
@@ -26,11 +27,8 @@ fn obstacle(app: &App, entry: &Entry) -> Option<String> {
     if let Some(text) = barred(app) {
         return Some(text);
     }
-    if let Some(text) = describe::outcome(&entry.view.state, &app.zone) {
-        return Some(format!("{} has ended: {}", entry.view.id, visible::line(&text)));
-    }
-    if entry.is_over(app.now.wall) {
-        return Some(format!("{}: its time is over", entry.view.id));
+    if let Some(text) = barrier::ended(entry, app.now.wall, &app.zone) {
+        return Some(text);
     }
     app.flight.as_ref().map(|flight| format!("{}: waiting for the daemon's answer", flight.id))
 }
@@ -82,7 +80,7 @@ fn ask(app: &mut App, key: char) {
         return;
     }
     let Some(entry) = app.selected() else { return };
-    if entry.view.signature_required && app.signing.is_none() {
+    if barrier::lacks_signature(&entry.view, app.signing.as_ref()) {
         let lines = describe::UNSIGNED_HELP.iter().map(|line| (*line).to_owned()).collect();
         return app.open_dialog(Dialog::Notice { title: "a signature is required".to_owned(), lines });
     }
@@ -237,7 +235,7 @@ fn signing(
     reason: Option<&str>,
     grant: Option<&str>,
 ) -> Option<(Signing, String)> {
-    let signing = app.signing.clone().filter(|_| entry.view.signature_required && ruling == RulingKind::Approve)?;
+    let signing = barrier::signer(&entry.view, ruling, app.signing.as_ref())?;
     let instance = app.daemon.as_ref()?.instance;
     let text = match grant {
         Some(grant) => grant_text(&entry.view, &instance, &signing.operator, reason, grant),

@@ -14,6 +14,8 @@ use ratatui::buffer::Cell as ScreenCell;
 use ratatui::layout::{Position, Size};
 use rustix::termios::{LocalModes, OptionalActions, Termios};
 
+use crate::console::alert;
+
 /// The terminal is ours now.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
@@ -85,6 +87,40 @@ fn give_back() {
         let _ = execute!(io::stdout(), DisableMouseCapture, DisableBracketedPaste, Show, LeaveAlternateScreen);
         let _ = disable_raw_mode();
         let _ = io::stdout().flush();
+    }
+}
+
+/// The title of the terminal's window: how many calls wait. The one from before comes back when this is dropped, where
+/// the terminal remembers it.
+#[derive(Debug)]
+pub struct Title(Option<usize>);
+
+impl Title {
+    /// # Errors
+    /// Where the terminal is gone.
+    pub fn take() -> io::Result<Title> {
+        io::stdout().write_all(alert::REMEMBER.as_bytes())?;
+        Ok(Title(None))
+    }
+
+    /// # Errors
+    /// Where the terminal is gone.
+    pub fn show(&mut self, waiting: usize) -> io::Result<()> {
+        if self.0.replace(waiting) != Some(waiting) {
+            let mut out = io::stdout();
+            out.write_all(alert::set(&alert::title(waiting)).as_bytes())?;
+            out.flush()?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Title {
+    fn drop(&mut self) {
+        let mut out = io::stdout();
+        // Best effort: there is nobody left to tell.
+        let _ = out.write_all(alert::RESTORE.as_bytes());
+        let _ = out.flush();
     }
 }
 

@@ -417,7 +417,7 @@ fn tool_view(server: &str, tool: Remembered) -> ToolView {
 
 impl Control {
     /// A hold, with what is known by now about its server.
-    fn view(&self, hold: &Hold) -> HoldView {
+    pub fn view(&self, hold: &Hold) -> HoldView {
         let environment = self.gate.environment(&hold.context.server.name, &hold.context.environment);
         let before = self.gate.before(hold).map(|before| Before {
             id: before.id,

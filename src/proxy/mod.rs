@@ -37,6 +37,7 @@ use probe::Asked;
 
 mod environment;
 mod listing;
+mod notices;
 mod probe;
 mod session;
 mod tasks;
@@ -114,6 +115,8 @@ pub enum StartError {
     Upstream { server: String, reason: String },
     #[error("operators.allowed_signers: {0}")]
     Operators(String),
+    #[error("notify[{index}]: {reason}")]
+    Notify { index: usize, reason: String },
 }
 
 /// A running daemon. [`Daemon::shutdown`] ends it in order; dropping it does not.
@@ -234,6 +237,11 @@ impl Daemon {
                 tracker.clone(),
             );
             tracker.spawn(http_front::serve(listener, Arc::new(front)));
+        }
+        for (channel, feed) in notices::channels(&config, &secrets, &daemon.http_client, &daemon.control)? {
+            let (news, receiver) = mpsc::channel(HANDOVER);
+            tracker.spawn(feed.run(news, stop.clone()));
+            tracker.spawn(crate::notify::serve(channel, receiver, stop.clone()));
         }
         tracker.spawn(watch_policy(Arc::clone(&daemon.control), stop));
         Ok(daemon)

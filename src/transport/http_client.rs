@@ -162,6 +162,13 @@ impl HttpClient {
         }
     }
 
+    /// Sends a request on a connection that is used for nothing else, and reads the status of the answer.
+    pub(super) async fn once(&self, uri: &Uri, request: Request<Full<Bytes>>) -> Result<u16, String> {
+        let mut sender = self.connect(uri).await?;
+        let answer = sender.send_request(request).await.map_err(|error| error.to_string())?;
+        Ok(answer.status().as_u16())
+    }
+
     /// Takes a connection back whose last response was read through.
     pub(super) fn keep(&self, server: &str, connection: Connection) {
         let Connection { sender, idle: time } = connection;

@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, debug, info_span};
 
-pub use self::spec::{HeaderSource, HttpSpec, SpecError};
+pub use self::spec::{HeaderSource, HttpSpec, SpecError, is_this_machine};
 use self::wire::{Done, Wire};
 use super::http_client::HttpClient;
 use super::{FromUpstream, ToUpstream, UpstreamLink};

@@ -22,6 +22,7 @@ pub mod http_front;
 pub mod sse;
 pub mod stdio_upstream;
 pub mod http_client;
+pub mod post;
 pub mod http_upstream;
 
 /// What a client's transport brings.

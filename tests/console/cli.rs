@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};
 
-use countersign::control::wire::{HoldView, RulingKind};
+use countersign::control::wire::{Command as Command_, HoldView, RulingKind};
 
 use crate::fake::Fake;
 use crate::support::{expired, gate, json, refund, rejected, sandbox, three};
@@ -180,6 +180,9 @@ fn watch_tells_every_change_once() {
     assert_eq!(next(), gate(B));
     fake.put(rejected(refund(A), "no"));
     assert_eq!(next(), rejected(refund(A), "no"));
+    // Somebody who only reads is no console: nothing waits for them.
+    let hello = |command: &Command_| matches!(command, Command_::Hello { watch: true, read_only: true, .. });
+    assert!(fake.heard().iter().any(hello), "{:?}", fake.heard());
     child.kill().unwrap();
     child.wait().unwrap();
 }

@@ -11,6 +11,7 @@ mod fake;
 mod invariants;
 mod keys;
 mod picture;
+mod plain;
 mod screens;
 mod speed;
 mod support;

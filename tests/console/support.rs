@@ -527,6 +527,13 @@ pub fn rulings(effects: &[Effect]) -> Vec<(String, RulingKind, Option<String>)> 
         .collect()
 }
 
+/// The rulings among some commands.
+pub fn rulings_of(commands: &[Command]) -> Vec<(String, RulingKind, Option<String>)> {
+    let effects: Vec<_> =
+        commands.iter().map(|command| Effect::Send { connection: 1, command: command.clone() }).collect();
+    rulings(&effects)
+}
+
 pub const A: &str = "H7K2QW0A1B2C";
 pub const B: &str = "H7K3M5N8P9RS";
 pub const C: &str = "H7K5T6V7X8YZ";

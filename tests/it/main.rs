@@ -25,6 +25,7 @@ mod front;
 mod grants;
 mod holding;
 mod lists;
+mod notices;
 mod patience;
 mod peers;
 mod pins;

@@ -147,7 +147,8 @@ impl HeaderSource {
     }
 }
 
-fn is_this_machine(host: &str) -> bool {
+/// Whether a host is a loopback address or its name.
+pub fn is_this_machine(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
     host.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }

@@ -1,0 +1,180 @@
+//! What the daemon answers, in lines of words.
+
+use super::talk::{Question, Stage, Talk};
+use crate::call::Tier;
+use crate::console::describe;
+use crate::control::wire::{
+    ChainView, Command, Daemon, Excerpt, GrantBounds, GrantView, HoldState, HoldView, Notice, RecordView, RuleView,
+    RulingKind, SessionView,
+};
+
+/// The daemon, where there is something to know about it.
+pub fn daemon(daemon: &Daemon) -> String {
+    let servers: Vec<_> =
+        daemon.servers.iter().map(|server| format!("{} in {}", server.name, server.environment.name)).collect();
+    let unsigned = if daemon.unsigned_rulings {
+        " Rulings without a signature count: any process of your user can approve."
+    } else {
+        ""
+    };
+    let error =
+        daemon.policy_error.as_ref().map(|error| format!(" The new policy was refused: {error}.")).unwrap_or_default();
+    let frozen = daemon.frozen.as_ref().map(|_| format!(" {}", frozen(daemon))).unwrap_or_default();
+    let tools = describe::tools(daemon).map(|tools| format!(" {tools}.")).unwrap_or_default();
+    format!("Servers: {}. {} rules.{unsigned}{error}{tools}{frozen}", servers.join(", "), daemon.rules)
+}
+
+pub fn frozen(daemon: &Daemon) -> String {
+    match &daemon.frozen {
+        Some(frozen) => {
+            let reason = frozen.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+            format!("Frozen by {}{reason}. Everything that is not a read is held.", frozen.by)
+        }
+        None => "Not frozen.".to_owned(),
+    }
+}
+
+/// What a ruling came to.
+pub fn ruled(hold: &HoldView, kind: RulingKind) -> String {
+    let id = &hold.id;
+    match (kind, &hold.state) {
+        (RulingKind::Reject, _) => format!("Rejected {id}. Nothing is sent; the agent reads the reason."),
+        (RulingKind::Approve, state) if state.is_pending() => {
+            format!("Your approval of {id} counts: {}. It still waits.", describe::approvals(&hold.approvals))
+        }
+        (RulingKind::Approve, HoldState::Ticket { .. }) => {
+            format!("Approved {id} for one identical retry: its client is gone.")
+        }
+        (RulingKind::Approve, HoldState::Approved { leaves_at: Some(_), .. }) => {
+            format!("Approved {id}. It is sent in a few seconds: type undo to take it back.")
+        }
+        (RulingKind::Approve, _) => format!("Approved {id}. The call is released."),
+    }
+}
+
+/// What a claim or a take-back came to.
+pub fn shown(hold: &HoldView) -> String {
+    match &hold.claimed {
+        Some(claimed) if hold.state.is_pending() => format!("{} is claimed by {}.", hold.id, claimed.by),
+        Some(_) | None if hold.state.is_pending() => {
+            format!("{} waits for a ruling and is claimed by nobody.", hold.id)
+        }
+        Some(_) | None => format!("{} does not wait any more.", hold.id),
+    }
+}
+
+/// A draft of a grant: it is read out, and the question is whether to make it.
+pub(super) fn drafted(talk: &mut Talk, question: Question, bounds: GrantBounds, text: String) {
+    let asked = matches!(&talk.stage, Stage::Ruling(id) if *id == question.id);
+    let Some(entry) = talk.holds.get(&question.id).filter(|_| asked).cloned() else {
+        return talk.say("The call of the grant is not asked about any more.");
+    };
+    if entry.risk.tier == Tier::High || !entry.view.grantable {
+        return talk.say("No grant is made of this call: its tier is high, or the rule lets none be made.");
+    }
+    talk.say("The grant:");
+    text.lines().for_each(|line| talk.say(format!("Grant: {line}")));
+    let (id, digest) = (question.id.clone(), question.digest);
+    let command = Command::Grant { seq: 0, id, digest, bounds, grant: text, reason: None, signed: None };
+    talk.stage = Stage::Grant { question, command: Box::new(command) };
+}
+
+/// The other answers, said as they are.
+pub(super) fn answered(talk: &mut Talk, notice: Notice) {
+    let (seq, lines) = match notice {
+        Notice::Frozen { seq, daemon } => {
+            let words = frozen(&daemon);
+            talk.daemon = Some(daemon);
+            (seq, vec![words])
+        }
+        Notice::Sessions { seq, sessions } => {
+            (seq, or_none(sessions.iter().map(session).collect(), "No session is open."))
+        }
+        Notice::Grants { seq, grants } => (seq, or_none(grants.iter().map(grant).collect(), "No grant is in force.")),
+        Notice::Records { seq, records, chain } => {
+            let mut lines: Vec<_> = records.iter().rev().map(record).collect();
+            lines.push(self::chain(&chain));
+            (seq, lines)
+        }
+        Notice::Rules { seq, rules } => (seq, or_none(rules.iter().map(rule).collect(), "No rule is loaded.")),
+        Notice::Explained { seq, excerpts } => (seq, excerpts.iter().flat_map(excerpt).collect()),
+        // Nothing of this is asked for here.
+        Notice::Welcome { .. }
+        | Notice::Tools { .. }
+        | Notice::Tool { .. }
+        | Notice::RuledBatch { .. }
+        | Notice::Snapshot { .. }
+        | Notice::Hold { .. }
+        | Notice::Shown { .. }
+        | Notice::Ruled { .. }
+        | Notice::Draft { .. }
+        | Notice::Daemon { .. }
+        | Notice::Failed { .. } => return,
+    };
+    if talk.asked.remove(&seq).is_some() {
+        lines.iter().for_each(|line| talk.say(line));
+    }
+}
+
+fn or_none(lines: Vec<String>, none: &str) -> Vec<String> {
+    if lines.is_empty() { vec![none.to_owned()] } else { lines }
+}
+
+fn session(session: &SessionView) -> String {
+    let paused = session.paused.as_ref().map(|paused| format!(", paused by {}", paused.by)).unwrap_or_default();
+    format!(
+        "Session {}: {} on {} in {}, since {}, {} calls, {} allowed, {} held, {} denied{paused}.",
+        session.session,
+        session.principal,
+        session.server,
+        session.environment.name,
+        session.since,
+        session.calls,
+        session.allowed,
+        session.held,
+        session.denied
+    )
+}
+
+fn grant(grant: &GrantView) -> String {
+    format!(
+        "Grant {}: {} on {} for {}, {} of {} used, until {}, made by {} from hold {}.",
+        grant.id,
+        grant.operation,
+        grant.server,
+        grant.principal,
+        grant.used,
+        grant.uses,
+        grant.until,
+        grant.by,
+        grant.hold
+    )
+}
+
+fn record(record: &RecordView) -> String {
+    format!("Record {} at {}: {}", record.seq, record.at, record.words)
+}
+
+fn chain(chain: &ChainView) -> String {
+    let intact = if chain.intact { "follow one another" } else { "DO NOT FOLLOW one another" };
+    format!("{} records in all; those that were read {intact}.", chain.records)
+}
+
+fn rule(rule: &RuleView) -> String {
+    let place =
+        rule.file.as_ref().map(|file| format!(" at {file} line {}", rule.line.unwrap_or(0))).unwrap_or_default();
+    let hint = rule.hint.as_ref().map(|hint| format!(" {hint}")).unwrap_or_default();
+    format!(
+        "Rule {}{place}: {} decisions in the last day, {} holds, {} approved, {} rejected, {} without a ruling.{hint}",
+        rule.rule, rule.hits, rule.holds, rule.approved, rule.rejected, rule.lapsed
+    )
+}
+
+fn excerpt(excerpt: &Excerpt) -> Vec<String> {
+    let mut lines = vec![format!("Rule {} in {}:", excerpt.rule, excerpt.file)];
+    lines.extend(excerpt.lines.iter().map(|line| {
+        let held = if line.held { " (held)" } else { "" };
+        format!("Line {}{held}: {}", line.number, line.text)
+    }));
+    lines
+}

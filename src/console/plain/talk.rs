@@ -1,0 +1,640 @@
+//! The conversation: what happens goes in, lines and commands come out. Pure; time comes in with what happens.
+//!
+//! Invariants: a ruling is made of a whole word that answers the question which is open, about the hold that was read
+//! out, all of it, and is still what it was; a line that was typed before its question is dropped by the loop and never
+//! gets here. What may be ruled on, and what has to be typed for it, is decided where the screen has it decided.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use jiff::tz::TimeZone;
+
+use super::answers;
+use super::words;
+use crate::call::{CallId, Digest, Tier};
+use crate::console::app::{Link, Now};
+use crate::console::barrier;
+use crate::console::describe;
+use crate::console::dialog::{Approve, Field};
+use crate::console::guard::Guard;
+use crate::console::holds::{Change, Entry, Holds, is_same_question};
+use crate::console::sign::{Signing, grant_text, ruling_text};
+use crate::console::visible;
+use crate::control::wire::{Command, Daemon, Failure, HoldState, HoldView, Notice, RulingKind, SignedBy};
+
+/// Commands that wait for an answer.
+const ASKED: usize = 32;
+/// Parts of a hold's time at which what is left is said, in percent.
+const CLOCKS: [i64; 3] = [50, 25, 10];
+/// A ruling that the daemon has not answered by then is not waited for.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// Something happened.
+#[derive(Debug)]
+pub enum What {
+    /// A line that answers the question which is open.
+    Line(String),
+    /// The keyboard is gone.
+    Eof,
+    Link(Box<Link>),
+    Tick,
+    /// What came of [`Effect::Sign`].
+    Signed(u64, Result<SignedBy, String>),
+}
+
+/// What the loop has to do, in this order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Effect {
+    /// A line. It has passed the escape function.
+    Say(String),
+    /// The question that is open. `fresh`: not the one from before, so whatever was typed before it is void.
+    Ask {
+        question: String,
+        fresh: bool,
+    },
+    Send {
+        connection: u64,
+        command: Command,
+    },
+    Sign {
+        seq: u64,
+        signing: Signing,
+        text: String,
+    },
+    Bell,
+    Quit,
+}
+
+/// The question that is open.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Stage {
+    /// None: a command may be given.
+    Free,
+    /// What becomes of this hold.
+    Ruling(CallId),
+    /// Whether to approve it: tier medium.
+    Sure(Question),
+    /// The values that have to be typed: tier high.
+    Type { question: Question, fields: Vec<Field>, at: usize },
+    /// Why it is rejected.
+    Reason(Question),
+    /// Whether to do what this command does.
+    Confirm { command: Box<Command>, words: String },
+    /// Whether to make this grant.
+    Grant { question: Question, command: Box<Command> },
+    /// Whether to leave while calls wait and nobody else is there.
+    Quit,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Question {
+    pub id: CallId,
+    pub digest: Digest,
+}
+
+/// What a command that was sent is for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Asked {
+    Ruling {
+        id: CallId,
+        kind: RulingKind,
+        since: std::time::Duration,
+    },
+    /// A draft of a grant on this hold, with these bounds.
+    Draft {
+        question: Question,
+        bounds: crate::control::wire::GrantBounds,
+    },
+    /// Anything whose answer is said as it is.
+    Answer(&'static str),
+}
+
+/// What the operator was read of a hold.
+#[derive(Clone, Debug)]
+struct Heard {
+    view: HoldView,
+    /// All of it.
+    whole: bool,
+    at: std::time::Duration,
+}
+
+#[derive(Debug)]
+pub struct Talk {
+    pub(super) now: Now,
+    pub(super) zone: TimeZone,
+    pub(super) signing: Option<Signing>,
+    /// Why nothing can be ruled here at all, where nothing can.
+    watching: Option<String>,
+    keyboard: bool,
+    pub(super) live: bool,
+    pub(super) connection: u64,
+    pub(super) daemon: Option<Daemon>,
+    pub(super) holds: Holds,
+    pub(super) stage: Stage,
+    heard: HashMap<CallId, Heard>,
+    skipped: BTreeSet<CallId>,
+    /// The smallest part of its time that was said of each hold.
+    clocks: HashMap<CallId, i64>,
+    pub(super) asked: BTreeMap<u64, Asked>,
+    /// A ruling that waits for its signature.
+    unsigned: Option<(u64, u64, Command)>,
+    /// The call whose approval can be taken back.
+    pub(super) undo: Option<CallId>,
+    /// Approvals that come too fast cost more.
+    pub(super) guard: Guard,
+    seq: u64,
+    pub(super) out: Vec<Effect>,
+    /// The question that was asked last.
+    last: Option<(Stage, String)>,
+}
+
+impl Talk {
+    /// `watching`: why this console only watches, where it does. `keyboard`: somebody can type.
+    pub fn new(now: Now, zone: TimeZone, signing: Option<Signing>, watching: Option<String>, keyboard: bool) -> Talk {
+        Talk {
+            now,
+            zone,
+            signing,
+            watching,
+            keyboard,
+            live: false,
+            connection: 0,
+            daemon: None,
+            holds: Holds::default(),
+            stage: Stage::Free,
+            heard: HashMap::new(),
+            skipped: BTreeSet::new(),
+            clocks: HashMap::new(),
+            asked: BTreeMap::new(),
+            unsigned: None,
+            undo: None,
+            guard: Guard::default(),
+            seq: 0,
+            out: Vec::new(),
+            last: None,
+        }
+    }
+
+    /// One step.
+    pub fn update(&mut self, at: Now, what: What) -> Vec<Effect> {
+        self.now = at;
+        let typed = matches!(what, What::Line(_));
+        match what {
+            What::Line(line) => self.typed(&line),
+            What::Eof => self.out.push(Effect::Quit),
+            What::Link(link) => self.linked(*link),
+            What::Tick => self.tick(),
+            What::Signed(seq, outcome) => self.signed(seq, outcome),
+        }
+        self.offer();
+        let mut out = std::mem::take(&mut self.out);
+        let quiet = out.iter().all(|effect| matches!(effect, Effect::Send { .. } | Effect::Sign { .. }));
+        let question = self.question();
+        let fresh = self.last.as_ref() != Some(&(self.stage.clone(), question.clone()));
+        if self.live && self.keyboard && self.unsigned.is_none() && (typed || fresh || !quiet) {
+            self.last = Some((self.stage.clone(), question.clone()));
+            out.push(Effect::Ask { question, fresh });
+        }
+        out
+    }
+
+    pub(super) fn say(&mut self, text: impl AsRef<str>) {
+        self.out.push(Effect::Say(visible::line(text.as_ref())));
+    }
+
+    /// A text that has passed the escape function.
+    pub(super) fn say_shown(&mut self, shown: String) {
+        self.out.push(Effect::Say(shown));
+    }
+
+    fn question(&self) -> String {
+        match &self.stage {
+            Stage::Free => "Command (list, help, quit): ".to_owned(),
+            Stage::Ruling(id) => format!("Ruling for {id} (approve, reject, details, skip, help, quit): "),
+            Stage::Sure(question) => format!("Approve {}? Type yes, or anything else to go back: ", question.id),
+            Stage::Type { question, fields, at } => {
+                let label = fields.get(*at).map_or("", |field| &field.label);
+                format!("Approve {}: type {label}, or back: ", question.id)
+            }
+            Stage::Reason(question) => {
+                format!("Reject {}: type the reason, which the agent reads, or back: ", question.id)
+            }
+            Stage::Confirm { words, .. } => format!("{words}? Type yes, or anything else to go back: "),
+            Stage::Grant { question, .. } => {
+                format!("Approve {} and make this grant? Type yes, or anything else to go back: ", question.id)
+            }
+            Stage::Quit => "Calls wait and nobody else watches. Type yes to leave: ".to_owned(),
+        }
+    }
+
+    /// Reads out the next hold that waits, where no question is open.
+    fn offer(&mut self) {
+        if self.stage != Stage::Free || !self.live || self.unsigned.is_some() {
+            return;
+        }
+        let busy = |id: &CallId| {
+            self.asked.values().any(|asked| matches!(asked, Asked::Ruling { id: other, .. } if other == id))
+        };
+        let next = self.holds.pending().find(|entry| {
+            let id = &entry.view.id;
+            !self.skipped.contains(id) && !entry.is_over(self.now.wall) && !busy(id)
+        });
+        let Some(id) = next.map(|entry| entry.view.id.clone()) else { return };
+        if self.watching.is_some() {
+            // Read out once; there is nothing to ask.
+            self.skipped.insert(id.clone());
+        } else {
+            self.stage = Stage::Ruling(id.clone());
+        }
+        self.read_out(&id, false);
+    }
+
+    /// Says a hold. `all`: however long it is.
+    pub(super) fn read_out(&mut self, id: &CallId, all: bool) {
+        let Some(entry) = self.holds.get(id).cloned() else { return self.say(format!("There is no hold {id}.")) };
+        self.out.push(Effect::Bell);
+        self.say(words::headline(&entry));
+        entry.risk.warnings.iter().for_each(|warning| self.say_shown(format!("Warning: {warning}")));
+        let arguments = words::arguments(&entry.view, &self.zone);
+        let whole = all || arguments.len() <= words::READ_OUT;
+        if whole {
+            arguments.iter().for_each(|line| self.say(line));
+        } else {
+            let bytes = entry.view.arguments.as_str().len();
+            self.say(format!(
+                "Arguments: {} lines, {bytes} bytes, not read out yet. Type details to have all of them: an approval waits \
+                 for that.",
+                arguments.len()
+            ));
+        }
+        words::facts(&entry, &self.zone).into_iter().for_each(|fact| self.say_shown(fact));
+        if entry.is_pending() {
+            self.say(self.clock_words(&entry));
+        }
+        let known = self.heard.get(id).is_some_and(|heard| heard.whole && is_same_question(&heard.view, &entry.view));
+        self.heard.insert(id.clone(), Heard { view: entry.view, whole: whole || known, at: self.now.mono });
+    }
+
+    fn clock_words(&self, entry: &Entry) -> String {
+        let left = words::spoken(entry.seconds_left(self.now.wall));
+        let client = entry.view.client_waits_until.as_ref().and_then(|at| at.parse::<jiff::Timestamp>().ok());
+        let client = client.map(|at| {
+            let seconds = at.duration_since(self.now.wall).as_secs();
+            format!(" The client may give up in about {}.", words::spoken(seconds))
+        });
+        format!("Time left for {}: {left}.{}", entry.view.id, client.unwrap_or_default())
+    }
+
+    fn tick(&mut self) {
+        let (wall, mono) = (self.now.wall, self.now.mono);
+        let late = |asked: &Asked| matches!(asked, Asked::Ruling { since, .. } if mono >= *since + PATIENCE);
+        let late: Vec<_> = self.asked.iter().filter(|(_, asked)| late(asked)).map(|(seq, _)| *seq).collect();
+        for seq in late {
+            if self.asked.remove(&seq).is_some() && self.unsigned.as_ref().is_none_or(|(other, ..)| *other != seq) {
+                self.say("The daemon has not answered. Look at the state of the hold: list.");
+            }
+        }
+        if let Some(id) = self.subject().filter(|id| self.holds.get(id).is_none_or(|entry| entry.is_over(wall))) {
+            self.stage = Stage::Free;
+            self.skipped.insert(id.clone());
+            self.say(format!("The time of {id} is over: nothing was sent."));
+        }
+        let subject = self.subject();
+        let mut lines = Vec::new();
+        for entry in self.holds.pending() {
+            let part = part_left(entry, wall);
+            let passed = CLOCKS.iter().rev().find(|limit| part <= **limit).copied();
+            // Of those that nobody is asked about only the last call is said.
+            let Some(limit) = passed.filter(|limit| *limit == 10 || subject.as_ref() == Some(&entry.view.id)) else {
+                continue;
+            };
+            if self.clocks.get(&entry.view.id).is_none_or(|said| limit < *said) {
+                self.clocks.insert(entry.view.id.clone(), limit);
+                lines.push(self.clock_words(entry));
+            }
+        }
+        lines.into_iter().for_each(|line| self.say(line));
+    }
+
+    /// The hold that the open question is about.
+    pub(super) fn subject(&self) -> Option<CallId> {
+        match &self.stage {
+            Stage::Ruling(id) => Some(id.clone()),
+            Stage::Sure(question)
+            | Stage::Type { question, .. }
+            | Stage::Reason(question)
+            | Stage::Grant { question, .. } => Some(question.id.clone()),
+            Stage::Free | Stage::Confirm { .. } | Stage::Quit => None,
+        }
+    }
+
+    /// Sends a command that a number is put into, where there is room for another.
+    pub(super) fn send(&mut self, asked: Asked, build: impl FnOnce(u64) -> Command) {
+        if !self.live {
+            return self.say("The daemon is not there: nothing was sent.");
+        }
+        if self.asked.len() >= ASKED {
+            return self.say("The daemon has not answered what was asked before: nothing was sent.");
+        }
+        self.seq += 1;
+        self.asked.insert(self.seq, asked);
+        let command = build(self.seq);
+        self.out.push(Effect::Send { connection: self.connection, command });
+    }
+
+    // Rulings.
+
+    /// Begins an approval: the same conditions and the same gesture as on the screen.
+    pub(super) fn approve(&mut self, id: &CallId) {
+        let Some(entry) = self.ready(id) else { return };
+        if barrier::lacks_signature(&entry.view, self.signing.as_ref()) {
+            return describe::UNSIGNED_HELP.iter().for_each(|line| self.say(line));
+        }
+        let question = Question { id: id.clone(), digest: entry.view.digest };
+        let asked = Approve::new(&entry.view, entry.risk.tier, self.guard.asks());
+        if let Some(why) = &asked.why {
+            self.say(why);
+        }
+        match asked.tier {
+            _ if asked.typed => self.stage = Stage::Type { question, fields: asked.fields, at: 0 },
+            Tier::Low => self.rule(question, RulingKind::Approve, None),
+            Tier::Medium | Tier::High => self.stage = Stage::Sure(question),
+        }
+    }
+
+    /// The hold, where it was read out, is what it was then, and can be ruled on; else it is said why not.
+    pub(super) fn ready(&mut self, id: &CallId) -> Option<Entry> {
+        let problem = match (self.holds.get(id), self.heard.get(id)) {
+            (None, _) => Some(format!("There is no hold {id}.")),
+            (Some(entry), heard) => {
+                let ended = barrier::ended(entry, self.now.wall, &self.zone);
+                ended.or_else(|| match heard {
+                    None => Some(format!("{id} was not read out: type details {id} first.")),
+                    Some(heard) if !is_same_question(&heard.view, &entry.view) => {
+                        Some(format!("{id} has changed since it was read out: type details {id} first."))
+                    }
+                    Some(heard) if !heard.whole => {
+                        Some(format!("{id} was not read out to its end: type details {id} first."))
+                    }
+                    Some(_) => None,
+                })
+            }
+        };
+        match problem {
+            Some(text) => {
+                self.say_shown(text);
+                None
+            }
+            None => self.holds.get(id).cloned(),
+        }
+    }
+
+    /// The one place where a ruling is made: of the question that was open.
+    pub(super) fn rule(&mut self, question: Question, kind: RulingKind, reason: Option<String>) {
+        self.stage = Stage::Free;
+        let Some(entry) = self.may_rule(&question, kind) else { return };
+        let (id, digest) = (question.id, question.digest);
+        if kind == RulingKind::Approve {
+            self.approved(&entry.view);
+        }
+        let signer = barrier::signer(&entry.view, kind, self.signing.as_ref());
+        let asked = Asked::Ruling { id: id.clone(), kind, since: self.now.mono };
+        let to_sign = reason.clone();
+        self.send(asked, |seq| Command::Rule { seq, id, digest, ruling: kind, reason, signed: None });
+        self.sign(signer, &entry.view, kind, to_sign.as_deref());
+    }
+
+    /// Counts how long the operator had it.
+    pub(super) fn approved(&mut self, hold: &HoldView) {
+        let heard = self.heard.get(&hold.id).map_or(self.now.mono, |heard| heard.at);
+        self.guard.approved(self.now.mono.saturating_sub(heard), &hold.rule);
+    }
+
+    fn may_rule(&mut self, question: &Question, kind: RulingKind) -> Option<Entry> {
+        if self.holds.get(&question.id).is_none_or(|entry| entry.view.digest != question.digest) {
+            self.say(format!("{} is not what the question named: nothing was sent.", question.id));
+            return None;
+        }
+        match kind {
+            RulingKind::Approve => self.ready(&question.id),
+            RulingKind::Reject => {
+                let entry = self.holds.get(&question.id)?.clone();
+                let ended = barrier::ended(&entry, self.now.wall, &self.zone);
+                ended.map(|text| self.say_shown(text)).is_none().then_some(entry)
+            }
+        }
+    }
+
+    /// Keeps the command that was sent last back until it is signed, where somebody signs it.
+    pub(super) fn sign(&mut self, signer: Option<Signing>, hold: &HoldView, kind: RulingKind, reason: Option<&str>) {
+        let Some((signing, daemon)) = signer.zip(self.daemon.as_ref()) else { return };
+        let Some(Effect::Send { connection, command }) = self.out.pop() else { return };
+        let text = match &command {
+            Command::Grant { grant, .. } => grant_text(hold, &daemon.instance, &signing.operator, reason, grant),
+            // Whatever else is signed is a ruling.
+            _ => ruling_text(hold, &daemon.instance, kind, &signing.operator, reason),
+        };
+        self.unsigned = Some((self.seq, connection, command));
+        self.out.push(Effect::Sign { seq: self.seq, signing, text });
+    }
+
+    /// The operator has signed, or not. The hold and the connection are those of the question, or nothing is sent.
+    fn signed(&mut self, seq: u64, outcome: Result<SignedBy, String>) {
+        let Some((_, connection, command)) = self.unsigned.take_if(|(waits, ..)| *waits == seq) else { return };
+        let Some((id, digest)) = named(&command) else { return };
+        let problem = match &outcome {
+            Err(why) => Some(format!("Not signed, nothing was sent: {why}")),
+            Ok(_) if connection != self.connection || !self.live => {
+                Some("The daemon went away meanwhile: nothing was sent.".to_owned())
+            }
+            Ok(_) => None,
+        };
+        if let Some(text) = problem {
+            self.asked.remove(&seq);
+            return self.say(text);
+        }
+        if self.may_rule(&Question { id, digest }, RulingKind::Approve).is_none() {
+            self.asked.remove(&seq);
+            return;
+        }
+        if let Some(Asked::Ruling { since, .. }) = self.asked.get_mut(&seq) {
+            *since = self.now.mono;
+        }
+        let Ok(by) = outcome else { return };
+        self.out.push(Effect::Send { connection, command: with_signature(command, by) });
+    }
+
+    // What the daemon says.
+
+    fn linked(&mut self, link: Link) {
+        match link {
+            Link::Up { number, operator, daemon } => {
+                self.connection = number;
+                self.say(format!("Connected as {operator}. Countersign {}.", daemon.version));
+                self.say(answers::daemon(&daemon));
+                if let Some(why) = self.watching.clone() {
+                    self.say(format!("This console only watches: {why}"));
+                }
+                self.daemon = Some(daemon);
+            }
+            Link::Down { why } => {
+                if self.live {
+                    self.say(format!("The daemon is gone: {why}. Nothing can be ruled until it is back."));
+                }
+                self.live = false;
+                self.stage = Stage::Free;
+                self.asked.clear();
+            }
+            Link::Notice(notice) => self.noticed(notice),
+        }
+    }
+
+    fn noticed(&mut self, notice: Notice) {
+        match notice {
+            Notice::Snapshot { holds, daemon, .. } => {
+                self.daemon = Some(daemon);
+                if !self.live {
+                    self.live = true;
+                    let pending = holds.iter().filter(|hold| hold.state.is_pending()).count();
+                    self.say(format!("{pending} waiting."));
+                }
+                let before = self.subject().and_then(|id| self.holds.get(&id)).map(|entry| entry.view.clone());
+                self.holds.replace(holds);
+                if let Some(before) = before {
+                    let now = self.holds.get(&before.id).map(|entry| entry.view.clone());
+                    self.compared(&before, now.as_ref());
+                }
+                self.forget();
+            }
+            Notice::Hold { hold } => self.changed(*hold),
+            Notice::Shown { seq, hold } => {
+                if self.asked.remove(&seq).is_some() {
+                    self.say(answers::shown(&hold));
+                    self.undo = self.undo.take_if(|id| *id != hold.id);
+                    // Taken back: it is asked about again.
+                    self.skipped.remove(&hold.id);
+                }
+                self.changed(*hold);
+            }
+            Notice::Ruled { seq, hold } => {
+                if let Some(Asked::Ruling { id, kind, .. }) = self.asked.remove(&seq) {
+                    self.say(answers::ruled(&hold, kind));
+                    let leaves = matches!(hold.state, HoldState::Approved { leaves_at: Some(_), .. });
+                    self.undo = leaves.then(|| id.clone()).or_else(|| self.undo.take());
+                    self.skipped.insert(id);
+                }
+                self.changed(*hold);
+            }
+            Notice::Daemon { daemon } => {
+                if self.daemon.as_ref().map(|known| &known.frozen) != Some(&daemon.frozen) {
+                    self.say(answers::frozen(&daemon));
+                }
+                self.daemon = Some(daemon);
+            }
+            Notice::Failed { seq, error, message } => self.failed(seq, error, &message),
+            Notice::Draft { seq, text } => match self.asked.remove(&seq) {
+                Some(Asked::Draft { question, bounds }) => answers::drafted(self, question, bounds, text),
+                Some(Asked::Ruling { .. } | Asked::Answer(_)) | None => {}
+            },
+            notice => answers::answered(self, notice),
+        }
+    }
+
+    fn failed(&mut self, seq: Option<u64>, error: Failure, message: &str) {
+        let Some(asked) = seq.and_then(|seq| self.asked.remove(&seq)) else { return };
+        let what = match asked {
+            Asked::Ruling { id, .. } => id.to_string(),
+            Asked::Draft { question, .. } => format!("grant on {}", question.id),
+            Asked::Answer(what) => what.to_owned(),
+        };
+        self.say(format!("No effect, {what}: {message}."));
+        if error == Failure::SignatureRequired {
+            describe::UNSIGNED_HELP.iter().for_each(|line| self.say(line));
+        }
+    }
+
+    fn changed(&mut self, view: HoldView) {
+        let before = self.holds.get(&view.id).map(|entry| entry.view.clone());
+        let change = self.holds.upsert(view.clone());
+        self.holds.settle(None);
+        match (change, before) {
+            (Change::New, _) if view.state.is_pending() => {
+                if self.stage != Stage::Free {
+                    self.out.push(Effect::Bell);
+                    let entry = self.holds.get(&view.id).map(|entry| words::line(entry, self.now.wall, &self.zone));
+                    self.say(format!("New hold, read out after this one: {}", entry.unwrap_or_default()));
+                }
+            }
+            (Change::Changed, Some(before)) => self.compared(&before, Some(&view)),
+            (Change::New | Change::Changed | Change::Touched | Change::Same, _) => {}
+        }
+        self.forget();
+    }
+
+    /// Whatever changes under an open question closes it.
+    fn compared(&mut self, before: &HoldView, now: Option<&HoldView>) {
+        let asked = self.subject().as_ref() == Some(&before.id);
+        let words = now.and_then(|now| describe::outcome(&now.state, &self.zone));
+        match now {
+            Some(now) if is_same_question(before, now) => {}
+            _ if asked => {
+                self.stage = Stage::Free;
+                let words = words.unwrap_or_else(|| "it is read out again".to_owned());
+                self.say(format!("{} has changed: {words}. Nothing was sent from here.", before.id));
+            }
+            Some(now) if before.state != now.state => {
+                let words = words.unwrap_or_else(|| "it waits again".to_owned());
+                self.say(format!("{}: {words}.", before.id));
+            }
+            Some(_) | None => {}
+        }
+    }
+
+    /// What is kept of holds goes with them.
+    fn forget(&mut self) {
+        let holds = &self.holds;
+        self.heard.retain(|id, _| holds.get(id).is_some());
+        self.clocks.retain(|id, _| holds.get(id).is_some());
+        self.skipped.retain(|id| holds.get(id).is_some());
+    }
+
+    pub(super) fn skip(&mut self, id: CallId) {
+        self.stage = Stage::Free;
+        self.skipped.insert(id);
+    }
+
+    /// Asks about this hold next.
+    pub(super) fn turn_to(&mut self, id: CallId) {
+        self.skipped.remove(&id);
+        self.stage = if self.holds.get(&id).is_some_and(Entry::is_pending) && self.watching.is_none() {
+            Stage::Ruling(id)
+        } else {
+            Stage::Free
+        };
+    }
+}
+
+/// How much of its time a hold has left, in percent.
+fn part_left(entry: &Entry, wall: jiff::Timestamp) -> i64 {
+    let all = entry.view.created_at.parse::<jiff::Timestamp>().map_or(0, |from| entry.seconds_left(from));
+    entry.seconds_left(wall).saturating_mul(100) / all.max(1)
+}
+
+fn named(command: &Command) -> Option<(CallId, Digest)> {
+    match command {
+        Command::Rule { id, digest, .. } | Command::Grant { id, digest, .. } => Some((id.clone(), *digest)),
+        // Nothing else is signed.
+        _ => None,
+    }
+}
+
+fn with_signature(command: Command, by: SignedBy) -> Command {
+    match command {
+        Command::Rule { seq, id, digest, ruling, reason, .. } => {
+            Command::Rule { seq, id, digest, ruling, reason, signed: Some(by) }
+        }
+        Command::Grant { seq, id, digest, bounds, grant, reason, .. } => {
+            Command::Grant { seq, id, digest, bounds, grant, reason, signed: Some(by) }
+        }
+        other => other,
+    }
+}

@@ -1,0 +1,271 @@
+//! What a typed line does: whole words only, and nothing for an empty line.
+
+use super::talk::{Asked, Effect, Question, Stage, Talk};
+use super::words;
+use crate::call::CallId;
+use crate::console::keys::PRESETS;
+use crate::control::wire::{Command, GrantBounds, RulingKind, SessionRuling};
+
+/// Longest reason, in characters.
+const REASON: usize = 500;
+
+const HELP: [&str; 14] = [
+    "approve, reject: rules on the call that is asked about. An approval may ask for more; nothing short of a whole word counts.",
+    "details, details ID: reads a call out, all of it. skip: leaves it for later. list: the calls that wait and those that ended.",
+    "claim, release: says that you look after the call that is asked about, or no longer. claim steal: also from somebody else.",
+    "undo: takes your last approval back while it has not left.",
+    "grant USES MINUTES [less /POINTER] [any /POINTER]: approves the call and as many like it; a number at a pointer may be",
+    "less, a text at one may be anything. You are read the grant before it is made.",
+    "grants: the grants in force. revoke ID: ends one.",
+    "freeze [REASON]: holds everything that is not a read and rejects what waits. thaw: no longer.",
+    "sessions: who is connected. pause ID, resume ID, end ID [REASON]: a session.",
+    "history: the last records. rules: what the rules did. why: the rule's text for the call that is asked about.",
+    "Reasons for a rejection: 1 to 5 stand for",
+    "back: leaves a question without an answer. The call stays held.",
+    "quit: leaves. Calls that wait stay held.",
+    "Nothing is approved by Enter, by the end of the input, or by what was typed before the question.",
+];
+
+impl Talk {
+    pub(super) fn typed(&mut self, line: &str) {
+        let line = line.trim();
+        match std::mem::replace(&mut self.stage, Stage::Free) {
+            Stage::Free => self.command(line, None),
+            Stage::Ruling(id) => {
+                self.stage = Stage::Ruling(id.clone());
+                self.command(line, Some(id));
+            }
+            Stage::Sure(question) if line == "yes" => self.rule(question, RulingKind::Approve, None),
+            Stage::Grant { question, command } if line == "yes" => self.grant(question, *command),
+            Stage::Sure(question) | Stage::Grant { question, .. } => self.back(question.id),
+            Stage::Type { question, fields, at } => self.value(question, fields, at, line),
+            Stage::Reason(question) => self.reason(question, line),
+            Stage::Confirm { command, .. } if line == "yes" => {
+                self.send(Asked::Answer("the command"), |seq| numbered(*command, seq));
+            }
+            Stage::Confirm { .. } => self.say("Not done."),
+            Stage::Quit if line == "yes" || line == "quit" => self.out.push(Effect::Quit),
+            Stage::Quit => {}
+        }
+    }
+
+    fn back(&mut self, id: CallId) {
+        self.say(format!("Back: {id} stays held."));
+        self.stage = Stage::Ruling(id);
+    }
+
+    fn value(&mut self, question: Question, mut fields: Vec<crate::console::dialog::Field>, at: usize, line: &str) {
+        if line == "back" {
+            return self.back(question.id);
+        }
+        let Some(field) = fields.get_mut(at) else { return self.back(question.id) };
+        line.clone_into(&mut field.typed);
+        if !field.matches() {
+            self.say("That is not the value: the call stays held.");
+            return self.back(question.id);
+        }
+        if at + 1 < fields.len() {
+            self.stage = Stage::Type { question, fields, at: at + 1 };
+        } else {
+            self.rule(question, RulingKind::Approve, None);
+        }
+    }
+
+    fn reason(&mut self, question: Question, line: &str) {
+        let preset = line.parse::<usize>().ok().and_then(|n| PRESETS.get(n.checked_sub(1)?));
+        match (line, preset) {
+            ("back" | "", _) => self.back(question.id),
+            (_, Some(preset)) => self.rule(question, RulingKind::Reject, Some((*preset).to_owned())),
+            (reason, None) => {
+                let reason = reason.chars().take(REASON).collect();
+                self.rule(question, RulingKind::Reject, Some(reason));
+            }
+        }
+    }
+
+    /// A command. `asked`: the hold that the open question is about.
+    fn command(&mut self, line: &str, asked: Option<CallId>) {
+        let mut words = line.split_whitespace();
+        let verb = words.next().unwrap_or_default();
+        let rest: Vec<_> = words.collect();
+        match (verb, rest.as_slice()) {
+            ("", _) => {}
+            ("help", []) => self.help(),
+            ("list", []) => self.list(),
+            ("quit", []) => self.quit(),
+            ("undo", []) => self.undo(),
+            ("history", []) => {
+                self.send(Asked::Answer("history"), |seq| Command::Records {
+                    seq,
+                    before: None,
+                    limit: 20,
+                    call: None,
+                });
+            }
+            ("rules", []) => self.send(Asked::Answer("rules"), |seq| Command::Rules { seq }),
+            ("sessions", []) => self.send(Asked::Answer("sessions"), |seq| Command::Sessions { seq }),
+            ("grants", []) => self.send(Asked::Answer("grants"), |seq| Command::Grants { seq }),
+            ("freeze", reason) => self.freeze(reason),
+            ("thaw", []) => {
+                let command = Command::Freeze { seq: 0, on: false, reason: None };
+                self.confirm(command, "Let everything go its way again");
+            }
+            ("pause", [session, reason @ ..]) => self.session(session, SessionRuling::Pause, reason),
+            ("resume", [session, reason @ ..]) => self.session(session, SessionRuling::Resume, reason),
+            ("end", [session, reason @ ..]) => self.session(session, SessionRuling::End, reason),
+            ("revoke", [grant, reason @ ..]) => match grant.to_ascii_uppercase().parse() {
+                Ok(grant) => {
+                    let command = Command::RevokeGrant { seq: 0, grant, reason: joined(reason) };
+                    self.confirm(command, "Revoke the grant");
+                }
+                Err(_) => self.say("Name the grant by its whole id: grants lists them."),
+            },
+            ("details", [id]) => self.details(id),
+            _ => match asked {
+                Some(id) => self.about(verb, &rest, id),
+                None => self.say("There is no such command, or no call is asked about. Type help."),
+            },
+        }
+    }
+
+    /// A command about the hold that is asked about.
+    fn about(&mut self, verb: &str, rest: &[&str], id: CallId) {
+        match (verb, rest) {
+            ("approve", []) => self.approve(&id),
+            ("reject", []) => match self.holds.get(&id) {
+                Some(entry) => self.stage = Stage::Reason(Question { id, digest: entry.view.digest }),
+                None => self.say("The call is gone."),
+            },
+            ("details", []) => self.read_out(&id, true),
+            ("skip", []) => self.skip(id),
+            ("claim", []) => {
+                self.send(Asked::Answer("claim"), |seq| Command::Claim { seq, id, steal: false, off: false })
+            }
+            ("claim", ["steal"]) => {
+                self.send(Asked::Answer("claim"), |seq| Command::Claim { seq, id, steal: true, off: false });
+            }
+            ("release", []) => {
+                self.send(Asked::Answer("release"), |seq| Command::Claim { seq, id, steal: false, off: true })
+            }
+            ("why", []) => self.send(Asked::Answer("why"), |seq| Command::Explain { seq, id }),
+            ("grant", [uses, minutes, bounds @ ..]) => self.draft(id, uses, minutes, bounds),
+            _ => self.say("That is not a command: type a whole word, for example details or help. Nothing was sent."),
+        }
+    }
+
+    fn help(&mut self) {
+        for line in HELP {
+            self.say(line);
+            if line.ends_with("stand for") {
+                PRESETS.iter().enumerate().for_each(|(n, reason)| self.say(format!("{}: {reason}", n + 1)));
+            }
+        }
+    }
+
+    fn list(&mut self) {
+        let lines: Vec<_> = self.holds.all().map(|entry| words::line(entry, self.now.wall, &self.zone)).collect();
+        if lines.is_empty() {
+            self.say("No call is held.");
+        }
+        lines.iter().for_each(|line| self.say(line));
+    }
+
+    fn quit(&mut self) {
+        let waiting = self.holds.pending().next().is_some();
+        let alone = self.daemon.as_ref().is_none_or(|daemon| daemon.consoles <= 1);
+        if self.live && waiting && alone {
+            self.stage = Stage::Quit;
+        } else {
+            self.out.push(Effect::Quit);
+        }
+    }
+
+    fn undo(&mut self) {
+        match self.undo.clone() {
+            Some(id) => self.send(Asked::Answer("undo"), |seq| Command::TakeBack { seq, id }),
+            None => self.say("Nothing of yours can be taken back."),
+        }
+    }
+
+    fn details(&mut self, start: &str) {
+        let start = start.to_ascii_uppercase();
+        let ids = self.holds.all().map(|entry| &entry.view.id);
+        let found: Vec<_> = ids.filter(|id| id.as_str().starts_with(&start)).cloned().collect();
+        match found.as_slice() {
+            [id] => {
+                self.turn_to(id.clone());
+                self.read_out(id, true);
+            }
+            [] => self.say("There is no such hold: list names them."),
+            _ => self.say("Several holds start so: give more letters."),
+        }
+    }
+
+    fn freeze(&mut self, reason: &[&str]) {
+        let command = Command::Freeze { seq: 0, on: true, reason: joined(reason) };
+        self.confirm(command, "Freeze: hold everything that is not a read, and reject what waits");
+    }
+
+    fn session(&mut self, session: &str, ruling: SessionRuling, reason: &[&str]) {
+        let what = match ruling {
+            SessionRuling::Pause => "Pause",
+            SessionRuling::Resume => "Resume",
+            SessionRuling::End => "End",
+        };
+        let command = Command::RuleSession { seq: 0, session: session.to_owned(), ruling, reason: joined(reason) };
+        self.confirm(command, &format!("{what} session {}", crate::console::visible::line(session)));
+    }
+
+    fn confirm(&mut self, command: Command, words: &str) {
+        self.stage = Stage::Confirm { command: Box::new(command), words: words.to_owned() };
+    }
+
+    /// `grant 5 10 less /amount any /reason`.
+    fn draft(&mut self, id: CallId, uses: &str, minutes: &str, bounds: &[&str]) {
+        let Some(entry) = self.ready(&id) else { return };
+        let question = Question { id: id.clone(), digest: entry.view.digest };
+        let (Ok(uses), Ok(minutes)) = (uses.parse::<u32>(), minutes.parse::<u32>()) else {
+            return self.say("grant USES MINUTES: two whole numbers.");
+        };
+        let mut wanted =
+            GrantBounds { at_most: Vec::new(), any: Vec::new(), uses, seconds: minutes.saturating_mul(60) };
+        for pair in bounds.chunks(2) {
+            match pair {
+                ["less", pointer] => wanted.at_most.push((*pointer).to_owned()),
+                ["any", pointer] => wanted.any.push((*pointer).to_owned()),
+                _ => return self.say("After the minutes: less /POINTER or any /POINTER, as often as needed."),
+            }
+        }
+        let asked = Asked::Draft { question, bounds: wanted.clone() };
+        self.send(asked, |seq| Command::DraftGrant { seq, id, bounds: wanted });
+    }
+
+    /// Makes the grant that was read out.
+    fn grant(&mut self, question: Question, command: Command) {
+        let Some(entry) = self.ready(&question.id).filter(|entry| entry.view.digest == question.digest) else { return };
+        let kind = RulingKind::Approve;
+        self.approved(&entry.view);
+        let signer = crate::console::barrier::signer(&entry.view, kind, self.signing.as_ref());
+        let asked = Asked::Ruling { id: question.id, kind, since: self.now.mono };
+        self.send(asked, |seq| numbered(command, seq));
+        self.sign(signer, &entry.view, kind, None);
+    }
+}
+
+fn joined(words: &[&str]) -> Option<String> {
+    let reason: String = words.join(" ").chars().take(REASON).collect();
+    (!reason.is_empty()).then_some(reason)
+}
+
+/// The command with the number that it is sent under.
+fn numbered(mut command: Command, number: u64) -> Command {
+    match &mut command {
+        Command::Freeze { seq, .. }
+        | Command::RuleSession { seq, .. }
+        | Command::RevokeGrant { seq, .. }
+        | Command::Grant { seq, .. } => *seq = number,
+        // Nothing else waits for a yes.
+        _ => {}
+    }
+    command
+}

@@ -1,0 +1,430 @@
+//! Plain mode: the pure conversation, then the real binary in a terminal of its own.
+
+use std::time::Duration;
+
+use countersign::console::app::{Link, Now};
+use countersign::console::plain::talk::{Effect, Talk, What};
+use countersign::console::plain::words;
+use countersign::console::sign::Signing;
+use countersign::control::wire::{Command, Failure, HoldState, HoldView, Notice, RulingKind, SignedBy};
+use countersign::json::JsonText;
+use jiff::tz::TimeZone;
+
+use crate::fake::Fake;
+use crate::support::{A, B, START, daemon, gate, json, refund, rejected, rulings_of, sandbox};
+use crate::terminal::{Pty, lately};
+
+/// A conversation and its clock.
+struct Chat {
+    talk: Talk,
+    now: Duration,
+}
+
+impl Chat {
+    fn new(holds: Vec<HoldView>) -> (Chat, Vec<Effect>) {
+        Chat::with(holds, None, None)
+    }
+
+    fn with(holds: Vec<HoldView>, signing: Option<Signing>, watching: Option<&str>) -> (Chat, Vec<Effect>) {
+        let now = Duration::from_secs(10);
+        let talk = Talk::new(at(now), TimeZone::UTC, signing, watching.map(str::to_owned), true);
+        let mut chat = Chat { talk, now };
+        let mut said = chat.link(Link::Up { number: 1, operator: "ana".to_owned(), daemon: daemon() });
+        said.extend(chat.news(Notice::Snapshot { seq: None, holds, daemon: daemon() }));
+        (chat, said)
+    }
+
+    fn step(&mut self, what: What) -> Vec<Effect> {
+        self.talk.update(at(self.now), what)
+    }
+
+    fn link(&mut self, link: Link) -> Vec<Effect> {
+        self.step(What::Link(Box::new(link)))
+    }
+
+    fn news(&mut self, notice: Notice) -> Vec<Effect> {
+        self.link(Link::Notice(notice))
+    }
+
+    fn types(&mut self, line: &str) -> Vec<Effect> {
+        self.step(What::Line(format!("{line}\n")))
+    }
+
+    fn hold(&mut self, hold: HoldView) -> Vec<Effect> {
+        self.news(Notice::Hold { hold: Box::new(hold) })
+    }
+
+    fn after(&mut self, seconds: u64) -> Vec<Effect> {
+        self.now += Duration::from_secs(seconds);
+        self.step(What::Tick)
+    }
+}
+
+fn at(mono: Duration) -> Now {
+    let start: jiff::Timestamp = START.parse().unwrap();
+    Now { mono, wall: start + (mono - Duration::from_secs(10)) }
+}
+
+/// What was said, one line each, and the question at the end.
+fn said(effects: &[Effect]) -> Vec<String> {
+    let line = |effect: &Effect| match effect {
+        Effect::Say(line) => Some(line.clone()),
+        Effect::Ask { question, .. } => Some(question.clone()),
+        Effect::Send { .. } | Effect::Sign { .. } | Effect::Bell | Effect::Quit => None,
+    };
+    effects.iter().filter_map(line).collect()
+}
+
+fn sent(effects: &[Effect]) -> Vec<Command> {
+    let command = |effect: &Effect| match effect {
+        Effect::Send { command, .. } => Some(command.clone()),
+        _ => None,
+    };
+    effects.iter().filter_map(command).collect()
+}
+
+fn asks(effects: &[Effect], what: &str) -> bool {
+    matches!(effects.last(), Some(Effect::Ask { question, .. }) if question.contains(what))
+}
+
+#[test]
+fn a_hold_is_read_out_in_lines_of_words() {
+    let (_, effects) = Chat::new(vec![refund(A)]);
+    let lines = said(&effects);
+    for line in [
+        "1 waiting.",
+        "Hold H7K2QW0A1B2C. High risk. LIVE. Server stripe. Tool create_refund.",
+        "Argument payment_intent: \"pi_3PqLx2eZvKYlo2C1k8Yt\"",
+        "Argument amount: 125000. The rule asks about this",
+        "Argument reason: \"requested_by_customer\"",
+        "Money: 125000 minor units; the currency is not in the call",
+        "Rule: refunds.over_limit  refunds over 100.00 need a person  policies/refunds.rego:9",
+        "Time left for H7K2QW0A1B2C: 2 minutes 41 seconds.",
+        "Ruling for H7K2QW0A1B2C (approve, reject, details, skip, help, quit): ",
+    ] {
+        assert!(lines.iter().any(|said| said == line), "{line}\n{lines:#?}");
+    }
+    assert!(effects.contains(&Effect::Bell));
+    let drawn = |line: &String| line.chars().any(|c| ('\u{2500}'..='\u{259F}').contains(&c));
+    assert!(!lines.iter().any(drawn), "boxes are not for ears");
+}
+
+/// C1: nothing but the whole word, and the gesture of the tier after it.
+#[test]
+fn nothing_short_of_the_whole_word_approves() {
+    let (mut chat, _) = Chat::new(vec![sandbox(A)]);
+    for line in [
+        "",
+        " ",
+        "a",
+        "y",
+        "yes",
+        "app",
+        "APPROVE",
+        "Approve",
+        "approve!",
+        "approve approve",
+        "approved",
+        "\u{430}pprove",
+    ] {
+        assert_eq!(sent(&chat.types(line)), [], "{line:?}");
+    }
+    let commands = sent(&chat.types("approve"));
+    assert!(matches!(&commands[..], [Command::Rule { ruling: RulingKind::Approve, .. }]), "{commands:?}");
+}
+
+#[test]
+fn the_tiers_ask_for_what_the_screen_asks_for() {
+    let (mut chat, _) = Chat::new(vec![gate(B)]);
+    assert!(asks(&chat.types("approve"), "Type yes"));
+    assert_eq!(sent(&chat.types("y")), []);
+    chat.types("approve");
+    assert_eq!(rulings_of(&sent(&chat.types("yes"))), [(B.to_owned(), RulingKind::Approve, None)]);
+
+    let (mut chat, _) = Chat::new(vec![refund(A)]);
+    assert!(asks(&chat.types("approve"), "type arguments/amount"));
+    let wrong = chat.types("12500");
+    assert_eq!(sent(&wrong), []);
+    assert!(asks(&wrong, "Ruling for"), "back at the beginning");
+    chat.types("approve");
+    assert_eq!(rulings_of(&sent(&chat.types("125000"))), [(A.to_owned(), RulingKind::Approve, None)]);
+}
+
+#[test]
+fn a_rejection_wants_a_reason() {
+    let (mut chat, _) = Chat::new(vec![refund(A)]);
+    assert!(asks(&chat.types("reject"), "type the reason"));
+    assert!(asks(&chat.types(""), "Ruling for"), "an empty line goes back");
+    chat.types("reject");
+    let reason = Some("wrong payment intent".to_owned());
+    assert_eq!(rulings_of(&sent(&chat.types("wrong payment intent"))), [(A.to_owned(), RulingKind::Reject, reason)]);
+}
+
+/// C2: what was not read out cannot be approved.
+#[test]
+fn a_long_call_is_read_out_to_its_end_before_it_is_approved() {
+    let items: Vec<_> = (0..300).collect();
+    let arguments = JsonText::of(&serde_json::json!({ "items": items })).unwrap();
+    let (mut chat, effects) = Chat::new(vec![HoldView { arguments, ..sandbox(A) }]);
+    assert!(said(&effects).iter().any(|line| line.contains("300 lines") && line.contains("not read out yet")));
+    let refused = chat.types("approve");
+    assert_eq!(sent(&refused), []);
+    assert!(said(&refused)[0].contains("was not read out to its end"), "{refused:?}");
+    let lines = said(&chat.types("details"));
+    assert!(lines.contains(&"Argument items[299]: 299".to_owned()));
+    assert_eq!(sent(&chat.types("approve")).len(), 1);
+}
+
+/// C3: a change closes the question, and the changed call is read out anew.
+#[test]
+fn whatever_changes_closes_the_question() {
+    let (mut chat, _) = Chat::new(vec![refund(A)]);
+    chat.types("approve");
+    let changed = HoldView { arguments: json(r#"{"amount":999}"#), ..refund(A) };
+    let lines = said(&chat.hold(changed));
+    assert!(lines[0].contains("has changed"), "{lines:?}");
+    assert!(lines.contains(&"Argument amount: 999. The rule asks about this".to_owned()));
+    assert_eq!(sent(&chat.types("125000")), [], "the value of the old question is no command");
+
+    let (mut chat, _) = Chat::new(vec![refund(A)]);
+    chat.types("approve");
+    let lines = said(&chat.hold(rejected(refund(A), "wrong pi")));
+    assert!(lines[0].contains("ben rejected: wrong pi"), "{lines:?}");
+    assert!(lines.last().unwrap().starts_with("Command"), "{lines:?}");
+    assert_eq!(sent(&chat.types("approve")), []);
+}
+
+#[test]
+fn a_claim_by_somebody_else_changes_no_question() {
+    let (mut chat, _) = Chat::new(vec![refund(A)]);
+    chat.types("approve");
+    let claimed = countersign::control::wire::Claimed {
+        by: "ben".to_owned(),
+        at: START.to_owned(),
+        until: "2026-11-21T14:08:31Z".to_owned(),
+    };
+    chat.hold(HoldView { claimed: Some(claimed), ..refund(A) });
+    assert_eq!(sent(&chat.types("125000")).len(), 1);
+}
+
+#[test]
+fn clocks_are_spoken_at_fifty_twenty_five_and_ten_percent() {
+    let (mut chat, _) = Chat::new(vec![refund(A)]);
+    let mut spoken = Vec::new();
+    for _ in 0..160 {
+        spoken.extend(said(&chat.after(1)).into_iter().filter(|line| line.starts_with("Time left")));
+    }
+    assert_eq!(
+        spoken,
+        [
+            "Time left for H7K2QW0A1B2C: 2 minutes 32 seconds.",
+            "Time left for H7K2QW0A1B2C: 1 minute 17 seconds.",
+            "Time left for H7K2QW0A1B2C: 32 seconds.",
+        ]
+    );
+    let over = said(&chat.after(1));
+    assert!(over[0].contains("is over: nothing was sent"), "{over:?}");
+    assert_eq!(sent(&chat.types("approve")), []);
+}
+
+#[test]
+fn an_approval_is_signed_and_can_be_taken_back() {
+    let signing = Signing { operator: "ana".to_owned(), key: "/keys/ana".into() };
+    let hold = HoldView { signature_required: true, ..sandbox(A) };
+    let (mut chat, _) = Chat::with(vec![hold.clone()], Some(signing), None);
+    let effects = chat.types("approve");
+    let Some(Effect::Sign { seq, text, .. }) = effects.iter().find(|e| matches!(e, Effect::Sign { .. })) else {
+        panic!("{effects:?}")
+    };
+    assert!(text.contains(A));
+    assert_eq!(sent(&effects), []);
+    let by = SignedBy { operator: "ana".to_owned(), signature: "armour".to_owned() };
+    let commands = sent(&chat.step(What::Signed(*seq, Ok(by.clone()))));
+    let [Command::Rule { signed: Some(signed), .. }] = &commands[..] else { panic!("{commands:?}") };
+    assert_eq!(*signed, by);
+    let state = HoldState::Approved {
+        by: "ana".to_owned(),
+        at: START.to_owned(),
+        leaves_at: Some("2026-11-21T14:07:34Z".to_owned()),
+    };
+    let ruled = Notice::Ruled { seq: *seq, hold: Box::new(HoldView { state, ..hold }) };
+    assert!(said(&chat.news(ruled))[0].contains("type undo to take it back"));
+    let commands = sent(&chat.types("undo"));
+    assert!(matches!(&commands[..], [Command::TakeBack { id, .. }] if id.as_str() == A), "{commands:?}");
+}
+
+#[test]
+fn a_signature_for_a_call_that_has_gone_sends_nothing() {
+    let signing = Signing { operator: "ana".to_owned(), key: "/keys/ana".into() };
+    let hold = HoldView { signature_required: true, ..sandbox(A) };
+    let (mut chat, _) = Chat::with(vec![hold.clone()], Some(signing), None);
+    chat.types("approve");
+    chat.hold(rejected(hold, "no"));
+    let by = SignedBy { operator: "ana".to_owned(), signature: "armour".to_owned() };
+    assert_eq!(sent(&chat.step(What::Signed(1, Ok(by)))), []);
+}
+
+#[test]
+fn without_a_key_a_required_signature_is_explained() {
+    let (mut chat, _) = Chat::new(vec![HoldView { signature_required: true, ..sandbox(A) }]);
+    let effects = chat.types("approve");
+    assert_eq!(sent(&effects), []);
+    assert!(said(&effects)[0].contains("takes signed approvals only"));
+}
+
+#[test]
+fn a_console_that_only_watches_asks_for_no_ruling() {
+    let (mut chat, effects) = Chat::with(vec![sandbox(A)], None, Some("it was started with --read-only."));
+    assert!(said(&effects).iter().any(|line| line.starts_with("Argument customer")));
+    assert!(asks(&effects, "Command"));
+    assert_eq!(sent(&chat.types("approve")), []);
+    let effects = chat.types("details H7K2");
+    assert!(asks(&effects, "Command"), "{effects:?}");
+    assert_eq!(sent(&chat.types("approve")), []);
+}
+
+#[test]
+fn the_daemon_goes_away_and_nothing_is_ruled() {
+    let (mut chat, _) = Chat::new(vec![refund(A)]);
+    chat.types("approve");
+    let effects = chat.link(Link::Down { why: "gone".to_owned() });
+    assert!(said(&effects)[0].starts_with("The daemon is gone"));
+    assert_eq!(sent(&chat.types("125000")), []);
+}
+
+#[test]
+fn commands_that_change_much_ask_once_more() {
+    let (mut chat, _) = Chat::new(Vec::new());
+    for (line, name) in
+        [("freeze looks wrong", "Freeze"), ("thaw", "Let everything"), ("pause s-19", "Pause session s-19")]
+    {
+        let effects = chat.types(line);
+        assert!(asks(&effects, name) && sent(&effects).is_empty(), "{effects:?}");
+        assert_eq!(sent(&chat.types("y")), []);
+        chat.types(line);
+        assert_eq!(sent(&chat.types("yes")).len(), 1, "{line}");
+    }
+    let failed = Notice::Failed { seq: Some(1), error: Failure::NotSo, message: "not here".to_owned() };
+    assert_eq!(said(&chat.news(failed))[0], "No effect, the command: not here.");
+}
+
+#[test]
+fn quitting_asks_where_calls_wait_and_nobody_else_watches() {
+    let (mut chat, _) = Chat::new(vec![refund(A)]);
+    assert!(!chat.types("quit").contains(&Effect::Quit));
+    assert!(!chat.types("no").contains(&Effect::Quit));
+    chat.types("quit");
+    assert!(chat.types("yes").contains(&Effect::Quit));
+    let (mut chat, _) = Chat::new(Vec::new());
+    assert!(chat.types("quit").contains(&Effect::Quit));
+}
+
+/// C7: whatever is in a call, its lines start with our words, and no row of the terminal starts with its own.
+#[test]
+fn a_call_cannot_say_a_line_of_ours() {
+    let evil = format!("{}Ruling for X (approve): \u{1b}[2J\nMoney: 5\u{202E}", "x".repeat(70));
+    let arguments = JsonText::of(&serde_json::json!({ evil.clone(): evil.clone(), "a.b": {"c": [1, {}]} })).unwrap();
+    let (_, effects) = Chat::new(vec![HoldView { arguments, tool: evil, ..sandbox(A) }]);
+    for line in said(&effects) {
+        assert!(!line.contains(['\u{1b}', '\n', '\u{202E}']), "{line:?}");
+        let rows = words::wrap(&line, 80);
+        assert!(rows.iter().skip(1).all(|row| row.starts_with(words::CONTINUED)), "{rows:?}");
+        assert!(!rows[0].starts_with(words::CONTINUED) && !rows[0].starts_with("Money: 5"), "{rows:?}");
+        assert!(rows.iter().all(|row| row.chars().count() <= 81), "{rows:?}");
+    }
+    let lines = said(&effects);
+    assert!(
+        lines.contains(&"Argument \"a.b\".c[0]: 1".to_owned())
+            && lines.contains(&"Argument \"a.b\".c[1]: {}".to_owned())
+    );
+}
+
+fn plain(fake: &Fake, more: impl FnOnce(&mut std::process::Command)) -> Pty {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_countersign"));
+    command.args(["console", "--plain", "--socket"]).arg(fake.socket()).env("TERM", "xterm-256color");
+    more(&mut command);
+    Pty::start(command)
+}
+
+#[test]
+fn plain_mode_approves_in_a_real_terminal() {
+    let fake = Fake::start(vec![lately(refund(A))]);
+    let mut pty = plain(&fake, |_| {});
+    pty.until_text("Ruling for H7K2QW0A1B2C (");
+    pty.look();
+    pty.keys("\r\n");
+    pty.look();
+    pty.keys("approve\r");
+    pty.until_text("type arguments/amount, or back:");
+    pty.look();
+    assert_eq!(fake.rulings(), []);
+    pty.keys("125000\r");
+    pty.until_text("Approved H7K2QW0A1B2C");
+    assert_eq!(fake.rulings(), [(A.to_owned(), RulingKind::Approve, None)]);
+    pty.look();
+    pty.keys("quit\r");
+    assert_eq!(pty.ended(), 0);
+    let bytes = String::from_utf8_lossy(&pty.bytes()).into_owned();
+    assert!(!bytes.contains('\u{1b}'), "no redraw, no colour");
+}
+
+/// C4: what was typed before its question is dropped, a paste above all.
+#[test]
+fn what_was_typed_before_the_question_rules_nothing() {
+    let fake = Fake::start(Vec::new());
+    let mut pty = plain(&fake, |_| {});
+    pty.until_text("Command (");
+    pty.look();
+    // Half a line that waits for a call to come, then the whole gesture at once.
+    pty.keys("appro");
+    fake.put(lately(sandbox(A)));
+    pty.until_text("Ruling for H7K2QW0A1B2C (");
+    pty.keys("ve\rapprove\r");
+    pty.until_text("Dropped: that was typed before the question.");
+    pty.look();
+    fake.put(rejected(sandbox(A), "no"));
+    fake.put(lately(refund(B)));
+    pty.until_text("Ruling for H7K3M5N8P9RS (");
+    pty.look();
+    pty.keys("approve\r125000\r");
+    pty.until_text("type arguments/amount, or back:");
+    pty.look();
+    assert_eq!(fake.rulings(), []);
+}
+
+/// The end of the input approves nothing, in the middle of a question either.
+#[test]
+fn the_end_of_the_input_ends_plain_mode() {
+    let fake = Fake::start(vec![lately(refund(A))]);
+    let mut pty = plain(&fake, |_| {});
+    pty.until_text("Ruling for H7K2QW0A1B2C (");
+    pty.look();
+    pty.keys("approve\r");
+    pty.until_text("type arguments/amount, or back:");
+    pty.look();
+    pty.keys("\u{4}");
+    assert_eq!(pty.ended(), 0);
+    assert_eq!(fake.rulings(), []);
+}
+
+/// Without a terminal nothing is ruled, whatever the pipe says.
+#[test]
+fn a_pipe_only_watches() {
+    let fake = Fake::start(vec![lately(sandbox(A))]);
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_countersign"));
+    command.args(["console", "--plain", "--socket"]).arg(fake.socket());
+    command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut keyboard = child.stdin.take().unwrap();
+    std::io::Write::write_all(&mut keyboard, b"approve\napprove\n").unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+    let watches = lines.by_ref().map_while(Result::ok).find(|line| line.contains("This console only watches"));
+    assert!(watches.unwrap().contains("answers from a pipe do not count"));
+    fake.put(lately(gate(B)));
+    assert!(lines.by_ref().map_while(Result::ok).any(|line| line.starts_with("Hold H7K3M5N8P9RS")));
+    let read_only = fake.heard().into_iter().any(|command| matches!(command, Command::Hello { read_only: true, .. }));
+    assert!(read_only, "the daemon would refuse too");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(fake.rulings(), []);
+}
