@@ -191,6 +191,22 @@ pub fn for_tab(app: &mut App) -> Vec<Effect> {
     }
 }
 
+/// The same where the cursor has come to another hold: asks for what is not known of it, once.
+pub fn missing(app: &mut App) -> Vec<Effect> {
+    let Some(id) = app.selected.as_ref().filter(|_| app.page == Page::Queue) else { return Vec::new() };
+    let known = match app.tab {
+        Tab::Pretty | Tab::Raw | Tab::Diff => true,
+        Tab::Rule => app.pages.explained.as_ref().is_some_and(|(known, _)| known == id),
+        Tab::Session => app.pages.sessions.is_some() || app.pages.error.is_some(),
+        Tab::Result => app.pages.call_records.as_ref().is_some_and(|(known, _)| known == id),
+    };
+    let waits = app.asked.iter().any(|(_, asked)| match asked {
+        Asked::Explain(_) | Asked::CallRecords(_) | Asked::Sessions => true,
+        Asked::Records { .. } | Asked::Grants | Asked::Rules | Asked::Draft(_) | Asked::Change(_) => false,
+    });
+    if known || waits { Vec::new() } else { for_tab(app) }
+}
+
 /// Records have come.
 pub fn took_records(pages: &mut Pages, more: bool, records: Vec<RecordView>, chain: ChainView) {
     let whole = records.len() < usize::from(PAGE);

@@ -20,7 +20,7 @@ const IDLE: std::time::Duration = std::time::Duration::from_secs(10);
 /// One step.
 pub fn update(app: &mut App, event: Event) -> Vec<Effect> {
     app.now = event.at;
-    let effects = match event.what {
+    let mut effects = match event.what {
         What::Key(key) => {
             app.touched = app.now.mono;
             key_pressed(app, &key)
@@ -41,6 +41,7 @@ pub fn update(app: &mut App, event: Event) -> Vec<Effect> {
         What::Signed(seq, outcome) => ruling::signed(app, seq, outcome),
     };
     refit(app);
+    effects.extend(pages::missing(app));
     effects
 }
 

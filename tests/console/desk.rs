@@ -58,6 +58,25 @@ fn c2_raw_counts_as_reading_and_the_other_views_do_not() {
     assert!(desk.app.dialog.is_some(), "{}", desk.note());
 }
 
+/// A view follows the cursor: what it shows is asked for of every hold, once, and never shown of another.
+#[test]
+fn a_view_follows_the_cursor() {
+    let mut desk = Desk::new(SIZE, vec![refund(A), sandbox(C)]);
+    desk.key(KeyCode::Char('v'));
+    desk.key(KeyCode::Char('v'));
+    desk.key_and_answers(KeyCode::Char('v'));
+    assert!(desk.screen().contains("│!    9 held"), "{}", desk.screen());
+    let asked = sent(&desk.key(KeyCode::Char('j')));
+    let [Command::Explain { seq, id }] = &asked[..] else { panic!("{asked:?}") };
+    assert_eq!(id.as_str(), C);
+    assert!(desk.screen().contains("Asking the daemon"), "{}", desk.screen());
+    assert_eq!(sent(&desk.step(What::Tick)), [], "once");
+    let message = "not served".to_owned();
+    desk.news(Notice::Failed { seq: Some(*seq), error: Failure::NotSo, message });
+    assert!(desk.screen().contains("does not explain it: not served"), "{}", desk.screen());
+    assert_eq!(sent(&desk.step(What::Tick)), [], "and not again");
+}
+
 /// C2: half of one view and half of the other are not the whole.
 #[test]
 fn c2_two_halves_are_not_the_whole() {

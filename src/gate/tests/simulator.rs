@@ -253,8 +253,9 @@ impl Sim {
 
     async fn freeze(&mut self) {
         if self.gate.frozen().is_none() {
-            if self.dice.roll(4) > 0 {
-                return;
+            (0..3).for_each(|_| self.ask());
+            for _ in 0..self.dice.roll(8) {
+                tokio::task::yield_now().await;
             }
             let _ = self.gate.freeze("ana", Some("look".into())).await;
             let open =
@@ -263,7 +264,8 @@ impl Sim {
             let writes = |hold: &Hold| hold.context.operation.class != Class::Read;
             let holds = self.gate.holds().all();
             assert!(holds.iter().all(|hold| !open(hold) || !writes(hold) || told(hold)), "something still waits");
-        } else {
+        }
+        if self.dice.roll(2) == 0 {
             let _ = self.gate.unfreeze("ben", None).await;
         }
     }
@@ -303,7 +305,7 @@ impl Sim {
     }
 
     /// What reached the upstream, by the records.
-    async fn judge(mut self) -> (usize, usize) {
+    async fn judge(mut self) -> usize {
         self.drain().await;
         let reader = self.gate.audit().reader().unwrap();
         let mut records = Vec::new();
@@ -345,11 +347,12 @@ impl Sim {
             assert_eq!(self.asked.get(call), Some(message), "what was sent is what was asked");
             assert!(hold.is_none() || sending.contains(call.as_str()), "{call} was sent without its record");
         }
-        (upstream.iter().filter(|(_, hold, _)| hold.is_some()).count(), records.len())
+        upstream.iter().filter(|(_, hold, _)| hold.is_some()).count()
     }
 }
 
-fn simulate(seed: u64) {
+/// How many held calls were sent.
+fn simulate(seed: u64) -> usize {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     runtime.block_on(async {
         // While a thread works time stands still: here one works for all of the run, so that it moves by `advance` alone.
@@ -359,17 +362,20 @@ fn simulate(seed: u64) {
         for _ in 0..STEPS {
             sim.step().await;
         }
-        let (sent, records) = sim.judge().await;
-        assert!(sent > 5, "a run in which little happens proves little: {sent} held calls sent, {records} records");
+        let sent = sim.judge().await;
         drop(over);
         let _ = clock.await;
-    });
+        sent
+    })
 }
 
 #[test]
 fn whatever_happens_what_leaves_was_approved_recorded_and_not_taken_back() {
+    let mut sent = 0;
     for seed in SEEDS {
         let ran = std::panic::catch_unwind(|| simulate(seed));
         assert!(ran.is_ok(), "seed {seed}");
+        sent += ran.unwrap_or(0);
     }
+    assert!(sent > 10, "runs in which little happens prove little: {sent} held calls were sent");
 }

@@ -5,8 +5,14 @@ use std::collections::BTreeSet;
 
 use super::*;
 
-/// Steps in a run. Those that change nothing are not tried.
-const DEPTH: usize = 5;
+/// From where, and how many steps on. Those that change nothing are not tried.
+const BEGINNINGS: [(&[Step], usize); 4] = [
+    (&[], 5),
+    (&[Step::Ask, Step::Approve("ana"), RECORDED], 3),
+    (&[Step::Ask, Step::Approve("ana"), RECORDED, Step::TakeBack, RECORDED], 3),
+    (&[Step::Ask, Step::Ask, Step::Approve("ana"), RECORDED, Step::Approve("ben"), RECORDED], 3),
+];
+const RECORDED: Step = Step::Settle { recorded: true };
 const WINDOW: Duration = Duration::from_secs(3);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,6 +26,8 @@ enum Step {
     TakeBack,
     Cancel(usize),
     GiveUp(usize),
+    /// Time passes: half of what an approval waits.
+    Wait,
     /// The time in which an approval can be taken back is over.
     Leave,
     Expire,
@@ -28,7 +36,7 @@ enum Step {
     Restart,
 }
 
-const STEPS: [Step; 16] = [
+const STEPS: [Step; 17] = [
     Step::Ask,
     Step::Approve("ana"),
     Step::Approve("ben"),
@@ -40,6 +48,7 @@ const STEPS: [Step; 16] = [
     Step::Cancel(1),
     Step::GiveUp(0),
     Step::GiveUp(1),
+    Step::Wait,
     Step::Leave,
     Step::Expire,
     Step::Stale,
@@ -126,6 +135,11 @@ impl World<'_> {
             Step::GiveUp(n) => {
                 let Some(caller) = self.callers.get(n).filter(|caller| !caller.ended) else { return false };
                 self.queue.detach(&caller.id);
+                true
+            }
+            Step::Wait => {
+                tokio::time::advance(WINDOW / 2).await;
+                self.queue.lapse();
                 true
             }
             Step::Leave => {
@@ -267,7 +281,7 @@ impl World<'_> {
 }
 
 /// Tries every step that changes something after this beginning. How many runs there were.
-async fn try_all(calls: &[Arc<ToolCall>; 2], need: u8, steps: &mut Vec<Step>) -> usize {
+async fn try_all(calls: &[Arc<ToolCall>; 2], need: u8, steps: &mut Vec<Step>, more: usize) -> usize {
     let queue = HoldQueue::new(settings());
     let mut world = World {
         calls,
@@ -284,18 +298,18 @@ async fn try_all(calls: &[Arc<ToolCall>; 2], need: u8, steps: &mut Vec<Step>) ->
     for step in steps.iter() {
         changed = world.step(*step).await;
     }
-    if !changed || steps.len() == DEPTH {
+    if !changed || more == 0 {
         return 1;
     }
     let mut runs = 1;
     for step in STEPS {
         // A pause is a pause, and who has not asked has nothing to lose.
-        let idle = matches!(step, Step::Leave | Step::Expire | Step::Restart | Step::Claim);
+        let idle = matches!(step, Step::Wait | Step::Leave | Step::Expire | Step::Restart | Step::Claim);
         if (steps.is_empty() && step != Step::Ask) || (idle && steps.last() == Some(&step)) {
             continue;
         }
         steps.push(step);
-        runs += Box::pin(try_all(calls, need, steps)).await;
+        runs += Box::pin(try_all(calls, need, steps, more - 1)).await;
         steps.pop();
     }
     runs
@@ -306,7 +320,9 @@ async fn every_order_of_a_few_steps_releases_what_was_approved_and_nothing_else(
     let calls = [call(1), call(1)];
     let mut runs = 0;
     for need in [1, 2] {
-        runs += try_all(&calls, need, &mut Vec::new()).await;
+        for (beginning, more) in BEGINNINGS {
+            runs += try_all(&calls, need, &mut beginning.to_vec(), more).await;
+        }
     }
     assert!(runs > 3_000, "{runs} runs");
 }
