@@ -1,7 +1,7 @@
 //! Screens 2 to 4, and what the daemon is asked for them: what has come, where the cursor is. Nothing here rules; pausing,
 //! ending and revoking are questions of `dialog`.
 //!
-//! Invariant: bounded. A screen keeps one answer of the daemon, the history at most [`RECORDS`].
+//! Invariant: bounded. A screen keeps one answer of the daemon, the history at most as many records as it says.
 
 use std::time::Duration;
 

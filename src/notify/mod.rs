@@ -1,7 +1,7 @@
 //! Telling people that a call waits: a program is started, or a message posted. Nothing comes back: what a program
 //! prints and a server answers is not read, so no notification can rule, and one that fails or hangs harms nobody.
 //!
-//! Every channel has a task of its own that keeps [`Plan`] and at most one message on its way. What is in a message is
+//! Every channel has a task of its own that keeps a plan and at most one message on its way. What is in a message is
 //! decided here; names in it come from calls, so they are shortened and stripped of whatever is not a plain character.
 //! Invariant: no argument of a call is in a message unless the configuration says so.
 

@@ -49,7 +49,7 @@ impl Message {
         }
     }
 
-    /// As JSON, schema [`SCHEMA`].
+    /// As JSON, with its `schema`.
     pub fn body(&self, arguments: bool) -> String {
         let holds: Vec<Value> = self.holds.iter().map(|hold| listed(hold, arguments)).collect();
         let body = json!({
