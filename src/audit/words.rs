@@ -71,7 +71,7 @@ impl Words {
                     maybe(", definition ", "definition")
                 )
             }
-            "held" => format!("waits for an operator until {}", t("expires_at")),
+            "held" => format!("waits for an operator until {}", to_the_second(t("expires_at"))),
             "ruled" => {
                 let settled = if t("effective") == "true" { "" } else { " (not the last one needed)" };
                 let key = self.maybe(" with the key ", "/signed/key");
@@ -80,7 +80,8 @@ impl Words {
             "ruling_refused" => format!("ruling of {} on {} had no effect: {}", t("operator"), t("id"), t("why")),
             "taken_back" => format!("the approval of {} was taken back by {}", t("approved_by"), t("operator")),
             "claimed" => {
-                let until = maybe(" until ", "until");
+                let until = to_the_second(t("until"));
+                let until = if until.is_empty() { until } else { format!(" until {until}") };
                 let verb = if until.is_empty() { "given back" } else { "claimed" };
                 format!("{verb} by {}{}{until}", t("operator"), maybe(", taken from ", "from"))
             }
@@ -98,7 +99,8 @@ impl Words {
             "closed" => format!("{}, not sent{}", t("outcome"), maybe(": ", "reason")),
             "sending" => format!("released to the server{}", maybe(" by the grant ", "grant")),
             "granted" => {
-                let (grant, by, uses, until) = (t("grant"), t("operator"), t("uses"), t("until"));
+                let (grant, by, uses) = (t("grant"), t("operator"), t("uses"));
+                let until = to_the_second(t("until"));
                 format!("grant {grant} by {by}: {uses} more calls until {until}")
             }
             "grant_revoked" => {
@@ -171,4 +173,10 @@ impl Words {
         facts.retain(|(_, value)| !value.is_empty());
         facts
     }
+}
+
+/// A time without its fractions; whatever is no time, as it is.
+fn to_the_second(time: String) -> String {
+    let read = time.parse::<jiff::Timestamp>().ok();
+    read.and_then(|at| at.round(jiff::Unit::Second).ok()).map_or(time, |at| at.to_string())
 }
