@@ -1,5 +1,6 @@
 //! Cases about servers that answer badly, late, twice, for ever, or not at all. What is scaled down says so.
 
+use countersign::control::wire::Failure;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -269,7 +270,8 @@ async fn ups_011() {
     spy.act(0, Act::Say(json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"})));
     assert_eq!(shim.next().await.unwrap()["method"], "notifications/tools/list_changed");
     assert_eq!(list(&mut shim, "again").await, Value::Null);
-    console.approve(&old).await.unwrap();
+    // The hold is stale: it has ended before anybody could approve it.
+    assert_eq!(console.approve(&old).await.unwrap_err(), Failure::Closed);
     assert_eq!(outcome(&shim.answer("old").await), Some("denied"));
     let arguments = json!({"charge": "ch_1", "amount": 1, "destination": "acct_x"});
     let new = shim.call("new", "create_refund", arguments).await;
