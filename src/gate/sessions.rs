@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use super::stops::Halt;
+use super::stops::{ENDS, Halt, PAUSES};
 use crate::audit::Event;
 use crate::call::{CallContext, CallId, ClientInfo, Decision, Digest, Effect, Environment};
 
@@ -57,6 +57,13 @@ struct Live {
     ended: CancellationToken,
 }
 
+impl Live {
+    fn stopped(&self) -> Option<String> {
+        let halt = self.now.paused.as_ref()?;
+        Some(halt.words(if self.ended.is_cancelled() { ENDS } else { PAUSES }))
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Sessions(Arc<Mutex<HashMap<String, Live>>>);
 
@@ -71,6 +78,11 @@ pub struct OpenSession {
 }
 
 impl OpenSession {
+    /// Why nothing of it is sent any more, where an operator has paused or ended it.
+    pub fn stopped(&self) -> Option<String> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner).get(&self.session).and_then(Live::stopped)
+    }
+
     /// What its client says about itself.
     pub fn met(&self, client: &ClientInfo) {
         if let Some(live) = self.all.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&self.session) {
@@ -146,20 +158,35 @@ impl Sessions {
         self.lock().get(session)?.now.paused.clone()
     }
 
+    /// Why nothing of a session is sent, where an operator has paused or ended it.
+    pub fn stopped(&self, session: &str) -> Option<String> {
+        self.lock().get(session).and_then(Live::stopped)
+    }
+
     pub fn of(&self, session: &str) -> Option<Whose> {
         self.lock().get(session).map(whose)
     }
 
-    pub fn pause(&self, session: &str, halt: Option<Halt>) -> Option<Whose> {
+    pub fn pause(&self, session: &str, halt: Halt) -> Option<Whose> {
         let mut all = self.lock();
         let live = all.get_mut(session)?;
-        live.now.paused = halt;
+        live.now.paused = Some(halt);
         Some(whose(live))
     }
 
-    pub fn end(&self, session: &str) -> Option<Whose> {
-        let all = self.lock();
-        let live = all.get(session)?;
+    /// Ends this pause, and no later one. What is over stays so.
+    pub fn resume(&self, session: &str, pause: &Halt) {
+        let mut all = self.lock();
+        let Some(live) = all.get_mut(session) else { return };
+        if live.now.paused.as_ref() == Some(pause) && !live.ended.is_cancelled() {
+            live.now.paused = None;
+        }
+    }
+
+    pub fn end(&self, session: &str, halt: Halt) -> Option<Whose> {
+        let mut all = self.lock();
+        let live = all.get_mut(session)?;
+        live.now.paused = Some(halt);
         live.ended.cancel();
         Some(whose(live))
     }
@@ -200,4 +227,29 @@ impl Sessions {
 fn whose(live: &Live) -> Whose {
     let SessionNow { session, server, principal, .. } = &live.now;
     Whose { session: session.clone(), server: server.clone(), principal: principal.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::{Class, fixtures};
+
+    #[test]
+    fn nothing_of_an_ended_session_goes_on_and_a_resume_ends_no_later_pause() {
+        let sessions = Sessions::default();
+        let open = sessions.open(&fixtures::context("x", Class::Write));
+        let stopped = || (sessions.stopped("s-1").is_some(), open.stopped().is_some());
+        assert_eq!(stopped(), (false, false));
+        let (first, second) = (Halt::new("ana", None), Halt::new("ben", Some("mine".into())));
+        sessions.pause("s-1", first.clone()).unwrap();
+        sessions.pause("s-1", second.clone()).unwrap();
+        sessions.resume("s-1", &first);
+        assert_eq!(stopped(), (true, true), "it is another pause");
+        sessions.resume("s-1", &second);
+        assert_eq!(stopped(), (false, false));
+        sessions.end("s-1", first.clone()).unwrap();
+        sessions.resume("s-1", &first);
+        assert_eq!(stopped(), (true, true));
+        assert!(open.stopped().unwrap().contains("ended this session"));
+    }
 }

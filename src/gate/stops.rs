@@ -37,7 +37,8 @@ impl Halt {
 pub(super) const FROZEN: &str = "operator.frozen";
 const PAUSED: &str = "operator.paused";
 const FREEZES: &str = "frozen every call that is not a read";
-const PAUSES: &str = "paused this session";
+pub(super) const PAUSES: &str = "paused this session";
+pub(super) const ENDS: &str = "ended this session";
 
 /// The freeze, where there is one.
 #[derive(Debug, Default)]
@@ -69,8 +70,8 @@ fn hit(rule: &str, reason: String) -> RuleHit {
 impl Gate {
     /// What policy says, and what operators have stopped on top of it.
     pub(super) fn stopped(&self, context: &CallContext, decision: Decision) -> Decision {
-        if let Some(paused) = self.sessions.paused(&context.session) {
-            return policy::denied_too(decision, hit(PAUSED, paused.words(PAUSES)));
+        if let Some(why) = self.sessions.stopped(&context.session) {
+            return policy::denied_too(decision, hit(PAUSED, why));
         }
         match self.freeze.now().filter(|_| context.operation.class != Class::Read) {
             Some(frozen) => policy::held_too(decision, hit(FROZEN, frozen.words(FREEZES)), Tier::Medium),
@@ -80,12 +81,20 @@ impl Gate {
 
     /// Why a call may not leave although it was decided: something was stopped after that. Looked at last.
     pub(super) fn stopped_since(&self, context: &CallContext, decision: &Decision) -> Option<(Outcome, String)> {
-        if let Some(paused) = self.sessions.paused(&context.session) {
-            return Some((Outcome::Denied, paused.words(PAUSES)));
+        if let Some(why) = self.sessions.stopped(&context.session) {
+            return Some((Outcome::Denied, why));
         }
         let frozen = self.freeze.now().filter(|_| context.operation.class != Class::Read)?;
         let told = decision.rules.iter().any(|rule| rule.rule == FROZEN);
         (!told).then(|| (Outcome::Rejected, frozen.words(FREEZES)))
+    }
+
+    /// What was approved, for calls that go on from this one. That it was approved during a freeze says nothing about a
+    /// later one, so while anything is frozen they wait for a person again.
+    pub(super) fn beyond_freezes(approved: &Decision) -> Decision {
+        let mut approved = approved.clone();
+        approved.rules.retain(|rule| rule.rule != FROZEN);
+        approved
     }
 
     /// Who has frozen everything that is not a read, where somebody has.
@@ -147,7 +156,7 @@ impl Gate {
     pub async fn pause(&self, session: &str, operator: &str, reason: Option<String>) -> Result<(), NoEffect> {
         let halt = Halt::new(operator, reason.clone());
         let stop = Stop::Halted { by: operator.to_owned(), reason: halt.words(PAUSES) };
-        let of = self.sessions.pause(session, Some(halt)).ok_or(NoEffect::NotFound)?;
+        let of = self.sessions.pause(session, halt).ok_or(NoEffect::NotFound)?;
         let rejected = self.holds.stop_session(session, &stop);
         self.record_stop(of.ruled("pause", operator, reason, rejected), "it is paused, and that could not be recorded")
             .await
@@ -159,12 +168,12 @@ impl Gate {
     /// There is none, it is not paused, or that could not be recorded: then it stays paused.
     pub async fn resume(&self, session: &str, operator: &str, reason: Option<String>) -> Result<(), NoEffect> {
         let of = self.sessions.of(session).ok_or(NoEffect::NotFound)?;
-        if self.sessions.paused(session).is_none() {
+        let Some(pause) = self.sessions.paused(session) else {
             return Err(NoEffect::NotSo("the session is not paused".to_owned()));
-        }
+        };
         self.record_stop(of.ruled("resume", operator, reason, 0), "that could not be recorded, so it stays paused")
             .await?;
-        self.sessions.pause(session, None);
+        self.sessions.resume(session, &pause);
         Ok(())
     }
 
@@ -174,8 +183,8 @@ impl Gate {
     /// There is none; or it could not be recorded, and is ended.
     pub async fn end_session(&self, session: &str, operator: &str, reason: Option<String>) -> Result<(), NoEffect> {
         let halt = Halt::new(operator, reason.clone());
-        let stop = Stop::Halted { by: operator.to_owned(), reason: halt.words("ended this session") };
-        let of = self.sessions.end(session).ok_or(NoEffect::NotFound)?;
+        let stop = Stop::Halted { by: operator.to_owned(), reason: halt.words(ENDS) };
+        let of = self.sessions.end(session, halt).ok_or(NoEffect::NotFound)?;
         let rejected = self.holds.stop_session(session, &stop);
         self.record_stop(of.ruled("end", operator, reason, rejected), "it is ended, and that could not be recorded")
             .await

@@ -425,6 +425,11 @@ impl Session {
     }
 
     async fn send(&mut self, id: Id, permit: PermittedCall) {
+        // An operator may have stopped the session while the permit was on its way here.
+        if let Some(why) = self.registered.stopped() {
+            let refusal = self.shared.gate.unsent(permit, Outcome::Denied, &why).await;
+            return self.decided_against(id, refusal).await;
+        }
         let Some(request) = self.open.get_mut(&id) else { return };
         request.wait.is_released();
         // A cancel may have come between the gate's last look and this one.
