@@ -65,6 +65,8 @@ struct Kept {
     approved: Arc<Decision>,
     /// Its record is durable.
     in_force: bool,
+    /// Covers nothing before: until the approval that it was made with can no longer be taken back.
+    from: Instant,
 }
 
 /// One use of a grant, counted.
@@ -125,6 +127,7 @@ impl Grants {
         let mut grants = self.lock()?;
         let covers = |kept: &&mut Kept| {
             kept.in_force
+                && kept.from <= Instant::now()
                 && kept.grant.used < kept.grant.uses
                 && kept.grant.context.principal.name == context.principal.name
                 && kept.predicate.covers(call, &kept.grant.context, context)
@@ -162,22 +165,21 @@ impl Grants {
         }
         let life = grant.until.duration_since(grant.at).as_secs();
         let deadline = Instant::now() + Duration::from_secs(u64::try_from(life).unwrap_or(0));
-        grants.push(Kept { grant, deadline, predicate, approved, in_force: false });
+        grants.push(Kept { grant, deadline, predicate, approved, in_force: false, from: Instant::now() });
         Ok(())
     }
 
-    /// Its record is durable. False where it has been taken away meanwhile.
-    fn enforce(&self, id: &CallId) -> bool {
+    /// Its record is durable, and it covers calls from then on. False where it has been taken away meanwhile.
+    fn enforce(&self, id: &CallId, from: Instant) -> bool {
         let Some(mut grants) = self.lock() else { return false };
         let kept = grants.iter_mut().find(|kept| kept.grant.id == *id);
-        kept.map(|kept| kept.in_force = true).is_some()
+        kept.map(|kept| (kept.in_force, kept.from) = (true, from)).is_some()
     }
 
-    /// Those that were made from a hold, in force or not.
-    fn of(&self, hold: &CallId) -> Vec<CallId> {
-        let grants = self.lock();
-        let of_it = grants.iter().flat_map(|grants| grants.iter()).filter(|kept| kept.grant.hold == *hold);
-        of_it.map(|kept| kept.grant.id.clone()).collect()
+    /// Takes away those that were made from a hold, in force or not.
+    pub fn remove_of(&self, hold: &CallId) -> Vec<Grant> {
+        let Some(mut grants) = self.lock() else { return Vec::new() };
+        grants.extract_if(.., |kept| kept.grant.hold == *hold).map(|kept| kept.grant).collect()
     }
 
     /// Takes a grant away, in force or not.

@@ -29,7 +29,7 @@ impl Gate {
             Ok((receipt, counted)) => {
                 self.holds.find(hold).iter().for_each(|hold| self.approved.note(hold));
                 let call = Arc::try_unwrap(call).unwrap_or_else(|shared| (*shared).clone());
-                let origin = Origin::new(&call, context, Some(approved));
+                let origin = Origin::new(&call, context, Some(Arc::new(Gate::beyond_freezes(&approved))));
                 Ok(PermittedCall::new(call, receipt, Some(hold.clone()), origin, counted))
             }
             Err((outcome, reason)) => {

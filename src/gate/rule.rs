@@ -42,19 +42,22 @@ impl Gate {
     pub async fn take_back(&self, id: &CallId, operator: &str) -> Result<Hold, NoEffect> {
         let outcome = match self.holds.take_back(id) {
             Ok(approved_by) => {
+                // From here on nothing leaves by a grant that was made with this approval, recorded or not.
+                let grants = self.grants.remove_of(id);
                 let event = Event::TakenBack { operator: operator.to_owned(), approved_by };
                 let recorded = self.audit.append(Entry::new(Some(id), true, event)).await;
                 if let Err(error) = &recorded {
                     tracing::error!(call = %id, %error, "a take-back could not be recorded: the call is not sent");
                 }
-                self.holds.taken_back(id, recorded.is_ok())
+                let taken_back = self.holds.taken_back(id, recorded.is_ok());
+                self.taken_back_with(grants, operator).await;
+                taken_back
             }
             Err(why) => Err(why),
         };
         match &outcome {
             Ok(_) => {
                 tracing::info!(call = %id, operator, "an approval was taken back");
-                self.revoke_grants_of(id, operator).await;
             }
             Err(why) => self.no_effect(id, operator, why).await,
         }

@@ -361,3 +361,13 @@ fn what_travels_beside_the_parameters_is_bound_as_well() {
         assert_eq!(following.take(&answers, &CASE.context()).is_some(), same, "{meta}");
     }
 }
+
+/// What a person approved while everything was frozen says nothing about the next freeze.
+#[test]
+fn an_approval_of_one_freeze_covers_nothing_under_the_next() {
+    let frozen = held(&["operator.frozen", "refunds.all"], Tier::Medium);
+    let approved = crate::gate::Gate::beyond_freezes(&frozen);
+    let origin = Origin::new(&CASE.call(), Arc::new(CASE.context()), Some(Arc::new(approved)));
+    assert!(origin.covers(&held(&["refunds.all"], Tier::Medium)));
+    assert!(!origin.covers(&frozen));
+}

@@ -4,8 +4,10 @@
 //! record, and no longer than until it is revoked.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 use super::predicate::Predicate;
 use super::{Bounds, Grant, MAX_SECONDS, MAX_USES, may_pass};
@@ -103,6 +105,13 @@ fn draft(hold: &Hold, bounds: &Bounds) -> Result<(Predicate, String), NotGrantab
     Ok((predicate, format!("from hold {}\n{text}", hold.id)))
 }
 
+/// When the call of an approved hold leaves at the earliest: until then the approval can be taken back.
+fn leaves(approved: &Hold) -> Instant {
+    let State::Leaving { leaves_at, .. } = &approved.state else { return Instant::now() };
+    let left = leaves_at.duration_since(Timestamp::now());
+    Instant::now() + Duration::try_from(left).unwrap_or_default()
+}
+
 impl Gate {
     /// Whether a grant may be made from this hold.
     pub fn is_grantable(&self, hold: &Hold) -> bool {
@@ -151,7 +160,7 @@ impl Gate {
             let why = "the call is approved; the grant could not be recorded, so there is none".to_owned();
             return Err(NoEffect::Unavailable(why));
         }
-        if !self.grants.enforce(&id) {
+        if !self.grants.enforce(&id, leaves(&approved)) {
             return Err(NoEffect::Closed("the approval was taken back, and the grant with it".to_owned()));
         }
         tracing::info!(call = %hold, grant = %id, "granted");
@@ -182,11 +191,10 @@ impl Gate {
         Ok(grant)
     }
 
-    /// Ends the grants that were made with an approval: it has been taken back.
-    pub(in crate::gate) async fn revoke_grants_of(&self, hold: &CallId, operator: &str) {
-        for grant in self.grants.of(hold) {
-            // One that has ended meanwhile needs no end.
-            let _ = self.revoke_grant(&grant, operator, Some("the approval was taken back".to_owned())).await;
+    /// Records the end of grants whose approval has been taken back.
+    pub(in crate::gate) async fn taken_back_with(&self, grants: Vec<Grant>, operator: &str) {
+        for grant in grants {
+            self.record_end(&grant, operator, Some("the approval was taken back".to_owned())).await;
         }
     }
 
@@ -202,12 +210,16 @@ impl Gate {
     pub async fn revoke_grant(&self, id: &CallId, operator: &str, reason: Option<String>) -> Result<(), NoEffect> {
         // Saying no needs no record first.
         let grant = self.grants.remove(id).ok_or(NoEffect::NotFound)?;
+        self.record_end(&grant, operator, reason).await;
+        Ok(())
+    }
+
+    async fn record_end(&self, grant: &Grant, operator: &str, reason: Option<String>) {
+        let Grant { id, hold, used, .. } = grant;
         tracing::info!(grant = %id, operator, "revoked");
-        let revoked =
-            Event::GrantRevoked { grant: id.clone(), operator: operator.to_owned(), reason, used: grant.used };
-        if let Err(error) = self.audit.append(Entry::new(Some(&grant.hold), true, revoked)).await {
+        let revoked = Event::GrantRevoked { grant: id.clone(), operator: operator.to_owned(), reason, used: *used };
+        if let Err(error) = self.audit.append(Entry::new(Some(hold), true, revoked)).await {
             tracing::error!(%error, "the end of a grant could not be recorded");
         }
-        Ok(())
     }
 }

@@ -75,7 +75,7 @@ fn granted() -> (Grants, CallId) {
     grants.reserve(grant, predicate, Arc::new(decision())).unwrap();
     assert!(grants.take(&call(ARGUMENTS), &context(), &decision()).is_none(), "not before it is recorded");
     assert!(grants.all().is_empty());
-    assert!(grants.enforce(&id));
+    assert!(grants.enforce(&id, Instant::now()));
     (grants, id)
 }
 
@@ -282,4 +282,18 @@ for 60 seconds; forgotten when the daemon stops
     let bounds = Bounds { any: vec![], ..bounds };
     let predicate = Predicate::of(&long, &context, &bounds).unwrap();
     assert_eq!(predicate.text(&long, &context, &decision(), &bounds), Err(NotGrantable::Long));
+}
+
+/// While its approval can be taken back a grant covers nothing, and with it it goes.
+#[tokio::test(start_paused = true)]
+async fn a_grant_begins_where_the_take_back_ends() {
+    let (grants, id) = granted();
+    let hold = grants.all()[0].hold.clone();
+    assert!(grants.enforce(&id, Instant::now() + Duration::from_secs(3)));
+    tokio::time::advance(Duration::from_millis(2999)).await;
+    assert!(grants.take(&call(ARGUMENTS), &context(), &decision()).is_none());
+    tokio::time::advance(Duration::from_millis(1)).await;
+    let used = grants.take(&call(ARGUMENTS), &context(), &decision()).unwrap();
+    assert_eq!(grants.remove_of(&hold).len(), 1);
+    assert!(!grants.stands(&used) && grants.all().is_empty() && grants.remove_of(&hold).is_empty());
 }
