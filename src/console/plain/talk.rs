@@ -294,7 +294,7 @@ impl Talk {
             }
         }
         if let Some(id) = self.subject().filter(|id| self.holds.get(id).is_none_or(|entry| entry.is_over(wall))) {
-            self.stage = Stage::Free;
+            self.close();
             self.skipped.insert(id.clone());
             self.say(format!("The time of {id} is over: nothing was sent."));
         }
@@ -481,7 +481,7 @@ impl Talk {
                     self.say(format!("The daemon is gone: {why}. Nothing can be ruled until it is back."));
                 }
                 self.live = false;
-                self.stage = Stage::Free;
+                self.close();
                 self.asked.clear();
             }
             Link::Notice(notice) => self.noticed(notice),
@@ -577,7 +577,7 @@ impl Talk {
         match now {
             Some(now) if is_same_question(before, now) => {}
             _ if asked => {
-                self.stage = Stage::Free;
+                self.close();
                 let words = words.unwrap_or_else(|| "it is read out again".to_owned());
                 self.say(format!("{} has changed: {words}. Nothing was sent from here.", before.id));
             }
@@ -591,6 +591,13 @@ impl Talk {
 
     /// What is kept of holds goes with them.
     fn forget(&mut self) {
+    /// Closes a question that was not answered. Whatever is asked next is new, even in the same words: a line that was
+    /// typed before it is void.
+    fn close(&mut self) {
+        self.stage = Stage::Free;
+        self.last = None;
+    }
+
         let holds = &self.holds;
         self.heard.retain(|id, _| holds.get(id).is_some());
         self.clocks.retain(|id, _| holds.get(id).is_some());
