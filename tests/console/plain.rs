@@ -166,13 +166,36 @@ fn a_long_call_is_read_out_to_its_end_before_it_is_approved() {
     let items: Vec<_> = (0..300).collect();
     let arguments = JsonText::of(&serde_json::json!({ "items": items })).unwrap();
     let (mut chat, effects) = Chat::new(vec![HoldView { arguments, ..sandbox(A) }]);
-    assert!(said(&effects).iter().any(|line| line.contains("300 lines") && line.contains("not read out yet")));
+    assert!(
+        said(&effects).iter().any(|line| line.contains("more than 200 lines") && line.contains("not read out yet"))
+    );
     let refused = chat.types("approve");
     assert_eq!(sent(&refused), []);
     assert!(said(&refused)[0].contains("was not read out to its end"), "{refused:?}");
     let lines = said(&chat.types("details"));
     assert!(lines.contains(&"Argument items[299]: 299".to_owned()));
     assert_eq!(sent(&chat.types("approve")).len(), 1);
+}
+
+/// A long path is said once and has a number from then on: a call costs no more text than it has.
+#[test]
+fn a_long_path_is_said_once() {
+    let key = "k".repeat(50_000);
+    let items: Vec<_> = (0..100).collect();
+    let arguments = JsonText::of(&serde_json::json!({ &key: { "a": items }, "b": 1 })).unwrap();
+    let (_, effects) = Chat::new(vec![HoldView { arguments, ..sandbox(A) }]);
+    let lines = said(&effects);
+    for line in [&*format!("Place 1: {key}"), "Argument <place 1>.a[99]: 99", "Argument b: 1"] {
+        assert!(lines.iter().any(|said| said == line), "{line}");
+    }
+    assert!(lines.iter().map(String::len).sum::<usize>() < 2 * key.len());
+
+    let key = "k".repeat(500_000);
+    let items = vec![1; 100_000];
+    let arguments = JsonText::of(&serde_json::json!({ &key: items })).unwrap();
+    let (mut chat, effects) = Chat::new(vec![HoldView { arguments, ..sandbox(A) }]);
+    assert!(said(&effects).iter().any(|line| line.contains("more than 200 lines or 64 KiB, not read out yet")));
+    assert!(said(&chat.types("details")).iter().map(String::len).sum::<usize>() < 10_000_000);
 }
 
 /// C3: a change closes the question, and the changed call is read out anew.

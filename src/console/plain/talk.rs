@@ -254,17 +254,19 @@ impl Talk {
         self.out.push(Effect::Bell);
         self.say(words::headline(&entry));
         entry.risk.warnings.iter().for_each(|warning| self.say_shown(format!("Warning: {warning}")));
-        let arguments = words::arguments(&entry.view, &self.zone);
-        let whole = all || arguments.len() <= words::READ_OUT;
-        if whole {
-            arguments.iter().for_each(|line| self.say(line));
-        } else {
-            let bytes = entry.view.arguments.as_str().len();
-            self.say(format!(
-                "Arguments: {} lines, {bytes} bytes, not read out yet. Type details to have all of them: an approval waits \
-                 for that.",
-                arguments.len()
-            ));
+        let arguments = words::arguments(&entry.view, &self.zone, all);
+        let whole = arguments.is_some();
+        match arguments {
+            Some(lines) => lines.iter().for_each(|line| self.say(line)),
+            None => {
+                let bytes = entry.view.arguments.as_str().len();
+                self.say(format!(
+                    "Arguments: {bytes} bytes, more than {} lines or {} KiB, not read out yet. Type details to have all of \
+                     them: an approval waits for that.",
+                    words::READ_OUT,
+                    words::READ_OUT_BYTES >> 10
+                ));
+            }
         }
         words::facts(&entry, &self.zone).into_iter().for_each(|fact| self.say_shown(fact));
         if entry.is_pending() {
@@ -589,8 +591,6 @@ impl Talk {
         }
     }
 
-    /// What is kept of holds goes with them.
-    fn forget(&mut self) {
     /// Closes a question that was not answered. Whatever is asked next is new, even in the same words: a line that was
     /// typed before it is void.
     fn close(&mut self) {
@@ -598,6 +598,8 @@ impl Talk {
         self.last = None;
     }
 
+    /// What is kept of holds goes with them.
+    fn forget(&mut self) {
         let holds = &self.holds;
         self.heard.retain(|id, _| holds.get(id).is_some());
         self.clocks.retain(|id, _| holds.get(id).is_some());
