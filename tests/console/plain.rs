@@ -217,67 +217,6 @@ fn whatever_changes_closes_the_question() {
     assert_eq!(sent(&chat.types("approve")), []);
 }
 
-#[test]
-fn a_claim_by_somebody_else_changes_no_question() {
-    let (mut chat, _) = Chat::new(vec![refund(A)]);
-    chat.types("approve");
-    let claimed = countersign::control::wire::Claimed {
-        by: "ben".to_owned(),
-        at: START.to_owned(),
-        until: "2026-11-21T14:08:31Z".to_owned(),
-    };
-    chat.hold(HoldView { claimed: Some(claimed), ..refund(A) });
-    assert_eq!(sent(&chat.types("125000")).len(), 1);
-}
-
-#[test]
-fn clocks_are_spoken_at_fifty_twenty_five_and_ten_percent() {
-    let (mut chat, _) = Chat::new(vec![refund(A)]);
-    let mut spoken = Vec::new();
-    for _ in 0..160 {
-        spoken.extend(said(&chat.after(1)).into_iter().filter(|line| line.starts_with("Time left")));
-    }
-    assert_eq!(
-        spoken,
-        [
-/// A changed hold is asked about in the same words, and is another question: what was typed before is dropped.
-#[test]
-fn a_question_in_the_same_words_is_a_new_one() {
-    let fresh = |effects: &[Effect]| effects.iter().any(|effect| matches!(effect, Effect::Ask { fresh: true, .. }));
-    let (mut chat, _) = Chat::new(vec![sandbox(A)]);
-    let effects =
-        chat.hold(HoldView { arguments: json(r#"{"customer":"cust-999"}"#), digest: refund(B).digest, ..sandbox(A) });
-    assert!(asks(&effects, "Ruling for") && fresh(&effects), "{effects:?}");
-    assert!(!fresh(&chat.types("help")), "the same one again is not new");
-    chat.link(Link::Down { why: "gone".to_owned() });
-    chat.link(Link::Up { number: 2, operator: "ana".to_owned(), daemon: daemon() });
-    let back = chat.news(Notice::Snapshot { seq: None, holds: vec![sandbox(A)], daemon: daemon() });
-    assert!(fresh(&back), "{back:?}");
-}
-
-#[test]
-fn a_claim_by_somebody_else_changes_no_question() {
-    let (mut chat, _) = Chat::new(vec![refund(A)]);
-    chat.types("approve");
-    let claimed = countersign::control::wire::Claimed {
-        by: "ben".to_owned(),
-        at: START.to_owned(),
-        until: "2026-11-21T14:08:31Z".to_owned(),
-    };
-    chat.hold(HoldView { claimed: Some(claimed), ..refund(A) });
-    assert_eq!(sent(&chat.types("125000")).len(), 1);
-}
-
-#[test]
-fn clocks_are_spoken_at_fifty_twenty_five_and_ten_percent() {
-    let (mut chat, _) = Chat::new(vec![refund(A)]);
-    let mut spoken = Vec::new();
-    for _ in 0..160 {
-        spoken.extend(said(&chat.after(1)).into_iter().filter(|line| line.starts_with("Time left")));
-    }
-    assert_eq!(
-        spoken,
-        [
 /// A changed hold is asked about in the same words, and is another question: what was typed before is dropped.
 #[test]
 fn a_question_in_the_same_words_is_a_new_one() {
@@ -307,6 +246,29 @@ fn no_grant_is_made_while_approvals_have_to_be_typed() {
     assert!(said(&effects)[0].contains("approvals have to be typed"), "{effects:?}");
 }
 
+#[test]
+fn a_claim_by_somebody_else_changes_no_question() {
+    let (mut chat, _) = Chat::new(vec![refund(A)]);
+    chat.types("approve");
+    let claimed = countersign::control::wire::Claimed {
+        by: "ben".to_owned(),
+        at: START.to_owned(),
+        until: "2026-11-21T14:08:31Z".to_owned(),
+    };
+    chat.hold(HoldView { claimed: Some(claimed), ..refund(A) });
+    assert_eq!(sent(&chat.types("125000")).len(), 1);
+}
+
+#[test]
+fn clocks_are_spoken_at_fifty_twenty_five_and_ten_percent() {
+    let (mut chat, _) = Chat::new(vec![refund(A)]);
+    let mut spoken = Vec::new();
+    for _ in 0..160 {
+        spoken.extend(said(&chat.after(1)).into_iter().filter(|line| line.starts_with("Time left")));
+    }
+    assert_eq!(
+        spoken,
+        [
             "Time left for H7K2QW0A1B2C: 2 minutes 32 seconds.",
             "Time left for H7K2QW0A1B2C: 1 minute 17 seconds.",
             "Time left for H7K2QW0A1B2C: 32 seconds.",
