@@ -5,7 +5,7 @@ use crossterm::event::KeyEvent;
 
 use crate::call::CallId;
 use crate::console::app::{ANSWER, App, Effect, Event, Open, What};
-use crate::console::dialog::{ARMING, Answer, Dialog, FOCUS, FilterLine, Ready, Reject};
+use crate::console::dialog::{ARMING, Answer, Dialog, FOCUS, FilterLine, Focus, Ready, Reject};
 use crate::console::filter::Of;
 use crate::console::holds::Entry;
 use crate::console::keys::{self, Action, Context, Page};
@@ -431,7 +431,9 @@ fn answered(app: &mut App, answer: Answer) -> Vec<Effect> {
             app.changed();
         }
         Answer::Early(why) => {
-            if !ready(app).ruling {
+            // A held Enter arrives as one press after another where a terminal tells no repeats: each starts the wait anew.
+            let button = matches!(&app.dialog, Some(Dialog::Approve(question)) if question.focus == Focus::Approve);
+            if button || !ready(app).ruling {
                 app.screen.disturbed = Some(app.now.mono);
             }
             app.complain(why);
