@@ -14,7 +14,7 @@ use crate::console::tabs::{self, Tab};
 use crate::console::{acts, mouse, news, pages, ruling, view};
 use crate::control::wire::RulingKind;
 
-/// A console that follows goes to the riskiest hold when no key was pressed for so long.
+/// A console that follows goes to the riskiest hold when no key and no mouse was touched for so long.
 const IDLE: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// One step.
@@ -25,7 +25,10 @@ pub fn update(app: &mut App, event: Event) -> Vec<Effect> {
             app.touched = app.now.mono;
             key_pressed(app, &key)
         }
-        What::Mouse(event) => mouse::moused(app, event),
+        What::Mouse(event) => {
+            app.touched = app.now.mono;
+            mouse::moused(app, event)
+        }
         What::Paste(text) => pasted(app, &text),
         What::Resize(width, height) => {
             app.size = (width, height);
