@@ -83,7 +83,7 @@ pub const ARMING: Duration = Duration::from_millis(400);
 /// The same in a dialog of the highest tier.
 pub const ARMING_HIGH: Duration = Duration::from_secs(1);
 /// A button that has just got the focus is dead for so long.
-pub const FOCUS: Duration = Duration::from_millis(200);
+pub const FOCUS: Duration = Duration::from_millis(700);
 
 impl Dialog {
     pub fn context(&self) -> Context {

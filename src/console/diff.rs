@@ -6,6 +6,11 @@ use crate::json::{Json, Kind};
 /// Digits of an integer that a factor is told of: more cannot be divided exactly enough.
 const DIGITS: usize = 15;
 
+/// Differences that are told; the others are counted.
+pub const TOLD: usize = 100;
+/// Bytes of pointers that are told: a long key above many values would be far more text than the calls.
+const POINTERS: usize = 64 << 10;
+
 /// One difference. Texts are spellings and have not passed the escape function.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Change<'a> {
@@ -14,59 +19,83 @@ pub enum Change<'a> {
     Gone { pointer: String, before: &'a str },
 }
 
-/// All differences in the order of the newer call, then how many values are the same.
-pub fn diff<'a>(before: Json<'a>, now: Json<'a>) -> (Vec<Change<'a>>, usize) {
-    let mut found = Found::default();
-    found.compare(String::new(), before, now);
-    (found.changes, found.same)
+/// What is different.
+#[derive(Default, Debug)]
+pub struct Difference<'a> {
+    /// In the order of the newer call, at most [`TOLD`].
+    pub changes: Vec<Change<'a>>,
+    /// Differences that are not told.
+    pub more: usize,
+    /// Values that are the same.
+    pub same: usize,
+    pointers: usize,
 }
 
-#[derive(Default)]
-struct Found<'a> {
-    changes: Vec<Change<'a>>,
-    same: usize,
+pub fn diff<'a>(before: Json<'a>, now: Json<'a>) -> Difference<'a> {
+    let mut found = Difference::default();
+    found.compare(&mut String::new(), before, now);
+    found
 }
 
-impl<'a> Found<'a> {
-    /// As deep as the strict reader lets a value be, which is bounded.
-    fn compare(&mut self, pointer: String, before: Json<'a>, now: Json<'a>) {
-        match (before.kind(), now.kind()) {
-            (Kind::Object, Kind::Object) => self.objects(&pointer, before, now),
-            (Kind::Array, Kind::Array) => self.arrays(&pointer, before, now),
-            _ if before.text() == now.text() => self.same += 1,
-            _ => self.changes.push(Change::Changed { pointer, before: before.text(), now: now.text() }),
+impl<'a> Difference<'a> {
+    /// `change` is only built where it is told.
+    fn found(&mut self, pointer: &str, change: impl FnOnce(String) -> Change<'a>) {
+        if self.changes.len() < TOLD && self.pointers + pointer.len() <= POINTERS {
+            self.pointers += pointer.len();
+            self.changes.push(change(pointer.to_owned()));
+        } else {
+            self.more += 1;
         }
     }
 
-    fn objects(&mut self, pointer: &str, before: Json<'a>, now: Json<'a>) {
+    /// As deep as the strict reader lets a value be, which is bounded.
+    fn compare(&mut self, pointer: &mut String, before: Json<'a>, now: Json<'a>) {
+        match (before.kind(), now.kind()) {
+            (Kind::Object, Kind::Object) => self.objects(pointer, before, now),
+            (Kind::Array, Kind::Array) => self.arrays(pointer, before, now),
+            _ if before.text() == now.text() => self.same += 1,
+            _ => self.found(pointer, |pointer| Change::Changed { pointer, before: before.text(), now: now.text() }),
+        }
+    }
+
+    fn objects(&mut self, pointer: &mut String, before: Json<'a>, now: Json<'a>) {
+        let length = pointer.len();
         let mut old: std::collections::HashMap<_, _> =
             before.members().map(|(key, value)| (decoded(key), value)).collect();
         for (key, value) in now.members() {
             let name = decoded(key);
-            let here = step(pointer, &name);
+            step(pointer, &name);
             match old.remove(&name) {
-                Some(before) => self.compare(here, before, value),
-                None => self.changes.push(Change::Added { pointer: here, now: value.text() }),
+                Some(before) => self.compare(pointer, before, value),
+                None => self.found(pointer, |pointer| Change::Added { pointer, now: value.text() }),
             }
+            pointer.truncate(length);
         }
         for (key, value) in before.members() {
             let name = decoded(key);
             if old.contains_key(&name) {
-                self.changes.push(Change::Gone { pointer: step(pointer, &name), before: value.text() });
+                step(pointer, &name);
+                self.found(pointer, |pointer| Change::Gone { pointer, before: value.text() });
+                pointer.truncate(length);
             }
         }
     }
 
-    fn arrays(&mut self, pointer: &str, before: Json<'a>, now: Json<'a>) {
+    fn arrays(&mut self, pointer: &mut String, before: Json<'a>, now: Json<'a>) {
+        let length = pointer.len();
         let (mut old, mut new) = (before.items(), now.items());
         for n in 0.. {
-            let here = format!("{pointer}/{n}");
+            pointer.push_str(&format!("/{n}"));
             match (old.next(), new.next()) {
-                (Some(before), Some(now)) => self.compare(here, before, now),
-                (None, Some(now)) => self.changes.push(Change::Added { pointer: here, now: now.text() }),
-                (Some(before), None) => self.changes.push(Change::Gone { pointer: here, before: before.text() }),
-                (None, None) => break,
+                (Some(before), Some(now)) => self.compare(pointer, before, now),
+                (None, Some(now)) => self.found(pointer, |pointer| Change::Added { pointer, now: now.text() }),
+                (Some(before), None) => self.found(pointer, |pointer| Change::Gone { pointer, before: before.text() }),
+                (None, None) => {
+                    pointer.truncate(length);
+                    break;
+                }
             }
+            pointer.truncate(length);
         }
     }
 }
@@ -75,11 +104,22 @@ fn decoded(key: Json<'_>) -> String {
     key.as_str().unwrap_or_default().into_owned()
 }
 
-fn step(pointer: &str, name: &str) -> String {
-    format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"))
+fn step(pointer: &mut String, name: &str) {
+    pointer.push('/');
+    pointer.push_str(&name.replace('~', "~0").replace('/', "~1"));
 }
 
 impl Change<'_> {
+    /// Bytes of its texts.
+    pub fn size(&self) -> usize {
+        match self {
+            Change::Changed { pointer, before, now } => pointer.len() + before.len() + now.len(),
+            Change::Added { pointer, now: value } | Change::Gone { pointer, before: value } => {
+                pointer.len() + value.len()
+            }
+        }
+    }
+
     /// In one line: `~ /amount  4500 → 125000  (27.8x)`.
     pub fn words(&self) -> String {
         match self {
@@ -112,8 +152,21 @@ mod tests {
 
     fn words(before: &str, now: &str) -> (Vec<String>, usize) {
         let (before, now) = [before, now].map(|text| JsonText::parse(text, Rules::CLIENT).unwrap()).into();
-        let (changes, same) = diff(before.view(), now.view());
-        (changes.iter().map(Change::words).collect(), same)
+        let found = diff(before.view(), now.view());
+        (found.changes.iter().map(Change::words).collect(), found.same)
+    }
+
+    #[test]
+    fn a_call_that_differs_everywhere_costs_no_more_text_than_it_has() {
+        let call = |value: &str, length: usize| {
+            let text = format!(r#"{{"{}":[{}]}}"#, "k".repeat(length), vec![value; 1000].join(","));
+            JsonText::parse(text.as_str(), Rules::CLIENT).unwrap()
+        };
+        for (length, told) in [(1, TOLD), (30_000, 2), (100_000, 0)] {
+            let (before, now) = (call("1", length), call("2", length));
+            let found = diff(before.view(), now.view());
+            assert_eq!((found.changes.len(), found.more), (told, 1000 - told));
+        }
     }
 
     #[test]

@@ -11,8 +11,11 @@ use unicode_security::skeleton;
 
 use crate::console::visible;
 
-/// Characters of a word that are looked at; the longest e-mail address is shorter.
+/// Characters of a word that are looked at together; the longest e-mail address is shorter. A longer word is looked at in
+/// pieces of this length, each of which begins in the middle of the one before.
 const LOOKED_AT: usize = 320;
+/// Pieces of a word that are looked at. A word that has more counts as odd.
+const PIECES: usize = 1000;
 /// Columns of a word in a warning.
 const SHOWN: usize = 60;
 
@@ -44,15 +47,38 @@ pub fn check(text: &str, limit: usize) -> BTreeSet<Odd> {
     }
     let mut words = text.split_whitespace();
     let alone = words.next().is_some() && words.next().is_none();
-    for whole in text.split_whitespace().filter(|word| !word.is_ascii()) {
-        if found.len() >= limit {
-            break;
+    let ends = |letter: char| letter.is_whitespace() || ",;|\"'<>()".contains(letter);
+    for whole in text.split(ends).filter(|word| !word.is_ascii()) {
+        let (pieces, rest) = pieces(whole);
+        for word in pieces.iter().filter(|word| !word.is_ascii()) {
+            if found.len() >= limit {
+                return found;
+            }
+            found.extend(mixed(word).or_else(|| looks_like(word, alone)));
+            found.extend(host(word));
         }
-        let word: String = whole.chars().take(LOOKED_AT).collect();
-        found.extend(mixed(&word).or_else(|| looks_like(&word, alone)));
-        found.extend(host(&word));
+        if rest > 0 && found.len() < limit {
+            found.insert(odd(whole, &format!(" ({rest} characters more, not looked at)"), Kind::Mixed));
+        }
     }
     found
+}
+
+/// What is looked at of a word, and how many characters are not.
+fn pieces(word: &str) -> (Vec<String>, usize) {
+    let letters: Vec<_> = word.chars().collect();
+    let mut pieces = Vec::new();
+    let mut rest = letters.as_slice();
+    loop {
+        pieces.push(rest.iter().take(LOOKED_AT).collect());
+        if rest.len() <= LOOKED_AT {
+            return (pieces, 0);
+        }
+        if pieces.len() >= PIECES {
+            return (pieces, rest.len() - LOOKED_AT);
+        }
+        rest = rest.get(LOOKED_AT / 2..).unwrap_or_default();
+    }
 }
 
 fn odd(word: &str, rest: &str, kind: Kind) -> Odd {
@@ -179,6 +205,19 @@ mod tests {
         assert_eq!(found.iter().map(|(kind, _)| *kind).collect::<Vec<_>>(), [Kind::Mixed, Kind::Host]);
         assert!(found[1].1.ends_with("is xn--pple-43d.com"), "{found:?}");
         assert_eq!(words("Größe 1.5 und größer."), []);
+    }
+
+    #[test]
+    fn a_letter_is_found_wherever_it_stands() {
+        let odd = "eve@p\u{430}ypal.com";
+        for between in [",", ";", "|", "\"", "'", "<", "(", "/"] {
+            let text = format!("{}{odd}", format!("ann@example.com{between}").repeat(100));
+            let found = words(&text);
+            assert!(found.iter().any(|(kind, _)| *kind == Kind::Mixed), "{between}: {found:?}");
+        }
+        // What is too long to be looked at is not passed over in silence.
+        let found = words(&("支".repeat(400_000) + "p\u{430}y"));
+        assert!(found[0].1.ends_with("characters more, not looked at)"), "{found:?}");
     }
 
     #[test]

@@ -11,6 +11,8 @@ use crate::console::holds::Entry;
 use crate::console::risk::plural;
 use crate::control::wire::{Before, CallLine, Excerpt, HoldView, RecordView, SessionView};
 
+/// Bytes of the differences of one hold in a group.
+const GROUP_LINE: usize = 4 << 10;
 /// Differences that the pretty view repeats.
 const SUMMARY: usize = 3;
 
@@ -82,8 +84,19 @@ fn group(app: &App, ids: &[crate::call::CallId]) -> Vec<String> {
     let mut calls = ids.iter().filter_map(|id| app.holds.get(id)).map(|entry| &entry.view);
     let Some(first) = calls.next() else { return lines };
     for other in calls {
-        let (changes, _) = diff(first.arguments.view(), other.arguments.view());
-        let words: Vec<_> = changes.iter().map(Change::words).collect();
+        let found = diff(first.arguments.view(), other.arguments.view());
+        let (mut words, mut bytes, mut more) = (Vec::new(), 0, found.more);
+        for change in &found.changes {
+            bytes += change.size();
+            if bytes <= GROUP_LINE {
+                words.push(change.words());
+            } else {
+                more += 1;
+            }
+        }
+        if more > 0 {
+            words.push(format!("{} not told here", plural(more, "difference")));
+        }
         let words = if words.is_empty() { "the same arguments".to_owned() } else { words.join("; ") };
         lines.push(format!("{}: {words}", other.id));
     }
@@ -94,13 +107,14 @@ fn group(app: &App, ids: &[crate::call::CallId]) -> Vec<String> {
 pub fn changed(hold: &HoldView) -> Vec<String> {
     let Some(before) = &hold.before else { return Vec::new() };
     let Some(arguments) = &before.arguments else { return Vec::new() };
-    let (changes, _) = diff(arguments.view(), hold.arguments.view());
+    let found = diff(arguments.view(), hold.arguments.view());
+    let changes = &found.changes;
     let against = format!("against {}, which {} approved", before.id, before.by);
-    if changes.is_empty() {
+    if changes.is_empty() && found.more == 0 {
         return vec![format!("nothing {against}")];
     }
     let mut lines: Vec<_> = changes.iter().take(SUMMARY).map(Change::words).collect();
-    let more = changes.len().saturating_sub(SUMMARY);
+    let more = changes.len().saturating_sub(SUMMARY) + found.more;
     let more = if more > 0 { format!("{more} more; ") } else { String::new() };
     lines.push(format!("{more}{against}"));
     lines
@@ -117,14 +131,17 @@ fn compared(doc: &mut Doc, hold: &HoldView, zone: &TimeZone) {
         doc.heading("Its arguments were too long to be kept.");
         return;
     };
-    let (changes, same) = diff(arguments.view(), hold.arguments.view());
-    if changes.is_empty() {
+    let found = diff(arguments.view(), hold.arguments.view());
+    if found.changes.is_empty() && found.more == 0 {
         doc.heading("Nothing is different.");
     }
-    for change in &changes {
+    for change in &found.changes {
         doc.quoted(&change.words(), false);
     }
-    doc.heading(&format!("{} the same", plural(same, "value")));
+    if found.more > 0 {
+        doc.heading(&format!("{} more, not told here", plural(found.more, "difference")));
+    }
+    doc.heading(&format!("{} the same", plural(found.same, "value")));
     doc.heading(
         "Values are compared by their spelling, items of lists by their place. This view does not count as read.",
     );

@@ -5,7 +5,7 @@ use crossterm::event::KeyEvent;
 
 use crate::call::CallId;
 use crate::console::app::{ANSWER, App, Effect, Event, Open, What};
-use crate::console::dialog::{ARMING, Answer, Dialog, FOCUS, FilterLine, Ready, Reject};
+use crate::console::dialog::{ARMING, Answer, Dialog, FOCUS, FilterLine, Focus, Ready, Reject};
 use crate::console::filter::Of;
 use crate::console::holds::Entry;
 use crate::console::keys::{self, Action, Context, Page};
@@ -14,7 +14,7 @@ use crate::console::tabs::{self, Tab};
 use crate::console::{acts, mouse, news, pages, ruling, view};
 use crate::control::wire::RulingKind;
 
-/// A console that follows goes to the riskiest hold when no key was pressed for so long.
+/// A console that follows goes to the riskiest hold when no key and no mouse was touched for so long.
 const IDLE: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// One step.
@@ -25,7 +25,10 @@ pub fn update(app: &mut App, event: Event) -> Vec<Effect> {
             app.touched = app.now.mono;
             key_pressed(app, &key)
         }
-        What::Mouse(event) => mouse::moused(app, event),
+        What::Mouse(event) => {
+            app.touched = app.now.mono;
+            mouse::moused(app, event)
+        }
         What::Paste(text) => pasted(app, &text),
         What::Resize(width, height) => {
             app.size = (width, height);
@@ -431,7 +434,9 @@ fn answered(app: &mut App, answer: Answer) -> Vec<Effect> {
             app.changed();
         }
         Answer::Early(why) => {
-            if !ready(app).ruling {
+            // A held Enter arrives as one press after another where a terminal tells no repeats: each starts the wait anew.
+            let button = matches!(&app.dialog, Some(Dialog::Approve(question)) if question.focus == Focus::Approve);
+            if button || !ready(app).ruling {
                 app.screen.disturbed = Some(app.now.mono);
             }
             app.complain(why);

@@ -56,7 +56,7 @@ pub struct Wish {
 impl Wish {
     pub fn new(hold: &HoldView, note: Option<String>) -> Wish {
         let mut leaves = Vec::new();
-        collect(String::new(), hold.arguments.view(), &mut leaves);
+        collect(&mut String::new(), hold.arguments.view(), &mut leaves);
         Wish {
             id: hold.id.clone(),
             digest: hold.digest,
@@ -111,24 +111,64 @@ impl Wish {
     }
 }
 
-/// Numbers and strings, by their pointers. As deep as the strict reader lets a value be.
-fn collect(pointer: String, value: Json<'_>, leaves: &mut Vec<Leaf>) {
-    if leaves.len() >= LEAVES {
-        return;
-    }
+/// Numbers and strings, by their pointers. As deep as the strict reader lets a value be. A pointer is written only for
+/// what is offered: a long key times many items would be far more text than the call.
+fn collect(pointer: &mut String, value: Json<'_>, leaves: &mut Vec<Leaf>) {
+    let length = pointer.len();
     match value.kind() {
         Kind::Object => {
             for (key, value) in value.members() {
+                if leaves.len() >= LEAVES {
+                    return;
+                }
                 let name = key.as_str().unwrap_or_default().replace('~', "~0").replace('/', "~1");
-                collect(format!("{pointer}/{name}"), value, leaves);
+                pointer.push('/');
+                pointer.push_str(&name);
+                collect(pointer, value, leaves);
+                pointer.truncate(length);
             }
         }
         Kind::Array => {
-            value.items().enumerate().for_each(|(n, value)| collect(format!("{pointer}/{n}"), value, leaves));
+            for (n, value) in value.items().enumerate() {
+                if leaves.len() >= LEAVES {
+                    return;
+                }
+                pointer.push_str(&format!("/{n}"));
+                collect(pointer, value, leaves);
+                pointer.truncate(length);
+            }
         }
-        kind @ (Kind::Number | Kind::String) => {
-            leaves.push(Leaf { pointer, value: value.text().to_owned(), number: kind == Kind::Number, varies: false })
-        }
+        kind @ (Kind::Number | Kind::String) => leaves.push(Leaf {
+            pointer: pointer.clone(),
+            value: value.text().to_owned(),
+            number: kind == Kind::Number,
+            varies: false,
+        }),
         Kind::Bool | Kind::Null => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json::{JsonText, Rules};
+
+    #[test]
+    fn the_first_leaves_are_offered_whatever_stands_above_them() {
+        let items = vec!["1"; 20_000].join(",");
+        let text = format!(r#"{{"{}":[[true],{items}],"b":2}}"#, "k".repeat(100_000));
+        let text = JsonText::parse(text.as_str(), Rules::CLIENT).unwrap();
+        let mut leaves = Vec::new();
+        let start = std::time::Instant::now();
+        collect(&mut String::new(), text.view(), &mut leaves);
+        assert_eq!(leaves.len(), LEAVES);
+        assert!(leaves.iter().all(|leaf| leaf.pointer.len() > 100_000));
+        assert!(start.elapsed() < std::time::Duration::from_secs(5));
+
+        let text = JsonText::parse(r#"{"a/b":[1,{"c":"x"}],"d":2}"#, Rules::CLIENT).unwrap();
+        let mut leaves = Vec::new();
+        collect(&mut String::new(), text.view(), &mut leaves);
+        let pointers: Vec<_> = leaves.iter().map(|leaf| leaf.pointer.as_str()).collect();
+        assert_eq!(pointers, ["/a~1b/0", "/a~1b/1/c", "/d"]);
     }
 }

@@ -55,13 +55,13 @@ pub struct Plan {
     quiet: Option<Quiet>,
     due: BTreeMap<CallId, Due>,
     /// Told of, and still waiting.
-    told: BTreeSet<CallId>,
+    told: BTreeMap<CallId, Tier>,
     last: Option<Instant>,
 }
 
 impl Plan {
     pub fn new(after: Duration, quiet: Option<Quiet>) -> Plan {
-        Plan { after, quiet, due: BTreeMap::new(), told: BTreeSet::new(), last: None }
+        Plan { after, quiet, due: BTreeMap::new(), told: BTreeMap::new(), last: None }
     }
 
     /// A hold is as it is now.
@@ -73,16 +73,30 @@ impl Plan {
             self.due.remove(&hold.id);
         } else if let Some(due) = self.due.get_mut(&hold.id) {
             due.hold = hold.clone();
-        } else if !self.told.contains(&hold.id) && self.due.len() + self.told.len() < MOST {
+        } else if !self.told.contains_key(&hold.id) && self.has_room(hold.tier) {
             self.due.insert(hold.id.clone(), Due { at: now + self.after, hold: hold.clone() });
         }
+    }
+
+    /// Whether one more is remembered. Many harmless holds do not keep a dangerous one out: one of the lowest tier makes
+    /// room for a higher one. It is not told of again, because nothing makes room for it.
+    fn has_room(&mut self, tier: Tier) -> bool {
+        if self.due.len() + self.told.len() < MOST {
+            return true;
+        }
+        let told = self.told.iter().min_by_key(|(_, tier)| **tier).map(|(id, tier)| (*tier, id.clone()));
+        let due = self.due.iter().min_by_key(|(_, due)| due.hold.tier).map(|(id, due)| (due.hold.tier, id.clone()));
+        let least = told.into_iter().chain(due).min_by_key(|(tier, _)| *tier);
+        least
+            .filter(|(least, _)| *least < tier)
+            .is_some_and(|(_, id)| self.told.remove(&id).is_some() || self.due.remove(&id).is_some())
     }
 
     /// All holds as they are now.
     pub fn replaced(&mut self, holds: &[HoldView], now: Instant) {
         let there: BTreeSet<_> = holds.iter().filter(|hold| hold.state.is_pending()).map(|hold| &hold.id).collect();
         self.due.retain(|id, _| there.contains(id));
-        self.told.retain(|id| there.contains(id));
+        self.told.retain(|id, _| there.contains(id));
         holds.iter().for_each(|hold| self.heard(hold, now));
     }
 
@@ -92,7 +106,7 @@ impl Plan {
         Some(self.last.map_or(due, |last| due.max(last + COALESCE)))
     }
 
-    /// What there is to say now, the hold that came first first. Nothing of it is said again.
+    /// What there is to say now, the highest tier first, then the hold that came first. Nothing of it is said again.
     pub fn take(&mut self, now: Instant, wall: &Timestamp) -> Vec<HoldView> {
         let quiet = self.quiet.as_ref();
         let silenced = |due: &Due| quiet.is_some_and(|quiet| quiet.silences(due.hold.tier, wall));
@@ -105,10 +119,10 @@ impl Plan {
             }
         }
         let mut holds: Vec<_> = ready.iter().filter_map(|id| self.due.remove(id)).map(|due| due.hold).collect();
-        holds.sort_by(|a, b| (&a.created_at, &a.id).cmp(&(&b.created_at, &b.id)));
+        holds.sort_by(|a, b| b.tier.cmp(&a.tier).then_with(|| (&a.created_at, &a.id).cmp(&(&b.created_at, &b.id))));
         if !holds.is_empty() {
             self.last = Some(now);
-            self.told.extend(ready);
+            self.told.extend(holds.iter().map(|hold| (hold.id.clone(), hold.tier)));
         }
         holds
     }

@@ -133,6 +133,28 @@ async fn an_escalation_is_for_what_nobody_looks_after() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn many_harmless_holds_hide_no_dangerous_one() {
+    let start = Instant::now();
+    let mut plan = Plan::new(Duration::ZERO, None);
+    let many: Vec<_> = (0..1000).map(|n| hold(&format!("00000000{n:04}"), Tier::Low)).collect();
+    let other = "2026-11-21T14:06:00Z".to_owned();
+    for told in [false, true] {
+        many.iter().for_each(|low| plan.heard(low, start));
+        if told {
+            plan.take(start, &wall());
+        }
+        plan.heard(&HoldView { created_at: other.clone(), ..hold(A, Tier::High) }, start);
+        plan.heard(&hold("000000009999", Tier::Low), start);
+        let told = plan.take(start + COALESCE, &wall());
+        assert_eq!(told[0].id.as_str(), A, "the highest tier first, whatever came before it");
+        assert!(told.iter().all(|hold| hold.id.as_str() != "000000009999"), "bounded all the same");
+        let summary = Message::of(&told).unwrap().summary();
+        assert!(summary.contains("high risk, H7K2QW0A1B2C"), "{summary}");
+        plan = Plan::new(Duration::ZERO, None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn quiet_hours_silence_all_but_the_highest_tier() {
     let night = |high_too| Quiet { from: 22 * 60, to: 7 * 60, zone: TimeZone::UTC, high_too };
     let start = Instant::now();

@@ -45,7 +45,7 @@ impl Message {
         );
         match self.count {
             1 => format!("1 call waits: {about}"),
-            count => format!("{count} calls wait, the first: {about}"),
+            count => format!("{count} calls wait, the highest tier: {about}"),
         }
     }
 

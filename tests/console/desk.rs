@@ -126,6 +126,16 @@ fn following_waits_for_idle_hands() {
     desk.wait(1_100);
     assert_eq!(desk.app.selected.as_ref().unwrap().as_str(), A);
     assert!(!desk.app.armed(), "it has to be looked at first");
+    // A hand on the mouse is no idle hand.
+    let mut desk = Desk::new(SIZE, vec![sandbox(C)]);
+    desk.key(KeyCode::Char('F'));
+    desk.hold(refund(A));
+    desk.wait(9_000);
+    let kind = crossterm::event::MouseEventKind::ScrollDown;
+    let (column, row, modifiers) = (1, SIZE.1 - 3, crossterm::event::KeyModifiers::NONE);
+    desk.step(What::Mouse(crossterm::event::MouseEvent { kind, column, row, modifiers }));
+    desk.wait(1_100);
+    assert_eq!(desk.app.selected.as_ref().unwrap().as_str(), C);
     let mut desk = Desk::new(SIZE, vec![sandbox(C)]);
     desk.key(KeyCode::Char('F'));
     desk.read_all();

@@ -166,13 +166,36 @@ fn a_long_call_is_read_out_to_its_end_before_it_is_approved() {
     let items: Vec<_> = (0..300).collect();
     let arguments = JsonText::of(&serde_json::json!({ "items": items })).unwrap();
     let (mut chat, effects) = Chat::new(vec![HoldView { arguments, ..sandbox(A) }]);
-    assert!(said(&effects).iter().any(|line| line.contains("300 lines") && line.contains("not read out yet")));
+    assert!(
+        said(&effects).iter().any(|line| line.contains("more than 200 lines") && line.contains("not read out yet"))
+    );
     let refused = chat.types("approve");
     assert_eq!(sent(&refused), []);
     assert!(said(&refused)[0].contains("was not read out to its end"), "{refused:?}");
     let lines = said(&chat.types("details"));
     assert!(lines.contains(&"Argument items[299]: 299".to_owned()));
     assert_eq!(sent(&chat.types("approve")).len(), 1);
+}
+
+/// A long path is said once and has a number from then on: a call costs no more text than it has.
+#[test]
+fn a_long_path_is_said_once() {
+    let key = "k".repeat(50_000);
+    let items: Vec<_> = (0..100).collect();
+    let arguments = JsonText::of(&serde_json::json!({ &key: { "a": items }, "b": 1 })).unwrap();
+    let (_, effects) = Chat::new(vec![HoldView { arguments, ..sandbox(A) }]);
+    let lines = said(&effects);
+    for line in [&*format!("Place 1: {key}"), "Argument <place 1>.a[99]: 99", "Argument b: 1"] {
+        assert!(lines.iter().any(|said| said == line), "{line}");
+    }
+    assert!(lines.iter().map(String::len).sum::<usize>() < 2 * key.len());
+
+    let key = "k".repeat(500_000);
+    let items = vec![1; 100_000];
+    let arguments = JsonText::of(&serde_json::json!({ &key: items })).unwrap();
+    let (mut chat, effects) = Chat::new(vec![HoldView { arguments, ..sandbox(A) }]);
+    assert!(said(&effects).iter().any(|line| line.contains("more than 200 lines or 64 KiB, not read out yet")));
+    assert!(said(&chat.types("details")).iter().map(String::len).sum::<usize>() < 10_000_000);
 }
 
 /// C3: a change closes the question, and the changed call is read out anew.
@@ -192,6 +215,35 @@ fn whatever_changes_closes_the_question() {
     assert!(lines[0].contains("ben rejected: wrong pi"), "{lines:?}");
     assert!(lines.last().unwrap().starts_with("Command"), "{lines:?}");
     assert_eq!(sent(&chat.types("approve")), []);
+}
+
+/// A changed hold is asked about in the same words, and is another question: what was typed before is dropped.
+#[test]
+fn a_question_in_the_same_words_is_a_new_one() {
+    let fresh = |effects: &[Effect]| effects.iter().any(|effect| matches!(effect, Effect::Ask { fresh: true, .. }));
+    let (mut chat, _) = Chat::new(vec![sandbox(A)]);
+    let effects =
+        chat.hold(HoldView { arguments: json(r#"{"customer":"cust-999"}"#), digest: refund(B).digest, ..sandbox(A) });
+    assert!(asks(&effects, "Ruling for") && fresh(&effects), "{effects:?}");
+    assert!(!fresh(&chat.types("help")), "the same one again is not new");
+    chat.link(Link::Down { why: "gone".to_owned() });
+    chat.link(Link::Up { number: 2, operator: "ana".to_owned(), daemon: daemon() });
+    let back = chat.news(Notice::Snapshot { seq: None, holds: vec![sandbox(A)], daemon: daemon() });
+    assert!(fresh(&back), "{back:?}");
+}
+
+/// A grant is no way around the attention that approvals are asked for.
+#[test]
+fn no_grant_is_made_while_approvals_have_to_be_typed() {
+    let ids = (0..11).map(|n| format!("H7K5T6V7X8{n:02}"));
+    let (mut chat, _) = Chat::new(ids.map(|id| HoldView { grantable: true, ..sandbox(&id) }).collect());
+    assert_eq!(sent(&chat.types("grant 5 10")).len(), 1);
+    for _ in 0..10 {
+        assert_eq!(sent(&chat.types("approve")).len(), 1);
+    }
+    let effects = chat.types("grant 5 10");
+    assert_eq!(sent(&effects), []);
+    assert!(said(&effects)[0].contains("approvals have to be typed"), "{effects:?}");
 }
 
 #[test]

@@ -72,6 +72,9 @@ pub(super) fn drafted(talk: &mut Talk, question: Question, bounds: GrantBounds, 
     if entry.risk.tier == Tier::High || !entry.view.grantable {
         return talk.say("No grant is made of this call: its tier is high, or the rule lets none be made.");
     }
+    if talk.guard.asks().is_some() {
+        return talk.say("No grant is made while approvals have to be typed: approve this call by itself.");
+    }
     talk.say("The grant:");
     text.lines().for_each(|line| talk.say(format!("Grant: {line}")));
     let (id, digest) = (question.id.clone(), question.digest);

@@ -254,17 +254,19 @@ impl Talk {
         self.out.push(Effect::Bell);
         self.say(words::headline(&entry));
         entry.risk.warnings.iter().for_each(|warning| self.say_shown(format!("Warning: {warning}")));
-        let arguments = words::arguments(&entry.view, &self.zone);
-        let whole = all || arguments.len() <= words::READ_OUT;
-        if whole {
-            arguments.iter().for_each(|line| self.say(line));
-        } else {
-            let bytes = entry.view.arguments.as_str().len();
-            self.say(format!(
-                "Arguments: {} lines, {bytes} bytes, not read out yet. Type details to have all of them: an approval waits \
-                 for that.",
-                arguments.len()
-            ));
+        let arguments = words::arguments(&entry.view, &self.zone, all);
+        let whole = arguments.is_some();
+        match arguments {
+            Some(lines) => lines.iter().for_each(|line| self.say(line)),
+            None => {
+                let bytes = entry.view.arguments.as_str().len();
+                self.say(format!(
+                    "Arguments: {bytes} bytes, more than {} lines or {} KiB, not read out yet. Type details to have all of \
+                     them: an approval waits for that.",
+                    words::READ_OUT,
+                    words::READ_OUT_BYTES >> 10
+                ));
+            }
         }
         words::facts(&entry, &self.zone).into_iter().for_each(|fact| self.say_shown(fact));
         if entry.is_pending() {
@@ -294,7 +296,7 @@ impl Talk {
             }
         }
         if let Some(id) = self.subject().filter(|id| self.holds.get(id).is_none_or(|entry| entry.is_over(wall))) {
-            self.stage = Stage::Free;
+            self.close();
             self.skipped.insert(id.clone());
             self.say(format!("The time of {id} is over: nothing was sent."));
         }
@@ -481,7 +483,7 @@ impl Talk {
                     self.say(format!("The daemon is gone: {why}. Nothing can be ruled until it is back."));
                 }
                 self.live = false;
-                self.stage = Stage::Free;
+                self.close();
                 self.asked.clear();
             }
             Link::Notice(notice) => self.noticed(notice),
@@ -577,7 +579,7 @@ impl Talk {
         match now {
             Some(now) if is_same_question(before, now) => {}
             _ if asked => {
-                self.stage = Stage::Free;
+                self.close();
                 let words = words.unwrap_or_else(|| "it is read out again".to_owned());
                 self.say(format!("{} has changed: {words}. Nothing was sent from here.", before.id));
             }
@@ -587,6 +589,13 @@ impl Talk {
             }
             Some(_) | None => {}
         }
+    }
+
+    /// Closes a question that was not answered. Whatever is asked next is new, even in the same words: a line that was
+    /// typed before it is void.
+    fn close(&mut self) {
+        self.stage = Stage::Free;
+        self.last = None;
     }
 
     /// What is kept of holds goes with them.

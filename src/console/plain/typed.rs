@@ -223,6 +223,9 @@ impl Talk {
     /// `grant 5 10 less /amount any /reason`.
     fn draft(&mut self, id: CallId, uses: &str, minutes: &str, bounds: &[&str]) {
         let Some(entry) = self.ready(&id) else { return };
+        if self.guard.asks().is_some() {
+            return self.say("No grant is made while approvals have to be typed: approve this call by itself.");
+        }
         let question = Question { id: id.clone(), digest: entry.view.digest };
         let (Ok(uses), Ok(minutes)) = (uses.parse::<u32>(), minutes.parse::<u32>()) else {
             return self.say("grant USES MINUTES: two whole numbers.");

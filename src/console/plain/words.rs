@@ -18,6 +18,11 @@ use crate::json::{Json, JsonText, Kind as Type};
 pub const CONTINUED: &str = "   > ";
 /// Lines of arguments that are read out without being asked for.
 pub const READ_OUT: usize = 200;
+/// Bytes of them.
+pub const READ_OUT_BYTES: usize = 64 << 10;
+/// Longest path that is repeated in every line below it, in bytes. A longer one gets a line and a number of its own, so
+/// that nothing is cut and a call costs no more text than it has.
+const PATH: usize = 200;
 
 /// The first line of a hold.
 pub fn headline(entry: &Entry) -> String {
@@ -49,10 +54,11 @@ pub fn facts(entry: &Entry, zone: &TimeZone) -> Vec<String> {
     facts
 }
 
-/// Everything that travels, one value a line, by its path: `Argument items[0].price: 5`.
-pub fn arguments(hold: &HoldView, zone: &TimeZone) -> Vec<String> {
+/// Everything that travels, one value a line, by its path: `Argument items[0].price: 5`. Nothing where it is more than
+/// is read out without being asked for, unless `all` of it is asked for.
+pub fn arguments(hold: &HoldView, zone: &TimeZone, all: bool) -> Option<Vec<String>> {
     let clock = Clock { zone: zone.clone(), held: hold.created_at.parse().unwrap_or_default() };
-    let mut out = Vec::new();
+    let mut out = Lines { lines: Vec::new(), bytes: 0, places: 0, all };
     let parts = [
         ("Argument", Some(&hold.arguments)),
         ("Other parameter", hold.other_params.as_ref()),
@@ -61,14 +67,38 @@ pub fn arguments(hold: &HoldView, zone: &TimeZone) -> Vec<String> {
     for (name, value) in parts {
         if let Some(value) = value {
             let asked: Vec<_> = if name == "Argument" { asked_about(hold) } else { Vec::new() };
-            Leaves { name, whole: value, asked, clock: &clock, out: &mut out }.walk(
-                value.view(),
-                &mut String::new(),
-                None,
-            );
+            Leaves { name, whole: value, asked, clock: &clock, out: &mut out }.walk(value.view(), "", None);
         }
     }
-    out
+    (!out.is_too_much()).then_some(out.lines)
+}
+
+struct Lines {
+    lines: Vec<String>,
+    bytes: usize,
+    /// Paths that have a number.
+    places: usize,
+    all: bool,
+}
+
+impl Lines {
+    fn is_too_much(&self) -> bool {
+        !self.all && (self.lines.len() > READ_OUT || self.bytes > READ_OUT_BYTES)
+    }
+
+    fn push(&mut self, line: String) {
+        self.bytes += line.len();
+        self.lines.push(line);
+    }
+
+    /// Says a path that is too long to be repeated, and puts its number in its place. No key is written so.
+    fn bound(&mut self, path: &mut String) {
+        if path.len() > PATH {
+            self.places += 1;
+            self.push(format!("Place {}: {path}", self.places));
+            *path = format!("<place {}>", self.places);
+        }
+    }
 }
 
 /// Where the values begin in the arguments that the rule asks about.
@@ -89,26 +119,32 @@ struct Leaves<'a> {
     whole: &'a JsonText,
     asked: Vec<usize>,
     clock: &'a Clock,
-    out: &'a mut Vec<String>,
+    out: &'a mut Lines,
 }
 
 impl Leaves<'_> {
     /// The depth is bounded by the reader of the text.
-    fn walk(&mut self, value: Json<'_>, path: &mut String, key: Option<&str>) {
-        let length = path.len();
+    fn walk(&mut self, value: Json<'_>, path: &str, key: Option<&str>) {
         match value.kind() {
             Type::Object if value.members().next().is_some() => {
                 for (key, member) in value.members() {
-                    step(path, key);
-                    self.walk(member, path, key.as_str().as_deref());
-                    path.truncate(length);
+                    if self.out.is_too_much() {
+                        return;
+                    }
+                    let mut here = path.to_owned();
+                    step(&mut here, key);
+                    self.out.bound(&mut here);
+                    self.walk(member, &here, key.as_str().as_deref());
                 }
             }
             Type::Array if value.items().next().is_some() => {
                 for (n, item) in value.items().enumerate() {
-                    path.push_str(&format!("[{n}]"));
-                    self.walk(item, path, None);
-                    path.truncate(length);
+                    if self.out.is_too_much() {
+                        return;
+                    }
+                    let mut here = format!("{path}[{n}]");
+                    self.out.bound(&mut here);
+                    self.walk(item, &here, None);
                 }
             }
             Type::Object | Type::Array | Type::String | Type::Number | Type::Bool | Type::Null => {
@@ -127,7 +163,7 @@ impl Leaves<'_> {
             Type::Number => preview::number(value.text(), key, self.clock),
             Type::Object | Type::Array | Type::Bool | Type::Null => Vec::new(),
         };
-        self.out.extend(notes.into_iter().map(|note| format!("Note on {path}: {note}")));
+        notes.into_iter().for_each(|note| self.out.push(format!("Note on {path}: {note}")));
     }
 }
 
