@@ -31,7 +31,10 @@ allow contains {"rule": "scopes.listed", "reason": "a scope may cover a call of 
 
 scopes_of_any_kind contains scope if some scope in input.principal.scopes
 
-scopes_of_any_kind contains entry.scope if some entry in input.principal.conditional_scopes
+scopes_of_any_kind contains scope if {
+	some entry in input.principal.conditional_scopes
+	scope := entry.scope
+}
 
 covers(scope) if names(scope)
 
