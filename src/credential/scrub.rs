@@ -11,7 +11,9 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use zeroize::Zeroizing;
 
 use super::secret::Secret;
@@ -24,10 +26,57 @@ const LOOK: usize = 8;
 /// The longest step from one look to the next.
 const MAX_STEP: usize = 8;
 
-/// Knows every key and replaces it by `[secret:NAME]`.
+/// How many values of one key are looked for: the one in use, and those before it, which may still stand in a text that
+/// is on its way.
+const VALUES: usize = 8;
+
+/// Knows every key and replaces it by `[secret:NAME]`. It learns: a key that changes is looked for beside its old value.
 #[derive(Default)]
-pub struct Scrubber {
+pub struct Scrubber(ArcSwap<Known>);
+
+impl fmt::Debug for Scrubber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scrubber").field("names", &self.0.load().names).finish_non_exhaustive()
+    }
+}
+
+impl Scrubber {
+    /// From the names and values of all secrets.
+    pub fn new<'a>(secrets: impl IntoIterator<Item = (&'a str, &'a Secret)>) -> Scrubber {
+        let mut known = Known::default();
+        for (name, secret) in secrets {
+            known.add(name, secret);
+        }
+        known.index();
+        Scrubber(ArcSwap::from_pointee(known))
+    }
+
+    /// From now on this value is looked for too. Called before the first byte that could hold it leaves.
+    pub fn learn(&self, name: &str, secret: &Secret) {
+        self.0.rcu(|known| {
+            let mut known = Known::clone(known);
+            known.add(name, secret);
+            known.index();
+            known
+        });
+    }
+
+    /// A log line, an error text, a header.
+    pub fn line<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        self.0.load().line(text)
+    }
+
+    /// A message on its way to the client. The result is JSON again, or nothing where it could not be kept JSON.
+    pub fn message(&self, text: &JsonText) -> Option<JsonText> {
+        self.0.load().message(text)
+    }
+}
+
+/// What is looked for.
+#[derive(Clone, Default)]
+struct Known {
     names: Vec<String>,
+    /// The oldest first.
     needles: Vec<Needle>,
     /// How far one look is from the next: as far as the shortest needle allows.
     step: usize,
@@ -39,38 +88,41 @@ pub struct Scrubber {
     shift: u32,
 }
 
+#[derive(Clone)]
 struct Needle {
-    text: Zeroizing<Vec<u8>>,
+    text: Arc<Zeroizing<Vec<u8>>>,
     name: usize,
+    /// Which value of the key, counted from its first.
+    value: usize,
 }
 
 /// Eight bytes of a needle, the needle's index, and how many of its bytes follow.
 type Gram = (u64, usize, usize);
 
-impl fmt::Debug for Scrubber {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Scrubber").field("names", &self.names).finish_non_exhaustive()
-    }
-}
-
 /// A place in a text, and the index of the name that stands there.
 type Found = (Range<usize>, usize);
 
-impl Scrubber {
-    /// From the names and values of all secrets.
-    pub fn new<'a>(secrets: impl IntoIterator<Item = (&'a str, &'a Secret)>) -> Scrubber {
-        let mut scrubber = Scrubber::default();
-        for (name, secret) in secrets {
-            let index = scrubber.names.len();
-            scrubber.names.push(name.to_owned());
-            for text in spellings(secret.expose().as_bytes()) {
-                if !text.is_empty() && !scrubber.needles.iter().any(|needle| *needle.text == *text) {
-                    scrubber.needles.push(Needle { text, name: index });
-                }
-            }
+impl Known {
+    /// A value of a key; the oldest one is forgotten where there are too many.
+    fn add(&mut self, name: &str, secret: &Secret) {
+        let known = self.names.iter().position(|other| other == name);
+        let name = known.unwrap_or_else(|| {
+            self.names.push(name.to_owned());
+            self.names.len() - 1
+        });
+        let last = self.needles.iter().filter(|needle| needle.name == name).map(|needle| needle.value).max();
+        let mut texts = spellings(secret.expose().as_bytes());
+        texts.retain(|text| !text.is_empty());
+        let newest = |needle: &&Needle| needle.name == name && Some(needle.value) == last;
+        if self.needles.iter().filter(newest).any(|needle| texts.first().is_some_and(|text| **needle.text == **text)) {
+            return;
         }
-        scrubber.index();
-        scrubber
+        let value = last.map_or(0, |last| last + 1);
+        // One that comes back counts as new.
+        self.needles.retain(|needle| {
+            needle.name != name || (needle.value + VALUES > value && !texts.iter().any(|text| **needle.text == **text))
+        });
+        self.needles.extend(texts.into_iter().map(|text| Needle { text: Arc::new(text), name, value }));
     }
 
     fn index(&mut self) {
@@ -96,15 +148,13 @@ impl Scrubber {
         (self.grams, self.filter) = (grams, filter);
     }
 
-    /// A log line, an error text, a header.
-    pub fn line<'a>(&self, text: &'a str) -> Cow<'a, str> {
+    fn line<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let mut found = Vec::new();
         self.search_all(text.as_bytes(), &[], DEPTH, &mut found);
         self.replace(text, found)
     }
 
-    /// A message on its way to the client. The result is JSON again, or nothing where it could not be kept JSON.
-    pub fn message(&self, text: &JsonText) -> Option<JsonText> {
+    fn message(&self, text: &JsonText) -> Option<JsonText> {
         let mut found = Vec::new();
         // What a JSON reader sees is what counts: the spelling itself is not searched where it has escapes, because a
         // match could begin inside of one.
@@ -385,6 +435,31 @@ mod tests {
         assert!(matches!(scrubber.line(""), Cow::Borrowed(_)));
         assert!(matches!(Scrubber::default().line(KEY), Cow::Borrowed(_)));
         assert!(matches!(Scrubber::new([]).line(KEY), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn a_key_that_changes_is_looked_for_beside_its_old_values() {
+        let value = |n: usize| format!("{KEY}-{n:03}");
+        let scrubber = one(&value(0));
+        for n in 1..VALUES {
+            scrubber.learn("key", &Secret::new(value(n)));
+        }
+        scrubber.learn("other", &Secret::new("tok-another-0123".to_owned()));
+        for n in 0..VALUES {
+            assert_eq!(scrubber.line(&value(n)), "[secret:key]");
+        }
+        assert_eq!(scrubber.line("tok-another-0123"), "[secret:other]");
+        // One more: the first is forgotten, and nothing else.
+        scrubber.learn("key", &Secret::new(value(VALUES)));
+        assert_eq!(scrubber.line(&value(0)), value(0));
+        for n in 1..=VALUES {
+            assert_eq!(scrubber.line(&value(n)), "[secret:key]");
+        }
+        // The one in use, learnt again, is no new value that would push an old one out.
+        for _ in 0..=VALUES {
+            scrubber.learn("key", &Secret::new(value(VALUES)));
+        }
+        assert_eq!(scrubber.line(&value(1)), "[secret:key]");
     }
 
     #[test]

@@ -1,32 +1,43 @@
-//! The one type that holds a key.
+//! The one type that holds a key, and the handle by which a key in use is replaced.
 
 use std::fmt;
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
 /// A key. It has no `Display`, no `Serialize` and no `Clone`, its `Debug` says `[secret]`, and its memory is wiped on
 /// drop.
-pub struct Secret(String);
+pub struct Secret {
+    text: String,
+    /// SHA-256 of it: what is compared.
+    digest: [u8; 32],
+}
 
 impl Secret {
     /// Takes the text as it is. What comes from outside passes the checks of [`resolve`](super::source::resolve).
     pub fn new(text: String) -> Secret {
-        Secret(text)
+        let digest = Sha256::digest(text.as_bytes()).into();
+        Secret { text, digest }
     }
 
     /// The key itself. Called where it joins an upstream connection, where a token is compared, and by the scrubber.
     pub fn expose(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// SHA-256 of it, for a comparison that takes the same time whatever is compared.
+    pub fn digest(&self) -> &[u8; 32] {
+        &self.digest
     }
 
     /// Whether this is the key. The time it takes tells nothing about how much of it was right, nor its length: what
     /// is compared are the hashes. An empty key matches nothing.
     pub fn matches(&self, candidate: &str) -> bool {
-        let own = Sha256::digest(self.0.as_bytes());
         let other = Sha256::digest(candidate.as_bytes());
-        bool::from(own.as_slice().ct_eq(other.as_slice())) && !self.0.is_empty()
+        bool::from(self.digest.ct_eq(other.as_slice())) && !self.text.is_empty()
     }
 }
 
@@ -36,9 +47,47 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// A key in use, by its name. Whoever holds a handle has the new value from the moment it is [replaced](Self::replace):
+/// a key changes without a restart, and what is under way ends with the one it began with.
+#[derive(Clone)]
+pub struct SecretCell(Arc<Cell>);
+
+struct Cell {
+    name: String,
+    value: ArcSwap<Secret>,
+}
+
+impl SecretCell {
+    pub fn new(name: impl Into<String>, secret: Secret) -> SecretCell {
+        SecretCell(Arc::new(Cell { name: name.into(), value: ArcSwap::from_pointee(secret) }))
+    }
+
+    /// What the configuration calls it.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Its value now.
+    pub fn current(&self) -> Arc<Secret> {
+        self.0.value.load_full()
+    }
+
+    /// For everyone who holds a handle. The scrubber has to know the new value before.
+    pub fn replace(&self, secret: Secret) {
+        self.0.value.store(Arc::new(secret));
+    }
+}
+
+impl fmt::Debug for SecretCell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[secret {}]", self.0.name)
+    }
+}
+
 impl Drop for Secret {
     fn drop(&mut self) {
-        self.0.zeroize();
+        self.text.zeroize();
+        self.digest.zeroize();
     }
 }
 
@@ -58,6 +107,15 @@ mod tests {
     #[test]
     fn an_empty_key_matches_nothing() {
         assert!(!Secret::new(String::new()).matches(""));
+    }
+
+    #[test]
+    fn a_replaced_key_is_new_for_every_handle_and_old_for_what_is_under_way() {
+        let cell = SecretCell::new("stripe", Secret::new("token-0123456789".to_owned()));
+        let (handle, before) = (cell.clone(), cell.current());
+        cell.replace(Secret::new("token-9876543210".to_owned()));
+        assert!(before.matches("token-0123456789") && handle.current().matches("token-9876543210"));
+        assert_eq!(format!("{handle:?}"), "[secret stripe]");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::webhook::{SIGNATURE, signature};
 use super::*;
 use crate::call::{Class, ClientInfo, Digest, Environment, EnvironmentSource, Pin, Tier, Transport};
 use crate::control::wire::{Approvals, Claimed, HOLD_SCHEMA, HoldState};
-use crate::credential::secret::Secret;
+use crate::credential::secret::{Secret, SecretCell};
 use crate::json::{JsonText, Rules};
 
 fn hold(id: &str, tier: Tier) -> HoldView {
@@ -272,7 +272,7 @@ fn server(answers: &[Result<u16, &str>]) -> (Webhook, Seen) {
         let answer = answers.lock().unwrap().pop_front().unwrap_or(Ok(500));
         Box::pin(async move { answer })
     });
-    let secret = Arc::new(Secret::new("shared-secret-0123".to_owned()));
+    let secret = SecretCell::new("webhook", Secret::new("shared-secret-0123".to_owned()));
     (Webhook { secret, arguments: false, post }, seen)
 }
 
@@ -284,7 +284,7 @@ async fn a_webhook_is_signed_over_time_and_body() {
     let (fields, body) = &seen[0];
     let value = &fields.iter().find(|(name, _)| *name == SIGNATURE).unwrap().1;
     let (time, tag) = value.strip_prefix("t=").unwrap().split_once(",v1=").unwrap();
-    assert_eq!(tag, signature(&webhook.secret, time.parse().unwrap(), body));
+    assert_eq!(tag, signature(&webhook.secret.current(), time.parse().unwrap(), body));
     assert!(!body.contains("pi_hush") && !value.contains("shared-secret"));
     // The value that any other program computes: openssl dgst -sha256 -hmac key, of "1.body".
     let known = signature(&Secret::new("key".to_owned()), 1, "body");
@@ -319,7 +319,7 @@ async fn a_slow_webhook_holds_nobody_up() {
             Ok(200)
         })
     });
-    let secret = Arc::new(Secret::new("shared-secret-0123".to_owned()));
+    let secret = SecretCell::new("webhook", Secret::new("shared-secret-0123".to_owned()));
     let to = To::Webhook(Webhook { secret, arguments: false, post });
     let channel = Channel { name: "notify[0]".to_owned(), to, after: Duration::ZERO, quiet: None };
     let (news, receiver) = mpsc::channel(1);

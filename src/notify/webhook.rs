@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Message;
-use crate::credential::secret::Secret;
+use crate::credential::secret::{Secret, SecretCell};
 
 /// Attempts, and the pause before the second one; each further pause is twice as long.
 const ATTEMPTS: u32 = 3;
@@ -21,7 +21,7 @@ pub type Post = Arc<dyn Fn(Vec<(&'static str, String)>, String) -> Posted + Send
 type Posted = Pin<Box<dyn Future<Output = Result<u16, String>> + Send>>;
 
 pub struct Webhook {
-    pub secret: Arc<Secret>,
+    pub secret: SecretCell,
     /// The arguments of calls are sent along.
     pub arguments: bool,
     pub post: Post,
@@ -40,7 +40,7 @@ impl Webhook {
             let time = jiff::Timestamp::now().as_second();
             let fields = vec![
                 ("content-type", "application/json".to_owned()),
-                (SIGNATURE, format!("t={time},v1={}", signature(&self.secret, time, &body))),
+                (SIGNATURE, format!("t={time},v1={}", signature(&self.secret.current(), time, &body))),
             ];
             match (self.post)(fields, body.clone()).await {
                 Ok(200..300) => return Ok(()),

@@ -5,12 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 
 use crate::call::{Environment, EnvironmentSource};
 use crate::catalog::{Catalog, KeyEvidence};
 use crate::config::{self, Config, Upstream, Value};
-use crate::credential::secret::Secret;
+use crate::credential::secret::SecretCell;
 
 /// A server that works elsewhere than it is declared to, and everything that was looked at.
 #[derive(Debug)]
@@ -52,7 +51,7 @@ pub fn declared(
     server: &config::Server,
     catalog: &Catalog,
     config: &Config,
-    secrets: &BTreeMap<String, Arc<Secret>>,
+    secrets: &BTreeMap<String, SecretCell>,
 ) -> Result<Environment, Contradiction> {
     let declared = Environment { accounts: server.accounts.clone(), ..Environment::declared(&server.environment) };
     // Without a vendor nothing says whose key it is: then the forms of every vendor that is known count.
@@ -61,7 +60,8 @@ pub fn declared(
     let (mut found, mut contradicts) = (Vec::new(), false);
     for (place, name) in keys(&server.upstream) {
         let Some(secret) = secrets.get(name) else { continue };
-        let form = std::iter::once(catalog).chain(&others).find_map(|catalog| catalog.key_form(secret.expose()));
+        let form =
+            std::iter::once(catalog).chain(&others).find_map(|catalog| catalog.key_form(secret.current().expose()));
         let Some((evidence, form)) = form else { continue };
         let (production, proves) = match evidence {
             KeyEvidence::Production => (true, "a production key"),

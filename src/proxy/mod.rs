@@ -16,7 +16,7 @@ use crate::catalog::{Catalog, CatalogError};
 use crate::config::{self, Config, Match, UnsignedRulings, Upstream as UpstreamConfig, Value};
 use crate::control::server::{Control, ServerStatus, Status};
 use crate::credential::scrub::Scrubber;
-use crate::credential::secret::Secret;
+use crate::credential::secret::SecretCell;
 use crate::credential::source::{self, SecretError};
 use crate::credential::trust::{self, Readers};
 use crate::gate::{self, Gate, Operators};
@@ -140,7 +140,8 @@ impl Daemon {
     /// The first thing that is wrong, in words for the operator.
     pub async fn start(config: Config) -> Result<Daemon, StartError> {
         let secrets = resolve(&config).await?;
-        let scrubber = Arc::new(Scrubber::new(secrets.iter().map(|(name, secret)| (name.as_str(), &**secret))));
+        let scrubber = Arc::new(Scrubber::default());
+        secrets.iter().for_each(|(name, secret)| scrubber.learn(name, &secret.current()));
         let mut servers = servers(&config, &secrets)?;
         may_sign(&config)?;
         let settings = policy::Settings { worker: policy::this_program(), ..policy_settings(&config) };
@@ -314,7 +315,7 @@ async fn watch_policy(control: Arc<Control>, stop: CancellationToken) {
     }
 }
 
-async fn resolve(config: &Config) -> Result<BTreeMap<String, Arc<Secret>>, StartError> {
+async fn resolve(config: &Config) -> Result<BTreeMap<String, SecretCell>, StartError> {
     let mut secrets = BTreeMap::new();
     for (name, source) in &config.secrets {
         let secret = source::resolve(name, source).await.map_err(|error| {
@@ -324,14 +325,14 @@ async fn resolve(config: &Config) -> Result<BTreeMap<String, Arc<Secret>>, Start
                 place.map_or_else(String::new, |(path, (line, column))| format!("\n --> {path}:{line}:{column}"));
             StartError::Secret { error, place }
         })?;
-        secrets.insert(name.clone(), Arc::new(secret));
+        secrets.insert(name.clone(), SecretCell::new(name, secret));
     }
     Ok(secrets)
 }
 
 fn servers(
     config: &Config,
-    secrets: &BTreeMap<String, Arc<Secret>>,
+    secrets: &BTreeMap<String, SecretCell>,
 ) -> Result<BTreeMap<String, ServerRuntime>, StartError> {
     let (mut servers, mut contradictions) = (BTreeMap::new(), Vec::new());
     for (name, server) in &config.servers {
@@ -350,7 +351,7 @@ fn runtime(
     server: &config::Server,
     catalog: Catalog,
     environment: Environment,
-    secrets: &BTreeMap<String, Arc<Secret>>,
+    secrets: &BTreeMap<String, SecretCell>,
 ) -> Result<ServerRuntime, StartError> {
     let name = &server.facts.name;
     let wrong = |reason: String| StartError::Upstream { server: name.clone(), reason };
@@ -389,21 +390,21 @@ fn runtime(
     })
 }
 
-fn variable(value: &Value, secrets: &BTreeMap<String, Arc<Secret>>) -> Result<EnvValue, String> {
+fn variable(value: &Value, secrets: &BTreeMap<String, SecretCell>) -> Result<EnvValue, String> {
     Ok(match value {
         Value::Plain(text) => EnvValue::Plain(text.clone()),
         Value::Secret { name, prefix } => EnvValue::Secret { value: find(name, secrets)?, prefix: prefix.clone() },
     })
 }
 
-fn header(value: &Value, secrets: &BTreeMap<String, Arc<Secret>>) -> Result<HeaderSource, String> {
+fn header(value: &Value, secrets: &BTreeMap<String, SecretCell>) -> Result<HeaderSource, String> {
     Ok(match value {
         Value::Plain(text) => HeaderSource::Plain(text.clone()),
         Value::Secret { name, prefix } => HeaderSource::Secret { value: find(name, secrets)?, prefix: prefix.clone() },
     })
 }
 
-fn find(name: &str, secrets: &BTreeMap<String, Arc<Secret>>) -> Result<Arc<Secret>, String> {
+fn find(name: &str, secrets: &BTreeMap<String, SecretCell>) -> Result<SecretCell, String> {
     secrets.get(name).cloned().ok_or_else(|| format!("there is no secret {name}"))
 }
 
@@ -559,12 +560,12 @@ fn status(config: &Config, servers: &BTreeMap<String, Arc<ServerRuntime>>) -> St
     }
 }
 
-fn principals(config: &Config, secrets: &BTreeMap<String, Arc<Secret>>) -> Principals {
+fn principals(config: &Config, secrets: &BTreeMap<String, SecretCell>) -> Principals {
     let (mut tokens, mut uids) = (Vec::new(), Vec::new());
     for entry in &config.principals {
         match &entry.by {
             Match::Token(name) => {
-                tokens.extend(secrets.get(name).map(|secret| (Arc::clone(secret), Arc::clone(&entry.principal))))
+                tokens.extend(secrets.get(name).map(|secret| (secret.clone(), Arc::clone(&entry.principal))))
             }
             Match::Uid(uid) => uids.push((*uid, Arc::clone(&entry.principal))),
         }

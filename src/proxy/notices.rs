@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::StartError;
 use crate::config::{Config, Notify, NotifyTo};
 use crate::control::server::Control;
-use crate::credential::secret::Secret;
+use crate::credential::secret::SecretCell;
 use crate::gate::Hold;
 use crate::notify::{self, Channel, News, Post, Quiet, To, Webhook};
 use crate::transport::http_client::HttpClient;
@@ -27,7 +27,7 @@ pub(super) struct Feed {
 /// Where a secret, a URL or a zone that the configuration names is not there.
 pub(super) fn channels(
     config: &Config,
-    secrets: &BTreeMap<String, Arc<Secret>>,
+    secrets: &BTreeMap<String, SecretCell>,
     client: &HttpClient,
     control: &Arc<Control>,
 ) -> Result<Vec<(Channel, Feed)>, StartError> {
@@ -42,7 +42,7 @@ pub(super) fn channels(
 fn channel(
     index: usize,
     entry: &Notify,
-    secrets: &BTreeMap<String, Arc<Secret>>,
+    secrets: &BTreeMap<String, SecretCell>,
     client: &HttpClient,
 ) -> Result<Channel, String> {
     let to = match &entry.to {

@@ -1,6 +1,6 @@
 //! Who a client is: by the bearer token of an HTTP request, or by the user id that the kernel reports.
 //!
-//! Invariant: no token is kept, only its digest, and a look-up takes the same time whichever token comes close.
+//! Invariant: what is compared are digests, and a look-up takes the same time whichever token comes close.
 
 use std::sync::Arc;
 
@@ -8,19 +8,18 @@ use sha2::{Digest as _, Sha256};
 use subtle::{ConditionallySelectable as _, ConstantTimeEq as _};
 
 use crate::call::Principal;
-use crate::credential::secret::Secret;
+use crate::credential::secret::SecretCell;
 
 /// Everyone who may connect.
 pub struct Principals {
-    tokens: Vec<([u8; 32], Arc<Principal>)>,
+    tokens: Vec<(SecretCell, Arc<Principal>)>,
     uids: Vec<(u32, Arc<Principal>)>,
 }
 
 impl Principals {
     /// The configuration has seen to it that no token and no uid comes twice.
-    pub fn new(tokens: Vec<(Arc<Secret>, Arc<Principal>)>, uids: Vec<(u32, Arc<Principal>)>) -> Principals {
-        let digest = |token: Arc<Secret>| Sha256::digest(token.expose().as_bytes()).into();
-        Principals { tokens: tokens.into_iter().map(|(token, who)| (digest(token), who)).collect(), uids }
+    pub fn new(tokens: Vec<(SecretCell, Arc<Principal>)>, uids: Vec<(u32, Arc<Principal>)>) -> Principals {
+        Principals { tokens, uids }
     }
 
     /// Compares with every token. The empty token is nobody's.
@@ -28,7 +27,7 @@ impl Principals {
         let digest: [u8; 32] = Sha256::digest(token.as_bytes()).into();
         let mut found = u32::MAX;
         for (index, (known, _)) in (0_u32..).zip(&self.tokens) {
-            found.conditional_assign(&index, known.ct_eq(&digest));
+            found.conditional_assign(&index, known.current().digest().ct_eq(&digest));
         }
         let (_, principal) = self.tokens.get(usize::try_from(found).ok()?)?;
         (!token.is_empty()).then(|| Arc::clone(principal))
@@ -49,6 +48,7 @@ impl std::fmt::Debug for Principals {
 #[cfg(test)]
 mod tests {
     use crate::call::PrincipalKind;
+    use crate::credential::secret::Secret;
 
     use super::*;
 
@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn a_token_finds_its_principal_and_nothing_else_does() {
-        let secret = |text: &str| Arc::new(Secret::new(text.into()));
+        let secret = |text: &str| SecretCell::new("token", Secret::new(text.into()));
         let principals = Principals::new(
             vec![
                 (secret("tok-aaaaaaaa"), principal("a", PrincipalKind::Token)),

@@ -22,7 +22,7 @@ use super::frame::{Frame, LineReader, write_lines};
 use super::{FromUpstream, ToUpstream, UpstreamLink};
 use crate::call::Limits;
 use crate::credential::scrub::Scrubber;
-use crate::credential::secret::Secret;
+use crate::credential::secret::SecretCell;
 use crate::mcp::batch;
 use crate::mcp::headers::{INITIALIZE, LISTEN, TASKS_RESULT};
 use crate::mcp::loss::Loss;
@@ -47,7 +47,7 @@ const TEXT_SHOWN: usize = 1 << 10;
 #[derive(Clone, Debug)]
 pub enum EnvValue {
     Plain(String),
-    Secret { value: Arc<Secret>, prefix: String },
+    Secret { value: SecretCell, prefix: String },
 }
 
 /// How to start a child. `inherit` names variables of the daemon that the child may see besides the default ones.
@@ -108,7 +108,7 @@ fn command(spec: &StdioSpec) -> Command {
     for (name, value) in &spec.env {
         let value: OsString = match value {
             EnvValue::Plain(value) => value.into(),
-            EnvValue::Secret { value, prefix } => format!("{prefix}{}", value.expose()).into(),
+            EnvValue::Secret { value, prefix } => format!("{prefix}{}", value.current().expose()).into(),
         };
         command.env(name, value);
     }

@@ -14,7 +14,7 @@ use super::guard::Accepts;
 use super::respond::respond;
 use super::*;
 use crate::call::{Principal, PrincipalKind};
-use crate::credential::secret::Secret;
+use crate::credential::secret::{Secret, SecretCell};
 use crate::json::Rules;
 use crate::mcp::headers;
 use crate::mcp::message::{HEADER_MISMATCH, INVALID_PARAMS, INVALID_REQUEST, Id, Message};
@@ -41,7 +41,7 @@ impl Rig {
         let (to_sessions, sessions) = mpsc::channel(16);
         let (to_rejected, rejected) = mpsc::channel(1000);
         let who = |name: &str| Arc::new(Principal::plain(name, PrincipalKind::Token, Vec::new()));
-        let secret = |text: &str| Arc::new(Secret::new(text.into()));
+        let secret = |text: &str| SecretCell::new("token", Secret::new(text.into()));
         let principals = Principals::new(vec![(secret(A), who("a")), (secret(B), who("b"))], Vec::new());
         let front = Arc::new(HttpFront::new(
             ["stripe", "stigg", "child"].map(|name| (name.to_owned(), served(name))).into(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 
-use crate::credential::secret::Secret;
+use crate::credential::secret::SecretCell;
 use crate::mcp::definitions::Definitions;
 use crate::mcp::params;
 
@@ -14,7 +14,7 @@ use crate::mcp::params;
 #[derive(Clone, Debug)]
 pub enum HeaderSource {
     Plain(String),
-    Secret { value: Arc<Secret>, prefix: String },
+    Secret { value: SecretCell, prefix: String },
 }
 
 /// Why an upstream's URL or header fields cannot be used.
@@ -139,7 +139,7 @@ impl HeaderSource {
         match self {
             HeaderSource::Plain(text) => HeaderValue::from_str(text).ok(),
             HeaderSource::Secret { value, prefix } => {
-                let mut value = HeaderValue::try_from(format!("{prefix}{}", value.expose())).ok()?;
+                let mut value = HeaderValue::try_from(format!("{prefix}{}", value.current().expose())).ok()?;
                 value.set_sensitive(true);
                 Some(value)
             }
@@ -156,6 +156,7 @@ pub fn is_this_machine(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::credential::secret::Secret;
 
     fn spec(url: &str) -> Result<HttpSpec, SpecError> {
         HttpSpec::new("x", url, Vec::new())
@@ -195,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_secret_is_marked_and_never_shown() {
-        let value = Arc::new(Secret::new("sk_live_1".to_owned()));
+        let value = SecretCell::new("key", Secret::new("sk_live_1".to_owned()));
         let source = HeaderSource::Secret { value, prefix: "Bearer ".to_owned() };
         let spec = HttpSpec::new("x", "https://h/", vec![("Authorization".to_owned(), source)]).unwrap();
         let mut fields = HeaderMap::new();

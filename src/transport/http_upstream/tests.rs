@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
-use crate::credential::secret::Secret;
+use crate::credential::secret::{Secret, SecretCell};
 use crate::json::{JsonText, Rules};
 
 const KEY: &str = "sk_live_CANARY7Qm2Zt9XeVb4";
@@ -100,7 +100,7 @@ fn link(url: &str, limits: Limits) -> UpstreamLink {
 
 fn link_through(client: HttpClient, url: &str, limits: Limits) -> UpstreamLink {
     let tracker = TaskTracker::new();
-    let key = HeaderSource::Secret { value: Arc::new(Secret::new(KEY.into())), prefix: "Bearer ".into() };
+    let key = HeaderSource::Secret { value: SecretCell::new("key", Secret::new(KEY.into())), prefix: "Bearer ".into() };
     let spec = HttpSpec::new("stripe", url, vec![("Authorization".into(), key)]).unwrap();
     let key = Secret::new(KEY.into());
     let scrubber = Arc::new(Scrubber::new([("stripe_live", &key)]));

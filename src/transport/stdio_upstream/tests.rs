@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::*;
+use crate::credential::secret::Secret;
 use crate::mcp::message::Id;
 use crate::transport::lock;
 
@@ -18,7 +19,10 @@ fn sh(script: &str) -> StdioSpec {
         args: vec!["-c".into(), script.into()],
         env: vec![
             ("PLAIN".into(), EnvValue::Plain("p".into())),
-            ("KEY".into(), EnvValue::Secret { value: Arc::new(Secret::new(KEY.into())), prefix: "Bearer ".into() }),
+            (
+                "KEY".into(),
+                EnvValue::Secret { value: SecretCell::new("key", Secret::new(KEY.into())), prefix: "Bearer ".into() },
+            ),
         ],
         inherit: Vec::new(),
         cwd: None,
