@@ -47,7 +47,9 @@ const ADDRESSES: &[(&str, &str)] = &[
     ("saphyr_parser chrono_tz", "config"),
     ("rusqlite", "audit::store pins::store"),
     ("ssh_key", "signing"),
-    ("ring", "notify"),
+    ("ring", "notify credential::oauth::seal"),
+    ("oauth2", "credential::oauth"),
+    ("tower_service", "transport"),
     ("clap anyhow similar", "cli"),
     ("mimalloc", "main"),
 ];

@@ -13,6 +13,7 @@ macro_rules! say {
 
 mod ask;
 pub mod audit;
+pub mod auth;
 pub mod connect;
 pub mod console;
 pub mod demo;
@@ -93,6 +94,9 @@ enum Command {
     /// The sessions that are open: list, pause, resume and end them
     #[command(subcommand)]
     Session(session::Command),
+    /// Sign in at servers that want OAuth, and see how long that counts
+    #[command(subcommand)]
+    Auth(auth::Command),
     /// Who may sign rulings
     #[command(subcommand)]
     Operator(operator::Command),
@@ -131,6 +135,7 @@ pub fn main() -> ExitCode {
         Command::Freeze(args) => session::freeze(args, true),
         Command::Unfreeze(args) => session::freeze(args, false),
         Command::Session(command) => session::run(command),
+        Command::Auth(command) => auth::run(command),
         Command::Operator(command) => operator::run(command),
         Command::Tools(command) => tools::run(command),
         Command::Policy(command) => policy::run(command),

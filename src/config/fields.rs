@@ -459,6 +459,14 @@ pub const KEYS: &[&str] = &[
     "servers.<name>.upstream.http.url",
     "servers.<name>.upstream.http.headers",
     "servers.<name>.upstream.http.allow_plain_http",
+    "servers.<name>.upstream.http.auth",
+    "servers.<name>.upstream.http.auth.oauth",
+    "servers.<name>.upstream.http.auth.oauth.client_id",
+    "servers.<name>.upstream.http.auth.oauth.client_secret",
+    "servers.<name>.upstream.http.auth.oauth.client_metadata_url",
+    "servers.<name>.upstream.http.auth.oauth.scopes",
+    "servers.<name>.upstream.http.auth.oauth.issuer",
+    "servers.<name>.upstream.http.auth.oauth.callback_port",
     "principals",
     "principals[].name",
     "principals[].match",
@@ -527,6 +535,8 @@ pub const KEYS: &[&str] = &[
     "notify[].quiet_hours.hours",
     "notify[].quiet_hours.zone",
     "notify[].quiet_hours.high",
+    "oauth",
+    "oauth.key",
 ];
 
 /// The full name of a key that was written in another mapping than its own, or with its mapping's name before it.

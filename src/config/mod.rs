@@ -16,6 +16,7 @@ use crate::call::{Limits, Principal, ServerFacts};
 pub use crate::credential::source::SecretSource;
 use crate::credential::trust::{self, Readers, TrustError};
 
+mod auth;
 mod cross;
 mod expand;
 mod fields;
@@ -54,6 +55,7 @@ const TOP: Keys = Keys {
         "audit",
         "limits",
         "notify",
+        "oauth",
     ],
     later: &[("tls", "let a proxy that ends TLS stand in front: listen: { http: { behind_proxy: true, ... } }")],
 };
@@ -247,6 +249,7 @@ fn document(cx: &mut Context<'_>, root: &yaml::Node, origin: &Path) -> Option<Co
         audit: sections::audit(cx, top.get("audit")),
         notify: notify::notify(cx, top.get("notify")),
         limits: sections::limits(cx, top.get("limits")),
+        oauth_key: auth::store(cx, top.get("oauth")),
     })
 }
 
@@ -272,6 +275,8 @@ pub struct Config {
     /// Whom to tell that a call waits.
     pub notify: Vec<Notify>,
     pub limits: Limits,
+    /// Name of the secret that sign-ins are sealed with on the disk; without one a key is made in `state_dir`.
+    pub oauth_key: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -331,7 +336,36 @@ pub enum Upstream {
     Http {
         url: String,
         headers: Vec<(String, Value)>,
+        /// An operator signs in, and requests carry that sign-in's token.
+        oauth: Option<OAuth>,
     },
+}
+
+impl Config {
+    /// The servers that an operator signs in to: name, address, how.
+    pub fn sign_ins(&self) -> impl Iterator<Item = (&str, &str, &OAuth)> {
+        self.servers.iter().filter_map(|(name, server)| match &server.upstream {
+            Upstream::Http { url, oauth: Some(oauth), .. } => Some((name.as_str(), url.as_str(), oauth)),
+            Upstream::Http { .. } | Upstream::Stdio { .. } => None,
+        })
+    }
+}
+
+/// How a server is signed in to. Without a word of it Countersign finds everything out by itself.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct OAuth {
+    /// Countersign's name at the authorization server, where it is registered already.
+    pub client_id: Option<String>,
+    /// Name of the secret that goes with it.
+    pub client_secret: Option<String>,
+    /// The address of a client-id metadata document.
+    pub client_metadata_url: Option<String>,
+    /// Exactly these are asked for.
+    pub scopes: Vec<String>,
+    /// The one authorization server that is accepted.
+    pub issuer: Option<String>,
+    /// The port on this machine that the browser comes back to; any that is free where it is absent.
+    pub callback_port: Option<u16>,
 }
 
 /// A value that may be a secret.

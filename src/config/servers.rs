@@ -9,7 +9,7 @@ use super::expand::is_variable;
 use super::fields::{Context, Fields, Keys};
 use super::problem::{Code, quote};
 use super::yaml::{Data, Key, Node};
-use super::{FirstUse, Probe, SecretSource, Server, Upstream, Value, sections};
+use super::{FirstUse, Probe, SecretSource, Server, Upstream, Value, auth, sections};
 use crate::call::ServerFacts;
 use crate::credential::shape;
 
@@ -29,10 +29,7 @@ const SERVER: Keys =
 const PROBE: Keys = Keys { known: &["required", "timeout"], later: &[] };
 const UPSTREAM: Keys = Keys { known: &["stdio", "http"], later: &[] };
 const STDIO: Keys = Keys { known: &["command", "args", "env", "inherit_env", "cwd"], later: &[] };
-const HTTP: Keys = Keys {
-    known: &["url", "headers", "allow_plain_http"],
-    later: &[("auth", "take it out and give the key as a secret in `headers`")],
-};
+const HTTP: Keys = Keys { known: &["url", "headers", "auth", "allow_plain_http"], later: &[] };
 const VALUE: Keys = Keys { known: &["secret", "prefix"], later: &[] };
 
 pub fn secrets(cx: &mut Context<'_>, node: Option<&Node>) -> BTreeMap<String, SecretSource> {
@@ -354,7 +351,14 @@ fn http(cx: &mut Context<'_>, node: &Node, path: String) -> Option<Upstream> {
             }
         }
     }
-    Some(Upstream::Http { url: url?, headers })
+    let oauth = fields.get("auth").and_then(|node| auth::auth(cx, node, fields.child("auth")));
+    if let Some((node, (name, _))) =
+        fields.get("auth").zip(headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("authorization")))
+    {
+        let message = format!("the header {} and `auth` both say who countersign is", quote(name));
+        cx.problems.add(Code::Contradiction, &node.span, message, "keep one of them");
+    }
+    Some(Upstream::Http { url: url?, headers, oauth })
 }
 
 type Fault = (Code, &'static str, &'static str);

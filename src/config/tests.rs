@@ -90,7 +90,7 @@ fn the_example_is_a_configuration() {
     let secret = |name: &str| Value::Secret { name: name.to_owned(), prefix: String::new() };
     assert_eq!(env, &[("STRIPE_SECRET_KEY".to_owned(), secret("stripe_live"))]);
     assert!(inherit.is_empty() && cwd.is_none());
-    let Upstream::Http { url, headers } = &config.servers["statsig"].upstream else { panic!() };
+    let Upstream::Http { url, headers, .. } = &config.servers["statsig"].upstream else { panic!() };
     assert_eq!(url, "https://api.statsig.com/v1/mcp");
     assert_eq!(headers, &[("statsig-api-key".to_owned(), secret("statsig_console"))]);
     assert_eq!(config.principals[0].by, Match::Token("claude_token".to_owned()));

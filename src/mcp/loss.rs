@@ -19,6 +19,10 @@ pub const NO_ANSWER: i64 = 4502;
 pub const UNAVAILABLE: i64 = 4503;
 /// The server did not accept the operator's key.
 pub const KEY_REFUSED: i64 = 4511;
+/// The operator has to sign in at the server, or for more than now.
+pub const SIGN_IN: i64 = 4512;
+/// The server refused the token of a sign-in, which is renewed.
+pub const TOKEN_REFUSED: i64 = 4513;
 /// The server has too much to do, or has had enough of us.
 pub const BUSY: i64 = 4529;
 /// The session with the server is over.
@@ -42,6 +46,8 @@ pub enum Fate {
 pub enum Cause {
     Other,
     Key,
+    SignIn,
+    Token,
     Busy,
     SessionOver,
     Unsupported,
@@ -75,6 +81,8 @@ impl Loss {
         match self.cause {
             Cause::Other => NO_ANSWER,
             Cause::Key => KEY_REFUSED,
+            Cause::SignIn => SIGN_IN,
+            Cause::Token => TOKEN_REFUSED,
             Cause::Busy => BUSY,
             Cause::SessionOver => SESSION_OVER,
             Cause::Unsupported => UNSUPPORTED,
@@ -94,6 +102,10 @@ impl Loss {
         };
         let next = match (cause, fate) {
             (Cause::Key, _) => "Do not retry: the operator of countersign has to see to the server's key.".to_owned(),
+            (Cause::SignIn, _) => {
+                "Do not retry before that: the operator of countersign has to sign in at the server.".to_owned()
+            }
+            (Cause::Token, _) => "Retry it once: the next request carries a new token.".to_owned(),
             (Cause::Unsupported, _) => {
                 "Do not retry: the operator of countersign has to give the server another address.".to_owned()
             }
@@ -115,10 +127,10 @@ impl Loss {
 
     fn retry(&self) -> &'static str {
         match (self.cause, self.fate) {
-            (Cause::Key | Cause::Unsupported, _) => "after_operator",
+            (Cause::Key | Cause::SignIn | Cause::Unsupported, _) => "after_operator",
             (Cause::SessionOver, Fate::NotSent | Fate::Refused) => "in_a_new_session",
             (_, Fate::Unknown) => "look_first",
-            (Cause::Busy, _) | (_, Fate::NotSent) => "later",
+            (Cause::Busy | Cause::Token, _) | (_, Fate::NotSent) => "later",
             (Cause::Other, Fate::Refused) => "no",
         }
     }
@@ -141,13 +153,15 @@ mod tests {
 
     #[test]
     fn what_is_said_fits_what_happened() {
-        use Cause::{Busy, Key, Other, SessionOver, Unsupported};
+        use Cause::{Busy, Key, Other, SessionOver, SignIn, Token, Unsupported};
         use Fate::{NotSent, Refused, Unknown};
         for (fate, cause, retry, words) in [
             (NotSent, Other, "later", "not sent (x). Retry later."),
             (NotSent, SessionOver, "in_a_new_session", "not sent (x). The session is over"),
             (Refused, Other, "no", "not carried out. Do not retry it unchanged."),
             (Refused, Busy, "later", "not carried out. Retry later."),
+            (NotSent, SignIn, "after_operator", "not sent (x). Do not retry before that: the operator"),
+            (Refused, Token, "later", "not carried out. Retry it once"),
             (Refused, Key, "after_operator", "not carried out. Do not retry: the operator"),
             (Refused, Unsupported, "after_operator", "another address"),
             (Refused, SessionOver, "in_a_new_session", "not carried out. The session is over"),
@@ -176,7 +190,9 @@ mod tests {
 
     #[test]
     fn every_code_has_one_meaning() {
-        let codes = [reply::REFUSED, OVERLOADED, NO_ANSWER, UNAVAILABLE, KEY_REFUSED, BUSY, SESSION_OVER, UNSUPPORTED];
+        let of_keys = [KEY_REFUSED, SIGN_IN, TOKEN_REFUSED];
+        let others = [reply::REFUSED, OVERLOADED, NO_ANSWER, UNAVAILABLE, BUSY, SESSION_OVER, UNSUPPORTED];
+        let codes = [&of_keys[..], &others].concat();
         let different: std::collections::HashSet<_> = codes.iter().collect();
         assert_eq!(different.len(), codes.len());
         assert!(codes.iter().all(|code| !(-32768..=-32000).contains(code)));

@@ -15,6 +15,7 @@ use crate::call::{Environment, Limits, ServerFacts};
 use crate::catalog::{Catalog, CatalogError};
 use crate::config::{self, Config, Match, UnsignedRulings, Upstream as UpstreamConfig, Value};
 use crate::control::server::{Control, ServerStatus, Status};
+use crate::credential::oauth;
 use crate::credential::scrub::Scrubber;
 use crate::credential::secret::SecretCell;
 use crate::credential::source::{self, SecretError};
@@ -34,12 +35,14 @@ use crate::transport::{Handover, NewSession, Rejected, client_socket, http_front
 mod handles;
 pub use environment::{Contradiction, Contradictions};
 use probe::Asked;
+use sign_in::SignIns;
 
 mod environment;
 mod listing;
 mod notices;
 mod probe;
 mod session;
+pub(crate) mod sign_in;
 mod tasks;
 mod upstream;
 mod waiting;
@@ -100,6 +103,8 @@ pub enum StartError {
     Pins(#[from] StoreError),
     #[error(transparent)]
     Socket(#[from] SocketError),
+    #[error("sign-ins cannot be kept: {0}")]
+    SignIns(#[from] oauth::StoreError),
     #[error(transparent)]
     Tls(#[from] TlsError),
     #[error("cannot listen on {address}: {source}")]
@@ -142,7 +147,9 @@ impl Daemon {
         let secrets = resolve(&config).await?;
         let scrubber = Arc::new(Scrubber::default());
         secrets.iter().for_each(|(name, secret)| scrubber.learn(name, &secret.current()));
-        let mut servers = servers(&config, &secrets)?;
+        let (tracker, session_tracker) = (TaskTracker::new(), TaskTracker::new());
+        let sign_ins = SignIns::open(&config, &secrets, &scrubber, &tracker)?;
+        let mut servers = servers(&config, &secrets, sign_ins.as_ref())?;
         may_sign(&config)?;
         let settings = policy::Settings { worker: policy::this_program(), ..policy_settings(&config) };
         let policy = PolicyEngine::load(settings).map_err(StartError::Policy)?;
@@ -176,7 +183,6 @@ impl Daemon {
         });
         gate.remember().await?;
         let (fronts, stop) = (CancellationToken::new(), CancellationToken::new());
-        let (tracker, session_tracker) = (TaskTracker::new(), TaskTracker::new());
         let http_client = HttpClient::new(config.limits, tracker.clone())?;
         let shared = Arc::new(Shared {
             gate,
@@ -333,13 +339,14 @@ async fn resolve(config: &Config) -> Result<BTreeMap<String, SecretCell>, StartE
 fn servers(
     config: &Config,
     secrets: &BTreeMap<String, SecretCell>,
+    sign_ins: Option<&SignIns>,
 ) -> Result<BTreeMap<String, ServerRuntime>, StartError> {
     let (mut servers, mut contradictions) = (BTreeMap::new(), Vec::new());
     for (name, server) in &config.servers {
         let catalog = Catalog::load(server.facts.vendor.as_deref(), &server.catalogs)?;
         match environment::declared(server, &catalog, config, secrets) {
             Ok(environment) => {
-                servers.insert(name.clone(), runtime(server, catalog, environment, secrets)?);
+                servers.insert(name.clone(), runtime(server, catalog, environment, secrets, sign_ins)?);
             }
             Err(contradiction) => contradictions.push(contradiction),
         }
@@ -352,6 +359,7 @@ fn runtime(
     catalog: Catalog,
     environment: Environment,
     secrets: &BTreeMap<String, SecretCell>,
+    sign_ins: Option<&SignIns>,
 ) -> Result<ServerRuntime, StartError> {
     let name = &server.facts.name;
     let wrong = |reason: String| StartError::Upstream { server: name.clone(), reason };
@@ -368,10 +376,15 @@ fn runtime(
                 cwd: cwd.clone(),
             })
         }
-        UpstreamConfig::Http { url, headers } => {
+        UpstreamConfig::Http { url, headers, oauth } => {
             let headers = headers.iter().map(|(key, value)| Ok((key.clone(), header(value, secrets).map_err(wrong)?)));
             let headers = headers.collect::<Result<Vec<_>, StartError>>()?;
-            let spec = HttpSpec::new(name, url, headers).map_err(|error| wrong(error.to_string()))?;
+            let mut spec = HttpSpec::new(name, url, headers).map_err(|error| wrong(error.to_string()))?;
+            if let (Some(oauth), Some(sign_ins)) = (oauth, sign_ins) {
+                let settings = sign_in::settings(name, url, oauth, secrets).map_err(wrong)?;
+                let bearer = sign_ins.bearer(settings).map_err(wrong)?;
+                spec = spec.with_oauth(bearer).map_err(|error| wrong(error.to_string()))?;
+            }
             definitions = Arc::clone(spec.definitions());
             upstream::Kind::Http(Arc::new(spec))
         }

@@ -86,10 +86,7 @@ impl HttpClient {
     /// # Errors
     /// [`TlsError`].
     pub fn new(limits: Limits, tracker: TaskTracker) -> Result<HttpClient, TlsError> {
-        // Named, because a second provider in the dependency graph would make the default ambiguous.
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let tls = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-        Ok(HttpClient::with_tls(limits, tracker, tls.with_webpki_roots().with_no_client_auth()))
+        Ok(HttpClient::with_tls(limits, tracker, tls()?))
     }
 
     pub(super) fn with_tls(limits: Limits, tracker: TaskTracker, tls: ClientConfig) -> HttpClient {
@@ -232,8 +229,16 @@ fn idle_time(headers: &HeaderMap) -> Duration {
     timeout.map_or(IDLE, |seconds| Duration::from_secs(seconds).saturating_sub(IDLE_MARGIN).min(IDLE))
 }
 
+/// The public roots, and no key of ours.
+pub(super) fn tls() -> Result<ClientConfig, TlsError> {
+    // Named, because a second provider in the dependency graph would make the default ambiguous.
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(tls.with_webpki_roots().with_no_client_auth())
+}
+
 /// An error and what caused it.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -30,6 +30,7 @@ use crate::mcp::method;
 
 mod spec;
 mod head;
+mod signed_in;
 mod status;
 mod stream;
 mod wire;

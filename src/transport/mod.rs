@@ -13,6 +13,10 @@ use crate::mcp::loss::Loss;
 use crate::mcp::message::{Id, Malformed, Message};
 
 mod answer;
+mod reach;
+pub use reach::Reach;
+pub mod callback;
+pub mod oauth_http;
 pub mod frame;
 pub mod budget;
 pub mod principals;

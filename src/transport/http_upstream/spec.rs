@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 
+use crate::credential::oauth::Bearer;
 use crate::credential::secret::SecretCell;
 use crate::mcp::definitions::Definitions;
 use crate::mcp::params;
@@ -28,6 +29,8 @@ pub enum SpecError {
     PlainHttp { server: String, host: String },
     #[error("server `{server}`: `{name}` is not a header field that can be configured")]
     Name { server: String, name: String },
+    #[error("server `{server}`: `Authorization` is the sign-in's; take it out of `headers`")]
+    TwoAuthorizations { server: String },
     #[error("server `{server}`: the value for header field `{name}` has characters that a field cannot carry")]
     Value { server: String, name: String },
 }
@@ -41,6 +44,7 @@ pub struct HttpSpec {
     host: HeaderValue,
     headers: Vec<(HeaderName, HeaderSource)>,
     definitions: Arc<Definitions>,
+    oauth: Option<Arc<Bearer>>,
 }
 
 /// Fields that the transport or the protocol writes.
@@ -100,7 +104,24 @@ impl HttpSpec {
             }
             checked.push((known, source));
         }
-        Ok(HttpSpec { server, target, host: field, headers: checked, uri, definitions: Arc::default() })
+        let definitions = Arc::default();
+        Ok(HttpSpec { server, target, host: field, headers: checked, uri, definitions, oauth: None })
+    }
+
+    /// The same with a token of a sign-in in each request.
+    ///
+    /// # Errors
+    /// Where the configured fields have an authorization already.
+    pub fn with_oauth(self, oauth: Arc<Bearer>) -> Result<HttpSpec, SpecError> {
+        if self.headers.iter().any(|(name, _)| *name == header::AUTHORIZATION) {
+            return Err(SpecError::TwoAuthorizations { server: self.server });
+        }
+        Ok(HttpSpec { oauth: Some(oauth), ..self })
+    }
+
+    /// Where its tokens come from.
+    pub(super) fn oauth(&self) -> Option<&Arc<Bearer>> {
+        self.oauth.as_ref()
     }
 
     pub fn server(&self) -> &str {

@@ -144,11 +144,17 @@ impl Wire {
 
     async fn open(&self, last_event: Option<&str>) -> Opened {
         let request = self.head.get(last_event);
-        let sending = self.client.send(self.spec.server(), self.spec.uri(), request);
+        let sending = match self.token().await {
+            Ok(token) => self.send(request, token),
+            Err(loss) => {
+                debug!(reason = %loss.reason, "a stream of the upstream could not be opened");
+                return Opened::Failed;
+            }
+        };
         let (response, connection) = match timeout(self.limits.connect_timeout, sending).await {
             Ok(Ok(sent)) => sent,
-            Ok(Err(no)) => {
-                debug!(reason = %no.reason, "a stream of the upstream could not be opened");
+            Ok(Err(loss)) => {
+                debug!(reason = %loss.reason, "a stream of the upstream could not be opened");
                 return Opened::Failed;
             }
             Err(_) => return Opened::Failed,

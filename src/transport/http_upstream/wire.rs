@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use tracing::{debug, error, warn};
 
 use super::head::{Asked, Head};
+use super::signed_in::Token;
 use super::spec::HttpSpec;
 use super::status;
 use crate::call::Limits;
@@ -120,8 +121,12 @@ impl Wire {
         let asked = self.head.asks(&message);
         let begins = asked.begins;
         let Some(id) = asked.id.clone() else { return self.notify(message, &asked).await };
-        let asking = self.ask(&id, message, &asked);
-        let answered = if asked.stays || asked.waits { asking.await } else { self.in_time(asking).await };
+        // A token that has to be renewed first has a time of its own.
+        let answered = match self.token().await {
+            Err(loss) => Err(loss),
+            Ok(token) if asked.stays || asked.waits => self.ask(&id, message, token, &asked).await,
+            Ok(token) => self.in_time(self.ask(&id, message, token, &asked)).await,
+        };
         match answered {
             Ok(Answered::Whole) => Done::Request { id, begins },
             Ok(Answered::Rest(rest)) => {
@@ -148,9 +153,9 @@ impl Wire {
         })
     }
 
-    async fn ask(&self, id: &Id, message: Message, asked: &Asked) -> Result<Answered, Loss> {
+    async fn ask(&self, id: &Id, message: Message, token: Token, asked: &Asked) -> Result<Answered, Loss> {
         let request = self.head.post(message, asked)?;
-        let sending = async { Ok(self.client.send(self.spec.server(), self.spec.uri(), request).await?) };
+        let sending = self.send(request, token);
         // A stream that stays has no deadline; the way to it has.
         let (response, connection) = if asked.stays { self.in_time(sending).await? } else { sending.await? };
         let status = response.status();
@@ -197,6 +202,9 @@ impl Wire {
         asked: &Asked,
     ) -> Result<Answered, Loss> {
         let (status, server) = (response.status(), self.spec.server());
+        if let Some(loss) = self.sign_in_refused(&response) {
+            return Err(loss);
+        }
         status::report(server, status, response.headers(), &self.scrubber);
         let loss = status::loss(status, response.headers());
         if status::is_final(status, response.headers()) {
@@ -237,7 +245,7 @@ impl Wire {
     async fn begins_with_an_endpoint(&self) -> bool {
         let looking = async {
             let request = self.head.get(None);
-            let (response, connection) = self.client.send(self.spec.server(), self.spec.uri(), request).await.ok()?;
+            let (response, connection) = self.send(request, self.token().await.ok()?).await.ok()?;
             if response.status() != StatusCode::OK || !matches!(form(response.headers()), Form::Events) {
                 return None;
             }
@@ -313,9 +321,11 @@ impl Wire {
         let begins = asked.begins;
         let sending = async {
             let request = self.head.post(message, asked)?;
-            let (response, connection) = self.client.send(self.spec.server(), self.spec.uri(), request).await?;
+            let (response, connection) = self.send(request, self.token().await?).await?;
             let status = response.status();
-            status::report(self.spec.server(), status, response.headers(), &self.scrubber);
+            if self.sign_in_refused(&response).is_none() {
+                status::report(self.spec.server(), status, response.headers(), &self.scrubber);
+            }
             self.read_rest(Rest { body: response.into_body(), connection }).await;
             Ok::<_, Loss>(status)
         };
@@ -336,9 +346,13 @@ impl Wire {
         if !self.head.has_session() {
             return;
         }
-        match self.client.send(self.spec.server(), self.spec.uri(), self.head.delete()).await {
+        let ended = match self.token().await {
+            Ok(token) => self.send(self.head.delete(), token).await,
+            Err(loss) => Err(loss),
+        };
+        match ended {
             Ok((response, connection)) => self.read_rest(Rest { body: response.into_body(), connection }).await,
-            Err(no) => debug!(reason = %no.reason, "the upstream's session could not be ended"),
+            Err(loss) => debug!(reason = %loss.reason, "the upstream's session could not be ended"),
         }
     }
 

@@ -1,0 +1,307 @@
+//! The token that requests to one server carry, for a daemon: read from the record, renewed before it ends, read again
+//! when somebody signs in or out.
+//!
+//! Invariant: one renewal at a time, here and across processes; a new token is known to the scrubber before anybody gets
+//! it; a token that the server refused is not given out again.
+
+use std::sync::{Arc, PoisonError};
+
+use arc_swap::ArcSwapOption;
+use http::HeaderMap;
+use rmcp::transport::auth::{AuthError, WWWAuthenticateParams};
+use tokio::sync::Mutex;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use super::discovery;
+use super::login::usable;
+use super::record::{self, Record, Slot, Standing};
+use super::store::{Stamp, Store};
+use super::{Client, Fault, Http, Settings, now, story};
+use crate::credential::scrub::Scrubber;
+use crate::credential::secret::Secret;
+
+/// A token is renewed this many seconds before it ends, or a fifth of its life before, where that is less.
+const EARLY: u64 = 60;
+/// After a renewal that failed, and after one whose token was refused at once, the next is tried this much later.
+const PAUSE: u64 = 15;
+
+/// Why there is no token.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum NoToken {
+    /// Somebody has to sign in, and why.
+    SignIn(String),
+    /// It cannot be renewed just now, and why.
+    Later(String),
+}
+
+/// Shared by all links to one server.
+pub struct Bearer {
+    settings: Settings,
+    store: Arc<Store>,
+    http: Http,
+    scrubber: Arc<Scrubber>,
+    tracker: TaskTracker,
+    held: ArcSwapOption<Held>,
+    turn: Mutex<Turn>,
+    /// Digest of a token that the server refused.
+    refused: std::sync::Mutex<Option<[u8; 32]>>,
+}
+
+/// A token in use.
+struct Held {
+    token: Arc<Secret>,
+    stamp: Option<Stamp>,
+    renew_at: u64,
+}
+
+#[derive(Default)]
+struct Turn {
+    /// Not before this is a renewal tried again, and why the last one failed.
+    pause: Option<(u64, String)>,
+    /// When a token was last renewed because the server refused it.
+    forced_at: Option<u64>,
+    /// What was last said about the need to sign in: each need is logged once.
+    told: Option<String>,
+}
+
+impl std::fmt::Debug for Bearer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Bearer").field("server", &self.settings.server).finish_non_exhaustive()
+    }
+}
+
+impl Bearer {
+    pub fn new(
+        settings: Settings,
+        store: Arc<Store>,
+        http: Http,
+        scrubber: Arc<Scrubber>,
+        tracker: TaskTracker,
+    ) -> Arc<Bearer> {
+        let (held, turn, refused) = (ArcSwapOption::empty(), Mutex::default(), std::sync::Mutex::default());
+        Arc::new(Bearer { settings, store, http, scrubber, tracker, held, turn, refused })
+    }
+
+    pub fn server(&self) -> &str {
+        &self.settings.server
+    }
+
+    /// Says at the start of a daemon whether somebody has to sign in. Nothing is asked of anybody.
+    pub fn announce(&self) {
+        if let Err(NoToken::SignIn(why)) = self.read() {
+            let server = &self.settings.server;
+            warn!(server, why, "sign-in is needed: countersign auth login {server}");
+        }
+    }
+
+    /// The token for the next request.
+    ///
+    /// # Errors
+    /// [`NoToken`], without anything having been sent to the server.
+    pub async fn token(self: &Arc<Bearer>) -> Result<Arc<Secret>, NoToken> {
+        if let Some(token) = self.held() {
+            return Ok(token);
+        }
+        // In a task of its own: whoever waits may go, but a renewal that has begun has to be kept, because the token
+        // that it was made with counts no more.
+        let me = Arc::clone(self);
+        let taken = self.tracker.spawn(async move { me.next().await }).await;
+        taken.unwrap_or_else(|_| Err(NoToken::Later("the token could not be had".to_owned())))
+    }
+
+    /// The token in use, where it still counts.
+    fn held(&self) -> Option<Arc<Secret>> {
+        let held = self.held.load();
+        let held = held.as_ref().filter(|held| now() < held.renew_at && !self.is_refused(&held.token))?;
+        (held.stamp == self.store.stamp(&self.settings.server)).then(|| Arc::clone(&held.token))
+    }
+
+    async fn next(&self) -> Result<Arc<Secret>, NoToken> {
+        let mut turn = self.turn.lock().await;
+        let token = self.take(&mut turn).await;
+        if let Err(NoToken::SignIn(why)) = &token
+            && turn.told.as_ref() != Some(why)
+        {
+            let server = &self.settings.server;
+            warn!(server, why, "sign-in is needed: countersign auth login {server}");
+            turn.told = Some(why.clone());
+        }
+        token
+    }
+
+    /// The server has refused this token: it is not given out again, and the next request has a renewed one.
+    pub fn refuse(&self, token: &Secret) {
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(*token.digest());
+    }
+
+    fn is_refused(&self, token: &Secret) -> bool {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).as_ref() == Some(token.digest())
+    }
+
+    /// The server's answer says that the sign-in covers too little. What it names is asked for at the next one.
+    pub async fn insufficient(&self, headers: &HeaderMap) -> bool {
+        let Some(challenge) = discovery::bearer_challenge(headers) else { return false };
+        let challenge = WWWAuthenticateParams::parse(&challenge, &self.settings.url);
+        if !challenge.is_insufficient_scope() {
+            return false;
+        }
+        let scopes = record::scopes(&challenge.scope.unwrap_or_default());
+        let server = &self.settings.server;
+        if self.settings.scopes.is_empty() {
+            warn!(server, ?scopes, "the sign-in covers too little; to widen it: countersign auth login {server}");
+        } else {
+            warn!(
+                server,
+                ?scopes,
+                "the sign-in covers too little; add to servers.{server}.upstream.http.auth.oauth.scopes what may be, \
+                 restart, and: countersign auth login {server}"
+            );
+        }
+        if let Err(error) = self.want(&scopes).await {
+            warn!(server, %error, "what the server asks for could not be kept for the next sign-in");
+        }
+        true
+    }
+
+    async fn want(&self, scopes: &[String]) -> Result<(), Fault> {
+        let _turn = self.turn.lock().await;
+        let _lock = self.store.lock(&self.settings.server).await?;
+        if let Some(mut record) = self.store.read(&self.settings.server)?
+            && record.want(scopes)
+        {
+            self.store.write(&record)?;
+        }
+        Ok(())
+    }
+
+    /// The record's token, where it counts; renewed, where it has to be.
+    async fn take(&self, turn: &mut Turn) -> Result<Arc<Secret>, NoToken> {
+        let (stamp, record) = self.read()?;
+        let fresh = self.current(&record).filter(|_| now() < renew_at(&record));
+        if let Some(token) = fresh {
+            return Ok(self.hold(&record, stamp, token));
+        }
+        if let Some((until, why)) = turn.pause.as_ref().filter(|(until, _)| now() < *until) {
+            let seconds = until.saturating_sub(now());
+            return self.still(&record).ok_or_else(|| NoToken::Later(format!("{why}; tried again in {seconds} s")));
+        }
+        if self.current(&record).is_none() {
+            // A token that is refused as soon as it is made will not get better by making more.
+            if turn.forced_at.is_some_and(|at| now() < at + PAUSE) {
+                return Err(NoToken::SignIn("the server does not take a token that was just renewed".to_owned()));
+            }
+            turn.forced_at = Some(now());
+        }
+        match self.renew(&record).await {
+            Ok((stamp, record)) => {
+                turn.pause = None;
+                let token = self.current(&record).ok_or_else(|| {
+                    NoToken::SignIn("the server does not take the token, and renewing it gives the same".to_owned())
+                })?;
+                Ok(self.hold(&record, stamp, token))
+            }
+            Err(NoToken::SignIn(why)) => Err(NoToken::SignIn(why)),
+            Err(NoToken::Later(why)) => {
+                warn!(server = self.settings.server, why, "the token could not be renewed");
+                turn.pause = Some((now() + PAUSE, why.clone()));
+                self.still(&record).ok_or(NoToken::Later(why))
+            }
+        }
+    }
+
+    fn read(&self) -> Result<(Option<Stamp>, Record), NoToken> {
+        // The stamp first: what is written between the two is read again.
+        let stamp = self.store.stamp(&self.settings.server);
+        let record = self.store.read(&self.settings.server).map_err(|error| NoToken::SignIn(error.to_string()))?;
+        let record = record.ok_or_else(|| NoToken::SignIn("nobody has signed in".to_owned()))?;
+        match record.standing(&self.settings) {
+            Standing::Good => {
+                record.secrets().for_each(|(name, key)| self.scrubber.learn(&name, &key));
+                Ok((stamp, record))
+            }
+            Standing::SignIn(why) => Err(NoToken::SignIn(why)),
+        }
+    }
+
+    /// The record's token, where the server has not refused it.
+    fn current(&self, record: &Record) -> Option<Arc<Secret>> {
+        let token = Secret::new(record.access_token()?.secret().clone());
+        (!self.is_refused(&token)).then(|| Arc::new(token))
+    }
+
+    /// The token that could not be renewed, for as long as it counts.
+    fn still(&self, record: &Record) -> Option<Arc<Secret>> {
+        self.current(record).filter(|_| record.expires_at().is_none_or(|end| now() < end))
+    }
+
+    fn hold(&self, record: &Record, stamp: Option<Stamp>, token: Arc<Secret>) -> Arc<Secret> {
+        let renew_at = renew_at(record);
+        self.held.store(Some(Arc::new(Held { token: Arc::clone(&token), stamp, renew_at })));
+        token
+    }
+
+    /// A new token from the same issuer, for the same resource. `seen` is the record as it was before the lock was held.
+    async fn renew(&self, seen: &Record) -> Result<(Option<Stamp>, Record), NoToken> {
+        let later = |fault: Fault| NoToken::Later(fault.to_string());
+        let _lock = self.store.lock(&self.settings.server).await.map_err(|error| later(error.into()))?;
+        let (stamp, mut record) = self.read()?;
+        let token = |record: &Record| record.access_token().map(|token| token.secret().clone());
+        if token(&record) != token(seen) && self.current(&record).is_some() {
+            // Another process was faster.
+            return Ok((stamp, record));
+        }
+        if !record.can_be_renewed() {
+            return Err(NoToken::SignIn(
+                "the token has ended or was refused, and there is none to renew it with".to_owned(),
+            ));
+        }
+        match self.exchange(&mut record).await {
+            Ok(()) => {
+                record.secrets().for_each(|(name, key)| self.scrubber.learn(&name, &key));
+                self.store.write(&record).map_err(|error| later(error.into()))?;
+                info!(server = self.settings.server, "the token was renewed");
+                Ok((self.store.stamp(&self.settings.server), record))
+            }
+            Err(fault @ (Fault::Rejected(_) | Fault::IssuerChanged { .. } | Fault::Pinned { .. })) => {
+                // Nothing gets better by itself: the record says so, for whoever asks.
+                record.ended = Some(fault.to_string());
+                self.store.write(&record).map_err(|error| later(error.into()))?;
+                Err(NoToken::SignIn(fault.to_string()))
+            }
+            Err(fault) => Err(later(fault)),
+        }
+    }
+
+    async fn exchange(&self, record: &mut Record) -> Result<(), Fault> {
+        let mut found = discovery::discover(&self.settings, &self.http, Some(&record.resource)).await?;
+        if found.issuer != record.issuer {
+            let (stored, found) = (record.issuer.clone(), super::said(&found.issuer));
+            return Err(Fault::IssuerChanged { stored, found });
+        }
+        let client_id = record.client_id().ok_or(Fault::Token("it has no client"))?.to_owned();
+        let secret = match &self.settings.client {
+            Client::Registered { .. } => None,
+            Client::Document(_) | Client::Dynamic => record.client_secret().map(str::to_owned),
+        };
+        let redirect = record.redirect_uri.clone();
+        discovery::speak_as(&mut found.manager, &self.settings, &client_id, secret.as_deref(), &redirect)?;
+        let slot = Slot::new(record.credentials.clone());
+        found.manager.set_credential_store(slot.clone());
+        let tokens = found.manager.refresh_token().await.map_err(|error| match error {
+            AuthError::TokenRefreshRejected(_) | AuthError::AuthorizationRequired => Fault::Rejected(story(&error)),
+            other => Fault::Failed(story(&other)),
+        })?;
+        usable(&tokens)?;
+        record.credentials = slot.take();
+        Ok(())
+    }
+}
+
+/// When the record's token is to be renewed: early, so that nothing leaves with one that ends on its way.
+fn renew_at(record: &Record) -> u64 {
+    match (record.expires_at(), record.lifetime()) {
+        (Some(end), Some(lifetime)) => end.saturating_sub((lifetime / 5).min(EARLY)),
+        _ => u64::MAX,
+    }
+}

@@ -1,0 +1,181 @@
+//! Finding the authorization server of a server: its challenge, its protected-resource metadata, the metadata of the
+//! issuer that it names. rmcp reads them; what they say is judged here.
+//!
+//! Invariant: nothing is sent to an address of the metadata that is not https, or http on this machine for a server on
+//! this machine; a token request names the resource that the sign-in is for.
+
+use std::sync::Arc;
+
+use http::header::{CONTENT_TYPE, LOCATION, WWW_AUTHENTICATE};
+use http::{HeaderMap, Method, Request, StatusCode};
+use rmcp::transport::auth::{
+    AuthorizationManager, AuthorizationMetadata, AuthorizationMetadataSource, OAuthClientConfig, OAuthHttpClient,
+    OAuthHttpClientFuture, OAuthHttpRequest,
+};
+use url::{Host, Url};
+
+use super::{Client, Fault, Http, Settings, story};
+
+/// Longest address that a browser is given, and that is taken from metadata.
+const LONGEST: usize = 8 << 10;
+
+/// The authorization server as its metadata says it is.
+pub(super) struct Found {
+    pub(super) manager: AuthorizationManager,
+    pub(super) metadata: AuthorizationMetadata,
+    pub(super) issuer: String,
+}
+
+/// rmcp's requests on their way out. A redirect is an answer without its address, so that nobody follows it.
+struct Guarded {
+    http: Http,
+    /// What a token request must name as its resource, where that is known.
+    resource: Option<String>,
+}
+
+impl OAuthHttpClient for Guarded {
+    fn execute(&self, request: OAuthHttpRequest) -> OAuthHttpClientFuture<'_> {
+        Box::pin(async move {
+            let request = request.request;
+            if let Some(resource) = &self.resource
+                && is_form(&request)
+                && !names_resource(request.body(), resource)
+            {
+                return Err(format!("the server's metadata names another resource than {resource}").into());
+            }
+            let mut answer = (self.http)(request).await?;
+            answer.headers_mut().remove(LOCATION);
+            Ok(answer)
+        })
+    }
+}
+
+fn is_form(request: &Request<Vec<u8>>) -> bool {
+    let kind = request.headers().get(CONTENT_TYPE).map_or(&b""[..], |kind| kind.as_bytes());
+    request.method() == Method::POST && kind.starts_with(b"application/x-www-form-urlencoded")
+}
+
+fn names_resource(body: &[u8], resource: &str) -> bool {
+    let mut named = url::form_urlencoded::parse(body).filter(|(key, _)| key == "resource");
+    named.next().is_some_and(|(_, value)| value == resource) && named.next().is_none()
+}
+
+/// Asks the server without a token, and goes where its challenge points. `resource`: the one that tokens are for, where
+/// somebody has signed in before.
+pub(super) async fn discover(settings: &Settings, http: &Http, resource: Option<&str>) -> Result<Found, Fault> {
+    let guarded = Guarded { http: Arc::clone(http), resource: resource.map(str::to_owned) };
+    let failed = |error| Fault::Failed(story(&error));
+    let manager = AuthorizationManager::new_with_oauth_http_client(settings.url.as_str(), Arc::new(guarded));
+    let mut manager = manager.await.map_err(failed)?;
+    let challenge = challenge(settings, http).await?;
+    let resolved = manager.resolve_metadata_from_challenge(challenge.as_deref()).await.map_err(failed)?;
+    let metadata = match resolved.source {
+        AuthorizationMetadataSource::LegacyEndpointFallback => return Err(Fault::NoMetadata),
+        _ => resolved.metadata,
+    };
+    let issuer = metadata.issuer.clone().ok_or(Fault::NoMetadata)?;
+    if let Some(pinned) = settings.issuer.as_ref().filter(|pinned| **pinned != issuer) {
+        return Err(Fault::Pinned { pinned: pinned.clone(), found: super::said(&issuer) });
+    }
+    judge(&metadata, &issuer, &settings.url)?;
+    manager.set_metadata(metadata.clone());
+    Ok(Found { manager, metadata, issuer })
+}
+
+/// Makes the manager speak for the client of a sign-in.
+pub(super) fn speak_as(
+    manager: &mut AuthorizationManager,
+    settings: &Settings,
+    client_id: &str,
+    registered_secret: Option<&str>,
+    redirect_uri: &str,
+) -> Result<(), Fault> {
+    let mut config = OAuthClientConfig::new(client_id, redirect_uri);
+    let configured = match &settings.client {
+        Client::Registered { secret, .. } => secret.as_ref().map(|secret| secret.current().expose().to_owned()),
+        Client::Document(_) | Client::Dynamic => registered_secret.map(str::to_owned),
+    };
+    if let Some(secret) = configured {
+        config = config.with_client_secret(secret);
+    }
+    manager.configure_client(config).map_err(|error| Fault::Failed(story(&error)))
+}
+
+/// What an MCP client would say first; it carries no key, and a server that is signed in to refuses it.
+const GREETING: &str = concat!(
+    r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"#,
+    r#""clientInfo":{"name":"countersign","version":""#,
+    env!("CARGO_PKG_VERSION"),
+    r#""}}}"#
+);
+
+/// The server's challenge to a request without a token, where it has one.
+async fn challenge(settings: &Settings, http: &Http) -> Result<Option<String>, Fault> {
+    let request = Request::post(settings.url.as_str())
+        .header(CONTENT_TYPE, "application/json")
+        .header(http::header::ACCEPT, "application/json, text/event-stream")
+        .body(GREETING.as_bytes().to_vec())
+        .map_err(|error| Fault::Failed(error.to_string()))?;
+    let answer = http(request).await.map_err(|why| Fault::Failed(super::said(why)))?;
+    Ok(if answer.status() == StatusCode::UNAUTHORIZED { bearer_challenge(answer.headers()) } else { None })
+}
+
+/// The challenge that says most: one with metadata, else any of the scheme.
+pub(super) fn bearer_challenge(headers: &HeaderMap) -> Option<String> {
+    let fields = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|field| field.to_str().ok());
+    let bearer = fields.filter(|field| field.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("bearer")));
+    let bearer: Vec<&str> = bearer.collect();
+    let best = bearer.iter().find(|field| field.to_ascii_lowercase().contains("resource_metadata"));
+    best.or(bearer.first()).map(|field| (*field).to_owned())
+}
+
+/// What the metadata of an issuer must be like.
+fn judge(metadata: &AuthorizationMetadata, issuer: &str, server: &Url) -> Result<(), Fault> {
+    let more = |key: &str| metadata.additional_fields.get(key).and_then(|value| value.as_str());
+    let addresses = [
+        ("the issuer", Some(issuer)),
+        ("the authorization endpoint", Some(metadata.authorization_endpoint.as_str())),
+        ("the token endpoint", Some(metadata.token_endpoint.as_str())),
+        ("the registration endpoint", metadata.registration_endpoint.as_deref()),
+        ("the revocation endpoint", more("revocation_endpoint")),
+    ];
+    for (what, address) in addresses {
+        if let Some(address) = address {
+            endpoint(address, server).map_err(|why| Fault::Address { what, why })?;
+        }
+    }
+    let methods = metadata.code_challenge_methods_supported.as_deref().unwrap_or_default();
+    if methods.iter().any(|method| method == "S256") { Ok(()) } else { Err(Fault::NoPkce) }
+}
+
+/// An address that metadata may name: https, or http on this machine where the server itself is there. What a shell or
+/// a terminal could take for something else is not in it, whatever opens it.
+pub(super) fn endpoint(address: &str, server: &Url) -> Result<Url, String> {
+    let shown = super::said(address);
+    if address.len() > LONGEST {
+        return Err(format!("it has more than {LONGEST} bytes"));
+    }
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~:/?[]@&+,=%*".contains(&b);
+    if let Some(odd) = address.chars().find(|c| !u8::try_from(*c).is_ok_and(plain)) {
+        return Err(format!("`{shown}` has the character {odd:?}"));
+    }
+    let url = Url::parse(address).map_err(|_| format!("`{shown}` is not an address"))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(format!("`{shown}` has a user in it"));
+    }
+    match url.scheme() {
+        "https" if url.host().is_some() => Ok(url),
+        "http" if is_loopback(&url) && is_loopback(server) => Ok(url),
+        "http" => Err(format!("`{shown}` is not https")),
+        _ => Err(format!("`{shown}` is neither https nor http")),
+    }
+}
+
+pub(super) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    }
+}

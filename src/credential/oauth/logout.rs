@@ -1,0 +1,91 @@
+//! The end of a sign-in: its tokens are revoked where the authorization server takes that (RFC 7009), and forgotten
+//! here in any case.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::Request;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use url::form_urlencoded::{Serializer, byte_serialize};
+
+use super::discovery;
+use super::record::Record;
+use super::store::{Store, StoreError};
+use super::{Client, Http, Settings};
+
+/// What became of the tokens at the authorization server. Here they are gone.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Revoked {
+    /// There was no sign-in.
+    Nothing,
+    Revoked,
+    /// They count there until they end, and why.
+    Not(String),
+}
+
+/// Revokes and forgets.
+///
+/// # Errors
+/// Where the record stays on the disk.
+pub async fn revoke(settings: &Settings, store: &Store, http: &Http) -> Result<Revoked, StoreError> {
+    let _lock = store.lock(&settings.server).await?;
+    let record = match store.read(&settings.server) {
+        Ok(record) => record,
+        Err(error) => {
+            // What cannot be read can still be thrown away.
+            store.remove(&settings.server)?;
+            return Ok(Revoked::Not(error.to_string()));
+        }
+    };
+    let Some(record) = record else { return Ok(Revoked::Nothing) };
+    store.remove(&settings.server)?;
+    Ok(match tell(settings, &record, http).await {
+        Ok(()) => Revoked::Revoked,
+        Err(why) => Revoked::Not(why),
+    })
+}
+
+async fn tell(settings: &Settings, record: &Record, http: &Http) -> Result<(), String> {
+    let found = discovery::discover(settings, http, Some(&record.resource)).await.map_err(|fault| fault.to_string())?;
+    if found.issuer != record.issuer {
+        return Err(format!("the server's authorization server is now {}", super::said(&found.issuer)));
+    }
+    let field = |name: &str| found.metadata.additional_fields.get(name);
+    let endpoint = field("revocation_endpoint").and_then(|value| value.as_str());
+    let endpoint = endpoint.ok_or("the authorization server takes no revocations")?;
+    let client_id = record.client_id().ok_or("there is no client")?;
+    let secret = match &settings.client {
+        Client::Registered { secret, .. } => secret.as_ref().map(|secret| secret.current().expose().to_owned()),
+        Client::Document(_) | Client::Dynamic => record.client_secret().map(str::to_owned),
+    };
+    let methods = field("revocation_endpoint_auth_methods_supported")
+        .or_else(|| field("token_endpoint_auth_methods_supported"))
+        .and_then(|value| value.as_array());
+    let takes = |method: &str| methods.is_some_and(|methods| methods.iter().any(|known| known == method));
+    let by_form = takes("client_secret_post") && !takes("client_secret_basic");
+    let refresh = record.refresh_token().map(|token| ("refresh_token", token.secret()));
+    let access = record.access_token().map(|token| ("access_token", token.secret()));
+    for (kind, token) in refresh.into_iter().chain(access) {
+        let mut form = Serializer::new(String::new());
+        form.append_pair("token", token).append_pair("token_type_hint", kind);
+        let mut request = Request::post(endpoint).header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+        match &secret {
+            Some(secret) if !by_form => {
+                let part = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
+                let pair = STANDARD.encode(format!("{}:{}", part(client_id), part(secret)));
+                request = request.header(AUTHORIZATION, format!("Basic {pair}"));
+            }
+            Some(secret) => {
+                form.append_pair("client_id", client_id).append_pair("client_secret", secret);
+            }
+            None => {
+                form.append_pair("client_id", client_id);
+            }
+        }
+        let request = request.body(form.finish().into_bytes()).map_err(|error| error.to_string())?;
+        let answer = http(request).await.map_err(super::said)?;
+        if !answer.status().is_success() {
+            return Err(format!("the authorization server answered {}", answer.status()));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,90 @@
+//! Requests to a server that somebody signs in to: the token joins at the last moment, and what the server says about
+//! it is told to its source.
+//!
+//! Invariant: a request whose token was refused is not sent again; the next one has another token, or is not sent.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::AUTHORIZATION;
+use http::{HeaderValue, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use tracing::warn;
+
+use super::wire::Wire;
+use crate::credential::oauth::NoToken;
+use crate::credential::secret::Secret;
+use crate::mcp::loss::{Cause, Fate, Loss};
+use crate::transport::http_client::Connection;
+
+/// The token of one request, where its server has a sign-in.
+pub(super) type Token = Option<Arc<Secret>>;
+
+/// What the server said about a token; it goes with the response.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Said {
+    /// It counts no more.
+    Refused,
+    /// It covers too little.
+    Insufficient,
+}
+
+impl Wire {
+    /// The token for the next request.
+    pub(super) async fn token(&self) -> Result<Token, Loss> {
+        let Some(oauth) = self.spec.oauth() else { return Ok(None) };
+        match oauth.token().await {
+            Ok(token) => Ok(Some(token)),
+            Err(NoToken::SignIn(why)) => {
+                let reason = format!("{why}; the operator signs in with `countersign auth login {}`", oauth.server());
+                Err(Loss::new(Fate::NotSent, Cause::SignIn, reason))
+            }
+            Err(NoToken::Later(why)) => Err(Loss::not_sent(format!("the sign-in could not be renewed: {why}"))),
+        }
+    }
+
+    /// Sends a request, once.
+    pub(super) async fn send(
+        &self,
+        mut request: Request<Full<Bytes>>,
+        token: Token,
+    ) -> Result<(Response<Incoming>, Connection), Loss> {
+        if let Some(token) = &token {
+            let field = HeaderValue::try_from(format!("Bearer {}", token.expose()));
+            let mut field = field.map_err(|_| Loss::not_sent("the token cannot stand in a header"))?;
+            field.set_sensitive(true);
+            request.headers_mut().insert(AUTHORIZATION, field);
+        }
+        let (mut response, connection) = self.client.send(self.spec.server(), self.spec.uri(), request).await?;
+        if let (Some(token), Some(oauth)) = (token, self.spec.oauth()) {
+            let said = match response.status() {
+                StatusCode::UNAUTHORIZED => {
+                    warn!(server = self.spec.server(), "the server refused the token; the next request renews it");
+                    oauth.refuse(&token);
+                    Some(Said::Refused)
+                }
+                StatusCode::FORBIDDEN => oauth.insufficient(response.headers()).await.then_some(Said::Insufficient),
+                _ => None,
+            };
+            if let Some(said) = said {
+                response.extensions_mut().insert(said);
+            }
+        }
+        Ok((response, connection))
+    }
+
+    /// Why a request got no answer whose token was refused. Nothing of the server's own words is in it.
+    pub(super) fn sign_in_refused(&self, response: &Response<Incoming>) -> Option<Loss> {
+        Some(match response.extensions().get::<Said>()? {
+            Said::Refused => Loss::new(Fate::Refused, Cause::Token, "its token counts no more"),
+            Said::Insufficient => {
+                let reason = format!(
+                    "the sign-in covers too little for it; the operator widens it with `countersign auth login {}`",
+                    self.spec.server()
+                );
+                Loss::new(Fate::Refused, Cause::SignIn, reason)
+            }
+        })
+    }
+}
