@@ -85,7 +85,8 @@ impl Login {
                 (KnownAs::Document, None)
             }
             Client::Document(_) | Client::Dynamic => {
-                let registered = manager.register_client(NAME, redirect, &scopes).await.map_err(failed)?;
+                // Without scopes: some know those of the server only when it is asked for, and refuse them here.
+                let registered = manager.register_client(NAME, redirect, &[]).await.map_err(failed)?;
                 (KnownAs::Dynamic, registered.client_secret)
             }
         };

@@ -1,0 +1,184 @@
+// A real authorization server (oidc-provider) and an MCP server behind it that looks at every token.
+//
+//     oauth.mjs '{"unquoted": true, ...}'
+//
+// Prints one line of JSON when both listen: {issuer, mcp, control}. Its options:
+//   path          the issuer has a path (`/idp`), so that its metadata is where each of the forms puts it
+//   metadata      "oauth" or "oidc": only that form is served; else both
+//   prm           "path", "root" or "challenge": the only place of the protected-resource metadata; else all
+//   unquoted      the challenge does not quote the address of the metadata
+//   ttl           life of an access token in seconds
+//   noRefresh     no refresh tokens
+//   clients       clients that are registered already
+//   noRegistration
+//   documents     client-id metadata documents by their address: they are taken without a look at the network
+// The control endpoint takes {"do": "revoke"} (all grants are destroyed), {"do": "issuer", "issuer": ...} (the
+// protected-resource metadata names that one from now on) and answers {"do": "seen"} with all that the MCP server got.
+import { createHash } from "node:crypto";
+import { createServer } from "node:http";
+import { createRequire } from "node:module";
+import { pathToFileURL } from "node:url";
+
+const peers = createRequire(process.env.PEERS);
+const load = (name) => import(pathToFileURL(peers.resolve(name)).href);
+const { Provider } = await load("oidc-provider");
+const { createRemoteJWKSet, jwtVerify } = await load("jose");
+const options = JSON.parse(process.argv[2] ?? "{}");
+
+const listening = async (server) => {
+	await new Promise((done) => server.listen(0, "127.0.0.1", done));
+	return `http://127.0.0.1:${server.address().port}`;
+};
+const body = async (request) => {
+	let text = "";
+	for await (const part of request) text += part;
+	return text;
+};
+const say = (response, status, value, headers = {}) => {
+	response.writeHead(status, { "content-type": "application/json", ...headers });
+	response.end(typeof value === "string" ? value : JSON.stringify(value));
+};
+
+const prefix = options.path ? "/idp" : "";
+let answer;
+const authorization = createServer((request, response) => answer(request, response));
+const resourceServer = createServer((request, response) => serve(request, response));
+const origin = await listening(authorization);
+const base = await listening(resourceServer);
+const issuer = origin + prefix;
+const resource = `${base}/mcp`;
+
+const provider = new Provider(issuer, {
+	clients: options.clients ?? [],
+	scopes: ["openid", "offline_access"],
+	features: {
+		registration: { enabled: !options.noRegistration },
+		revocation: { enabled: true },
+		resourceIndicators: {
+			enabled: true,
+			defaultResource: () => resource,
+			useGrantedResource: () => true,
+			getResourceServerInfo: () => ({
+				scope: "read write",
+				audience: resource,
+				accessTokenTTL: options.ttl ?? 3600,
+				accessTokenFormat: "jwt",
+			}),
+		},
+	},
+	issueRefreshToken: async () => !options.noRefresh,
+	rotateRefreshToken: true,
+	responseTypes: ["code"],
+	pkce: { required: () => true },
+});
+const quiet = () => {};
+provider.on("server_error", (_, error) => console.error(error));
+provider.on("grant.error", quiet);
+
+const discovery = async () => {
+	const found = await (await fetch(`${issuer}/.well-known/openid-configuration`, { headers: { "x-inside": "1" } })).json();
+	found.scopes_supported = ["openid", "offline_access", "read", "write"];
+	if (options.documents) found.client_id_metadata_document_supported = true;
+	return found;
+};
+if (options.documents) {
+	// The documents are given, not fetched: no test reaches out.
+	const find = provider.Client.find.bind(provider.Client);
+	provider.Client.find = async (id) => {
+		const document = options.documents[id];
+		if (!document) return find(id);
+		return new provider.Client({ ...document, client_id: id, token_endpoint_auth_method: "none" });
+	};
+}
+
+answer = async (request, response) => {
+	const url = new URL(request.url, origin);
+	const oauth = [`/.well-known/oauth-authorization-server${prefix}`];
+	const oidc = [`/.well-known/openid-configuration${prefix}`, `${prefix}/.well-known/openid-configuration`];
+	if (!request.headers["x-inside"] && url.pathname.includes("/.well-known/")) {
+		const served = [...(options.metadata === "oidc" ? [] : oauth), ...(options.metadata === "oauth" ? [] : oidc)];
+		return served.includes(url.pathname) ? say(response, 200, await discovery()) : say(response, 404, {});
+	}
+	if (!request.url.startsWith(`${prefix}/`)) return say(response, 404, {});
+	request.originalUrl = request.url;
+	request.url = request.url.slice(prefix.length);
+	return provider.callback()(request, response);
+};
+
+const keys = createRemoteJWKSet(new URL(`${issuer}/jwks`));
+const seen = [];
+let named = issuer;
+const metadata = () => ({ resource, authorization_servers: [named], scopes_supported: ["read"] });
+
+async function judge(request) {
+	const [, token] = /^Bearer (\S+)$/.exec(request.headers.authorization ?? "") ?? [];
+	if (!token) return undefined;
+	try {
+		const { payload } = await jwtVerify(token, keys, { issuer, audience: resource });
+		return payload;
+	} catch (error) {
+		return { why: String(error) };
+	}
+}
+
+async function serve(request, response) {
+	const url = new URL(request.url, base);
+	const text = await body(request);
+	const at = { path: "/.well-known/oauth-protected-resource/mcp", root: "/.well-known/oauth-protected-resource", challenge: "/metadata" };
+	const places = options.prm ? [at[options.prm]] : Object.values(at);
+	if (places.includes(url.pathname)) return say(response, 200, metadata());
+	if (url.pathname !== "/mcp") return say(response, 404, {});
+	const pointer = base + (options.prm === "challenge" ? at.challenge : at.path);
+	const quoted = options.unquoted ? pointer : `"${pointer}"`;
+	const point = options.prm && options.prm !== "challenge" ? "" : `, resource_metadata=${quoted}`;
+	const claims = await judge(request);
+	const ok = claims && !claims.why;
+	seen.push({ method: request.method, headers: request.headers, body: text, ok: Boolean(ok) });
+	if (!ok) {
+		const why = claims ? `, error="invalid_token"` : "";
+		return say(response, 401, {}, { "www-authenticate": `Bearer realm="secret-realm"${why}${point}` });
+	}
+	if (request.method !== "POST") return say(response, 405, {});
+	const message = JSON.parse(text);
+	if (message.id === undefined) return say(response, 202, "");
+	const result = (value) => say(response, 200, { jsonrpc: "2.0", id: message.id, result: value });
+	const tool = (name) => ({ name, inputSchema: { type: "object" } });
+	switch (message.method) {
+		case "initialize":
+			return result({
+				protocolVersion: message.params.protocolVersion,
+				capabilities: { tools: {} },
+				serverInfo: { name: "behind-oauth", version: "1" },
+			});
+		case "tools/list":
+			return result({ tools: [tool("get_thing"), tool("get_more")] });
+		case "tools/call": {
+			const scopes = (claims.scope ?? "").split(" ");
+			if (message.params.name === "get_more" && !scopes.includes("write")) {
+				const challenge = `Bearer error="insufficient_scope", scope="read write"${point}`;
+				return say(response, 403, {}, { "www-authenticate": challenge });
+			}
+			// A server that says too much.
+			const [, token] = request.headers.authorization.split(" ");
+			const sum = createHash("sha256").update(token).digest("hex");
+			return result({ content: [{ type: "text", text: `as ${claims.sub}, token ${token}, sum ${sum}` }] });
+		}
+		default:
+			return say(response, 200, { jsonrpc: "2.0", id: message.id, error: { code: -32601, message: "no" } });
+	}
+}
+
+const control = createServer(async (request, response) => {
+	const asked = JSON.parse(await body(request));
+	if (asked.do === "revoke") {
+		for (const id of grants) await provider.Grant.adapter.destroy(id);
+		for (const id of refreshTokens) await provider.RefreshToken.adapter.destroy(id);
+	}
+	if (asked.do === "issuer") named = asked.issuer;
+	say(response, 200, asked.do === "seen" ? seen : {});
+});
+const [grants, refreshTokens] = [new Set(), new Set()];
+provider.on("grant.saved", (grant) => grants.add(grant.jti));
+provider.on("refresh_token.saved", (token) => refreshTokens.add(token.jti));
+
+console.log(JSON.stringify({ issuer, mcp: resource, control: await listening(control) }));
