@@ -293,6 +293,10 @@ impl Daemon {
         self.client_socket.parent().unwrap()
     }
 
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+
     pub fn state_dir(&self) -> PathBuf {
         self.setup.dir().join("state")
     }

@@ -12,6 +12,7 @@ pub mod operator;
 pub mod peers;
 pub mod process;
 pub mod shim;
+pub mod sign_in;
 pub mod spy;
 pub mod web;
 

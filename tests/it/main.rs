@@ -26,6 +26,7 @@ mod grants;
 mod holding;
 mod lists;
 mod notices;
+mod oauth;
 mod patience;
 mod peers;
 mod pins;

@@ -11,9 +11,12 @@
 //   noRefresh     no refresh tokens
 //   clients       clients that are registered already
 //   noRegistration
+//   only          the one way for clients to authenticate that the metadata names
 //   documents     client-id metadata documents by their address: they are taken without a look at the network
 // The control endpoint takes {"do": "revoke"} (all grants are destroyed), {"do": "issuer", "issuer": ...} (the
-// protected-resource metadata names that one from now on) and answers {"do": "seen"} with all that the MCP server got.
+// protected-resource metadata names that one from now on), {"do": "refuse"} (tokens that were made before count no more
+// at the MCP server), and answers {"do": "seen"} with all that the MCP server got, {"do": "tokens"} with the tokens that
+// it accepted and {"do": "granted"} with what the authorization server gave out and revoked, by name.
 import { createHash } from "node:crypto";
 import { createServer } from "node:http";
 import { createRequire } from "node:module";
@@ -78,6 +81,7 @@ provider.on("grant.error", quiet);
 const discovery = async () => {
 	const found = await (await fetch(`${issuer}/.well-known/openid-configuration`, { headers: { "x-inside": "1" } })).json();
 	found.scopes_supported = ["openid", "offline_access", "read", "write"];
+	if (options.only) found.token_endpoint_auth_methods_supported = [options.only];
 	if (options.documents) found.client_id_metadata_document_supported = true;
 	return found;
 };
@@ -107,7 +111,12 @@ answer = async (request, response) => {
 
 const keys = createRemoteJWKSet(new URL(`${issuer}/jwks`));
 const seen = [];
+const tokens = new Set();
+const granted = [];
 let named = issuer;
+let refusedUntil = 0;
+provider.on("grant.success", (context) => granted.push(context.oidc.params.grant_type));
+provider.on("revocation.success", () => granted.push("revocation"));
 const metadata = () => ({ resource, authorization_servers: [named], scopes_supported: ["read"] });
 
 async function judge(request) {
@@ -115,6 +124,8 @@ async function judge(request) {
 	if (!token) return undefined;
 	try {
 		const { payload } = await jwtVerify(token, keys, { issuer, audience: resource });
+		if (payload.iat <= refusedUntil) return { why: "refused" };
+		tokens.add(token);
 		return payload;
 	} catch (error) {
 		return { why: String(error) };
@@ -175,7 +186,9 @@ const control = createServer(async (request, response) => {
 		for (const id of refreshTokens) await provider.RefreshToken.adapter.destroy(id);
 	}
 	if (asked.do === "issuer") named = asked.issuer;
-	say(response, 200, asked.do === "seen" ? seen : {});
+	if (asked.do === "refuse") refusedUntil = Math.floor(Date.now() / 1000);
+	const told = { seen, granted, tokens: [...tokens] };
+	say(response, 200, told[asked.do] ?? {});
 });
 const [grants, refreshTokens] = [new Set(), new Set()];
 provider.on("grant.saved", (grant) => grants.add(grant.jti));

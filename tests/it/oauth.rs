@@ -1,0 +1,345 @@
+//! Servers that an operator signs in at, against a real authorization server: who gets a token, for how long it counts,
+//! and that nobody but the server ever sees it.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::harness::daemon::{ALLOW_ALL, SERVER};
+use crate::harness::sign_in::{CLIENT_SECRET, Person, Provider, auth, login, signed_in};
+use crate::harness::{Countersign, Daemon, hello, request, within};
+
+async fn daemon(provider: &Provider) -> Daemon {
+    Countersign::with_policy(ALLOW_ALL).server(SERVER, provider.server(json!("oauth"))).start().await
+}
+
+/// The words of an answer, whether it is a result or an error.
+fn words(answer: &Value) -> String {
+    let text = answer.pointer("/result/content/0/text").or(answer.pointer("/error/message"));
+    text.and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+async fn status(config: &Path) -> (i32, Value) {
+    let (code, said, _) = auth(config, &["status", "--output", "json"]).await;
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(said["schema"], "countersign.sign_ins/v1");
+    (code, said["sign_ins"][0].clone())
+}
+
+/// Every file of a folder, in bytes.
+fn files(folder: &Path, into: &mut Vec<(String, Vec<u8>)>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files(&path, into);
+        } else if path.is_file() {
+            into.push((path.display().to_string(), std::fs::read(&path).unwrap()));
+        }
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_sent_before_somebody_signs_in_and_a_running_daemon_notices() {
+    let provider = Provider::start(json!({})).await;
+    let daemon = daemon(&provider).await;
+    daemon.logs("sign-in is needed: countersign auth login fixture").await;
+    let mut shim = daemon.raw_shim();
+    shim.send(&request(0, "initialize", hello())).await;
+    let refused = shim.answer(0).await;
+    assert_eq!(refused["error"]["code"], 4512, "{refused}");
+    assert!(words(&refused).contains("not sent") && words(&refused).contains("countersign auth login fixture"));
+    assert_eq!(provider.control(json!({"do": "seen"})).await, json!([]));
+    assert_eq!(status(daemon.config()).await.0, 4);
+
+    signed_in(daemon.config()).await;
+    let mut shim = daemon.shim().await;
+    let answer = shim.call("1", "get_thing", json!({})).await;
+    assert!(words(&answer).starts_with("as operator, token [secret:oauth.fixture], sum "), "{answer}");
+    let (code, stands) = status(daemon.config()).await;
+    assert_eq!((code, &stands["state"], &stands["client"]), (0, &json!("signed_in"), &json!("dynamic")));
+    assert_eq!((&stands["issuer"], &stands["resource"]), (&json!(provider.issuer), &json!(provider.mcp)));
+
+    // The token went to the server alone, and lies nowhere in the clear.
+    let tokens = provider.tokens().await;
+    let [token] = &tokens[..] else { panic!("{tokens:?}") };
+    let mut kept = Vec::new();
+    files(&daemon.state_dir(), &mut kept);
+    kept.push(("the client's traffic".to_owned(), shim.traffic()));
+    kept.push(("the log".to_owned(), daemon.log().into_bytes()));
+    assert!(kept.iter().any(|(name, _)| name.ends_with("oauth/fixture.sealed")), "{}", kept.len());
+    for (name, bytes) in kept {
+        assert!(!bytes.windows(token.len()).any(|piece| piece == token.as_bytes()), "{name} holds the token");
+        let tail = &token.as_bytes()[token.len() - 24..];
+        assert!(!bytes.windows(tail.len()).any(|piece| piece == tail), "{name} holds a part of the token");
+    }
+    let mode = |path: &str| {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::metadata(daemon.state_dir().join(path)).unwrap().permissions().mode() & 0o777
+    };
+    assert_eq!((mode("oauth"), mode("oauth/fixture.sealed"), mode("oauth.key")), (0o700, 0o600, 0o600));
+    // No client's token goes on to the server, and the server's challenge to no client.
+    let seen = provider.control(json!({"do": "seen"})).await.to_string();
+    assert!(!seen.contains(crate::harness::daemon::TOKEN));
+}
+
+#[tokio::test]
+async fn a_token_is_renewed_once_for_all_who_need_it() {
+    let provider = Provider::start(json!({"ttl": 2})).await;
+    let daemon = daemon(&provider).await;
+    signed_in(daemon.config()).await;
+    let mut shims = Vec::new();
+    for _ in 0..6 {
+        shims.push(daemon.shim().await);
+    }
+    let renewed = async |times: usize| {
+        within("the token to be renewed", async {
+            let mut shim = daemon.shim().await;
+            let mut id = 0;
+            while provider.granted("refresh_token").await < times {
+                id += 1;
+                let answer = shim.call(&id.to_string(), "get_thing", json!({})).await;
+                assert!(words(&answer).starts_with("as operator"), "{answer}");
+            }
+        })
+        .await
+    };
+    renewed(1).await;
+    // The refresh token has changed with it (the server takes each once): the next renewal uses the new one.
+    renewed(2).await;
+    let before = provider.granted("refresh_token").await;
+    provider.control(json!({"do": "refuse"})).await;
+    let refused = shims[0].call("1", "get_thing", json!({})).await;
+    if refused["error"]["code"] == 4513 {
+        assert!(words(&refused).contains("not carried out"), "{refused}");
+    }
+    let calls = shims.iter_mut().map(|shim| shim.call("2", "get_thing", json!({})));
+    let answers = futures_util::future::join_all(calls).await;
+    assert!(answers.iter().all(|answer| words(answer).starts_with("as operator")), "{answers:?}");
+    assert!(provider.granted("refresh_token").await <= before + 2, "each made a token of its own");
+}
+
+#[tokio::test]
+async fn a_call_whose_token_is_refused_is_not_sent_again_and_the_next_has_a_new_one() {
+    let provider = Provider::start(json!({})).await;
+    let daemon = daemon(&provider).await;
+    signed_in(daemon.config()).await;
+    let mut shim = daemon.shim().await;
+    // The second within which a token was made counts whole.
+    within("a token that is refused", async {
+        for id in 0.. {
+            provider.control(json!({"do": "refuse"})).await;
+            let answer = shim.call(&format!("a{id}"), "get_thing", json!({})).await;
+            if answer["error"]["code"] == 4513 {
+                assert!(words(&answer).contains("not carried out") && words(&answer).contains("Retry it once"));
+                assert!(!answer.to_string().contains("secret-realm"), "{answer}");
+                break;
+            }
+        }
+    })
+    .await;
+    let calls = async || {
+        let seen = provider.control(json!({"do": "seen"})).await;
+        let body = |seen: &Value| seen["body"].as_str().unwrap().contains("tools/call");
+        seen.as_array().unwrap().iter().filter(|seen| body(seen)).count()
+    };
+    let before = calls().await;
+    let answer = within("the second to pass", async {
+        loop {
+            let answer = shim.call("b", "get_thing", json!({})).await;
+            if answer["error"].is_null() {
+                break answer;
+            }
+        }
+    })
+    .await;
+    assert!(words(&answer).starts_with("as operator"), "{answer}");
+    assert!(calls().await > before);
+    assert!(provider.granted("refresh_token").await >= 1);
+}
+
+#[tokio::test]
+async fn a_sign_in_that_is_revoked_is_said_and_a_new_one_counts_at_once() {
+    let provider = Provider::start(json!({"ttl": 1})).await;
+    let daemon = daemon(&provider).await;
+    signed_in(daemon.config()).await;
+    let mut shim = daemon.shim().await;
+    provider.control(json!({"do": "revoke"})).await;
+    let refused = within("the sign-in to end", async {
+        for id in 0.. {
+            let answer = shim.call(&format!("a{id}"), "get_thing", json!({})).await;
+            if answer["error"]["code"] == 4512 {
+                return words(&answer);
+            }
+        }
+        unreachable!()
+    })
+    .await;
+    assert!(refused.contains("does not renew the sign-in") && refused.contains("auth login fixture"), "{refused}");
+    let (code, stands) = status(daemon.config()).await;
+    assert_eq!((code, &stands["state"]), (4, &json!("sign_in_needed")));
+    assert!(stands["reason"].as_str().unwrap().contains("invalid_grant"), "{stands}");
+    daemon.logs("sign-in is needed: countersign auth login fixture").await;
+    signed_in(daemon.config()).await;
+    let answer = shim.call("b", "get_thing", json!({})).await;
+    assert!(words(&answer).starts_with("as operator"), "{answer}");
+}
+
+#[tokio::test]
+async fn more_is_asked_for_at_the_next_sign_in_where_the_server_wants_more() {
+    let provider = Provider::start(json!({})).await;
+    let daemon = daemon(&provider).await;
+    signed_in(daemon.config()).await;
+    let mut shim = daemon.shim().await;
+    let refused = shim.call("1", "get_more", json!({})).await;
+    assert_eq!(refused["error"]["code"], 4512, "{refused}");
+    assert!(words(&refused).contains("covers too little") && words(&refused).contains("not carried out"), "{refused}");
+    assert!(!refused.to_string().contains("write"), "the server's own words: {refused}");
+    // What it covers goes on.
+    assert!(words(&shim.call("2", "get_thing", json!({})).await).starts_with("as operator"));
+    let (code, stands) = status(daemon.config()).await;
+    assert_eq!((code, &stands["wanted_scopes"]), (0, &json!(["read", "write"])));
+    signed_in(daemon.config()).await;
+    assert!(words(&shim.call("3", "get_more", json!({})).await).starts_with("as operator"));
+    assert_eq!(status(daemon.config()).await.1["wanted_scopes"], json!([]));
+}
+
+#[tokio::test]
+async fn another_issuer_gets_no_token_and_the_operator_is_told_which() {
+    let provider = Provider::start(json!({"ttl": 1})).await;
+    let other = Provider::start(json!({})).await;
+    let daemon = daemon(&provider).await;
+    signed_in(daemon.config()).await;
+    let mut shim = daemon.shim().await;
+    provider.control(json!({"do": "issuer", "issuer": other.issuer})).await;
+    let refused = within("the change to be noticed", async {
+        for id in 0.. {
+            let answer = shim.call(&format!("a{id}"), "get_thing", json!({})).await;
+            if answer["error"]["code"] == 4512 {
+                return words(&answer);
+            }
+        }
+        unreachable!()
+    })
+    .await;
+    assert!(refused.contains(&format!("has changed from {} to {}", provider.issuer, other.issuer)), "{refused}");
+    assert_eq!(other.control(json!({"do": "granted"})).await, json!([]));
+    assert_eq!(status(daemon.config()).await.0, 4);
+}
+
+#[tokio::test]
+async fn signing_out_revokes_and_a_running_daemon_notices() {
+    let provider = Provider::start(json!({})).await;
+    let daemon = daemon(&provider).await;
+    signed_in(daemon.config()).await;
+    let mut shim = daemon.shim().await;
+    assert!(words(&shim.call("1", "get_thing", json!({})).await).starts_with("as operator"));
+    let (code, _, said) = auth(daemon.config(), &["logout", SERVER]).await;
+    assert!(code == 0 && said.contains("its tokens are revoked"), "{said}");
+    assert!(provider.granted("revocation").await >= 1);
+    assert_eq!(shim.call("2", "get_thing", json!({})).await["error"]["code"], 4512);
+    assert!(!daemon.state_dir().join("oauth/fixture.sealed").exists());
+    let (code, _, said) = auth(daemon.config(), &["logout", SERVER]).await;
+    assert!(code == 0 && said.contains("nobody was signed in"), "{said}");
+}
+
+/// A sign-in with nothing but the configuration.
+async fn alone(provider: &Provider, auth: Value) -> (Countersign, std::path::PathBuf) {
+    let setup = Countersign::with_policy(ALLOW_ALL)
+        .set("/secrets/client", json!({"env": "CLIENT_SECRET"}))
+        .server(SERVER, provider.server(auth));
+    let config = setup.write();
+    (setup, config)
+}
+
+#[tokio::test]
+async fn metadata_is_found_wherever_it_may_be() {
+    for options in [
+        json!({"prm": "path", "metadata": "oauth"}),
+        json!({"prm": "root", "metadata": "oidc"}),
+        json!({"prm": "challenge", "unquoted": true}),
+        json!({"path": true, "metadata": "oauth"}),
+        json!({"path": true, "metadata": "oidc", "unquoted": true}),
+    ] {
+        let provider = Provider::start(options.clone()).await;
+        let (_setup, config) = alone(&provider, json!("oauth")).await;
+        let (code, said) = login(&config, Person::SignsIn).await;
+        assert_eq!(code, 0, "{options}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_may_be_registered_or_described_by_a_document() {
+    let redirect = "http://127.0.0.1:8399/callback";
+    let client = |method: &str| {
+        json!({
+            "client_id": "countersign-here", "client_secret": CLIENT_SECRET, "redirect_uris": [redirect],
+            "application_type": "native", "token_endpoint_auth_method": method,
+            "grant_types": ["authorization_code", "refresh_token"],
+        })
+    };
+    for method in ["client_secret_basic", "client_secret_post"] {
+        let provider =
+            Provider::start(json!({"clients": [client(method)], "noRegistration": true, "only": method})).await;
+        let oauth =
+            json!({"client_id": "countersign-here", "client_secret": {"secret": "client"}, "issuer": provider.issuer});
+        let (_setup, config) = alone(&provider, json!({"oauth": oauth})).await;
+        let (code, said) = login(&config, Person::SignsIn).await;
+        assert_eq!(code, 0, "{method}: {said}");
+        assert_eq!(status(&config).await.1["client"], "registered");
+    }
+    let document = "https://operator.example/countersign.json";
+    let documents = json!({document: {
+        "redirect_uris": [redirect], "application_type": "native",
+        "grant_types": ["authorization_code", "refresh_token"],
+    }});
+    let provider = Provider::start(json!({"documents": documents, "noRegistration": true})).await;
+    let (_setup, config) = alone(&provider, json!({"oauth": {"client_metadata_url": document}})).await;
+    let (code, said) = login(&config, Person::SignsIn).await;
+    assert_eq!(code, 0, "{said}");
+    let (_, stands) = status(&config).await;
+    assert_eq!((&stands["client"], &stands["client_id"]), (&json!("document"), &json!(document)));
+}
+
+#[tokio::test]
+async fn an_answer_from_elsewhere_is_no_answer() {
+    let provider = Provider::start(json!({})).await;
+    let (_setup, config) = alone(&provider, json!("oauth")).await;
+    let encoded = provider.issuer.replace(':', "%3A").replace('/', "%2F");
+    type Change<'a> = &'a (dyn Fn(&str) -> String + Sync);
+    let cases: [(Change<'_>, &str); 6] = [
+        (&|url| url.replace("state=", "state=x"), "another sign-in"),
+        (&|url| url.replace(&encoded, "https%3A%2F%2Fevil.example"), "evil.example"),
+        (&|url| format!("{url}&code=other"), "twice"),
+        (&|url| url.replace("code=", "x="), "no code"),
+        (&|url| url.replace("127.0.0.1", "evil.example"), "not an address that the sign-in ends at"),
+        (&|url| url.replace("code=", "error=access_denied&x="), "refused: access_denied"),
+    ];
+    for (change, why) in cases {
+        let (code, said) = login(&config, Person::Pastes(change)).await;
+        assert!(code == 4 && said.contains(why), "{why}: {code} {said}");
+        assert_eq!(status(&config).await.0, 4, "{why}");
+    }
+    assert_eq!(provider.granted("authorization_code").await, 0);
+    // And the right one counts.
+    let (code, said) = login(&config, Person::Pastes(&str::to_owned)).await;
+    assert_eq!(code, 0, "{said}");
+}
+
+#[tokio::test]
+async fn a_sign_in_is_for_the_address_and_the_issuer_of_the_configuration() {
+    let provider = Provider::start(json!({})).await;
+    let (setup, config) = alone(&provider, json!("oauth")).await;
+    signed_in(&config).await;
+    let pinned = |issuer: &str| json!({"oauth": {"issuer": issuer}});
+    let setup = setup.server(SERVER, provider.server(pinned("https://other.example")));
+    setup.write();
+    let (code, stands) = status(&config).await;
+    assert!(code == 4 && stands["reason"].as_str().unwrap().contains("pins https://other.example"), "{stands}");
+    let (code, said) = login(&config, Person::SignsIn).await;
+    assert!(code == 1 && said.contains("pins https://other.example"), "{said}");
+    let mut moved = provider.server(json!("oauth"));
+    moved["upstream"]["http"]["url"] = json!(format!("{}/other", provider.mcp));
+    setup.server(SERVER, moved).write();
+    let (code, stands) = status(&config).await;
+    assert!(code == 4 && stands["reason"].as_str().unwrap().contains("address has changed"), "{stands}");
+}
