@@ -28,7 +28,7 @@ pub fn auth(cx: &mut Context<'_>, node: &Node, path: String) -> Option<OAuth> {
         return None;
     }
     let fields = Fields::of(cx, node, path, &AUTH);
-    let node = fields.need(cx, "oauth", "write auth: oauth, or auth: { oauth: { ... } }")?;
+    let (_, node) = fields.one_of(cx, AUTH.known, "write auth: oauth, or auth: { oauth: { ... } }")?;
     oauth(cx, node, fields.child("oauth"))
 }
 

@@ -149,7 +149,7 @@ mod tests {
         let get = |path: &str, host: &str| format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n");
         let here = format!("127.0.0.1:{port}");
         for (head, why) in [
-            (get("/callback?state=wrong&code=<b>x</b>", &here), "state"),
+            (get("/callback?state=wrong&code=%3Cb%3Ex", &here), "state"),
             (get("/callback?state=right&code=1", &format!("evil.example:{port}")), "another name"),
             (get("/other?state=right&code=1", &here), "path"),
             (

@@ -1,7 +1,8 @@
 // The client that the conformance suite examines: the official TypeScript client, which does what a user of it would.
 //
 //     client.mjs URL        (MCP_CONFORMANCE_SCENARIO, _PROTOCOL_VERSION and _CONTEXT come from the suite; with
-//                            PEER_TOKEN the client carries that bearer token and logs in nowhere)
+//                            PEER_TOKEN the client carries that bearer token and logs in nowhere; where it is told
+//                            that a person has to sign in somewhere else, it says so at SIGN_IN and goes on after)
 import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";
 
@@ -86,6 +87,12 @@ async function step(action) {
 		try {
 			return await action();
 		} catch (error) {
+			if (token && error.code === 4513 && logins < 2) continue;
+			if (token && error.code === 4512 && logins < 2) {
+				const signedIn = await fetch(process.env.SIGN_IN, { method: "POST" });
+				if (!signedIn.ok) throw error;
+				continue;
+			}
 			const answer = authProvider?.answer;
 			if (!answer || logins === 2) throw error;
 			authProvider.answer = undefined;

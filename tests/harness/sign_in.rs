@@ -34,6 +34,8 @@ impl Provider {
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let line = within("the authorization server to listen", lines.next_line()).await.unwrap();
         let said: Value = serde_json::from_str(&line.expect("the authorization server ended")).unwrap();
+        // It goes on to talk; a pipe that nobody reads would stop it.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         let text = |name: &str| said[name].as_str().unwrap().to_owned();
         Provider { issuer: text("issuer"), mcp: text("mcp"), control: text("control"), _child: child }
     }

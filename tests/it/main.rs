@@ -24,6 +24,7 @@ mod fixtures;
 mod front;
 mod grants;
 mod holding;
+mod hostile_oauth;
 mod lists;
 mod notices;
 mod oauth;

@@ -109,9 +109,8 @@ async fn a_token_is_renewed_once_for_all_who_need_it() {
     let before = provider.granted("refresh_token").await;
     provider.control(json!({"do": "refuse"})).await;
     let refused = shims[0].call("1", "get_thing", json!({})).await;
-    if refused["error"]["code"] == 4513 {
-        assert!(words(&refused).contains("not carried out"), "{refused}");
-    }
+    // It may have been renewed a moment before, because its time was over.
+    assert!(refused["error"].is_null() || refused["error"]["code"] == 4513, "{refused}");
     let calls = shims.iter_mut().map(|shim| shim.call("2", "get_thing", json!({})));
     let answers = futures_util::future::join_all(calls).await;
     assert!(answers.iter().all(|answer| words(answer).starts_with("as operator")), "{answers:?}");
@@ -124,37 +123,23 @@ async fn a_call_whose_token_is_refused_is_not_sent_again_and_the_next_has_a_new_
     let daemon = daemon(&provider).await;
     signed_in(daemon.config()).await;
     let mut shim = daemon.shim().await;
-    // The second within which a token was made counts whole.
-    within("a token that is refused", async {
-        for id in 0.. {
-            provider.control(json!({"do": "refuse"})).await;
-            let answer = shim.call(&format!("a{id}"), "get_thing", json!({})).await;
-            if answer["error"]["code"] == 4513 {
-                assert!(words(&answer).contains("not carried out") && words(&answer).contains("Retry it once"));
-                assert!(!answer.to_string().contains("secret-realm"), "{answer}");
-                break;
-            }
-        }
-    })
-    .await;
-    let calls = async || {
-        let seen = provider.control(json!({"do": "seen"})).await;
-        let body = |seen: &Value| seen["body"].as_str().unwrap().contains("tools/call");
-        seen.as_array().unwrap().iter().filter(|seen| body(seen)).count()
-    };
-    let before = calls().await;
-    let answer = within("the second to pass", async {
-        loop {
-            let answer = shim.call("b", "get_thing", json!({})).await;
-            if answer["error"].is_null() {
-                break answer;
-            }
-        }
-    })
-    .await;
-    assert!(words(&answer).starts_with("as operator"), "{answer}");
-    assert!(calls().await > before);
-    assert!(provider.granted("refresh_token").await >= 1);
+    assert!(words(&shim.call("1", "get_thing", json!({})).await).starts_with("as operator"));
+    provider.control(json!({"do": "refuse"})).await;
+    let refused = shim.call("2", "get_thing", json!({})).await;
+    assert_eq!(refused["error"]["code"], 4513, "{refused}");
+    assert!(words(&refused).contains("not carried out") && words(&refused).contains("Retry it once"), "{refused}");
+    assert!(!refused.to_string().contains("secret-realm"), "the server's challenge: {refused}");
+    assert!(words(&shim.call("3", "get_thing", json!({})).await).starts_with("as operator"));
+    assert_eq!(provider.granted("refresh_token").await, 1);
+    let seen = provider.control(json!({"do": "seen"})).await;
+    let calls = seen.as_array().unwrap().iter().filter(|seen| seen["body"].as_str().unwrap().contains("tools/call"));
+    assert_eq!(calls.count(), 3, "each was sent once");
+    // A new token that is refused too is not renewed over and over.
+    for id in ["4", "5", "6"] {
+        provider.control(json!({"do": "refuse"})).await;
+        assert!(!shim.call(id, "get_thing", json!({})).await["error"].is_null());
+    }
+    assert!(provider.granted("refresh_token").await <= 2);
 }
 
 #[tokio::test]

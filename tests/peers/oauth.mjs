@@ -14,8 +14,8 @@
 //   only          the one way for clients to authenticate that the metadata names
 //   documents     client-id metadata documents by their address: they are taken without a look at the network
 // The control endpoint takes {"do": "revoke"} (all grants are destroyed), {"do": "issuer", "issuer": ...} (the
-// protected-resource metadata names that one from now on), {"do": "refuse"} (tokens that were made before count no more
-// at the MCP server), and answers {"do": "seen"} with all that the MCP server got, {"do": "tokens"} with the tokens that
+// protected-resource metadata names that one from now on), {"do": "refuse"} (the tokens that the MCP server has accepted
+// count no more there), and answers {"do": "seen"} with all that the MCP server got, {"do": "tokens"} with the tokens that
 // it accepted and {"do": "granted"} with what the authorization server gave out and revoked, by name.
 import { createHash } from "node:crypto";
 import { createServer } from "node:http";
@@ -111,10 +111,9 @@ answer = async (request, response) => {
 
 const keys = createRemoteJWKSet(new URL(`${issuer}/jwks`));
 const seen = [];
-const tokens = new Set();
+const [tokens, refused] = [new Set(), new Set()];
 const granted = [];
 let named = issuer;
-let refusedUntil = 0;
 provider.on("grant.success", (context) => granted.push(context.oidc.params.grant_type));
 provider.on("revocation.success", () => granted.push("revocation"));
 const metadata = () => ({ resource, authorization_servers: [named], scopes_supported: ["read"] });
@@ -124,7 +123,7 @@ async function judge(request) {
 	if (!token) return undefined;
 	try {
 		const { payload } = await jwtVerify(token, keys, { issuer, audience: resource });
-		if (payload.iat <= refusedUntil) return { why: "refused" };
+		if (refused.has(token)) return { why: "refused" };
 		tokens.add(token);
 		return payload;
 	} catch (error) {
@@ -186,7 +185,7 @@ const control = createServer(async (request, response) => {
 		for (const id of refreshTokens) await provider.RefreshToken.adapter.destroy(id);
 	}
 	if (asked.do === "issuer") named = asked.issuer;
-	if (asked.do === "refuse") refusedUntil = Math.floor(Date.now() / 1000);
+	if (asked.do === "refuse") for (const token of tokens) refused.add(token);
 	const told = { seen, granted, tokens: [...tokens] };
 	say(response, 200, told[asked.do] ?? {});
 });

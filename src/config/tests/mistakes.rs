@@ -49,19 +49,19 @@ fn mistakes_are_found_where_they_are() {
         (and("listen: { tls: { cert: a } }"), ("C0111", 13, 11)),
         (with("{ env: KEY }", "{ keyring: { service: a, user: b } }"), ("C0111", 5, 10)),
         // Signing in.
-        (upstream("{ http: { url: \"https://a/mcp\", auth: bearer } }"), ("C0104", 10, 53)),
+        (upstream("{ http: { url: \"https://a/mcp\", auth: bearer } }"), ("C0106", 10, 53)),
         (upstream("{ http: { url: \"https://a/mcp\", auth: {} } }"), ("C0102", 10, 53)),
         (upstream("{ http: { url: \"https://a/mcp\", auth: { jwt: x } } }"), ("C0101", 10, 55)),
         (upstream("{ http: { url: \"https://a/mcp\", auth: { oauth: { scope: x } } } }"), ("C0101", 10, 64)),
         (upstream("{ http: { url: \"https://a/mcp\", auth: { oauth: { scopes: [a b] } } } }"), ("C0105", 10, 73)),
-        (upstream("{ http: { url: \"https://a/mcp\", auth: { oauth: { scopes: [a, a] } } } }"), ("C0112", 10, 76)),
+        (upstream("{ http: { url: \"https://a/mcp\", auth: { oauth: { scopes: [a, a] } } } }"), ("C0109", 10, 76)),
         (
             upstream("{ http: { url: \"https://a/mcp\", auth: { oauth: { client_secret: { secret: key } } } } }"),
             ("C0110", 10, 79),
         ),
         (
             upstream("{ http: { url: \"https://a/mcp\", auth: { oauth: { client_id: a, client_secret: b } } } }"),
-            ("C0109", 10, 93),
+            ("C0112", 10, 93),
         ),
         (
             upstream(
@@ -77,13 +77,13 @@ fn mistakes_are_found_where_they_are() {
             upstream("{ http: { url: \"https://a/mcp\", auth: { oauth: { issuer: \"http://a.example/\" } } } }"),
             ("C0113", 10, 72),
         ),
-        (upstream("{ http: { url: \"https://a/mcp\", auth: { oauth: { callback_port: 80 } } } }"), ("C0106", 10, 79)),
+        (upstream("{ http: { url: \"https://a/mcp\", auth: { oauth: { callback_port: 80 } } } }"), ("C0104", 10, 79)),
         (
             upstream("{ http: { url: \"https://a/mcp\", headers: { Authorization: { secret: key } }, auth: oauth } }"),
-            ("C0110", 10, 99),
+            ("C0110", 10, 98),
         ),
         (and("oauth: {}"), ("C0102", 13, 8)),
-        (and("oauth: { key: abc }"), ("C0109", 13, 15)),
+        (and("oauth: { key: abc }"), ("C0112", 13, 15)),
         // Whom to tell.
         (and("notify: {}"), ("C0103", 13, 9)),
         (and("notify: [ {} ]"), ("C0102", 13, 11)),

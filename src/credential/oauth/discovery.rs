@@ -101,23 +101,40 @@ pub(super) fn speak_as(
     manager.configure_client(config).map_err(|error| Fault::Failed(story(&error)))
 }
 
-/// What an MCP client would say first; it carries no key, and a server that is signed in to refuses it.
-const GREETING: &str = concat!(
-    r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"#,
-    r#""clientInfo":{"name":"countersign","version":""#,
-    env!("CARGO_PKG_VERSION"),
-    r#""}}}"#
-);
+/// What an MCP client would say first: none of it carries a key or changes anything, and a server that is signed in to
+/// refuses it, at the latest when it is asked for its tools.
+const GREETINGS: [&str; 2] = [
+    concat!(
+        r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"#,
+        r#""clientInfo":{"name":"countersign","version":""#,
+        env!("CARGO_PKG_VERSION"),
+        r#""}}}"#
+    ),
+    r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{}}"#,
+];
+const SESSION_ID: &str = "mcp-session-id";
 
 /// The server's challenge to a request without a token, where it has one.
 async fn challenge(settings: &Settings, http: &Http) -> Result<Option<String>, Fault> {
-    let request = Request::post(settings.url.as_str())
-        .header(CONTENT_TYPE, "application/json")
-        .header(http::header::ACCEPT, "application/json, text/event-stream")
-        .body(GREETING.as_bytes().to_vec())
-        .map_err(|error| Fault::Failed(error.to_string()))?;
-    let answer = http(request).await.map_err(|why| Fault::Failed(super::said(why)))?;
-    Ok(if answer.status() == StatusCode::UNAUTHORIZED { bearer_challenge(answer.headers()) } else { None })
+    let mut session = None;
+    for greeting in GREETINGS {
+        let mut request = Request::post(settings.url.as_str())
+            .header(CONTENT_TYPE, "application/json")
+            .header(http::header::ACCEPT, "application/json, text/event-stream");
+        if let Some(session) = session.take() {
+            request = request.header(SESSION_ID, session);
+        }
+        let request = request.body(greeting.as_bytes().to_vec()).map_err(|error| Fault::Failed(error.to_string()))?;
+        let answer = http(request).await.map_err(|why| Fault::Failed(super::said(why)))?;
+        if answer.status() == StatusCode::UNAUTHORIZED {
+            return Ok(bearer_challenge(answer.headers()));
+        }
+        if !answer.status().is_success() {
+            return Ok(None);
+        }
+        session = answer.headers().get(SESSION_ID).cloned();
+    }
+    Ok(None)
 }
 
 /// The challenge that says most: one with metadata, else any of the scheme.
@@ -177,5 +194,74 @@ pub(super) fn is_loopback(url: &Url) -> bool {
         Some(Host::Ipv4(ip)) => ip.is_loopback(),
         Some(Host::Ipv6(ip)) => ip.is_loopback(),
         None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(address: &str, server: &str) -> bool {
+        endpoint(address, &Url::parse(server).unwrap()).is_ok()
+    }
+
+    #[test]
+    fn an_endpoint_is_https_or_on_this_machine_with_its_server() {
+        let (public, local) = ("https://mcp.example/mcp", "http://127.0.0.1:1/mcp");
+        for good in ["https://auth.example/authorize", "https://auth.example:8443/a/b?x=1&y=%20", "https://[2606::1]/a"]
+        {
+            assert!(taken(good, public) && taken(good, local), "{good}");
+        }
+        for near in ["http://127.0.0.1:9/token", "http://localhost:9/token", "http://[::1]:9/token"] {
+            assert!(taken(near, local) && !taken(near, public), "{near}");
+        }
+        for bad in [
+            "javascript:alert(1)",
+            "file:///etc/passwd",
+            "data:text/html,x",
+            "http://auth.example/token",
+            "https://user@auth.example/",
+            "https://auth.example/$(id)",
+            "https://auth.example/`id`",
+            "https://auth.example/a;id",
+            "https://auth.example/a|id",
+            "https://auth.example/a b",
+            "https://auth.example/a\nb",
+            "https://auth.example/\u{202e}",
+            "https://auth.example/'",
+            "https://auth.example/#x",
+            "-h",
+            "",
+        ] {
+            assert!(!taken(bad, local), "{bad:?}");
+        }
+        assert!(!taken(&format!("https://auth.example/{}", "x".repeat(LONGEST)), local));
+    }
+
+    #[test]
+    fn the_challenge_that_says_most_is_taken() {
+        let fields = |fields: &[&str]| {
+            let fields = fields.iter().map(|field| (WWW_AUTHENTICATE, field.parse().unwrap()));
+            bearer_challenge(&fields.collect())
+        };
+        assert_eq!(fields(&["Basic realm=x"]), None);
+        assert_eq!(fields(&[]), None);
+        assert_eq!(
+            fields(&["Bearer", "bearer resource_metadata=https://a/b"]).unwrap(),
+            "bearer resource_metadata=https://a/b"
+        );
+        assert_eq!(fields(&["Basic x", "Bearer scope=\"a\""]).unwrap(), "Bearer scope=\"a\"");
+    }
+
+    #[test]
+    fn a_token_request_names_its_resource_once() {
+        assert!(names_resource(b"grant_type=refresh_token&resource=https%3A%2F%2Fa%2Fmcp", "https://a/mcp"));
+        for bad in [
+            &b"grant_type=refresh_token"[..],
+            b"resource=https%3A%2F%2Fb",
+            b"resource=https%3A%2F%2Fa%2Fmcp&resource=x",
+        ] {
+            assert!(!names_resource(bad, "https://a/mcp"));
+        }
     }
 }

@@ -166,3 +166,101 @@ fn private(path: &Path) -> Result<(), StoreError> {
     let mine = found.uid() == rustix::process::geteuid().as_raw() && found.mode() & 0o077 == 0;
     if found.is_dir() && mine { Ok(()) } else { Err(StoreError::Folder(path.to_owned())) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use serde_json::json;
+    use url::Url;
+
+    use super::super::record::{KnownAs, Standing};
+    use super::super::{Client, Settings};
+    use super::*;
+
+    fn settings(url: &str, client: Client, issuer: Option<&str>) -> Settings {
+        let (url, issuer) = (Url::parse(url).unwrap(), issuer.map(str::to_owned));
+        Settings { server: "stripe".to_owned(), url, client, scopes: Vec::new(), issuer }
+    }
+
+    fn plain() -> Settings {
+        settings("https://mcp.example/mcp", Client::Dynamic, None)
+    }
+
+    fn record() -> Record {
+        let (resource, issuer) = ("https://mcp.example/mcp".to_owned(), "https://auth.example".to_owned());
+        let mut record = Record::new(&plain(), resource, issuer, KnownAs::Dynamic);
+        let tokens = json!({"access_token": "at_0123456789abcdef", "token_type": "bearer", "expires_in": 60});
+        record.credentials = serde_json::from_value(json!({
+            "client_id": "abc", "token_response": tokens, "granted_scopes": [], "token_received_at": 100,
+        }))
+        .unwrap();
+        record
+    }
+
+    fn folder() -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().canonicalize().unwrap().join("state");
+        (folder, state)
+    }
+
+    #[test]
+    fn a_record_is_kept_sealed_and_found_again() {
+        let (_folder, state) = folder();
+        let store = Store::open(&state, None).unwrap();
+        assert!(store.read("stripe").unwrap().is_none() && store.stamp("stripe").is_none());
+        store.write(&record()).unwrap();
+        let first = store.stamp("stripe").unwrap();
+        let bytes = fs::read(state.join("oauth/stripe.sealed")).unwrap();
+        assert!(!bytes.windows(8).any(|piece| piece == b"at_01234"));
+        assert_eq!(fs::metadata(state.join("oauth/stripe.sealed")).unwrap().permissions().mode() & 0o777, 0o600);
+        let again = Store::open(&state, None).unwrap().read("stripe").unwrap().unwrap();
+        assert_eq!((again.expires_at(), again.client_id()), (Some(160), Some("abc")));
+        store.write(&record()).unwrap();
+        assert_ne!(store.stamp("stripe").unwrap(), first, "another sign-in is noticed");
+        // Another server's file in its place does not open.
+        fs::copy(state.join("oauth/stripe.sealed"), state.join("oauth/other.sealed")).unwrap();
+        assert!(matches!(store.read("other"), Err(StoreError::Sealed(_))));
+        let key = Secret::new("0123456789abcdef0123456789".to_owned());
+        assert!(matches!(Store::open(&state, Some(&key)).unwrap().read("stripe"), Err(StoreError::Sealed(_))));
+        assert!(store.remove("stripe").unwrap() && !store.remove("stripe").unwrap());
+    }
+
+    #[test]
+    fn a_folder_that_others_can_enter_is_refused() {
+        let (_folder, state) = folder();
+        Store::open(&state, None).unwrap();
+        fs::set_permissions(state.join("oauth"), fs::Permissions::from_mode(0o750)).unwrap();
+        assert!(matches!(Store::open(&state, None), Err(StoreError::Folder(_))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_at_a_time_renews() {
+        let (_folder, state) = folder();
+        let store = Store::open(&state, None).unwrap();
+        let held = store.lock("stripe").await.unwrap();
+        assert!(matches!(store.lock("stripe").await, Err(StoreError::Busy(_))));
+        let _other = store.lock("statsig").await.unwrap();
+        drop(held);
+        store.lock("stripe").await.unwrap();
+    }
+
+    #[test]
+    fn a_record_counts_for_what_it_was_made_for() {
+        let registered = |id: &str| Client::Registered { id: id.to_owned(), secret: None };
+        assert_eq!(record().standing(&plain()), Standing::Good);
+        for (other, why) in [
+            (settings("https://mcp.example/other", Client::Dynamic, None), "address has changed"),
+            (settings("https://mcp.example/mcp", Client::Dynamic, Some("https://else.example")), "pins"),
+            (settings("https://mcp.example/mcp", registered("abc"), None), "another one"),
+        ] {
+            assert!(matches!(record().standing(&other), Standing::SignIn(said) if said.contains(why)), "{why}");
+        }
+        let mut ended = record();
+        ended.ended = Some("it was revoked".to_owned());
+        assert_eq!(ended.standing(&plain()), Standing::SignIn("it was revoked".to_owned()));
+        let mut empty = record();
+        empty.credentials = None;
+        assert!(matches!(empty.standing(&plain()), Standing::SignIn(_)));
+    }
+}
