@@ -19,6 +19,7 @@ mod commands;
 mod continuations;
 mod crowd;
 mod daemon;
+mod doctor;
 mod edges;
 mod fixtures;
 mod front;
