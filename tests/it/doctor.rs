@@ -117,7 +117,7 @@ async fn a_sound_set_up_is_walked_from_the_client_to_the_server_both_ways() {
     let (_daemon, doctor) = running(Countersign::new().upstream(&spy).set("/listen/http", json!(http))).await;
     let said = doctor.run(&[]).await;
     assert_eq!(said.code, 0, "{:#}", said.report);
-    for check in ["config", "folders", "sockets", "rules", "secrets", "policy", "daemon", "paths", "store", "clock"] {
+    for check in ["config", "folders", "sockets", "rules", "secrets", "daemon", "paths", "store", "clock"] {
         said.is_well(check);
     }
     said.says("paths", "ok", "fixture: by shim, daemon, policy, server: local sees", "");

@@ -25,6 +25,7 @@ mod fixtures;
 mod front;
 mod grants;
 mod holding;
+mod installed;
 mod lists;
 mod notices;
 mod patience;

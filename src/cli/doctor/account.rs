@@ -106,7 +106,9 @@ pub fn programs(ground: &Ground, path: Option<&OsStr>) -> Vec<Finding> {
         }
     }
     let mut seen = BTreeSet::new();
-    for folder in std::env::split_paths(path.unwrap_or_default()).take(MAX_PATH) {
+    // No PATH has no folders; an empty part of one is the folder that it is used in.
+    let folders = path.into_iter().filter(|path| !path.is_empty()).flat_map(std::env::split_paths);
+    for folder in folders.take(MAX_PATH) {
         if !seen.insert(folder.clone()) {
             continue;
         }
