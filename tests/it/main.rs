@@ -38,6 +38,7 @@ mod rust_client;
 mod schemas;
 mod scopes;
 mod scrubbed;
+mod setup;
 mod signing;
 mod stopping;
 mod stripe;

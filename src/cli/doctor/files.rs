@@ -84,7 +84,7 @@ impl Ground {
         let Some(config) = &self.config else { return real(named) };
         named.extend(read(config));
         named.extend(config.secrets.values().filter_map(|source| match source {
-            SecretSource::File(path) => Some(path.clone()),
+            SecretSource::File(path) | SecretSource::Stored(path) => Some(path.clone()),
             SecretSource::Env(_) | SecretSource::Command(_) => None,
         }));
         named.extend([config.state_dir.clone(), config.runtime_dir.clone()]);

@@ -172,3 +172,67 @@ fn pins(server: &str, changed: usize, new: usize) -> Option<Finding> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::finding::Level;
+    use super::*;
+    use crate::control::client::ControlError;
+
+    fn ground() -> Ground {
+        let text = "version: 1\nsecrets: { k: { env: K } }\nservers: { s: { environment: sandbox, upstream: { stdio: { \
+                    command: serve, args: [a b], env: { KEY: { secret: k } } } } } }\n\
+                    principals: [{ name: x, match: { uid: 1 }, scopes: [] }]\n";
+        Ground {
+            me: 1,
+            file: Some("/c/countersign.yaml".into()),
+            refused: None,
+            config: crate::config::parse(text, std::path::Path::new("/c/countersign.yaml")).ok(),
+            secrets: std::collections::BTreeMap::new(),
+            sockets: None,
+            daemon: Err(ControlError::Closed.into()),
+            program: "/countersign".into(),
+        }
+    }
+
+    #[test]
+    fn each_broken_hop_is_named_with_what_fixes_it() {
+        let ground = ground();
+        for (hop, name, command) in [
+            (Hop::Shim, "the shim", "cargo install"),
+            (Hop::Daemon, "the daemon:", "log"),
+            (
+                Hop::Principal,
+                "the principal",
+                "write into /c/countersign.yaml: principals: - { name: local, match: { uid: 1 }",
+            ),
+            (Hop::Configuration, "the daemon's configuration", "start the daemon again"),
+            (Hop::Key, "does not accept the key", "into the secret k"),
+            (Hop::Server, "the server:", "serve 'a b'"),
+        ] {
+            let broken = Err(Broken { hop, why: "why".to_owned() });
+            let found = told("s", &Way::Shim("x"), &broken, None, &ground);
+            assert_eq!(found.level, Level::Problem);
+            assert!(found.text.contains(name) && found.text.ends_with(": why"), "{}", found.text);
+            assert!(found.command.as_deref().is_some_and(|said| said.contains(command)), "{:?}", found.command);
+        }
+    }
+
+    #[test]
+    fn tools_that_are_not_the_trusted_ones_are_said() {
+        assert_eq!(pins("s", 0, 0), None);
+        let level = |changed, new| pins("s", changed, new).map(|found| found.level);
+        assert_eq!(
+            [level(0, 2), level(1, 0), level(1, 2)].map(Option::unwrap),
+            [Level::Note, Level::Warning, Level::Warning]
+        );
+        assert_eq!(pins("s", 1, 0).unwrap().command.as_deref(), Some("countersign tools diff s"));
+        let none = told("s", &Way::Shim("x"), &Ok(0), Some(3), &ground());
+        assert_eq!(none.level, Level::Warning);
+        let some = told("s", &Way::Shim("x"), &Ok(2), Some(3), &ground());
+        assert_eq!(
+            (some.level, some.text.as_str()),
+            (Level::Ok, "by shim, daemon, policy, server: x sees 2 of 3 tools")
+        );
+    }
+}

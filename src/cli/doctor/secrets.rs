@@ -27,8 +27,14 @@ fn judged(ground: &Ground, name: &str, from: &SecretSource, had: &Result<SecretC
             Finding::note(name, text)
         }
         (SecretError::Unset { variable, .. }, _) => Finding::problem(name, text).run(format!("export {variable}=...")),
+        (SecretError::NotStored { .. }, _) => {
+            Finding::problem(name, "nothing is stored under this name").run(format!("countersign secret set {name}"))
+        }
         (SecretError::File { error, .. }, _) => Finding { about: name.to_owned(), ..files::untrusted(ground, error) },
         (SecretError::Program { error, .. }, _) => Finding::problem(name, error.to_string()).run(error.help()),
+        (SecretError::Unfit { .. }, SecretSource::Stored(_)) => {
+            Finding::problem(name, text).run(format!("countersign secret set {name}"))
+        }
         (SecretError::Unfit { .. }, SecretSource::File(path)) => {
             Finding::problem(name, text).run(format!("write the key, and nothing else, into {}", shell(path)))
         }
@@ -51,7 +57,7 @@ fn by_hand(from: &SecretSource) -> String {
             let words: Vec<String> = argv.iter().map(|word| crate::cli::quoted(word)).collect();
             format!("{}   # it has to print the key, and nothing else", words.join(" "))
         }
-        SecretSource::Env(_) | SecretSource::File(_) => String::new(),
+        SecretSource::Env(_) | SecretSource::File(_) | SecretSource::Stored(_) => String::new(),
     }
 }
 
