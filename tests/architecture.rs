@@ -50,7 +50,7 @@ const ADDRESSES: &[(&str, &str)] = &[
     ("ring", "notify credential::oauth::seal"),
     ("oauth2", "credential::oauth"),
     ("tower_service", "transport"),
-    ("clap anyhow similar", "cli"),
+    ("clap clap_complete clap_mangen anyhow similar", "cli"),
     ("mimalloc", "main"),
 ];
 
