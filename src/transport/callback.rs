@@ -95,6 +95,8 @@ impl Callback {
         };
         let written = async { while open.join_next().await.is_some() {} };
         let _ = timeout(LAST, written).await;
+        // Browsers keep connections that they never use: nothing of the judge is left with them.
+        open.shutdown().await;
         taken
     }
 }

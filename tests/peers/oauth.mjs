@@ -115,7 +115,7 @@ const [tokens, refused] = [new Set(), new Set()];
 const granted = [];
 let named = issuer;
 provider.on("grant.success", (context) => granted.push(context.oidc.params.grant_type));
-provider.on("revocation.success", () => granted.push("revocation"));
+provider.on("refresh_token.destroyed", () => granted.push("revocation"));
 const metadata = () => ({ resource, authorization_servers: [named], scopes_supported: ["read"] });
 
 async function judge(request) {

@@ -58,13 +58,12 @@ pub async fn login(place: &Place, way: Way) -> anyhow::Result<Exit> {
                 answer => Some(answer),
             });
             let came = tokio::time::timeout(TIME, came).await;
-            let answer = came.ok().flatten();
-            // The callback is over, and with it the other handle.
-            let begun = Arc::into_inner(login).context("the sign-in is still in use")?;
-            let Some(answer) = answer else {
+            let Some(answer) = came.ok().flatten() else {
                 eprintln!("countersign: nobody came back; if the browser runs on another machine, use --paste");
                 return Ok(Exit::AuthNeeded);
             };
+            // The callback is over, and with it the other handle.
+            let begun = Arc::into_inner(login).context("the sign-in is still in use")?;
             return finish(place, begun, answer).await;
         }
     };

@@ -12,6 +12,9 @@ use super::record::Record;
 use super::store::{Store, StoreError};
 use super::{Client, Http, Settings};
 
+/// The token that others are made with.
+const RENEWING: &str = "refresh_token";
+
 /// What became of the tokens at the authorization server. Here they are gone.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Revoked {
@@ -62,9 +65,11 @@ async fn tell(settings: &Settings, record: &Record, http: &Http) -> Result<(), S
         .and_then(|value| value.as_array());
     let takes = |method: &str| methods.is_some_and(|methods| methods.iter().any(|known| known == method));
     let by_form = takes("client_secret_post") && !takes("client_secret_basic");
-    let refresh = record.refresh_token().map(|token| ("refresh_token", token.secret()));
+    let refresh = record.refresh_token().map(|token| (RENEWING, token.secret()));
     let access = record.access_token().map(|token| ("access_token", token.secret()));
-    for (kind, token) in refresh.into_iter().chain(access) {
+    let mut refused = None;
+    // The access token first: with the other one gone, some know it no more.
+    for (kind, token) in access.into_iter().chain(refresh) {
         let mut form = Serializer::new(String::new());
         form.append_pair("token", token).append_pair("token_type_hint", kind);
         let mut request = Request::post(endpoint).header(CONTENT_TYPE, "application/x-www-form-urlencoded");
@@ -84,8 +89,11 @@ async fn tell(settings: &Settings, record: &Record, http: &Http) -> Result<(), S
         let request = request.body(form.finish().into_bytes()).map_err(|error| error.to_string())?;
         let answer = http(request).await.map_err(super::said)?;
         if !answer.status().is_success() {
-            return Err(format!("the authorization server answered {}", answer.status()));
+            refused = Some(format!("the authorization server answered {} to the {kind}", answer.status()));
+        } else if kind == RENEWING {
+            // Many cannot take back an access token that says everything itself; it ends soon, and no other follows.
+            return Ok(());
         }
     }
-    Ok(())
+    refused.map_or(Ok(()), Err)
 }

@@ -36,11 +36,14 @@ impl Wire {
         let Some(oauth) = self.spec.oauth() else { return Ok(None) };
         match oauth.token().await {
             Ok(token) => Ok(Some(token)),
-            Err(NoToken::SignIn(why)) => {
-                let reason = format!("{why}; the operator signs in with `countersign auth login {}`", oauth.server());
+            // Why is for the log and `auth status`: an authorization server's words are in it.
+            Err(NoToken::SignIn(_)) => {
+                let server = oauth.server();
+                let reason =
+                    format!("nobody is signed in; the operator does it with `countersign auth login {server}`");
                 Err(Loss::new(Fate::NotSent, Cause::SignIn, reason))
             }
-            Err(NoToken::Later(why)) => Err(Loss::not_sent(format!("the sign-in could not be renewed: {why}"))),
+            Err(NoToken::Later(_)) => Err(Loss::not_sent("the sign-in could not be renewed just now")),
         }
     }
 
