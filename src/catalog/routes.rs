@@ -65,7 +65,8 @@ impl Routes {
             Part::Literal(_) => None,
         });
         // Two templates of one form are one route to their server, whatever their parameters are called.
-        let same = exact.iter().filter(|route| route.shape() == best.shape()).copied();
+        let same = |route: &&Route| route.shape() == best.shape() && !std::ptr::eq(*route, *best);
+        let same = exact.iter().copied().filter(same);
         let others = others.into_iter().chain(same).map(|route| route.operation.as_str()).collect();
         Some(Found { operation: &best.operation, parameters: parameters.collect(), others })
     }
@@ -205,6 +206,11 @@ mod tests {
     fn everything_that_a_request_says_counts_together() {
         let twice = of("stigg", "PATCH", "/api/v1/customers/one", r#","body":{"id":"two"}"#);
         assert_eq!((twice.targets.join(" ").as_str(), twice.class), ("one two", Class::Write));
+        let more = of("stigg", "PATCH", "/api/v1/subscriptions/s", r#","body":{"addons":[{"id":"a","quantity":2}]}"#);
+        assert_eq!(
+            (more.class, more.effect.as_deref()),
+            (Class::Financial, Some("changes what a customer pays regularly"))
+        );
         let ends = of("stigg", "PATCH", "/api/v1/subscriptions/s", r#","body":{"cancellationDate":"2026-01-01"}"#);
         assert_eq!(ends.class, Class::Destructive);
         let hidden = of("stigg", "PATCH", "/api/v1/subscriptions/s", r#","query":{"cancellationDate":"2026-01-01"}"#);
@@ -243,5 +249,9 @@ mod tests {
         assert_eq!(found("x"), ("update".to_owned(), String::new()));
         assert_eq!(found("erase"), ("erase".to_owned(), String::new()));
         assert_eq!(found("ERASE"), ("update".to_owned(), "erase".to_owned()));
+        routes.add("POST /v1/{name}", "other");
+        let path = path("x");
+        let one = routes.find("POST", &path).unwrap();
+        assert_eq!((one.operation, one.others.join(" ").as_str()), ("other", "update"), "one route by two names");
     }
 }

@@ -4,6 +4,7 @@
 //! Invariant: a request leaves by a permit of its own. That a call which runs code was approved says nothing about what
 //! the code asks for; it is named in the record, and that is all.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
@@ -15,11 +16,15 @@ use tracing::Instrument as _;
 
 use crate::audit::{Answer, Event};
 use crate::call::{CallContext, CallId, ClientInfo, Digest, Outcome, Refusal, ToolCall};
+use crate::catalog::Catalog;
+use crate::config::Gate;
 use crate::credential::scrub::Scrubber;
+use crate::credential::secret::SecretCell;
 use crate::gate::{Admission, PermittedCall, Place, Presence, SentCall};
 use crate::json::{JsonText, Rules};
 use crate::mcp::{definitions, reply};
 use crate::transport::api_gate::{Answered, ApiSpec, Asked, Lost, Pass};
+use crate::transport::http_upstream::HeaderSource;
 
 use super::{ServerRuntime, Shared, upstream};
 
@@ -321,6 +326,22 @@ pub(super) fn open(server: &ServerRuntime, shared: &Shared, principal: &str) -> 
     let opened = gate.open(spec, principal).map_err(|error| format!("no randomness for a key: {error}"))?;
     let (pass, from_child) = opened;
     Ok(Some(Opened { variables: gate.variables(spec, &pass), pass, from_child }))
+}
+
+/// The API behind a gate. What a child has for a key looks like the real one from the outside.
+pub(super) fn spec(
+    server: &str,
+    gate: &Gate,
+    catalog: &Catalog,
+    secrets: &BTreeMap<String, SecretCell>,
+) -> Result<ApiSpec, String> {
+    let headers = super::fields(&gate.headers, secrets)?;
+    let form = headers.iter().find_map(|(_, source)| match source {
+        HeaderSource::Secret { value, .. } => catalog.key_prefix(value.current().expose()).map(str::to_owned),
+        HeaderSource::Plain(_) => None,
+    });
+    let variables = (gate.url_env.clone(), gate.key_env.clone());
+    ApiSpec::new(server, &gate.url, headers, form, catalog.switches(), variables).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

@@ -401,7 +401,7 @@ fn runtime(
             upstream::Kind::Http(Arc::new(spec))
         }
     };
-    let api = server.upstream.gate().map(|gate| api_spec(name, gate, &catalog, secrets)).transpose().map_err(wrong)?;
+    let api = server.upstream.gate().map(|gate| api::spec(name, gate, &catalog, secrets)).transpose().map_err(wrong)?;
     for looser in catalog.loosened() {
         tracing::warn!(server = name, "{looser}");
     }
@@ -415,22 +415,6 @@ fn runtime(
         api: api.map(Arc::new),
         sessions: Arc::default(),
     })
-}
-
-/// The API behind a gate. What a child has for a key looks like the real one from the outside.
-fn api_spec(
-    server: &str,
-    gate: &config::Gate,
-    catalog: &Catalog,
-    secrets: &BTreeMap<String, SecretCell>,
-) -> Result<ApiSpec, String> {
-    let headers = fields(&gate.headers, secrets)?;
-    let form = headers.iter().find_map(|(_, source)| match source {
-        HeaderSource::Secret { value, .. } => catalog.key_prefix(value.current().expose()).map(str::to_owned),
-        HeaderSource::Plain(_) => None,
-    });
-    let variables = (gate.url_env.clone(), gate.key_env.clone());
-    ApiSpec::new(server, &gate.url, headers, form, catalog.switches(), variables).map_err(|error| error.to_string())
 }
 
 fn variable(value: &Value, secrets: &BTreeMap<String, SecretCell>) -> Result<EnvValue, String> {
