@@ -69,14 +69,13 @@ fn tokens_are_no_keys(cx: &mut Context<'_>, root: &Node, config: &Config) {
     for (index, entry) in config.principals.iter().enumerate() {
         let Match::Token(token) = &entry.by else { continue };
         let holder = config.servers.iter().find(|(_, server)| {
-            let (values, client) = match &server.upstream {
-                Upstream::Stdio { env, .. } => (env, None),
-                Upstream::Http { headers, oauth, .. } => {
-                    (headers, oauth.as_ref().and_then(|oauth| oauth.client_secret.as_ref()))
-                }
+            let client = match &server.upstream {
+                Upstream::Http { oauth, .. } => oauth.as_ref().and_then(|oauth| oauth.client_secret.as_ref()),
+                Upstream::Stdio { .. } => None,
             };
+            let mut values = server.upstream.values();
             client == Some(token)
-                || values.iter().any(|(_, value)| matches!(value, Value::Secret { name, .. } if name == token))
+                || values.any(|(_, value)| matches!(value, Value::Secret { name, .. } if name == token))
         });
         if let Some((server, _)) = holder {
             let span =
