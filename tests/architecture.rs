@@ -49,6 +49,7 @@ const ADDRESSES: &[(&str, &str)] = &[
     ("ssh_key", "signing"),
     ("ring", "notify"),
     ("clap anyhow similar", "cli"),
+    ("jsonc_parser toml_edit", "cli::wrap"),
     ("mimalloc", "main"),
 ];
 
