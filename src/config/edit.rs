@@ -205,13 +205,17 @@ fn inside(text: &str, node: &Node, key: Option<&str>, value: &Value) -> Option<S
             None => {
                 let pad = if key.is_some() { " " } else { "" };
                 let (open, close) = if key.is_some() { ("{", "}") } else { ("[", "]") };
-                format!("{}{open}{pad}{entry}{pad}{close}{}", text.get(..node.span.start)?, text.get(node.span.end..)?)
+                format!(
+                    "{}{open}{pad}{entry}{pad}{close}{}",
+                    text.get(..node.span.start)?,
+                    text.get(end(text, node)..)?
+                )
             }
         });
     }
     let first = match &node.data {
         Data::Map(entries) => entries.first()?.0.span.start,
-        Data::List(_) => node.span.start,
+        Data::List(items) => dash(text, items.first()?.span.start)?,
         Data::Scalar { .. } => return None,
     };
     let indent = indent(text, first)?;
@@ -272,7 +276,11 @@ pub fn scalar(text: &str) -> String {
     let word = |c: char| c.is_ascii_alphanumeric() || "_./@-".contains(c);
     let reserved = ["true", "false", "null", "yes", "no", "on", "off", "y", "n"];
     let begins = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_' || c == '/');
-    if begins && text.chars().all(word) && !reserved.contains(&text.to_ascii_lowercase().as_str()) {
+    // A colon is part of a word where no space follows.
+    let address = text
+        .split_once("://")
+        .is_some_and(|(scheme, rest)| scheme.chars().all(word) && !rest.is_empty() && rest.chars().all(word));
+    if begins && (address || text.chars().all(word)) && !reserved.contains(&text.to_ascii_lowercase().as_str()) {
         return text.to_owned();
     }
     let mut out = String::from("\"");
@@ -296,16 +304,38 @@ pub fn is_flow(text: &str, node: &Node) -> bool {
 /// Where what a node says ends: the parser has a mapping of lines end where the next thing begins.
 pub fn end(text: &str, node: &Node) -> usize {
     let last = match &node.data {
-        _ if is_flow(text, node) => node.span.end,
-        Data::Map(entries) => entries.last().map_or(node.span.end, |(key, value)| end(text, value).max(key.span.end)),
-        Data::List(items) => items.last().map_or(node.span.end, |item| end(text, item)),
-        Data::Scalar { .. } => node.span.end,
+        Data::Map(entries) => entries.last().map(|(key, value)| end(text, value).max(key.span.end)),
+        Data::List(items) => items.last().map(|item| end(text, item)),
+        Data::Scalar { .. } => Some(node.span.end),
     };
+    if is_flow(text, node) {
+        return closed(text, last.unwrap_or(node.span.start + 1));
+    }
+    let last = last.unwrap_or(node.span.end);
     let said = text.get(node.span.start..last).unwrap_or_default();
     node.span.start + said.trim_end().len()
 }
 
-/// What stands before `at` on its line, where that is nothing but spaces and the dashes of lists.
+/// Behind the bracket that closes what ends at `at`: blanks, a comma and comments may stand before it.
+fn closed(text: &str, at: usize) -> usize {
+    let mut at = at;
+    while let Some(c) = text.get(at..).and_then(|rest| rest.chars().next()) {
+        match c {
+            '}' | ']' => return at + 1,
+            '#' => at = line_end(text, at),
+            _ => at += c.len_utf8(),
+        }
+    }
+    text.len()
+}
+
+/// The dash of an item that begins on its line.
+fn dash(text: &str, item: usize) -> Option<usize> {
+    let start = line_start(text, item);
+    Some(start + text.get(start..item)?.rfind('-')?)
+}
+
+/// What stands before `at` on its line, where that is nothing but spaces.
 fn indent(text: &str, at: usize) -> Option<&str> {
     let start = line_start(text, at);
     text.get(start..at).filter(|before| before.bytes().all(|byte| byte == b' '))

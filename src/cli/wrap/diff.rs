@@ -17,9 +17,11 @@ const AROUND: usize = 3;
 const CLOSED: &[&str] =
     &["env", "envs", "environment", "headers", "http_headers", "oauth", "oauthAccount", "primaryApiKey", "inputs"];
 
-/// The difference of two texts of a file. Equal texts are nothing.
-pub fn unified(path: &Path, format: Format, before: &str, after: &str) -> String {
-    let (before, after) = (closed(format, before), closed(format, after));
+/// The difference of two texts of a file. Equal texts are nothing. Of a file in which no key can stand, such as our
+/// configuration, there is no `format`: nothing but what looks like a key is overwritten.
+pub fn unified(path: &Path, format: Option<Format>, before: &str, after: &str) -> String {
+    let closed = |text: &str| format.map_or_else(|| shape::mask(text).into_owned(), |format| closed(format, text));
+    let (before, after) = (closed(before), closed(after));
     let lines = |text: &str| text.split_inclusive('\n').map(str::to_owned).collect::<Vec<String>>();
     let (old, new) = (lines(&before), lines(&after));
     let ops = capture_diff_slices(Algorithm::Myers, &old, &new);
@@ -105,8 +107,10 @@ fn hide(node: &Node, hidden: bool, out: &mut Vec<Range<usize>>) {
                 let (name, value) = option.split_once('=').map_or((option, None), |(name, value)| (name, Some(value)));
                 let names = !name.is_empty()
                     && (config::names_a_key(name.trim_start_matches('-')) || matches!(name, "--header" | "-H"));
-                let login = item.text().is_some_and(|text| text.contains("://") && text.contains('@'));
-                let whole = (names && value.is_some()) || (after_option && option.is_empty()) || login;
+                let text = item.text().unwrap_or_default();
+                let login = text.contains("://") && text.contains('@');
+                let assigned = text.split_once(['=', ':']).is_some_and(|(name, _)| config::header_names_a_key(name));
+                let whole = (names && value.is_some()) || (after_option && option.is_empty()) || login || assigned;
                 hide(item, hidden || whole, out);
                 after_option = names && value.is_none();
             }
@@ -115,8 +119,9 @@ fn hide(node: &Node, hidden: bool, out: &mut Vec<Range<usize>>) {
             for member in members {
                 // What only names a secret of ours is for everybody to see.
                 let named = member.value.get("secret").is_some() || member.name == "secret";
-                let key = config::header_names_a_key(&member.name) || CLOSED.contains(&member.name.as_str());
-                hide(&member.value, (hidden || key) && !named, out);
+                let inside = CLOSED.contains(&member.name.as_str()) && member.value.text().is_none();
+                let key = config::header_names_a_key(&member.name);
+                hide(&member.value, (hidden || key || inside) && !named, out);
             }
         }
     }
@@ -130,10 +135,10 @@ mod tests {
     fn a_diff_shows_what_changes_and_no_key() {
         let before = "{\n  // sk_live_CANARY7Q\n  \"a\": {\n    \"command\": \"npx\",\n    \"args\": [\"--token\", \"hunter2hunter2\"],\n    \"env\": {\"MY\": \"caf\\u00e9 hunter2\"}\n  }\n}";
         let after = before.replace("npx", "countersign");
-        let diff = unified(Path::new("/x/a.json"), Format::Jsonc, before, &after);
+        let diff = unified(Path::new("/x/a.json"), Some(Format::Jsonc), before, &after);
         assert!(diff.starts_with("--- /x/a.json\n+++ /x/a.json\n@@ -1,7 +1,7 @@\n"), "{diff}");
         assert!(diff.contains("-    \"command\": \"npx\",\n+    \"command\": \"countersign\",\n"), "{diff}");
         assert!(!diff.contains("CANARY") && !diff.contains("hunter2"), "{diff}");
-        assert_eq!(unified(Path::new("a"), Format::Jsonc, before, before), "");
+        assert_eq!(unified(Path::new("a"), Some(Format::Jsonc), before, before), "");
     }
 }

@@ -39,8 +39,14 @@ impl Opened {
 /// What has been changed, or would be.
 pub struct Files {
     pub dry_run: bool,
-    /// By the real path: as it was, and as it is now.
-    changed: BTreeMap<PathBuf, (Option<Zeroizing<String>>, Option<Zeroizing<String>>)>,
+    /// By the real path.
+    changed: BTreeMap<PathBuf, Changed>,
+}
+
+/// What a file said and says; nothing where it is not there.
+struct Changed {
+    before: Option<Zeroizing<String>>,
+    now: Option<Zeroizing<String>>,
 }
 
 impl Files {
@@ -67,7 +73,7 @@ impl Files {
             bail!("{shown} is a link that leads out of the project, to {}", real.display());
         }
         let text = match self.changed.get(&real) {
-            Some((_, now)) if self.dry_run => now.clone(),
+            Some(change) if self.dry_run => change.now.clone(),
             _ => on_disk(&real)?,
         };
         Ok(Opened { real, text })
@@ -86,16 +92,17 @@ impl Files {
             }
         }
         let now = text.map(|text| Zeroizing::new(text.to_owned()));
-        let change = self.changed.entry(file.real.clone()).or_insert_with(|| (file.text.clone(), None));
-        change.1 = now;
+        let change =
+            self.changed.entry(file.real.clone()).or_insert_with(|| Changed { before: file.text.clone(), now: None });
+        change.now = now;
         Ok(())
     }
 
     /// Every file that is not what it was: path, before, after.
     pub fn changes(&self) -> impl Iterator<Item = (&Path, &str, &str)> {
-        self.changed.iter().map(|(path, (before, after))| {
-            let before = before.as_ref().map_or("", |text| text.as_str());
-            let after = after.as_ref().map_or("", |text| text.as_str());
+        self.changed.iter().map(|(path, change)| {
+            let before = change.before.as_ref().map_or("", |text| text.as_str());
+            let after = change.now.as_ref().map_or("", |text| text.as_str());
             (path.as_path(), before, after)
         })
     }

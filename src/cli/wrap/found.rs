@@ -16,6 +16,8 @@ pub struct Entry {
     pub path: Vec<String>,
     pub name: String,
     pub kind: Kind,
+    /// Of what it says.
+    pub digest: String,
 }
 
 impl Entry {
@@ -95,7 +97,8 @@ pub fn entries(files: &Files, place: &Place) -> anyhow::Result<Vec<Entry>> {
             let path: Vec<String> = place.section.iter().chain([&member.name]).cloned().collect();
             let kind = entry::kind(place.client.shape(), &member.value);
             if kind != Kind::Other {
-                entries.push(Entry { place: place.clone(), path, name: member.name.clone(), kind });
+                let (name, digest) = (member.name.clone(), member.value.digest());
+                entries.push(Entry { place: place.clone(), path, name, kind, digest });
             }
         }
     }

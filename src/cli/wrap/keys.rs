@@ -286,10 +286,11 @@ impl Mover<'_> {
                 continue;
             }
             let fixed = fixed(arg, self.variables, self.hints.folder)?;
-            if shape::key_like(&fixed).is_some() || has_login(&fixed) {
+            if shape::key_like(&fixed).is_some() || has_login(&fixed) || self.assigns_a_key(&fixed) {
                 bail!(
                     "the argument `{}` carries a key or password, and every user of the machine can read arguments: look \
-                     up which variable the server takes instead, put it there in `env`, and wrap again",
+                     up which variable the server takes instead, put it there in `env` (for docker with `-e NAME` alone), \
+                     and wrap again",
                     masked(&fixed)
                 );
             }
@@ -345,6 +346,15 @@ impl Mover<'_> {
         self.hints.keys.iter().any(|key| plain(key) == plain(name)) || config::names_a_key(name)
     }
 
+    /// `TOKEN=...`, as `docker run -e` takes it, and `Authorization: ...`.
+    fn assigns_a_key(&self, arg: &str) -> bool {
+        let variable = arg.split_once('=').is_some_and(|(name, value)| !value.is_empty() && self.names(name));
+        let header = arg.split_once(':').is_some_and(|(name, value)| {
+            !value.trim().is_empty() && (config::header_names_a_key(name) || self.names(name))
+        });
+        variable || header
+    }
+
     fn is_key(&self, name: &str, text: &str) -> bool {
         let vendors = text.split_whitespace().any(|word| self.catalog.key_kind(word).is_some());
         !text.is_empty()
@@ -380,6 +390,9 @@ fn masked(text: &str) -> String {
         Some((scheme, rest)) if has_login(text) => {
             format!("{scheme}://...@{}", shape::mask(rest.split_once('@').map_or("", |(_, rest)| rest)))
         }
-        _ => shape::mask(text).into_owned(),
+        _ => match text.split_once(['=', ':']) {
+            Some((name, _)) => format!("{name}..."),
+            None => shape::mask(text).into_owned(),
+        },
     }
 }

@@ -99,7 +99,7 @@ fn row(files: &Files, entry: &Entry, originals: &[Original]) -> anyhow::Result<R
     let mut problem = None;
     let mut keys = 0;
     let state = match (original, entry.kind) {
-        (Some(original), _) if original.wrote_entry == node.digest() => State::Wrapped,
+        (Some(original), _) if original.wrote_entry == entry.digest => State::Wrapped,
         (Some(_), _) => State::Edited,
         (None, Kind::Ours) => State::Ours,
         (None, Kind::Server | Kind::Other) => {

@@ -22,7 +22,7 @@ mod tree;
 mod undo;
 mod yaml;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
@@ -148,7 +148,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     if entries.is_empty() {
         say!("nothing to wrap");
     }
-    finish(&run.files, !entries.is_empty() && exit == Exit::Ok);
+    finish(&run.files, &run.config, !entries.is_empty() && exit == Exit::Ok);
     Ok(exit)
 }
 
@@ -172,6 +172,15 @@ fn chosen(args: &Args, surroundings: &Surroundings, run: &Run) -> anyhow::Result
     entries.retain(|entry| args.server.as_ref().is_none_or(|name| *name == entry.name));
     // Entries of other projects are left alone unless everything is meant.
     entries.retain(|entry| args.all || entry.is_near(&surroundings.current));
+    // What reaches the HTTP front looks like any other server, but is known.
+    let originals = originals::all(&ours::state_dir(&run.config)?)?;
+    for entry in &mut entries {
+        let file = std::path::absolute(&entry.place.file)?;
+        let is = |original: &originals::Original| original.is_of(&file, &entry.path, &entry.digest);
+        if originals.iter().any(is) {
+            entry.kind = Kind::Ours;
+        }
+    }
     let ours = entries.iter().filter(|entry| entry.kind == Kind::Ours).count();
     entries.retain(|entry| entry.kind == Kind::Server);
     if args.all {
@@ -222,7 +231,7 @@ fn add(args: &Args, surroundings: &Surroundings, run: &mut Run) -> anyhow::Resul
             return Ok(Exit::NotFound);
         }
     }
-    finish(&run.files, true);
+    finish(&run.files, &run.config, true);
     Ok(Exit::Ok)
 }
 
@@ -253,18 +262,20 @@ pub fn unwrap(args: UnwrapArgs) -> anyhow::Result<Exit> {
             }
         }
     }
-    finish(&files, false);
+    finish(&files, &config, false);
     Ok(exit)
 }
 
 /// Of a dry run: the differences. Of a real one: what comes next.
-fn finish(files: &Files, wrapped: bool) {
+fn finish(files: &Files, config: &Path, wrapped: bool) {
     if files.dry_run {
         for (path, before, after) in files.changes() {
+            let ours = config.canonicalize().is_ok_and(|config| config == path) || path == config;
             let format = match path.extension().and_then(|extension| extension.to_str()) {
-                Some("toml") => tree::Format::Toml,
-                Some("yaml" | "yml") => tree::Format::Yaml,
-                _ => tree::Format::Jsonc,
+                _ if ours => None,
+                Some("toml") => Some(tree::Format::Toml),
+                Some("yaml" | "yml") => Some(tree::Format::Yaml),
+                _ => Some(tree::Format::Jsonc),
             };
             say!("{}", diff::unified(path, format, before, after).trim_end_matches('\n'));
         }

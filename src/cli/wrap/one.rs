@@ -48,7 +48,7 @@ impl Run {
         let changed = format.change(text, &entry.path, &entry::changes(client, node, &ours))?;
         let was = Was::Entry(original(format, text, &entry.path, &moved, &names)?);
         let mut told =
-            vec![format!("{} wrapped: {}", if self.files.dry_run { "would be" } else { "is" }, entry.shown())];
+            vec![format!("{}: {}", if self.files.dry_run { "would wrap" } else { "wrapped" }, entry.shown())];
         told.extend(draft.told.drain(..).map(|line| format!("  {line}")));
         told.extend(remarks(place, &changed, &moved));
         self.apply(place, &opened, &format!("{mark}{changed}"), &entry.path, &server, was, draft)?;
@@ -77,9 +77,9 @@ impl Run {
         let changed = place.client.format().insert(text, &path, &entry::whole(place.client, name, &ours))?;
         let changed = format!("{mark}{changed}");
         let was = absent(opened.text(), &changed, opened.exists());
-        let done = if self.files.dry_run { "would be" } else { "is" };
+        let done = if self.files.dry_run { "would add" } else { "added" };
         let (client, scope, file) = (place.client.as_str(), place.scope.as_str(), place.file.display());
-        let mut told = vec![format!("{done} added: {client} ({scope}) {name} in {file}")];
+        let mut told = vec![format!("{done}: {client} ({scope}) {name} in {file}")];
         told.extend(draft.told.drain(..).map(|line| format!("  {line}")));
         self.apply(place, &opened, &changed, &path, &server, was, draft)?;
         told.push(format!("  undo: {}", self.undo(place, name)));

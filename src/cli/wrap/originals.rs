@@ -116,6 +116,11 @@ impl Original {
         self.path.last().map_or("", String::as_str)
     }
 
+    /// Whether an entry is as it was written.
+    pub fn is_of(&self, file: &Path, path: &[String], digest: &str) -> bool {
+        self.file == file && self.path == path && self.wrote_entry == digest
+    }
+
     /// Where it is kept.
     pub fn place(&self, state_dir: &Path) -> PathBuf {
         let id = hash(&format!("{}\0{}", self.file.display(), self.path.join("\0")));

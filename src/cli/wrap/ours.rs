@@ -14,7 +14,7 @@ use crate::catalog::KeyEvidence;
 use crate::config::edit::{self, Step, Value};
 use crate::config::{self, Config, ConfigError, Match, Mode, SecretSource, Server, Upstream};
 use crate::credential::secret::Secret;
-use crate::credential::{source, store};
+use crate::credential::{source, store, trust};
 
 const HEAD: &str = "# Written by `countersign wrap`. docs/configuration.md says what every key means. The daemon refuses this file\n\
                     # where others can change it.\nversion: 1\n";
@@ -62,6 +62,9 @@ impl Draft {
     /// `known` are keys of a dry run, which are in no store.
     pub fn open(files: &Files, path: &Path, known: &[(String, Zeroizing<String>)]) -> anyhow::Result<Draft> {
         let opened = files.read(path, None)?;
+        if path.symlink_metadata().is_ok() {
+            trust::check(path).map_err(|error| anyhow::anyhow!("{error}\nhelp: {}", error.help()))?;
+        }
         let config = opened.exists().then(|| edit::check(opened.text(), path)).transpose();
         let config = config.map_err(|error| shown(&error))?;
         let state_dir = match &config {
@@ -98,6 +101,12 @@ impl Draft {
 
     /// Adds a server, or finds that it is there already. Returns the names of the keys.
     pub fn server(&mut self, name: &str, moved: &Moved, environment: Option<&str>) -> anyhow::Result<Vec<String>> {
+        if let Reached::Http { url, .. } = &moved.reached
+            && let Some(http) = self.config.as_ref().and_then(|config| config.http.as_ref())
+            && url.starts_with(&format!("http://{}/", http.address))
+        {
+            bail!("it reaches countersign already");
+        }
         let names = self.keys(name, &moved.keys)?;
         if let Some(there) = self.config.as_ref().and_then(|config| config.servers.get(name)) {
             if !same(there, &moved.reached, &names) {

@@ -116,7 +116,10 @@ pub fn change(text: &str, path: &[String], changes: &[Change]) -> anyhow::Result
         Item::Table(table) => {
             let region = lines(text, &document, table)?;
             let edits = changes.iter().map(|change| edit(text, &region, table, change));
-            Ok(splice(text, edits.collect::<anyhow::Result<Vec<_>>>()?.into_iter().flatten().collect()))
+            let changed = splice(text, edits.collect::<anyhow::Result<Vec<_>>>()?.into_iter().flatten().collect());
+            // The last line of the text has no line break, and so no half of one either.
+            let whole = text.ends_with('\n');
+            Ok(if whole { changed } else { changed.trim_end_matches('\r').to_owned() })
         }
         Item::None | Item::Value(_) | Item::ArrayOfTables(_) => bail!("the entry is no table"),
     }

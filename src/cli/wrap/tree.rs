@@ -264,3 +264,6 @@ fn once(node: &Node) -> anyhow::Result<()> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

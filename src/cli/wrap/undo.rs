@@ -60,10 +60,10 @@ pub fn one(files: &mut Files, state_dir: &Path, original: &Original) -> anyhow::
     if !files.dry_run {
         original.forget(state_dir)?;
     }
-    let done = if files.dry_run { "would be" } else { "is" };
+    let done = if files.dry_run { "would unwrap" } else { "unwrapped" };
     let rest = if untouched { "the file is as it was" } else { "what else changed in the file stays" };
     Ok(format!(
-        "{done} unwrapped: {} {} in {}; {rest}\n  the server `{}` stays in the configuration, and its keys in the store",
+        "{done}: {} {} in {}; {rest}\n  the server `{}` stays in the configuration, and its keys in the store",
         original.client,
         original.name(),
         original.file.display(),

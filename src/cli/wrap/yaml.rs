@@ -44,7 +44,7 @@ pub fn region(text: &str, path: &[String]) -> anyhow::Result<Range<usize>> {
     let root = parse(text)?.context("the entry is not there")?;
     let entry = find(&root, path)?;
     if edit::is_flow(text, entry) {
-        return Ok(entry.span.clone());
+        return Ok(entry.span.start..edit::end(text, entry));
     }
     let edit::Data::Map(members) = &entry.data else { bail!(FORM) };
     let first = members.first().context(FORM)?.0.span.start;
@@ -60,21 +60,14 @@ pub fn change(text: &str, path: &[String], changes: &[Change]) -> anyhow::Result
     let entry = find(&root, path)?;
     let edit::Data::Map(members) = &entry.data else { bail!(FORM) };
     if edit::is_flow(text, entry) {
-        return Ok(splice(text, entry.span.clone(), &flow(text, members, changes)));
+        return Ok(splice(text, entry.span.start..edit::end(text, entry), &flow(text, members, changes)));
     }
     let region = region(text, path)?;
     let indent = " ".repeat(members.first().context(FORM)?.0.span.start - region.start);
-    let newline = newline(text);
-    let mut out = String::new();
-    let mut line = |said: &str| {
-        if !out.is_empty() {
-            out.push('\n');
-        }
-        out.push_str(said);
-    };
-    // A line keeps the first half of its line break; only the last one of the text may have none.
-    let half = if newline == "\r\n" { "\r" } else { "" };
-    let written = |key: &str, value: &Value| format!("{indent}{key}: {}{half}", edit::flow(&plain(value)));
+    let mut out: Vec<String> = Vec::new();
+    // Lines are put together again: the last one of the text may have no line break.
+    let mut line = |said: &str| out.push(said.strip_suffix('\r').unwrap_or(said).to_owned());
+    let written = |key: &str, value: &Value| format!("{indent}{key}: {}", edit::flow(&plain(value)));
     let mut from = region.start;
     for (key, value) in members {
         let end = line_end(text, edit::end(text, value).max(key.span.end));
@@ -96,9 +89,9 @@ pub fn change(text: &str, path: &[String], changes: &[Change]) -> anyhow::Result
             line(&written(key, value));
         }
     }
-    // What stands behind the region begins with the second half, or there is nothing.
+    // The first half of a line break belongs to its line.
     let ended = text.get(..region.end).is_some_and(|before| before.ends_with('\r'));
-    let out = if ended { out } else { out.trim_end_matches('\r').to_owned() };
+    let out = out.join(newline(text)) + if ended { "\r" } else { "" };
     Ok(splice(text, region, &out))
 }
 
