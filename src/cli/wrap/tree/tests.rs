@@ -65,8 +65,9 @@ fn json(look: &Look, entry: &[&str], before: usize, after: usize) -> String {
         "trust" => "true".to_owned(),
         _ => "\"caf\\u00e9 ß /* no */\"".to_owned(),
     };
-    let comment =
-        |n: usize| if look.comments && n % 2 == 0 { format!("{pad}// number {n}{newline}") } else { String::new() };
+    let comment = |n: usize| {
+        if look.comments && n.is_multiple_of(2) { format!("{pad}// number {n}{newline}") } else { String::new() }
+    };
     let join = |lines: Vec<String>| {
         let last = if look.commas { "," } else { "" };
         lines.join(&format!(",{newline}")) + last + newline
@@ -83,14 +84,15 @@ fn json(look: &Look, entry: &[&str], before: usize, after: usize) -> String {
 
 fn toml(look: &Look, entry: &[&str], before: usize, after: usize) -> String {
     let newline = look.newline;
-    let comment = |n: usize| if look.comments && n % 2 == 0 { format!("# number {n}{newline}") } else { String::new() };
+    let comment =
+        |n: usize| if look.comments && n.is_multiple_of(2) { format!("# number {n}{newline}") } else { String::new() };
     let blank = if look.blank { newline } else { "" };
     let other =
         |n: usize| format!("{}[mcp_servers.\"other {n}\"]{newline}command = 'x' # x{newline}{blank}", comment(n));
     let (mut lines, mut tables) = (String::new(), String::new());
     for (n, name) in entry.iter().enumerate() {
         match *name {
-            "env" if n % 2 == 0 => {
+            "env" if n.is_multiple_of(2) => {
                 tables =
                     format!("{blank}{}[mcp_servers.\"the one\".env]{newline}KEY = \"a ] b # c\"{newline}", comment(n));
             }
@@ -111,8 +113,9 @@ fn toml(look: &Look, entry: &[&str], before: usize, after: usize) -> String {
 
 fn yaml(look: &Look, entry: &[&str], before: usize, after: usize) -> String {
     let newline = look.newline;
-    let comment =
-        |n: usize| if look.comments && n % 2 == 0 { format!("    # number {n}{newline}") } else { String::new() };
+    let comment = |n: usize| {
+        if look.comments && n.is_multiple_of(2) { format!("    # number {n}{newline}") } else { String::new() }
+    };
     let other = |n: usize| format!("  other {n}:{newline}    cmd: x # x{newline}    args: [a, 'b']{newline}");
     let mut lines = String::new();
     for (n, name) in entry.iter().enumerate() {
@@ -121,7 +124,7 @@ fn yaml(look: &Look, entry: &[&str], before: usize, after: usize) -> String {
             "env" => {
                 format!("    env:{newline}      KEY: a }} b{newline}      # inside{newline}      OTHER: 'c'{newline}")
             }
-            "args" if n % 2 == 0 => format!("    args:{newline}    - -y{newline}    - \"é: #\"{newline}"),
+            "args" if n.is_multiple_of(2) => format!("    args:{newline}    - -y{newline}    - \"é: #\"{newline}"),
             "args" => format!("    args: [\"-y\", 'x']{newline}"),
             "timeout" => format!("    timeout: 300{newline}"),
             "trust" => format!("    trust: true   # why not{newline}"),
