@@ -426,6 +426,7 @@ fn an_entry_is_added_for_a_server_of_the_configuration() {
         ("goose", ".config/goose/config.yaml", Some("GOOSE_MODEL: x\n")),
         ("opencode", ".config/opencode/opencode.jsonc", Some("{\"theme\": \"opencode\"}")),
         ("gemini", ".gemini/settings.json", Some("{}")),
+        ("cursor", ".cursor/mcp.json", Some(r#"{"mcpServers":{"x":{"url":"https://x","headers":{"K":"CANARY"}},}}"#)),
         ("windsurf", ".codeium/windsurf/mcp_config.json", Some("{\"mcpServers\": {}}\n")),
         ("claude-desktop", ".config/Claude/claude_desktop_config.json", Some("")),
     ] {
@@ -436,6 +437,8 @@ fn an_entry_is_added_for_a_server_of_the_configuration() {
         let told = home.good(&["wrap", client, "--server", "stripe"]);
         assert!(told.contains("added: "), "{told}");
         assert!(home.read(place).contains("connect"), "{client}: {}", home.read(place));
+        // What stands around it is in no original.
+        assert!(home.with_text("CANARY").iter().all(|path| path == Path::new(place)), "{client}");
         let listed = home.good(&["wrap", "ls"]);
         assert!(listed.contains("wrapped"), "{client}: {listed}");
         home.good(&["unwrap", client]);

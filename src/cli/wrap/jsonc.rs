@@ -71,6 +71,9 @@ pub fn change(text: &str, path: &[String], changes: &[Change]) -> anyhow::Result
 
 pub fn insert(text: &str, path: &[String], entry: &[(&'static str, Value)]) -> anyhow::Result<String> {
     let root = CstRootNode::parse(text, &options()).map_err(|error| fault(&error))?;
+    if let Some(changed) = on_one_line(text, path, entry)? {
+        return Ok(changed);
+    }
     let (name, way) = path.split_last().context("an entry has a name")?;
     let mut at: CstObject = root.object_value_or_create().context("the file is no object")?;
     for name in way {
@@ -79,6 +82,48 @@ pub fn insert(text: &str, path: &[String], entry: &[(&'static str, Value)]) -> a
     let members = entry.iter().map(|(key, value)| ((*key).to_owned(), input(value))).collect();
     at.append(name, CstInputValue::Object(members));
     Ok(root.to_string())
+}
+
+/// Into an object that is written on one line, which stays one line: nothing that is there moves.
+fn on_one_line(text: &str, path: &[String], entry: &[(&'static str, Value)]) -> anyhow::Result<Option<String>> {
+    let root = read(text)?;
+    let (mut object, mut rest) = (&root, path);
+    while let Some((inner, names)) = rest.split_first().and_then(|(name, names)| Some((object.get(name)?, names))) {
+        (object, rest) = (inner, names);
+    }
+    let Some(last) = object.members().last() else { return Ok(None) };
+    let (end, said) = (last.value.span.end, text.get(object.span.clone()).unwrap_or_default());
+    if said.contains('\n') || rest.is_empty() {
+        return Ok(None);
+    }
+    let comma = text.get(end..object.span.end).and_then(|rest| rest.find(','));
+    let (at, before) = comma.map_or((end, ", "), |comma| (end + comma + 1, " "));
+    let members = entry.iter().map(|(key, value)| Ok(format!("{}: {}", spelled(key)?, one_line(value)?)));
+    let entry = format!("{{{}}}", members.collect::<anyhow::Result<Vec<_>>>()?.join(", "));
+    let mut names = rest.iter().rev();
+    let name = names.next().context("an entry has a name")?;
+    let mut added = format!("{}: {entry}", spelled(name)?);
+    for name in names {
+        added = format!("{}: {{{added}}}", spelled(name)?);
+    }
+    let (head, tail) = (text.get(..at).unwrap_or_default(), text.get(at..).unwrap_or_default());
+    Ok(Some(format!("{head}{before}{added}{tail}")))
+}
+
+fn one_line(value: &Value) -> anyhow::Result<String> {
+    Ok(match value {
+        Value::Text(text) => spelled(text)?,
+        Value::Flag(flag) => flag.to_string(),
+        Value::List(items) => serde_json::to_string(items)?,
+        Value::Map(entries) => {
+            let entry = |(key, value): &(String, String)| Ok(format!("{}: {}", spelled(key)?, spelled(value)?));
+            format!("{{{}}}", entries.iter().map(entry).collect::<anyhow::Result<Vec<_>>>()?.join(", "))
+        }
+    })
+}
+
+fn spelled(text: &str) -> anyhow::Result<String> {
+    Ok(serde_json::to_string(text)?)
 }
 
 pub fn remove(text: &str, path: &[String]) -> anyhow::Result<String> {

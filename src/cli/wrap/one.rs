@@ -76,7 +76,7 @@ impl Run {
         let path: Vec<String> = place.section.iter().cloned().chain([name.to_owned()]).collect();
         let changed = place.client.format().insert(text, &path, &entry::whole(place.client, name, &ours))?;
         let changed = format!("{mark}{changed}");
-        let was = absent(opened.text(), &changed, opened.exists());
+        let was = absent(opened.text(), &changed, opened.exists())?;
         let done = if self.files.dry_run { "would add" } else { "added" };
         let (client, scope, file) = (place.client.as_str(), place.scope.as_str(), place.file.display());
         let mut told = vec![format!("{done}: {client} ({scope}) {name} in {file}")];
@@ -232,14 +232,18 @@ fn original(
 }
 
 /// What has come into a text, and what it came in the place of.
-fn absent(before: &str, after: &str, file: bool) -> Was {
+fn absent(before: &str, after: &str, file: bool) -> anyhow::Result<Was> {
     let at = before.bytes().zip(after.bytes()).take_while(|(one, other)| one == other).count();
     let at = before.floor_char_boundary(at).min(after.floor_char_boundary(at));
     let (old, new) = (before.get(at..).unwrap_or_default(), after.get(at..).unwrap_or_default());
     let tail = old.bytes().rev().zip(new.bytes().rev()).take_while(|(one, other)| one == other).count();
     let tail = (0..=tail).rev().find(|tail| old.is_char_boundary(old.len() - tail)).unwrap_or(0);
     let instead = old.get(..old.len() - tail).unwrap_or_default().to_owned();
-    Was::Absent { at, length: new.len() - tail, instead, file }
+    // What is kept of the file is nothing that says anything.
+    if !instead.chars().all(|c| c.is_whitespace() || "{}[],".contains(c)) {
+        bail!("the entry cannot be added in place: write it by hand");
+    }
+    Ok(Was::Absent { at, length: new.len() - tail, instead, file })
 }
 
 /// What the operator should know besides.
@@ -260,7 +264,10 @@ fn remarks(place: &Place, changed: &str, moved: &Moved) -> Vec<String> {
         }
     }
     if moved.keys.is_empty() {
-        out.push("  no key was found in the entry".to_owned());
+        out.push(
+            "  no key was found in the entry; a server to which the client signs in by itself answers only the client"
+                .to_owned(),
+        );
     }
     if place.scope == Scope::Project {
         out.push(format!(
