@@ -69,17 +69,21 @@ pub fn change(text: &str, path: &[String], changes: &[Change]) -> anyhow::Result
     let mut line = |said: &str| out.push(said.strip_suffix('\r').unwrap_or(said).to_owned());
     let written = |key: &str, value: &Value| format!("{indent}{key}: {}", edit::flow(&plain(value)));
     let mut from = region.start;
+    let mut begun = false;
     for (key, value) in members {
         let end = line_end(text, edit::end(text, value).max(key.span.end));
-        let lines = text.get(from..end).unwrap_or_default();
-        match changes.iter().find(|change| change.key() == key.text) {
-            None => line(lines),
+        // The entry begins with a member: a comment that would stand first goes with the members before it.
+        let start = if begun || from == region.start { from } else { line_start(text, key.span.start) };
+        let change = changes.iter().find(|change| change.key() == key.text);
+        match change {
+            None => line(text.get(start..end).unwrap_or_default()),
             Some(Change::Remove(_)) => {}
             Some(Change::Set(_, value)) => {
-                let above = text.get(from..line_start(text, key.span.start)).unwrap_or_default();
+                let above = text.get(start..line_start(text, key.span.start)).unwrap_or_default();
                 line(&format!("{above}{}", written(&key.text, value)));
             }
         }
+        begun |= !matches!(change, Some(Change::Remove(_)));
         from = (end + 1).min(region.end);
     }
     for change in changes {
