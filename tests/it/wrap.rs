@@ -438,7 +438,7 @@ fn an_entry_is_added_for_a_server_of_the_configuration() {
         assert!(told.contains("added: "), "{told}");
         assert!(home.read(place).contains("connect"), "{client}: {}", home.read(place));
         // What stands around it is in no original.
-        assert!(home.with_text("CANARY").iter().all(|path| path == Path::new(place)), "{client}");
+        assert!(home.with_text("CANARY").iter().all(|path| !path.starts_with(".local")), "{client}");
         let listed = home.good(&["wrap", "ls"]);
         assert!(listed.contains("wrapped"), "{client}: {listed}");
         home.good(&["unwrap", client]);
