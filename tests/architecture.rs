@@ -49,6 +49,7 @@ const ADDRESSES: &[(&str, &str)] = &[
     ("ssh_key", "signing"),
     ("ring", "notify"),
     ("clap clap_complete clap_mangen anyhow similar", "cli"),
+    ("jsonc_parser toml_edit", "cli::wrap"),
     ("mimalloc", "main"),
 ];
 
