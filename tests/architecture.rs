@@ -51,6 +51,7 @@ const ADDRESSES: &[(&str, &str)] = &[
     ("oauth2", "credential::oauth"),
     ("tower_service", "transport"),
     ("clap clap_complete clap_mangen anyhow similar", "cli"),
+    ("jsonc_parser toml_edit", "cli::wrap"),
     ("mimalloc", "main"),
 ];
 
