@@ -119,6 +119,14 @@ pub fn json(value: &impl Serialize) -> Result<String, Stop> {
     Ok(out)
 }
 
+/// What is signed, byte for byte: nothing is added to it.
+pub fn print_exact(text: &str) -> Result<(), Stop> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()?;
+    Ok(())
+}
+
 pub fn print(text: &str) -> Result<(), Stop> {
     let mut out = io::stdout().lock();
     writeln!(out, "{text}")?;
