@@ -18,7 +18,7 @@ const HELP: &str = "write a mapping, as in { read: [/srv/data], network: [443] }
 pub fn sandbox(cx: &mut Context<'_>, node: Option<&Node>, path: String) -> Option<Wishes> {
     let Some(node) = node else { return Some(Wishes::default()) };
     match &node.data {
-        Data::Scalar { text, plain: true } if text == "off" => return None,
+        Data::Scalar { text, .. } if text == "off" => return None,
         Data::Scalar { .. } | Data::List(_) => {
             let message = format!("`{path}` must be a mapping or `off`");
             cx.problems.add(Code::WrongType, &node.span, message, HELP);

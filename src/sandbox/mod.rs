@@ -28,6 +28,8 @@ mod yard;
 
 /// The argument that makes this program enter a sandbox.
 pub const ARGUMENT: &str = "sandboxed";
+/// The system takes no longer argument.
+const MAX_PROFILE: usize = 120 << 10;
 
 /// What the configuration says of one server's sandbox. The default is a sandbox.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -127,6 +129,10 @@ pub enum SandboxError {
     Folders(#[from] io::Error),
     #[error("a path of its sandbox is no text")]
     Text,
+    #[error(
+        "what its sandbox opens is too long a list; keep our own folders out of those that servers are installed in"
+    )]
+    Long,
 }
 
 /// A child's sandbox before there is a child. What is in `scratch` goes when this is dropped.
@@ -202,6 +208,9 @@ impl Sandbox {
             limits: self.wishes.limits,
         };
         let profile = serde_json::to_string(&profile).map_err(|_| SandboxError::Text)?;
+        if profile.len() > MAX_PROFILE {
+            return Err(SandboxError::Long);
+        }
         Ok(Prepared { program: self.yard.program().to_owned(), mark, home, scratch, profile })
     }
 }

@@ -16,6 +16,10 @@ pub fn is_ours(pid: i32) -> bool {
         return false;
     }
     let Some(first) = stat(pid) else { return true };
+    // A session that this process leads has only what comes from it.
+    if first.session == me {
+        return true;
+    }
     [pid, first.group, first.session].into_iter().any(|from| descends(from, me))
 }
 
