@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use crate::call::{Limits, Principal, ServerFacts};
 pub use crate::credential::source::SecretSource;
+use crate::credential::store;
 use crate::credential::trust::{self, Readers, TrustError};
 use crate::sandbox::Wishes;
 
@@ -227,7 +228,7 @@ fn document(cx: &mut Context<'_>, root: &yaml::Node, origin: &Path) -> Option<Co
     top.need(cx, "version", "write `version: 1`");
     cross::plain_keys(cx, root);
     let (state_dir, runtime_dir) = sections::folders(cx, &top);
-    let secrets = servers::secrets(cx, top.get("secrets"));
+    let secrets = servers::secrets(cx, top.get("secrets"), &store::folder(&state_dir));
     let first_use = sections::pins(cx, top.get("pins"), "pins".to_owned()).unwrap_or(FirstUse::Trust);
     let help = "name at least one server to protect; examples/countersign.yaml shows how";
     let node = top.need(cx, "servers", help);

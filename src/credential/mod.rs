@@ -6,4 +6,5 @@ pub mod scrub;
 pub mod secret;
 pub mod shape;
 pub mod source;
+pub mod store;
 pub mod trust;

@@ -73,7 +73,8 @@ impl TrustError {
     }
 }
 
-fn shell(path: &Path) -> String {
+/// A path as a shell reads it back.
+pub(super) fn shell(path: &Path) -> String {
     let text = path.display().to_string();
     let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-+@:,".contains(&byte));
     if plain { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
