@@ -53,7 +53,7 @@ const ADDRESSES: &[(&str, &str)] = &[
     ("ssh_key", "signing"),
     ("landlock seccompiler libc", "sandbox"),
     ("ring", "notify"),
-    ("clap anyhow similar", "cli"),
+    ("clap clap_complete clap_mangen anyhow similar", "cli"),
     ("mimalloc", "main"),
 ];
 

@@ -33,6 +33,7 @@ use crate::transport::stdio_upstream::{EnvValue, StdioSpec};
 use crate::transport::{Handover, NewSession, Rejected, client_socket, http_front};
 
 mod handles;
+pub(crate) use environment::declared as declared_environment;
 pub use environment::{Contradiction, Contradictions};
 use probe::Asked;
 
@@ -379,7 +380,7 @@ fn runtime(
                 Ok(()) => tracing::info!(server = name, program = spec.command, "the server's program"),
                 // Looked for again for each session.
                 Err(error @ (TrustError::Missing(_) | TrustError::NoCommand { .. })) => {
-                    tracing::warn!(server = name, %error, help = error.help(), "the server has no program");
+                    tracing::warn!(server = name, command, %error, help = error.help(), "the server has no program");
                 }
                 Err(error) => return Err(wrong(format!("command: {error}\n  help: {}", error.help()))),
             }

@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
-use rustix::process::{Resource, Rlimit, Signal};
+use rustix::process::{Resource, Rlimit};
 
 use super::{Limits, Profile, Wishes, support};
 
@@ -51,6 +51,7 @@ fn limit(limits: &Limits) -> Result<(), String> {
 
 #[cfg(target_os = "linux")]
 fn give_up(profile: &Profile) -> Result<(), String> {
+    use rustix::process::Signal;
     use rustix::thread::{CapabilitySet, CapabilitySets};
 
     let wishes = Wishes { network: profile.network.clone(), unix_sockets: profile.unix_sockets, ..Wishes::default() };

@@ -123,8 +123,8 @@ impl StdioSpec {
 pub enum ConnectError {
     #[error("the upstream command `{command}` of server `{server}` cannot be started: {source}")]
     Spawn { server: String, command: String, source: std::io::Error },
-    #[error("the upstream command of server `{server}`: {source}; {}", .source.help())]
-    Program { server: String, source: TrustError },
+    #[error("the upstream command `{command}` of server `{server}` is not run: {source}; {}", .source.help())]
+    Program { server: String, command: String, source: TrustError },
     #[error("the upstream of server `{server}` has no sandbox: {source}")]
     Sandbox { server: String, source: SandboxError },
     #[error("the upstream command `{command}` of server `{server}` has no pipes")]
@@ -142,7 +142,8 @@ pub fn connect(
     tracker: &TaskTracker,
 ) -> Result<UpstreamLink, ConnectError> {
     let named = |source| ConnectError::Spawn { server: spec.server.clone(), command: spec.command.clone(), source };
-    let program = spec.program().map_err(|source| ConnectError::Program { server: spec.server.clone(), source })?;
+    let unfit = |source| ConnectError::Program { server: spec.server.clone(), command: spec.command.clone(), source };
+    let program = spec.program().map_err(unfit)?;
     let prepared = spec.prepared(&program);
     let prepared = prepared.map_err(|source| ConnectError::Sandbox { server: spec.server.clone(), source })?;
     let mut child = command(spec, &program, prepared.as_ref()).spawn().map_err(named)?;
