@@ -67,7 +67,10 @@ fn give_up(profile: &Profile) -> Result<(), String> {
     let none = CapabilitySets { effective: none, permitted: none, inheritable: none };
     let failed = |what: &'static str| move |error: rustix::io::Errno| format!("{what}: {error}");
     // Those that a daemon of root has. Without new ones no program gets them back.
-    rustix::thread::set_capabilities(None, none).map_err(failed("capabilities cannot be dropped"))?;
+    let held = rustix::thread::capabilities(None).map_err(failed("capabilities cannot be read"))?;
+    if held != none {
+        rustix::thread::set_capabilities(None, none).map_err(failed("capabilities cannot be dropped"))?;
+    }
     rustix::thread::set_no_new_privs(true).map_err(failed("no_new_privs cannot be set"))?;
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .map_err(failed("the end of the daemon cannot be followed"))?;

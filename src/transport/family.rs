@@ -4,6 +4,8 @@
 //! and whose parent has ended is nobody's any more and is not recognised; what keeps a child in its sandbox from a
 //! socket of ours is the sandbox.
 
+use rustix::process::{Pid, getpgid, getsid};
+
 /// Parents on the way that are looked at.
 const MAX_STEPS: usize = 256;
 
@@ -12,49 +14,37 @@ const MAX_STEPS: usize = 256;
 pub fn is_ours(pid: i32) -> bool {
     let me = rustix::process::getpid().as_raw_nonzero().get();
     // Of another world of processes, which is none of our children's: they are seen from here.
-    if pid == me || pid <= 0 || cfg!(not(target_os = "linux")) {
+    let Some(process) = Pid::from_raw(pid).filter(|_| pid > 0 && pid != me && cfg!(target_os = "linux")) else {
         return false;
-    }
-    let Some(first) = stat(pid) else { return true };
+    };
+    // These are known also where `/proc` hides the process.
+    let (Ok(group), Ok(session)) = (getpgid(Some(process)), getsid(Some(process))) else { return true };
+    let (group, session) = (group.as_raw_nonzero().get(), session.as_raw_nonzero().get());
     // A session that this process leads has only what comes from it.
-    if first.session == me {
-        return true;
-    }
-    [pid, first.group, first.session].into_iter().any(|from| descends(from, me))
+    session == me || [pid, group, session].into_iter().any(|from| descends(from, me))
 }
 
 fn descends(from: i32, me: i32) -> bool {
     let mut at = from;
     for _ in 0..MAX_STEPS {
-        // A leader that has ended says nothing about those that it led.
-        let Some(stat) = stat(at) else { return false };
-        if at != me && stat.parent == me {
-            return true;
-        }
-        if stat.parent <= 1 || at == me {
+        if at == me {
             return false;
         }
-        at = stat.parent;
+        // A leader that has ended says nothing about those that it led.
+        match parent(at) {
+            Some(parent) if parent == me => return true,
+            Some(parent) if parent > 1 => at = parent,
+            Some(_) | None => return false,
+        }
     }
     true
 }
 
-struct Stat {
-    parent: i32,
-    group: i32,
-    session: i32,
-}
-
-fn stat(pid: i32) -> Option<Stat> {
-    if pid <= 0 {
-        return None;
-    }
+fn parent(pid: i32) -> Option<i32> {
     let text = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
     // The name in parentheses may hold anything; the fields begin after the last one.
     let end = text.iter().rposition(|byte| *byte == b')')?;
-    let rest = std::str::from_utf8(text.get(end + 1..)?).ok()?;
-    let mut fields = rest.split_whitespace().skip(1).map(|field| field.parse().ok());
-    Some(Stat { parent: fields.next()??, group: fields.next()??, session: fields.next()?? })
+    std::str::from_utf8(text.get(end + 1..)?).ok()?.split_whitespace().nth(1)?.parse().ok()
 }
 
 #[cfg(test)]
