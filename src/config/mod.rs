@@ -16,6 +16,7 @@ use crate::call::{Limits, Principal, ServerFacts};
 pub use crate::credential::source::SecretSource;
 use crate::credential::store;
 use crate::credential::trust::{self, Readers, TrustError};
+use crate::sandbox::Wishes;
 
 mod cross;
 mod expand;
@@ -23,6 +24,7 @@ mod fields;
 mod notify;
 mod principals;
 mod problem;
+mod sandbox;
 mod scopes;
 mod sections;
 mod servers;
@@ -30,6 +32,7 @@ mod yaml;
 
 pub use notify::{Notify, NotifyTo, QuietHours};
 pub use problem::{Code, Problem, Report};
+pub use sandbox::closed;
 
 use fields::{Context, Fields, Keys};
 use problem::Problems;
@@ -336,6 +339,8 @@ pub enum Upstream {
         /// Names of variables of the daemon that the child may see besides the short default list.
         inherit: Vec<String>,
         cwd: Option<PathBuf>,
+        /// `None`: turned off.
+        sandbox: Option<Box<Wishes>>,
     },
     Http {
         url: String,

@@ -10,7 +10,7 @@ use super::expand::is_variable;
 use super::fields::{Context, Fields, Keys};
 use super::problem::{Code, quote};
 use super::yaml::{Data, Key, Node};
-use super::{FirstUse, Probe, SecretSource, Server, Upstream, Value, sections};
+use super::{FirstUse, Probe, SecretSource, Server, Upstream, Value, sandbox, sections};
 use crate::call::ServerFacts;
 use crate::credential::{shape, store};
 
@@ -29,7 +29,7 @@ const SERVER: Keys =
     Keys { known: &["vendor", "environment", "accounts", "probe", "upstream", "catalog", "pins"], later: &[] };
 const PROBE: Keys = Keys { known: &["required", "timeout"], later: &[] };
 const UPSTREAM: Keys = Keys { known: &["stdio", "http"], later: &[] };
-const STDIO: Keys = Keys { known: &["command", "args", "env", "inherit_env", "cwd"], later: &[] };
+const STDIO: Keys = Keys { known: &["command", "args", "env", "inherit_env", "cwd", "sandbox"], later: &[] };
 const HTTP: Keys = Keys {
     known: &["url", "headers", "allow_plain_http"],
     later: &[("auth", "take it out and give the key as a secret in `headers`")],
@@ -235,12 +235,14 @@ fn stdio(
         }
     }
     let cwd = fields.path(cx, "cwd");
+    let sandbox = sandbox::sandbox(cx, fields.get("sandbox"), fields.child("sandbox"));
     Some(Upstream::Stdio {
         command: command?,
         args: args.iter().map(|(_, arg)| (*arg).to_owned()).collect(),
         env,
         inherit,
         cwd,
+        sandbox: sandbox.map(Box::new),
     })
 }
 

@@ -18,11 +18,12 @@ use crate::control::server::{Control, ServerStatus, Status};
 use crate::credential::scrub::Scrubber;
 use crate::credential::secret::SecretCell;
 use crate::credential::source::{self, SecretError};
-use crate::credential::trust::{self, Readers};
+use crate::credential::trust::{self, Readers, TrustError};
 use crate::gate::{self, Gate, Operators};
 use crate::mcp::definitions::Definitions;
 use crate::pins::{FirstUse, Pins, StoreError};
 use crate::policy::{self, PolicyEngine, PolicyErrors};
+use crate::sandbox::Yard;
 use crate::signing::Signers;
 use crate::transport::http_client::{HttpClient, TlsError};
 use crate::transport::http_upstream::{HeaderSource, HttpSpec};
@@ -36,6 +37,7 @@ pub(crate) use environment::declared as declared_environment;
 pub use environment::{Contradiction, Contradictions};
 use probe::Asked;
 
+mod boxes;
 mod environment;
 mod listing;
 mod notices;
@@ -114,6 +116,8 @@ pub enum StartError {
     NotProbed { server: String, why: String },
     #[error("server {server}: {reason}")]
     Upstream { server: String, reason: String },
+    #[error("the folders of the servers' children cannot be made in {folder}: {source}")]
+    Yard { folder: PathBuf, source: std::io::Error },
     #[error("operators.allowed_signers: {0}")]
     Operators(String),
     #[error("notify[{index}]: {reason}")]
@@ -143,12 +147,13 @@ impl Daemon {
         let secrets = resolve(&config).await?;
         let scrubber = Arc::new(Scrubber::default());
         secrets.iter().for_each(|(name, secret)| scrubber.learn(name, &secret.current()));
-        let mut servers = servers(&config, &secrets)?;
         may_sign(&config)?;
         let settings = policy::Settings { worker: policy::this_program(), ..policy_settings(&config) };
         let policy = PolicyEngine::load(settings).map_err(StartError::Policy)?;
         runtime_dir::private_folder(&config.state_dir)?;
         let audit = AuditLog::open(&config.state_dir.join("audit.db"), config.audit.sync_all)?;
+        // The open store is ours alone, and so are the folders beside it.
+        let mut servers = servers(&config, &secrets, &boxes::yard(&config)?)?;
         let pins = Pins::open(&config.state_dir.join("pins.db"), audit.clone(), first_use(&config))?;
         let pins = Arc::new(pins);
 
@@ -334,13 +339,14 @@ async fn resolve(config: &Config) -> Result<BTreeMap<String, SecretCell>, StartE
 fn servers(
     config: &Config,
     secrets: &BTreeMap<String, SecretCell>,
+    yard: &Arc<Yard>,
 ) -> Result<BTreeMap<String, ServerRuntime>, StartError> {
     let (mut servers, mut contradictions) = (BTreeMap::new(), Vec::new());
     for (name, server) in &config.servers {
         let catalog = Catalog::load(server.facts.vendor.as_deref(), &server.catalogs)?;
         match environment::declared(server, &catalog, config, secrets) {
             Ok(environment) => {
-                servers.insert(name.clone(), runtime(server, catalog, environment, secrets)?);
+                servers.insert(name.clone(), runtime(server, catalog, environment, secrets, yard)?);
             }
             Err(contradiction) => contradictions.push(contradiction),
         }
@@ -353,21 +359,32 @@ fn runtime(
     catalog: Catalog,
     environment: Environment,
     secrets: &BTreeMap<String, SecretCell>,
+    yard: &Arc<Yard>,
 ) -> Result<ServerRuntime, StartError> {
     let name = &server.facts.name;
     let wrong = |reason: String| StartError::Upstream { server: name.clone(), reason };
     let mut definitions = Arc::default();
     let upstream = match &server.upstream {
-        UpstreamConfig::Stdio { command, args, env, inherit, cwd } => {
+        UpstreamConfig::Stdio { command, args, env, inherit, cwd, sandbox } => {
             let env = env.iter().map(|(key, value)| Ok((key.clone(), variable(value, secrets).map_err(wrong)?)));
-            upstream::Kind::Stdio(StdioSpec {
+            let mut spec = StdioSpec {
                 server: name.clone(),
                 command: command.clone(),
                 args: args.clone(),
                 env: env.collect::<Result<_, StartError>>()?,
                 inherit: inherit.clone(),
                 cwd: cwd.clone(),
-            })
+                sandbox: boxes::sandbox(name, sandbox.as_deref(), yard)?.map(Box::new),
+            };
+            match spec.resolve() {
+                Ok(()) => tracing::info!(server = name, program = spec.command, "the server's program"),
+                // Looked for again for each session.
+                Err(error @ (TrustError::Missing(_) | TrustError::NoCommand { .. })) => {
+                    tracing::warn!(server = name, command, %error, help = error.help(), "the server has no program");
+                }
+                Err(error) => return Err(wrong(format!("command: {error}\n  help: {}", error.help()))),
+            }
+            upstream::Kind::Stdio(spec)
         }
         UpstreamConfig::Http { url, headers } => {
             let headers = headers.iter().map(|(key, value)| Ok((key.clone(), header(value, secrets).map_err(wrong)?)));

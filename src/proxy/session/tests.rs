@@ -97,6 +97,7 @@ impl Rig {
             env: vec![],
             inherit: vec![],
             cwd: None,
+            sandbox: None,
         };
         let server = ServerRuntime {
             facts: fixtures::server("test"),

@@ -106,6 +106,7 @@ impl Scene {
                 env: Vec::new(),
                 inherit: Vec::new(),
                 cwd: None,
+                sandbox: None,
             }),
             sessions: Arc::default(),
         };
