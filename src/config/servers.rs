@@ -486,14 +486,14 @@ fn plain_key(cx: &mut Context<'_>, node: &Node, name: &str, value: &Value, names
     }
 }
 
-fn names_a_key(name: &str) -> bool {
+pub fn names_a_key(name: &str) -> bool {
     let name = name.to_ascii_lowercase().replace('-', "_");
     let ends =
         ["secret", "token", "password", "passwd", "api_key", "apikey", "secret_key", "private_key", "access_key"];
     ends.iter().any(|end| name == *end || name.strip_suffix(end).is_some_and(|rest| rest.ends_with('_')))
 }
 
-fn header_names_a_key(name: &str) -> bool {
+pub fn header_names_a_key(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
     matches!(lower.as_str(), "authorization" | "proxy-authorization" | "cookie") || names_a_key(&lower)
 }
