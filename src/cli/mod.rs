@@ -121,6 +121,15 @@ enum Command {
         #[arg(long)]
         limited: bool,
     },
+    /// Becomes a child of the daemon, after giving up what its profile does not name
+    #[command(hide = true, name = crate::sandbox::ARGUMENT)]
+    Sandboxed {
+        /// What the child may reach
+        profile: String,
+        /// The child's program and its arguments
+        #[arg(required = true, last = true)]
+        command: Vec<std::ffi::OsString>,
+    },
     /// Read, verify and export the record
     #[command(subcommand)]
     Audit(audit::Command),
@@ -156,6 +165,7 @@ pub fn main() -> ExitCode {
         Command::Tools(command) => tools::run(command),
         Command::Policy(command) => policy::run(command),
         Command::PolicyWorker { limited } => policy_worker(limited),
+        Command::Sandboxed { profile, command } => sandboxed(&profile, &command),
         Command::Audit(command) => audit::run(command),
         Command::Doctor(args) => doctor::run(&args),
         Command::Completions(args) => completions::run(&args),
@@ -178,6 +188,17 @@ fn policy_worker(limited: bool) -> anyhow::Result<Exit> {
     crate::credential::harden::harden()?;
     crate::policy::worker::serve()?;
     Ok(Exit::Ok)
+}
+
+/// Runs a child's program in its sandbox; comes back only where that cannot be.
+#[allow(clippy::print_stderr)]
+fn sandboxed(profile: &str, command: &[std::ffi::OsString]) -> anyhow::Result<Exit> {
+    let profile: crate::sandbox::Profile = serde_json::from_str(profile)?;
+    let Some((program, args)) = command.split_first() else { anyhow::bail!("there is no program") };
+    let why = crate::sandbox::enter(&profile, program, args);
+    // The daemon knows by the mark that this is not the child's word.
+    eprintln!("{} {why}", profile.mark);
+    Ok(Exit::Usage)
 }
 
 /// A line on stdout. A reader that has seen enough is no error; data that cannot be written is one.

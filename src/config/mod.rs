@@ -16,6 +16,7 @@ use crate::call::{Limits, Principal, ServerFacts};
 pub use crate::credential::source::SecretSource;
 use crate::credential::store;
 use crate::credential::trust::{self, Readers, TrustError};
+use crate::sandbox::Wishes;
 
 mod auth;
 mod cross;
@@ -26,6 +27,7 @@ mod gate;
 mod notify;
 mod principals;
 mod problem;
+mod sandbox;
 mod scopes;
 mod sections;
 mod servers;
@@ -33,6 +35,7 @@ mod yaml;
 
 pub use notify::{Notify, NotifyTo, QuietHours};
 pub use problem::{Code, Problem, Report};
+pub use sandbox::closed;
 pub use servers::{header_names_a_key, names_a_key};
 
 use fields::{Context, Fields, Keys};
@@ -357,6 +360,8 @@ pub enum Upstream {
         /// Names of variables of the daemon that the child may see besides the short default list.
         inherit: Vec<String>,
         cwd: Option<PathBuf>,
+        /// `None`: turned off.
+        sandbox: Option<Box<Wishes>>,
         gate: Option<Gate>,
     },
     Http {

@@ -10,7 +10,7 @@ use super::expand::is_variable;
 use super::fields::{Context, Fields, Keys};
 use super::problem::{Code, quote};
 use super::yaml::{Data, Key, Node};
-use super::{FirstUse, Probe, SecretSource, Server, Upstream, Value, auth, gate, sections};
+use super::{FirstUse, Probe, SecretSource, Server, Upstream, Value, auth, gate, sandbox, sections};
 use crate::call::ServerFacts;
 use crate::credential::{shape, store};
 
@@ -29,7 +29,7 @@ const SERVER: Keys =
     Keys { known: &["vendor", "environment", "accounts", "probe", "upstream", "catalog", "pins"], later: &[] };
 const PROBE: Keys = Keys { known: &["required", "timeout"], later: &[] };
 const UPSTREAM: Keys = Keys { known: &["stdio", "http"], later: &[] };
-const STDIO: Keys = Keys { known: &["command", "args", "env", "inherit_env", "cwd", "gate"], later: &[] };
+const STDIO: Keys = Keys { known: &["command", "args", "env", "inherit_env", "cwd", "sandbox", "gate"], later: &[] };
 const HTTP: Keys = Keys { known: &["url", "headers", "auth", "allow_plain_http"], later: &[] };
 const VALUE: Keys = Keys { known: &["secret", "prefix"], later: &[] };
 
@@ -232,6 +232,7 @@ fn stdio(
         }
     }
     let cwd = fields.path(cx, "cwd");
+    let sandbox = sandbox::sandbox(cx, fields.get("sandbox"), fields.child("sandbox"));
     let gate = fields.get("gate").map(|node| gate::gate(cx, node, fields.child("gate"), &env, &inherit));
     Some(Upstream::Stdio {
         command: command?,
@@ -239,6 +240,7 @@ fn stdio(
         env,
         inherit,
         cwd,
+        sandbox: sandbox.map(Box::new),
         // One that is wrong is noted, and nothing is built from it.
         gate: gate.flatten(),
     })

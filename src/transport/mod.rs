@@ -19,6 +19,7 @@ pub mod callback;
 pub mod oauth_http;
 pub mod frame;
 pub mod budget;
+mod family;
 pub mod principals;
 pub mod runtime_dir;
 pub mod client_socket;

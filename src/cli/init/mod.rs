@@ -43,6 +43,9 @@ pub struct Args {
     /// A variable of this environment that the command of --from-live needs; it becomes a secret in the configuration
     #[arg(long, value_name = "NAME", requires = "from_live")]
     env: Vec<String>,
+    /// Start the command of --from-live without a sandbox, for one that needs files of its own
+    #[arg(long, requires = "from_live")]
+    no_sandbox: bool,
     /// Print what would be written
     #[arg(long)]
     dry_run: bool,
@@ -88,7 +91,7 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     let name = args.name.as_deref().unwrap_or(args.server.as_str());
     let tools = match (&args.from_tools, args.from_live) {
         (Some(file), _) => Some(tools::from_file(file)?),
-        (None, true) => Some(tools::from_live(&args.command, &args.env)?),
+        (None, true) => Some(tools::from_live(&args.command, &args.env, !args.no_sandbox)?),
         (None, false) => None,
     };
     let command = args.command.split_first();
