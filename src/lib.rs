@@ -27,7 +27,7 @@
 //! | [`sandbox`] | what a child may reach, and the way into that | nothing of ours |
 //! | [`config`] | YAML → a valid configuration | `call`, `credential`, `sandbox` |
 //! | [`notify`] | telling people that a call waits | `call`, `credential`, the views of `control` |
-//! | [`transport`] | bytes ⇄ messages, four links | `mcp`, `credential`, `sandbox` |
+//! | [`transport`] | bytes ⇄ messages, four links; the endpoint for children without keys | `mcp`, `credential`, `sandbox` |
 //! | [`proxy`] | sessions; builds and drains the daemon | all of the above, `control` |
 //! | [`console`] | the operator's terminal, a client of that socket | `control`, `signing`, `call` |
 //! | [`control`] | the operator socket | `call`; its server also `gate`, `pins` and the listener of `transport` |

@@ -54,6 +54,7 @@ const ADDRESSES: &[(&str, &str)] = &[
     ("landlock seccompiler libc", "sandbox"),
     ("ring", "notify"),
     ("clap clap_complete clap_mangen anyhow similar", "cli"),
+    ("jsonc_parser toml_edit", "cli::wrap"),
     ("mimalloc", "main"),
 ];
 

@@ -32,6 +32,7 @@ mod progress;
 pub mod serve;
 pub mod session;
 pub mod tools;
+pub mod wrap;
 
 /// What a command ends with. Part of the interface: scripts rely on it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -81,6 +82,10 @@ enum Command {
     Serve(serve::Args),
     /// The shim that an MCP client starts: no key, no config, no policy
     Connect(connect::Args),
+    /// Point an MCP client's entry at countersign, and move its keys out of the client's file
+    Wrap(wrap::Args),
+    /// Put a client's entry back as it was before it was wrapped
+    Unwrap(wrap::UnwrapArgs),
     /// The operator's terminal
     Console(console::Args),
     /// List, show, approve and reject holds from scripts
@@ -143,6 +148,8 @@ pub fn main() -> ExitCode {
         Command::Init(args) => init::run(&args),
         Command::Serve(args) => serve::run(args),
         Command::Connect(args) => connect::run(args),
+        Command::Wrap(args) => wrap::run(args),
+        Command::Unwrap(args) => wrap::unwrap(args),
         Command::Console(args) => console::run(args),
         Command::Pending(command) => pending::run(command),
         Command::Grant(command) => grant::run(command),

@@ -19,8 +19,10 @@ use crate::credential::trust::{self, Readers, TrustError};
 use crate::sandbox::Wishes;
 
 mod cross;
+pub mod edit;
 mod expand;
 mod fields;
+mod gate;
 mod notify;
 mod principals;
 mod problem;
@@ -33,6 +35,7 @@ mod yaml;
 pub use notify::{Notify, NotifyTo, QuietHours};
 pub use problem::{Code, Problem, Report};
 pub use sandbox::closed;
+pub use servers::{header_names_a_key, names_a_key};
 
 use fields::{Context, Fields, Keys};
 use problem::Problems;
@@ -153,6 +156,19 @@ fn find(
 /// A folder that a variable names. The XDG rules have relative ones ignored.
 fn absolute(variable: &dyn Fn(&str) -> Option<OsString>, name: &str) -> Option<PathBuf> {
     variable(name).map(PathBuf::from).filter(|path| path.is_absolute())
+}
+
+/// Where [`load`] looks: the file that it would read, which may not be there if it was named.
+///
+/// # Errors
+/// Where none was named and none is there.
+pub fn locate(path: Option<&Path>) -> Result<PathBuf, ConfigError> {
+    find(path, Path::new("/etc"), &|name| std::env::var_os(name))
+}
+
+/// The state folder of a configuration that does not name one.
+pub fn state_folder() -> Option<PathBuf> {
+    default_state_dir(&|name| std::env::var_os(name))
 }
 
 /// The folder in which the user's configuration is looked for.
@@ -341,11 +357,44 @@ pub enum Upstream {
         cwd: Option<PathBuf>,
         /// `None`: turned off.
         sandbox: Option<Box<Wishes>>,
+        gate: Option<Gate>,
     },
     Http {
         url: String,
         headers: Vec<(String, Value)>,
     },
+}
+
+impl Upstream {
+    pub fn gate(&self) -> Option<&Gate> {
+        match self {
+            Upstream::Stdio { gate, .. } => gate.as_ref(),
+            Upstream::Http { .. } => None,
+        }
+    }
+
+    /// Everything that may carry a key to the server or to its API.
+    pub fn values(&self) -> impl Iterator<Item = &(String, Value)> {
+        let (values, gate) = match self {
+            Upstream::Stdio { env, gate, .. } => (env, gate.as_ref()),
+            Upstream::Http { headers, .. } => (headers, None),
+        };
+        values.iter().chain(gate.into_iter().flat_map(|gate| &gate.headers))
+    }
+}
+
+/// The vendor's API, which a child reaches through countersign alone.
+#[derive(Clone, Debug)]
+pub struct Gate {
+    /// Without a path.
+    pub url: String,
+    /// One of them carries the key.
+    pub headers: Vec<(String, Value)>,
+    /// Variables of the child: where it finds the API, and a key that is good there alone.
+    pub url_env: String,
+    pub key_env: String,
+    /// Tools that run code count as what they do besides requests to the API.
+    pub trust_code: bool,
 }
 
 /// A value that may be a secret.

@@ -27,6 +27,7 @@ fn sh(script: &str) -> StdioSpec {
         inherit: Vec::new(),
         cwd: None,
         sandbox: None,
+        loopback: None,
     }
 }
 
