@@ -285,7 +285,7 @@ limits:
     assert_eq!(config.servers["two"].probe, Some(usual));
     let catalogs: Vec<_> = one.catalogs.iter().map(|path| path.display().to_string()).collect();
     assert_eq!(catalogs, ["/etc/countersign/one.yaml", "/etc/countersign/../two.yaml"]);
-    let Upstream::Stdio { command, args, env, inherit, cwd, gate: _, sandbox: _ } = &one.upstream else { panic!() };
+    let Upstream::Stdio { command, args, env, inherit, cwd, sandbox: _, gate: _ } = &one.upstream else { panic!() };
     assert_eq!(command, "/home/op/bin/server");
     assert_eq!(args, &["8080", "-v", "a b", "$HOME"]);
     assert_eq!(env[2].1, Value::Secret { name: "b".to_owned(), prefix: "Bearer ".to_owned() });

@@ -23,16 +23,23 @@ pub fn yard(config: &Config) -> Result<Arc<Yard>, StartError> {
     Ok(Arc::new(yard))
 }
 
-/// A server's sandbox as this system can have it.
+/// A server's sandbox as this system can have it. `port`: of this machine, which the child has to reach.
 ///
 /// # Errors
 /// Where it is strict and something is missing, or a path of it is not there.
-pub fn sandbox(server: &str, wishes: Option<&Wishes>, yard: &Arc<Yard>) -> Result<Option<Sandbox>, StartError> {
+pub fn sandbox(
+    server: &str,
+    wishes: Option<&Wishes>,
+    port: Option<u16>,
+    yard: &Arc<Yard>,
+) -> Result<Option<Sandbox>, StartError> {
     let Some(wishes) = wishes else {
         tracing::warn!(server, "sandbox: off; its child can do whatever this account can, with the server's key");
         return Ok(None);
     };
-    let sandbox = Sandbox::new(Arc::clone(yard), wishes.clone())
+    let mut wishes = wishes.clone();
+    port.into_iter().for_each(|port| wishes.network.allow(port));
+    let sandbox = Sandbox::new(Arc::clone(yard), wishes)
         .map_err(|error| StartError::Upstream { server: server.to_owned(), reason: error.to_string() })?;
     for rule in sandbox.missing() {
         tracing::warn!(server, "its sandbox cannot limit {rule}");

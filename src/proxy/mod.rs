@@ -166,8 +166,8 @@ impl Daemon {
         runtime_dir::private_folder(&config.state_dir)?;
         let audit = AuditLog::open(&config.state_dir.join("audit.db"), config.audit.sync_all)?;
         // The open store is ours alone, and so are the folders beside it.
-        let mut servers =
-            servers(&config, &secrets, &boxes::yard(&config)?, child_address.map(|address| address.port()))?;
+        let child_port = child_address.map(|address| address.port());
+        let mut servers = servers(&config, &secrets, &boxes::yard(&config)?, child_port)?;
         let pins = Pins::open(&config.state_dir.join("pins.db"), audit.clone(), first_use(&config))?;
         let pins = Arc::new(pins);
 
@@ -400,8 +400,8 @@ fn runtime(
                 env: env.collect::<Result<_, StartError>>()?,
                 inherit: inherit.clone(),
                 cwd: cwd.clone(),
-                sandbox: boxes::sandbox(name, sandbox.as_deref(), yard)?.map(Box::new),
-                loopback: child_port.filter(|_| gate.is_some()),
+                sandbox: boxes::sandbox(name, sandbox.as_deref(), child_port.filter(|_| gate.is_some()), yard)?
+                    .map(Box::new),
             };
             match spec.resolve() {
                 Ok(()) => tracing::info!(server = name, program = spec.command, "the server's program"),

@@ -158,12 +158,12 @@ fn clients(name: &str) {
     let own = std::env::current_exe().ok().filter(|_| !found);
     let program = own.map_or_else(|| "countersign".to_owned(), |own| own.display().to_string());
     let shell = quoted(&program);
-    let entry = json!({"command": program, "args": ["connect", name]});
-    let named = json!({"name": name, "command": program, "args": ["connect", name]}).to_string();
+    let entry = format!(r#""command":{},"args":["connect",{}]"#, json!(program), json!(name));
+    let named = format!(r#"{{"name":{},{entry}}}"#, json!(name));
     say!("\nthen let your client start it:");
     say!("  claude mcp add {name} -- {shell} connect {name}");
     say!("  codex mcp add {name} -- {shell} connect {name}");
     say!("  gemini mcp add {name} {shell} connect {name}");
     say!("  code --add-mcp {}", quoted(&named));
-    say!("  Cursor, Claude Desktop, Windsurf: {}", json!({"mcpServers": {name: entry}}));
+    say!("  Cursor, Claude Desktop, Windsurf: {{\"mcpServers\":{{{}:{{{entry}}}}}}}", json!(name));
 }

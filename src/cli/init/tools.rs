@@ -79,7 +79,6 @@ pub fn from_live(command: &[String], env: &[String], sandboxed: bool) -> anyhow:
         inherit: Vec::new(),
         cwd: Some(std::env::current_dir()?),
         sandbox,
-        loopback: None,
     };
     spec.resolve().with_context(|| format!("asking `{}` for its tools", visible::line(program)))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;

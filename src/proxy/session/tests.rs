@@ -99,7 +99,6 @@ impl Rig {
             inherit: vec![],
             cwd: None,
             sandbox: None,
-            loopback: None,
         };
         let server = ServerRuntime {
             facts: fixtures::server("test"),

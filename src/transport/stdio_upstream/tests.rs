@@ -27,7 +27,6 @@ fn sh(script: &str) -> StdioSpec {
         inherit: Vec::new(),
         cwd: None,
         sandbox: None,
-        loopback: None,
     }
 }
 

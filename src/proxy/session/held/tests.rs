@@ -108,7 +108,6 @@ impl Scene {
                 inherit: Vec::new(),
                 cwd: None,
                 sandbox: None,
-                loopback: None,
             }),
             api: None,
             sessions: Arc::default(),
