@@ -63,8 +63,6 @@ pub struct StdioSpec {
     pub cwd: Option<PathBuf>,
     /// `None`: as free as the daemon itself.
     pub sandbox: Option<Box<Sandbox>>,
-    /// A port of this machine that the child has to reach.
-    pub loopback: Option<u16>,
 }
 
 impl StdioSpec {
@@ -100,10 +98,7 @@ impl StdioSpec {
     }
 
     fn prepared(&self, program: &Path) -> Result<Option<Prepared>, SandboxError> {
-        let Some(mut sandbox) = self.sandbox.clone() else { return Ok(None) };
-        if let Some(port) = self.loopback {
-            sandbox.allow_port(port);
-        }
+        let Some(sandbox) = &self.sandbox else { return Ok(None) };
         let search = self.value("PATH");
         let plain =
             self.env.iter().filter(|(name, _)| name != "PATH" && name != "HOME").filter_map(|(_, value)| match value {
