@@ -14,6 +14,7 @@ pub mod fixtures;
 mod digest;
 mod environment;
 mod limits;
+mod narrow;
 mod remembered;
 mod scope;
 mod spelling;
@@ -22,6 +23,7 @@ mod tool;
 pub use digest::{Digest, NotADigest};
 pub use environment::{Environment, EnvironmentSource};
 pub use limits::Limits;
+pub use narrow::narrowed;
 pub use remembered::{Bound, Confirmation, ConfirmedBy, Seen};
 pub use scope::{AmountLimit, Claim, ConditionalScope, Hours, Test, TestKind};
 pub use spelling::{is_slip, meant};
@@ -190,6 +192,8 @@ impl Operation {
 pub enum PrincipalKind {
     /// A bearer token over HTTP.
     Token,
+    /// A token over HTTP that an issuer of the configuration has signed.
+    Jwt,
     /// The user id of the process at the other end of the client socket.
     Uid,
     /// Countersign itself, which asks a server at start where its key works.

@@ -47,7 +47,7 @@ const ADDRESSES: &[(&str, &str)] = &[
     ("saphyr_parser chrono_tz", "config"),
     ("rusqlite", "audit::store pins::store"),
     ("ssh_key", "signing"),
-    ("ring", "notify"),
+    ("ring", "notify credential::token"),
     ("clap anyhow similar", "cli"),
     ("mimalloc", "main"),
 ];
