@@ -18,5 +18,6 @@ mod operator_socket;
 mod parsing;
 mod policy;
 mod sessions;
+mod tokens;
 mod unicode;
 mod upstream;

@@ -41,3 +41,4 @@ mod stopping;
 mod stripe;
 mod task_input;
 mod tasks;
+mod tokens;

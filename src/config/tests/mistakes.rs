@@ -7,6 +7,23 @@ fn conditional(members: &str) -> String {
     with("scopes: [billing/read]", &format!("scopes: [{{ {members} }}]"))
 }
 
+/// An issuer, from 13:12 on, that no principal is for.
+fn issuers(members: &str) -> String {
+    and(&format!("issuers: {{ a: {{ {members} }} }}"))
+}
+
+/// The same, complete, with more.
+fn issued(more: &str) -> String {
+    issuers(&format!("issuer: \"https://a/\", jwks: {{ url: \"https://a/\" }}, {more}"))
+}
+
+/// With an issuer, and the one principal in another way.
+fn jwt(how: &str) -> String {
+    let more =
+        "issuers: { acme: { issuer: \"https://a/\", jwks: { url: \"https://a/\" } } }\nlisten: { http: 127.0.0.1:1 }\n";
+    with("match: { token: { secret: token } }", how) + more
+}
+
 /// What is refused, and where. Each is a file with one mistake.
 #[test]
 fn mistakes_are_found_where_they_are() {
@@ -49,6 +66,48 @@ fn mistakes_are_found_where_they_are() {
         (and("listen: { tls: { cert: a } }"), ("C0111", 13, 11)),
         (with("{ env: KEY }", "{ keyring: { service: a, user: b } }"), ("C0111", 5, 10)),
         (upstream("{ http: { url: \"https://a/mcp\", auth: oauth } }"), ("C0111", 10, 47)),
+        // Tokens of issuers, and tokens by their hash.
+        (issuers("issuer: nowhere, jwks: { url: \"https://a/\" }"), ("C0105", 13, 20)),
+        (issuers("issuer: \"http://auth.example/\", jwks: { url: \"https://a/\" }"), ("C0113", 13, 20)),
+        (issuers("jwks: { url: \"https://a/\" }"), ("C0102", 13, 10)),
+        (issuers("issuer: \"https://a/\""), ("C0102", 13, 10)),
+        (issuers("issuer: \"https://a/\", jwks: { url: \"http://example.com/\" }"), ("C0113", 13, 47)),
+        (issuers("issuer: \"https://a/\", jwks: { url: \"https://a/\", file: a }"), ("C0110", 13, 61)),
+        (issuers("issuer: \"https://a/\", jwks: {}"), ("C0102", 13, 40)),
+        (issued("secret: key"), ("C0111", 13, 63)),
+        (issued("algorithms: [HS256]"), ("C0106", 13, 76)),
+        (issued("algorithms: [none]"), ("C0106", 13, 76)),
+        (issued("algorithms: []"), ("C0102", 13, 75)),
+        (issued("algorithms: [RS256, RS256]"), ("C0109", 13, 83)),
+        (issued("leeway: 1h"), ("C0104", 13, 71)),
+        (issued("audience: []"), ("C0105", 13, 73)),
+        (issued("audience: 7"), ("C0103", 13, 73)),
+        (issued("claims: [email, email]"), ("C0109", 13, 79)),
+        (issued("claims: [\"a b\"]"), ("C0105", 13, 72)),
+        (issued("scopes_from: scope"), ("C0103", 13, 76)),
+        (issued("scopes_from: {}"), ("C0102", 13, 76)),
+        (issued("scopes_from: { claim: scope, prefix: a, map: { b: [] } }"), ("C0110", 13, 108)),
+        (issued("scopes_from: { claim: scope, prefix: \"a b\" }"), ("C0105", 13, 100)),
+        (issued("scopes_from: { claim: scope, map: {} }"), ("C0105", 13, 97)),
+        (issued("scopes_from: { claim: scope, map: { b: [nothing/read] } }"), ("C0107", 13, 103)),
+        (issued("scopes_from: { claim: scope, map: { b: [openid] } }"), ("C0105", 13, 103)),
+        (and("issuers: { acme: { issuer: \"https://a/\", jwks: { url: \"https://a/\" } } }"), ("C0102", 13, 12)),
+        (jwt("match: { jwt: { issuer: acme } }").replace("listen:", "#"), ("C0102", 13, 10)),
+        (jwt("match: { jwt: { issuer: acm } }"), ("C0107", 12, 35)),
+        (jwt("match: { jwt: {} }"), ("C0102", 12, 25)),
+        (jwt("match: { jwt: { issuer: acme, claims: {} } }"), ("C0105", 12, 49)),
+        (jwt("match: { jwt: { issuer: acme, claims: { sub: [] } } }"), ("C0104", 12, 56)),
+        (jwt("match: { jwt: { issuer: acme, claims: { sub: 7 } } }"), ("C0103", 12, 56)),
+        (jwt("match: { jwt: { issuer: acme }, uid: 1 }"), ("C0110", 12, 43)),
+        (with("match: { token: { secret: token } }", "match: { token: { sha256: abc } }"), ("C0105", 12, 40)),
+        (with("match: { token: { secret: token } }", "match: { token: {} }"), ("C0102", 12, 30)),
+        (
+            with("match: { token: { secret: token } }", "match: { token: { secret: token, sha256: abc } }"),
+            ("C0110", 12, 47),
+        ),
+        (and("listen: { http: { address: 127.0.0.1:1, public_url: \"https://a/b\" } }"), ("C0105", 13, 53)),
+        (and("listen: { http: { address: 127.0.0.1:1, public_url: \"http://a\" } }"), ("C0113", 13, 53)),
+        (and("listen: { http: { address: 127.0.0.1:1, public_url: \"https://A\" } }"), ("C0105", 13, 53)),
         // Whom to tell.
         (and("notify: {}"), ("C0103", 13, 9)),
         (and("notify: [ {} ]"), ("C0102", 13, 11)),

@@ -110,7 +110,8 @@ impl Keys {
             if current || self.asking.try_lock().is_err() {
                 return Some(keys);
             }
-        } else if self.pauses() {
+        } else if self.pauses() && self.asking.try_lock().is_ok() {
+            // Nobody asks just now, whose answer would be worth waiting for.
             return self.at_hand().0;
         }
         let _alone = self.asking.lock().await;
