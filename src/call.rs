@@ -207,6 +207,9 @@ pub const BUILTIN_PRINCIPAL: &str = "countersign";
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Principal {
     pub name: String,
+    /// Whom a signed token is about, in the words of its issuer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
     pub kind: PrincipalKind,
     /// Scopes that hold without conditions.
     pub scopes: Vec<String>,
@@ -220,7 +223,14 @@ pub struct Principal {
 impl Principal {
     /// One with scopes that hold without conditions, and nothing else.
     pub fn plain(name: impl Into<String>, kind: PrincipalKind, scopes: Vec<String>) -> Principal {
-        Principal { name: name.into(), kind, scopes, conditional_scopes: Vec::new(), claims: BTreeMap::new() }
+        let (conditional_scopes, claims) = (Vec::new(), BTreeMap::new());
+        Principal { name: name.into(), subject: None, kind, scopes, conditional_scopes, claims }
+    }
+
+    /// Whether an operator of this name may be the same person: by its name, its subject, or a claim.
+    pub fn may_be(&self, operator: &str) -> bool {
+        let claimed = |claim: &Claim| matches!(claim, Claim::One(text) if text == operator);
+        self.name == operator || self.subject.as_deref() == Some(operator) || self.claims.values().any(claimed)
     }
 }
 

@@ -20,6 +20,7 @@ const sdk = v1
 	? { ...(await load("sdk/dist/esm/client/index.js")), ...(await load("sdk/dist/esm/client/streamableHttp.js")) }
 	: await load("client/dist/index.mjs");
 const { Provider } = await import(pathToFileURL(require.resolve("oidc-provider")).href);
+const SCOPES = ["mcp:fixture/get_balance", "mcp:fixture/delete_customer"];
 const CALLBACK = "http://127.0.0.1:9/callback";
 
 let provider;
@@ -27,6 +28,7 @@ const http = createServer((request, response) => answer(request, response));
 await new Promise((listening) => http.listen(0, "127.0.0.1", listening));
 const issuer = `http://127.0.0.1:${http.address().port}`;
 provider = new Provider(issuer, {
+	scopes: ["openid", ...SCOPES],
 	cookies: { keys: ["of this run alone"] },
 	findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
 	// As organisations do it: who somebody is at work stands in the token.
@@ -37,7 +39,7 @@ provider = new Provider(issuer, {
 		resourceIndicators: {
 			enabled: true,
 			getResourceServerInfo: (_, resource) => ({
-				scope: "mcp:fixture/get_balance mcp:fixture/delete_customer",
+				scope: SCOPES.join(" "),
 				audience: resource,
 				accessTokenTTL: 300,
 				accessTokenFormat: "jwt",

@@ -95,7 +95,7 @@ impl Claims {
         scopes_from: Option<&ScopesFrom>,
         shown: &[String],
     ) -> Result<Principal, Bad> {
-        let mut principal = of.clone();
+        let mut principal = Principal { subject: Some(self.subject.clone()), ..of.clone() };
         if !single {
             principal.name = format!("{}/{}", of.name, self.subject);
         }
@@ -148,14 +148,14 @@ impl Claims {
 impl ScopesFrom {
     /// The words by which a client can ask for what `own` covers on a server; none where `own` says it with a `*`.
     pub fn words_for(&self, server: &str, own: &[&str]) -> Vec<String> {
-        let covers = |asked: &str| own.iter().any(|own| narrowed(asked, own).is_some());
+        let whole = format!("{server}/*");
         match &self.words {
             Vocabulary::Map(map) => {
-                let here = |scope: &String| narrowed(scope, &format!("{server}/*")).is_some() && covers(scope);
+                let both = |scope: &str| own.iter().filter_map(|own| narrowed(scope, own)).collect::<Vec<_>>();
+                let here = |scope: &String| both(scope).iter().any(|scope| narrowed(scope, &whole).is_some());
                 map.iter().filter(|(_, scopes)| scopes.iter().any(here)).map(|(word, _)| word.clone()).collect()
             }
             Vocabulary::Prefix(prefix) => {
-                let whole = format!("{server}/*");
                 let here = own.iter().filter_map(|own| narrowed(own, &whole));
                 let mut words: Vec<String> =
                     here.filter(|scope| !scope.contains('*')).map(|scope| format!("{prefix}{scope}")).collect();

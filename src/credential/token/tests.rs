@@ -421,7 +421,7 @@ fn a_token_chooses_among_the_scopes_of_its_principal_and_adds_none() {
     let prefixed = ScopesFrom { claim: "scope".to_owned(), words: Vocabulary::Prefix("cs:".to_owned()) };
     let of = |scope: Value| {
         let made = claims(&json!({"scope": scope})).principal(&staff, false, Some(&prefixed), &[]).unwrap();
-        assert_eq!(made.name, "staff/alice");
+        assert_eq!((made.name.as_str(), made.subject.as_deref()), ("staff/alice", Some("alice")));
         (made.scopes, made.conditional_scopes)
     };
     let none = (Vec::new(), Vec::new());
@@ -448,7 +448,7 @@ fn a_token_chooses_among_the_scopes_of_its_principal_and_adds_none() {
         claims(&json!({"scope": "refunds cs:stripe/read"})).principal(&staff, false, Some(&mapped), &[]).unwrap();
     assert_eq!((made.scopes.len(), made.conditional_scopes), (0, vec![conditional]));
     assert_eq!(mapped.words_for("stripe", &["stripe/create_refund"]), ["refunds"]);
-    assert!(mapped.words_for("statsig", &["*/*"]).is_empty());
+    assert!(mapped.words_for("statsig", &["*/*"]).is_empty() && mapped.words_for("stripe", &["statsig/*"]).is_empty());
     assert_eq!(
         prefixed.words_for("stripe", &["*/read", "stripe/x", "statsig/y", "*/*"]),
         ["cs:stripe/read", "cs:stripe/x"]
