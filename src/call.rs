@@ -227,10 +227,12 @@ impl Principal {
         Principal { name: name.into(), subject: None, kind, scopes, conditional_scopes, claims }
     }
 
-    /// Whether an operator of this name may be the same person: by its name, its subject, or a claim.
+    /// Whether an operator of this name may be the same person: by its name, by its token's subject, or by what its
+    /// token says besides, such as an address.
     pub fn may_be(&self, operator: &str) -> bool {
         let claimed = |claim: &Claim| matches!(claim, Claim::One(text) if text == operator);
-        self.name == operator || self.subject.as_deref() == Some(operator) || self.claims.values().any(claimed)
+        let by_token = self.subject.as_deref() == Some(operator) || self.claims.values().any(claimed);
+        self.name == operator || (self.kind == PrincipalKind::Jwt && by_token)
     }
 }
 

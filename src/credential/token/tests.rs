@@ -461,6 +461,9 @@ fn rules_see_the_claims_that_the_operator_lists_and_no_others() {
     let listed = ["team", "groups", "level", "missing"].map(str::to_owned);
     let of = |change: Value| claims(&change).principal(&staff, false, None, &listed);
     let made = of(json!({"team": "billing", "groups": ["a", "b"], "level": 3, "email": "a@b.example"})).unwrap();
+    // Whoever rules under one of these names is the one who asked.
+    assert!(made.may_be("alice") && made.may_be("staff/alice") && made.may_be("billing"));
+    assert!(!made.may_be("staff") && !made.may_be("bob") && !staff.may_be("alice"));
     let seen: Vec<_> = made.claims.into_iter().collect();
     assert_eq!(
         seen,
