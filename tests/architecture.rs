@@ -48,7 +48,7 @@ const ADDRESSES: &[(&str, &str)] = &[
     ("rusqlite", "audit::store pins::store"),
     ("ssh_key", "signing"),
     ("ring", "notify credential::token"),
-    ("clap anyhow similar", "cli"),
+    ("clap clap_complete clap_mangen anyhow similar", "cli"),
     ("mimalloc", "main"),
 ];
 

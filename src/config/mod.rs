@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use crate::call::{Limits, Principal, ServerFacts};
 pub use crate::credential::source::SecretSource;
+use crate::credential::store;
 pub use crate::credential::token::{ClaimTest, Issuer, KeySource};
 use crate::credential::trust::{self, Readers, TrustError};
 
@@ -103,13 +104,21 @@ fn list(paths: &[PathBuf]) -> String {
 /// # Errors
 /// Everything that is wrong with it.
 pub fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
-    let path = find(path, Path::new("/etc"), &|name| std::env::var_os(name))?;
+    let path = which(path)?;
     let bytes = trust::read(&path, Readers::Anyone, MAX_BYTES).map_err(ConfigError::File)?;
     let text = std::str::from_utf8(&bytes).map_err(|error| {
         let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
         ConfigError::NotUtf8 { path: path.clone(), line: before.iter().filter(|byte| **byte == b'\n').count() + 1 }
     })?;
     read(text, &path, &|name| std::env::var_os(name), cross::trusted)
+}
+
+/// The file that [`load`] reads.
+///
+/// # Errors
+/// [`ConfigError::NotFound`].
+pub fn which(path: Option<&Path>) -> Result<PathBuf, ConfigError> {
+    find(path, Path::new("/etc"), &|name| std::env::var_os(name))
 }
 
 /// Checks a text as if it stood in the file `origin`. Of the file system nothing is looked at.
@@ -228,7 +237,7 @@ fn document(cx: &mut Context<'_>, root: &yaml::Node, origin: &Path) -> Option<Co
     top.need(cx, "version", "write `version: 1`");
     cross::plain_keys(cx, root);
     let (state_dir, runtime_dir) = sections::folders(cx, &top);
-    let secrets = servers::secrets(cx, top.get("secrets"));
+    let secrets = servers::secrets(cx, top.get("secrets"), &store::folder(&state_dir));
     let first_use = sections::pins(cx, top.get("pins"), "pins".to_owned()).unwrap_or(FirstUse::Trust);
     let help = "name at least one server to protect; examples/countersign.yaml shows how";
     let node = top.need(cx, "servers", help);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use super::problem::{Code, quote};
 use super::yaml::{Data, Key, Node};
 use super::{FirstUse, Probe, SecretSource, Server, Upstream, Value, sections};
 use crate::call::ServerFacts;
-use crate::credential::shape;
+use crate::credential::{shape, store};
 
 const MAX_SERVERS: usize = 256;
 const MAX_SECRETS: usize = 1000;
@@ -35,7 +36,11 @@ const HTTP: Keys = Keys {
 };
 const VALUE: Keys = Keys { known: &["secret", "prefix"], later: &[] };
 
-pub fn secrets(cx: &mut Context<'_>, node: Option<&Node>) -> BTreeMap<String, SecretSource> {
+/// What stands in place of a source for a key that countersign keeps itself.
+const STORED: &str = "stored";
+
+/// `store` is the folder of the keys that countersign keeps itself.
+pub fn secrets(cx: &mut Context<'_>, node: Option<&Node>, store: &Path) -> BTreeMap<String, SecretSource> {
     let Some(node) = node else { return BTreeMap::new() };
     let mut sources = BTreeMap::new();
     let fields = Fields::any(cx, node, "secrets");
@@ -46,22 +51,25 @@ pub fn secrets(cx: &mut Context<'_>, node: Option<&Node>) -> BTreeMap<String, Se
     }
     for (key, node) in fields.entries() {
         let named = cx.name(&key.span, &key.text, "a secret");
-        if let (true, Some(source)) = (named, secret(cx, key, node)) {
+        if let (true, Some(source)) = (named, secret(cx, key, node, store)) {
             sources.insert(key.text.clone(), source);
         }
     }
     sources
 }
 
-fn secret(cx: &mut Context<'_>, key: &Key, node: &Node) -> Option<SecretSource> {
+fn secret(cx: &mut Context<'_>, key: &Key, node: &Node, folder: &Path) -> Option<SecretSource> {
     let path = format!("secrets.{}", key.text);
     if let Data::Scalar { text, .. } = &node.data {
+        if text == STORED {
+            return Some(store::source(folder, &key.text));
+        }
         // One that looks like a key is noted for the whole file.
         if shape::key_like(text).is_some() {
             return None;
         }
         let message = format!("`{path}` must say where the key is, not be the key");
-        let help = "write { env: NAME }, { file: PATH } or { command: [PROGRAM, ...] }";
+        let help = "write `stored`, { env: NAME }, { file: PATH } or { command: [PROGRAM, ...] }";
         cx.problems.add(Code::WrongType, &node.span, message, help);
         return None;
     }

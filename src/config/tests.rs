@@ -109,6 +109,12 @@ fn the_example_is_a_configuration() {
 }
 
 #[test]
+fn a_stored_secret_lies_in_the_state_folder() {
+    let config = good(&with("key: { env: KEY }", "key: stored"));
+    assert_eq!(config.secrets["key"], SecretSource::Stored(config.state_dir.join("secrets/key")));
+}
+
+#[test]
 fn first_use_is_trusted_unless_the_file_or_the_server_says_otherwise() {
     let first_use = |text: &str| good(text).servers["billing"].first_use;
     let server = |pins: &str| with("    environment: ", &format!("    pins: {pins}\n    environment: "));

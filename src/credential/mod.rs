@@ -6,5 +6,6 @@ pub mod scrub;
 pub mod secret;
 pub mod shape;
 pub mod source;
+pub mod store;
 pub mod token;
 pub mod trust;

@@ -1,4 +1,4 @@
-//! Where a key comes from: an environment variable, a file, a command.
+//! Where a key comes from: an environment variable, a file, a command, the store of our own.
 //!
 //! A key that does not look usable is refused here, before anything connects with it: an empty or cut-off key would
 //! reach the upstream as an unauthenticated call, and one with a line end would end a header.
@@ -37,6 +37,8 @@ pub enum SecretSource {
     File(PathBuf),
     /// argv; stdout without its last line end is the key.
     Command(Vec<String>),
+    /// A file that `countersign secret set` writes; the rules of [`File`](Self::File) hold for it.
+    Stored(PathBuf),
 }
 
 /// Why there is no key. `name` is the name of the secret; no variant holds any of its text.
@@ -46,6 +48,8 @@ pub enum SecretError {
     Unset { name: String, variable: String },
     #[error("secret `{name}`: {error}; {}", .error.help())]
     File { name: String, error: TrustError },
+    #[error("secret `{name}`: nothing is stored under this name; store it: countersign secret set {name}")]
+    NotStored { name: String },
     #[error("secret `{name}`: {error}; {}", .error.help())]
     Program { name: String, error: TrustError },
     #[error("secret `{name}`: its command cannot be run: {error}")]
@@ -93,6 +97,12 @@ pub async fn resolve(name: &str, source: &SecretSource) -> Result<Secret, Secret
         SecretSource::Env(variable) => environment(name, variable)?,
         SecretSource::File(path) => file(name, path)?,
         SecretSource::Command(argv) => command(name, argv).await?,
+        SecretSource::Stored(path) => match file(name, path) {
+            Err(SecretError::File { error: TrustError::Missing(_), .. }) => {
+                return Err(SecretError::NotStored { name: name.to_owned() });
+            }
+            read => read?,
+        },
     };
     accept(text).map_err(|unfit| SecretError::Unfit { name: name.to_owned(), unfit })
 }
@@ -222,7 +232,20 @@ fn trim_line_end(text: &mut Zeroizing<Vec<u8>>) {
     }
 }
 
-fn accept(mut text: Zeroizing<Vec<u8>>) -> Result<Secret, Unfit> {
+/// A text with at most one line end after it.
+///
+/// # Errors
+/// Where it cannot be a key.
+pub fn accept_line(mut text: Zeroizing<Vec<u8>>) -> Result<Secret, Unfit> {
+    trim_line_end(&mut text);
+    accept(text)
+}
+
+/// The one door from a text to a key.
+///
+/// # Errors
+/// Where it cannot be one.
+pub fn accept(mut text: Zeroizing<Vec<u8>>) -> Result<Secret, Unfit> {
     if text.is_empty() {
         return Err(Unfit::Empty);
     }

@@ -4,7 +4,7 @@
 //
 // Prints `issuer=URL`, then reads lines of stdin: each is the URL of an MCP server, at which the client connects from
 // nothing but that URL (metadata, registration, authorization code with PKCE, `resource`) and calls `get_balance`. For
-// each line one line of JSON: the answer, the token, and what the client asked for. `PEERS` names a file beside the
+// each line one line `said=JSON`: the answer, the token, and what the client asked for. `PEERS` names a file beside the
 // node_modules.
 import { createServer } from "node:http";
 import { createRequire } from "node:module";
@@ -57,7 +57,7 @@ async function answer(request, response) {
 		return provider.interactionFinished(request, response, { login: { accountId: "alice" } });
 	}
 	const grant = new provider.Grant({ accountId: session.accountId, clientId: params.client_id });
-	grant.addOIDCScope("openid");
+	grant.addOIDCScope(["openid", ...(prompt.details.missingOIDCScope ?? [])].join(" "));
 	for (const [resource, scopes] of Object.entries(prompt.details.missingResourceScopes ?? {})) {
 		grant.addResourceScope(resource, scopes.join(" "));
 	}
@@ -72,8 +72,9 @@ async function browse(url) {
 		const cookie = [...cookies].map(([name, value]) => `${name}=${value}`).join("; ");
 		const response = await fetch(url, { redirect: "manual", headers: { cookie } });
 		for (const set of response.headers.getSetCookie()) {
-			const [name, value] = set.split(";")[0].split("=");
-			cookies.set(name, value);
+	const [name, value] = set.split(";")[0].split("=");
+			if (value) cookies.set(name, value);
+			else cookies.delete(name);
 		}
 		const location = response.headers.get("location");
 		if (!location) throw new Error(`${response.status} at ${url}: ${await response.text()}`);
@@ -127,6 +128,6 @@ async function signIn(url) {
 
 console.log(`issuer=${issuer}`);
 for await (const url of createInterface({ input: process.stdin })) {
-	console.log(JSON.stringify(await signIn(url)));
+	console.log(`said=${JSON.stringify(await signIn(url))}`);
 }
 http.close();

@@ -103,7 +103,7 @@ fn mistakes_are_found_where_they_are() {
             jwt(
                 "match: { jwt: { issuer: acme } }, scopes: [] }\n  - { name: b, match: { jwt: { issuer: acme, claims: { sub: b } } }",
             ),
-            ("C0110", 13, 22),
+            ("C0110", 13, 23),
         ),
         (jwt("match: { jwt: {} }"), ("C0102", 12, 34)),
         (jwt("match: { jwt: { issuer: acme, claims: {} } }"), ("C0105", 12, 58)),
