@@ -25,6 +25,7 @@ pub mod http_client;
 pub mod post;
 pub mod fetch;
 pub mod http_upstream;
+pub mod api_gate;
 
 /// What a client's transport brings.
 #[derive(Debug)]
