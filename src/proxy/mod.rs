@@ -18,11 +18,12 @@ use crate::control::server::{Control, ServerStatus, Status};
 use crate::credential::scrub::Scrubber;
 use crate::credential::secret::SecretCell;
 use crate::credential::source::{self, SecretError};
-use crate::credential::trust::{self, Readers};
+use crate::credential::trust::{self, Readers, TrustError};
 use crate::gate::{self, Gate, Operators};
 use crate::mcp::definitions::Definitions;
 use crate::pins::{FirstUse, Pins, StoreError};
 use crate::policy::{self, PolicyEngine, PolicyErrors};
+use crate::sandbox::Yard;
 use crate::signing::Signers;
 use crate::transport::api_gate::{self, ApiGate, ApiSpec};
 use crate::transport::http_client::{HttpClient, TlsError};
@@ -37,6 +38,7 @@ pub use environment::{Contradiction, Contradictions};
 use probe::Asked;
 
 mod api;
+mod boxes;
 mod environment;
 mod listing;
 mod notices;
@@ -122,6 +124,8 @@ pub enum StartError {
     NotProbed { server: String, why: String },
     #[error("server {server}: {reason}")]
     Upstream { server: String, reason: String },
+    #[error("the folders of the servers' children cannot be made in {folder}: {source}")]
+    Yard { folder: PathBuf, source: std::io::Error },
     #[error("operators.allowed_signers: {0}")]
     Operators(String),
     #[error("issuers.{name}: {reason}")]
@@ -158,12 +162,14 @@ impl Daemon {
             true => Some(api_gate::bind().await.map_err(|source| StartError::Listen { address: LOOPBACK, source })?),
         };
         let child_address = child_listener.as_ref().and_then(|listener| listener.local_addr().ok());
-        let mut servers = servers(&config, &secrets, child_address.map(|address| address.port()))?;
         may_sign(&config)?;
         let settings = policy::Settings { worker: policy::this_program(), ..policy_settings(&config) };
         let policy = PolicyEngine::load(settings).map_err(StartError::Policy)?;
         runtime_dir::private_folder(&config.state_dir)?;
         let audit = AuditLog::open(&config.state_dir.join("audit.db"), config.audit.sync_all)?;
+        // The open store is ours alone, and so are the folders beside it.
+        let child_port = child_address.map(|address| address.port());
+        let mut servers = servers(&config, &secrets, &boxes::yard(&config)?, child_port)?;
         let pins = Pins::open(&config.state_dir.join("pins.db"), audit.clone(), first_use(&config))?;
         let pins = Arc::new(pins);
 
@@ -358,6 +364,7 @@ async fn resolve(config: &Config) -> Result<BTreeMap<String, SecretCell>, StartE
 fn servers(
     config: &Config,
     secrets: &BTreeMap<String, SecretCell>,
+    yard: &Arc<Yard>,
     child_port: Option<u16>,
 ) -> Result<BTreeMap<String, ServerRuntime>, StartError> {
     let (mut servers, mut contradictions) = (BTreeMap::new(), Vec::new());
@@ -367,7 +374,7 @@ fn servers(
         let catalog = if trusts { catalog.trusting_code() } else { catalog };
         match environment::declared(server, &catalog, config, secrets) {
             Ok(environment) => {
-                servers.insert(name.clone(), runtime(server, catalog, environment, secrets, child_port)?);
+                servers.insert(name.clone(), runtime(server, catalog, environment, secrets, yard, child_port)?);
             }
             Err(contradiction) => contradictions.push(contradiction),
         }
@@ -380,23 +387,34 @@ fn runtime(
     catalog: Catalog,
     environment: Environment,
     secrets: &BTreeMap<String, SecretCell>,
+    yard: &Arc<Yard>,
     child_port: Option<u16>,
 ) -> Result<ServerRuntime, StartError> {
     let name = &server.facts.name;
     let wrong = |reason: String| StartError::Upstream { server: name.clone(), reason };
     let mut definitions = Arc::default();
     let upstream = match &server.upstream {
-        UpstreamConfig::Stdio { command, args, env, inherit, cwd, gate } => {
+        UpstreamConfig::Stdio { command, args, env, inherit, cwd, sandbox, gate } => {
             let env = env.iter().map(|(key, value)| Ok((key.clone(), variable(value, secrets).map_err(wrong)?)));
-            upstream::Kind::Stdio(StdioSpec {
+            let mut spec = StdioSpec {
                 server: name.clone(),
                 command: command.clone(),
                 args: args.clone(),
                 env: env.collect::<Result<_, StartError>>()?,
                 inherit: inherit.clone(),
                 cwd: cwd.clone(),
-                loopback: child_port.filter(|_| gate.is_some()),
-            })
+                sandbox: boxes::sandbox(name, sandbox.as_deref(), child_port.filter(|_| gate.is_some()), yard)?
+                    .map(Box::new),
+            };
+            match spec.resolve() {
+                Ok(()) => tracing::info!(server = name, program = spec.command, "the server's program"),
+                // Looked for again for each session.
+                Err(error @ (TrustError::Missing(_) | TrustError::NoCommand { .. })) => {
+                    tracing::warn!(server = name, command, %error, help = error.help(), "the server has no program");
+                }
+                Err(error) => return Err(wrong(format!("command: {error}\n  help: {}", error.help()))),
+            }
+            upstream::Kind::Stdio(spec)
         }
         UpstreamConfig::Http { url, headers } => {
             let headers = fields(headers, secrets).map_err(wrong)?;

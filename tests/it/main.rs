@@ -46,3 +46,5 @@ mod stripe;
 mod task_input;
 mod tasks;
 mod tokens;
+mod wrap;
+mod wrap_agents;
