@@ -52,7 +52,7 @@ const ADDRESSES: &[(&str, &str)] = &[
     ("rusqlite", "audit::store pins::store"),
     ("ssh_key", "signing"),
     ("landlock seccompiler libc", "sandbox"),
-    ("ring", "notify"),
+    ("ring", "notify credential::token"),
     ("clap clap_complete clap_mangen anyhow similar", "cli"),
     ("jsonc_parser toml_edit", "cli::wrap"),
     ("mimalloc", "main"),

@@ -45,5 +45,6 @@ mod stopping;
 mod stripe;
 mod task_input;
 mod tasks;
+mod tokens;
 mod wrap;
 mod wrap_agents;
