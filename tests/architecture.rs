@@ -52,7 +52,7 @@ const ADDRESSES: &[(&str, &str)] = &[
     ("rusqlite", "audit::store pins::store"),
     ("ssh_key", "signing"),
     ("landlock seccompiler libc", "sandbox"),
-    ("ring", "notify credential::oauth::seal"),
+    ("ring", "notify credential::oauth::seal credential::token"),
     ("oauth2", "credential::oauth"),
     ("tower_service", "transport"),
     ("clap clap_complete clap_mangen anyhow similar", "cli"),

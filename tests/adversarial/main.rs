@@ -19,5 +19,6 @@ mod parsing;
 mod policy;
 mod processes;
 mod sessions;
+mod tokens;
 mod unicode;
 mod upstream;
