@@ -48,6 +48,7 @@ const ADDRESSES: &[(&str, &str)] = &[
     ("rusqlite", "audit::store pins::store"),
     ("ssh_key", "signing"),
     ("ring", "notify"),
+    ("keyring_core zbus_secret_service_keyring_store", "credential::keyring"),
     ("clap anyhow similar", "cli"),
     ("mimalloc", "main"),
 ];

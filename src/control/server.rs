@@ -75,6 +75,8 @@ pub struct Control {
     pub gate: Arc<Gate>,
     pub pins: Arc<Pins>,
     pub status: Status,
+    /// Whether a text holds a key that the daemon keeps: no word of an operator may carry one into a record or an answer.
+    pub has_key: Box<dyn Fn(&str) -> bool + Send + Sync>,
 }
 
 /// Serves operators until `stop`.
@@ -167,7 +169,7 @@ async fn connection(
         return Err(Ended::Foreign(uid));
     }
     let (read, write) = stream.into_split();
-    let mut commands = commands(read, stop.clone(), tracker);
+    let mut commands = commands(read, Arc::clone(&control), stop.clone(), tracker);
     let mut connection = Connection { control, operator: user_name(uid), read_only: true, write };
     let hello = tokio::time::timeout(HELLO_TIME, commands.recv()).await.map_err(|_| Ended::Silent)?;
     let Some(Ok(Command::Hello { version: VERSION, watch, read_only })) = hello else {
@@ -224,6 +226,7 @@ async fn connection(
 /// Reads commands in a task of its own, so that a half-read line is never lost.
 fn commands(
     read: OwnedReadHalf,
+    control: Arc<Control>,
     stop: CancellationToken,
     tracker: &TaskTracker,
 ) -> mpsc::Receiver<Result<Command, String>> {
@@ -249,6 +252,13 @@ fn commands(
             }
             let command = JsonText::parse(line, Rules::CLIENT)
                 .map_err(|error| error.to_string())
+                .and_then(|text| match (control.has_key)(text.as_str()) {
+                    true => {
+                        Err("it contains a key that countersign keeps; a key that was shared should be replaced"
+                            .to_owned())
+                    }
+                    false => Ok(text),
+                })
                 .and_then(|text| serde_json::from_str(text.as_str()).map_err(|error| error.to_string()));
             if to.send(command).await.is_err() {
                 return;

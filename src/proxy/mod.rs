@@ -17,7 +17,8 @@ use crate::config::{self, Config, Match, UnsignedRulings, Upstream as UpstreamCo
 use crate::control::server::{Control, ServerStatus, Status};
 use crate::credential::scrub::Scrubber;
 use crate::credential::secret::SecretCell;
-use crate::credential::source::{self, SecretError};
+use crate::credential::shape::Kinds;
+use crate::credential::source::SecretError;
 use crate::credential::trust::{self, Readers};
 use crate::gate::{self, Gate, Operators};
 use crate::mcp::definitions::Definitions;
@@ -33,9 +34,11 @@ use crate::transport::{Handover, NewSession, Rejected, client_socket, http_front
 
 mod handles;
 pub use environment::{Contradiction, Contradictions};
+use keys::Keys;
 use probe::Asked;
 
 mod environment;
+mod keys;
 mod listing;
 mod notices;
 mod probe;
@@ -46,9 +49,9 @@ mod waiting;
 
 /// Sessions and refusals that wait to be taken up.
 const HANDOVER: usize = 64;
-/// How often policy files are looked at.
 /// Longest list of operators, in bytes.
 const SIGNERS: usize = 1 << 20;
+/// How often policy files are looked at.
 const POLICY_POLL: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// One configured server, ready for sessions.
@@ -61,6 +64,8 @@ struct ServerRuntime {
     definitions: Arc<Definitions>,
     handles: Arc<handles::Told>,
     upstream: upstream::Kind,
+    /// Keys of others that are taken out of what it says.
+    hidden: Kinds,
     sessions: Arc<AtomicUsize>,
 }
 
@@ -90,6 +95,11 @@ struct Shared {
 pub enum StartError {
     #[error("{error}{place}\n  help: a secret is read when the daemon starts, from where its line says")]
     Secret { error: SecretError, place: String },
+    #[error(
+        "the secrets `{other}` and `{name}` are the same key, and one of them is a principal's token{place}\n  \
+         help: whoever holds a token would hold the other key as well; make a token of its own"
+    )]
+    SameKey { name: String, other: String, place: String },
     #[error("{0}")]
     Policy(PolicyErrors),
     #[error(transparent)]
@@ -131,16 +141,16 @@ pub struct Daemon {
     tracker: TaskTracker,
     session_tracker: TaskTracker,
     limits: Limits,
+    keys: Option<Arc<Keys>>,
 }
 
 impl Daemon {
-    /// Checks everything, then opens the sockets.
+    /// Checks everything, then opens the sockets. The scrubber learns every key; the log may go through it as well.
     ///
     /// # Errors
     /// The first thing that is wrong, in words for the operator.
-    pub async fn start(config: Config) -> Result<Daemon, StartError> {
-        let secrets = resolve(&config).await?;
-        let scrubber = Arc::new(Scrubber::default());
+    pub async fn start(config: Config, scrubber: Arc<Scrubber>) -> Result<Daemon, StartError> {
+        let secrets = keys::read(&config).await?;
         secrets.iter().for_each(|(name, secret)| scrubber.learn(name, &secret.current()));
         let mut servers = servers(&config, &secrets)?;
         may_sign(&config)?;
@@ -196,12 +206,15 @@ impl Daemon {
         let servers: BTreeMap<String, Arc<ServerRuntime>> =
             servers.into_iter().map(|(name, server)| (name, Arc::new(server))).collect();
         let (gate, pins) = (Arc::clone(&shared.gate), Arc::clone(&shared.pins));
-        let control = Arc::new(Control { gate, pins, status: status(&config, &servers) });
+        let keys = Arc::clone(&shared.scrubber);
+        let has_key = Box::new(move |text: &str| matches!(keys.line(text), std::borrow::Cow::Owned(_)));
+        let control = Arc::new(Control { gate, pins, status: status(&config, &servers), has_key });
         let keeper = Arc::clone(&shared.gate);
         let until = stop.clone();
         tracker.spawn(async move { keeper.keep_time(until).await });
         let names: Arc<BTreeSet<String>> = Arc::new(servers.keys().cloned().collect());
         let served = servers.iter().map(|(name, server)| (name.clone(), server.served())).collect();
+        let running = (Arc::clone(&shared), servers.clone());
         let handover = accept(shared, servers, &session_tracker, &tracker);
         let principals = Arc::new(principals(&config, &secrets));
         let daemon = Daemon {
@@ -215,6 +228,7 @@ impl Daemon {
             tracker: tracker.clone(),
             session_tracker,
             limits: config.limits,
+            keys: None,
         };
         tracker.spawn(client_socket::serve(
             client_listener,
@@ -244,15 +258,23 @@ impl Daemon {
             tracker.spawn(feed.run(news, stop.clone()));
             tracker.spawn(crate::notify::serve(channel, receiver, stop.clone()));
         }
-        tracker.spawn(watch_policy(Arc::clone(&daemon.control), stop));
-        Ok(daemon)
+        tracker.spawn(watch_policy(Arc::clone(&daemon.control), stop.clone()));
+        let (shared, servers) = running;
+        let reading = tokio::sync::Mutex::default();
+        let keys = Arc::new(Keys { config: Arc::new(config), cells: secrets, servers, shared, reading });
+        tracker.spawn(Arc::clone(&keys).watch(stop));
+        Ok(Daemon { keys: Some(keys), ..daemon })
     }
 
-    /// Loads the policies again.
+    /// Reads the keys and loads the policies again. A key that is not taken is logged and recorded; the one before it
+    /// stays in use.
     ///
     /// # Errors
     /// What is wrong with them; the old ones stay in force.
     pub async fn reload(&self) -> Result<String, String> {
+        if let Some(keys) = &self.keys {
+            keys.reread(|_| true).await;
+        }
         reload(&self.control).await
     }
 
@@ -315,21 +337,6 @@ async fn watch_policy(control: Arc<Control>, stop: CancellationToken) {
     }
 }
 
-async fn resolve(config: &Config) -> Result<BTreeMap<String, SecretCell>, StartError> {
-    let mut secrets = BTreeMap::new();
-    for (name, source) in &config.secrets {
-        let secret = source::resolve(name, source).await.map_err(|error| {
-            let path = config.path.as_deref().map(std::path::Path::display);
-            let place = path.zip(config.secret_places.get(name));
-            let place =
-                place.map_or_else(String::new, |(path, (line, column))| format!("\n --> {path}:{line}:{column}"));
-            StartError::Secret { error, place }
-        })?;
-        secrets.insert(name.clone(), SecretCell::new(name, secret));
-    }
-    Ok(secrets)
-}
-
 fn servers(
     config: &Config,
     secrets: &BTreeMap<String, SecretCell>,
@@ -386,6 +393,7 @@ fn runtime(
         definitions,
         handles: Arc::default(),
         upstream,
+        hidden: server.hidden,
         sessions: Arc::default(),
     })
 }
@@ -582,7 +590,7 @@ fn accept(
 ) -> Handover {
     let (session_to, mut session_from) = mpsc::channel::<NewSession>(HANDOVER);
     let (rejected_to, mut rejected_from) = mpsc::channel::<Rejected>(HANDOVER);
-    let gate = Arc::clone(&shared.gate);
+    let (gate, scrubber) = (Arc::clone(&shared.gate), Arc::clone(&shared.scrubber));
     let session_tracker = sessions.clone();
     tracker.spawn(async move {
         while let Some(new) = session_from.recv().await {
@@ -602,6 +610,8 @@ fn accept(
     tracker.spawn(async move {
         while let Some(rejected) = rejected_from.recv().await {
             let Rejected { server, principal, code, reason, .. } = rejected;
+            // What a front says about a request may quote it.
+            let reason = scrubber.line(&reason).into_owned();
             gate.refused(Event::Refused { server, principal, session: None, code, reason }).await;
         }
     });

@@ -17,6 +17,8 @@ mod methods;
 mod operator_socket;
 mod parsing;
 mod policy;
+mod secrets;
 mod sessions;
+mod sweep;
 mod unicode;
 mod upstream;

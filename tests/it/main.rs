@@ -36,6 +36,7 @@ mod rust_client;
 mod schemas;
 mod scopes;
 mod scrubbed;
+mod secrets;
 mod signing;
 mod stopping;
 mod stripe;

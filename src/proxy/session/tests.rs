@@ -105,6 +105,7 @@ impl Rig {
             definitions: Arc::default(),
             handles: Arc::default(),
             upstream: super::super::upstream::Kind::Stdio(spec),
+            hidden: crate::credential::shape::Kinds::ALL,
             sessions: Arc::new(AtomicUsize::new(0)),
         };
         let (to_session, inbound) = mpsc::channel(8);

@@ -107,6 +107,7 @@ impl Scene {
                 inherit: Vec::new(),
                 cwd: None,
             }),
+            hidden: crate::credential::shape::Kinds::ALL,
             sessions: Arc::default(),
         };
         Scene { shared: Arc::new(shared), server: Arc::new(server), _folder: folder }
