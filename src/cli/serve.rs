@@ -128,8 +128,11 @@ async fn wait(console: &mut Option<tokio::task::JoinHandle<anyhow::Result<()>>>)
 }
 
 fn filter() -> tracing_subscriber::EnvFilter {
-    tracing_subscriber::EnvFilter::try_from_env("COUNTERSIGN_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("countersign=info,upstream=info,warn"))
+    let wanted = tracing_subscriber::EnvFilter::try_from_env("COUNTERSIGN_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("countersign=info,upstream=info,warn"));
+    // What the way to the keyring says of itself holds the bytes of its messages.
+    let silent = ["zbus=off", "zbus_secret_service_keyring_store=off", "keyring_core=off"];
+    silent.iter().filter_map(|directive| directive.parse().ok()).fold(wanted, |filter, one| filter.add_directive(one))
 }
 
 pub(super) fn log_to_stderr(scrubber: &Arc<Scrubber>) {

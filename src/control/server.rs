@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::call::Environment;
 use crate::gate::{Approver, Gate, Hold, NoEffect, Ruling, Says, State};
-use crate::json::{JsonText, Rules};
+use crate::json::{Json, JsonText, Rules};
 use crate::pins::{self, Act, Kept, Pins, Remembered};
 use crate::transport::runtime_dir::Listener;
 
@@ -194,7 +194,7 @@ async fn connection(
         tokio::select! {
             command = commands.recv() => match command {
                 Some(Ok(command)) => connection.obey(command).await?,
-                Some(Err(reason)) => connection.malformed(reason).await?,
+                Some(Err((seq, reason))) => connection.malformed(seq, reason).await?,
                 None => return Ok(()),
             },
             change = changes.recv(), if watch => match change {
@@ -223,13 +223,25 @@ async fn connection(
     }
 }
 
+/// The number of what is no command, where it has one, and why it is none.
+type NoCommand = (Option<u64>, String);
+
+fn command(line: Vec<u8>, control: &Control) -> Result<Command, NoCommand> {
+    let text = JsonText::parse(line, Rules::CLIENT).map_err(|error| (None, error.to_string()))?;
+    let seq = text.view().get("seq").and_then(Json::as_i64).and_then(|seq| u64::try_from(seq).ok());
+    if (control.has_key)(text.as_str()) {
+        return Err((seq, "it contains a key that countersign keeps; nothing of it is recorded".to_owned()));
+    }
+    serde_json::from_str(text.as_str()).map_err(|error| (seq, error.to_string()))
+}
+
 /// Reads commands in a task of its own, so that a half-read line is never lost.
 fn commands(
     read: OwnedReadHalf,
     control: Arc<Control>,
     stop: CancellationToken,
     tracker: &TaskTracker,
-) -> mpsc::Receiver<Result<Command, String>> {
+) -> mpsc::Receiver<Result<Command, NoCommand>> {
     let (to, from) = mpsc::channel(16);
     tracker.spawn(async move {
         let mut lines = BufReader::new(read);
@@ -245,21 +257,12 @@ fn commands(
             match read {
                 Ok(0) | Err(_) => return,
                 Ok(_) if line.last() != Some(&b'\n') => {
-                    let _ = to.send(Err("a command is one line of at most 64 KiB".to_owned())).await;
+                    let _ = to.send(Err((None, "a command is one line of at most 64 KiB".to_owned()))).await;
                     return;
                 }
                 Ok(_) => {}
             }
-            let command = JsonText::parse(line, Rules::CLIENT)
-                .map_err(|error| error.to_string())
-                .and_then(|text| match (control.has_key)(text.as_str()) {
-                    true => {
-                        Err("it contains a key that countersign keeps; a key that was shared should be replaced"
-                            .to_owned())
-                    }
-                    false => Ok(text),
-                })
-                .and_then(|text| serde_json::from_str(text.as_str()).map_err(|error| error.to_string()));
+            let command = command(line, &control);
             if to.send(command).await.is_err() {
                 return;
             }
@@ -282,9 +285,9 @@ impl Connection {
         self.send(&Notice::Snapshot { seq, holds, daemon }).await
     }
 
-    async fn malformed(&mut self, reason: String) -> Result<(), Ended> {
+    async fn malformed(&mut self, seq: Option<u64>, reason: String) -> Result<(), Ended> {
         self.control.gate.command_refused(&self.operator, &reason).await;
-        self.send(&Notice::Failed { seq: None, error: Failure::Malformed, message: reason }).await
+        self.send(&Notice::Failed { seq, error: Failure::Malformed, message: reason }).await
     }
 
     async fn obey(&mut self, command: Command) -> Result<(), Ended> {
@@ -292,7 +295,7 @@ impl Connection {
             return self.failed(seq, Failure::ReadOnly, "this connection may only watch".to_owned()).await;
         }
         match command {
-            Command::Hello { .. } => self.malformed("hello is said once".to_owned()).await,
+            Command::Hello { .. } => self.malformed(None, "hello is said once".to_owned()).await,
             Command::List { seq } => self.snapshot(Some(seq)).await,
             Command::Show { seq, id } => match self.control.gate.holds().find(&id) {
                 Some(hold) => self.send(&Notice::Shown { seq, hold: Box::new(self.control.view(&hold)) }).await,
