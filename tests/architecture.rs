@@ -49,7 +49,7 @@ const ADDRESSES: &[(&str, &str)] = &[
     ("ssh_key", "signing"),
     ("ring", "notify"),
     ("keyring_core zbus_secret_service_keyring_store", "credential::keyring"),
-    ("clap anyhow similar", "cli"),
+    ("clap clap_complete clap_mangen anyhow similar", "cli"),
     ("mimalloc", "main"),
 ];
 

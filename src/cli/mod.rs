@@ -13,12 +13,15 @@ macro_rules! say {
 
 mod ask;
 pub mod audit;
+pub mod completions;
 pub mod connect;
 pub mod console;
 pub mod demo;
+pub mod doctor;
 pub mod grant;
 pub mod init;
 mod log;
+pub mod man;
 pub mod operator;
 pub mod pending;
 pub mod policy;
@@ -116,6 +119,12 @@ enum Command {
     /// Read, verify and export the record
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Check everything from the client to the server: what is wrong, and the command that fixes it
+    Doctor(doctor::Args),
+    /// Completions for a shell, on stdout
+    Completions(completions::Args),
+    /// The manual, as pages for `man`
+    Man(man::Args),
 }
 
 /// Runs the command line of this process.
@@ -148,6 +157,9 @@ pub fn main() -> ExitCode {
         Command::Policy(command) => policy::run(command),
         Command::PolicyWorker { limited } => policy_worker(limited),
         Command::Audit(command) => audit::run(command),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
     };
     match ran {
         Ok(exit) => exit.into(),

@@ -102,13 +102,21 @@ fn list(paths: &[PathBuf]) -> String {
 /// # Errors
 /// Everything that is wrong with it.
 pub fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
-    let path = find(path, Path::new("/etc"), &|name| std::env::var_os(name))?;
+    let path = which(path)?;
     let bytes = trust::read(&path, Readers::Anyone, MAX_BYTES).map_err(ConfigError::File)?;
     let text = std::str::from_utf8(&bytes).map_err(|error| {
         let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
         ConfigError::NotUtf8 { path: path.clone(), line: before.iter().filter(|byte| **byte == b'\n').count() + 1 }
     })?;
     read(text, &path, &|name| std::env::var_os(name), cross::trusted)
+}
+
+/// The file that [`load`] reads.
+///
+/// # Errors
+/// [`ConfigError::NotFound`].
+pub fn which(path: Option<&Path>) -> Result<PathBuf, ConfigError> {
+    find(path, Path::new("/etc"), &|name| std::env::var_os(name))
 }
 
 /// Checks a text as if it stood in the file `origin`. Of the file system nothing is looked at.

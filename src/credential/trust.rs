@@ -214,7 +214,11 @@ impl Walk {
             return Err(TrustError::NotAFile(path.to_owned()));
         }
         self.entry(&resolved, &metadata)?;
-        if readers == Readers::OwnerOnly && metadata.mode() & 0o044 != 0 {
+        // A service's credential of systemd's: root's, and readable by the service by an entry of its own, which shows as
+        // a right of the group. Whoever else could read it was chosen by root.
+        let given_by_root = metadata.uid() == 0 && metadata.gid() == 0 && self.me != 0;
+        let others = if given_by_root { 0o004 } else { 0o044 };
+        if readers == Readers::OwnerOnly && metadata.mode() & others != 0 {
             return Err(TrustError::Readable { path: resolved, mode: metadata.mode() & 0o7777 });
         }
         Ok(file)
@@ -373,6 +377,23 @@ mod tests {
         let (_folder, file) = place();
         let refused = stranger(&file).open(&file, Readers::Anyone);
         assert!(matches!(refused, Err(TrustError::Owner { .. })), "{refused:?}");
+    }
+
+    /// As systemd hands a key to a service that is not root.
+    #[test]
+    fn a_credential_that_root_gives_may_be_readable_by_its_group_of_root() {
+        let (_folder, file) = place();
+        if Walk::ours().me != 0 {
+            return;
+        }
+        let service = Walk { me: 4242, ..Walk::ours() };
+        mode(&file, 0o440);
+        assert!(service.open(&file, Readers::OwnerOnly).is_ok());
+        mode(&file, 0o444);
+        assert!(matches!(service.open(&file, Readers::OwnerOnly), Err(TrustError::Readable { .. })));
+        mode(&file, 0o440);
+        chown(&file, None, Some(4242)).unwrap();
+        assert!(matches!(service.open(&file, Readers::OwnerOnly), Err(TrustError::Readable { .. })));
     }
 
     #[test]

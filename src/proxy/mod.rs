@@ -33,6 +33,7 @@ use crate::transport::stdio_upstream::{EnvValue, StdioSpec};
 use crate::transport::{Handover, NewSession, Rejected, client_socket, http_front};
 
 mod handles;
+pub(crate) use environment::declared as declared_environment;
 pub use environment::{Contradiction, Contradictions};
 use keys::Keys;
 use probe::Asked;

@@ -18,7 +18,9 @@ use crate::call::{CallId, Digest};
 mod signers;
 pub mod tool;
 
-pub use signers::{Signer, Signers, SignersError, is_name, is_unprotected, line_of};
+pub use signers::{
+    PrivateFile, Signer, Signers, SignersError, fingerprint_of, is_name, is_unprotected, line_of, private_file,
+};
 
 /// A signature that was made for anything else (a commit, a file) is none of a ruling.
 pub const NAMESPACE: &str = "countersign";

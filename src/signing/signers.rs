@@ -149,6 +149,32 @@ pub fn is_unprotected(private: &str) -> bool {
     PrivateKey::from_openssh(private).is_ok_and(|key| !key.is_encrypted())
 }
 
+/// A private key's file, as far as it shows without a passphrase.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PrivateFile {
+    /// As `ssh-keygen -l` prints it; nothing where the form of the file hides it.
+    pub fingerprint: Option<String>,
+    /// Whoever reads it can sign with it. A security key's file never is: the key is touched.
+    pub open: bool,
+}
+
+/// What a text says as a private key's; nothing where it is none.
+pub fn private_file(text: &str) -> Option<PrivateFile> {
+    if let Ok(key) = PrivateKey::from_openssh(text) {
+        let touched = matches!(key.algorithm(), Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256);
+        let fingerprint = Some(key.fingerprint(HashAlg::Sha256).to_string());
+        return Some(PrivateFile { fingerprint, open: !key.is_encrypted() && !touched });
+    }
+    let first = text.lines().next()?;
+    let pem = first.starts_with("-----BEGIN ") && first.contains("PRIVATE KEY");
+    pem.then(|| PrivateFile { fingerprint: None, open: !text.contains("ENCRYPTED") && !first.contains("OPENSSH") })
+}
+
+/// The fingerprint of an OpenSSH public key's text.
+pub fn fingerprint_of(public: &str) -> Option<String> {
+    Some(PublicKey::from_openssh(public.trim()).ok()?.fingerprint(HashAlg::Sha256).to_string())
+}
+
 /// For this namespace, and without a comment.
 pub(super) fn line(operator: &str, key: &PublicKey) -> String {
     let mut key = key.clone();

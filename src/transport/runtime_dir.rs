@@ -91,6 +91,14 @@ pub fn listen(path: &Path) -> Result<Listener, SocketError> {
 /// [`SocketError`].
 pub fn private_folder(folder: &Path) -> Result<(), SocketError> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(io_error(folder))?;
+    check_private(folder)
+}
+
+/// As [`private_folder`], of one that is there.
+///
+/// # Errors
+/// [`SocketError`].
+pub fn check_private(folder: &Path) -> Result<(), SocketError> {
     let me = rustix::process::geteuid().as_raw();
     let found = fs::symlink_metadata(folder).map_err(io_error(folder))?;
     if !found.is_dir() {
@@ -114,6 +122,15 @@ pub fn private_folder(folder: &Path) -> Result<(), SocketError> {
         }
     }
     Ok(())
+}
+
+/// Removes a socket that a dead daemon left, as [`listen`] would.
+///
+/// # Errors
+/// [`SocketError`] where a daemon runs, or where it is no socket.
+pub fn remove_dead(path: &Path) -> Result<(), SocketError> {
+    let _lock = take_lock(path)?;
+    remove_stale(path)
 }
 
 fn take_lock(path: &Path) -> Result<File, SocketError> {

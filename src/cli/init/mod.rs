@@ -15,10 +15,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::ValueEnum;
+use serde_json::json;
 
 use super::{Exit, quoted};
 use crate::config;
 use crate::console::visible;
+use crate::credential::trust;
 
 pub use tools::Tool;
 
@@ -143,6 +145,22 @@ fn tell(dir: &Path, plan: &[Planned], args: &Args, tools: Option<&[Tool]>) {
     say!("  countersign policy check --config {config}");
     say!("  countersign policy coverage --config {config}   # what is decided, and by which rule");
     say!("  countersign serve --config {config} --console");
-    let name = args.name.as_deref().unwrap_or(args.server.as_str());
-    say!("then start `countersign connect {name}` from your MCP client");
+    say!("  countersign doctor --config {config}   # in another terminal: from the client to the server");
+    clients(args.name.as_deref().unwrap_or(args.server.as_str()));
+}
+
+/// How clients get to the server: what to run, or what to write.
+fn clients(name: &str) {
+    let found = trust::find_command("countersign", std::env::var_os("PATH").as_deref()).is_ok();
+    let own = std::env::current_exe().ok().filter(|_| !found);
+    let program = own.map_or_else(|| "countersign".to_owned(), |own| own.display().to_string());
+    let shell = quoted(&program);
+    let entry = json!({"command": program, "args": ["connect", name]});
+    let named = json!({"name": name, "command": program, "args": ["connect", name]}).to_string();
+    say!("\nthen let your client start it:");
+    say!("  claude mcp add {name} -- {shell} connect {name}");
+    say!("  codex mcp add {name} -- {shell} connect {name}");
+    say!("  gemini mcp add {name} {shell} connect {name}");
+    say!("  code --add-mcp {}", quoted(&named));
+    say!("  Cursor, Claude Desktop, Windsurf: {}", json!({"mcpServers": {name: entry}}));
 }

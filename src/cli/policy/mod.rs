@@ -2,7 +2,7 @@
 //! --hold` alone talks to a daemon.
 #![allow(clippy::print_stderr)]
 
-mod check;
+pub(super) mod check;
 mod coverage;
 mod eval;
 mod explain;

@@ -1,0 +1,238 @@
+//! Every way that a client can take to every server, and what came of it: how many tools there are, how many are seen,
+//! and whether they are the ones that are trusted.
+
+use futures_util::future::join_all;
+
+use super::finding::{Finding, place};
+use super::ground::{self, Ground};
+use super::walk::{self, Broken, Hop};
+use crate::config::{Config, HttpListen, Match, Upstream, Value};
+use crate::credential::secret::SecretCell;
+
+/// A way of clients, for all servers.
+enum Way<'a> {
+    /// The name of the principal that this user is.
+    Shim(&'a str),
+    Http {
+        principal: &'a str,
+        address: String,
+        token: SecretCell,
+    },
+    /// Not gone, and why.
+    No(&'static str, String),
+}
+
+pub async fn check(ground: &Ground) -> Vec<Finding> {
+    let (Some(config), Ok(_), Some(sockets)) = (&ground.config, &ground.daemon, &ground.sockets) else {
+        return Vec::new();
+    };
+    let ways = [Some(by_shim(config, ground.me)), by_http(config, ground)];
+    let socket = sockets.join("client.sock");
+    let (mut found, mut going) = (Vec::new(), Vec::new());
+    for way in ways.iter().flatten() {
+        if let Way::No(name, why) = way {
+            found.push(Finding::note("", format!("not checked: the way by {name}: {why}")));
+            continue;
+        }
+        for server in config.servers.keys() {
+            let socket = &socket;
+            going.push(async move {
+                let gone = match way {
+                    Way::Shim(_) => walk::by_shim(&ground.program, socket, server).await,
+                    Way::Http { address, token, .. } => {
+                        walk::by_http(&format!("http://{address}/mcp/{server}"), server, token.clone()).await
+                    }
+                    Way::No(..) => Ok(0),
+                };
+                (server.as_str(), way, gone)
+            });
+        }
+    }
+    let gone = join_all(going).await;
+    // What the lists have shown by now.
+    let seen = ground::ask(&sockets.join("operator.sock")).await.ok();
+    for (server, way, gone) in gone {
+        let all = seen.as_ref().and_then(|seen| seen.tools.get(server)).copied();
+        found.push(told(server, way, &gone, all, ground));
+    }
+    for server in seen.iter().flat_map(|seen| &seen.daemon.servers) {
+        found.extend(pins(&server.name, server.tools_changed, server.tools_unpinned));
+    }
+    found
+}
+
+fn by_shim(config: &Config, me: u32) -> Way<'_> {
+    let mut mine = config.principals.iter().filter(|entry| entry.by == Match::Uid(me));
+    match mine.next() {
+        Some(entry) => Way::Shim(&entry.principal.name),
+        None => Way::No("the shim", format!("no principal has match: {{ uid: {me} }}")),
+    }
+}
+
+fn by_http<'a>(config: &'a Config, ground: &Ground) -> Option<Way<'a>> {
+    let HttpListen { address, allowed_hosts, .. } = config.http.as_ref()?;
+    let no = |why: &str| Some(Way::No("HTTP", why.to_owned()));
+    if address.port() == 0 {
+        return no("its port is chosen at each start");
+    }
+    let ip = if address.ip().is_unspecified() { std::net::Ipv4Addr::LOCALHOST.into() } else { address.ip() };
+    let reached = std::net::SocketAddr::new(ip, address.port()).to_string();
+    let host = reached.rsplit_once(':').map_or("", |(host, _)| host);
+    if !ip.is_loopback() || !allowed_hosts.iter().any(|allowed| allowed == host) {
+        return no("it is not for clients of this machine");
+    }
+    let token = config.principals.iter().find_map(|entry| match &entry.by {
+        Match::Token(name) => {
+            let token = ground.secrets.get(name)?.as_ref().ok()?;
+            Some((entry.principal.name.as_str(), token.clone()))
+        }
+        Match::Uid(_) => None,
+    });
+    match token {
+        Some((principal, token)) => Some(Way::Http { principal, address: reached, token }),
+        None => no("no principal's token can be read here"),
+    }
+}
+
+fn told(server: &str, way: &Way<'_>, gone: &Result<usize, Broken>, all: Option<usize>, ground: &Ground) -> Finding {
+    let (by, principal) = match way {
+        Way::Shim(principal) => ("shim", *principal),
+        Way::Http { principal, .. } => ("HTTP", *principal),
+        Way::No(by, _) => (*by, ""),
+    };
+    match gone {
+        Ok(0) if all.is_some_and(|all| all > 0) => {
+            let text = format!("by {by}: policy shows {principal} none of its {} tools", all.unwrap_or(0));
+            Finding::warning(server, text).run(ground.with_config("countersign policy coverage"))
+        }
+        Ok(seen) => {
+            let of = all.map_or_else(String::new, |all| format!(" of {all}"));
+            Finding::ok(server, format!("by {by}, daemon, policy, server: {principal} sees {seen}{of} tools"))
+        }
+        Err(Broken { hop, why }) => {
+            let found = Finding::problem(server, format!("by {by}: broken at {}: {why}", hop.as_str()));
+            let file = ground.file.as_deref().map(place).unwrap_or_default();
+            match hop {
+                Hop::Shim => found.run("install countersign again: cargo install --path ."),
+                Hop::Daemon => found.run("look at the daemon's log, and start it again"),
+                Hop::Configuration => found.run("start the daemon again: it runs with another configuration"),
+                Hop::Principal => {
+                    let me = ground.me;
+                    found.run(format!(
+                        "write into {file}: principals: - {{ name: local, match: {{ uid: {me} }}, scopes: [...] }}"
+                    ))
+                }
+                Hop::Key => found.run(another_key(server, ground)),
+                Hop::Server => found.run(by_hand(server, ground)),
+            }
+        }
+    }
+}
+
+fn another_key(server: &str, ground: &Ground) -> String {
+    let server = ground.config.as_ref().and_then(|config| config.servers.get(server));
+    let values = match server.map(|server| &server.upstream) {
+        Some(Upstream::Stdio { env, .. }) => env.as_slice(),
+        Some(Upstream::Http { headers, .. }) => headers.as_slice(),
+        None => &[],
+    };
+    let names = values.iter().filter_map(|(_, value)| match value {
+        Value::Secret { name, .. } => Some(name.as_str()),
+        Value::Plain(_) => None,
+    });
+    format!("put a key that is valid into the secret {}", names.collect::<Vec<_>>().join(", "))
+}
+
+/// What shows why a server does not answer.
+fn by_hand(server: &str, ground: &Ground) -> String {
+    let upstream = ground.config.as_ref().and_then(|config| config.servers.get(server)).map(|server| &server.upstream);
+    match upstream {
+        Some(Upstream::Stdio { command, args, .. }) => {
+            let words: Vec<String> =
+                std::iter::once(command).chain(args).map(|word| crate::cli::quoted(word)).collect();
+            format!("start it by hand, with its key, and see what it says: {}", words.join(" "))
+        }
+        Some(Upstream::Http { url, .. }) => {
+            format!("curl -sS -o /dev/null -w '%{{http_code}}\\n' {}", crate::cli::quoted(url))
+        }
+        None => "look at the daemon's log".to_owned(),
+    }
+}
+
+fn pins(server: &str, changed: usize, new: usize) -> Option<Finding> {
+    let command = format!("countersign tools diff {server}");
+    match (changed, new) {
+        (0, 0) => None,
+        (0, new) => Some(
+            Finding::note(server, format!("{new} tools that nobody has pinned: their calls are held")).run(command),
+        ),
+        (changed, _) => {
+            let text = format!("{changed} tools are not what you trusted any more: their calls are denied");
+            Some(Finding::warning(server, text).run(command))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::finding::Level;
+    use super::*;
+    use crate::control::client::ControlError;
+
+    fn ground() -> Ground {
+        let text = "version: 1\nsecrets: { k: { env: K } }\nservers: { s: { environment: sandbox, upstream: { stdio: { \
+                    command: serve, args: [a b], env: { KEY: { secret: k } } } } } }\n\
+                    principals: [{ name: x, match: { uid: 1 }, scopes: [] }]\n";
+        Ground {
+            me: 1,
+            file: Some("/c/countersign.yaml".into()),
+            refused: None,
+            config: crate::config::parse(text, std::path::Path::new("/c/countersign.yaml")).ok(),
+            secrets: std::collections::BTreeMap::new(),
+            sockets: None,
+            daemon: Err(ControlError::Closed.into()),
+            program: "/countersign".into(),
+        }
+    }
+
+    #[test]
+    fn each_broken_hop_is_named_with_what_fixes_it() {
+        let ground = ground();
+        for (hop, name, command) in [
+            (Hop::Shim, "the shim", "cargo install"),
+            (Hop::Daemon, "the daemon:", "log"),
+            (
+                Hop::Principal,
+                "the principal",
+                "write into /c/countersign.yaml: principals: - { name: local, match: { uid: 1 }",
+            ),
+            (Hop::Configuration, "the daemon's configuration", "start the daemon again"),
+            (Hop::Key, "does not accept the key", "into the secret k"),
+            (Hop::Server, "the server:", "serve 'a b'"),
+        ] {
+            let broken = Err(Broken { hop, why: "why".to_owned() });
+            let found = told("s", &Way::Shim("x"), &broken, None, &ground);
+            assert_eq!(found.level, Level::Problem);
+            assert!(found.text.contains(name) && found.text.ends_with(": why"), "{}", found.text);
+            assert!(found.command.as_deref().is_some_and(|said| said.contains(command)), "{:?}", found.command);
+        }
+    }
+
+    #[test]
+    fn tools_that_are_not_the_trusted_ones_are_said() {
+        assert_eq!(pins("s", 0, 0), None);
+        let level = |changed, new| pins("s", changed, new).map(|found| found.level);
+        assert_eq!(
+            [level(0, 2), level(1, 0), level(1, 2)].map(Option::unwrap),
+            [Level::Note, Level::Warning, Level::Warning]
+        );
+        assert_eq!(pins("s", 1, 0).unwrap().command.as_deref(), Some("countersign tools diff s"));
+        let none = told("s", &Way::Shim("x"), &Ok(0), Some(3), &ground());
+        assert_eq!(none.level, Level::Warning);
+        let some = told("s", &Way::Shim("x"), &Ok(2), Some(3), &ground());
+        assert_eq!(
+            (some.level, some.text.as_str()),
+            (Level::Ok, "by shim, daemon, policy, server: x sees 2 of 3 tools")
+        );
+    }
+}

@@ -1,0 +1,59 @@
+//! Programs of the system that a check asks: bounded in time and in what they say, with nothing of ours in reach.
+
+use std::io::Read as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long a program may take.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_millis(10);
+/// Longest output that is read.
+const OUTPUT: u64 = 64 << 10;
+
+/// What a program prints, where it ends well and in time. `argv` begins with an absolute path.
+pub fn output(argv: &[&str], environment: &[(&str, &std::ffi::OsStr)]) -> Option<String> {
+    let (program, args) = argv.split_first()?;
+    if !Path::new(program).is_file() {
+        return None;
+    }
+    let mut command = Command::new(program);
+    command.args(args).env_clear().envs(environment.iter().copied()).current_dir("/");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().ok()?;
+    let stdout = child.stdout.take()?;
+    let reader = std::thread::spawn(move || {
+        let mut text = String::new();
+        stdout.take(OUTPUT).read_to_string(&mut text).map(|_| text).ok()
+    });
+    let until = Instant::now() + PATIENCE;
+    let ended = loop {
+        match child.try_wait() {
+            Ok(Some(status)) => break Some(status),
+            Ok(None) if Instant::now() < until => std::thread::sleep(LOOK),
+            Ok(None) | Err(_) => break None,
+        }
+    };
+    let Some(status) = ended else {
+        // Whoever waits for it waits no more; what it said counts for nothing.
+        let _ = child.kill();
+        let _ = child.wait();
+        return None;
+    };
+    status.success().then(|| reader.join().ok().flatten()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_hangs_or_fails_says_nothing() {
+        assert_eq!(output(&["/bin/echo", "a"], &[]).as_deref(), Some("a\n"));
+        assert_eq!(output(&["/bin/false"], &[]), None);
+        assert_eq!(output(&["/nowhere/program"], &[]), None);
+        let start = Instant::now();
+        assert_eq!(output(&["/bin/sleep", "600"], &[]), None);
+        assert!(start.elapsed() < PATIENCE * 6);
+    }
+}

@@ -1,0 +1,119 @@
+//! Each server by itself: where it works and what proves it, and, where no daemon runs, whether it could be started.
+
+use std::collections::BTreeMap;
+
+use super::finding::Finding;
+use super::ground::Ground;
+use crate::call::{Environment, EnvironmentSource};
+use crate::catalog::Catalog;
+use crate::config::{Config, Server, Upstream};
+use crate::credential::secret::SecretCell;
+use crate::credential::trust;
+use crate::proxy;
+
+pub fn check(ground: &Ground) -> Vec<Finding> {
+    let Some(config) = &ground.config else { return Vec::new() };
+    let had = |(name, had): (&String, &Result<SecretCell, _>)| Some((name.clone(), had.as_ref().ok()?.clone()));
+    let secrets: BTreeMap<String, SecretCell> = ground.secrets.iter().filter_map(had).collect();
+    let mut found = Vec::new();
+    for (name, server) in &config.servers {
+        let catalog = match Catalog::load(server.facts.vendor.as_deref(), &server.catalogs) {
+            Ok(catalog) => catalog,
+            Err(error) => {
+                found.push(Finding::problem(name, error.to_string()).run("correct the catalog"));
+                continue;
+            }
+        };
+        let running = ground.daemon.as_ref().ok();
+        let running = running.and_then(|seen| seen.daemon.servers.iter().find(|server| server.name == *name));
+        found.push(match running {
+            Some(running) => proved(name, &running.environment, !catalog.probes().is_empty()),
+            None => declared(name, server, &catalog, config, &secrets),
+        });
+        if running.is_none() {
+            found.extend(startable(name, server));
+        }
+    }
+    found
+}
+
+/// By the keys alone: nobody has asked the server.
+fn declared(
+    name: &str,
+    server: &Server,
+    catalog: &Catalog,
+    config: &Config,
+    secrets: &BTreeMap<String, SecretCell>,
+) -> Finding {
+    match proxy::declared_environment(server, catalog, config, secrets) {
+        Ok(environment) => proved(name, &environment, server.probe.is_none() && !catalog.probes().is_empty()),
+        Err(contradiction) => {
+            let text = format!(
+                "{} is declared, and that is not where it works: {}",
+                contradiction.declared,
+                contradiction.found.join("; ")
+            );
+            Finding::problem(name, text).run(contradiction.help)
+        }
+    }
+}
+
+fn proved(name: &str, environment: &Environment, could_be_asked: bool) -> Finding {
+    let Environment { name: environment, source, verified, conflict, .. } = environment;
+    if let Some(conflict) = conflict {
+        let text = format!("{environment} is declared, and the server contradicts it: {conflict}");
+        return Finding::problem(name, text)
+            .run("declare the environment that the key belongs to, and start the daemon again");
+    }
+    match (verified, source) {
+        (true, EnvironmentSource::Key) => Finding::ok(name, format!("{environment}, proved by the form of its key")),
+        (true, EnvironmentSource::Probe) => Finding::ok(name, format!("{environment}, proved by the server's answer")),
+        (true, EnvironmentSource::Config) | (false, _) => {
+            let found = Finding::note(name, format!("{environment} is declared, and nothing proves it"));
+            if could_be_asked {
+                found.run(format!("write into the configuration: servers: {name}: probe: {{}}"))
+            } else {
+                found
+            }
+        }
+    }
+}
+
+/// What a start would stumble over, as far as that shows without one.
+fn startable(name: &str, server: &Server) -> Option<Finding> {
+    match &server.upstream {
+        Upstream::Stdio { command, .. } => {
+            let error = trust::find_command(command, std::env::var_os("PATH").as_deref()).err()?;
+            Some(Finding::problem(name, error.to_string()).run(error.help()))
+        }
+        // The address was checked with the configuration.
+        Upstream::Http { .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::finding::Level;
+    use super::*;
+
+    #[test]
+    fn what_an_environment_rests_on_is_said() {
+        let environment = |source, verified, conflict: Option<&str>| Environment {
+            source,
+            verified,
+            conflict: conflict.map(str::to_owned),
+            ..Environment::declared("production")
+        };
+        let key = proved("s", &environment(EnvironmentSource::Key, true, None), true);
+        assert_eq!((key.level, key.text.as_str()), (Level::Ok, "production, proved by the form of its key"));
+        assert!(proved("s", &environment(EnvironmentSource::Probe, true, None), true).text.contains("answer"));
+        let unproved = proved("s", &environment(EnvironmentSource::Config, false, None), true);
+        assert_eq!(unproved.level, Level::Note);
+        assert!(unproved.command.is_some_and(|command| command.contains("servers: s: probe")));
+        let unproved = proved("s", &environment(EnvironmentSource::Config, false, None), false);
+        assert_eq!(unproved.command, None);
+        let conflict = proved("s", &environment(EnvironmentSource::Key, true, Some("livemode is false")), true);
+        assert_eq!(conflict.level, Level::Problem);
+        assert!(conflict.text.contains("livemode is false"));
+    }
+}
