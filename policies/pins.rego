@@ -26,11 +26,11 @@ hold contains {"rule": "pins.schema_held", "reason": unchecked, "tier": schema_n
 	about_a_tool
 }
 
-# Resources, prompts and the like have no definition that could be pinned.
+# Resources, prompts, requests to an API and the like have no definition that could be pinned.
 about_a_tool if {
 	not input.method in {
 		"resources/read", "resources/subscribe", "prompts/get", "completion/complete", "subscriptions/listen",
-		"roots/list",
+		"roots/list", "api/request",
 	}
 }
 

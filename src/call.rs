@@ -279,6 +279,8 @@ pub enum Decided {
     Roots,
     /// What came of a question that the client took as a task.
     TaskOutcome,
+    /// A request of a server's process to its vendor's API. No client can send it.
+    ApiRequest,
 }
 
 impl Decided {
@@ -300,6 +302,7 @@ impl Decided {
             Decided::Sampled => "sampling/createMessage",
             Decided::Roots => "roots/list",
             Decided::TaskOutcome => "tasks/result",
+            Decided::ApiRequest => "api/request",
         }
     }
 }
@@ -338,7 +341,7 @@ impl ToolCall {
     }
 
     /// The tool; for other methods what they address: a resource's URI, a prompt's name, a completion's reference, a
-    /// task; else the method.
+    /// task, method and path of a request to an API; else the method.
     pub fn tool(&self) -> &str {
         &self.tool
     }
@@ -402,7 +405,8 @@ pub struct CallContext {
     pub bound: Bound,
     /// Words in the call that say that somebody agreed to it. The gate alone says which of them the server has issued.
     pub confirmations: Vec<Confirmation>,
-    /// The call that was let through before and that this one follows from. Set by the gate alone.
+    /// The call that was let through before and that this one follows from, or whose code asks for it. Set by the gate
+    /// alone.
     pub continues: Option<CallId>,
     /// What was let through lately, where rules ask for it: an object. Set by the gate alone.
     pub history: Option<JsonText>,

@@ -26,7 +26,7 @@
 //! | [`credential`] | keys: a type, sources, a store, scrubbing | `call` |
 //! | [`config`] | YAML → a valid configuration | `call`, `credential` |
 //! | [`notify`] | telling people that a call waits | `call`, `credential`, the views of `control` |
-//! | [`transport`] | bytes ⇄ messages, four links | `mcp`, `credential` |
+//! | [`transport`] | bytes ⇄ messages, four links; the endpoint for children without keys | `mcp`, `credential` |
 //! | [`proxy`] | sessions; builds and drains the daemon | all of the above, `control` |
 //! | [`console`] | the operator's terminal, a client of that socket | `control`, `signing`, `call` |
 //! | [`control`] | the operator socket | `call`; its server also `gate`, `pins` and the listener of `transport` |

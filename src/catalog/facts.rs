@@ -26,6 +26,7 @@ pub struct Facts {
     pub raises: Vec<Raise>,
     pub effect: Option<String>,
     pub inside: Vec<Pointer>,
+    pub gated: Option<Class>,
 }
 
 impl Facts {
@@ -40,6 +41,7 @@ impl Facts {
             raises: Vec::new(),
             effect: None,
             inside: Vec::new(),
+            gated: None,
         }
     }
 

@@ -69,6 +69,9 @@ pub struct Operations {
     /// From `METHOD /path` to the operation, where operations have names of their own.
     #[serde(default)]
     pub routes: Unique<String>,
+    /// Header fields of requests that would move them to another account or environment.
+    #[serde(default)]
+    pub switches: Vec<String>,
 }
 
 /// The beginning of a key, and what it says.
@@ -136,6 +139,8 @@ pub struct Facts {
     pub effect: Option<String>,
     /// For a tool: where the arguments are that the pointers lead into; absent: at the top.
     pub inside: Option<Places>,
+    /// For a tool that runs code: its class where the operator trusts code whose requests are all judged.
+    pub gated: Option<Class>,
 }
 
 impl Facts {

@@ -50,6 +50,11 @@ impl Catalog {
         evidence(&self.keys, key)
     }
 
+    /// What this key begins with, where the catalog knows its form.
+    pub fn key_prefix(&self, key: &str) -> Option<&str> {
+        longest(&self.keys, key).map(|known| known.prefix.0.as_str())
+    }
+
     /// What a key of this form is for.
     pub fn key_kind(&self, key: &str) -> Option<&str> {
         longest(&self.keys, key).map(|known| known.kind.as_str())

@@ -198,6 +198,13 @@ impl<'a> Builder<'a> {
         for source in self.sources {
             self.rest(source, &mut catalog)?;
         }
+        for (route, operation) in &catalog.routes {
+            catalog.routes_by_path.add(route, operation);
+        }
+        // Some operations have no other name than their route.
+        for name in catalog.operations.keys().filter(|name| is_route(name) && !catalog.routes.contains_key(*name)) {
+            catalog.routes_by_path.add(name, name);
+        }
         let texts: Vec<_> = self.sources.iter().map(|source| source.text.as_bytes()).collect();
         catalog.digest = (!texts.is_empty()).then(|| Digest::of_fields(DIGEST_DOMAIN, &texts));
         Ok(catalog)
@@ -226,8 +233,7 @@ impl<'a> Builder<'a> {
             catalog.sources.entry(handle.from.clone()).or_default().push(form);
         }
         for (route, operation) in &file.operations.routes.0 {
-            let fits = route.split_once(' ').is_some_and(|(method, path)| is_method(method) && path.starts_with('/'));
-            if !fits {
+            if !is_route(route) {
                 let help = "write a route as `GET /v1/things/{id}`";
                 return Err(source.problem(route, format!("{route:?} is no method and path"), help));
             }
@@ -235,6 +241,13 @@ impl<'a> Builder<'a> {
                 return Err(self.no_such(source, operation, &format!("the route {route}")));
             }
             catalog.routes.insert(route.clone(), operation.clone());
+        }
+        for name in &file.operations.switches {
+            if name.parse::<http::HeaderName>().is_err() {
+                let help = "write it as X-ENVIRONMENT-ID";
+                return Err(source.problem(name, format!("{name:?} is no name of a header field"), help));
+            }
+            catalog.switches.push(name.to_ascii_lowercase());
         }
         for name in file.arguments.0.keys() {
             if !self.tools.contains_key(name.as_str()) && !self.operations.contains_key(name.as_str()) {
@@ -277,6 +290,7 @@ impl<'a> Builder<'a> {
             raises: facts.raises.into_iter().flatten().filter(|raise| raise.class > class).collect(),
             effect: facts.effect,
             inside: facts.inside.map(|places| places.0).unwrap_or_default(),
+            gated: facts.gated,
         })
     }
 
@@ -313,6 +327,7 @@ impl<'a> Builder<'a> {
             raises: facts.raises.clone().or(base.raises),
             effect: facts.effect.clone().or(base.effect),
             inside: facts.inside.clone().or(base.inside),
+            gated: facts.gated.or(base.gated),
         })
     }
 
@@ -360,6 +375,10 @@ fn choice((holder, operation): (&String, &String)) -> Option<Choice> {
     Some(Choice { holder, operation: operation.clone() })
 }
 
+fn is_route(text: &str) -> bool {
+    text.split_once(' ').is_some_and(|(method, path)| is_method(method) && path.starts_with('/'))
+}
+
 fn is_method(text: &str) -> bool {
     matches!(text, "GET" | "POST" | "PUT" | "PATCH" | "DELETE")
 }
@@ -398,7 +417,11 @@ fn loosened(shipped: &Catalog, catalog: &Catalog, sources: &[Source]) -> Vec<Str
 }
 
 fn is_looser(before: &Facts, now: &Facts) -> bool {
-    now.class < before.class || now.worst() < before.worst() || now.raises.len() < before.raises.len()
+    let gated = |facts: &Facts| facts.gated.unwrap_or(facts.class);
+    now.class < before.class
+        || now.worst() < before.worst()
+        || now.raises.len() < before.raises.len()
+        || gated(now) < gated(before)
 }
 
 fn span(facts: &Facts) -> String {

@@ -19,6 +19,7 @@ mod key;
 mod load;
 mod pointer;
 mod problem;
+mod routes;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -32,6 +33,7 @@ use dispatch::Dispatcher;
 use facts::{Facts, both, word};
 use handles::Form;
 use pointer::Arguments;
+use routes::Routes;
 
 use crate::call::{Class, Decided, Digest, Operation, ToolCall};
 use crate::json::Json;
@@ -50,7 +52,11 @@ pub struct Catalog {
     sources: HashMap<String, Vec<Form>>,
     /// From `METHOD /path`.
     routes: HashMap<String, String>,
+    routes_by_path: Routes,
+    /// The server's process holds no key: code that it runs is judged by what it asks of the API.
+    trusts_code: bool,
     arguments: HashMap<String, Vec<String>>,
+    switches: Vec<String>,
     digest: Option<Digest>,
     loosened: Vec<String>,
 }
@@ -102,15 +108,19 @@ impl Catalog {
 
     /// What a call really does. `handles` are those of its session.
     pub fn operation_with(&self, call: &ToolCall, handles: &Handles) -> Operation {
-        if call.method() != Decided::ToolsCall {
-            return other_method(call);
+        match call.method() {
+            Decided::ToolsCall => {}
+            Decided::ApiRequest => return self.requested(call),
+            _ => return other_method(call),
         }
         let arguments = Arguments::of(call.arguments().view());
         let mut operation = match self.tools.get(call.tool()) {
             Some(Entry::Dispatcher(dispatcher)) => {
                 dispatcher.describe(call.tool(), &self.operations, handles, &arguments)
             }
-            Some(Entry::Facts(facts)) => facts.describe_inside(call.tool(), &facts.inside, &arguments),
+            Some(Entry::Facts(facts)) => {
+                self.gated(facts, facts.describe_inside(call.tool(), &facts.inside, &arguments))
+            }
             None => Operation::bare(call.tool(), Class::Unknown),
         };
         operation.environment = both(self.environment.read(&arguments), operation.environment);
@@ -121,9 +131,30 @@ impl Catalog {
     /// A tool that some arguments make worse has the class that it has without them.
     pub fn listed(&self, tool: &str) -> Operation {
         match self.tools.get(tool) {
-            Some(Entry::Facts(facts)) => facts.listed(tool),
+            Some(Entry::Facts(facts)) => self.gated(facts, facts.listed(tool)),
             Some(Entry::Dispatcher(_)) | None => Operation::bare(tool, Class::Unknown),
         }
+    }
+
+    /// The same catalog, for a server whose process holds no key: tools that run code count as what they do by
+    /// themselves.
+    pub fn trusting_code(self) -> Catalog {
+        Catalog { trusts_code: true, ..self }
+    }
+
+    fn gated(&self, facts: &Facts, operation: Operation) -> Operation {
+        match facts.gated.filter(|_| self.trusts_code) {
+            Some(class) => {
+                let effect = Some("runs code of the agent, whose requests to the API are judged one by one".to_owned());
+                Operation { class, reversible: None, effect, ..operation }
+            }
+            None => operation,
+        }
+    }
+
+    /// Header fields of a request to the API that would move it to another account or environment.
+    pub fn switches(&self) -> &[String] {
+        &self.switches
     }
 
     /// True where the answer to a call of this tool says what handles do.

@@ -126,6 +126,13 @@ impl<'a> Arguments<'a> {
         arguments
     }
 
+    /// The members of several objects, all together.
+    pub fn all(objects: impl IntoIterator<Item = Json<'a>>) -> Arguments<'a> {
+        let mut arguments = Arguments::default();
+        objects.into_iter().for_each(|object| arguments.add(object));
+        arguments
+    }
+
     /// The members of the objects that stand at these places, all together.
     pub fn inside(&self, places: &[Pointer]) -> Arguments<'a> {
         let mut inner = Arguments::default();

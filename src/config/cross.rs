@@ -69,11 +69,8 @@ fn tokens_are_no_keys(cx: &mut Context<'_>, root: &Node, config: &Config) {
     for (index, entry) in config.principals.iter().enumerate() {
         let Match::Token(token) = &entry.by else { continue };
         let holder = config.servers.iter().find(|(_, server)| {
-            let values = match &server.upstream {
-                Upstream::Stdio { env, .. } => env,
-                Upstream::Http { headers, .. } => headers,
-            };
-            values.iter().any(|(_, value)| matches!(value, Value::Secret { name, .. } if name == token))
+            let mut values = server.upstream.values();
+            values.any(|(_, value)| matches!(value, Value::Secret { name, .. } if name == token))
         });
         if let Some((server, _)) = holder {
             let span =

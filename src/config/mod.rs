@@ -21,6 +21,7 @@ use crate::credential::trust::{self, Readers, TrustError};
 mod cross;
 mod expand;
 mod fields;
+mod gate;
 mod notify;
 mod principals;
 mod problem;
@@ -344,11 +345,44 @@ pub enum Upstream {
         /// Names of variables of the daemon that the child may see besides the short default list.
         inherit: Vec<String>,
         cwd: Option<PathBuf>,
+        gate: Option<Gate>,
     },
     Http {
         url: String,
         headers: Vec<(String, Value)>,
     },
+}
+
+impl Upstream {
+    pub fn gate(&self) -> Option<&Gate> {
+        match self {
+            Upstream::Stdio { gate, .. } => gate.as_ref(),
+            Upstream::Http { .. } => None,
+        }
+    }
+
+    /// Everything that may carry a key to the server or to its API.
+    pub fn values(&self) -> impl Iterator<Item = &(String, Value)> {
+        let (values, gate) = match self {
+            Upstream::Stdio { env, gate, .. } => (env, gate.as_ref()),
+            Upstream::Http { headers, .. } => (headers, None),
+        };
+        values.iter().chain(gate.into_iter().flat_map(|gate| &gate.headers))
+    }
+}
+
+/// The vendor's API, which a child reaches through countersign alone.
+#[derive(Clone, Debug)]
+pub struct Gate {
+    /// Without a path.
+    pub url: String,
+    /// One of them carries the key.
+    pub headers: Vec<(String, Value)>,
+    /// Variables of the child: where it finds the API, and a key that is good there alone.
+    pub url_env: String,
+    pub key_env: String,
+    /// Tools that run code count as what they do besides requests to the API.
+    pub trust_code: bool,
 }
 
 /// A value that may be a secret.

@@ -10,7 +10,7 @@ use super::expand::is_variable;
 use super::fields::{Context, Fields, Keys};
 use super::problem::{Code, quote};
 use super::yaml::{Data, Key, Node};
-use super::{FirstUse, Probe, SecretSource, Server, Upstream, Value, sections};
+use super::{FirstUse, Probe, SecretSource, Server, Upstream, Value, gate, sections};
 use crate::call::ServerFacts;
 use crate::credential::keyring::Item;
 use crate::credential::shape::Kinds;
@@ -28,7 +28,7 @@ const SERVER: Keys = Keys {
 };
 const PROBE: Keys = Keys { known: &["required", "timeout"], later: &[] };
 const UPSTREAM: Keys = Keys { known: &["stdio", "http"], later: &[] };
-const STDIO: Keys = Keys { known: &["command", "args", "env", "inherit_env", "cwd"], later: &[] };
+const STDIO: Keys = Keys { known: &["command", "args", "env", "inherit_env", "cwd", "gate"], later: &[] };
 const HTTP: Keys = Keys {
     known: &["url", "headers", "allow_plain_http"],
     later: &[("auth", "take it out and give the key as a secret in `headers`")],
@@ -122,7 +122,7 @@ fn keyring(cx: &mut Context<'_>, node: &Node, path: String) -> Option<Item> {
     Some(Item { service: service?, user: user? })
 }
 
-fn variable(cx: &mut Context<'_>, span: &Range<usize>, name: &str) -> bool {
+pub(super) fn variable(cx: &mut Context<'_>, span: &Range<usize>, name: &str) -> bool {
     let valid = is_variable(name);
     if !valid {
         let message = format!("{} cannot be the name of an environment variable", quote(name));
@@ -273,12 +273,15 @@ fn stdio(
         }
     }
     let cwd = fields.path(cx, "cwd");
+    let gate = fields.get("gate").map(|node| gate::gate(cx, node, fields.child("gate"), &env, &inherit));
     Some(Upstream::Stdio {
         command: command?,
         args: args.iter().map(|(_, arg)| (*arg).to_owned()).collect(),
         env,
         inherit,
         cwd,
+        // One that is wrong is noted, and nothing is built from it.
+        gate: gate.flatten(),
     })
 }
 
@@ -378,29 +381,36 @@ fn http(cx: &mut Context<'_>, node: &Node, path: String) -> Option<Upstream> {
     let fields = Fields::of(cx, node, path, &HTTP);
     let allow_plain = fields.yes(cx, "allow_plain_http");
     let path = fields.child("url");
-    let url = fields.need(cx, "url", "write the server's address: url: https://...").and_then(|node| {
-        let url = cx.text(node, &path)?;
-        match check_url(url, allow_plain) {
-            Ok(()) => Some(url.to_owned()),
-            Err((code, fault, help)) => {
-                // Whatever stands before an `@` may be a password: the address is not quoted.
-                cx.problems.add(code, &node.span, format!("`{path}` {fault}"), help);
-                None
-            }
-        }
-    });
-    let mut headers: Vec<(String, Value)> = Vec::new();
-    if let Some(node) = fields.get("headers") {
-        let fields = Fields::any(cx, node, fields.child("headers"));
-        for (key, node) in fields.entries() {
-            let value = value(cx, node, &fields.child(&key.text));
-            if let (true, Some(value)) = (header(cx, key, node, &headers, value.as_ref()), value) {
-                plain_key(cx, node, &key.text, &value, header_names_a_key);
-                headers.push((key.text.clone(), value));
-            }
+    let url = fields.need(cx, "url", "write the server's address: url: https://...");
+    let url = url.and_then(|node| plain_url(cx, node, &path, allow_plain));
+    let headers = fields.get("headers").map(|node| headers(cx, node, fields.child("headers"))).unwrap_or_default();
+    Some(Upstream::Http { url: url?, headers })
+}
+
+/// An address that a key is sent to.
+pub(super) fn plain_url(cx: &mut Context<'_>, node: &Node, path: &str, allow_plain: bool) -> Option<String> {
+    let url = cx.text(node, path)?;
+    match check_url(url, allow_plain) {
+        Ok(()) => Some(url.to_owned()),
+        Err((code, fault, help)) => {
+            // Whatever stands before an `@` may be a password: the address is not quoted.
+            cx.problems.add(code, &node.span, format!("`{path}` {fault}"), help);
+            None
         }
     }
-    Some(Upstream::Http { url: url?, headers })
+}
+
+pub(super) fn headers(cx: &mut Context<'_>, node: &Node, path: String) -> Vec<(String, Value)> {
+    let mut headers: Vec<(String, Value)> = Vec::new();
+    let fields = Fields::any(cx, node, path);
+    for (key, node) in fields.entries() {
+        let value = value(cx, node, &fields.child(&key.text));
+        if let (true, Some(value)) = (header(cx, key, node, &headers, value.as_ref()), value) {
+            plain_key(cx, node, &key.text, &value, header_names_a_key);
+            headers.push((key.text.clone(), value));
+        }
+    }
+    headers
 }
 
 type Fault = (Code, &'static str, &'static str);

@@ -85,7 +85,9 @@ fn the_example_is_a_configuration() {
     assert_eq!(config.secrets["statsig_console"], SecretSource::File(key));
     let command = ["pass", "show", "countersign/claude-token"].map(str::to_owned).to_vec();
     assert_eq!(config.secrets["claude_token"], SecretSource::Command(command));
-    let Upstream::Stdio { command, args, env, inherit, cwd } = &config.servers["stripe"].upstream else { panic!() };
+    let Upstream::Stdio { command, args, env, inherit, cwd, gate: _ } = &config.servers["stripe"].upstream else {
+        panic!()
+    };
     assert_eq!((command.as_str(), args.join(" ").as_str()), ("npx", "-y @stripe/mcp@0.2.5 --tools=all"));
     let secret = |name: &str| Value::Secret { name: name.to_owned(), prefix: String::new() };
     assert_eq!(env, &[("STRIPE_SECRET_KEY".to_owned(), secret("stripe_live"))]);
@@ -281,7 +283,7 @@ limits:
     assert_eq!(config.servers["two"].probe, Some(usual));
     let catalogs: Vec<_> = one.catalogs.iter().map(|path| path.display().to_string()).collect();
     assert_eq!(catalogs, ["/etc/countersign/one.yaml", "/etc/countersign/../two.yaml"]);
-    let Upstream::Stdio { command, args, env, inherit, cwd } = &one.upstream else { panic!() };
+    let Upstream::Stdio { command, args, env, inherit, cwd, gate: _ } = &one.upstream else { panic!() };
     assert_eq!(command, "/home/op/bin/server");
     assert_eq!(args, &["8080", "-v", "a b", "$HOME"]);
     assert_eq!(env[2].1, Value::Secret { name: "b".to_owned(), prefix: "Bearer ".to_owned() });

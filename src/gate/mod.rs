@@ -186,6 +186,21 @@ impl Gate {
         self.decide(answer, context, presence, origin).await
     }
 
+    /// Decides a request of a server's process to its vendor's API. `within` is the call that it may belong to: it is
+    /// named, and its approval does not count.
+    ///
+    /// # Errors
+    /// The refusal, recorded.
+    pub async fn admit_request(
+        self: &Arc<Self>,
+        request: ToolCall,
+        context: CallContext,
+        presence: &Presence,
+        within: Option<CallId>,
+    ) -> Result<Admission, Refusal> {
+        self.decide(request, CallContext { continues: within, ..context }, presence, None).await
+    }
+
     async fn decide(
         self: &Arc<Self>,
         call: ToolCall,
@@ -193,7 +208,7 @@ impl Gate {
         presence: &Presence,
         origin: Option<Origin>,
     ) -> Result<Admission, Refusal> {
-        let continues = origin.as_ref().map(|origin| origin.call().clone());
+        let continues = origin.as_ref().map(|origin| origin.call().clone()).or_else(|| context.continues.clone());
         let confirmations = self.issued.checked(call.tool(), call.arguments().view(), &context);
         let context = CallContext { continues, confirmations, history: None, ..context };
         let id = call.id().clone();

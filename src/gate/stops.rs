@@ -89,6 +89,11 @@ impl Gate {
         (!told).then(|| (Outcome::Rejected, frozen.words(FREEZES)))
     }
 
+    /// Why nothing of a session is sent, where an operator has paused or ended it.
+    pub fn session_stopped(&self, session: &str) -> Option<String> {
+        self.sessions.stopped(session)
+    }
+
     /// What was approved, for calls that go on from this one. That it was approved during a freeze says nothing about a
     /// later one, so while anything is frozen they wait for a person again.
     pub(super) fn beyond_freezes(approved: &Decision) -> Decision {

@@ -194,8 +194,8 @@ fn tool_call(method: Decided, message: &Message) -> Result<ToolCall, Malformed> 
             }
             (task_id(params).ok_or_else(|| invalid(NO_TASK_ID))?, decisive.clone())
         }
-        // Answers have no method of their own and are read by `answer`.
-        Decided::Elicited | Decided::Sampled | Decided::Roots | Decided::TaskOutcome => {
+        // Answers have no method of their own and are read by `answer`; requests to an API are read by `api_request`.
+        Decided::Elicited | Decided::Sampled | Decided::Roots | Decided::TaskOutcome | Decided::ApiRequest => {
             return Err(invalid("this is no request of a client"));
         }
     };

@@ -1,6 +1,7 @@
 //! The Model Context Protocol as the gate needs it: messages read once and strictly, the method table, our answers
 //! and their codes. No transport, no policy.
 
+pub mod api_request;
 pub mod batch;
 pub mod definitions;
 pub mod headers;

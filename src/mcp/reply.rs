@@ -65,6 +65,11 @@ fn data(refusal: &Refusal) -> serde_json::Value {
     })
 }
 
+/// The same for whoever is answered in another form: a text, and what it says as data.
+pub fn told(refusal: &Refusal) -> (String, serde_json::Value) {
+    (words(refusal), data(refusal))
+}
+
 /// The answer to a call that is not sent.
 pub fn refusal(id: &Id, method: Decided, modern: bool, refusal: &Refusal) -> JsonText {
     let text = words(refusal);

@@ -91,7 +91,12 @@ fn keys(upstream: &Upstream) -> impl Iterator<Item = (String, &str)> {
         Upstream::Stdio { env, .. } => (env, "variable"),
         Upstream::Http { headers, .. } => (headers, "header"),
     };
-    values.iter().filter_map(move |(name, value)| match value {
+    let gate = match upstream {
+        Upstream::Stdio { gate: Some(gate), .. } => gate.headers.as_slice(),
+        Upstream::Stdio { gate: None, .. } | Upstream::Http { .. } => &[],
+    };
+    let all = values.iter().map(move |value| (what, value)).chain(gate.iter().map(|value| ("header", value)));
+    all.filter_map(|(what, (name, value))| match value {
         Value::Secret { name: secret, .. } => Some((format!("{what} {name}"), secret.as_str())),
         Value::Plain(_) => None,
     })

@@ -12,11 +12,10 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::probe::{self, Asked};
-use super::{ServerRuntime, Shared, StartError, environment, runtime};
+use super::{ServerRuntime, Shared, StartError, catalog, environment, runtime};
 use crate::audit::{Entry, Event};
 use crate::call::{Environment, EnvironmentSource};
-use crate::catalog::Catalog;
-use crate::config::{self, Config, Match, SecretSource, Upstream, Value};
+use crate::config::{self, Config, Match, SecretSource, Value};
 use crate::credential::secret::{Secret, SecretCell};
 use crate::credential::source;
 
@@ -64,6 +63,8 @@ pub(super) struct Keys {
     pub cells: Cells,
     pub servers: BTreeMap<String, Arc<ServerRuntime>>,
     pub shared: Arc<Shared>,
+    /// Where children without keys reach APIs.
+    pub child_port: Option<u16>,
     /// One reading at a time.
     pub reading: tokio::sync::Mutex<()>,
 }
@@ -118,9 +119,8 @@ impl Keys {
         let mut now = now.map_err(|contradiction| one_line(&contradiction.to_string()))?;
         let known = &running.environment;
         if let Some(probe) = settings.probe {
-            let catalog = Catalog::load(settings.facts.vendor.as_deref(), &settings.catalogs);
-            let catalog = catalog.map_err(|error| error.to_string())?;
-            let asking = runtime(settings, catalog, now, keys).map_err(|error| error.to_string())?;
+            let catalog = catalog(settings).map_err(|error| error.to_string())?;
+            let asking = runtime(settings, catalog, now, keys, self.child_port).map_err(|error| error.to_string())?;
             now = match probe::ask(&asking, probe.timeout, &self.shared).await {
                 Asked::Proved(environment) => environment,
                 Asked::Contradicted(contradiction) => return Err(one_line(&contradiction.to_string())),
@@ -181,11 +181,7 @@ impl Stamp {
 }
 
 fn gets(server: &config::Server, secret: &str) -> bool {
-    let values = match &server.upstream {
-        Upstream::Stdio { env, .. } => env,
-        Upstream::Http { headers, .. } => headers,
-    };
-    values.iter().any(|(_, value)| matches!(value, Value::Secret { name, .. } if name == secret))
+    server.upstream.values().any(|(_, value)| matches!(value, Value::Secret { name, .. } if name == secret))
 }
 
 fn no_less(server: &str, known: &Environment, now: &Environment) -> Result<(), String> {

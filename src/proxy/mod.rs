@@ -25,6 +25,7 @@ use crate::mcp::definitions::Definitions;
 use crate::pins::{FirstUse, Pins, StoreError};
 use crate::policy::{self, PolicyEngine, PolicyErrors};
 use crate::signing::Signers;
+use crate::transport::api_gate::{self, ApiGate, ApiSpec};
 use crate::transport::http_client::{HttpClient, TlsError};
 use crate::transport::http_upstream::{HeaderSource, HttpSpec};
 use crate::transport::principals::Principals;
@@ -38,6 +39,7 @@ pub use environment::{Contradiction, Contradictions};
 use keys::Keys;
 use probe::Asked;
 
+mod api;
 mod environment;
 mod keys;
 mod listing;
@@ -52,6 +54,8 @@ mod waiting;
 const HANDOVER: usize = 64;
 /// Longest list of operators, in bytes.
 const SIGNERS: usize = 1 << 20;
+/// Where children without keys reach APIs: any port.
+const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 /// How often policy files are looked at.
 const POLICY_POLL: std::time::Duration = std::time::Duration::from_secs(2);
 
@@ -65,6 +69,8 @@ struct ServerRuntime {
     definitions: Arc<Definitions>,
     handles: Arc<handles::Told>,
     upstream: upstream::Kind,
+    /// The vendor's API, where its child reaches it through us alone.
+    api: Option<Arc<ApiSpec>>,
     /// Keys of others that are taken out of what it says.
     hidden: Kinds,
     sessions: Arc<AtomicUsize>,
@@ -84,6 +90,8 @@ struct Shared {
     pins: Arc<Pins>,
     scrubber: Arc<Scrubber>,
     http_client: HttpClient,
+    /// Where children without keys reach APIs.
+    api: Option<Arc<ApiGate>>,
     limits: Limits,
     tracker: TaskTracker,
     stop: CancellationToken,
@@ -153,7 +161,13 @@ impl Daemon {
     pub async fn start(config: Config, scrubber: Arc<Scrubber>) -> Result<Daemon, StartError> {
         let secrets = keys::read(&config).await?;
         secrets.iter().for_each(|(name, secret)| scrubber.learn(name, &secret.current()));
-        let mut servers = servers(&config, &secrets)?;
+        let child_listener = match config.servers.values().any(|server| server.upstream.gate().is_some()) {
+            false => None,
+            true => Some(api_gate::bind().await.map_err(|source| StartError::Listen { address: LOOPBACK, source })?),
+        };
+        let child_address = child_listener.as_ref().and_then(|listener| listener.local_addr().ok());
+        let child_port = child_address.map(|address| address.port());
+        let mut servers = servers(&config, &secrets, child_port)?;
         may_sign(&config)?;
         let settings = policy::Settings { worker: policy::this_program(), ..policy_settings(&config) };
         let policy = PolicyEngine::load(settings).map_err(StartError::Policy)?;
@@ -189,11 +203,16 @@ impl Daemon {
         let (fronts, stop) = (CancellationToken::new(), CancellationToken::new());
         let (tracker, session_tracker) = (TaskTracker::new(), TaskTracker::new());
         let http_client = HttpClient::new(config.limits, tracker.clone())?;
+        let (rejected, from_fronts) = mpsc::channel(HANDOVER);
+        let api = child_address.map(|address| {
+            Arc::new(ApiGate::new(address, config.limits, rejected.clone(), tracker.clone(), fronts.clone()))
+        });
         let shared = Arc::new(Shared {
             gate,
             pins,
             scrubber,
             http_client: http_client.clone(),
+            api: api.clone(),
             limits: config.limits,
             tracker: tracker.clone(),
             stop: stop.clone(),
@@ -216,7 +235,7 @@ impl Daemon {
         let names: Arc<BTreeSet<String>> = Arc::new(servers.keys().cloned().collect());
         let served = servers.iter().map(|(name, server)| (name.clone(), server.served())).collect();
         let running = (Arc::clone(&shared), servers.clone());
-        let handover = accept(shared, servers, &session_tracker, &tracker);
+        let handover = accept(shared, servers, &session_tracker, &tracker, (rejected, from_fronts));
         let principals = Arc::new(principals(&config, &secrets));
         let daemon = Daemon {
             http,
@@ -241,6 +260,9 @@ impl Daemon {
             tracker.clone(),
         ));
         tracker.spawn(crate::control::server::serve(operator_listener, control, stop.clone(), tracker.clone()));
+        if let Some((listener, gate)) = child_listener.zip(api) {
+            tracker.spawn(api_gate::serve(listener, gate));
+        }
         if let (Some(listener), Some(listen)) = (http_listener, &config.http) {
             let front = http_front::HttpFront::new(
                 served,
@@ -262,7 +284,7 @@ impl Daemon {
         tracker.spawn(watch_policy(Arc::clone(&daemon.control), stop.clone()));
         let (shared, servers) = running;
         let reading = tokio::sync::Mutex::default();
-        let keys = Arc::new(Keys { config: Arc::new(config), cells: secrets, servers, shared, reading });
+        let keys = Arc::new(Keys { config: Arc::new(config), cells: secrets, servers, shared, child_port, reading });
         tracker.spawn(Arc::clone(&keys).watch(stop));
         Ok(Daemon { keys: Some(keys), ..daemon })
     }
@@ -341,13 +363,14 @@ async fn watch_policy(control: Arc<Control>, stop: CancellationToken) {
 fn servers(
     config: &Config,
     secrets: &BTreeMap<String, SecretCell>,
+    child_port: Option<u16>,
 ) -> Result<BTreeMap<String, ServerRuntime>, StartError> {
     let (mut servers, mut contradictions) = (BTreeMap::new(), Vec::new());
     for (name, server) in &config.servers {
-        let catalog = Catalog::load(server.facts.vendor.as_deref(), &server.catalogs)?;
+        let catalog = catalog(server)?;
         match environment::declared(server, &catalog, config, secrets) {
             Ok(environment) => {
-                servers.insert(name.clone(), runtime(server, catalog, environment, secrets)?);
+                servers.insert(name.clone(), runtime(server, catalog, environment, secrets, child_port)?);
             }
             Err(contradiction) => contradictions.push(contradiction),
         }
@@ -355,17 +378,24 @@ fn servers(
     if contradictions.is_empty() { Ok(servers) } else { Err(StartError::Environment(Contradictions(contradictions))) }
 }
 
+fn catalog(server: &config::Server) -> Result<Catalog, CatalogError> {
+    let catalog = Catalog::load(server.facts.vendor.as_deref(), &server.catalogs)?;
+    let trusts = server.upstream.gate().is_some_and(|gate| gate.trust_code);
+    Ok(if trusts { catalog.trusting_code() } else { catalog })
+}
+
 fn runtime(
     server: &config::Server,
     catalog: Catalog,
     environment: Environment,
     secrets: &BTreeMap<String, SecretCell>,
+    child_port: Option<u16>,
 ) -> Result<ServerRuntime, StartError> {
     let name = &server.facts.name;
     let wrong = |reason: String| StartError::Upstream { server: name.clone(), reason };
     let mut definitions = Arc::default();
     let upstream = match &server.upstream {
-        UpstreamConfig::Stdio { command, args, env, inherit, cwd } => {
+        UpstreamConfig::Stdio { command, args, env, inherit, cwd, gate } => {
             let env = env.iter().map(|(key, value)| Ok((key.clone(), variable(value, secrets).map_err(wrong)?)));
             upstream::Kind::Stdio(StdioSpec {
                 server: name.clone(),
@@ -374,16 +404,17 @@ fn runtime(
                 env: env.collect::<Result<_, StartError>>()?,
                 inherit: inherit.clone(),
                 cwd: cwd.clone(),
+                loopback: child_port.filter(|_| gate.is_some()),
             })
         }
         UpstreamConfig::Http { url, headers } => {
-            let headers = headers.iter().map(|(key, value)| Ok((key.clone(), header(value, secrets).map_err(wrong)?)));
-            let headers = headers.collect::<Result<Vec<_>, StartError>>()?;
+            let headers = fields(headers, secrets).map_err(wrong)?;
             let spec = HttpSpec::new(name, url, headers).map_err(|error| wrong(error.to_string()))?;
             definitions = Arc::clone(spec.definitions());
             upstream::Kind::Http(Arc::new(spec))
         }
     };
+    let api = server.upstream.gate().map(|gate| api::spec(name, gate, &catalog, secrets)).transpose().map_err(wrong)?;
     for looser in catalog.loosened() {
         tracing::warn!(server = name, "{looser}");
     }
@@ -395,6 +426,7 @@ fn runtime(
         handles: Arc::default(),
         upstream,
         hidden: server.hidden,
+        api: api.map(Arc::new),
         sessions: Arc::default(),
     })
 }
@@ -404,6 +436,13 @@ fn variable(value: &Value, secrets: &BTreeMap<String, SecretCell>) -> Result<Env
         Value::Plain(text) => EnvValue::Plain(text.clone()),
         Value::Secret { name, prefix } => EnvValue::Secret { value: find(name, secrets)?, prefix: prefix.clone() },
     })
+}
+
+fn fields(
+    headers: &[(String, Value)],
+    secrets: &BTreeMap<String, SecretCell>,
+) -> Result<Vec<(String, HeaderSource)>, String> {
+    headers.iter().map(|(name, value)| Ok((name.clone(), header(value, secrets)?))).collect()
 }
 
 fn header(value: &Value, secrets: &BTreeMap<String, SecretCell>) -> Result<HeaderSource, String> {
@@ -588,9 +627,9 @@ fn accept(
     servers: BTreeMap<String, Arc<ServerRuntime>>,
     sessions: &TaskTracker,
     tracker: &TaskTracker,
+    (rejected_to, mut rejected_from): (mpsc::Sender<Rejected>, mpsc::Receiver<Rejected>),
 ) -> Handover {
     let (session_to, mut session_from) = mpsc::channel::<NewSession>(HANDOVER);
-    let (rejected_to, mut rejected_from) = mpsc::channel::<Rejected>(HANDOVER);
     let (gate, scrubber) = (Arc::clone(&shared.gate), Arc::clone(&shared.scrubber));
     let session_tracker = sessions.clone();
     tracker.spawn(async move {

@@ -41,6 +41,7 @@ pub(super) use chain::request as about_task;
 use held::{Part, Wait};
 use input::Asking;
 
+use super::api::{self, Api};
 use super::handles::Memory;
 use super::listing::{Listing, text_of};
 use super::tasks::{Order, Owner, Status};
@@ -89,6 +90,8 @@ struct Session {
     base: CallContext,
     /// Where its calls work; those of the stateless era share their principal's.
     place: Place,
+    /// What its child asks of the vendor's API, where it has no key of its own.
+    api: Option<Api>,
     client: mpsc::Sender<ToClient>,
     upstream: Upstream,
     open: HashMap<Id, Request>,
@@ -129,8 +132,12 @@ enum Ending {
 pub async fn run(mut new: NewSession, shared: Arc<Shared>, server: Arc<ServerRuntime>) {
     let owner = Owner { principal: new.principal.name.clone(), server: server.facts.name.clone() };
     let Some(first) = chain::first(&mut new.link, &shared, &owner).await else { return };
-    match Upstream::connect(&server.upstream, &shared) {
-        Ok(connected) => serve(new, Some(first), connected, shared, server).await,
+    let connected = api::open(&server, &shared, &new.principal.name).and_then(|opened| {
+        let more = opened.as_ref().map(|opened| opened.variables.clone()).unwrap_or_default();
+        Ok((Upstream::connect(&server.upstream, &shared, more)?, opened))
+    });
+    match connected {
+        Ok((connected, opened)) => serve(new, Some(first), connected, opened, shared, server).await,
         Err(reason) => turn_away(first, new.link, &server, &reason).await,
     }
 }
@@ -139,6 +146,7 @@ async fn serve(
     new: NewSession,
     first: Option<FromClient>,
     (upstream, mut answers): (Upstream, mpsc::Receiver<FromUpstream>),
+    opened: Option<api::Opened>,
     shared: Arc<Shared>,
     server: Arc<ServerRuntime>,
 ) {
@@ -170,12 +178,19 @@ async fn serve(
     let listing = Listing::new(Arc::clone(&server.definitions), Arc::clone(&shared.pins), &server.facts.name);
     let stop = shared.stop.clone();
     let (orders, mut ordered) = mpsc::channel(shared.limits.queue);
+    let place = Place::default();
+    let api = server
+        .api
+        .as_ref()
+        .zip(opened)
+        .map(|(spec, opened)| Api::serve(opened, spec, &shared, &server, base.clone(), place.clone()));
     let mut session = Session {
         id,
         shared,
         server,
         base,
-        place: Place::default(),
+        place,
+        api,
         client: outbound,
         upstream,
         open: HashMap::new(),
@@ -443,6 +458,7 @@ impl Session {
         request.wait.call = request.wait.task.as_ref().map(|_| permit.call().message().clone());
         match self.upstream.call(permit) {
             Ok(sent) => {
+                request.wait.running = self.api.as_ref().map(|api| api.runs(sent.id()));
                 request.state = Open::Sent { sent };
                 if let Some(task) = &request.wait.task {
                     self.shared.tasks.set(task, Status::Working("the server works on it".to_owned()));
@@ -498,6 +514,7 @@ impl Session {
         self.base.client.protocol = text("/protocolVersion");
         self.capabilities = params.get("capabilities").map(JsonText::owned);
         self.registered.met(&self.base.client);
+        self.api.iter().for_each(|api| api.met(&self.base.client));
     }
 
     /// The client takes a request back. What never left is not cancelled upstream.

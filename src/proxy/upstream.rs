@@ -1,7 +1,7 @@
 //! The way to an upstream: what may be handed to its link, and by which proof.
 //!
-//! Three doors and no other: [`Upstream::call`] takes a [`PermittedCall`], [`Upstream::pass`] a [`Passage`] that the
-//! method table made, and the rest are messages of ours: none of them is a call. Those carry nothing from the client but the id of a request that
+//! Four doors and no other: [`Upstream::call`] and [`request`] take a [`PermittedCall`], [`Upstream::pass`] a [`Passage`]
+//! that the method table made, and the rest are messages of ours: none of them is a call. Those carry nothing from the client but the id of a request that
 //! was sent, and the capabilities that came with a permitted call.
 
 use std::sync::Arc;
@@ -9,15 +9,19 @@ use std::sync::Arc;
 use serde_json::json;
 use tokio::sync::mpsc::{self, error::TrySendError};
 
+use crate::call::{Decided, Limits};
 use crate::credential::scrub::{Scrubbed, Scrubber};
 use crate::credential::shape::Kinds;
 use crate::gate::{PermittedCall, SentCall};
 use crate::json::{JsonText, Rules};
+use crate::mcp::api_request;
 use crate::mcp::message::{Id, Message};
 use crate::mcp::method::Passage;
 use crate::mcp::reply;
+use crate::transport::api_gate::{self, Answered, ApiSpec, Lost};
+use crate::transport::http_client::HttpClient;
 use crate::transport::http_upstream::{self, HttpSpec};
-use crate::transport::stdio_upstream::{self, StdioSpec};
+use crate::transport::stdio_upstream::{self, EnvValue, StdioSpec};
 use crate::transport::{FromUpstream, ToUpstream, UpstreamLink};
 
 use super::Shared;
@@ -70,15 +74,23 @@ impl<T> From<TrySendError<T>> for NotSent {
 }
 
 impl Upstream {
-    /// Opens a connection for one session.
+    /// Opens a connection for one session. A child gets `more` variables of its own.
     ///
     /// # Errors
     /// A text for the client and the log where the server cannot be started.
-    pub fn connect(kind: &Kind, shared: &Shared) -> Result<(Upstream, mpsc::Receiver<FromUpstream>), String> {
+    pub fn connect(
+        kind: &Kind,
+        shared: &Shared,
+        more: Vec<(String, String)>,
+    ) -> Result<(Upstream, mpsc::Receiver<FromUpstream>), String> {
         let scrubber = Arc::clone(&shared.scrubber);
         let link: UpstreamLink = match kind {
-            Kind::Stdio(spec) => stdio_upstream::connect(spec, scrubber, shared.limits, &shared.tracker)
-                .map_err(|error| shared.scrubber.line(&error.to_string()).into_owned())?,
+            Kind::Stdio(spec) => {
+                let mut spec = spec.clone();
+                spec.env.extend(more.into_iter().map(|(name, value)| (name, EnvValue::Plain(value))));
+                stdio_upstream::connect(&spec, scrubber, shared.limits, &shared.tracker)
+                    .map_err(|error| shared.scrubber.line(&error.to_string()).into_owned())?
+            }
             Kind::Http(spec) => {
                 let client = shared.http_client.clone();
                 http_upstream::connect(Arc::clone(spec), client, scrubber, shared.limits, &shared.tracker)
@@ -183,4 +195,21 @@ impl Upstream {
             let _ = self.outbound.try_send(ToUpstream::Send(message));
         }
     }
+}
+
+/// Sends a permitted request to the vendor's API. The permit ends here, and what is returned waits for the answer.
+///
+/// # Errors
+/// The permit back, where it is for no such request.
+pub fn request<'a>(
+    permit: PermittedCall,
+    spec: &'a ApiSpec,
+    client: &'a HttpClient,
+    limits: &'a Limits,
+) -> Result<(SentCall, impl Future<Output = Result<Answered, Lost>> + 'a), Box<PermittedCall>> {
+    let is_request = permit.call().method() == Decided::ApiRequest;
+    let Some(outgoing) = api_request::outgoing(permit.call()).filter(|_| is_request) else {
+        return Err(Box::new(permit));
+    };
+    Ok((permit.release(), api_gate::forward(client, spec, outgoing, limits)))
 }

@@ -59,6 +59,8 @@ pub struct StdioSpec {
     pub env: Vec<(String, EnvValue)>,
     pub inherit: Vec<String>,
     pub cwd: Option<PathBuf>,
+    /// A port of this machine that the child has to reach.
+    pub loopback: Option<u16>,
 }
 
 /// Why there is no child.

@@ -15,6 +15,7 @@ mod bad_input;
 mod binding;
 mod bounded;
 mod catalogs;
+mod code_mode;
 mod commands;
 mod continuations;
 mod crowd;

@@ -131,12 +131,8 @@ fn told(server: &str, way: &Way<'_>, gone: &Result<usize, Broken>, all: Option<u
 
 fn another_key(server: &str, ground: &Ground) -> String {
     let server = ground.config.as_ref().and_then(|config| config.servers.get(server));
-    let values = match server.map(|server| &server.upstream) {
-        Some(Upstream::Stdio { env, .. }) => env.as_slice(),
-        Some(Upstream::Http { headers, .. }) => headers.as_slice(),
-        None => &[],
-    };
-    let names = values.iter().filter_map(|(_, value)| match value {
+    let values = server.into_iter().flat_map(|server| server.upstream.values());
+    let names = values.filter_map(|(_, value)| match value {
         Value::Secret { name, .. } => Some(name.as_str()),
         Value::Plain(_) => None,
     });

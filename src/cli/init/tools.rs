@@ -66,6 +66,7 @@ pub fn from_live(command: &[String], env: &[String]) -> anyhow::Result<Vec<Tool>
         env: values,
         inherit: Vec::new(),
         cwd: None,
+        loopback: None,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let listed = runtime.block_on(async {

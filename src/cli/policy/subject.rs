@@ -15,6 +15,7 @@ use crate::call::{
 use crate::catalog::{Catalog, author};
 use crate::config::{Config, Match, Server};
 use crate::json::{JsonText, Rules};
+use crate::mcp::api_request;
 use crate::mcp::message::Message;
 use crate::mcp::method::{Sorted, sort};
 
@@ -27,7 +28,10 @@ pub struct Asked {
     /// The tool
     #[arg(long)]
     tool: Option<String>,
-    /// The arguments of the call, a JSON object
+    /// A request to the vendor's API in place of a tool: `POST /v1/things?full=1`
+    #[arg(long, conflicts_with = "tool", value_name = "METHOD PATH")]
+    request: Option<String>,
+    /// The arguments of the call, a JSON object; of a request its body
     #[arg(long, default_value = "{}")]
     arguments: String,
     /// Who calls; needed where the configuration has several principals
@@ -56,15 +60,17 @@ impl Asked {
     /// # Errors
     /// What the configuration does not have, and arguments that the proxy would refuse before policy.
     pub fn call(&self, config: &Config) -> anyhow::Result<(ToolCall, CallContext)> {
-        let (Some(server), Some(tool)) = (&self.server, &self.tool) else {
-            bail!("give --server and --tool, or --input")
-        };
+        let Some(server) = &self.server else { bail!("give --server and --tool, or --input") };
         let server = config.servers.get(server).with_context(|| {
             let known = config.servers.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
             format!("no server is named {server}; the configuration has: {known}")
         })?;
         let caller = caller(self.principal.as_deref(), config)?;
-        let call = tool_call(tool, &self.arguments)?;
+        let call = match (&self.tool, &self.request) {
+            (Some(tool), _) => tool_call(tool, &self.arguments)?,
+            (None, Some(request)) => api_request(request, &self.arguments)?,
+            (None, None) => bail!("give --tool, or --request, or --input"),
+        };
         let context = Place::of(server)?.context(&call, &caller, "eval");
         Ok((call, context))
     }
@@ -73,6 +79,8 @@ impl Asked {
 impl Place {
     pub fn of(server: &Server) -> anyhow::Result<Place> {
         let catalog = Catalog::load(server.facts.vendor.as_deref(), &server.catalogs)?;
+        let trusts = server.upstream.gate().is_some_and(|gate| gate.trust_code);
+        let catalog = if trusts { catalog.trusting_code() } else { catalog };
         catalog.loosened().iter().for_each(|looser| eprintln!("warning: {looser}"));
         Ok(Place {
             facts: Arc::new(ServerFacts { catalog: catalog.digest(), ..(*server.facts).clone() }),
@@ -185,6 +193,18 @@ fn caller(name: Option<&str>, config: &Config) -> anyhow::Result<Caller> {
 pub fn tool_call(tool: &str, arguments: &str) -> anyhow::Result<ToolCall> {
     let arguments = JsonText::parse(arguments.as_bytes(), Rules::CLIENT).context("--arguments is not strict JSON")?;
     request("tools/call", &format!(r#"{{"name":{},"arguments":{}}}"#, json!(tool), arguments.as_str()))
+}
+
+/// A request to a vendor's API by the strict reader of the gate; an empty body is none.
+///
+/// # Errors
+/// What the gate would refuse before policy.
+fn api_request(request: &str, body: &str) -> anyhow::Result<ToolCall> {
+    let (method, target) = request.split_once(' ').context("write a request as `POST /v1/things`")?;
+    let body = JsonText::parse(body.as_bytes(), Rules::CLIENT).context("--arguments is not strict JSON")?;
+    let body = Some(body).filter(|body| body.as_str() != "{}");
+    let parts = api_request::Parts { method, target, headers: Vec::new(), dropped: Vec::new(), body };
+    api_request::call(&parts).map_err(|malformed| anyhow::anyhow!("{}", malformed.reason))
 }
 
 /// Any request that is judged.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Known, command_of};
 use crate::cli::Exit;
 use crate::cli::operator::Format;
-use crate::config::{Config, Match, NotifyTo, Upstream, Value as Given};
+use crate::config::{Config, Match, NotifyTo, Value as Given};
 use crate::console::visible;
 use crate::credential::source::{self, SecretSource};
 use crate::credential::store;
@@ -104,11 +104,7 @@ impl Row {
 pub fn users(config: &Config, secret: &str) -> Vec<String> {
     let mut users = Vec::new();
     for (name, server) in &config.servers {
-        let values = match &server.upstream {
-            Upstream::Stdio { env, .. } => env,
-            Upstream::Http { headers, .. } => headers,
-        };
-        if values.iter().any(|(_, value)| matches!(value, Given::Secret { name, .. } if name == secret)) {
+        if server.upstream.values().any(|(_, value)| matches!(value, Given::Secret { name, .. } if name == secret)) {
             users.push(format!("server {name}"));
         }
     }

@@ -7,6 +7,13 @@ fn conditional(members: &str) -> String {
     with("scopes: [billing/read]", &format!("scopes: [{{ {members} }}]"))
 }
 
+const GATE: &str = "url: \"https://a\", headers: { K: { secret: key } }, url_env: U, key_env: S";
+
+/// With a gate.
+fn gate(members: &str) -> String {
+    upstream(&format!("{{ stdio: {{ command: x, env: {{ A: b }}, gate: {{ {members} }} }} }}"))
+}
+
 /// What is refused, and where. Each is a file with one mistake.
 #[test]
 fn mistakes_are_found_where_they_are() {
@@ -72,6 +79,37 @@ fn mistakes_are_found_where_they_are() {
         (
             and("notify: [ { command: [x], quiet_hours: { hours: \"22:00-07:00\", zone: Europe/Berln } } ]"),
             ("C0106", 13, 70),
+        ),
+        // A gate.
+        (gate("url: \"https://a/v1\", headers: { K: { secret: key } }, url_env: U, key_env: S"), ("C0105", 10, 66)),
+        (gate("url: \"http://a.example\", headers: { K: { secret: key } }, url_env: U, key_env: S"), ("C0113", 10, 66)),
+        (gate("url: \"https://a\", headers: { K: v }, url_env: U, key_env: S"), ("C0102", 10, 88)),
+        (
+            gate("url: \"https://a\", headers: { K: { secret: key }, L: { secret: token } }, url_env: U, key_env: S"),
+            ("C0102", 10, 88),
+        ),
+        (gate("url: \"https://a\", headers: { Host: { secret: key } }, url_env: U, key_env: S"), ("C0110", 10, 90)),
+        (
+            gate("url: \"https://a\", headers: { Idempotency-Key: { secret: key } }, url_env: U, key_env: S"),
+            ("C0110", 10, 88),
+        ),
+        (gate("url: \"https://a\", headers: { K: { secret: key } }, url_env: A, key_env: S"), ("C0109", 10, 121)),
+        (gate("url: \"https://a\", headers: { K: { secret: key } }, url_env: U, key_env: U"), ("C0109", 10, 133)),
+        (gate("url: \"https://a\", headers: { K: { secret: key } }, url_env: U, key_env: 1S"), ("C0105", 10, 133)),
+        (gate("url: \"https://a\", headers: { K: { secret: key } }, url_env: U"), ("C0102", 10, 59)),
+        (
+            gate("url: \"https://a\", headers: { K: { secret: key } }, url_env: U, key_env: S, drop: [x]"),
+            ("C0101", 10, 136),
+        ),
+        (
+            upstream(&format!("{{ stdio: {{ command: x, env: {{ A: {{ secret: key }} }}, gate: {{ {GATE} }} }} }}")),
+            ("C0110", 10, 102),
+        ),
+        (
+            upstream(&format!(
+                "{{ stdio: {{ command: x, env: {{ A: {{ secret: token }} }}, gate: {{ {GATE}, trust_code: true }} }} }}"
+            )),
+            ("C0110", 10, 164),
         ),
         // Types and ranges.
         (and("holds: [5m]"), ("C0103", 13, 8)),

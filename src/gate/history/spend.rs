@@ -78,7 +78,7 @@ pub struct Spend {
 
 impl Spend {
     /// Nothing where the call is not counted: what a client answers belongs to a call that was, and so does what goes
-    /// on from one.
+    /// on from one. What code asks of an API counts by itself: the call that runs it says nothing about it.
     pub fn of(call: &ToolCall, context: &CallContext) -> Option<Spend> {
         Spend::counted(call.method().as_str(), context.continues.is_some(), context.operation.money.as_ref())
     }
@@ -86,7 +86,8 @@ impl Spend {
     /// The same, from what a record says.
     pub fn counted(method: &str, continues: bool, money: Option<&Money>) -> Option<Spend> {
         let belongs = [Decided::TasksUpdate, Decided::Elicited, Decided::Sampled, Decided::Roots, Decided::TaskOutcome];
-        if continues || belongs.iter().any(|other| other.as_str() == method) {
+        let goes_on = continues && method != Decided::ApiRequest.as_str();
+        if goes_on || belongs.iter().any(|other| other.as_str() == method) {
             return None;
         }
         Some(Spend { money: money.and_then(known) })
@@ -193,6 +194,7 @@ mod tests {
         assert!(Spend::counted("tools/call", false, None).is_some());
         assert!(Spend::counted("resources/read", false, None).is_some());
         assert!(Spend::counted("tools/call", true, None).is_none());
+        assert!(Spend::counted("api/request", true, None).is_some());
         for method in ["tasks/update", "elicitation/create", "sampling/createMessage", "roots/list", "tasks/result"] {
             assert!(Spend::counted(method, false, None).is_none(), "{method}");
         }

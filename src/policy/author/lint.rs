@@ -44,7 +44,7 @@ impl Vocabulary {
 }
 
 /// Methods that are judged beside calls: their names are operations too.
-const METHODS: [&str; 11] = [
+const METHODS: [&str; 12] = [
     "tools/call",
     "resources/read",
     "resources/subscribe",
@@ -56,6 +56,7 @@ const METHODS: [&str; 11] = [
     "sampling/createMessage",
     "tasks/result",
     "roots/list",
+    "api/request",
 ];
 
 /// `own` are the files that are asked about, `tested` those that a test reads.

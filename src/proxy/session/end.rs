@@ -59,6 +59,7 @@ impl Session {
                 presence.leave(outcome, why);
             }
         }
+        self.api.iter().for_each(|api| api.stop(outcome, why));
         self.end_all_questions(outcome, why).await;
         // Nothing that was being decided is sent any more, even where its permit was ready.
         while let Some((id, verdict)) = self.deciding.next().await {
@@ -79,6 +80,9 @@ impl Session {
             }
         }
         self.drain(&mut answers).await;
+        if let Some(api) = &self.api {
+            api.ended().await;
+        }
         self.lose_tasks();
         self.drop_askings(why);
         self.shared.gate.session_ended(&self.base);

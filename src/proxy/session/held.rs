@@ -9,6 +9,7 @@ use crate::call::{Decided, Outcome};
 use crate::gate::{Admission, HeldCall};
 use crate::json::JsonText;
 use crate::mcp::message::{Id, Message};
+use crate::proxy::api::Running;
 use crate::proxy::tasks::{self, Status};
 use crate::proxy::waiting::{self, Progress};
 use crate::transport::ToClient;
@@ -32,6 +33,8 @@ pub(super) struct Wait {
     pub part: Part,
     /// What was sent, where its client has a task and may be asked more.
     pub call: Option<JsonText>,
+    /// It is with a child whose requests to an API may belong to it.
+    pub running: Option<Running>,
 }
 
 /// What a request is to the task that stands for it.

@@ -72,6 +72,7 @@ impl Rig {
             gate: Arc::new(Gate::new(policy.unwrap(), audit, holds)),
             scrubber: Arc::new(Scrubber::new(std::iter::empty())),
             http_client: HttpClient::new(limits, tracker.clone()).unwrap(),
+            api: None,
             limits,
             tracker,
             stop: CancellationToken::new(),
@@ -97,6 +98,7 @@ impl Rig {
             env: vec![],
             inherit: vec![],
             cwd: None,
+            loopback: None,
         };
         let server = ServerRuntime {
             facts: fixtures::server("test"),
@@ -106,6 +108,7 @@ impl Rig {
             handles: Arc::default(),
             upstream: super::super::upstream::Kind::Stdio(spec),
             hidden: crate::credential::shape::Kinds::ALL,
+            api: None,
             sessions: Arc::new(AtomicUsize::new(0)),
         };
         let (to_session, inbound) = mpsc::channel(8);
@@ -118,7 +121,7 @@ impl Rig {
             client: ClientInfo::silent(Transport::Stdio),
             link: ClientLink { inbound, outbound },
         };
-        tokio::spawn(serve(new, None, (linked, answers), Arc::new(shared), Arc::new(server)));
+        tokio::spawn(serve(new, None, (linked, answers), None, Arc::new(shared), Arc::new(server)));
         Rig { to_session, client, from_upstream, upstream, ids: 0, _folder: folder }
     }
 

@@ -199,7 +199,7 @@ pub(super) fn too_large(limit: usize) -> Refused {
     Refused::new(StatusCode::PAYLOAD_TOO_LARGE, reason)
 }
 
-fn is_json(kind: &str) -> bool {
+pub(in crate::transport) fn is_json(kind: &str) -> bool {
     let mut parts = kind.split(';').map(str::trim);
     parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"))
         && parts.all(|part| {

@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, debug, info_span, warn};
 
 use self::guard::Refused;
+pub(super) use self::guard::is_json;
 use self::joint::Joints;
 use self::respond::json;
 use self::session::Sessions;

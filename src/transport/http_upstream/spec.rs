@@ -114,7 +114,7 @@ impl HttpSpec {
     }
 
     /// Where to connect to.
-    pub(super) fn uri(&self) -> &Uri {
+    pub(in crate::transport) fn uri(&self) -> &Uri {
         &self.uri
     }
 
@@ -124,7 +124,7 @@ impl HttpSpec {
     }
 
     /// The configured fields and `Host`; the secrets join here.
-    pub(super) fn write(&self, fields: &mut HeaderMap) {
+    pub(in crate::transport) fn write(&self, fields: &mut HeaderMap) {
         fields.insert(header::HOST, self.host.clone());
         for (name, source) in &self.headers {
             if let Some(value) = source.value() {

@@ -26,6 +26,7 @@ fn sh(script: &str) -> StdioSpec {
         ],
         inherit: Vec::new(),
         cwd: None,
+        loopback: None,
     }
 }
 

@@ -86,6 +86,7 @@ impl Scene {
             gate: Arc::new(Gate::new(PolicyEngine::load(policy).unwrap(), audit, settings)),
             scrubber: Arc::new(Scrubber::new(std::iter::empty())),
             http_client: HttpClient::new(limits, tracker.clone()).unwrap(),
+            api: None,
             limits,
             tracker,
             stop: CancellationToken::new(),
@@ -106,8 +107,10 @@ impl Scene {
                 env: Vec::new(),
                 inherit: Vec::new(),
                 cwd: None,
+                loopback: None,
             }),
             hidden: crate::credential::shape::Kinds::ALL,
+            api: None,
             sessions: Arc::default(),
         };
         Scene { shared: Arc::new(shared), server: Arc::new(server), _folder: folder }
