@@ -24,9 +24,10 @@
 //! | [`gate`] | the enforcement point, the holds, the permit, what was let through lately | `call`, `policy`, `audit`, `signing` |
 //! | [`pins`] | the definitions of tools that are trusted, and what they demand | `call`, `audit` |
 //! | [`credential`] | keys: a type, sources, a store, scrubbing | `call` |
-//! | [`config`] | YAML → a valid configuration | `call`, `credential` |
+//! | [`sandbox`] | what a child may reach, and the way into that | nothing of ours |
+//! | [`config`] | YAML → a valid configuration | `call`, `credential`, `sandbox` |
 //! | [`notify`] | telling people that a call waits | `call`, `credential`, the views of `control` |
-//! | [`transport`] | bytes ⇄ messages, four links; the endpoint for children without keys | `mcp`, `credential` |
+//! | [`transport`] | bytes ⇄ messages, four links; the endpoint for children without keys | `mcp`, `credential`, `sandbox` |
 //! | [`proxy`] | sessions; builds and drains the daemon | all of the above, `control` |
 //! | [`console`] | the operator's terminal, a client of that socket | `control`, `signing`, `call` |
 //! | [`control`] | the operator socket | `call`; its server also `gate`, `pins` and the listener of `transport` |
@@ -64,6 +65,7 @@ pub mod signing;
 pub mod pins;
 pub mod gate;
 pub mod credential;
+pub mod sandbox;
 pub mod config;
 pub mod transport;
 pub mod notify;

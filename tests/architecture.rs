@@ -20,19 +20,23 @@ const ROWS: &[(&str, &str)] = &[
     ("signing", "call json"),
     ("credential", "call json"),
     ("pins", "call json audit"),
-    ("config", "call json credential"),
-    ("transport", "call json mcp credential"),
+    ("sandbox", ""),
+    ("config", "call json credential sandbox"),
+    ("transport", "call json mcp credential sandbox"),
     ("notify", "call json control::wire credential::secret"),
     ("gate", "call json policy audit signing"),
     ("control", "call json"),
     ("control::server", "call json gate pins transport::runtime_dir"),
-    ("proxy", "call json mcp catalog policy audit signing gate pins credential config transport control notify"),
+    (
+        "proxy",
+        "call json mcp catalog policy audit signing gate pins credential sandbox config transport control notify",
+    ),
     ("console", "call json signing control::wire control::client"),
     ("shim", "call json mcp transport"),
     ("demo", "call json credential::secret config audit policy transport proxy control console shim"),
     (
         "cli",
-        "call json mcp catalog policy audit signing gate pins credential config transport proxy control console shim demo",
+        "call json mcp catalog policy audit signing gate pins credential sandbox config transport proxy control console shim demo",
     ),
 ];
 
@@ -47,9 +51,11 @@ const ADDRESSES: &[(&str, &str)] = &[
     ("saphyr_parser chrono_tz", "config"),
     ("rusqlite", "audit::store pins::store"),
     ("ssh_key", "signing"),
+    ("landlock seccompiler libc", "sandbox"),
     ("ring", "notify"),
     ("keyring_core zbus_secret_service_keyring_store", "credential::keyring"),
     ("clap clap_complete clap_mangen anyhow similar", "cli"),
+    ("jsonc_parser toml_edit", "cli::wrap"),
     ("mimalloc", "main"),
 ];
 

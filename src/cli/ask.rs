@@ -78,25 +78,10 @@ pub async fn connect(daemon: &DaemonArgs, watch: bool, read_only: bool) -> Resul
 }
 
 pub fn unexpected(notice: &Notice) -> Stop {
-    match notice {
-        Notice::Failed { message, .. } => Stop::Said(Exit::NoEffect, message.clone()),
-        Notice::Welcome { .. }
-        | Notice::Snapshot { .. }
-        | Notice::Hold { .. }
-        | Notice::Shown { .. }
-        | Notice::Ruled { .. }
-        | Notice::Tools { .. }
-        | Notice::Tool { .. }
-        | Notice::Frozen { .. }
-        | Notice::Sessions { .. }
-        | Notice::Grants { .. }
-        | Notice::Draft { .. }
-        | Notice::Records { .. }
-        | Notice::Rules { .. }
-        | Notice::Explained { .. }
-        | Notice::RuledBatch { .. }
-        | Notice::Daemon { .. } => Stop::Control(ControlError::Wire("an answer to another command".to_owned())),
+    if let Notice::Failed { message, .. } = notice {
+        return Stop::Said(Exit::NoEffect, message.clone());
     }
+    Stop::Control(ControlError::Wire("an answer to another command".to_owned()))
 }
 
 /// One line of JSON in which every character is visible: those that are not stand as `\uXXXX`.
@@ -117,6 +102,14 @@ pub fn json(value: &impl Serialize) -> Result<String, Stop> {
         }
     }
     Ok(out)
+}
+
+/// What is signed, byte for byte: nothing is added to it.
+pub fn print_exact(text: &str) -> Result<(), Stop> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()?;
+    Ok(())
 }
 
 pub fn print(text: &str) -> Result<(), Stop> {

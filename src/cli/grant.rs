@@ -4,11 +4,12 @@
 #![allow(clippy::print_stderr)]
 
 use std::io::{self, BufRead, IsTerminal as _};
+use std::path::PathBuf;
 
 use jiff::SignedDuration;
 
 use super::Exit;
-use super::ask::{self, Stop, connect, is_start_of, json, print, unexpected};
+use super::ask::{self, Stop, connect, is_start_of, json, print, print_exact, unexpected};
 use super::console::DaemonArgs;
 use super::operator::SignArgs;
 use super::pending::{Format, Output, find, instance, refused};
@@ -75,6 +76,12 @@ pub struct Add {
     /// terminal they are printed, and nothing is done
     #[arg(long, value_name = "SHA256")]
     text_sha256: Option<Digest>,
+    /// Print what would be signed, for a signature that is made elsewhere, and do nothing
+    #[arg(long, requires = "operator", conflicts_with = "signature")]
+    dry_run: bool,
+    /// A signature that was made elsewhere, over what `--dry-run` prints
+    #[arg(long, value_name = "FILE", requires = "operator")]
+    signature: Option<PathBuf>,
     #[command(flatten)]
     sign: SignArgs,
 }
@@ -128,8 +135,16 @@ async fn add(args: Add) -> Result<(), Stop> {
         Notice::Failed { error, message, .. } => return Err(refused(&hold.id, error, &message)),
         other => return Err(unexpected(&other)),
     };
+    if args.dry_run {
+        let name = args.sign.operator().unwrap_or_default();
+        let text = grant_text(&hold, &instance(&operator)?, &name, args.reason.as_deref(), &text);
+        return print_exact(&text);
+    }
     agreed(&text, args.text_sha256)?;
-    let signed = signed(&operator, &hold, args.reason.as_deref(), &args.sign, &text).await?;
+    let signed = match &args.signature {
+        Some(file) => Some(super::pending::made_elsewhere(&args.sign, file)?),
+        None => signed(&operator, &hold, args.reason.as_deref(), &args.sign, &text).await?,
+    };
     let (id, digest, reason) = (hold.id.clone(), hold.digest, args.reason);
     let sent = text.clone();
     match operator.ask(|seq| wire::Command::Grant { seq, id, digest, bounds, grant: sent, reason, signed }).await? {

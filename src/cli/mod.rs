@@ -33,6 +33,7 @@ pub mod secret;
 pub mod serve;
 pub mod session;
 pub mod tools;
+pub mod wrap;
 
 /// What a command ends with. Part of the interface: scripts rely on it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -82,6 +83,10 @@ enum Command {
     Serve(serve::Args),
     /// The shim that an MCP client starts: no key, no config, no policy
     Connect(connect::Args),
+    /// Point an MCP client's entry at countersign, and move its keys out of the client's file
+    Wrap(wrap::Args),
+    /// Put a client's entry back as it was before it was wrapped
+    Unwrap(wrap::UnwrapArgs),
     /// The operator's terminal
     Console(console::Args),
     /// List, show, approve and reject holds from scripts
@@ -116,6 +121,15 @@ enum Command {
         #[arg(long)]
         limited: bool,
     },
+    /// Becomes a child of the daemon, after giving up what its profile does not name
+    #[command(hide = true, name = crate::sandbox::ARGUMENT)]
+    Sandboxed {
+        /// What the child may reach
+        profile: String,
+        /// The child's program and its arguments
+        #[arg(required = true, last = true)]
+        command: Vec<std::ffi::OsString>,
+    },
     /// Read, verify and export the record
     #[command(subcommand)]
     Audit(audit::Command),
@@ -145,6 +159,8 @@ pub fn main() -> ExitCode {
         Command::Init(args) => init::run(&args),
         Command::Serve(args) => serve::run(args),
         Command::Connect(args) => connect::run(args),
+        Command::Wrap(args) => wrap::run(args),
+        Command::Unwrap(args) => wrap::unwrap(args),
         Command::Console(args) => console::run(args),
         Command::Pending(command) => pending::run(command),
         Command::Grant(command) => grant::run(command),
@@ -156,6 +172,7 @@ pub fn main() -> ExitCode {
         Command::Tools(command) => tools::run(command),
         Command::Policy(command) => policy::run(command),
         Command::PolicyWorker { limited } => policy_worker(limited),
+        Command::Sandboxed { profile, command } => sandboxed(&profile, &command),
         Command::Audit(command) => audit::run(command),
         Command::Doctor(args) => doctor::run(&args),
         Command::Completions(args) => completions::run(&args),
@@ -189,6 +206,17 @@ fn policy_worker(limited: bool) -> anyhow::Result<Exit> {
     crate::credential::harden::harden()?;
     crate::policy::worker::serve()?;
     Ok(Exit::Ok)
+}
+
+/// Runs a child's program in its sandbox; comes back only where that cannot be.
+#[allow(clippy::print_stderr)]
+fn sandboxed(profile: &str, command: &[std::ffi::OsString]) -> anyhow::Result<Exit> {
+    let profile: crate::sandbox::Profile = serde_json::from_str(profile)?;
+    let Some((program, args)) = command.split_first() else { anyhow::bail!("there is no program") };
+    let why = crate::sandbox::enter(&profile, program, args);
+    // The daemon knows by the mark that this is not the child's word.
+    eprintln!("{} {why}", profile.mark);
+    Ok(Exit::Usage)
 }
 
 /// A line on stdout. A reader that has seen enough is no error; data that cannot be written is one.

@@ -7,7 +7,6 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -15,7 +14,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::Exit;
-use super::ask::{self, DIGEST_PREFIX, Stop, connect, is_start_of, json, print, unexpected};
+use super::ask::{self, DIGEST_PREFIX, Stop, connect, is_start_of, json, print, print_exact, unexpected};
 use super::console::DaemonArgs;
 use super::operator::SignArgs;
 use crate::call::{CallId, Digest, Tier};
@@ -396,14 +395,19 @@ async fn signed(
     file: Option<&Path>,
 ) -> Result<Option<SignedBy>, Stop> {
     if let Some(file) = file {
-        let operator = sign.operator().ok_or_else(|| usage("say whose signature it is with --operator NAME"))?;
-        let signature = std::fs::read_to_string(file).with_context(|| format!("{}: cannot be read", file.display()))?;
-        return Ok(Some(SignedBy { operator, signature }));
+        return made_elsewhere(sign, file).map(Some);
     }
     let Some(signing) = sign.signing().map_err(|error| usage(&error.to_string()))? else { return Ok(None) };
     let text = ruling_text(hold, &instance(connection)?, RulingKind::Approve, &signing.operator, reason);
     let failed = |error: SignError| Stop::Said(Exit::AuthNeeded, format!("{}: nothing was approved: {error}", hold.id));
     signing.sign(&text).await.map(Some).map_err(failed)
+}
+
+/// A signature that stands in a file.
+pub(super) fn made_elsewhere(sign: &SignArgs, file: &Path) -> Result<SignedBy, Stop> {
+    let operator = sign.operator().ok_or_else(|| usage("say whose signature it is with --operator NAME"))?;
+    let signature = std::fs::read_to_string(file).with_context(|| format!("{}: cannot be read", file.display()))?;
+    Ok(SignedBy { operator, signature })
 }
 
 fn usage(text: &str) -> Stop {
@@ -429,10 +433,7 @@ fn print_text(
         Ruling::Reject => RulingKind::Reject,
     };
     let text = ruling_text(hold, &instance(connection)?, ruling, operator, reason);
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()?;
-    Ok(())
+    print_exact(&text)
 }
 
 fn ruled_line(hold: &HoldView, ruling: RulingKind) -> String {

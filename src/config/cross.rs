@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::fields::Context;
 use super::problem::{Code, quote};
 use super::yaml::{Data, Node};
-use super::{Config, Match, SecretSource, Upstream, Value};
+use super::{Config, Match, SecretSource, Upstream, Value, sandbox};
 use crate::credential::{shape, trust};
 
 /// The keys of a section, before anything in it is judged.
@@ -49,6 +49,7 @@ pub fn check(cx: &mut Context<'_>, root: &Node, config: &Config) {
     same_sources(cx, config);
     tokens_are_no_keys(cx, root, config);
     aliases(cx, root, config);
+    sandbox::aliases(cx, root, config);
 }
 
 fn same_sources(cx: &mut Context<'_>, config: &Config) {
@@ -117,6 +118,7 @@ fn aliases(cx: &mut Context<'_>, root: &Node, config: &Config) {
 
 /// Whatever the daemon reads rules from, or starts programs in, must be the operator's alone to change.
 pub fn trusted(cx: &mut Context<'_>, root: &Node, config: &Config) {
+    sandbox::there(cx, root, config);
     let folders = config.servers.iter().filter_map(|(name, server)| match &server.upstream {
         Upstream::Stdio { cwd: Some(cwd), .. } => {
             let node =
@@ -171,7 +173,7 @@ fn spans(list: Option<&Node>) -> Vec<Range<usize>> {
     items.iter().map(|node| node.span.clone()).collect()
 }
 
-fn child<'n>(node: &'n Node, name: &str) -> Option<&'n Node> {
+pub fn child<'n>(node: &'n Node, name: &str) -> Option<&'n Node> {
     let Data::Map(entries) = &node.data else { return None };
     entries.iter().find(|(key, _)| key.text == name).map(|(_, node)| node)
 }

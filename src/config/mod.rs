@@ -17,14 +17,17 @@ use crate::credential::shape::Kinds;
 pub use crate::credential::source::SecretSource;
 use crate::credential::store;
 use crate::credential::trust::{self, Readers, TrustError};
+use crate::sandbox::Wishes;
 
 mod cross;
+pub mod edit;
 mod expand;
 mod fields;
 mod gate;
 mod notify;
 mod principals;
 mod problem;
+mod sandbox;
 mod scopes;
 mod sections;
 mod servers;
@@ -32,6 +35,8 @@ mod yaml;
 
 pub use notify::{Notify, NotifyTo, QuietHours};
 pub use problem::{Code, Problem, Report};
+pub use sandbox::closed;
+pub use servers::{header_names_a_key, names_a_key};
 
 use fields::{Context, Fields, Keys};
 use problem::Problems;
@@ -152,6 +157,19 @@ fn find(
 /// A folder that a variable names. The XDG rules have relative ones ignored.
 fn absolute(variable: &dyn Fn(&str) -> Option<OsString>, name: &str) -> Option<PathBuf> {
     variable(name).map(PathBuf::from).filter(|path| path.is_absolute())
+}
+
+/// Where [`load`] looks: the file that it would read, which may not be there if it was named.
+///
+/// # Errors
+/// Where none was named and none is there.
+pub fn locate(path: Option<&Path>) -> Result<PathBuf, ConfigError> {
+    find(path, Path::new("/etc"), &|name| std::env::var_os(name))
+}
+
+/// The state folder of a configuration that does not name one.
+pub fn state_folder() -> Option<PathBuf> {
+    default_state_dir(&|name| std::env::var_os(name))
 }
 
 /// The folder in which the user's configuration is looked for.
@@ -345,6 +363,8 @@ pub enum Upstream {
         /// Names of variables of the daemon that the child may see besides the short default list.
         inherit: Vec<String>,
         cwd: Option<PathBuf>,
+        /// `None`: turned off.
+        sandbox: Option<Box<Wishes>>,
         gate: Option<Gate>,
     },
     Http {

@@ -10,7 +10,7 @@ use super::expand::is_variable;
 use super::fields::{Context, Fields, Keys};
 use super::problem::{Code, quote};
 use super::yaml::{Data, Key, Node};
-use super::{FirstUse, Probe, SecretSource, Server, Upstream, Value, gate, sections};
+use super::{FirstUse, Probe, SecretSource, Server, Upstream, Value, gate, sandbox, sections};
 use crate::call::ServerFacts;
 use crate::credential::keyring::Item;
 use crate::credential::shape::Kinds;
@@ -28,7 +28,7 @@ const SERVER: Keys = Keys {
 };
 const PROBE: Keys = Keys { known: &["required", "timeout"], later: &[] };
 const UPSTREAM: Keys = Keys { known: &["stdio", "http"], later: &[] };
-const STDIO: Keys = Keys { known: &["command", "args", "env", "inherit_env", "cwd", "gate"], later: &[] };
+const STDIO: Keys = Keys { known: &["command", "args", "env", "inherit_env", "cwd", "sandbox", "gate"], later: &[] };
 const HTTP: Keys = Keys {
     known: &["url", "headers", "allow_plain_http"],
     later: &[("auth", "take it out and give the key as a secret in `headers`")],
@@ -273,6 +273,7 @@ fn stdio(
         }
     }
     let cwd = fields.path(cx, "cwd");
+    let sandbox = sandbox::sandbox(cx, fields.get("sandbox"), fields.child("sandbox"));
     let gate = fields.get("gate").map(|node| gate::gate(cx, node, fields.child("gate"), &env, &inherit));
     Some(Upstream::Stdio {
         command: command?,
@@ -280,6 +281,7 @@ fn stdio(
         env,
         inherit,
         cwd,
+        sandbox: sandbox.map(Box::new),
         // One that is wrong is noted, and nothing is built from it.
         gate: gate.flatten(),
     })
@@ -522,14 +524,14 @@ fn plain_key(cx: &mut Context<'_>, node: &Node, name: &str, value: &Value, names
     }
 }
 
-fn names_a_key(name: &str) -> bool {
+pub fn names_a_key(name: &str) -> bool {
     let name = name.to_ascii_lowercase().replace('-', "_");
     let ends =
         ["secret", "token", "password", "passwd", "api_key", "apikey", "secret_key", "private_key", "access_key"];
     ends.iter().any(|end| name == *end || name.strip_suffix(end).is_some_and(|rest| rest.ends_with('_')))
 }
 
-fn header_names_a_key(name: &str) -> bool {
+pub fn header_names_a_key(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
     matches!(lower.as_str(), "authorization" | "proxy-authorization" | "cookie") || names_a_key(&lower)
 }

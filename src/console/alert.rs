@@ -1,6 +1,8 @@
 //! How the terminal itself tells that a call waits: the bell, its title, and a message where it has one. Pure: bytes
 //! come out, and what is in them has plain characters only.
 
+use base64::Engine as _;
+
 use crate::console::app::App;
 use crate::console::describe;
 use crate::console::holds::Entry;
@@ -65,6 +67,12 @@ impl Alert {
         });
         // tmux rings its own bell for this one, whatever it does with the other.
         format!("\x07{}", osc.map(|osc| self.through(&osc)).unwrap_or_default()).into_bytes()
+    }
+
+    /// Puts a text on the clipboard, where the terminal has a way.
+    pub fn copy(self, text: &str) -> Vec<u8> {
+        let text = base64::engine::general_purpose::STANDARD.encode(text);
+        self.through(&format!("\x1b]52;c;{text}\x07")).into_bytes()
     }
 
     fn through(self, sequence: &str) -> String {
@@ -139,6 +147,12 @@ mod tests {
     fn tmux_passes_it_on() {
         let rung = rung(&[("TMUX", "/tmp/t"), ("TERM_PROGRAM", "tmux"), ("LC_TERMINAL", "iTerm2")], "x");
         assert_eq!(rung, "\x07\x1bPtmux;\x1b\x1b]9;x\x1b\x1b\\\x1b\\");
+    }
+
+    #[test]
+    fn what_is_copied_is_encoded() {
+        assert_eq!(alert(&[]).copy("H7K2"), b"\x1b]52;c;SDdLMg==\x07");
+        assert_eq!(alert(&[("TMUX", "/tmp/t")]).copy("x"), b"\x1bPtmux;\x1b\x1b]52;c;eA==\x07\x1b\\");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! Invariants: a ruling is only ever made of a hold that is on the screen, whole, and was there before the key was
 //! pressed; it names the hold by id and digest; whatever changes under an open question voids the question.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use crossterm::event::{KeyEvent, MouseEvent};
@@ -96,6 +96,10 @@ pub enum Effect {
     /// Draw everything anew.
     Redraw,
     Bell,
+    /// Put this on the clipboard: ASCII of ours.
+    Copy(String),
+    /// Stop this process until its shell goes on with it.
+    Suspend,
     /// Have the terminal report the mouse, or leave it alone.
     Mouse(bool),
 }
@@ -183,6 +187,8 @@ pub struct App {
     pub filter: Filter,
     /// Groups that are not folded.
     pub unfolded: HashSet<Key>,
+    /// Holds that wait, which the next question is about.
+    pub marked: BTreeSet<CallId>,
     pub follow: bool,
     pub page: Page,
     pub pages: Pages,
@@ -203,6 +209,8 @@ pub struct App {
     pub(super) guard: Guard,
     /// When the bell last rang.
     pub(super) rung: Option<Duration>,
+    /// The bell is silent until then, but for tier high.
+    pub(super) muted: Option<Duration>,
     /// When a key was last pressed.
     pub(super) touched: Duration,
     /// Row of the cursor in the list when the list was last put in order.
@@ -228,6 +236,7 @@ impl App {
             rows: Rows::default(),
             filter: Filter::default(),
             unfolded: HashSet::new(),
+            marked: BTreeSet::new(),
             follow: false,
             page: Page::Queue,
             pages: Pages::default(),
@@ -245,6 +254,7 @@ impl App {
             asked: Vec::new(),
             guard: Guard::default(),
             rung: None,
+            muted: None,
             touched: now.mono,
             row: None,
         }

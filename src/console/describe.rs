@@ -334,7 +334,7 @@ pub fn environment(environment: &Environment, production: bool) -> String {
 }
 
 /// Who asks, by our own evidence.
-fn client(hold: &HoldView) -> String {
+pub fn client(hold: &HoldView) -> String {
     format!("{}, session {}", who(&hold.principal, &hold.client), hold.session)
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crossterm::event::KeyEvent;
 
 use crate::call::{CallId, Digest, Tier};
+use crate::console::batch::Batch;
 use crate::console::filter::{Filter, Of};
 use crate::console::keys::{self, Action, Context, PRESETS};
 use crate::console::visible;
@@ -21,6 +22,8 @@ const REASON: usize = 500;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Dialog {
     Approve(Approve),
+    /// Several holds at once.
+    Batch(Batch),
     /// A grant: first how far it goes, then its text.
     Grant(Wish),
     Reject(Reject),
@@ -51,6 +54,8 @@ pub enum Answer {
     Close,
     /// With the note, where there is one.
     Approve(Option<String>),
+    /// The whole batch.
+    Batch,
     /// Asks for a grant instead.
     ToGrant,
     /// Has the daemon write the grant.
@@ -91,7 +96,9 @@ impl Dialog {
             Dialog::Approve(approve) if approve.typed => Context::Type,
             Dialog::Approve(approve) if approve.focus == Focus::Note => Context::Note,
             Dialog::Grant(wish) if wish.draft.is_none() => Context::Grant,
-            Dialog::Approve(_) | Dialog::Grant(_) | Dialog::Confirm(_) | Dialog::Quit => Context::Ask,
+            Dialog::Approve(_) | Dialog::Batch(_) | Dialog::Grant(_) | Dialog::Confirm(_) | Dialog::Quit => {
+                Context::Ask
+            }
             Dialog::Reject(_) => Context::Reason,
             Dialog::Filter(_) => Context::Filter,
             Dialog::Help { .. } | Dialog::Notice { .. } => Context::Read,
@@ -103,6 +110,7 @@ impl Dialog {
         match self {
             Dialog::Approve(approve) if approve.typed => ARMING_HIGH,
             Dialog::Approve(_)
+            | Dialog::Batch(_)
             | Dialog::Grant(_)
             | Dialog::Reject(_)
             | Dialog::Confirm(_)
@@ -113,13 +121,16 @@ impl Dialog {
         }
     }
 
-    /// The hold that is asked about.
-    pub fn hold(&self) -> Option<&CallId> {
+    /// The holds that are asked about.
+    pub fn holds(&self) -> Vec<&CallId> {
         match self {
-            Dialog::Approve(approve) => Some(&approve.id),
-            Dialog::Grant(wish) => Some(&wish.id),
-            Dialog::Reject(reject) => Some(&reject.id),
-            Dialog::Confirm(_) | Dialog::Filter(_) | Dialog::Quit | Dialog::Help { .. } | Dialog::Notice { .. } => None,
+            Dialog::Approve(approve) => vec![&approve.id],
+            Dialog::Batch(batch) => batch.items.iter().map(|(id, _)| id).collect(),
+            Dialog::Grant(wish) => vec![&wish.id],
+            Dialog::Reject(reject) => vec![&reject.id],
+            Dialog::Confirm(_) | Dialog::Filter(_) | Dialog::Quit | Dialog::Help { .. } | Dialog::Notice { .. } => {
+                Vec::new()
+            }
         }
     }
 
@@ -141,6 +152,13 @@ impl Dialog {
                     approve.focus = Focus::Note;
                     Answer::Turned
                 }
+                Some(Action::Back) => Answer::Close,
+                _ => Answer::Stay,
+            },
+            Dialog::Batch(batch) => match action {
+                Some(Action::Yes) if !batch.fits => Answer::Early("not all of it is on the screen: mark fewer"),
+                Some(Action::Yes) if ready.ruling => Answer::Batch,
+                Some(Action::Yes) => Answer::Early("not so fast: look at the calls, then press y"),
                 Some(Action::Back) => Answer::Close,
                 _ => Answer::Stay,
             },
@@ -185,7 +203,7 @@ impl Dialog {
             }
             Dialog::Approve(_) => return Answer::Early("paste is off here: read the value and type it"),
             Dialog::Filter(line) => letters.for_each(|letter| push(&mut line.text, letter)),
-            Dialog::Grant(_) | Dialog::Confirm(_) => return Answer::Early("paste is off here"),
+            Dialog::Batch(_) | Dialog::Grant(_) | Dialog::Confirm(_) => return Answer::Early("paste is off here"),
             Dialog::Quit | Dialog::Help { .. } | Dialog::Notice { .. } => {}
         }
         Answer::Stay

@@ -21,6 +21,7 @@ pub mod keys;
 pub mod barrier;
 pub mod alert;
 pub mod wish;
+pub mod batch;
 pub mod dialog;
 pub mod guard;
 pub mod pages;
@@ -247,6 +248,22 @@ async fn watch(mut line: link::Line, options: Options) -> Result<Ended, ConsoleE
                 let mut out = io::stdout();
                 out.write_all(&alert.ring(&alert::words(&app)))?;
                 out.flush()?;
+            }
+            Some(Effect::Copy(text)) => {
+                let mut out = io::stdout();
+                out.write_all(&alert.copy(&text))?;
+                out.flush()?;
+            }
+            Some(Effect::Suspend) => {
+                drop(input);
+                drop(guard.take());
+                terminal::suspend();
+                guard = Some(Guard::take(app.mouse)?);
+                input = EventStream::new();
+                screen.clear()?;
+                let size = screen.size()?;
+                let what = What::Resize(size.width, size.height);
+                effects.extend(app::update(&mut app, Event { at: clock.now(), what }));
             }
             None => {}
         }

@@ -8,9 +8,10 @@ use super::dialog::Dialog;
 use super::holds::Change;
 use super::pages::{self, Asked};
 use super::tabs::Tab;
-use super::{acts, describe, visible};
+use super::{acts, batch, describe, visible};
+use crate::call::{CallId, Tier};
 use crate::console::holds::is_same_question;
-use crate::control::wire::{Failure, HoldState, HoldView, Notice, RulingKind};
+use crate::control::wire::{BatchResult, Failure, HoldState, HoldView, Notice, RulingKind};
 
 /// The bell rings at most so often.
 const BELL: Duration = Duration::from_secs(2);
@@ -40,7 +41,7 @@ fn lost(app: &mut App, why: String) {
     };
     app.state = State::Lost { why: visible::line(&why), since };
     app.changed();
-    if app.dialog.as_ref().is_some_and(|dialog| dialog.hold().is_some()) {
+    if app.dialog.as_ref().is_some_and(|dialog| !dialog.holds().is_empty()) {
         app.close_dialog();
         app.complain("the daemon went away: nothing was sent");
     }
@@ -52,8 +53,12 @@ fn lost(app: &mut App, why: String) {
 
 fn noticed(app: &mut App, notice: Notice) -> Vec<Effect> {
     match notice {
-        // The console asks for no tools and approves no batches.
-        Notice::Welcome { .. } | Notice::Tools { .. } | Notice::Tool { .. } | Notice::RuledBatch { .. } => {}
+        // The console asks for no tools.
+        Notice::Welcome { .. } | Notice::Tools { .. } | Notice::Tool { .. } => {}
+        Notice::RuledBatch { seq, results } => {
+            done(app, seq);
+            ruled_batch(app, results);
+        }
         Notice::Snapshot { holds, daemon, .. } => {
             app.daemon = Some(daemon);
             if app.state != State::Live {
@@ -137,7 +142,10 @@ fn drafted(app: &mut App, seq: u64, text: String) {
 }
 
 fn new_hold(app: &mut App, hold: HoldView) -> Vec<Effect> {
-    if upserted(app, hold) && app.rung.is_none_or(|rung| app.now.mono >= rung + BELL) {
+    let id = hold.id.clone();
+    let rings = upserted(app, hold) && app.rung.is_none_or(|rung| app.now.mono >= rung + BELL);
+    let high = app.holds.get(&id).is_some_and(|entry| entry.risk.tier == Tier::High);
+    if rings && (high || app.muted.is_none_or(|until| app.now.mono >= until)) {
         app.rung = Some(app.now.mono);
         return vec![Effect::Bell];
     }
@@ -157,6 +165,19 @@ fn ruled(app: &mut App, seq: u64, hold: HoldView) -> Vec<Effect> {
         app.asked.push((seq, Asked::Change("rejected, and the session is paused".to_owned())));
     }
     vec![Effect::Send { connection: app.connection, command }]
+}
+
+fn ruled_batch(app: &mut App, results: Vec<BatchResult>) {
+    let words = batch::outcome(&results);
+    for result in results {
+        if let BatchResult::Ruled { hold } = result {
+            upserted(app, *hold);
+        }
+    }
+    match words {
+        Ok(words) => app.say(words),
+        Err(words) => app.complain(words),
+    }
 }
 
 fn ruled_words(hold: &HoldView, ruling: RulingKind) -> String {
@@ -203,7 +224,7 @@ fn failed(app: &mut App, seq: Option<u64>, error: Failure, message: &str) {
 /// A question beside the rulings had no effect.
 fn not_answered(app: &mut App, asked: Asked, message: &str) {
     match asked {
-        Asked::Change(_) => app.complain(format!("no effect: {}", visible::line(message))),
+        Asked::Change(_) | Asked::Batch => app.complain(format!("no effect: {}", visible::line(message))),
         Asked::Draft(id) => {
             if matches!(&app.dialog, Some(Dialog::Grant(_))) {
                 app.close_dialog();
@@ -225,8 +246,9 @@ fn not_answered(app: &mut App, asked: Asked, message: &str) {
 }
 
 fn replaced(app: &mut App, views: Vec<HoldView>) {
-    let asked = app.dialog.as_ref().and_then(Dialog::hold).cloned();
-    let before = asked.as_ref().and_then(|id| app.holds.get(id)).map(|entry| entry.view.clone());
+    let asked: Vec<_> = app.dialog.iter().flat_map(Dialog::holds).cloned().collect();
+    let view = |app: &App, id: &CallId| app.holds.get(id).map(|entry| entry.view.clone());
+    let asked: Vec<_> = asked.into_iter().map(|id| (view(app, &id), id)).collect();
     let selected = app.selected().map(|entry| entry.view.clone());
     app.holds.replace(views);
     let same = |now: Option<&HoldView>, before: Option<&HoldView>| match (now, before) {
@@ -234,9 +256,9 @@ fn replaced(app: &mut App, views: Vec<HoldView>) {
         (None, None) => true,
         (Some(_), None) | (None, Some(_)) => false,
     };
-    if let Some(id) = asked
-        && !same(app.holds.get(&id).map(|entry| &entry.view), before.as_ref())
-    {
+    let now = |id: &CallId| app.holds.get(id).map(|entry| &entry.view);
+    let other = asked.into_iter().find(|(before, id)| !same(now(id), before.as_ref()));
+    if let Some((_, id)) = other {
         app.close_dialog();
         app.complain(format!("{id} changed while the question was open: nothing was sent"));
     }
@@ -259,7 +281,7 @@ fn upserted(app: &mut App, view: HoldView) -> bool {
             app.open = None;
             app.changed();
         }
-        if app.dialog.as_ref().and_then(Dialog::hold) == Some(&id) {
+        if app.dialog.as_ref().is_some_and(|dialog| dialog.holds().contains(&&id)) {
             app.close_dialog();
             app.complain(format!("{id}: {}. Nothing was sent from here", visible::line(&words)));
         }

@@ -10,6 +10,7 @@ use crate::console::app::{App, Effect, State};
 use crate::console::filter::Filter;
 use crate::console::keys::Page;
 use crate::console::tabs::Tab;
+use crate::console::view;
 use crate::control::wire::{ChainView, Command, Excerpt, GrantView, RecordView, RuleView, SessionView};
 
 /// Records that are asked for at once.
@@ -34,6 +35,7 @@ pub enum Asked {
     Rules,
     Explain(CallId),
     Draft(CallId),
+    Batch,
     /// Something that changes: what it was, in words.
     Change(String),
 }
@@ -179,6 +181,12 @@ fn records(app: &mut App, more: bool) -> Vec<Effect> {
 pub fn for_tab(app: &mut App) -> Vec<Effect> {
     let Some(id) = app.selected.clone() else { return Vec::new() };
     match app.tab {
+        // Below the call there is room for both.
+        Tab::Pretty if view::is_wide(app) => {
+            let mut effects = ask(app, Asked::Explain(id.clone()), |seq| Command::Explain { seq, id });
+            effects.extend(ask(app, Asked::Sessions, |seq| Command::Sessions { seq }));
+            effects
+        }
         Tab::Pretty | Tab::Raw | Tab::Diff => Vec::new(),
         Tab::Rule => ask(app, Asked::Explain(id.clone()), |seq| Command::Explain { seq, id }),
         Tab::Session => ask(app, Asked::Sessions, |seq| Command::Sessions { seq }),
@@ -195,14 +203,18 @@ pub fn for_tab(app: &mut App) -> Vec<Effect> {
 pub fn missing(app: &mut App) -> Vec<Effect> {
     let Some(id) = app.selected.as_ref().filter(|_| app.page == Page::Queue) else { return Vec::new() };
     let known = match app.tab {
-        Tab::Pretty | Tab::Raw | Tab::Diff => true,
-        Tab::Rule => app.pages.explained.as_ref().is_some_and(|(known, _)| known == id),
+        Tab::Rule | Tab::Pretty if app.tab == Tab::Rule || view::is_wide(app) => {
+            app.pages.explained.as_ref().is_some_and(|(known, _)| known == id)
+        }
+        Tab::Pretty | Tab::Raw | Tab::Diff | Tab::Rule => true,
         Tab::Session => app.pages.sessions.is_some() || app.pages.error.is_some(),
         Tab::Result => app.pages.call_records.as_ref().is_some_and(|(known, _)| known == id),
     };
     let waits = app.asked.iter().any(|(_, asked)| match asked {
         Asked::Explain(_) | Asked::CallRecords(_) | Asked::Sessions => true,
-        Asked::Records { .. } | Asked::Grants | Asked::Rules | Asked::Draft(_) | Asked::Change(_) => false,
+        Asked::Records { .. } | Asked::Grants | Asked::Rules | Asked::Draft(_) | Asked::Batch | Asked::Change(_) => {
+            false
+        }
     });
     if known || waits { Vec::new() } else { for_tab(app) }
 }

@@ -4,6 +4,7 @@
 
 use super::app::{App, Effect, InFlight, State};
 use super::barrier;
+use super::batch;
 use super::describe;
 use super::dialog::{ARMING, Approve, Dialog, Reject, Wish};
 use super::holds::Entry;
@@ -27,10 +28,13 @@ fn obstacle(app: &App, entry: &Entry) -> Option<String> {
     if let Some(text) = barred(app) {
         return Some(text);
     }
-    if let Some(text) = barrier::ended(entry, app.now.wall, &app.zone) {
-        return Some(text);
-    }
-    app.flight.as_ref().map(|flight| format!("{}: waiting for the daemon's answer", flight.id))
+    barrier::ended(entry, app.now.wall, &app.zone).or_else(|| busy(app))
+}
+
+/// Why nothing can be ruled now, whatever it is.
+pub(super) fn busy(app: &App) -> Option<String> {
+    let waits = || app.flight.as_ref().map(|flight| format!("{}: waiting for the daemon's answer", flight.id));
+    barred(app).or_else(waits)
 }
 
 /// Whether the selected hold can be ruled on and has been on the screen for long enough to press this key.
@@ -52,6 +56,9 @@ fn may_ask(app: &mut App, key: char) -> bool {
 }
 
 pub(super) fn ask_approve(app: &mut App) {
+    if !app.marked.is_empty() {
+        return batch::ask(app);
+    }
     ask(app, 'a');
 }
 
@@ -101,15 +108,18 @@ fn unread(app: &App) -> String {
     }
 }
 
-/// `pause`: and the session is paused. A folded group is rejected as a whole.
+/// `pause`: and the session is paused. What is marked, or else a folded group, is rejected as a whole.
 pub(super) fn ask_reject(app: &mut App, pause: bool) {
     if !may_ask(app, if pause { 'R' } else { 'r' }) {
         return;
     }
-    let Some(entry) = app.selected() else { return };
+    let marked = app.marked.first().and_then(|id| app.holds.get(id)).filter(|_| !pause);
+    let Some(entry) = marked.or_else(|| app.selected()) else { return };
     let mut question = Reject::new(&entry.view);
     question.pause = pause.then(|| entry.view.session.clone());
-    let others = app.rows.behind(&question.id).iter().filter(|id| **id != question.id);
+    let group: Vec<&CallId> =
+        if marked.is_some() { app.marked.iter().collect() } else { app.rows.behind(&question.id).iter().collect() };
+    let others = group.into_iter().filter(|id| **id != question.id);
     question.others = others.filter_map(|id| Some((id.clone(), app.holds.get(id)?.view.digest))).collect();
     app.open_dialog(Dialog::Reject(question));
 }
@@ -223,7 +233,7 @@ pub(super) fn rule(app: &mut App, ruling: RulingKind, reason: Option<String>) ->
 }
 
 /// How long a hold has been on the screen.
-fn shown_for(app: &App, entry: &Entry) -> std::time::Duration {
+pub(super) fn shown_for(app: &App, entry: &Entry) -> std::time::Duration {
     entry.shown.map_or_else(Default::default, |shown| app.now.mono.saturating_sub(shown))
 }
 

@@ -75,6 +75,33 @@ pub fn document(app: &App, entry: &Entry, tab: Tab) -> Doc {
     doc
 }
 
+/// The part of a view that stands below the pretty one where there is room; nothing where it says nothing yet.
+pub fn excerpt(app: &App, hold: &HoldView, tab: Tab) -> Option<Doc> {
+    let mut doc = Doc::for_terminal(app.ascii);
+    match tab {
+        Tab::Rule => match &app.pages.explained {
+            Some((id, Ok(excerpts))) if *id == hold.id => excerpts.iter().for_each(|excerpt| part(&mut doc, excerpt)),
+            Some(_) | None => return None,
+        },
+        Tab::Diff => {
+            let before = hold.before.as_ref()?;
+            differences(&mut doc, before, hold);
+        }
+        Tab::Session => {
+            let sessions = app.pages.sessions.as_ref()?;
+            let session = sessions.iter().find(|session| session.session == hold.session)?;
+            let SessionView { calls, allowed, held, denied, .. } = session;
+            doc.heading(&format!(
+                "{} · {calls} calls: {allowed} allowed, {held} held, {denied} denied",
+                session.session
+            ));
+            calls_of(&mut doc, session, &app.zone);
+        }
+        Tab::Pretty | Tab::Raw | Tab::Result => return None,
+    }
+    Some(doc)
+}
+
 /// What a folded group has behind this hold: how many, and every value that differs among them.
 fn group(app: &App, ids: &[crate::call::CallId]) -> Vec<String> {
     if ids.len() < 2 {
@@ -125,9 +152,16 @@ fn compared(doc: &mut Doc, hold: &HoldView, zone: &TimeZone) {
         doc.heading("There is no approved call of this tool and operation on this server to compare with.");
         return;
     };
-    let Before { id, at, by, arguments } = before;
+    let Before { id, at, by, .. } = before;
     doc.heading(&format!("Against {id}, which {by} approved at {}", day_and_clock(at, zone)));
-    let Some(arguments) = arguments else {
+    differences(doc, before, hold);
+    doc.heading(
+        "Values are compared by their spelling, items of lists by their place. This view does not count as read.",
+    );
+}
+
+fn differences(doc: &mut Doc, before: &Before, hold: &HoldView) {
+    let Some(arguments) = &before.arguments else {
         doc.heading("Its arguments were too long to be kept.");
         return;
     };
@@ -142,9 +176,6 @@ fn compared(doc: &mut Doc, hold: &HoldView, zone: &TimeZone) {
         doc.heading(&format!("{} more, not told here", plural(found.more, "difference")));
     }
     doc.heading(&format!("{} the same", plural(found.same, "value")));
-    doc.heading(
-        "Values are compared by their spelling, items of lists by their place. This view does not count as read.",
-    );
 }
 
 fn rule(doc: &mut Doc, app: &App, hold: &HoldView) {
@@ -197,6 +228,10 @@ pub fn describe_session(doc: &mut Doc, session: &SessionView, zone: &TimeZone) {
     let SessionView { calls, allowed, held, denied, in_flight, .. } = session;
     doc.fact("Calls", &format!("{calls}: {allowed} allowed, {held} held, {denied} denied; {in_flight} in flight"));
     doc.heading("Last calls, newest first");
+    calls_of(doc, session, zone);
+}
+
+fn calls_of(doc: &mut Doc, session: &SessionView, zone: &TimeZone) {
     session.last.iter().for_each(|call| doc.quoted(&call_line(call, zone), call.effect != "allow"));
 }
 

@@ -149,6 +149,14 @@ impl Drop for Lent {
     }
 }
 
+/// Stops this process as the terminal's own key would, and throws away what was typed before it went on: that was meant
+/// for others.
+pub fn suspend() {
+    // Where the process cannot be stopped it goes on at once.
+    let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TSTP);
+    let _ = rustix::termios::tcflush(io::stdin(), rustix::termios::QueueSelector::IFlush);
+}
+
 /// Says something on a terminal that is not ours at the moment.
 pub fn say(text: &str) {
     let mut out = io::stdout();

@@ -6,16 +6,19 @@ use crossterm::event::KeyEvent;
 use crate::call::CallId;
 use crate::console::app::{ANSWER, App, Effect, Event, Open, What};
 use crate::console::dialog::{ARMING, Answer, Dialog, FOCUS, FilterLine, Focus, Ready, Reject};
-use crate::console::filter::Of;
+use crate::console::filter::{Filter, Of};
 use crate::console::holds::Entry;
 use crate::console::keys::{self, Action, Context, Page};
 use crate::console::rows::{Key, Row, Rows, Wanted};
 use crate::console::tabs::{self, Tab};
-use crate::console::{acts, mouse, news, pages, ruling, view};
+use crate::console::{acts, batch, mouse, news, pages, ruling, view, visible};
 use crate::control::wire::RulingKind;
 
 /// A console that follows goes to the riskiest hold when no key and no mouse was touched for so long.
 const IDLE: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// How long the bell stays silent.
+const MUTE: std::time::Duration = std::time::Duration::from_secs(15 * 60);
 
 /// One step.
 pub fn update(app: &mut App, event: Event) -> Vec<Effect> {
@@ -77,6 +80,7 @@ fn refit(app: &mut App) {
 }
 
 fn rebuild(app: &mut App) {
+    batch::settle(app);
     let wanted =
         Wanted { filter: &app.filter, unfolded: &app.unfolded, selected: app.selected.as_ref(), now: app.now.wall };
     app.rows = Rows::of(&app.holds, wanted);
@@ -106,9 +110,11 @@ fn drawn(app: &mut App) {
     let at = app.now.mono;
     app.screen.drawn.get_or_insert(at);
     app.screen.focus.get_or_insert(at);
-    let fits = view::grant_fits(app);
-    if let Some(Dialog::Grant(wish)) = &mut app.dialog {
-        wish.fits = fits;
+    let fits = view::fits(app);
+    match &mut app.dialog {
+        Some(Dialog::Grant(wish)) => wish.fits = fits,
+        Some(Dialog::Batch(batch)) => batch.fits = fits,
+        _ => {}
     }
     if app.dialog.is_some() || app.too_small() || app.page != Page::Queue {
         return;
@@ -151,10 +157,11 @@ fn tick(app: &mut App) -> Vec<Effect> {
     if let Some(flight) = app.flight.take_if(late) {
         app.complain(format!("{}: the daemon has not answered; look at the state of the hold", flight.id));
     }
-    let over = app.dialog.as_ref().and_then(Dialog::hold).and_then(|id| app.holds.get(id));
-    if over.is_some_and(|entry| entry.is_over(app.now.wall)) {
+    let over = |id: &CallId| app.holds.get(id).is_some_and(|entry| entry.is_over(app.now.wall));
+    let over = app.dialog.as_ref().and_then(|dialog| dialog.holds().into_iter().find(|id| over(id)).cloned());
+    if let Some(id) = over {
         app.close_dialog();
-        app.complain("the time of this hold is over: nothing was sent");
+        app.complain(format!("{id}: the time of this hold is over: nothing was sent"));
     }
     let idle = app.dialog.is_none() && app.page == Page::Queue && !app.zoom && now >= app.touched + IDLE;
     if app.follow && idle && app.rows.new > 0 {
@@ -220,6 +227,17 @@ fn everywhere(app: &mut App, action: Action) -> Option<Vec<Effect>> {
             app.say(if app.mouse { "mouse on: it selects and scrolls" } else { "mouse off" });
             vec![Effect::Mouse(app.mouse)]
         }
+        Action::Mute => {
+            let over = app.muted.is_none_or(|until| app.now.mono >= until);
+            app.muted = over.then(|| app.now.mono + MUTE);
+            app.say(if over { "no bell for 15 min, but for tier high" } else { "the bell rings again" });
+            Vec::new()
+        }
+        Action::Suspend if app.owns_daemon => {
+            app.complain("the daemon runs in this terminal: suspending would stop it");
+            Vec::new()
+        }
+        Action::Suspend => vec![Effect::Suspend],
         Action::Help => {
             app.open_dialog(Dialog::Help { scroll: 0 });
             Vec::new()
@@ -255,7 +273,10 @@ fn queue(app: &mut App, action: Action) -> Vec<Effect> {
         Action::HalfUp => scroll(app, |line| line.saturating_sub(page.div_ceil(2))),
         Action::PageDown => scroll(app, |line| line + page),
         Action::PageUp => scroll(app, |line| line.saturating_sub(page)),
-        Action::View => return view_next(app),
+        Action::View => return view(app, app.tab.next()),
+        Action::Rule => return view(app, Tab::Rule),
+        Action::SameTool => return same_tool(app),
+        Action::Copy => return copy(app),
         Action::Unfold => unfold(app),
         Action::Fold => fold(app),
         Action::SortIn => sort_in(app),
@@ -270,12 +291,17 @@ fn queue(app: &mut App, action: Action) -> Vec<Effect> {
         Action::Filter => app.open_dialog(Dialog::Filter(FilterLine::new(&app.filter.text, Of::Holds))),
         Action::Open if app.selected.is_some() && !app.zoom => zoom(app, true),
         Action::Back if app.zoom => zoom(app, false),
-        Action::Back if !app.filter.is_empty() => app.filter = crate::console::filter::Filter::default(),
+        Action::Back if !app.filter.is_empty() => app.filter = Filter::default(),
         Action::Approve => ruling::ask_approve(app),
         Action::Ticket => ruling::ask_ticket(app),
         Action::Reject => ruling::ask_reject(app, false),
         Action::RejectAndPause => ruling::ask_reject(app, true),
         Action::Claim => return acts::claim(app),
+        Action::Mark => batch::mark(app),
+        Action::Unmark => {
+            app.marked.clear();
+            app.say("nothing is marked");
+        }
         _ => {}
     }
     Vec::new()
@@ -296,7 +322,7 @@ fn page(app: &mut App, action: Action) -> Vec<Effect> {
             app.open_dialog(Dialog::Filter(FilterLine::new(&app.pages.filter.text, Of::Records)));
         }
         Action::Filter => app.say("the filter is for the queue and the history"),
-        Action::Back => app.pages.filter = crate::console::filter::Filter::default(),
+        Action::Back => app.pages.filter = Filter::default(),
         Action::Pause => acts::ask_session(app, false),
         Action::End => acts::ask_session(app, true),
         Action::Revoke => acts::ask_revoke(app),
@@ -371,10 +397,33 @@ fn fold(app: &mut App) {
     }
 }
 
-fn view_next(app: &mut App) -> Vec<Effect> {
-    app.tab = app.tab.next();
+fn view(app: &mut App, tab: Tab) -> Vec<Effect> {
+    app.tab = tab;
     app.changed();
     pages::for_tab(app)
+}
+
+/// The history of the operation that the selected hold is about.
+fn same_tool(app: &mut App) -> Vec<Effect> {
+    let Some(hold) = app.selected().map(|entry| &entry.view) else { return Vec::new() };
+    match Filter::parse(&format!("server:{} op:{}", hold.server, hold.operation), Of::Records) {
+        Ok(filter) => {
+            app.pages.filter = filter;
+            pages::open(app, Page::History)
+        }
+        Err(why) => {
+            app.complain(format!("the history cannot be filtered by that: {}", visible::line(&why)));
+            Vec::new()
+        }
+    }
+}
+
+/// Nothing of a call is copied: what is pasted into a shell is ours.
+fn copy(app: &mut App) -> Vec<Effect> {
+    let Some(hold) = app.selected().map(|entry| &entry.view) else { return Vec::new() };
+    let text = format!("{} --digest {}", hold.id, hold.digest);
+    app.say("the id and the digest are copied, where the terminal takes it");
+    vec![Effect::Copy(text)]
 }
 
 pub(super) fn scroll(app: &mut App, to: impl Fn(usize) -> usize) {
@@ -446,7 +495,8 @@ fn answered(app: &mut App, answer: Answer) -> Vec<Effect> {
             app.close_dialog();
         }
         Answer::ToReject => {
-            let hold = app.dialog.as_ref().and_then(Dialog::hold).and_then(|id| app.holds.get(id));
+            let asked = app.dialog.as_ref().and_then(|dialog| dialog.holds().first().copied());
+            let hold = asked.and_then(|id| app.holds.get(id));
             if let Some(question) = hold.map(|entry| Reject::new(&entry.view)) {
                 app.open_dialog(Dialog::Reject(question));
             }
@@ -454,6 +504,7 @@ fn answered(app: &mut App, answer: Answer) -> Vec<Effect> {
         Answer::ToGrant => ruling::ask_grant(app),
         Answer::Draft => return ruling::draft(app),
         Answer::Grant => return ruling::grant(app),
+        Answer::Batch => return batch::approve(app),
         Answer::Confirmed => return acts::confirmed(app),
         Answer::Filtered => filtered(app),
         Answer::Approve(note) => return ruling::rule(app, RulingKind::Approve, note),

@@ -90,23 +90,7 @@ impl Operator {
         self.writer.send(&build(seq)).await?;
         loop {
             let notice = self.reader.next().await?;
-            let answers = match &notice {
-                Notice::Snapshot { seq: answered, .. } | Notice::Failed { seq: answered, .. } => *answered == Some(seq),
-                Notice::Shown { seq: answered, .. }
-                | Notice::Ruled { seq: answered, .. }
-                | Notice::RuledBatch { seq: answered, .. }
-                | Notice::Tools { seq: answered, .. }
-                | Notice::Frozen { seq: answered, .. }
-                | Notice::Sessions { seq: answered, .. }
-                | Notice::Grants { seq: answered, .. }
-                | Notice::Draft { seq: answered, .. }
-                | Notice::Records { seq: answered, .. }
-                | Notice::Rules { seq: answered, .. }
-                | Notice::Explained { seq: answered, .. }
-                | Notice::Tool { seq: answered, .. } => *answered == seq,
-                Notice::Welcome { .. } | Notice::Hold { .. } | Notice::Daemon { .. } => false,
-            };
-            if answers {
+            if notice.answers() == Some(seq) {
                 return Ok(notice);
             }
         }

@@ -351,6 +351,28 @@ pub enum Notice {
     },
 }
 
+impl Notice {
+    /// The number of the command that this answers.
+    pub fn answers(&self) -> Option<u64> {
+        match self {
+            Notice::Snapshot { seq, .. } | Notice::Failed { seq, .. } => *seq,
+            Notice::Shown { seq, .. }
+            | Notice::Ruled { seq, .. }
+            | Notice::RuledBatch { seq, .. }
+            | Notice::Tools { seq, .. }
+            | Notice::Tool { seq, .. }
+            | Notice::Frozen { seq, .. }
+            | Notice::Sessions { seq, .. }
+            | Notice::Grants { seq, .. }
+            | Notice::Draft { seq, .. }
+            | Notice::Records { seq, .. }
+            | Notice::Rules { seq, .. }
+            | Notice::Explained { seq, .. } => Some(*seq),
+            Notice::Welcome { .. } | Notice::Hold { .. } | Notice::Daemon { .. } => None,
+        }
+    }
+}
+
 /// Why a command had no effect.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -154,27 +154,10 @@ impl Script {
         self.commands.send(&Command::Rule { seq, id, digest, ruling, reason, signed: None }).await?;
         loop {
             let notice = self.notices.next().await?;
-            match &notice {
-                Notice::Ruled { seq: answered, .. } if *answered == seq => return Ok(notice),
-                Notice::Failed { seq: answered, .. } if *answered == Some(seq) => return Ok(notice),
-                Notice::Welcome { .. }
-                | Notice::Snapshot { .. }
-                | Notice::Hold { .. }
-                | Notice::Shown { .. }
-                | Notice::Ruled { .. }
-                | Notice::Tools { .. }
-                | Notice::Tool { .. }
-                | Notice::Frozen { .. }
-                | Notice::Sessions { .. }
-                | Notice::Grants { .. }
-                | Notice::Draft { .. }
-                | Notice::Records { .. }
-                | Notice::Rules { .. }
-                | Notice::Explained { .. }
-                | Notice::RuledBatch { .. }
-                | Notice::Daemon { .. }
-                | Notice::Failed { .. } => self.hear(notice),
+            if notice.answers() == Some(seq) {
+                return Ok(notice);
             }
+            self.hear(notice);
         }
     }
 }

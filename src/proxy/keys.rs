@@ -18,6 +18,7 @@ use crate::call::{Environment, EnvironmentSource};
 use crate::config::{self, Config, Match, SecretSource, Value};
 use crate::credential::secret::{Secret, SecretCell};
 use crate::credential::source;
+use crate::sandbox::Yard;
 
 /// How often the files are looked at. One that has changed is read when it has not changed again since.
 const POLL: Duration = Duration::from_secs(1);
@@ -63,6 +64,8 @@ pub(super) struct Keys {
     pub cells: Cells,
     pub servers: BTreeMap<String, Arc<ServerRuntime>>,
     pub shared: Arc<Shared>,
+    /// Where children live.
+    pub yard: Arc<Yard>,
     /// Where children without keys reach APIs.
     pub child_port: Option<u16>,
     /// One reading at a time.
@@ -120,7 +123,8 @@ impl Keys {
         let known = &running.environment;
         if let Some(probe) = settings.probe {
             let catalog = catalog(settings).map_err(|error| error.to_string())?;
-            let asking = runtime(settings, catalog, now, keys, self.child_port).map_err(|error| error.to_string())?;
+            let asking = runtime(settings, catalog, now, keys, &self.yard, self.child_port)
+                .map_err(|error| error.to_string())?;
             now = match probe::ask(&asking, probe.timeout, &self.shared).await {
                 Asked::Proved(environment) => environment,
                 Asked::Contradicted(contradiction) => return Err(one_line(&contradiction.to_string())),

@@ -19,11 +19,12 @@ use crate::credential::scrub::Scrubber;
 use crate::credential::secret::SecretCell;
 use crate::credential::shape::Kinds;
 use crate::credential::source::SecretError;
-use crate::credential::trust::{self, Readers};
+use crate::credential::trust::{self, Readers, TrustError};
 use crate::gate::{self, Gate, Operators};
 use crate::mcp::definitions::Definitions;
 use crate::pins::{FirstUse, Pins, StoreError};
 use crate::policy::{self, PolicyEngine, PolicyErrors};
+use crate::sandbox::Yard;
 use crate::signing::Signers;
 use crate::transport::api_gate::{self, ApiGate, ApiSpec};
 use crate::transport::http_client::{HttpClient, TlsError};
@@ -40,6 +41,7 @@ use keys::Keys;
 use probe::Asked;
 
 mod api;
+mod boxes;
 mod environment;
 mod keys;
 mod listing;
@@ -132,6 +134,8 @@ pub enum StartError {
     NotProbed { server: String, why: String },
     #[error("server {server}: {reason}")]
     Upstream { server: String, reason: String },
+    #[error("the folders of the servers' children cannot be made in {folder}: {source}")]
+    Yard { folder: PathBuf, source: std::io::Error },
     #[error("operators.allowed_signers: {0}")]
     Operators(String),
     #[error("notify[{index}]: {reason}")]
@@ -166,13 +170,15 @@ impl Daemon {
             true => Some(api_gate::bind().await.map_err(|source| StartError::Listen { address: LOOPBACK, source })?),
         };
         let child_address = child_listener.as_ref().and_then(|listener| listener.local_addr().ok());
-        let child_port = child_address.map(|address| address.port());
-        let mut servers = servers(&config, &secrets, child_port)?;
         may_sign(&config)?;
         let settings = policy::Settings { worker: policy::this_program(), ..policy_settings(&config) };
         let policy = PolicyEngine::load(settings).map_err(StartError::Policy)?;
         runtime_dir::private_folder(&config.state_dir)?;
         let audit = AuditLog::open(&config.state_dir.join("audit.db"), config.audit.sync_all)?;
+        // The open store is ours alone, and so are the folders beside it.
+        let child_port = child_address.map(|address| address.port());
+        let yard = boxes::yard(&config)?;
+        let mut servers = servers(&config, &secrets, &yard, child_port)?;
         let pins = Pins::open(&config.state_dir.join("pins.db"), audit.clone(), first_use(&config))?;
         let pins = Arc::new(pins);
 
@@ -284,7 +290,8 @@ impl Daemon {
         tracker.spawn(watch_policy(Arc::clone(&daemon.control), stop.clone()));
         let (shared, servers) = running;
         let reading = tokio::sync::Mutex::default();
-        let keys = Arc::new(Keys { config: Arc::new(config), cells: secrets, servers, shared, child_port, reading });
+        let keys =
+            Arc::new(Keys { config: Arc::new(config), cells: secrets, servers, shared, yard, child_port, reading });
         tracker.spawn(Arc::clone(&keys).watch(stop));
         Ok(Daemon { keys: Some(keys), ..daemon })
     }
@@ -363,6 +370,7 @@ async fn watch_policy(control: Arc<Control>, stop: CancellationToken) {
 fn servers(
     config: &Config,
     secrets: &BTreeMap<String, SecretCell>,
+    yard: &Arc<Yard>,
     child_port: Option<u16>,
 ) -> Result<BTreeMap<String, ServerRuntime>, StartError> {
     let (mut servers, mut contradictions) = (BTreeMap::new(), Vec::new());
@@ -370,7 +378,7 @@ fn servers(
         let catalog = catalog(server)?;
         match environment::declared(server, &catalog, config, secrets) {
             Ok(environment) => {
-                servers.insert(name.clone(), runtime(server, catalog, environment, secrets, child_port)?);
+                servers.insert(name.clone(), runtime(server, catalog, environment, secrets, yard, child_port)?);
             }
             Err(contradiction) => contradictions.push(contradiction),
         }
@@ -389,23 +397,34 @@ fn runtime(
     catalog: Catalog,
     environment: Environment,
     secrets: &BTreeMap<String, SecretCell>,
+    yard: &Arc<Yard>,
     child_port: Option<u16>,
 ) -> Result<ServerRuntime, StartError> {
     let name = &server.facts.name;
     let wrong = |reason: String| StartError::Upstream { server: name.clone(), reason };
     let mut definitions = Arc::default();
     let upstream = match &server.upstream {
-        UpstreamConfig::Stdio { command, args, env, inherit, cwd, gate } => {
+        UpstreamConfig::Stdio { command, args, env, inherit, cwd, sandbox, gate } => {
             let env = env.iter().map(|(key, value)| Ok((key.clone(), variable(value, secrets).map_err(wrong)?)));
-            upstream::Kind::Stdio(StdioSpec {
+            let mut spec = StdioSpec {
                 server: name.clone(),
                 command: command.clone(),
                 args: args.clone(),
                 env: env.collect::<Result<_, StartError>>()?,
                 inherit: inherit.clone(),
                 cwd: cwd.clone(),
-                loopback: child_port.filter(|_| gate.is_some()),
-            })
+                sandbox: boxes::sandbox(name, sandbox.as_deref(), child_port.filter(|_| gate.is_some()), yard)?
+                    .map(Box::new),
+            };
+            match spec.resolve() {
+                Ok(()) => tracing::info!(server = name, program = spec.command, "the server's program"),
+                // Looked for again for each session.
+                Err(error @ (TrustError::Missing(_) | TrustError::NoCommand { .. })) => {
+                    tracing::warn!(server = name, command, %error, help = error.help(), "the server has no program");
+                }
+                Err(error) => return Err(wrong(format!("command: {error}\n  help: {}", error.help()))),
+            }
+            upstream::Kind::Stdio(spec)
         }
         UpstreamConfig::Http { url, headers } => {
             let headers = fields(headers, secrets).map_err(wrong)?;

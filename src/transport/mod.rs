@@ -15,6 +15,7 @@ use crate::mcp::message::{Id, Malformed, Message};
 mod answer;
 pub mod frame;
 pub mod budget;
+mod family;
 pub mod principals;
 pub mod runtime_dir;
 pub mod client_socket;

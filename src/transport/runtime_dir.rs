@@ -1,7 +1,7 @@
 //! The folder of the sockets, and how one daemon at a time listens there.
 //!
-//! Invariant: a socket of ours lies in a folder that only its owner can enter, and a path that another daemon serves
-//! is never taken over.
+//! Invariant: a socket of ours lies in a folder that only its owner can enter, a path that another daemon serves is
+//! never taken over, and no process that the daemon has started gets a connection.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io;
@@ -9,8 +9,12 @@ use std::os::unix::fs::{
     DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
 };
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tokio::net::{UnixListener, UnixStream};
+
+use super::budget::Budget;
+use super::family;
 
 /// Why there can be no socket.
 #[derive(Debug, thiserror::Error)]
@@ -43,15 +47,30 @@ pub struct Listener {
     path: PathBuf,
     /// Device and inode of the socket file, so that only our own is removed.
     file: (u64, u64),
+    /// How often it is said that somebody was turned away.
+    turned_away: Budget,
     /// Held as long as this lives; the kernel gives it back when the process dies.
     _lock: File,
 }
 
 impl Listener {
+    /// The next connection of a process that is none of our children's.
+    ///
     /// # Errors
     /// Those of `accept`; the listener stays usable.
     pub async fn accept(&self) -> io::Result<UnixStream> {
-        self.inner.accept().await.map(|(stream, _)| stream)
+        loop {
+            let (stream, _) = self.inner.accept().await?;
+            // At once: a process id is somebody else's some time after its end.
+            let pid = stream.peer_cred()?.pid();
+            if !pid.is_some_and(family::is_ours) {
+                return Ok(stream);
+            }
+            if let Some(suppressed) = self.turned_away.take() {
+                let socket = self.path.display();
+                tracing::warn!(%socket, pid, suppressed, "a process that the daemon started was turned away");
+            }
+        }
     }
 
     pub fn path(&self) -> &Path {
@@ -82,7 +101,8 @@ pub fn listen(path: &Path) -> Result<Listener, SocketError> {
     // Nobody else can enter the folder, so the mode matters only to those who read it.
     fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(io_error(path))?;
     let found = fs::symlink_metadata(path).map_err(io_error(path))?;
-    Ok(Listener { inner, path: path.to_owned(), file: (found.dev(), found.ino()), _lock: lock })
+    let turned_away = Budget::new(10, Duration::from_secs(1));
+    Ok(Listener { inner, path: path.to_owned(), file: (found.dev(), found.ino()), turned_away, _lock: lock })
 }
 
 /// Creates the folder, or checks that it is one that only we can enter, below parents that nobody else can swap.

@@ -1,12 +1,12 @@
 //! An upstream that is a child process: lines on its stdin and stdout, its stderr to the log.
 //!
-//! Invariant: the child sees the environment that its entry in the configuration gives it and nothing else of ours,
-//! and when the link ends nothing of its process group is left.
+//! Invariant: the child sees the environment that its entry in the configuration gives it and nothing else of ours, it
+//! is in its sandbox before its first instruction, and when the link ends nothing of its process group is left.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -14,7 +14,7 @@ use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
-use tracing::{Instrument as _, debug, info, info_span, warn};
+use tracing::{Instrument as _, debug, error, info, info_span, warn};
 
 use self::pending::Pending;
 use super::budget::Budget;
@@ -23,10 +23,12 @@ use super::{FromUpstream, ToUpstream, UpstreamLink};
 use crate::call::Limits;
 use crate::credential::scrub::Scrubber;
 use crate::credential::secret::SecretCell;
+use crate::credential::trust::{self, TrustError};
 use crate::mcp::batch;
 use crate::mcp::headers::{INITIALIZE, LISTEN, TASKS_RESULT};
 use crate::mcp::loss::Loss;
 use crate::mcp::message::{Malformed, Message, PARSE_ERROR, Shape};
+use crate::sandbox::{Prepared, Sandbox, SandboxError, Scratch, Subject};
 
 mod pending;
 
@@ -59,8 +61,61 @@ pub struct StdioSpec {
     pub env: Vec<(String, EnvValue)>,
     pub inherit: Vec<String>,
     pub cwd: Option<PathBuf>,
-    /// A port of this machine that the child has to reach.
-    pub loopback: Option<u16>,
+    /// `None`: as free as the daemon itself.
+    pub sandbox: Option<Box<Sandbox>>,
+}
+
+impl StdioSpec {
+    /// Decides where the program lies: nothing that is put into a folder of `PATH` later takes its place.
+    ///
+    /// # Errors
+    /// Where it is not there, or where everybody could replace it.
+    pub fn resolve(&mut self) -> Result<(), TrustError> {
+        let program = self.program()?.into_os_string();
+        self.command = program.into_string().map_err(|name| TrustError::Missing(name.into()))?;
+        Ok(())
+    }
+
+    fn program(&self) -> Result<PathBuf, TrustError> {
+        trust::find_command(&self.command, self.value("PATH").as_deref())
+    }
+
+    /// A variable as the child will see it; nothing of secrets.
+    fn value(&self, name: &str) -> Option<OsString> {
+        if let Some((_, value)) = self.env.iter().find(|(known, _)| known == name) {
+            return match value {
+                EnvValue::Plain(value) => Some(value.into()),
+                EnvValue::Secret { .. } => None,
+            };
+        }
+        let seen = INHERITED.into_iter().chain(self.inherit.iter().map(String::as_str)).any(|known| known == name);
+        std::env::var_os(name).filter(|_| seen)
+    }
+
+    /// Whether the entry itself says what this variable is.
+    fn names(&self, name: &str) -> bool {
+        self.inherit.iter().any(|known| known == name) || self.env.iter().any(|(known, _)| known == name)
+    }
+
+    fn prepared(&self, program: &Path) -> Result<Option<Prepared>, SandboxError> {
+        let Some(sandbox) = &self.sandbox else { return Ok(None) };
+        let search = self.value("PATH");
+        let plain =
+            self.env.iter().filter(|(name, _)| name != "PATH" && name != "HOME").filter_map(|(_, value)| match value {
+                EnvValue::Plain(value) => Some(value.as_str()),
+                EnvValue::Secret { .. } => None,
+            });
+        let values: Vec<&str> = plain.collect();
+        let subject = Subject {
+            server: &self.server,
+            program,
+            args: &self.args,
+            values: &values,
+            search: search.as_deref(),
+            cwd: self.cwd.as_deref(),
+        };
+        sandbox.prepare(&subject).map(Some)
+    }
 }
 
 /// Why there is no child.
@@ -68,6 +123,10 @@ pub struct StdioSpec {
 pub enum ConnectError {
     #[error("the upstream command `{command}` of server `{server}` cannot be started: {source}")]
     Spawn { server: String, command: String, source: std::io::Error },
+    #[error("the upstream command `{command}` of server `{server}` is not run: {source}; {}", .source.help())]
+    Program { server: String, command: String, source: TrustError },
+    #[error("the upstream of server `{server}` has no sandbox: {source}")]
+    Sandbox { server: String, source: SandboxError },
     #[error("the upstream command `{command}` of server `{server}` has no pipes")]
     Pipes { server: String, command: String },
 }
@@ -83,7 +142,11 @@ pub fn connect(
     tracker: &TaskTracker,
 ) -> Result<UpstreamLink, ConnectError> {
     let named = |source| ConnectError::Spawn { server: spec.server.clone(), command: spec.command.clone(), source };
-    let mut child = command(spec).spawn().map_err(named)?;
+    let unfit = |source| ConnectError::Program { server: spec.server.clone(), command: spec.command.clone(), source };
+    let program = spec.program().map_err(unfit)?;
+    let prepared = spec.prepared(&program);
+    let prepared = prepared.map_err(|source| ConnectError::Sandbox { server: spec.server.clone(), source })?;
+    let mut child = command(spec, &program, prepared.as_ref()).spawn().map_err(named)?;
     let group = Group(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
     let (Some(stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
     else {
@@ -92,15 +155,24 @@ pub fn connect(
     // Room for every request that may be open, so that a session need not wait to hand one over.
     let (outbound, from_session) = mpsc::channel(limits.in_flight + limits.queue);
     let (to_session, inbound) = mpsc::channel(limits.queue);
-    let log = Log { server: spec.server.clone(), scrubber, budget: Budget::new(200, Duration::from_millis(20)) };
-    let work = Work { child, group, to_session, log, limits, pending: Pending::default() };
+    let budget = Budget::new(200, Duration::from_millis(20));
+    let (mark, scratch) = prepared.map_or((None, None), |prepared| (Some(prepared.mark), Some(prepared.scratch)));
+    let log = Log { server: spec.server.clone(), scrubber, budget, mark, not_run: OnceLock::new() };
+    let work = Work { child, group, to_session, log, limits, pending: Pending::default(), scratch };
     let span = info_span!("upstream", server = %spec.server, pid = work.child.id());
     tracker.spawn(work.run(stdin, stdout, stderr, from_session).instrument(span));
     Ok(UpstreamLink { outbound, inbound })
 }
 
-fn command(spec: &StdioSpec) -> Command {
-    let mut command = Command::new(&spec.command);
+fn command(spec: &StdioSpec, program: &Path, prepared: Option<&Prepared>) -> Command {
+    let mut command = match prepared {
+        None => Command::new(program),
+        Some(prepared) => {
+            let mut command = Command::new(&prepared.program);
+            command.args(prepared.arguments()).arg(program);
+            command
+        }
+    };
     command.args(&spec.args).env_clear();
     for name in INHERITED.into_iter().chain(spec.inherit.iter().map(String::as_str)) {
         if let Some(value) = std::env::var_os(name) {
@@ -114,7 +186,16 @@ fn command(spec: &StdioSpec) -> Command {
         };
         command.env(name, value);
     }
-    if let Some(cwd) = &spec.cwd {
+    let mut cwd = spec.cwd.as_deref();
+    if let Some(prepared) = prepared {
+        for (name, folder) in [("HOME", prepared.home.as_path()), ("TMPDIR", prepared.scratch.path())] {
+            if !spec.names(name) {
+                command.env(name, folder);
+            }
+        }
+        cwd = cwd.or(Some(&prepared.home));
+    }
+    if let Some(cwd) = cwd {
         command.current_dir(cwd);
     }
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -155,9 +236,25 @@ struct Log {
     server: String,
     scrubber: Arc<Scrubber>,
     budget: Budget,
+    /// Stands before what was said on the way into the sandbox; the child itself does not know it.
+    mark: Option<String>,
+    /// Why there never was a child.
+    not_run: OnceLock<String>,
 }
 
 impl Log {
+    /// A line of the child's stderr, or the last one of what was to become the child.
+    fn text(&self, line: &[u8], cut: bool) {
+        let mark = self.mark.as_deref().map(str::as_bytes);
+        match mark.and_then(|mark| line.strip_prefix(mark)) {
+            None => self.say("stderr", line, cut),
+            Some(why) => {
+                let why = self.scrubber.line(String::from_utf8_lossy(why).trim()).into_owned();
+                let _ = self.not_run.set(why.chars().take(TEXT_SHOWN).flat_map(char::escape_debug).collect());
+            }
+        }
+    }
+
     fn say(&self, stream: &str, line: &[u8], cut: bool) {
         let Some(suppressed) = self.budget.take() else { return };
         let text = String::from_utf8_lossy(line);
@@ -180,6 +277,7 @@ struct Work {
     log: Log,
     limits: Limits,
     pending: Pending,
+    scratch: Option<Scratch>,
 }
 
 /// Why the link ended.
@@ -197,13 +295,27 @@ impl Work {
         stderr: ChildStderr,
         mut from_session: mpsc::Receiver<ToUpstream>,
     ) {
-        let Work { child, group, to_session, log, limits, pending } = &mut self;
+        self.serve(stdin, stdout, stderr, &mut from_session).await;
+        if let Some(scratch) = self.scratch.take() {
+            // Many files may be in it.
+            let _ = tokio::task::spawn_blocking(move || drop(scratch)).await;
+        }
+    }
+
+    async fn serve(
+        &mut self,
+        stdin: ChildStdin,
+        stdout: ChildStdout,
+        stderr: ChildStderr,
+        from_session: &mut mpsc::Receiver<ToUpstream>,
+    ) {
+        let Work { child, group, to_session, log, limits, pending, scratch: _ } = self;
         let mut stdin = Some(stdin);
         let mut reading = std::pin::pin!(read_loop(stdout, to_session, log, limits.answer_bytes, pending));
         let mut text = std::pin::pin!(text_loop(stderr, log));
         let mut text_over = false;
         let end = {
-            let mut writing = std::pin::pin!(write_loop(&mut stdin, &mut from_session, to_session, *limits, pending));
+            let mut writing = std::pin::pin!(write_loop(&mut stdin, from_session, to_session, *limits, pending));
             let mut deadlines = std::pin::pin!(deadline_loop(to_session, limits.answer_timeout, pending));
             loop {
                 tokio::select! {
@@ -239,20 +351,33 @@ impl Work {
         group.kill();
         let status = timeout(AFTER_TERM, child.wait()).await;
         let End::Failed(reason) = end else { return };
+        if !text_over {
+            // Its last words, which may say why.
+            let _ = timeout(AFTER_EXIT, text).await;
+        }
+        if let Some(why) = log.not_run.get() {
+            // With places of this machine in it, which are none of the client's business.
+            error!(%why, "the upstream could not be put into its sandbox and was not run");
+            let reason = "its sandbox could not be made, and it was not run; the log of countersign says why";
+            return close(reason, false, from_session, to_session, pending).await;
+        }
         warn!(%reason, ?status, "the upstream is gone");
-        close(&reason, &mut from_session, to_session, pending).await;
+        close(&reason, true, from_session, to_session, pending).await;
     }
 }
 
 /// Tells the session what became of everything that is open, then that there is no more.
 async fn close(
     reason: &str,
+    ran: bool,
     from_session: &mut mpsc::Receiver<ToUpstream>,
     to_session: &mpsc::Sender<FromUpstream>,
     pending: &Pending,
 ) {
     for id in pending.take_all() {
-        let _ = to_session.send(FromUpstream::Lost { id, loss: Loss::unknown(reason) }).await;
+        // What was written to a program that never ran was read by nobody.
+        let loss = if ran { Loss::unknown(reason) } else { Loss::not_sent(reason) };
+        let _ = to_session.send(FromUpstream::Lost { id, loss }).await;
     }
     from_session.close();
     while let Some(event) = from_session.recv().await {
@@ -396,14 +521,14 @@ async fn text_loop(stderr: ChildStderr, log: &Log) {
     let mut lines = LineReader::new(stderr, TEXT_LINE);
     loop {
         match lines.next().await {
-            Ok(Frame::Line(line)) => log.say("stderr", &line, false),
+            Ok(Frame::Line(line)) => log.text(&line, false),
             Ok(Frame::TooLong) => {
                 log.say("stderr", head(lines.head()), true);
                 if !matches!(lines.skip().await, Ok(true)) {
                     return;
                 }
             }
-            Ok(Frame::Cut) => return log.say("stderr", lines.head(), false),
+            Ok(Frame::Cut) => return log.text(lines.head(), false),
             Ok(Frame::End) => return,
             Err(error) => return debug!(%error, "stderr of the upstream cannot be read"),
         }

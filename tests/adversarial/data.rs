@@ -14,6 +14,7 @@ use crate::harness::{Countersign, DEADLINE, Shim, Spy, outcome};
 const CASES: &str = include_str!("cases.jsonl");
 const README: &str = include_str!("README.md");
 const CODE: &[&str] = &[
+    include_str!("config.rs"),
     include_str!("framing.rs"),
     include_str!("headers.rs"),
     include_str!("holds.rs"),
@@ -22,6 +23,7 @@ const CODE: &[&str] = &[
     include_str!("methods.rs"),
     include_str!("operator_socket.rs"),
     include_str!("parsing.rs"),
+    include_str!("processes.rs"),
     include_str!("sessions.rs"),
     include_str!("unicode.rs"),
     include_str!("upstream.rs"),

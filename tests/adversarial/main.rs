@@ -17,6 +17,7 @@ mod methods;
 mod operator_socket;
 mod parsing;
 mod policy;
+mod processes;
 mod secrets;
 mod sessions;
 mod sweep;

@@ -102,19 +102,21 @@ proptest! {
             let is_key = matches!(act, Act::Key(_));
             let effects = apply(&mut desk, act);
             for (id, ruling, _) in rulings(&effects) {
-                // A rejection is about everything that its question named; an approval about one hold.
-                let others = match &before {
-                    Some(Dialog::Reject(question)) => question.others.iter().map(|(id, _)| id.to_string()).collect(),
-                    _ => Vec::new(),
-                };
-                let asked = before.as_ref().and_then(Dialog::hold).map(ToString::to_string);
+                // A ruling is about what its question named.
+                let mut asked: Vec<_> = before.iter().flat_map(|asked| asked.holds()).map(ToString::to_string).collect();
+                if let Some(Dialog::Reject(question)) = &before {
+                    asked.extend(question.others.iter().map(|(id, _)| id.to_string()));
+                }
                 prop_assert!(is_key && live);
-                prop_assert!(asked == Some(id.clone()) || ruling == RulingKind::Reject && others.contains(&id));
+                prop_assert!(asked.contains(&id));
                 let entry = desk.app.holds.get(&id.parse().unwrap()).unwrap();
                 prop_assert!(entry.is_pending());
                 if ruling == RulingKind::Approve {
-                    prop_assert!(matches!(before, Some(Dialog::Approve(_))));
-                    prop_assert_eq!(seen, must);
+                    match &before {
+                        Some(Dialog::Batch(batch)) => prop_assert!(batch.fits),
+                        Some(Dialog::Approve(_)) => prop_assert_eq!(seen, must),
+                        other => prop_assert!(false, "{:?}", other),
+                    }
                 }
             }
         }

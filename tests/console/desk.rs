@@ -14,13 +14,19 @@ use crossterm::event::KeyCode;
 
 use crate::support::{
     A, B, C, Desk, SIZE, answers, approve, approved, before, chain, daemon, expired, gate, grants, json, record,
-    refund, rejected, rulings, sandbox, sessions, three,
+    records, refund, rejected, rulings, sandbox, sessions, three,
 };
 
 fn sent(effects: &[Effect]) -> Vec<Command> {
     let command = |effect: &Effect| match effect {
         Effect::Send { command, .. } => Some(command.clone()),
-        Effect::Sign { .. } | Effect::Quit | Effect::Redraw | Effect::Bell | Effect::Mouse(_) => None,
+        Effect::Sign { .. }
+        | Effect::Quit
+        | Effect::Redraw
+        | Effect::Bell
+        | Effect::Mouse(_)
+        | Effect::Copy(_)
+        | Effect::Suspend => None,
     };
     effects.iter().filter_map(command).collect()
 }
@@ -159,7 +165,7 @@ fn a_group_is_one_row_and_an_approval_is_one_hold() {
 
     let mut desk = Desk::new(SIZE, alike());
     desk.key(KeyCode::Char('r'));
-    assert!(desk.screen().contains("Rejects all 4 of the group."));
+    assert!(desk.screen().contains("Rejects all 4 of them."));
     desk.key(KeyCode::Char('3'));
     let all = rulings(&desk.key(KeyCode::Enter));
     assert_eq!(all.len(), 4);
@@ -680,4 +686,47 @@ fn no_screen_draws_anything_raw() {
             assert_eq!(countersign::console::visible::hidden_count(cell.symbol()), 0, "{key}: {:?}", cell.symbol());
         }
     }
+}
+
+/// What is copied is ours: nothing of the call, whatever it holds.
+#[test]
+fn the_id_and_the_digest_are_copied_and_nothing_of_the_call() {
+    let hold = refund(A);
+    let digest = hold.digest;
+    let mut desk = Desk::new(SIZE, vec![hold]);
+    assert_eq!(desk.key(KeyCode::Char('y')), [Effect::Copy(format!("{A} --digest {digest}"))]);
+}
+
+#[test]
+fn the_rule_and_the_history_of_an_operation_are_one_key_away() {
+    let mut desk = Desk::new(SIZE, vec![refund(A)]);
+    desk.key_and_answers(KeyCode::Char('p'));
+    assert!(desk.screen().contains("policies/refunds.rego"), "{}", desk.screen());
+    desk.key_and_answers(KeyCode::Char('H'));
+    assert_eq!(desk.app.pages.filter.text, "server:stripe op:create_refund");
+    assert!(desk.screen().contains("ana approved it"), "{}", desk.screen());
+    assert_eq!(desk.app.pages.records().count(), records().len());
+}
+
+#[test]
+fn a_muted_bell_rings_for_the_highest_tier_alone_and_again_after_a_while() {
+    let mut desk = Desk::new(SIZE, Vec::new());
+    desk.key(KeyCode::Char('M'));
+    assert_eq!(desk.hold(sandbox(C)), []);
+    assert_eq!(desk.hold(refund(A)), [Effect::Bell]);
+    desk.wait(15 * 60 * 1000);
+    assert_eq!(desk.hold(gate(B)), [Effect::Bell]);
+    desk.key(KeyCode::Char('M'));
+    desk.key(KeyCode::Char('M'));
+    assert_eq!(desk.hold(sandbox("H7K9T6V7X8YZ")), [Effect::Bell], "on again");
+}
+
+#[test]
+fn a_console_is_suspended_and_a_daemon_is_not() {
+    let suspend = |desk: &mut Desk| desk.ctrl('z');
+    let mut desk = Desk::new(SIZE, vec![refund(A)]);
+    assert_eq!(suspend(&mut desk), [Effect::Suspend]);
+    desk.app.owns_daemon = true;
+    assert_eq!(suspend(&mut desk), []);
+    assert!(desk.note().contains("would stop it"), "{}", desk.note());
 }

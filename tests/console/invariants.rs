@@ -368,7 +368,11 @@ fn c6_a_snapshot_replaces_everything() {
     let mut desk = Desk::new(SIZE, vec![sandbox(C), gate(B)]);
     desk.read_all();
     desk.key(KeyCode::Char('a'));
-    assert_eq!(desk.app.dialog.as_ref().and_then(Dialog::hold).unwrap().as_str(), B, "the oldest is first");
+    assert_eq!(
+        desk.app.dialog.as_ref().and_then(|asked| asked.holds().first().copied()).unwrap().as_str(),
+        B,
+        "the oldest is first"
+    );
     desk.news(Notice::Snapshot { seq: None, holds: vec![sandbox(C)], daemon: daemon() });
     assert_eq!(desk.app.dialog, None);
     assert_eq!(desk.app.selected.as_ref().unwrap().as_str(), C);

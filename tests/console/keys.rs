@@ -55,7 +55,7 @@ fn approves(effects: &[Effect]) -> bool {
             _ => false,
         },
         Effect::Sign { .. } => true,
-        Effect::Quit | Effect::Redraw | Effect::Bell | Effect::Mouse(_) => false,
+        Effect::Quit | Effect::Redraw | Effect::Bell | Effect::Mouse(_) | Effect::Copy(_) | Effect::Suspend => false,
     })
 }
 
@@ -244,7 +244,7 @@ fn the_mouse_never_rules() {
                     let effects = desk.step(mouse(kind, column, row));
                     let rules = effects.iter().any(|effect| match effect {
                         Effect::Send { command, .. } => command.changes().is_some(),
-                        Effect::Sign { .. } | Effect::Quit => true,
+                        Effect::Sign { .. } | Effect::Quit | Effect::Copy(_) | Effect::Suspend => true,
                         Effect::Redraw | Effect::Bell | Effect::Mouse(_) => false,
                     });
                     assert!(!rules, "{}: {kind:?} {column} {row}", place.0);

@@ -150,6 +150,36 @@ fn the_tiers_ask_for_what_the_screen_asks_for() {
     assert_eq!(rulings_of(&sent(&chat.types("125000"))), [(A.to_owned(), RulingKind::Approve, None)]);
 }
 
+/// A note goes with the approval of the call that it was given for, and with nothing else.
+#[test]
+fn a_note_goes_with_one_approval() {
+    let (mut chat, _) = Chat::new(vec![gate(B)]);
+    let effects = chat.types("note ticket FIN-1182\u{202e}");
+    assert!(sent(&effects).is_empty() && asks(&effects, "Ruling for"));
+    assert!(said(&effects).iter().any(|line| line.contains("FIN-1182⟨U+202E⟩")), "{effects:?}");
+    chat.types("approve");
+    let note = Some("ticket FIN-1182\u{202e}".to_owned());
+    assert_eq!(rulings_of(&sent(&chat.types("yes"))), [(B.to_owned(), RulingKind::Approve, note)]);
+
+    let (mut chat, _) = Chat::new(vec![gate(B), gate(A)]);
+    chat.types("note one");
+    chat.types("skip");
+    chat.types("approve");
+    let other = rulings_of(&sent(&chat.types("yes")));
+    assert!(matches!(other.as_slice(), [(_, RulingKind::Approve, None)]), "{other:?}");
+
+    let (mut chat, _) = Chat::new(vec![refund(A)]);
+    chat.types("note fine");
+    chat.types("note");
+    chat.types("approve");
+    assert_eq!(rulings_of(&sent(&chat.types("125000"))), [(A.to_owned(), RulingKind::Approve, None)]);
+    let (mut chat, _) = Chat::new(vec![refund(A)]);
+    chat.types("note fine");
+    chat.types("reject");
+    let reason = Some("no".to_owned());
+    assert_eq!(rulings_of(&sent(&chat.types("no"))), [(A.to_owned(), RulingKind::Reject, reason)]);
+}
+
 #[test]
 fn a_rejection_wants_a_reason() {
     let (mut chat, _) = Chat::new(vec![refund(A)]);

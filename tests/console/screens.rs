@@ -237,6 +237,26 @@ fn grant() {
 }
 
 #[test]
+fn batch() {
+    let holds = || {
+        let alike = ["H7K5T6V7X8YZ", "H7K6T6V7X8YZ", "H7K7T6V7X8YZ"].iter().enumerate();
+        let hold = |(n, id): (usize, &&str)| HoldView {
+            arguments: json(&format!(r#"{{"customer":"cust-{}","plan":"plan-pro"}}"#, 118 + n)),
+            ..sandbox(id)
+        };
+        alike.map(hold).collect()
+    };
+    let screen = |desk: &mut Desk| {
+        desk.news(Notice::Daemon { daemon: Daemon { batches: true, ..daemon() } });
+        desk.key(KeyCode::Char(' '));
+        desk.key(KeyCode::Char('a'));
+        desk.draw();
+        desk.wait(1100);
+    };
+    both("batch", screen, holds);
+}
+
+#[test]
 fn ascii() {
     let screen = |desk: &mut Desk| {
         desk.app.ascii = true;

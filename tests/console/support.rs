@@ -392,7 +392,10 @@ impl Desk {
     pub fn new(size: (u16, u16), holds: Vec<HoldView>) -> Desk {
         let mut desk = Desk::unconnected(size);
         desk.link(Link::Up { number: 1, operator: "ana".to_owned(), daemon: daemon() });
-        desk.news(Notice::Snapshot { seq: None, holds, daemon: daemon() });
+        let asked = desk.news(Notice::Snapshot { seq: None, holds, daemon: daemon() });
+        for notice in answers(&asked) {
+            desk.news(notice);
+        }
         desk.draw();
         desk.wait(1000);
         desk
@@ -518,11 +521,14 @@ pub fn text(buffer: &Buffer) -> String {
 pub fn rulings(effects: &[Effect]) -> Vec<(String, RulingKind, Option<String>)> {
     effects
         .iter()
-        .filter_map(|effect| match effect {
+        .flat_map(|effect| match effect {
             Effect::Send { command: Command::Rule { id, ruling, reason, .. }, .. } => {
-                Some((id.to_string(), *ruling, reason.clone()))
+                vec![(id.to_string(), *ruling, reason.clone())]
             }
-            _ => None,
+            Effect::Send { command: Command::RuleBatch { holds, reason, .. }, .. } => {
+                holds.iter().map(|item| (item.id.to_string(), RulingKind::Approve, reason.clone())).collect()
+            }
+            _ => Vec::new(),
         })
         .collect()
 }

@@ -297,8 +297,8 @@ fn no_key_of_a_keyboard_approves() {
     pty.until_text("seen 4/4 lines");
     pty.look();
     let letters = (' '..='~').map(String::from);
-    // Ctrl-c would quit in the end, and Ctrl-j and Ctrl-m are Enter.
-    let controls = ('\u{1}'..='\u{1f}').filter(|key| !matches!(key, '\u{3}' | '\u{1b}')).map(String::from);
+    // Ctrl-c would quit in the end, Ctrl-z would suspend, and Ctrl-j and Ctrl-m are Enter.
+    let controls = ('\u{1}'..='\u{1f}').filter(|key| !matches!(key, '\u{3}' | '\u{1a}' | '\u{1b}')).map(String::from);
     let more = ["\x1b[A", "\x1b[B", "\x1b[5~", "\x1b[6~", "\x1b[Z", "\x1bOP", "\x1b[3~", "\x7f", "\x1by", "\x1ba"];
     let mouse = ["\x1b[<0;10;4M", "\x1b[<0;10;4m", "\x1b[<64;10;4M", "\x1b[<2;10;20M", "\x1b[200~y\ry\x1b[201~"];
     for keys in letters.chain(controls).chain(more.into_iter().chain(mouse).map(str::to_owned)) {
@@ -311,6 +311,37 @@ fn no_key_of_a_keyboard_approves() {
     pty.keys("1");
     pty.until_text("Waiting 1");
     assert_eq!(fake.rulings().into_iter().filter(|(_, ruling, _)| *ruling == RulingKind::Approve).count(), 0);
+}
+
+/// Suspended, the console leaves the terminal as it was; what is typed meanwhile is for others.
+#[test]
+fn a_suspended_console_gives_the_terminal_back_and_comes_back() {
+    let fake = Fake::start(vec![lately(sandbox(A))]);
+    let mut pty = console(&fake);
+    pty.until_text("seen 4/4 lines");
+    pty.look();
+    pty.keys("\x1a");
+    let stat = format!("/proc/{}/stat", pty.child.id());
+    let stopped = || std::fs::read_to_string(&stat).unwrap().rsplit(')').next().unwrap().starts_with(" T");
+    let start = Instant::now();
+    while !stopped() {
+        assert!(start.elapsed() < PATIENCE, "not stopped:\n{}", pty.screen());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    pty.until("the other screen is left", |screen| !screen.contains("seen 4/4"));
+    assert_eq!(tcgetattr(&pty.line).unwrap().local_modes, pty.before.local_modes);
+    pty.keys("a\ny\n");
+    pty.signal(Signal::CONT);
+    pty.until_text("seen 4/4 lines");
+    pty.look();
+    assert_eq!(fake.rulings(), []);
+    assert!(!pty.screen().contains("Approve 1 call"), "{}", pty.screen());
+    pty.keys("ay");
+    pty.until_text("Approve 1 call");
+    pty.keys("\x1b");
+    pty.keys("1");
+    pty.until_text("Waiting 1");
+    assert_eq!(fake.rulings(), [], "a key that came with the one before is too early");
 }
 
 /// `--read-only` says so to the daemon, which obeys nothing of it; an approval can be taken back with one key.

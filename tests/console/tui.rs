@@ -2,7 +2,6 @@
 //! are listed in `tests/adversarial/cases.jsonl`; tui-024 is in `terminal.rs`, where a terminal is.
 
 use countersign::call::Tier;
-use countersign::console::dialog::Dialog;
 use countersign::console::visible;
 use countersign::control::wire::{HoldView, Notice, RulingKind};
 use crossterm::event::KeyCode;
@@ -175,7 +174,7 @@ fn tui_017() {
     // A new hold in the same instant as the key: the question is about the one that was looked at, or about none.
     desk.hold(refund(A));
     desk.press(KeyCode::Char('a'));
-    assert_eq!(desk.app.dialog.as_ref().and_then(Dialog::hold).unwrap().as_str(), C);
+    assert_eq!(desk.app.dialog.as_ref().and_then(|asked| asked.holds().first().copied()).unwrap().as_str(), C);
     desk.news(Notice::Snapshot { seq: None, holds: vec![refund(A), gate(B), sandbox(C)], daemon: daemon() });
     assert_eq!(rulings(&desk.key(KeyCode::Char('y'))), approved(C));
     // One that has just come on the screen is not approved within half a second, however fast the gesture.

@@ -165,22 +165,7 @@ impl Known {
     fn learn(&mut self, notice: Notice) {
         self.traffic.push_str(&serde_json::to_string(&notice).unwrap());
         self.traffic.push('\n');
-        let answers = match &notice {
-            Notice::Snapshot { seq, .. } | Notice::Failed { seq, .. } => *seq,
-            Notice::Shown { seq, .. }
-            | Notice::Ruled { seq, .. }
-            | Notice::Tools { seq, .. }
-            | Notice::Frozen { seq, .. }
-            | Notice::Sessions { seq, .. }
-            | Notice::Grants { seq, .. }
-            | Notice::Draft { seq, .. }
-            | Notice::Records { seq, .. }
-            | Notice::Rules { seq, .. }
-            | Notice::Explained { seq, .. }
-            | Notice::RuledBatch { seq, .. }
-            | Notice::Tool { seq, .. } => Some(*seq),
-            Notice::Welcome { .. } | Notice::Hold { .. } | Notice::Daemon { .. } => None,
-        };
+        let answers = notice.answers();
         match &notice {
             Notice::Snapshot { holds, .. } => {
                 self.holds = holds.iter().map(|hold| (hold.id.clone(), hold.clone())).collect();

@@ -108,6 +108,8 @@ impl Spy {
             "command": peers::python(),
             "args": ["-I", "-S", peers::source("tests/harness/spy.py")],
             "env": {"SPY_SOCKET": socket},
+            // It tells the test through one what it reads.
+            "sandbox": {"unix_sockets": true},
         }});
         let spy = Spy::new(Box::new(script), upstream, dir);
         let shared = spy.clone();

@@ -19,7 +19,7 @@ async fn daemon() -> Daemon {
 }
 
 /// An agent's own home: nothing of the machine's configuration, and nobody else's proxy settings.
-fn at_home(program: std::path::PathBuf, home: &tempfile::TempDir) -> Command {
+pub fn at_home(program: std::path::PathBuf, home: &tempfile::TempDir) -> Command {
     let mut command = Command::new(program);
     command.env_clear().env("HOME", home.path()).env("CODEX_HOME", home.path()).current_dir(home.path());
     command.env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("DISABLE_AUTOUPDATER", "1");
@@ -54,7 +54,7 @@ async fn claude_code_finds_the_server_healthy() {
 }
 
 /// `codex app-server`: JSON-RPC, line by line.
-struct Codex {
+pub struct Codex {
     child: Child,
     stdin: ChildStdin,
     lines: Lines<BufReader<ChildStdout>>,
@@ -62,7 +62,7 @@ struct Codex {
 }
 
 impl Codex {
-    async fn start(home: &tempfile::TempDir) -> Codex {
+    pub async fn start(home: &tempfile::TempDir) -> Codex {
         let mut command = at_home(codex(), home);
         command.arg("app-server").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.kill_on_drop(true).spawn().unwrap();
@@ -74,12 +74,18 @@ impl Codex {
         codex
     }
 
+    pub async fn end(mut self) {
+        drop(self.stdin);
+        self.child.start_kill().unwrap();
+        within("Codex to end", self.child.wait()).await.unwrap();
+    }
+
     async fn send(&mut self, message: &Value) {
         self.stdin.write_all(format!("{message}\n").as_bytes()).await.unwrap();
     }
 
     /// The result of a request; what Codex asks meanwhile on a server's behalf is answered.
-    async fn ask(&mut self, method: &str, params: Value) -> Value {
+    pub async fn ask(&mut self, method: &str, params: Value) -> Value {
         self.next += 1;
         let id = json!(self.next);
         self.send(&json!({"id": id, "method": method, "params": params})).await;
@@ -149,7 +155,5 @@ async fn codex_sees_no_difference() {
         assert_eq!(answers[1], answers[0], "{tool} through the shim");
         assert_eq!(answers[2], answers[0], "{tool} through the HTTP front");
     }
-    drop(codex.stdin);
-    codex.child.start_kill().unwrap();
-    within("Codex to end", codex.child.wait()).await.unwrap();
+    codex.end().await;
 }

@@ -301,6 +301,36 @@ async fn a_signed_approval_is_no_grant_and_a_signed_grant_is_verified_by_openssh
     assert!(!shell(&wider).status.success());
 }
 
+/// The key is on another machine: the text goes there, the signature comes back.
+#[tokio::test]
+async fn a_grant_is_made_with_a_signature_from_elsewhere() {
+    let keys = Keys::new();
+    let anna = keys.enroll("anna");
+    let countersign = Countersign::with_policy(POLICY).set("/operators", json!({"allowed_signers": keys.list()}));
+    let mut scene = Scene::with(countersign, "production").await;
+    let hold = scene.hold("1", 150).await;
+    let (id, digest) = (hold.id.to_string(), hold.digest.to_string());
+    let words = [&["grant", "add", &id, "--digest", &digest, "--operator", "anna"], &TERMS[..]].concat();
+    let (text, code) = scene.daemon.run(&[&words[..], &["--dry-run"]].concat()).await;
+    assert_eq!(code, 0);
+    assert!(text.contains("argument /amount is a whole number from 1 to 150"), "{text}");
+    assert!(scene.grants().await.is_empty() && scene.spy.all_calls() == 0, "nothing is done");
+    let file = keys.path("grant");
+    std::fs::write(&file, text).unwrap();
+    let mut sign = std::process::Command::new("ssh-keygen");
+    sign.args(["-q", "-Y", "sign", "-n", "countersign", "-f"]).arg(&anna).arg(&file);
+    assert!(sign.status().unwrap().success());
+    let signature = file.with_extension("sig");
+    let signature = signature.to_str().unwrap();
+    // Of other terms it is no signature.
+    let (_, code) = scene.add(&hold, &[&TERMS[..4], &["--operator", "anna", "--signature", signature]].concat()).await;
+    assert_ne!(code, 0);
+    assert!(scene.grants().await.is_empty());
+    let (grant, code) =
+        scene.add(&hold, &[&TERMS[..], &["--operator", "anna", "--signature", signature]].concat()).await;
+    assert_eq!((code, &grant["by"]), (0, &json!("anna")));
+}
+
 #[tokio::test]
 async fn the_record_the_rules_and_the_lines_behind_a_hold_can_be_looked_up() {
     let mut scene = Scene::new().await;

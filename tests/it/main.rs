@@ -46,3 +46,5 @@ mod stopping;
 mod stripe;
 mod task_input;
 mod tasks;
+mod wrap;
+mod wrap_agents;

@@ -159,6 +159,7 @@ async fn a_stdio_server_and_its_client_hear_each_other_to_the_token() {
     let shell = r#"tee "$1" | "$3" "$4" | tee "$2""#;
     let upstream = json!({"stdio": {
         "command": "sh", "args": ["-c", shell, "sh", to_server, to_client, node(), everything()],
+        "sandbox": {"write": [dir.path()]},
     }});
     let (_daemon, recorder) = played(upstream).await;
     let (sent, heard) = recorder.taken();

@@ -165,7 +165,11 @@ fn private(folder: &Path) -> Option<Finding> {
             let text = format!("others can change what lies above it, in {}", place(path));
             Finding { text, ..found }.run(format!("chmod go-w {}", shell(path)))
         }
-        SocketError::Foreign { path, me, .. } => found.run(format!("sudo chown {me} {}", shell(path))),
+        SocketError::Foreign { path, owner, me } if path == folder => {
+            let text = format!("it belongs to user {owner}, and this is user {me}");
+            Finding { text, ..found }.run(format!("sudo -u '#{owner}' countersign doctor"))
+        }
+        SocketError::Foreign { path, .. } => found.run(format!("sudo chown root {}", shell(path))),
         SocketError::NotAFolder { path } => found.run(format!("rm {}", shell(path))),
         SocketError::NoFolder { .. }
         | SocketError::Running { .. }

@@ -5,6 +5,7 @@
 //! called.
 
 mod account;
+mod clients;
 mod daemon;
 mod files;
 mod finding;
@@ -42,6 +43,9 @@ pub struct Args {
     /// The configuration; else the one that `serve` finds
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Look at the entries of this client only, by its name in `wrap ls`; can be given several times
+    #[arg(long, value_name = "NAME")]
+    client: Vec<String>,
     /// Do what is safe: take rights from others on files of yours, make folders, remove the socket of a dead daemon
     #[arg(long)]
     fix: bool,
@@ -94,7 +98,7 @@ async fn examine(args: &Args) -> anyhow::Result<Exit> {
     }
     let ground = Arc::new(ground);
     let styled = styled();
-    let mut checks: FuturesOrdered<_> = checks(&ground).into_iter().collect();
+    let mut checks: FuturesOrdered<_> = checks(&ground, &args.client).into_iter().collect();
     let mut checked = Vec::new();
     while let Some(one) = checks.next().await {
         if human && !one.findings.is_empty() {
@@ -140,8 +144,9 @@ fn styled() -> bool {
 type Check = BoxFuture<'static, Checked>;
 
 /// All of them, in the order in which they are shown: from the files to the ways of clients.
-fn checks(ground: &Arc<Ground>) -> Vec<Check> {
+fn checks(ground: &Arc<Ground>, of_clients: &[String]) -> Vec<Check> {
     let at = |name, check: fn(&Ground) -> Vec<Finding>| blocking(name, Arc::clone(ground), check);
+    let wanted = of_clients.to_vec();
     vec![
         at("config", files::configuration),
         at("folders", files::folders),
@@ -150,8 +155,10 @@ fn checks(ground: &Arc<Ground>) -> Vec<Check> {
         at("secrets", secrets::check),
         at("policy", policy::check),
         at("servers", servers::check),
+        at("sign-in", clients::sign_ins),
         at("daemon", daemon::check),
         waiting("paths", Arc::clone(ground)),
+        blocking("clients", Arc::clone(ground), move |ground| clients::entries(ground, &wanted)),
         at("operators", operators::check),
         at("account", account::shared),
         at("programs", |ground| account::programs(ground, std::env::var_os("PATH").as_deref())),
@@ -160,7 +167,11 @@ fn checks(ground: &Arc<Ground>) -> Vec<Check> {
     ]
 }
 
-fn blocking(name: &'static str, ground: Arc<Ground>, check: fn(&Ground) -> Vec<Finding>) -> Check {
+fn blocking(
+    name: &'static str,
+    ground: Arc<Ground>,
+    check: impl FnOnce(&Ground) -> Vec<Finding> + Send + 'static,
+) -> Check {
     let work = tokio::task::spawn_blocking(move || check(&ground));
     Box::pin(async move {
         let findings = match tokio::time::timeout(PATIENCE, work).await {

@@ -2,23 +2,36 @@
 
 use std::io::Read as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long a program may take.
-pub const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(10);
 /// Longest output that is read.
-const OUTPUT: u64 = 64 << 10;
+const OUTPUT: u64 = 4 << 20;
 
 /// What a program prints, where it ends well and in time. `argv` begins with an absolute path.
 pub fn output(argv: &[&str], environment: &[(&str, &std::ffi::OsStr)]) -> Option<String> {
+    let mut command = program(argv)?;
+    command.env_clear().envs(environment.iter().copied()).current_dir("/");
+    let (status, text) = ended(command)?;
+    status.success().then_some(text)
+}
+
+/// What a command of this program prints, however it ends.
+pub fn own(argv: &[&str]) -> Option<String> {
+    Some(ended(program(argv)?)?.1)
+}
+
+fn program(argv: &[&str]) -> Option<Command> {
     let (program, args) = argv.split_first()?;
-    if !Path::new(program).is_file() {
-        return None;
-    }
     let mut command = Command::new(program);
-    command.args(args).env_clear().envs(environment.iter().copied()).current_dir("/");
+    command.args(args);
+    Path::new(program).is_file().then_some(command)
+}
+
+fn ended(mut command: Command) -> Option<(ExitStatus, String)> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().ok()?;
     let stdout = child.stdout.take()?;
@@ -27,20 +40,20 @@ pub fn output(argv: &[&str], environment: &[(&str, &std::ffi::OsStr)]) -> Option
         stdout.take(OUTPUT).read_to_string(&mut text).map(|_| text).ok()
     });
     let until = Instant::now() + PATIENCE;
-    let ended = loop {
+    let status = loop {
         match child.try_wait() {
             Ok(Some(status)) => break Some(status),
             Ok(None) if Instant::now() < until => std::thread::sleep(LOOK),
             Ok(None) | Err(_) => break None,
         }
     };
-    let Some(status) = ended else {
+    let Some(status) = status else {
         // Whoever waits for it waits no more; what it said counts for nothing.
         let _ = child.kill();
         let _ = child.wait();
         return None;
     };
-    status.success().then(|| reader.join().ok().flatten()).flatten()
+    Some((status, reader.join().ok().flatten()?))
 }
 
 #[cfg(test)]
@@ -55,5 +68,6 @@ mod tests {
         let start = Instant::now();
         assert_eq!(output(&["/bin/sleep", "600"], &[]), None);
         assert!(start.elapsed() < PATIENCE * 6);
+        assert_eq!(own(&["/bin/sh", "-c", "echo a; exit 4"]).as_deref(), Some("a\n"));
     }
 }

@@ -10,6 +10,7 @@ use crate::config::{Config, Server, Upstream};
 use crate::credential::secret::SecretCell;
 use crate::credential::trust;
 use crate::proxy;
+use crate::sandbox;
 
 pub fn check(ground: &Ground) -> Vec<Finding> {
     let Some(config) = &ground.config else { return Vec::new() };
@@ -33,8 +34,25 @@ pub fn check(ground: &Ground) -> Vec<Finding> {
         if running.is_none() {
             found.extend(startable(name, server));
         }
+        found.extend(boxed(name, server));
     }
+    let children = config.servers.values().any(|server| matches!(server.upstream, Upstream::Stdio { .. }));
+    found.extend(children.then(|| Finding::ok("sandboxes", sandbox::support().to_string())));
     found
+}
+
+/// What nothing keeps the server's child from.
+fn boxed(name: &str, server: &Server) -> Option<Finding> {
+    let Upstream::Stdio { sandbox: wishes, .. } = &server.upstream else { return None };
+    let Some(wishes) = wishes else {
+        let text = "sandbox: off; its child can do whatever this account can, with the server's key";
+        let help = "take `sandbox: off` out, and name in `sandbox.read` and `sandbox.write` what it needs";
+        return Some(Finding::warning(name, text).run(help));
+    };
+    let missing = sandbox::support().missing(wishes);
+    let each: Vec<String> = missing.iter().map(ToString::to_string).collect();
+    let text = format!("its sandbox cannot limit {}", each.join(", "));
+    (!missing.is_empty()).then(|| Finding::warning(name, text).run("update the kernel, or run it on another machine"))
 }
 
 /// By the keys alone: nobody has asked the server.

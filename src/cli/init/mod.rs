@@ -43,6 +43,9 @@ pub struct Args {
     /// A variable of this environment that the command of --from-live needs; it becomes a secret in the configuration
     #[arg(long, value_name = "NAME", requires = "from_live")]
     env: Vec<String>,
+    /// Start the command of --from-live without a sandbox, for one that needs files of its own
+    #[arg(long, requires = "from_live")]
+    no_sandbox: bool,
     /// Print what would be written
     #[arg(long)]
     dry_run: bool,
@@ -88,7 +91,7 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     let name = args.name.as_deref().unwrap_or(args.server.as_str());
     let tools = match (&args.from_tools, args.from_live) {
         (Some(file), _) => Some(tools::from_file(file)?),
-        (None, true) => Some(tools::from_live(&args.command, &args.env)?),
+        (None, true) => Some(tools::from_live(&args.command, &args.env, !args.no_sandbox)?),
         (None, false) => None,
     };
     let command = args.command.split_first();
@@ -155,12 +158,12 @@ fn clients(name: &str) {
     let own = std::env::current_exe().ok().filter(|_| !found);
     let program = own.map_or_else(|| "countersign".to_owned(), |own| own.display().to_string());
     let shell = quoted(&program);
-    let entry = json!({"command": program, "args": ["connect", name]});
-    let named = json!({"name": name, "command": program, "args": ["connect", name]}).to_string();
+    let entry = format!(r#""command":{},"args":["connect",{}]"#, json!(program), json!(name));
+    let named = format!(r#"{{"name":{},{entry}}}"#, json!(name));
     say!("\nthen let your client start it:");
     say!("  claude mcp add {name} -- {shell} connect {name}");
     say!("  codex mcp add {name} -- {shell} connect {name}");
     say!("  gemini mcp add {name} {shell} connect {name}");
     say!("  code --add-mcp {}", quoted(&named));
-    say!("  Cursor, Claude Desktop, Windsurf: {}", json!({"mcpServers": {name: entry}}));
+    say!("  Cursor, Claude Desktop, Windsurf: {{\"mcpServers\":{{{}:{{{entry}}}}}}}", json!(name));
 }

@@ -2,7 +2,8 @@
 //! claim: it is written into comments, escaped, and decides nothing.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use crate::console::visible;
 use crate::credential::scrub::Scrubber;
 use crate::json::{Json, JsonText, Rules};
 use crate::mcp::message::{Id, Message};
+use crate::sandbox::{Sandbox, Wishes, Yard};
 use crate::transport::stdio_upstream::{EnvValue, StdioSpec, connect};
 use crate::transport::{FromUpstream, ToUpstream, UpstreamLink};
 
@@ -51,23 +53,34 @@ pub fn from_file(file: &Path) -> anyhow::Result<Vec<Tool>> {
     Ok(tools)
 }
 
-/// Starts the command with a cleared environment and the named variables, and asks for its tools. It gets no call.
-pub fn from_live(command: &[String], env: &[String]) -> anyhow::Result<Vec<Tool>> {
+/// Starts the command in a sandbox, or not, with a cleared environment and the named variables, and asks for its tools.
+/// It gets no call.
+pub fn from_live(command: &[String], env: &[String], sandboxed: bool) -> anyhow::Result<Vec<Tool>> {
     let (program, args) = command.split_first().context("give the command after `--`")?;
     let mut values = Vec::new();
     for name in env {
         let value = std::env::var(name).with_context(|| format!("--env {name}: not set here, or no text"))?;
         values.push((name.clone(), EnvValue::Plain(value)));
     }
-    let spec = StdioSpec {
+    let folder = Folder::new()?;
+    let sandbox = if sandboxed {
+        let program = crate::policy::this_program().context("this program has no file")?;
+        Some(Box::new(Sandbox::new(Arc::new(Yard::new(program, &folder.0, [])?), Wishes::default())?))
+    } else {
+        None
+    };
+    let command =
+        if program.contains('/') { std::path::absolute(program)?.display().to_string() } else { program.clone() };
+    let mut spec = StdioSpec {
         server: "init".to_owned(),
-        command: program.clone(),
+        command,
         args: args.to_vec(),
         env: values,
         inherit: Vec::new(),
-        cwd: None,
-        loopback: None,
+        cwd: Some(std::env::current_dir()?),
+        sandbox,
     };
+    spec.resolve().with_context(|| format!("asking `{}` for its tools", visible::line(program)))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let listed = runtime.block_on(async {
         let tracker = TaskTracker::new();
@@ -91,6 +104,26 @@ pub fn from_live(command: &[String], env: &[String]) -> anyhow::Result<Vec<Tool>
         .collect();
     tools.retain(|tool| !keys.iter().any(|key| tool.name.contains(key.as_str())));
     Ok(tools)
+}
+
+/// For one child, and gone with this.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> anyhow::Result<Folder> {
+        let mut name = [0; 8];
+        getrandom::fill(&mut name).map_err(|error| anyhow::anyhow!("{error}"))?;
+        let path = std::env::temp_dir().join(format!("countersign-{:016x}", u64::from_ne_bytes(name)));
+        std::fs::DirBuilder::new().mode(0o700).create(&path).with_context(|| format!("{}", path.display()))?;
+        Ok(Folder(path))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What is left of it lies in the temporary folder.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 async fn list(mut link: UpstreamLink) -> anyhow::Result<Vec<Tool>> {

@@ -6,6 +6,7 @@
 
 mod answers;
 mod keyboard;
+mod rule;
 pub mod talk;
 mod typed;
 pub mod words;

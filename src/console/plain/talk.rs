@@ -10,14 +10,13 @@ use jiff::tz::TimeZone;
 
 use super::answers;
 use super::words;
-use crate::call::{CallId, Digest, Tier};
+use crate::call::{CallId, Digest};
 use crate::console::app::{Link, Now};
-use crate::console::barrier;
 use crate::console::describe;
-use crate::console::dialog::{Approve, Field};
+use crate::console::dialog::Field;
 use crate::console::guard::Guard;
 use crate::console::holds::{Change, Entry, Holds, is_same_question};
-use crate::console::sign::{Signing, grant_text, ruling_text};
+use crate::console::sign::Signing;
 use crate::console::visible;
 use crate::control::wire::{Command, Daemon, Failure, HoldState, HoldView, Notice, RulingKind, SignedBy};
 
@@ -110,11 +109,11 @@ pub(super) enum Asked {
 
 /// What the operator was read of a hold.
 #[derive(Clone, Debug)]
-struct Heard {
-    view: HoldView,
+pub(super) struct Heard {
+    pub view: HoldView,
     /// All of it.
-    whole: bool,
-    at: std::time::Duration,
+    pub whole: bool,
+    pub at: std::time::Duration,
 }
 
 #[derive(Debug)]
@@ -130,18 +129,20 @@ pub struct Talk {
     pub(super) daemon: Option<Daemon>,
     pub(super) holds: Holds,
     pub(super) stage: Stage,
-    heard: HashMap<CallId, Heard>,
+    pub(super) heard: HashMap<CallId, Heard>,
     skipped: BTreeSet<CallId>,
     /// The smallest part of its time that was said of each hold.
     clocks: HashMap<CallId, i64>,
     pub(super) asked: BTreeMap<u64, Asked>,
     /// A ruling that waits for its signature.
-    unsigned: Option<(u64, u64, Command)>,
+    pub(super) unsigned: Option<(u64, u64, Command)>,
+    /// What the record keeps beside the approval of this hold.
+    pub(super) aside: Option<(CallId, String)>,
     /// The call whose approval can be taken back.
     pub(super) undo: Option<CallId>,
     /// Approvals that come too fast cost more.
     pub(super) guard: Guard,
-    seq: u64,
+    pub(super) seq: u64,
     pub(super) out: Vec<Effect>,
     /// The question that was asked last.
     last: Option<(Stage, String)>,
@@ -166,6 +167,7 @@ impl Talk {
             clocks: HashMap::new(),
             asked: BTreeMap::new(),
             unsigned: None,
+            aside: None,
             undo: None,
             guard: Guard::default(),
             seq: 0,
@@ -343,128 +345,6 @@ impl Talk {
         self.out.push(Effect::Send { connection: self.connection, command });
     }
 
-    // Rulings.
-
-    /// Begins an approval: the same conditions and the same gesture as on the screen.
-    pub(super) fn approve(&mut self, id: &CallId) {
-        let Some(entry) = self.ready(id) else { return };
-        if barrier::lacks_signature(&entry.view, self.signing.as_ref()) {
-            return describe::UNSIGNED_HELP.iter().for_each(|line| self.say(line));
-        }
-        let question = Question { id: id.clone(), digest: entry.view.digest };
-        let asked = Approve::new(&entry.view, entry.risk.tier, self.guard.asks());
-        if let Some(why) = &asked.why {
-            self.say(why);
-        }
-        match asked.tier {
-            _ if asked.typed => self.stage = Stage::Type { question, fields: asked.fields, at: 0 },
-            Tier::Low => self.rule(question, RulingKind::Approve, None),
-            Tier::Medium | Tier::High => self.stage = Stage::Sure(question),
-        }
-    }
-
-    /// The hold, where it was read out, is what it was then, and can be ruled on; else it is said why not.
-    pub(super) fn ready(&mut self, id: &CallId) -> Option<Entry> {
-        let problem = match (self.holds.get(id), self.heard.get(id)) {
-            (None, _) => Some(format!("There is no hold {id}.")),
-            (Some(entry), heard) => {
-                let ended = barrier::ended(entry, self.now.wall, &self.zone);
-                ended.or_else(|| match heard {
-                    None => Some(format!("{id} was not read out: type details {id} first.")),
-                    Some(heard) if !is_same_question(&heard.view, &entry.view) => {
-                        Some(format!("{id} has changed since it was read out: type details {id} first."))
-                    }
-                    Some(heard) if !heard.whole => {
-                        Some(format!("{id} was not read out to its end: type details {id} first."))
-                    }
-                    Some(_) => None,
-                })
-            }
-        };
-        match problem {
-            Some(text) => {
-                self.say_shown(text);
-                None
-            }
-            None => self.holds.get(id).cloned(),
-        }
-    }
-
-    /// The one place where a ruling is made: of the question that was open.
-    pub(super) fn rule(&mut self, question: Question, kind: RulingKind, reason: Option<String>) {
-        self.stage = Stage::Free;
-        let Some(entry) = self.may_rule(&question, kind) else { return };
-        let (id, digest) = (question.id, question.digest);
-        if kind == RulingKind::Approve {
-            self.approved(&entry.view);
-        }
-        let signer = barrier::signer(&entry.view, kind, self.signing.as_ref());
-        let asked = Asked::Ruling { id: id.clone(), kind, since: self.now.mono };
-        let to_sign = reason.clone();
-        self.send(asked, |seq| Command::Rule { seq, id, digest, ruling: kind, reason, signed: None });
-        self.sign(signer, &entry.view, kind, to_sign.as_deref());
-    }
-
-    /// Counts how long the operator had it.
-    pub(super) fn approved(&mut self, hold: &HoldView) {
-        let heard = self.heard.get(&hold.id).map_or(self.now.mono, |heard| heard.at);
-        self.guard.approved(self.now.mono.saturating_sub(heard), &hold.rule);
-    }
-
-    fn may_rule(&mut self, question: &Question, kind: RulingKind) -> Option<Entry> {
-        if self.holds.get(&question.id).is_none_or(|entry| entry.view.digest != question.digest) {
-            self.say(format!("{} is not what the question named: nothing was sent.", question.id));
-            return None;
-        }
-        match kind {
-            RulingKind::Approve => self.ready(&question.id),
-            RulingKind::Reject => {
-                let entry = self.holds.get(&question.id)?.clone();
-                let ended = barrier::ended(&entry, self.now.wall, &self.zone);
-                ended.map(|text| self.say_shown(text)).is_none().then_some(entry)
-            }
-        }
-    }
-
-    /// Keeps the command that was sent last back until it is signed, where somebody signs it.
-    pub(super) fn sign(&mut self, signer: Option<Signing>, hold: &HoldView, kind: RulingKind, reason: Option<&str>) {
-        let Some((signing, daemon)) = signer.zip(self.daemon.as_ref()) else { return };
-        let Some(Effect::Send { connection, command }) = self.out.pop() else { return };
-        let text = match &command {
-            Command::Grant { grant, .. } => grant_text(hold, &daemon.instance, &signing.operator, reason, grant),
-            // Whatever else is signed is a ruling.
-            _ => ruling_text(hold, &daemon.instance, kind, &signing.operator, reason),
-        };
-        self.unsigned = Some((self.seq, connection, command));
-        self.out.push(Effect::Sign { seq: self.seq, signing, text });
-    }
-
-    /// The operator has signed, or not. The hold and the connection are those of the question, or nothing is sent.
-    fn signed(&mut self, seq: u64, outcome: Result<SignedBy, String>) {
-        let Some((_, connection, command)) = self.unsigned.take_if(|(waits, ..)| *waits == seq) else { return };
-        let Some((id, digest)) = named(&command) else { return };
-        let problem = match &outcome {
-            Err(why) => Some(format!("Not signed, nothing was sent: {why}")),
-            Ok(_) if connection != self.connection || !self.live => {
-                Some("The daemon went away meanwhile: nothing was sent.".to_owned())
-            }
-            Ok(_) => None,
-        };
-        if let Some(text) = problem {
-            self.asked.remove(&seq);
-            return self.say(text);
-        }
-        if self.may_rule(&Question { id, digest }, RulingKind::Approve).is_none() {
-            self.asked.remove(&seq);
-            return;
-        }
-        if let Some(Asked::Ruling { since, .. }) = self.asked.get_mut(&seq) {
-            *since = self.now.mono;
-        }
-        let Ok(by) = outcome else { return };
-        self.out.push(Effect::Send { connection, command: with_signature(command, by) });
-    }
-
     // What the daemon says.
 
     fn linked(&mut self, link: Link) {
@@ -601,6 +481,7 @@ impl Talk {
     /// What is kept of holds goes with them.
     fn forget(&mut self) {
         let holds = &self.holds;
+        self.aside.take_if(|(id, _)| holds.get(id).is_none());
         self.heard.retain(|id, _| holds.get(id).is_some());
         self.clocks.retain(|id, _| holds.get(id).is_some());
         self.skipped.retain(|id| holds.get(id).is_some());
@@ -626,24 +507,4 @@ impl Talk {
 fn part_left(entry: &Entry, wall: jiff::Timestamp) -> i64 {
     let all = entry.view.created_at.parse::<jiff::Timestamp>().map_or(0, |from| entry.seconds_left(from));
     entry.seconds_left(wall).saturating_mul(100) / all.max(1)
-}
-
-fn named(command: &Command) -> Option<(CallId, Digest)> {
-    match command {
-        Command::Rule { id, digest, .. } | Command::Grant { id, digest, .. } => Some((id.clone(), *digest)),
-        // Nothing else is signed.
-        _ => None,
-    }
-}
-
-fn with_signature(command: Command, by: SignedBy) -> Command {
-    match command {
-        Command::Rule { seq, id, digest, ruling, reason, .. } => {
-            Command::Rule { seq, id, digest, ruling, reason, signed: Some(by) }
-        }
-        Command::Grant { seq, id, digest, bounds, grant, reason, .. } => {
-            Command::Grant { seq, id, digest, bounds, grant, reason, signed: Some(by) }
-        }
-        other => other,
-    }
 }

@@ -9,9 +9,10 @@ use crate::control::wire::{Command, GrantBounds, RulingKind, SessionRuling};
 /// Longest reason, in characters.
 const REASON: usize = 500;
 
-const HELP: [&str; 14] = [
+const HELP: [&str; 15] = [
     "approve, reject: rules on the call that is asked about. An approval may ask for more; nothing short of a whole word counts.",
     "details, details ID: reads a call out, all of it. skip: leaves it for later. list: the calls that wait and those that ended.",
+    "note TEXT: a note for the record, which goes with an approval of the call that is asked about. note alone: none.",
     "claim, release: says that you look after the call that is asked about, or no longer. claim steal: also from somebody else.",
     "undo: takes your last approval back while it has not left.",
     "grant USES MINUTES [less /POINTER] [any /POINTER]: approves the call and as many like it; a number at a pointer may be",
@@ -136,6 +137,15 @@ impl Talk {
                 Some(entry) => self.stage = Stage::Reason(Question { id, digest: entry.view.digest }),
                 None => self.say("The call is gone."),
             },
+            ("note", []) => {
+                self.aside = None;
+                self.say(format!("No note for {id}."));
+            }
+            ("note", words) => {
+                let note = joined(words).unwrap_or_default();
+                self.say(format!("Note for {id}: {note}. It goes with an approval."));
+                self.aside = Some((id, note));
+            }
             ("details", []) => self.read_out(&id, true),
             ("skip", []) => self.skip(id),
             ("claim", []) => {
@@ -249,9 +259,16 @@ impl Talk {
         let kind = RulingKind::Approve;
         self.approved(&entry.view);
         let signer = crate::console::barrier::signer(&entry.view, kind, self.signing.as_ref());
+        let note = self.aside(&question.id);
+        let command = match command {
+            Command::Grant { seq, id, digest, bounds, grant, signed, .. } => {
+                Command::Grant { seq, id, digest, bounds, grant, reason: note.clone(), signed }
+            }
+            other => other,
+        };
         let asked = Asked::Ruling { id: question.id, kind, since: self.now.mono };
         self.send(asked, |seq| numbered(command, seq));
-        self.sign(signer, &entry.view, kind, None);
+        self.sign(signer, &entry.view, kind, note.as_deref());
     }
 }
 

@@ -44,6 +44,9 @@ pub fn draw(app: &App, areas: &Areas, buf: &mut Buffer, theme: Theme) {
         let Some(row) = open.doc.row(&open.layout, row) else { break };
         put(buf, doc.x, y, doc.width, row_spans(&row, theme));
     }
+    if open.tab == Tab::Pretty && super::is_wide(app) && open.layout.len() < usize::from(doc.height) {
+        super::below::draw(app, entry, areas, open.layout.len(), buf, theme);
+    }
     let (seen, must) = app.seen();
     let below = open.layout.len().saturating_sub(open.scroll + usize::from(doc.height));
     let more = if below > 0 { format!("{below} more below") } else { "end".to_owned() };

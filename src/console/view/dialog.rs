@@ -9,6 +9,7 @@ use ratatui::text::{Line, Span};
 use super::{Areas, put};
 use crate::call::Tier;
 use crate::console::app::App;
+use crate::console::batch::{self, Batch};
 use crate::console::describe;
 use crate::console::dialog::{Approve, Confirm, Dialog, Focus, Reject, Wish};
 use crate::console::doc::Doc;
@@ -50,6 +51,7 @@ pub fn draw(app: &App, areas: &Areas, buf: &mut Buffer, theme: Theme) {
             Some(entry) if !is_line(question) => approve(app, question, entry, inner, height, theme),
             Some(_) | None => return,
         },
+        Dialog::Batch(batch) => batched(app, batch, inner, height, theme),
         Dialog::Grant(wish) => match app.holds.get(&wish.id) {
             Some(entry) => grant(app, wish, entry, inner, height, theme),
             None => return,
@@ -67,13 +69,19 @@ pub fn draw(app: &App, areas: &Areas, buf: &mut Buffer, theme: Theme) {
     sheet.draw(buf, space, width, theme);
 }
 
-/// Whether the text of the grant that is asked about is on the screen, whole.
-pub fn grant_fits(app: &App) -> bool {
-    let Some(Dialog::Grant(wish)) = &app.dialog else { return false };
+/// Whether the text of the grant, or the table of the batch, that is asked about is on the screen, whole.
+pub fn fits(app: &App) -> bool {
+    let (doc, rest) = match &app.dialog {
+        Some(Dialog::Grant(wish)) if wish.draft.is_some() => (draft(app, wish), DRAFT_REST),
+        Some(Dialog::Batch(batch)) => (batch::table(app, batch), BATCH_REST),
+        _ => return false,
+    };
     let (_, width, height) = room(app, &super::areas(app));
-    let lines = draft(app, wish).layout(width.saturating_sub(FRAME)).len();
-    wish.draft.is_some() && lines + DRAFT_REST <= usize::from(height)
+    doc.layout(width.saturating_sub(FRAME)).len() + rest <= usize::from(height)
 }
+
+/// Lines of the question for a batch beside its table.
+const BATCH_REST: usize = 3;
 
 /// Lines of the question for a grant beside its text.
 const DRAFT_REST: usize = 4;
@@ -83,6 +91,21 @@ fn draft(app: &App, wish: &Wish) -> Doc {
     let mut doc = Doc::for_terminal(app.ascii);
     wish.draft.iter().flat_map(|text| text.lines()).for_each(|line| doc.quoted(line, false));
     doc
+}
+
+fn batched(app: &App, batch: &Batch, width: u16, height: u16, theme: Theme) -> Sheet {
+    let most = usize::from(height).saturating_sub(BATCH_REST);
+    let mut lines = facts(&batch::table(app, batch), width, most, theme);
+    lines.push(Line::default());
+    let wait = match (batch.fits, app.armed()) {
+        (false, _) => "not all of it fits: mark fewer, or make the window larger".to_owned(),
+        (true, false) => "(a moment…)".to_owned(),
+        (true, true) => format!("y approves all {}", batch.items.len()),
+    };
+    lines.push(Line::from(vec![Span::styled("[ Back ]", theme.ask()), Span::raw(format!("   {wait}"))]));
+    let first = batch.items.first().and_then(|(id, _)| app.holds.get(id));
+    let title = first.map(|entry| title("APPROVE", entry, theme)).unwrap_or_default();
+    Sheet { title, right: format!(" {} calls ", batch.items.len()), lines, double: false }
 }
 
 fn grant(app: &App, wish: &Wish, entry: &Entry, width: u16, height: u16, theme: Theme) -> Sheet {
@@ -281,7 +304,7 @@ fn reject(question: &Reject, entry: &Entry, width: u16, height: u16, theme: Them
     doc.fact("Call", &format!("{} · {}", hold.server, hold.tool));
     let mut lines = facts(&doc, width, 3, theme);
     if !question.others.is_empty() {
-        let words = format!("Rejects all {} of the group.", question.others.len() + 1);
+        let words = format!("Rejects all {} of them.", question.others.len() + 1);
         lines.push(Line::from(Span::styled(words, theme.warning())));
     }
     if let Some(session) = &question.pause {

@@ -69,7 +69,7 @@ pub fn draw(app: &App, buf: &mut Buffer, area: Rect, theme: Theme) {
                 | Action::Freeze
         );
         let question = matches!(app.dialog, Some(Dialog::Quit | Dialog::Confirm(_)));
-        let granting = matches!(app.dialog, Some(Dialog::Grant(_)));
+        let granting = matches!(app.dialog, Some(Dialog::Grant(_) | Dialog::Batch(_)));
         if changes && (app.state != State::Live || app.read_only || question || granting) {
             continue;
         }

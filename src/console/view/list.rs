@@ -88,7 +88,8 @@ fn first_line(app: &App, entry: &Entry, alike: usize, width: u16, alone: bool, t
     let id: String = hold.id.as_str().chars().take(ID).collect();
     let (about, time) = describe::ended(&hold.state, &app.zone)
         .unwrap_or_else(|| (describe::summary(hold), describe::left(entry.seconds_left(app.now.wall))));
-    let head = format!(" {} {mark:<3} ", if cursor { '>' } else { ' ' });
+    let marked = if app.marked.contains(&hold.id) { '*' } else { ' ' };
+    let head = format!("{marked}{} {mark:<3} ", if cursor { '>' } else { ' ' });
     let times = if alike > 1 { format!("x{alike} ") } else { String::new() };
     let about = match claim(app, entry) {
         Some(claim) => format!("{claim}  {about}"),

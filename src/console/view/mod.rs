@@ -1,6 +1,7 @@
 //! The screen: a pure function of the app. Every text in it is ours or has passed the escape function; payload stands
 //! behind a gutter and never reaches a border.
 
+mod below;
 mod detail;
 mod dialog;
 mod footer;
@@ -17,7 +18,7 @@ use crate::console::app::{App, MIN, State};
 use crate::console::keys::Page;
 use crate::console::theme::Theme;
 use crate::console::visible;
-pub use dialog::grant_fits;
+pub use dialog::fits;
 pub use header::tab_at;
 
 /// From this size on list and detail stand side by side.
@@ -43,6 +44,11 @@ pub struct Areas {
     pub keys: Rect,
 }
 
+/// Whether list and detail stand side by side.
+pub fn is_wide(app: &App) -> bool {
+    app.page == Page::Queue && !app.zoom && app.size.0 >= WIDE.0 && app.size.1 >= WIDE.1
+}
+
 /// Cuts the screen up.
 pub fn areas(app: &App) -> Areas {
     let (width, height) = app.size;
@@ -52,7 +58,7 @@ pub fn areas(app: &App) -> Areas {
     let bottom = height.saturating_sub(2);
     let queue = app.page == Page::Queue;
     let zoom = app.zoom && queue;
-    let wide = queue && width >= WIDE.0 && height >= WIDE.1 && !zoom;
+    let wide = is_wide(app);
     let (list_title, list, divider, title) = if wide {
         let body = bottom.saturating_sub(top);
         let list = Rect::new(0, top + 1, LIST_COLUMNS, body.saturating_sub(1));

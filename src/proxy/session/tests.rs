@@ -98,7 +98,7 @@ impl Rig {
             env: vec![],
             inherit: vec![],
             cwd: None,
-            loopback: None,
+            sandbox: None,
         };
         let server = ServerRuntime {
             facts: fixtures::server("test"),

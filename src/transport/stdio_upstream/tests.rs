@@ -26,7 +26,7 @@ fn sh(script: &str) -> StdioSpec {
         ],
         inherit: Vec::new(),
         cwd: None,
-        loopback: None,
+        sandbox: None,
     }
 }
 

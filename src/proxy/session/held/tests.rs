@@ -107,7 +107,7 @@ impl Scene {
                 env: Vec::new(),
                 inherit: Vec::new(),
                 cwd: None,
-                loopback: None,
+                sandbox: None,
             }),
             hidden: crate::credential::shape::Kinds::ALL,
             api: None,

@@ -1,0 +1,106 @@
+//! The entries that clients have.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow};
+
+use super::clients::{Client, Place, Scope, Surroundings};
+use super::entry::{self, Kind};
+use super::files::{Files, Opened};
+use super::tree::Node;
+
+pub struct Entry {
+    /// With the project's folder, for a local one.
+    pub place: Place,
+    /// The way to it in the file.
+    pub path: Vec<String>,
+    pub name: String,
+    pub kind: Kind,
+    /// Of what it says.
+    pub digest: String,
+}
+
+impl Entry {
+    pub fn shown(&self) -> String {
+        let name = crate::console::visible::line(&self.name);
+        let (client, scope) = (self.place.client.as_str(), self.place.scope.as_str());
+        format!(
+            "{client} ({scope}) {name} in {}",
+            crate::console::visible::line(&self.place.file.display().to_string())
+        )
+    }
+
+    /// False for entries of projects in other folders.
+    pub fn is_near(&self, current: &Path) -> bool {
+        let folder = self.place.folder.as_ref().filter(|_| self.place.scope == Scope::Local);
+        folder.is_none_or(|folder| current.starts_with(folder))
+    }
+}
+
+/// The places of a client that are meant.
+pub fn places(around: &Surroundings, client: Client, scope: Option<Scope>, file: Option<&Path>) -> Vec<Place> {
+    if let Some(file) = file {
+        return vec![around.place(client, scope.unwrap_or(Scope::User), file.to_owned())];
+    }
+    let mut places = around.places(client);
+    places.retain(|place| scope.is_none_or(|scope| scope == place.scope));
+    places
+}
+
+impl Place {
+    /// A local place for one project.
+    pub fn of_project(&self, folder: &Path) -> Place {
+        let mut place = self.clone();
+        if place.scope == Scope::Local {
+            let name = folder.display().to_string();
+            place.section.iter_mut().filter(|step| *step == "*").for_each(|step| step.clone_from(&name));
+            place.folder = Some(folder.to_owned());
+        }
+        place
+    }
+
+    pub fn open(&self, files: &Files) -> anyhow::Result<Opened> {
+        files.read(&self.file, self.folder.as_deref().filter(|_| self.scope == Scope::Project))
+    }
+
+    pub fn read(&self, opened: &Opened) -> anyhow::Result<Node> {
+        let (_, text) = marked(opened.text());
+        let read = self.client.format().read(text);
+        read.map_err(|error| anyhow!("{error:#}")).with_context(|| format!("{}", self.file.display()))
+    }
+}
+
+/// A text without the mark that some editors begin it with, and the mark.
+pub fn marked(text: &str) -> (&str, &str) {
+    const MARK: &str = "\u{feff}";
+    text.strip_prefix(MARK).map_or(("", text), |rest| (MARK, rest))
+}
+
+/// Every entry of a place, in the order of the file.
+pub fn entries(files: &Files, place: &Place) -> anyhow::Result<Vec<Entry>> {
+    let opened = place.open(files)?;
+    if !opened.exists() {
+        return Ok(Vec::new());
+    }
+    let root = place.read(&opened)?;
+    let places = match place.scope {
+        Scope::Local => {
+            let projects = root.get("projects").map(Node::members).unwrap_or_default();
+            projects.iter().map(|project| place.of_project(&PathBuf::from(&project.name))).collect()
+        }
+        Scope::User | Scope::Project => vec![place.clone()],
+    };
+    let mut entries = Vec::new();
+    for place in places {
+        let members = root.at(&place.section).map(Node::members).unwrap_or_default();
+        for member in members {
+            let path: Vec<String> = place.section.iter().chain([&member.name]).cloned().collect();
+            let kind = entry::kind(place.client.shape(), &member.value);
+            if kind != Kind::Other {
+                let (name, digest) = (member.name.clone(), member.value.digest());
+                entries.push(Entry { place: place.clone(), path, name, kind, digest });
+            }
+        }
+    }
+    Ok(entries)
+}

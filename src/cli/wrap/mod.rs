@@ -1,0 +1,296 @@
+//! `countersign wrap` and `unwrap`: entries of MCP clients point at countersign, their keys move into the store, and
+//! everything can be put back as it was.
+//!
+//! Invariant: the configuration is written before the client's file, and loads; an original is kept before its entry
+//! changes; no key is in an original, a diff or a message.
+
+#![allow(clippy::print_stderr)]
+
+mod clients;
+mod diff;
+mod entry;
+mod files;
+mod found;
+mod jsonc;
+mod keys;
+mod ls;
+mod one;
+mod originals;
+mod ours;
+mod toml;
+mod tree;
+mod undo;
+mod yaml;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+
+use super::Exit;
+use crate::console::visible;
+use clients::{Client, Scope, Surroundings};
+use entry::Kind;
+use files::Files;
+use found::Entry;
+use one::Run;
+
+/// Point an MCP client's entry at countersign, and move its keys out of the client's file.
+#[derive(clap::Args, Debug)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// The client
+    #[arg(value_enum, required_unless_present = "all")]
+    client: Option<Client>,
+    /// The name of the entry in the client's file; one that is not there is added for a server of the configuration
+    #[arg(long, value_name = "NAME")]
+    server: Option<String>,
+    /// Every entry of the client, or of all clients
+    #[arg(long, conflicts_with_all = ["server", "as_name"])]
+    all: bool,
+    /// Where the entry stands; files of projects are shared with others and only changed when this says so
+    #[arg(long, value_enum)]
+    scope: Option<Scope>,
+    /// The client's file, where it is not in its usual place
+    #[arg(long, value_name = "PATH", requires = "client")]
+    file: Option<PathBuf>,
+    /// Point the entry at the HTTP front with a token of the client's own, instead of starting the shim
+    #[arg(long)]
+    http: bool,
+    /// Where the key works: production, sandbox, test, development, staging. Needed where its form does not show it
+    #[arg(long, value_name = "NAME")]
+    environment: Option<String>,
+    /// The vendor whose catalog is meant, where the package or address does not show it
+    #[arg(long, value_name = "NAME")]
+    vendor: Option<String>,
+    /// Another name for the server in countersign.yaml
+    #[arg(long = "as", id = "as_name", value_name = "NAME")]
+    as_name: Option<String>,
+    /// A variable or header that holds a key although it does not look like it
+    #[arg(long, value_name = "NAME")]
+    key: Vec<String>,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum Command {
+    /// Every entry of every client: which hold keys, and which are wrapped
+    Ls(ls::Args),
+}
+
+/// Put a client's entry back as it was before it was wrapped.
+#[derive(clap::Args, Debug)]
+pub struct UnwrapArgs {
+    /// The client; with --all everything that is wrapped
+    #[arg(value_enum, required_unless_present = "all")]
+    client: Option<Client>,
+    /// The name of the entry, or of its server in the configuration
+    #[arg(long, value_name = "NAME")]
+    server: Option<String>,
+    /// Everything that is wrapped
+    #[arg(long, conflicts_with = "server")]
+    all: bool,
+    /// The client's file
+    #[arg(long, value_name = "PATH")]
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(clap::Args, Debug)]
+struct Common {
+    /// The configuration; else the one that `serve` would find, or a new one in its place
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Change nothing and print a unified diff of every file that would change
+    #[arg(long)]
+    dry_run: bool,
+}
+
+pub fn run(args: Args) -> anyhow::Result<Exit> {
+    crate::credential::harden::harden()?;
+    if let Some(Command::Ls(ls)) = &args.command {
+        return ls::run(ls);
+    }
+    let surroundings = Surroundings::of_process()?;
+    let mut run = Run {
+        files: Files::new(args.common.dry_run),
+        config: std::path::absolute(ours::place(args.common.config.as_deref())?)?,
+        explicit: args.common.config.is_some(),
+        stored: Vec::new(),
+        http: args.http,
+        environment: args.environment.clone(),
+        vendor: args.vendor.clone(),
+        as_name: args.as_name.clone(),
+        keys: args.key.clone(),
+    };
+    let (entries, problems) = chosen(&args, &surroundings, &run)?;
+    let mut exit = Exit::Ok;
+    for problem in problems {
+        eprintln!("countersign: {}", lines(&format!("{problem:#}")));
+        exit = Exit::Problems;
+    }
+    if entries.is_empty() && !args.all {
+        return add(&args, &surroundings, &mut run);
+    }
+    for entry in &entries {
+        match run.wrap(entry) {
+            Ok(told) => say!("{}", lines(&told)),
+            Err(error) if args.all => {
+                eprintln!("countersign: {}: not wrapped: {}", entry.shown(), lines(&format!("{error:#}")));
+                exit = Exit::Problems;
+            }
+            Err(error) => bail!("{}: not wrapped: {}", entry.shown(), lines(&format!("{error:#}"))),
+        }
+    }
+    if entries.is_empty() {
+        say!("nothing to wrap");
+    }
+    finish(&run.files, &run.config, !entries.is_empty() && exit == Exit::Ok);
+    Ok(exit)
+}
+
+/// The entries that are meant, and the files that could not be looked at.
+fn chosen(args: &Args, surroundings: &Surroundings, run: &Run) -> anyhow::Result<(Vec<Entry>, Vec<anyhow::Error>)> {
+    let clients: Vec<Client> = args.client.map_or_else(|| Client::ALL.to_vec(), |client| vec![client]);
+    let mut entries = Vec::new();
+    let mut problems = Vec::new();
+    for client in clients {
+        for place in found::places(surroundings, client, args.scope, args.file.as_deref()) {
+            if place.scope == Scope::Project && args.scope != Some(Scope::Project) {
+                continue;
+            }
+            match found::entries(&run.files, &place) {
+                Ok(found) => entries.extend(found),
+                Err(error) if args.all => problems.push(error),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    entries.retain(|entry| args.server.as_ref().is_none_or(|name| *name == entry.name));
+    // Entries of other projects are left alone unless everything is meant.
+    entries.retain(|entry| args.all || entry.is_near(&surroundings.current));
+    // What reaches the HTTP front looks like any other server, but is known.
+    let originals = originals::all(&ours::state_dir(&run.config)?)?;
+    for entry in &mut entries {
+        let file = std::path::absolute(&entry.place.file)?;
+        let is = |original: &originals::Original| original.is_of(&file, &entry.path, &entry.digest);
+        if originals.iter().any(is) {
+            entry.kind = Kind::Ours;
+        }
+    }
+    let ours = entries.iter().filter(|entry| entry.kind == Kind::Ours).count();
+    entries.retain(|entry| entry.kind == Kind::Server);
+    if args.all {
+        return Ok((entries, problems));
+    }
+    if entries.len() > 1 {
+        let list: Vec<String> = entries.iter().map(|entry| format!("  {}", entry.shown())).collect();
+        bail!(
+            "there are {} entries:\n{}\nhelp: name one with --server NAME, and --scope where it is in several; --all takes \
+             them all",
+            entries.len(),
+            list.join("\n")
+        );
+    }
+    if entries.is_empty() && ours > 0 {
+        bail!("it is wrapped already; `countersign wrap ls` shows everything");
+    }
+    Ok((entries, problems))
+}
+
+/// An entry for a server of the configuration, where the client has none.
+fn add(args: &Args, surroundings: &Surroundings, run: &mut Run) -> anyhow::Result<Exit> {
+    let client = args.client.context("a client")?;
+    let Some(name) = &args.server else {
+        eprintln!(
+            "countersign: {} has no entry that could be wrapped\nhelp: `countersign wrap ls` shows what there is; for a \
+             server of countersign.yaml, name it: --server NAME; for an entry of a project's file: --scope project",
+            client.as_str()
+        );
+        return Ok(Exit::NotFound);
+    };
+    let scope = args.scope.unwrap_or(Scope::User);
+    let mut places = found::places(surroundings, client, Some(scope), args.file.as_deref());
+    places.sort_by_key(|place| place.file.symlink_metadata().is_err());
+    let place = places.into_iter().next();
+    let place = place.with_context(|| format!("{} has no file of the scope {}", client.as_str(), scope.as_str()))?;
+    let place = place.of_project(&surroundings.current);
+    match run.add(&place, name)? {
+        Some(told) => say!("{}", lines(&told)),
+        None => {
+            eprintln!(
+                "countersign: neither {} nor {} has a server `{}`\nhelp: `countersign wrap ls` shows the client's entries; \
+                 `countersign init --server VENDOR` writes a configuration",
+                client.as_str(),
+                run.config.display(),
+                visible::line(name)
+            );
+            return Ok(Exit::NotFound);
+        }
+    }
+    finish(&run.files, &run.config, true);
+    Ok(Exit::Ok)
+}
+
+pub fn unwrap(args: UnwrapArgs) -> anyhow::Result<Exit> {
+    crate::credential::harden::harden()?;
+    let config = ours::place(args.common.config.as_deref())?;
+    let state_dir = ours::state_dir(&config)?;
+    let file = args.file.as_deref().map(std::path::absolute).transpose()?;
+    let mut originals = originals::all(&state_dir)?;
+    originals.retain(|original| {
+        args.client.is_none_or(|client| client.as_str() == original.client)
+            && args.server.as_ref().is_none_or(|name| name == original.name() || *name == original.server)
+            && file.as_ref().is_none_or(|file| *file == original.file)
+    });
+    if originals.is_empty() {
+        eprintln!("countersign: nothing of that is wrapped; `countersign wrap ls` shows everything");
+        return Ok(Exit::NotFound);
+    }
+    let mut files = Files::new(args.common.dry_run);
+    let mut exit = Exit::Ok;
+    for original in &originals {
+        match undo::one(&mut files, &state_dir, original) {
+            Ok(told) => say!("{}", lines(&told)),
+            Err(error) => {
+                let what = format!("{} {}: not unwrapped: {error:#}", original.client, original.name());
+                eprintln!("countersign: {}", lines(&what));
+                exit = Exit::Problems;
+            }
+        }
+    }
+    finish(&files, &config, false);
+    Ok(exit)
+}
+
+/// Of a dry run: the differences. Of a real one: what comes next.
+fn finish(files: &Files, config: &Path, wrapped: bool) {
+    if files.dry_run {
+        for (path, before, after) in files.changes() {
+            let ours = config.canonicalize().is_ok_and(|config| config == path) || path == config;
+            let format = match path.extension().and_then(|extension| extension.to_str()) {
+                _ if ours => None,
+                Some("toml") => Some(tree::Format::Toml),
+                Some("yaml" | "yml") => Some(tree::Format::Yaml),
+                _ => Some(tree::Format::Jsonc),
+            };
+            say!("{}", diff::unified(path, format, before, after).trim_end_matches('\n'));
+        }
+    } else if wrapped {
+        say!("next: start `countersign serve` again, then the client");
+    }
+}
+
+/// Lines in which every character is visible.
+fn lines(text: &str) -> String {
+    text.split('\n')
+        .map(|line| {
+            let rest = line.trim_start_matches(' ');
+            format!("{}{}", &" ".repeat(line.len() - rest.len()), visible::line(rest))
+        })
+        .collect::<Vec<_>>()
+        .join("\n")
+}

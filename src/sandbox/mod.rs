@@ -1,0 +1,216 @@
+//! What a child may reach: files, ports, the sockets of others. The daemon writes a [`Profile`] of it; another run of
+//! this program does it to itself and then becomes the child's program (`enter`). There is no moment at which code of
+//! the child runs outside.
+//!
+//! Invariant: no profile opens a place that is closed ([`Yard`]), and a rule that this kernel cannot keep is named,
+//! never passed over in silence.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+pub use enter::enter;
+pub use support::{Rule, Support, support};
+pub use yard::{Scratch, Yard};
+
+mod enter;
+#[cfg(target_os = "linux")]
+mod filter;
+#[cfg(target_os = "linux")]
+mod landlocked;
+mod reach;
+mod support;
+mod yard;
+
+/// The argument that makes this program enter a sandbox.
+pub const ARGUMENT: &str = "sandboxed";
+/// The system takes no longer argument.
+const MAX_PROFILE: usize = 120 << 10;
+
+/// What the configuration says of one server's sandbox. The default is a sandbox.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Wishes {
+    /// Files and folders that may be read and executed, beside those that every program needs.
+    pub read: Vec<PathBuf>,
+    /// Files and folders in which everything is allowed.
+    pub write: Vec<PathBuf>,
+    pub network: Network,
+    /// Whether sockets of other processes may be spoken to by path.
+    pub unix_sockets: bool,
+    /// Without every rule that is needed there is no child.
+    pub strict: bool,
+    pub limits: Limits,
+}
+
+/// Where a child may connect.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum Network {
+    #[default]
+    Any,
+    /// TCP to these ports, and names that are looked up; without one there is no network at all.
+    Ports(BTreeSet<u16>),
+}
+
+impl Network {
+    /// One more port, where they are listed.
+    pub fn allow(&mut self, port: u16) {
+        if let Network::Ports(ports) = self {
+            ports.insert(port);
+        }
+    }
+}
+
+/// What a child may use up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Limits {
+    pub open_files: u64,
+    /// Processes and threads of the whole account: the system counts them so.
+    pub processes: Option<u64>,
+    /// Address space of each process, in bytes.
+    pub memory: Option<u64>,
+    /// Of the largest file that it writes, in bytes.
+    pub file_size: Option<u64>,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { open_files: 4096, processes: None, memory: None, file_size: None }
+    }
+}
+
+/// What goes to the run of this program that becomes the child. No key is in it: it is an argument.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Profile {
+    /// Stands before what that run says, so that nothing that the child says later is taken for it.
+    pub mark: String,
+    /// The daemon: without it there is no child.
+    pub parent: i32,
+    /// Real paths: one that has become a link since is an error.
+    pub read: Vec<PathBuf>,
+    pub write: Vec<PathBuf>,
+    pub network: Network,
+    pub unix_sockets: bool,
+    pub strict: bool,
+    pub limits: Limits,
+}
+
+/// The sandbox of one server.
+#[derive(Clone, Debug)]
+pub struct Sandbox {
+    yard: Arc<Yard>,
+    wishes: Wishes,
+}
+
+/// What a child is about to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    pub server: &'a str,
+    pub program: &'a Path,
+    pub args: &'a [String],
+    /// Values of its environment that the configuration spells out.
+    pub values: &'a [&'a str],
+    /// Its `PATH`.
+    pub search: Option<&'a OsStr>,
+    pub cwd: Option<&'a Path>,
+}
+
+/// Why there is no sandbox.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    #[error("`{}` of the sandbox cannot be opened: {error}", .path.display())]
+    Path { path: PathBuf, error: io::Error },
+    #[error("this system cannot keep what its sandbox needs (strict): {0}")]
+    Missing(String),
+    #[error("its folders cannot be made: {0}")]
+    Folders(#[from] io::Error),
+    #[error("a path of its sandbox is no text")]
+    Text,
+    #[error(
+        "what its sandbox opens is too long a list; keep our own folders out of those that servers are installed in"
+    )]
+    Long,
+}
+
+/// A child's sandbox before there is a child. What is in `scratch` goes when this is dropped.
+#[derive(Debug)]
+pub struct Prepared {
+    pub program: PathBuf,
+    pub mark: String,
+    /// Of its own, and kept for the next child of the server.
+    pub home: PathBuf,
+    pub scratch: Scratch,
+    profile: String,
+}
+
+impl Prepared {
+    /// Arguments of this program, before the child's own.
+    pub fn arguments(&self) -> [&str; 3] {
+        [ARGUMENT, &self.profile, "--"]
+    }
+}
+
+impl Sandbox {
+    /// Follows the links in what the configuration names, once: no child can lead a later one elsewhere by them.
+    ///
+    /// # Errors
+    /// A path that is not there, or a rule that is needed and missing.
+    pub fn new(yard: Arc<Yard>, mut wishes: Wishes) -> Result<Sandbox, SandboxError> {
+        for path in wishes.read.iter_mut().chain(&mut wishes.write) {
+            *path = path.canonicalize().map_err(|error| SandboxError::Path { path: path.clone(), error })?;
+        }
+        let missing = support().missing(&wishes);
+        if wishes.strict && !missing.is_empty() {
+            return Err(SandboxError::Missing(support::list(&missing)));
+        }
+        Ok(Sandbox { yard, wishes })
+    }
+
+    /// Rules that are needed and that this system cannot keep.
+    pub fn missing(&self) -> Vec<Rule> {
+        support().missing(&self.wishes)
+    }
+
+    pub fn wishes(&self) -> &Wishes {
+        &self.wishes
+    }
+
+    /// For something that listens on this machine and that the child has to reach.
+    pub fn allow_port(&mut self, port: u16) {
+        self.wishes.network.allow(port);
+    }
+
+    /// Makes the folders of a child and looks where its program lies.
+    ///
+    /// # Errors
+    /// Where there is no room for it.
+    pub fn prepare(&self, subject: &Subject<'_>) -> Result<Prepared, SandboxError> {
+        let home = self.yard.home(subject.server)?;
+        let scratch = self.yard.scratch()?;
+        let mut write = self.wishes.write.clone();
+        write.extend([home.clone(), scratch.path().to_owned()]);
+        let mut read = self.wishes.read.clone();
+        read.extend(reach::read(subject, self.yard.closed(), &write));
+        let mut mark = [0; 16];
+        getrandom::fill(&mut mark).map_err(|error| io::Error::other(error.to_string()))?;
+        let mark = mark.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let profile = Profile {
+            mark: mark.clone(),
+            parent: rustix::process::getpid().as_raw_nonzero().get(),
+            read,
+            write,
+            network: self.wishes.network.clone(),
+            unix_sockets: self.wishes.unix_sockets,
+            strict: self.wishes.strict,
+            limits: self.wishes.limits,
+        };
+        let profile = serde_json::to_string(&profile).map_err(|_| SandboxError::Text)?;
+        if profile.len() > MAX_PROFILE {
+            return Err(SandboxError::Long);
+        }
+        Ok(Prepared { program: self.yard.program().to_owned(), mark, home, scratch, profile })
+    }
+}

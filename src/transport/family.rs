@@ -1,0 +1,79 @@
+//! Whether a process comes from this daemon: such a one is no client and no operator, whatever account it runs under.
+//!
+//! It is told by parents, and by the leaders of its process group and of its session. A process that has left all three
+//! and whose parent has ended is nobody's any more and is not recognised; what keeps a child in its sandbox from a
+//! socket of ours is the sandbox.
+
+use rustix::process::{Pid, getpgid, getsid};
+
+/// Parents on the way that are looked at.
+const MAX_STEPS: usize = 256;
+
+/// Whether the process that connected is a child of this process, or a child of one, or so on. One that has ended
+/// since is taken for one: it may have left its connection to another.
+pub fn is_ours(pid: i32) -> bool {
+    let me = rustix::process::getpid().as_raw_nonzero().get();
+    // Of another world of processes, which is none of our children's: they are seen from here.
+    let Some(process) = Pid::from_raw(pid).filter(|_| pid > 0 && pid != me && cfg!(target_os = "linux")) else {
+        return false;
+    };
+    // These are known also where `/proc` hides the process.
+    let (Ok(group), Ok(session)) = (getpgid(Some(process)), getsid(Some(process))) else { return true };
+    let (group, session) = (group.as_raw_nonzero().get(), session.as_raw_nonzero().get());
+    // A session that this process leads has only what comes from it.
+    session == me || [pid, group, session].into_iter().any(|from| descends(from, me))
+}
+
+fn descends(from: i32, me: i32) -> bool {
+    let mut at = from;
+    for _ in 0..MAX_STEPS {
+        if at == me {
+            return false;
+        }
+        // A leader that has ended says nothing about those that it led.
+        match parent(at) {
+            Some(parent) if parent == me => return true,
+            Some(parent) if parent > 1 => at = parent,
+            Some(_) | None => return false,
+        }
+    }
+    true
+}
+
+fn parent(pid: i32) -> Option<i32> {
+    let text = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold anything; the fields begin after the last one.
+    let end = text.iter().rposition(|byte| *byte == b')')?;
+    std::str::from_utf8(text.get(end + 1..)?).ok()?.split_whitespace().nth(1)?.parse().ok()
+}
+
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod tests {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn parents_groups_and_sessions_tell_whose_a_process_is() {
+        let me = rustix::process::getpid().as_raw_nonzero().get();
+        let parent = rustix::process::getppid().unwrap().as_raw_nonzero().get();
+        assert!(!is_ours(me) && !is_ours(parent) && !is_ours(1) && !is_ours(0));
+        // A child, a grandchild, and an orphan that is still in its group, which the child leads.
+        let script = "sleep 1000 & echo $!; (sleep 1000 & echo $!); echo $$; read -r line; kill %1";
+        let mut command = Command::new("sh");
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let command = command.args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines().take(3);
+        let pids: Vec<i32> = lines.map(|line| line.unwrap().parse().unwrap()).collect();
+        let found: Vec<bool> = pids.iter().map(|pid| is_ours(*pid)).collect();
+        child.stdin.take().unwrap().write_all(b"\n").unwrap();
+        let group = rustix::process::Pid::from_raw(child.id().cast_signed()).unwrap();
+        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        child.wait().unwrap();
+        assert_eq!(found, [true, true, true], "{pids:?}");
+        assert!(is_ours(pids[2]), "one that is gone may have left its connection to another");
+    }
+}

@@ -1,0 +1,131 @@
+"""A server on stdio that does what a case wants of it while it begins, and tells it in the name of its answer to
+`initialize`. The first argument says what; it ends at the end of its input, or not."""
+
+import ctypes
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+
+def attempt(work):
+    try:
+        return "done: " + repr(work())
+    except OSError as error:
+        return "refused: " + str(error)
+
+
+def connect(path, child=False):
+    """A socket counts as closed where nothing comes back of it."""
+    if child and (pid := os.fork()):
+        os.waitpid(pid, 0)
+        return open(os.environ["TMPDIR"] + "/said").read()
+    try:
+        link = socket.socket(socket.AF_UNIX)
+        link.connect(path)
+        link.sendall(b'{"hello":{"version":1,"watch":false,"read_only":true}}\n')
+        said = link.recv(100)
+    except OSError as error:
+        said = b"closed: " + str(error).encode()
+    text = said.decode() or "closed"
+    if child:
+        open(os.environ["TMPDIR"] + "/said", "w").write(text)
+        os._exit(0)
+    return text
+
+
+def read(path):
+    with open(path, "rb") as file:
+        return file.read(16)
+
+
+def write(path):
+    with open(path, "ab") as file:
+        return file.write(b"x")
+
+
+def ptrace(pid):
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.ptrace(16, pid, 0, 0) < 0:
+        raise OSError(ctypes.get_errno(), "ptrace")
+
+
+def tcp(port):
+    with socket.create_connection(("127.0.0.1", int(port)), timeout=5):
+        return "connected"
+
+
+def other_tcp(port):
+    link = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262)
+    link.connect(("127.0.0.1", int(port)))
+
+
+def fast_open(port):
+    socket.socket().sendto(b"x", 0x20000000, ("127.0.0.1", int(port)))
+
+
+def tries(wanted):
+    """Each is a name, what to do, and with what."""
+    parent = os.getppid()
+    ways = {
+        "read": read,
+        "list": os.listdir,
+        "write": write,
+        "remove": os.unlink,
+        "truncate": lambda path: os.truncate(path, 0),
+        "make": os.mkdir,
+        "tcp": tcp,
+        "other_tcp": other_tcp,
+        "fast_open": fast_open,
+        "abstract": lambda name: socket.socket(socket.AF_UNIX).connect("\0" + name),
+        "unix": lambda path: socket.socket(socket.AF_UNIX).connect(path),
+        "environ": lambda _: read(f"/proc/{parent}/environ"),
+        "memory": lambda _: read(f"/proc/{parent}/mem"),
+        "trace": lambda _: ptrace(parent),
+        "signal": lambda _: os.kill(parent, 0),
+        "root": lambda _: os.setgroups([]),
+        "own": lambda _: (write(os.environ["TMPDIR"] + "/f"), write(os.environ["HOME"] + "/f"), write("/dev/null")),
+        "pair": lambda _: socket.socketpair() and True,
+    }
+    return {f"{way} {of}": attempt(lambda: ways[way](of)) for way, of in wanted}
+
+
+def family():
+    """A child of its own, which does not end either."""
+    stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(1000)"
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    child = subprocess.Popen([sys.executable, "-I", "-S", "-c", stubborn])
+    return [os.getpid(), child.pid]
+
+
+def main():
+    what, rest = sys.argv[1], sys.argv[2:]
+    if what == "family":
+        said = family()
+    elif what == "arguments":
+        said = rest
+    elif what == "sockets":
+        said = [connect(path, child) for path in rest for child in (False, True)]
+    elif what == "noise":
+        print("a word on the output", flush=True)
+        print("[1, 2", "{", "null", sep="\n", flush=True)
+        said = None
+    else:
+        said = tries(json.loads(rest[0]))
+    for line in sys.stdin:
+        message = json.loads(line)
+        if message.get("method") == "initialize":
+            info = {"name": json.dumps(said), "version": "1"}
+            result = {"protocolVersion": message["params"]["protocolVersion"], "capabilities": {}, "serverInfo": info}
+        else:
+            result = {}
+        if "id" in message:
+            print(json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": result}), flush=True)
+    while what == "family":
+        time.sleep(1000)
+
+
+main()
