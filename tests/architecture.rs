@@ -55,6 +55,7 @@ const ADDRESSES: &[(&str, &str)] = &[
     ("ring", "notify credential::oauth::seal credential::token"),
     ("oauth2", "credential::oauth"),
     ("tower_service", "transport"),
+    ("keyring_core zbus_secret_service_keyring_store", "credential::keyring"),
     ("clap clap_complete clap_mangen anyhow similar", "cli"),
     ("jsonc_parser toml_edit", "cli::wrap"),
     ("mimalloc", "main"),

@@ -2,6 +2,7 @@
 //! what the process and the file system must be like around them. And signed tokens: who has one.
 
 pub mod harden;
+pub mod keyring;
 pub mod oauth;
 pub mod scrub;
 pub mod secret;

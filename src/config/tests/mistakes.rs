@@ -71,7 +71,6 @@ fn mistakes_are_found_where_they_are() {
         (and("audit: { store: { postgres: { url: { secret: key } } } }"), ("C0111", 13, 17)),
         (and("audit: { store: postgres }"), ("C0111", 13, 17)),
         (and("listen: { tls: { cert: a } }"), ("C0111", 13, 11)),
-        (with("{ env: KEY }", "{ keyring: { service: a, user: b } }"), ("C0111", 5, 10)),
         // Signing in.
         (upstream("{ http: { url: \"https://a/mcp\", auth: bearer } }"), ("C0106", 10, 53)),
         (upstream("{ http: { url: \"https://a/mcp\", auth: {} } }"), ("C0102", 10, 53)),
