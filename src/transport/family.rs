@@ -4,7 +4,8 @@
 //! and whose parent has ended is nobody's any more and is not recognised; what keeps a child in its sandbox from a
 //! socket of ours is the sandbox.
 
-use rustix::process::{Pid, getpgid, getsid};
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 
 /// Parents on the way that are looked at.
 const MAX_STEPS: usize = 256;
@@ -17,11 +18,12 @@ pub fn is_ours(pid: i32) -> bool {
     let Some(process) = Pid::from_raw(pid).filter(|_| pid > 0 && pid != me && cfg!(target_os = "linux")) else {
         return false;
     };
-    // These are known also where `/proc` hides the process.
-    let (Ok(group), Ok(session)) = (getpgid(Some(process)), getsid(Some(process))) else { return true };
-    let (group, session) = (group.as_raw_nonzero().get(), session.as_raw_nonzero().get());
+    let Some(first) = stat(pid) else {
+        // It has ended, or `/proc` hides it: from a daemon that sees its own account alone, and less of that.
+        return test_kill_process(process) == Err(Errno::SRCH);
+    };
     // A session that this process leads has only what comes from it.
-    session == me || [pid, group, session].into_iter().any(|from| descends(from, me))
+    first.session == me || [pid, first.group, first.session].into_iter().any(|from| descends(from, me))
 }
 
 fn descends(from: i32, me: i32) -> bool {
@@ -30,8 +32,8 @@ fn descends(from: i32, me: i32) -> bool {
         if at == me {
             return false;
         }
-        // A leader that has ended says nothing about those that it led.
-        match parent(at) {
+        // A leader that has ended, or that another world of processes has, says nothing about those that it led.
+        match stat(at).map(|stat| stat.parent) {
             Some(parent) if parent == me => return true,
             Some(parent) if parent > 1 => at = parent,
             Some(_) | None => return false,
@@ -40,11 +42,19 @@ fn descends(from: i32, me: i32) -> bool {
     true
 }
 
-fn parent(pid: i32) -> Option<i32> {
+struct Stat {
+    parent: i32,
+    group: i32,
+    session: i32,
+}
+
+fn stat(pid: i32) -> Option<Stat> {
     let text = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
     // The name in parentheses may hold anything; the fields begin after the last one.
     let end = text.iter().rposition(|byte| *byte == b')')?;
-    std::str::from_utf8(text.get(end + 1..)?).ok()?.split_whitespace().nth(1)?.parse().ok()
+    let rest = std::str::from_utf8(text.get(end + 1..)?).ok()?;
+    let mut fields = rest.split_whitespace().skip(1).map(|field| field.parse().ok());
+    Some(Stat { parent: fields.next()??, group: fields.next()??, session: fields.next()?? })
 }
 
 #[cfg(test)]
