@@ -104,6 +104,7 @@ fn call(sync: bool) -> [Entry; 2] {
         digest: Some(Digest::of_bytes(b"answer")),
         duration_ms: 12,
         note: None,
+        redacted: Vec::new(),
     };
     [
         Entry { call: Some(id.clone()), sync, event: decided(Effect::Allow) },

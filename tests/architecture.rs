@@ -53,6 +53,7 @@ const ADDRESSES: &[(&str, &str)] = &[
     ("ssh_key", "signing"),
     ("landlock seccompiler libc", "sandbox"),
     ("ring", "notify"),
+    ("keyring_core zbus_secret_service_keyring_store", "credential::keyring"),
     ("clap clap_complete clap_mangen anyhow similar", "cli"),
     ("jsonc_parser toml_edit", "cli::wrap"),
     ("mimalloc", "main"),

@@ -251,6 +251,17 @@ pub enum Event {
         error: String,
         keeping: String,
     },
+    /// A secret has another value from here on. Fingerprints tell them apart and tell nothing of them.
+    SecretRotated {
+        secret: String,
+        fingerprint: String,
+        previous: String,
+    },
+    /// A secret was read again, and its new value not taken: the one before it stays in use.
+    SecretKept {
+        secret: String,
+        why: String,
+    },
     /// A server was asked at start where its key works. The call itself has records of its own, where it was made.
     Probed {
         server: String,
@@ -425,6 +436,9 @@ pub enum Event {
         digest: Option<Digest>,
         duration_ms: u64,
         note: Option<String>,
+        /// Whose keys were taken out of what the server said: names of secrets, and `form:KIND` for the keys of others.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        redacted: Vec<String>,
     },
     /// Written at start for every call that an earlier run left open.
     Recovered {
@@ -449,6 +463,8 @@ impl Event {
             Event::PolicyLoaded { .. } => "policy_loaded",
             Event::PolicyRefused { .. } => "policy_refused",
             Event::Probed { .. } => "probed",
+            Event::SecretRotated { .. } => "secret_rotated",
+            Event::SecretKept { .. } => "secret_kept",
             Event::EnvironmentConflict { .. } => "environment_conflict",
             Event::Refused { .. } => "refused",
             Event::ToolsSeen { .. } => "tools_seen",

@@ -65,6 +65,8 @@ impl Step {
             | Event::PolicyLoaded { .. }
             | Event::PolicyRefused { .. }
             | Event::Probed { .. }
+            | Event::SecretRotated { .. }
+            | Event::SecretKept { .. }
             | Event::EnvironmentConflict { .. }
             | Event::Refused { .. }
             | Event::ToolsSeen { .. }

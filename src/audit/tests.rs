@@ -192,7 +192,14 @@ async fn a_restart_closes_open_calls_and_never_sends_them() {
             .collect(),
         vec![
             decided(Effect::Allow),
-            Event::Completed { result: Answer::Ok, bytes: 1, digest: None, duration_ms: 1, note: None },
+            Event::Completed {
+                result: Answer::Ok,
+                bytes: 1,
+                digest: None,
+                duration_ms: 1,
+                note: None,
+                redacted: vec![],
+            },
         ],
     ];
     for (id, story) in ids.iter().zip(stories) {

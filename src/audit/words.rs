@@ -50,6 +50,8 @@ impl Words {
                 format!("{} {}{}{}", t("code"), t("reason"), maybe(", server ", "server"), maybe(", by ", "principal"))
             }
             "probed" => format!("server {} was asked where its key works: {}", t("server"), t("outcome")),
+            "secret_rotated" => format!("secret {} is {} now, was {}", t("secret"), t("fingerprint"), t("previous")),
+            "secret_kept" => format!("secret {} stays as it was: {}", t("secret"), t("why")),
             "environment_conflict" => {
                 let bound = self.text("/environment/name");
                 format!("server {} is bound to {bound}, but {}", t("server"), t("conflict"))
@@ -113,7 +115,9 @@ impl Words {
                 )
             }
             "completed" => {
-                format!("{}, {} bytes in {} ms{}", t("result"), t("bytes"), t("duration_ms"), maybe(": ", "note"))
+                let (result, bytes, ms) = (t("result"), t("bytes"), t("duration_ms"));
+                let redacted = maybe(", without keys: ", "redacted");
+                format!("{result}, {bytes} bytes in {ms} ms{redacted}{}", maybe(": ", "note"))
             }
             "recovered" => format!("{} (open when the daemon ended)", t("outcome")),
             "gap" => format!("{} records could not be written before this one", t("refused")),

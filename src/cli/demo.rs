@@ -4,6 +4,7 @@
 
 use std::io::{BufRead, IsTerminal};
 
+use anyhow::Context as _;
 use tokio::sync::mpsc;
 
 use super::{Exit, log as lines};
@@ -24,6 +25,7 @@ has no key. It may read; it may not delete; a refund waits for a person.
 ";
 
 pub fn run(args: Args) -> anyhow::Result<Exit> {
+    crate::credential::harden::harden().context("cannot protect this process")?;
     let interactive = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     if !args.auto && !interactive {
         eprintln!("countersign demo: there is no terminal here for you to be the operator");
@@ -100,7 +102,7 @@ fn tell(told: &Told, auto: bool, style: Style) -> Exit {
 fn keep_log(log: &Log) {
     let (log, level) = (log.clone(), tracing::Level::DEBUG);
     let kept = tracing_subscriber::fmt().with_ansi(false).with_max_level(level).with_writer(move || log.clone());
-    let kept = kept.fmt_fields(lines::fields());
+    let kept = kept.fmt_fields(lines::fields(std::sync::Arc::default()));
     // A second subscriber in one process: the log is then empty, and the verdict says so.
     let _ = kept.try_init();
 }

@@ -29,6 +29,7 @@ mod policy_diff;
 mod policy_replay;
 mod pretty;
 mod progress;
+pub mod secret;
 pub mod serve;
 pub mod session;
 pub mod tools;
@@ -101,6 +102,9 @@ enum Command {
     /// The sessions that are open: list, pause, resume and end them
     #[command(subcommand)]
     Session(session::Command),
+    /// The keys that the configuration names: keep one, list them, forget one
+    #[command(subcommand)]
+    Secret(secret::Command),
     /// Who may sign rulings
     #[command(subcommand)]
     Operator(operator::Command),
@@ -139,6 +143,13 @@ enum Command {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    if let Some(position) = key_in_arguments() {
+        complain(&anyhow::anyhow!(
+            "argument {position} holds what looks like a key, and every user of the machine can read arguments: nothing \
+             was done; replace that key, and give the new one to `countersign secret set NAME` on its stdin"
+        ));
+        return Exit::Usage.into();
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => error.exit(),
@@ -156,6 +167,7 @@ pub fn main() -> ExitCode {
         Command::Freeze(args) => session::freeze(args, true),
         Command::Unfreeze(args) => session::freeze(args, false),
         Command::Session(command) => session::run(command),
+        Command::Secret(command) => secret::run(command),
         Command::Operator(command) => operator::run(command),
         Command::Tools(command) => tools::run(command),
         Command::Policy(command) => policy::run(command),
@@ -173,6 +185,17 @@ pub fn main() -> ExitCode {
             Exit::Usage.into()
         }
     }
+}
+
+/// The first argument that holds a key by its form. It is not shown, nor is what the command line would say about it.
+fn key_in_arguments() -> Option<usize> {
+    use crate::credential::shape::{self, Kinds};
+    let holds_one = |argument: &std::ffi::OsString| {
+        let mut found = false;
+        shape::foreign(argument.as_encoded_bytes(), Kinds::ALL, |_, _| found = true);
+        found
+    };
+    std::env::args_os().skip(1).position(|argument| holds_one(&argument)).map(|position| position + 1)
 }
 
 /// Judges inputs for a daemon until it goes. Holds no key, but what it judges is nobody else's business.

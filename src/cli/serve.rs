@@ -5,6 +5,7 @@
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
@@ -15,6 +16,7 @@ use super::operator::SignArgs;
 use super::{Exit, log};
 use crate::config::{self, Config};
 use crate::console::Options;
+use crate::credential::scrub::Scrubber;
 use crate::proxy::Daemon;
 
 #[derive(clap::Args, Debug)]
@@ -40,14 +42,15 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
             return Ok(Exit::Usage);
         }
     };
+    let scrubber = Arc::default();
     if args.console {
-        log_to_file(&config.state_dir)?;
+        log_to_file(&config.state_dir, &scrubber)?;
     } else {
-        log_to_stderr();
+        log_to_stderr(&scrubber);
     }
     let look = args.look.onto(Options::default());
     let console = if args.console { Some(Options { signing: args.sign.signing()?, ..look }) } else { None };
-    runtime()?.block_on(serve(config, console))
+    runtime()?.block_on(serve(config, console, scrubber))
 }
 
 /// The runtime of the daemon and of the demo.
@@ -56,14 +59,14 @@ pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 }
 
 /// `console`: with a console in this terminal, that looks and signs so.
-async fn serve(config: Config, console: Option<Options>) -> anyhow::Result<Exit> {
+async fn serve(config: Config, console: Option<Options>, scrubber: Arc<Scrubber>) -> anyhow::Result<Exit> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
-    let daemon = match Daemon::start(config).await {
+    let daemon = match Daemon::start(config, Arc::clone(&scrubber)).await {
         Ok(daemon) => daemon,
         Err(error) => {
-            eprintln!("error: {error}");
+            eprintln!("error: {}", scrubber.line(&error.to_string()));
             return Ok(Exit::Usage);
         }
     };
@@ -83,7 +86,7 @@ async fn serve(config: Config, console: Option<Options>) -> anyhow::Result<Exit>
                 if console.is_some() {
                     break Ok(());
                 }
-                // A policy that is refused is logged, recorded and shown; the old one stays in force.
+                // What is refused is logged and recorded; the old policy stays in force, and the old key in use.
                 let _ = daemon.reload().await;
             }
             ended = wait(&mut console_ended) => {
@@ -125,16 +128,20 @@ async fn wait(console: &mut Option<tokio::task::JoinHandle<anyhow::Result<()>>>)
 }
 
 fn filter() -> tracing_subscriber::EnvFilter {
-    tracing_subscriber::EnvFilter::try_from_env("COUNTERSIGN_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("countersign=info,upstream=info,warn"))
+    let wanted = tracing_subscriber::EnvFilter::try_from_env("COUNTERSIGN_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("countersign=info,upstream=info,warn"));
+    // What the way to the keyring says of itself holds the bytes of its messages.
+    let silent = ["zbus=off", "zbus_secret_service_keyring_store=off", "keyring_core=off"];
+    silent.iter().filter_map(|directive| directive.parse().ok()).fold(wanted, |filter, one| filter.add_directive(one))
 }
 
-pub(super) fn log_to_stderr() {
+pub(super) fn log_to_stderr(scrubber: &Arc<Scrubber>) {
     let stderr = tracing_subscriber::fmt().with_env_filter(filter()).with_writer(std::io::stderr).with_ansi(false);
-    stderr.fmt_fields(log::fields()).init();
+    stderr.fmt_fields(log::fields(Arc::clone(scrubber))).init();
+    log::panics();
 }
 
-fn log_to_file(state_dir: &Path) -> anyhow::Result<()> {
+fn log_to_file(state_dir: &Path, scrubber: &Arc<Scrubber>) -> anyhow::Result<()> {
     crate::transport::runtime_dir::private_folder(state_dir)?;
     let path = state_dir.join("countersign.log");
     let file = OpenOptions::new()
@@ -147,7 +154,8 @@ fn log_to_file(state_dir: &Path) -> anyhow::Result<()> {
         .with_env_filter(filter())
         .with_writer(std::sync::Mutex::new(file))
         .with_ansi(false)
-        .fmt_fields(log::fields())
+        .fmt_fields(log::fields(Arc::clone(scrubber)))
         .init();
+    log::panics();
     Ok(())
 }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::call::{Limits, Principal, ServerFacts};
+use crate::credential::shape::Kinds;
 pub use crate::credential::source::SecretSource;
 use crate::credential::store;
 use crate::credential::trust::{self, Readers, TrustError};
@@ -178,6 +179,11 @@ pub fn user_folder() -> Option<PathBuf> {
     Some(base.join("countersign"))
 }
 
+/// The state folder of a configuration that does not name one.
+pub fn default_state() -> Option<PathBuf> {
+    default_state_dir(&|name| std::env::var_os(name))
+}
+
 /// Where the audit is kept if the configuration does not say.
 fn default_state_dir(variable: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     let base = absolute(variable, "XDG_STATE_HOME").or_else(|| Some(absolute(variable, "HOME")?.join(".local/state")));
@@ -327,6 +333,8 @@ pub struct Server {
     pub catalogs: Vec<PathBuf>,
     /// Of its tools, when it lists them for the first time.
     pub first_use: FirstUse,
+    /// Keys of others that are taken out of what it says.
+    pub hidden: Kinds,
 }
 
 /// What the definitions of tools are worth that nobody has listed before.

@@ -12,21 +12,20 @@ use super::problem::{Code, quote};
 use super::yaml::{Data, Key, Node};
 use super::{FirstUse, Probe, SecretSource, Server, Upstream, Value, gate, sandbox, sections};
 use crate::call::ServerFacts;
+use crate::credential::keyring::Item;
+use crate::credential::shape::Kinds;
 use crate::credential::{shape, store};
 
 const MAX_SERVERS: usize = 256;
 const MAX_SECRETS: usize = 1000;
 const MAX_ACCOUNTS: usize = 100;
 
-const SECRET: Keys = Keys {
-    known: &["env", "file", "command"],
-    later: &[(
-        "keyring",
-        "use `env`, `file` or `command`; a command can ask the keyring: command: [secret-tool, lookup, service, NAME]",
-    )],
+const SECRET: Keys = Keys { known: &["env", "file", "command", "keyring"], later: &[] };
+const KEYRING: Keys = Keys { known: &["service", "user"], later: &[] };
+const SERVER: Keys = Keys {
+    known: &["vendor", "environment", "accounts", "probe", "upstream", "catalog", "pins", "hide_keys"],
+    later: &[],
 };
-const SERVER: Keys =
-    Keys { known: &["vendor", "environment", "accounts", "probe", "upstream", "catalog", "pins"], later: &[] };
 const PROBE: Keys = Keys { known: &["required", "timeout"], later: &[] };
 const UPSTREAM: Keys = Keys { known: &["stdio", "http"], later: &[] };
 const STDIO: Keys = Keys { known: &["command", "args", "env", "inherit_env", "cwd", "sandbox", "gate"], later: &[] };
@@ -69,12 +68,14 @@ fn secret(cx: &mut Context<'_>, key: &Key, node: &Node, folder: &Path) -> Option
             return None;
         }
         let message = format!("`{path}` must say where the key is, not be the key");
-        let help = "write `stored`, { env: NAME }, { file: PATH } or { command: [PROGRAM, ...] }";
+        let help = "write `stored`, { env: NAME }, { file: PATH }, { command: [PROGRAM, ...] } or \
+                    { keyring: { service: S, user: U } }";
         cx.problems.add(Code::WrongType, &node.span, message, help);
         return None;
     }
     let fields = Fields::of(cx, node, path, &SECRET);
-    let (kind, node) = fields.one_of(cx, SECRET.known, "a secret has one source: `env`, `file` or `command`")?;
+    let (kind, node) =
+        fields.one_of(cx, SECRET.known, "a secret has one source: `env`, `file`, `command`, `keyring` or `stored`")?;
     let path = fields.child(&kind.text);
     match kind.text.as_str() {
         "env" => {
@@ -82,6 +83,7 @@ fn secret(cx: &mut Context<'_>, key: &Key, node: &Node, folder: &Path) -> Option
             variable(cx, &node.span, name).then(|| SecretSource::Env(name.to_owned()))
         }
         "file" => cx.path(node, &path).map(SecretSource::File),
+        "keyring" => keyring(cx, node, path).map(SecretSource::Keyring),
         _ => {
             let texts = cx.texts(node, &path);
             let (program, rest) = match texts.split_first() {
@@ -101,6 +103,23 @@ fn secret(cx: &mut Context<'_>, key: &Key, node: &Node, folder: &Path) -> Option
             Some(SecretSource::Command(std::iter::once(program).chain(args).collect()))
         }
     }
+}
+
+fn keyring(cx: &mut Context<'_>, node: &Node, path: String) -> Option<Item> {
+    let fields = Fields::of(cx, node, path, &KEYRING);
+    let mut attribute = |name: &str| {
+        let help = "name the item by both its attributes: keyring: { service: S, user: U }";
+        let node = fields.need(cx, name, help)?;
+        let text = cx.text(node, &fields.child(name))?;
+        let fits = (1..=256).contains(&text.len()) && !text.chars().any(char::is_control);
+        if !fits {
+            let message = format!("`{}` cannot be {}", fields.child(name), quote(text));
+            cx.problems.add(Code::Form, &node.span, message, "write 1 to 256 visible characters");
+        }
+        fits.then(|| text.to_owned())
+    };
+    let (service, user) = (attribute("service"), attribute("user"));
+    Some(Item { service: service?, user: user? })
 }
 
 pub(super) fn variable(cx: &mut Context<'_>, span: &Range<usize>, name: &str) -> bool {
@@ -174,7 +193,26 @@ fn server(
     });
     let first_use = sections::pins(cx, fields.get("pins"), fields.child("pins")).unwrap_or(first_use);
     let facts = Arc::new(ServerFacts { name: name.to_owned(), vendor, catalog: None });
-    Some(Server { facts, environment: environment?, accounts, probe, upstream: upstream?, catalogs, first_use })
+    let hidden = hidden(cx, &fields);
+    Some(Server { facts, environment: environment?, accounts, probe, upstream: upstream?, catalogs, first_use, hidden })
+}
+
+/// The keys of others that are hidden in answers: `all`, `none`, or a list of kinds.
+fn hidden(cx: &mut Context<'_>, fields: &Fields<'_>) -> Kinds {
+    let Some(node) = fields.get("hide_keys") else { return Kinds::ALL };
+    let path = fields.child("hide_keys");
+    if let Data::Scalar { .. } = &node.data {
+        let choice = fields.choice(cx, "hide_keys", &[("all", Kinds::ALL), ("none", Kinds::NONE)]);
+        return choice.unwrap_or(Kinds::ALL);
+    }
+    let mut kinds = Kinds::NONE;
+    for (node, name) in cx.texts(node, &path) {
+        match Kinds::of(name) {
+            Some(kind) => kinds = kinds.and(kind),
+            None => cx.no_choice(node, &path, name, Kinds::names().into_iter()),
+        }
+    }
+    kinds
 }
 
 /// Accounts or tenants that calls may name.

@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::call::Environment;
 use crate::gate::{Approver, Gate, Hold, NoEffect, Ruling, Says, State};
-use crate::json::{JsonText, Rules};
+use crate::json::{Json, JsonText, Rules};
 use crate::pins::{self, Act, Kept, Pins, Remembered};
 use crate::transport::runtime_dir::Listener;
 
@@ -75,6 +75,8 @@ pub struct Control {
     pub gate: Arc<Gate>,
     pub pins: Arc<Pins>,
     pub status: Status,
+    /// Whether a text holds a key that the daemon keeps: no word of an operator may carry one into a record or an answer.
+    pub has_key: Box<dyn Fn(&str) -> bool + Send + Sync>,
 }
 
 /// Serves operators until `stop`.
@@ -167,7 +169,7 @@ async fn connection(
         return Err(Ended::Foreign(uid));
     }
     let (read, write) = stream.into_split();
-    let mut commands = commands(read, stop.clone(), tracker);
+    let mut commands = commands(read, Arc::clone(&control), stop.clone(), tracker);
     let mut connection = Connection { control, operator: user_name(uid), read_only: true, write };
     let hello = tokio::time::timeout(HELLO_TIME, commands.recv()).await.map_err(|_| Ended::Silent)?;
     let Some(Ok(Command::Hello { version: VERSION, watch, read_only })) = hello else {
@@ -192,7 +194,7 @@ async fn connection(
         tokio::select! {
             command = commands.recv() => match command {
                 Some(Ok(command)) => connection.obey(command).await?,
-                Some(Err(reason)) => connection.malformed(reason).await?,
+                Some(Err((seq, reason))) => connection.malformed(seq, reason).await?,
                 None => return Ok(()),
             },
             change = changes.recv(), if watch => match change {
@@ -221,12 +223,25 @@ async fn connection(
     }
 }
 
+/// The number of what is no command, where it has one, and why it is none.
+type NoCommand = (Option<u64>, String);
+
+fn command(line: Vec<u8>, control: &Control) -> Result<Command, NoCommand> {
+    let text = JsonText::parse(line, Rules::CLIENT).map_err(|error| (None, error.to_string()))?;
+    let seq = text.view().get("seq").and_then(Json::as_i64).and_then(|seq| u64::try_from(seq).ok());
+    if (control.has_key)(text.as_str()) {
+        return Err((seq, "it contains a key that countersign keeps; nothing of it is recorded".to_owned()));
+    }
+    serde_json::from_str(text.as_str()).map_err(|error| (seq, error.to_string()))
+}
+
 /// Reads commands in a task of its own, so that a half-read line is never lost.
 fn commands(
     read: OwnedReadHalf,
+    control: Arc<Control>,
     stop: CancellationToken,
     tracker: &TaskTracker,
-) -> mpsc::Receiver<Result<Command, String>> {
+) -> mpsc::Receiver<Result<Command, NoCommand>> {
     let (to, from) = mpsc::channel(16);
     tracker.spawn(async move {
         let mut lines = BufReader::new(read);
@@ -242,14 +257,12 @@ fn commands(
             match read {
                 Ok(0) | Err(_) => return,
                 Ok(_) if line.last() != Some(&b'\n') => {
-                    let _ = to.send(Err("a command is one line of at most 64 KiB".to_owned())).await;
+                    let _ = to.send(Err((None, "a command is one line of at most 64 KiB".to_owned()))).await;
                     return;
                 }
                 Ok(_) => {}
             }
-            let command = JsonText::parse(line, Rules::CLIENT)
-                .map_err(|error| error.to_string())
-                .and_then(|text| serde_json::from_str(text.as_str()).map_err(|error| error.to_string()));
+            let command = command(line, &control);
             if to.send(command).await.is_err() {
                 return;
             }
@@ -272,9 +285,9 @@ impl Connection {
         self.send(&Notice::Snapshot { seq, holds, daemon }).await
     }
 
-    async fn malformed(&mut self, reason: String) -> Result<(), Ended> {
+    async fn malformed(&mut self, seq: Option<u64>, reason: String) -> Result<(), Ended> {
         self.control.gate.command_refused(&self.operator, &reason).await;
-        self.send(&Notice::Failed { seq: None, error: Failure::Malformed, message: reason }).await
+        self.send(&Notice::Failed { seq, error: Failure::Malformed, message: reason }).await
     }
 
     async fn obey(&mut self, command: Command) -> Result<(), Ended> {
@@ -282,7 +295,7 @@ impl Connection {
             return self.failed(seq, Failure::ReadOnly, "this connection may only watch".to_owned()).await;
         }
         match command {
-            Command::Hello { .. } => self.malformed("hello is said once".to_owned()).await,
+            Command::Hello { .. } => self.malformed(None, "hello is said once".to_owned()).await,
             Command::List { seq } => self.snapshot(Some(seq)).await,
             Command::Show { seq, id } => match self.control.gate.holds().find(&id) {
                 Some(hold) => self.send(&Notice::Shown { seq, hold: Box::new(self.control.view(&hold)) }).await,

@@ -2,6 +2,7 @@
 //! what the process and the file system must be like around them.
 
 pub mod harden;
+pub mod keyring;
 pub mod scrub;
 pub mod secret;
 pub mod shape;

@@ -33,6 +33,12 @@ impl Secret {
         &self.digest
     }
 
+    /// Enough of its digest to tell it from others, and too little to tell what it is.
+    pub fn fingerprint(&self) -> String {
+        let [a, b, c, d, ..] = self.digest;
+        format!("sha256:{a:02x}{b:02x}{c:02x}{d:02x}")
+    }
+
     /// Whether this is the key. The time it takes tells nothing about how much of it was right, nor its length: what
     /// is compared are the hashes. An empty key matches nothing.
     pub fn matches(&self, candidate: &str) -> bool {
@@ -70,6 +76,11 @@ impl SecretCell {
     /// Its value now.
     pub fn current(&self) -> Arc<Secret> {
         self.0.value.load_full()
+    }
+
+    /// Takes the value of another, for everyone who holds a handle of this one.
+    pub fn adopt(&self, other: &SecretCell) {
+        self.0.value.store(other.current());
     }
 
     /// For everyone who holds a handle. The scrubber has to know the new value before.

@@ -110,6 +110,166 @@ fn run(text: &str, limit: usize) -> usize {
     text.as_bytes().iter().take(limit).take_while(|byte| in_key(byte)).count()
 }
 
+/// What stands behind a beginning, for a key that a server hands out.
+#[derive(Clone, Copy)]
+enum Body {
+    /// So many letters and digits without a gap.
+    Solid(usize),
+    /// So many characters of any key, letters and digits among them.
+    Loose(usize),
+    /// Exactly so many capitals and digits.
+    Capitals(usize),
+}
+
+/// The kinds of keys whose form alone says what they are, even in the middle of an answer.
+const FORMS: &[(&str, &str, Body)] = &[
+    ("stripe", "sk_live_", Body::Loose(16)),
+    ("stripe", "sk_test_", Body::Loose(16)),
+    ("stripe", "rk_live_", Body::Loose(16)),
+    ("stripe", "rk_test_", Body::Loose(16)),
+    ("stripe", "sk_org_", Body::Loose(16)),
+    ("stripe", "whsec_", Body::Loose(16)),
+    ("statsig", "console-", Body::Solid(24)),
+    ("statsig", "secret-", Body::Solid(24)),
+    ("anthropic", "sk-ant-", Body::Loose(20)),
+    ("openai", "sk-proj-", Body::Loose(20)),
+    ("github", "ghp_", Body::Solid(24)),
+    ("github", "gho_", Body::Solid(24)),
+    ("github", "ghu_", Body::Solid(24)),
+    ("github", "ghs_", Body::Solid(24)),
+    ("github", "ghr_", Body::Solid(24)),
+    ("github", "github_pat_", Body::Solid(20)),
+    ("gitlab", "glpat-", Body::Loose(20)),
+    ("slack", "xoxb-", Body::Loose(20)),
+    ("slack", "xoxp-", Body::Loose(20)),
+    ("slack", "xoxa-", Body::Loose(20)),
+    ("slack", "xapp-", Body::Loose(20)),
+    ("npm", "npm_", Body::Solid(24)),
+    ("pypi", "pypi-", Body::Loose(32)),
+    ("shopify", "shpat_", Body::Solid(24)),
+    ("digitalocean", "dop_v1_", Body::Solid(24)),
+    ("aws", "AKIA", Body::Capitals(16)),
+    ("aws", "ASIA", Body::Capitals(16)),
+    ("google", "AIza", Body::Loose(32)),
+];
+/// Of private keys in PEM's armour.
+const PEM_KIND: &str = "pem";
+
+/// A choice among the kinds of keys.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Kinds(u32);
+
+impl Kinds {
+    pub const ALL: Kinds = Kinds(u32::MAX);
+    pub const NONE: Kinds = Kinds(0);
+
+    /// Every name that [`of`](Self::of) knows.
+    pub fn names() -> Vec<&'static str> {
+        let mut names: Vec<&str> = FORMS.iter().map(|(kind, ..)| *kind).chain([PEM_KIND]).collect();
+        names.dedup();
+        names
+    }
+
+    /// The one kind of a name.
+    pub fn of(name: &str) -> Option<Kinds> {
+        Kinds::names().iter().position(|known| *known == name).map(|at| Kinds(1 << at))
+    }
+
+    #[must_use]
+    pub fn and(self, other: Kinds) -> Kinds {
+        Kinds(self.0 | other.0)
+    }
+
+    fn has(self, name: &str) -> bool {
+        self == Kinds::ALL || Kinds::of(name).is_some_and(|one| self.0 & one.0 != 0)
+    }
+}
+
+/// Reports every key of these kinds: where it is, without its beginning, and its kind.
+pub fn foreign(text: &[u8], kinds: Kinds, mut report: impl FnMut(Range<usize>, &'static str)) {
+    if kinds == Kinds::NONE {
+        return;
+    }
+    let (mut before, mut done) = (b' ', 0);
+    for (at, pair) in text.array_windows::<2>().enumerate() {
+        let starts = !before.is_ascii_alphanumeric();
+        before = pair[0];
+        if starts
+            && at >= done
+            && may_begin(*pair)
+            && let Some((found, kind)) = text.get(at..).and_then(form_at)
+            && kinds.has(kind)
+        {
+            done = at + found.end;
+            report(at + found.start..done, kind);
+        }
+    }
+}
+
+/// The quick look: every form's first two characters, and those of few words.
+fn may_begin(pair: [u8; 2]) -> bool {
+    matches!(
+        &pair,
+        b"sk"
+            | b"rk"
+            | b"wh"
+            | b"co"
+            | b"se"
+            | b"gh"
+            | b"gi"
+            | b"gl"
+            | b"xo"
+            | b"xa"
+            | b"np"
+            | b"py"
+            | b"sh"
+            | b"do"
+            | b"AK"
+            | b"AS"
+            | b"AI"
+            | b"--"
+    )
+}
+
+fn form_at(text: &[u8]) -> Option<(Range<usize>, &'static str)> {
+    for (kind, prefix, body) in FORMS {
+        let Some(rest) = text.strip_prefix(prefix.as_bytes()) else { continue };
+        let length = match body {
+            Body::Solid(least) => Some(run_of(rest)).filter(|_| solid(rest) >= *least),
+            Body::Loose(least) => {
+                let length = run_of(rest);
+                let read = rest.get(..length.min(LIKELY_READ)).unwrap_or_default();
+                let mixed = read.iter().any(u8::is_ascii_digit) && read.iter().any(u8::is_ascii_alphabetic);
+                Some(length).filter(|length| mixed && length >= least)
+            }
+            Body::Capitals(exactly) => {
+                let capital = |byte: &u8| byte.is_ascii_uppercase() || byte.is_ascii_digit();
+                let capitals = rest.iter().take_while(|byte| capital(byte)).count();
+                Some(capitals).filter(|capitals| capitals == exactly && solid(rest) == *exactly)
+            }
+        };
+        if let Some(length) = length {
+            return Some((prefix.len()..prefix.len() + length, kind));
+        }
+    }
+    let rest = text.strip_prefix(PEM.as_bytes())?;
+    let title = rest.array_windows::<5>().take(64).position(|five| five == b"-----")?;
+    rest.get(..title)?.ends_with(b"PRIVATE KEY").then_some(())?;
+    let start = PEM.len() + title;
+    let end = text.windows(9).position(|nine| nine == b"-----END ").unwrap_or(text.len());
+    (end > start).then_some((start..end, PEM_KIND))
+}
+
+fn solid(text: &[u8]) -> usize {
+    text.iter().take_while(|byte| byte.is_ascii_alphanumeric()).count()
+}
+
+/// What a key may consist of, without the full stop that ends a sentence.
+fn run_of(text: &[u8]) -> usize {
+    let in_key = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'+' | b'/' | b'=');
+    text.iter().take_while(|byte| in_key(byte)).count()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,6 +304,47 @@ mod tests {
             "Bearer ",
         ] {
             assert_eq!(key_like(text), None, "{text}");
+        }
+    }
+
+    fn found(text: &str, kinds: Kinds) -> Vec<(String, &'static str)> {
+        let mut found = Vec::new();
+        foreign(text.as_bytes(), kinds, |range, kind| found.push((text[range].to_owned(), kind)));
+        found
+    }
+
+    #[test]
+    fn keys_that_a_server_hands_out_are_found_by_their_kind() {
+        let body = "4eC39HqLyjWDarjtT1zdp7dc0aB1";
+        for (kind, prefix, how) in FORMS {
+            let body = if matches!(how, Body::Capitals(_)) { "IOSFODNN7EXAMPLE".to_owned() } else { body.repeat(2) };
+            let text = format!("{{\"key\":\"{prefix}{body}\"}}");
+            assert_eq!(found(&text, Kinds::ALL), [(body.clone(), *kind)], "{prefix}");
+            assert_eq!(found(&text, Kinds::of(kind).unwrap()), [(body, *kind)], "{prefix}");
+            assert!(found(&text, Kinds::NONE).is_empty());
+            let other = if *kind == "aws" { "stripe" } else { "aws" };
+            assert!(found(&text, Kinds::of(other).unwrap()).is_empty());
+        }
+        let pem = "x -----BEGIN EC PRIVATE KEY-----\nMHcCAQEE\n-----END EC PRIVATE KEY----- y";
+        assert_eq!(found(pem, Kinds::ALL), [("-----\nMHcCAQEE\n".to_owned(), "pem")]);
+        assert_eq!(Kinds::of("strpe"), None);
+    }
+
+    #[test]
+    fn what_only_begins_like_a_key_is_left() {
+        for text in [
+            "sk_test_... is the form of a key",
+            "secret-manager-version-2024-01-rollout",
+            "secret-3f2504e0-4f89-11d3-9a0c-0305e82c3301",
+            "console-application-with-25-windows",
+            "npm_config_registry_mirror_v2_fallback",
+            "ASIA-Pacific-region-2026-traffic",
+            "AKIAIOSFODNN7EXAMPLEs",
+            "task_sk_live",
+            "-----BEGIN CERTIFICATE-----\nMHcCAQEE",
+            "-----BEGIN PUBLIC KEY-----",
+        ] {
+            assert_eq!(found(text, Kinds::ALL), [], "{text}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Where a key comes from: an environment variable, a file, a command, the store of our own.
+//! Where a key comes from: an environment variable, a file, a command, the keyring, the store of our own.
 //!
 //! A key that does not look usable is refused here, before anything connects with it: an empty or cut-off key would
 //! reach the upstream as an unauthenticated call, and one with a line end would end a header.
@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, Command};
 use zeroize::Zeroizing;
 
+use super::keyring::{self, Item, KeyringError};
 use super::scrub::Scrubber;
 use super::secret::Secret;
 use super::shape;
@@ -39,6 +40,8 @@ pub enum SecretSource {
     Command(Vec<String>),
     /// A file that `countersign secret set` writes; the rules of [`File`](Self::File) hold for it.
     Stored(PathBuf),
+    /// Whatever runs in the session can read it there.
+    Keyring(Item),
 }
 
 /// Why there is no key. `name` is the name of the secret; no variant holds any of its text.
@@ -52,6 +55,8 @@ pub enum SecretError {
     NotStored { name: String },
     #[error("secret `{name}`: {error}; {}", .error.help())]
     Program { name: String, error: TrustError },
+    #[error("secret `{name}`: {error}; {}", .error.help())]
+    Keyring { name: String, error: KeyringError },
     #[error("secret `{name}`: its command cannot be run: {error}")]
     Start { name: String, error: std::io::Error },
     #[error(
@@ -103,6 +108,12 @@ pub async fn resolve(name: &str, source: &SecretSource) -> Result<Secret, Secret
             }
             read => read?,
         },
+        SecretSource::Keyring(item) => {
+            let mut text =
+                keyring::get(item).await.map_err(|error| SecretError::Keyring { name: name.to_owned(), error })?;
+            trim_line_end(&mut text);
+            text
+        }
     };
     accept(text).map_err(|unfit| SecretError::Unfit { name: name.to_owned(), unfit })
 }

@@ -52,6 +52,8 @@ pub enum StoreError {
     File { name: String, error: TrustError },
     #[error("the stored secret `{name}` cannot be used: {unfit}")]
     Unfit { name: String, unfit: Unfit },
+    #[error("`{}` is a link or not a regular file; name the file itself", .0.display())]
+    NotAFile(PathBuf),
     #[error("`{}`: {error}", .path.display())]
     Io { path: PathBuf, error: io::Error },
 }
@@ -86,6 +88,33 @@ pub fn put(folder: &Path, name: &str, secret: &Secret, other: Other) -> Result<P
     }
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| io_error(folder, error))?;
     Ok(done)
+}
+
+/// Puts a key in place of whatever the file holds: one of the operator's own, in a folder that others cannot change.
+///
+/// # Errors
+/// Where the folder is not there or open to others, and where the path is a link or no file.
+pub fn replace(path: &Path, secret: &Secret) -> Result<Put, StoreError> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
+        return Err(StoreError::NotAFile(path.to_owned()));
+    };
+    trust::check(folder).map_err(StoreError::Folder)?;
+    let found = match path.symlink_metadata() {
+        Ok(found) if !found.is_file() => return Err(StoreError::NotAFile(path.to_owned())),
+        Ok(_) => Some(there(name, path)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(io_error(path, error)),
+    };
+    if matches!(&found, Some(Ok(Some(old))) if old.matches(secret.expose())) {
+        return Ok(Put::Same);
+    }
+    let whole = written(folder, name, secret)?;
+    if let Err(error) = fs::rename(&whole, path) {
+        _ = fs::remove_file(&whole);
+        return Err(io_error(path, error));
+    }
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| io_error(folder, error))?;
+    Ok(if found.is_some() { Put::Replaced } else { Put::New })
 }
 
 /// The key that is kept under a name, where there is one.
@@ -138,7 +167,7 @@ fn place(folder: &Path, name: &str) -> Result<PathBuf, StoreError> {
 }
 
 /// As the configuration has names. None of them leads out of the folder.
-fn is_name(name: &str) -> bool {
+pub fn is_name(name: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'-';
     (1..=64).contains(&name.len()) && name.bytes().all(fits)
 }
@@ -163,7 +192,7 @@ fn there(name: &str, path: &Path) -> Result<Option<Secret>, StoreError> {
 /// A file of its own with the whole key, on the disk.
 fn written(folder: &Path, name: &str, secret: &Secret) -> Result<PathBuf, StoreError> {
     let mark = getrandom::u64().map_err(|error| io_error(folder, io::Error::other(error)))?;
-    let path = folder.join(format!("{name}.{mark:016x}.{UNFINISHED}"));
+    let path = folder.join(format!(".{name}.{mark:016x}.{UNFINISHED}"));
     let write = || {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
         file.write_all(secret.expose().as_bytes())?;

@@ -83,7 +83,8 @@ impl Gate {
             Answer::Ok | Answer::ToolError | Answer::Error | Answer::OutcomeUnknown | Answer::Undeliverable => {}
         }
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        let event = Event::Completed { result: answer, bytes, digest, duration_ms, note };
+        let redacted = sent.redacted.into_iter().collect();
+        let event = Event::Completed { result: answer, bytes, digest, duration_ms, note, redacted };
         if let Err(error) = self.audit.note(Entry::new(Some(&sent.id), false, event)).await {
             tracing::error!(call = %sent.id, %error, "an answer could not be recorded");
         }

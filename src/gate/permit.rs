@@ -4,6 +4,7 @@
 //! a call and the [`Receipt`] of the record that lets it go; it cannot be copied, and sending consumes it.
 //! [`Ruling`] is what an operator said about one hold; the hold queue consumes it.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use crate::audit::Receipt;
@@ -13,6 +14,9 @@ use crate::signing::Verified;
 
 use super::continuation::Origin;
 use super::history::Reservation;
+
+/// Names of keys that one record lists.
+const MOST_REDACTED: usize = 64;
 
 /// Proof that this call may be sent, once, as it is.
 #[derive(Debug)]
@@ -76,17 +80,25 @@ pub struct SentCall {
     pub(super) params: JsonText,
     /// To be given back where it turns out that no byte of it has left.
     pub(super) counted: Option<Box<Reservation>>,
+    /// Whose keys were taken out of what its server has said about it.
+    pub(super) redacted: BTreeSet<String>,
     origin: Origin,
 }
 
 impl SentCall {
     pub(super) fn of(call: &ToolCall, origin: Origin) -> SentCall {
         let (id, params) = (call.id().clone(), call.params().clone());
-        SentCall { id, hold: None, since: Instant::now(), params, counted: None, origin }
+        SentCall { id, hold: None, since: Instant::now(), params, counted: None, redacted: BTreeSet::new(), origin }
     }
 
     pub fn id(&self) -> &CallId {
         &self.id
+    }
+
+    /// Keys were taken out of something that its server has said about it: for the record.
+    pub fn without(&mut self, names: impl IntoIterator<Item = String>) {
+        let room = MOST_REDACTED.saturating_sub(self.redacted.len());
+        self.redacted.extend(names.into_iter().take(room));
     }
 
     /// What follows from this call is bound to this.

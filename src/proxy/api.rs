@@ -18,8 +18,9 @@ use crate::audit::{Answer, Event};
 use crate::call::{CallContext, CallId, ClientInfo, Digest, Outcome, Refusal, ToolCall};
 use crate::catalog::Catalog;
 use crate::config::Gate;
-use crate::credential::scrub::Scrubber;
+use crate::credential::scrub::{Scrubbed, Scrubber};
 use crate::credential::secret::SecretCell;
+use crate::credential::shape::Kinds;
 use crate::gate::{Admission, PermittedCall, Place, Presence, SentCall};
 use crate::json::{JsonText, Rules};
 use crate::mcp::{definitions, reply};
@@ -240,10 +241,12 @@ impl Requests {
         }
     }
 
-    async fn answered(&self, sent: SentCall, answered: Answered) -> Answered {
+    async fn answered(&self, mut sent: SentCall, answered: Answered) -> Answered {
         let shared = &self.shared;
         let Answered { status, headers, body } = answered;
-        let Some((body, json)) = clean(body, &shared.scrubber) else {
+        let (cleaned, names) = clean(body, &shared.scrubber, self.server.hidden);
+        sent.without(names);
+        let Some((body, json)) = cleaned else {
             let note = format!("HTTP {}, and the answer could not be passed on safely", status.as_u16());
             shared.gate.completed(sent, Answer::Undeliverable, 0, None, Some(note)).await;
             let said = "countersign: the request was sent, and its answer could not be passed on safely";
@@ -294,20 +297,26 @@ fn refused(refusal: &Refusal) -> Answered {
     Answered::ours(status, &said, Some(decision))
 }
 
-/// The body of an answer without keys, and its JSON where it is some. Nothing where it is no text, or was JSON and could
+/// The body of an answer without keys, and its JSON where it is some; and whose keys stood in it. No body where it is no text, or was JSON and could
 /// not be kept so.
-fn clean(body: Bytes, scrubber: &Scrubber) -> Option<(Bytes, Option<JsonText>)> {
+fn clean(body: Bytes, scrubber: &Scrubber, foreign: Kinds) -> (Option<Cleaned>, Vec<String>) {
     if body.is_empty() {
-        return Some((body, None));
+        return (Some((body, None)), Vec::new());
     }
     match JsonText::parse(body.clone(), Rules::UPSTREAM) {
-        Ok(text) => scrubber.message(&text).map(|text| (text.clone().into_bytes(), Some(text))),
+        Ok(text) => {
+            let Scrubbed { text, names } = scrubber.message(&text, foreign);
+            (text.map(|text| (text.clone().into_bytes(), Some(text))), names)
+        }
         Err(_) => {
-            let text = std::str::from_utf8(&body).ok()?;
-            Some((scrubber.line(text).into_owned().into(), None))
+            let text = std::str::from_utf8(&body).ok();
+            (text.map(|text| (scrubber.line(text).into_owned().into(), None)), Vec::new())
         }
     }
 }
+
+/// A body, and its JSON.
+type Cleaned = (Bytes, Option<JsonText>);
 
 /// A key for a session's child.
 pub(super) struct Opened {
@@ -354,13 +363,14 @@ mod tests {
         let key = Secret::new("server-0123456789abcdef".to_owned());
         let scrubber = Scrubber::new([("stigg", &key)]);
         let of = |text: &'static str| {
-            clean(Bytes::from_static(text.as_bytes()), &scrubber)
+            clean(Bytes::from_static(text.as_bytes()), &scrubber, Kinds::ALL)
+                .0
                 .map(|(bytes, _)| String::from_utf8(bytes.to_vec()).unwrap())
         };
         assert_eq!(of(r#"{"n": 1.0}"#).as_deref(), Some(r#"{"n":1.0}"#));
         assert_eq!(of(r#"{"k":"server-0123456789\u0061bcdef"}"#).as_deref(), Some(r#"{"k":"[secret:stigg]"}"#));
         assert_eq!(of("a=server-0123456789abcdef").as_deref(), Some("a=[secret:stigg]"));
         assert_eq!(of("").as_deref(), Some(""));
-        assert!(clean(Bytes::from_static(b"\xff"), &scrubber).is_none());
+        assert!(clean(Bytes::from_static(b"\xff"), &scrubber, Kinds::ALL).0.is_none());
     }
 }

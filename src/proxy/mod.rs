@@ -17,7 +17,8 @@ use crate::config::{self, Config, Match, UnsignedRulings, Upstream as UpstreamCo
 use crate::control::server::{Control, ServerStatus, Status};
 use crate::credential::scrub::Scrubber;
 use crate::credential::secret::SecretCell;
-use crate::credential::source::{self, SecretError};
+use crate::credential::shape::Kinds;
+use crate::credential::source::SecretError;
 use crate::credential::trust::{self, Readers, TrustError};
 use crate::gate::{self, Gate, Operators};
 use crate::mcp::definitions::Definitions;
@@ -36,11 +37,13 @@ use crate::transport::{Handover, NewSession, Rejected, client_socket, http_front
 mod handles;
 pub(crate) use environment::declared as declared_environment;
 pub use environment::{Contradiction, Contradictions};
+use keys::Keys;
 use probe::Asked;
 
 mod api;
 mod boxes;
 mod environment;
+mod keys;
 mod listing;
 mod notices;
 mod probe;
@@ -51,11 +54,11 @@ mod waiting;
 
 /// Sessions and refusals that wait to be taken up.
 const HANDOVER: usize = 64;
-/// How often policy files are looked at.
 /// Longest list of operators, in bytes.
 const SIGNERS: usize = 1 << 20;
 /// Where children without keys reach APIs: any port.
 const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+/// How often policy files are looked at.
 const POLICY_POLL: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// One configured server, ready for sessions.
@@ -70,6 +73,8 @@ struct ServerRuntime {
     upstream: upstream::Kind,
     /// The vendor's API, where its child reaches it through us alone.
     api: Option<Arc<ApiSpec>>,
+    /// Keys of others that are taken out of what it says.
+    hidden: Kinds,
     sessions: Arc<AtomicUsize>,
 }
 
@@ -101,6 +106,11 @@ struct Shared {
 pub enum StartError {
     #[error("{error}{place}\n  help: a secret is read when the daemon starts, from where its line says")]
     Secret { error: SecretError, place: String },
+    #[error(
+        "the secrets `{other}` and `{name}` are the same key, and one of them is a principal's token{place}\n  \
+         help: whoever holds a token would hold the other key as well; make a token of its own"
+    )]
+    SameKey { name: String, other: String, place: String },
     #[error("{0}")]
     Policy(PolicyErrors),
     #[error(transparent)]
@@ -144,30 +154,31 @@ pub struct Daemon {
     tracker: TaskTracker,
     session_tracker: TaskTracker,
     limits: Limits,
+    keys: Option<Arc<Keys>>,
 }
 
 impl Daemon {
-    /// Checks everything, then opens the sockets.
+    /// Checks everything, then opens the sockets. The scrubber learns every key; the log may go through it as well.
     ///
     /// # Errors
     /// The first thing that is wrong, in words for the operator.
-    pub async fn start(config: Config) -> Result<Daemon, StartError> {
-        let secrets = resolve(&config).await?;
-        let scrubber = Arc::new(Scrubber::default());
+    pub async fn start(config: Config, scrubber: Arc<Scrubber>) -> Result<Daemon, StartError> {
+        let secrets = keys::read(&config).await?;
         secrets.iter().for_each(|(name, secret)| scrubber.learn(name, &secret.current()));
         let child_listener = match config.servers.values().any(|server| server.upstream.gate().is_some()) {
             false => None,
             true => Some(api_gate::bind().await.map_err(|source| StartError::Listen { address: LOOPBACK, source })?),
         };
         let child_address = child_listener.as_ref().and_then(|listener| listener.local_addr().ok());
+        let child_port = child_address.map(|address| address.port());
         may_sign(&config)?;
         let settings = policy::Settings { worker: policy::this_program(), ..policy_settings(&config) };
         let policy = PolicyEngine::load(settings).map_err(StartError::Policy)?;
         runtime_dir::private_folder(&config.state_dir)?;
         let audit = AuditLog::open(&config.state_dir.join("audit.db"), config.audit.sync_all)?;
         // The open store is ours alone, and so are the folders beside it.
-        let child_port = child_address.map(|address| address.port());
-        let mut servers = servers(&config, &secrets, &boxes::yard(&config)?, child_port)?;
+        let yard = boxes::yard(&config)?;
+        let mut servers = servers(&config, &secrets, &yard, child_port)?;
         let pins = Pins::open(&config.state_dir.join("pins.db"), audit.clone(), first_use(&config))?;
         let pins = Arc::new(pins);
 
@@ -221,12 +232,15 @@ impl Daemon {
         let servers: BTreeMap<String, Arc<ServerRuntime>> =
             servers.into_iter().map(|(name, server)| (name, Arc::new(server))).collect();
         let (gate, pins) = (Arc::clone(&shared.gate), Arc::clone(&shared.pins));
-        let control = Arc::new(Control { gate, pins, status: status(&config, &servers) });
+        let keys = Arc::clone(&shared.scrubber);
+        let has_key = Box::new(move |text: &str| matches!(keys.line(text), std::borrow::Cow::Owned(_)));
+        let control = Arc::new(Control { gate, pins, status: status(&config, &servers), has_key });
         let keeper = Arc::clone(&shared.gate);
         let until = stop.clone();
         tracker.spawn(async move { keeper.keep_time(until).await });
         let names: Arc<BTreeSet<String>> = Arc::new(servers.keys().cloned().collect());
         let served = servers.iter().map(|(name, server)| (name.clone(), server.served())).collect();
+        let running = (Arc::clone(&shared), servers.clone());
         let handover = accept(shared, servers, &session_tracker, &tracker, (rejected, from_fronts));
         let principals = Arc::new(principals(&config, &secrets));
         let daemon = Daemon {
@@ -240,6 +254,7 @@ impl Daemon {
             tracker: tracker.clone(),
             session_tracker,
             limits: config.limits,
+            keys: None,
         };
         tracker.spawn(client_socket::serve(
             client_listener,
@@ -272,15 +287,24 @@ impl Daemon {
             tracker.spawn(feed.run(news, stop.clone()));
             tracker.spawn(crate::notify::serve(channel, receiver, stop.clone()));
         }
-        tracker.spawn(watch_policy(Arc::clone(&daemon.control), stop));
-        Ok(daemon)
+        tracker.spawn(watch_policy(Arc::clone(&daemon.control), stop.clone()));
+        let (shared, servers) = running;
+        let reading = tokio::sync::Mutex::default();
+        let keys =
+            Arc::new(Keys { config: Arc::new(config), cells: secrets, servers, shared, child_port, yard, reading });
+        tracker.spawn(Arc::clone(&keys).watch(stop));
+        Ok(Daemon { keys: Some(keys), ..daemon })
     }
 
-    /// Loads the policies again.
+    /// Reads the keys and loads the policies again. A key that is not taken is logged and recorded; the one before it
+    /// stays in use.
     ///
     /// # Errors
     /// What is wrong with them; the old ones stay in force.
     pub async fn reload(&self) -> Result<String, String> {
+        if let Some(keys) = &self.keys {
+            keys.reread(|_| true).await;
+        }
         reload(&self.control).await
     }
 
@@ -343,21 +367,6 @@ async fn watch_policy(control: Arc<Control>, stop: CancellationToken) {
     }
 }
 
-async fn resolve(config: &Config) -> Result<BTreeMap<String, SecretCell>, StartError> {
-    let mut secrets = BTreeMap::new();
-    for (name, source) in &config.secrets {
-        let secret = source::resolve(name, source).await.map_err(|error| {
-            let path = config.path.as_deref().map(std::path::Path::display);
-            let place = path.zip(config.secret_places.get(name));
-            let place =
-                place.map_or_else(String::new, |(path, (line, column))| format!("\n --> {path}:{line}:{column}"));
-            StartError::Secret { error, place }
-        })?;
-        secrets.insert(name.clone(), SecretCell::new(name, secret));
-    }
-    Ok(secrets)
-}
-
 fn servers(
     config: &Config,
     secrets: &BTreeMap<String, SecretCell>,
@@ -366,9 +375,7 @@ fn servers(
 ) -> Result<BTreeMap<String, ServerRuntime>, StartError> {
     let (mut servers, mut contradictions) = (BTreeMap::new(), Vec::new());
     for (name, server) in &config.servers {
-        let catalog = Catalog::load(server.facts.vendor.as_deref(), &server.catalogs)?;
-        let trusts = server.upstream.gate().is_some_and(|gate| gate.trust_code);
-        let catalog = if trusts { catalog.trusting_code() } else { catalog };
+        let catalog = catalog(server)?;
         match environment::declared(server, &catalog, config, secrets) {
             Ok(environment) => {
                 servers.insert(name.clone(), runtime(server, catalog, environment, secrets, yard, child_port)?);
@@ -377,6 +384,12 @@ fn servers(
         }
     }
     if contradictions.is_empty() { Ok(servers) } else { Err(StartError::Environment(Contradictions(contradictions))) }
+}
+
+fn catalog(server: &config::Server) -> Result<Catalog, CatalogError> {
+    let catalog = Catalog::load(server.facts.vendor.as_deref(), &server.catalogs)?;
+    let trusts = server.upstream.gate().is_some_and(|gate| gate.trust_code);
+    Ok(if trusts { catalog.trusting_code() } else { catalog })
 }
 
 fn runtime(
@@ -431,6 +444,7 @@ fn runtime(
         definitions,
         handles: Arc::default(),
         upstream,
+        hidden: server.hidden,
         api: api.map(Arc::new),
         sessions: Arc::default(),
     })
@@ -635,7 +649,7 @@ fn accept(
     (rejected_to, mut rejected_from): (mpsc::Sender<Rejected>, mpsc::Receiver<Rejected>),
 ) -> Handover {
     let (session_to, mut session_from) = mpsc::channel::<NewSession>(HANDOVER);
-    let gate = Arc::clone(&shared.gate);
+    let (gate, scrubber) = (Arc::clone(&shared.gate), Arc::clone(&shared.scrubber));
     let session_tracker = sessions.clone();
     tracker.spawn(async move {
         while let Some(new) = session_from.recv().await {
@@ -655,6 +669,8 @@ fn accept(
     tracker.spawn(async move {
         while let Some(rejected) = rejected_from.recv().await {
             let Rejected { server, principal, code, reason, .. } = rejected;
+            // What a front says about a request may quote it.
+            let reason = scrubber.line(&reason).into_owned();
             gate.refused(Event::Refused { server, principal, session: None, code, reason }).await;
         }
     });

@@ -341,8 +341,10 @@ impl Session {
         }
     }
 
-    /// Answers and records a message that goes nowhere.
+    /// Answers and records a message that goes nowhere. What is said about it may quote it.
     async fn refuse(&mut self, malformed: Malformed) {
+        let reason = self.shared.scrubber.line(&malformed.reason).into_owned();
+        let malformed = Malformed { reason, ..malformed };
         self.note_refused(&malformed).await;
         if let Some(text) = reply::malformed(&malformed) {
             self.tell(text, malformed.id).await;
@@ -556,7 +558,9 @@ impl Session {
             FromUpstream::Message { message, related } => {
                 let shape = message.shape().clone();
                 // Before anything of it is looked at: what is kept, judged, recorded or shown holds no key.
-                match Upstream::clean(message, &self.shared.scrubber) {
+                let (clean, names) = Upstream::clean(message, &self.shared.scrubber, self.server.hidden);
+                self.redacted(&shape, related.as_ref(), names);
+                match clean {
                     Some(message) => self.said(message, related).await,
                     None => self.unclean(shape).await,
                 }

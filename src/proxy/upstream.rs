@@ -10,7 +10,8 @@ use serde_json::json;
 use tokio::sync::mpsc::{self, error::TrySendError};
 
 use crate::call::{Decided, Limits};
-use crate::credential::scrub::Scrubber;
+use crate::credential::scrub::{Scrubbed, Scrubber};
+use crate::credential::shape::Kinds;
 use crate::gate::{PermittedCall, SentCall};
 use crate::json::{JsonText, Rules};
 use crate::mcp::api_request;
@@ -100,10 +101,13 @@ impl Upstream {
     }
 
     /// A server's message as everything on this side may see, keep and show it: without keys. Its id and its method
-    /// are read again. Nothing where it could not be kept a message.
-    pub fn clean(message: Message, scrubber: &Scrubber) -> Option<Message> {
-        let text = scrubber.message(message.text())?;
-        if text == *message.text() { Some(message) } else { Message::ours(text) }
+    /// are read again. Nothing where it could not be kept a message; and whose keys stood in it.
+    pub fn clean(message: Message, scrubber: &Scrubber, foreign: Kinds) -> (Option<Message>, Vec<String>) {
+        let Scrubbed { text, names } = scrubber.message(message.text(), foreign);
+        if names.is_empty() {
+            return (Some(message), names);
+        }
+        (text.and_then(Message::ours), names)
     }
 
     /// One whose other end a test holds.

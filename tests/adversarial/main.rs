@@ -18,6 +18,8 @@ mod operator_socket;
 mod parsing;
 mod policy;
 mod processes;
+mod secrets;
 mod sessions;
+mod sweep;
 mod unicode;
 mod upstream;

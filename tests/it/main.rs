@@ -39,6 +39,7 @@ mod rust_client;
 mod schemas;
 mod scopes;
 mod scrubbed;
+mod secrets;
 mod setup;
 mod signing;
 mod stopping;

@@ -4,6 +4,7 @@ use super::files;
 use super::finding::{Finding, shell};
 use super::ground::Ground;
 use crate::config::SecretSource;
+use crate::credential::keyring::KeyringError;
 use crate::credential::secret::{Secret, SecretCell};
 use crate::credential::source::SecretError;
 
@@ -31,8 +32,12 @@ fn judged(ground: &Ground, name: &str, from: &SecretSource, had: &Result<SecretC
             Finding::problem(name, "nothing is stored under this name").run(format!("countersign secret set {name}"))
         }
         (SecretError::File { error, .. }, _) => Finding { about: name.to_owned(), ..files::untrusted(ground, error) },
+        (SecretError::Keyring { error: KeyringError::Missing(_), .. }, _) => {
+            Finding::problem(name, text).run(format!("countersign secret set {name}"))
+        }
+        (SecretError::Keyring { error, .. }, _) => Finding::problem(name, error.to_string()).run(error.help()),
         (SecretError::Program { error, .. }, _) => Finding::problem(name, error.to_string()).run(error.help()),
-        (SecretError::Unfit { .. }, SecretSource::Stored(_)) => {
+        (SecretError::Unfit { .. }, SecretSource::Stored(_) | SecretSource::Keyring(_)) => {
             Finding::problem(name, text).run(format!("countersign secret set {name}"))
         }
         (SecretError::Unfit { .. }, SecretSource::File(path)) => {
@@ -57,7 +62,9 @@ fn by_hand(from: &SecretSource) -> String {
             let words: Vec<String> = argv.iter().map(|word| crate::cli::quoted(word)).collect();
             format!("{}   # it has to print the key, and nothing else", words.join(" "))
         }
-        SecretSource::Env(_) | SecretSource::File(_) | SecretSource::Stored(_) => String::new(),
+        SecretSource::Env(_) | SecretSource::File(_) | SecretSource::Stored(_) | SecretSource::Keyring(_) => {
+            String::new()
+        }
     }
 }
 

@@ -54,7 +54,6 @@ fn mistakes_are_found_where_they_are() {
         (and("audit: { store: { postgres: { url: { secret: key } } } }"), ("C0111", 13, 17)),
         (and("audit: { store: postgres }"), ("C0111", 13, 17)),
         (and("listen: { tls: { cert: a } }"), ("C0111", 13, 11)),
-        (with("{ env: KEY }", "{ keyring: { service: a, user: b } }"), ("C0111", 5, 10)),
         (upstream("{ http: { url: \"https://a/mcp\", auth: oauth } }"), ("C0111", 10, 47)),
         // Whom to tell.
         (and("notify: {}"), ("C0103", 13, 9)),

@@ -262,7 +262,7 @@ fn decided(call: &ToolCall, context: &CallContext, effect: Effect) -> Event {
 }
 
 fn completed(result: Answer) -> Event {
-    Event::Completed { result, bytes: 0, digest: None, duration_ms: 0, note: None }
+    Event::Completed { result, bytes: 0, digest: None, duration_ms: 0, note: None, redacted: vec![] }
 }
 
 /// What a new run knows of records, when the wall clock says so many milliseconds later.

@@ -14,7 +14,7 @@ use crate::mcp::reply;
 
 use super::asked::{Undeclared, undeclared};
 use super::held::Part;
-use super::{Open, Session};
+use super::{Open, Request, Session};
 use crate::proxy::ServerRuntime;
 use crate::proxy::listing::Asked;
 
@@ -32,6 +32,28 @@ impl Session {
             }
             Shape::Request { id, method } => self.asked_by_upstream(id, method, message, related).await,
             Shape::Notification { method } => self.told(&method, message, related).await,
+        }
+    }
+
+    /// Keys were taken out of a message: noted with the call that it belongs to.
+    pub(super) fn redacted(&mut self, shape: &Shape, related: Option<&Id>, names: Vec<String>) {
+        if names.is_empty() {
+            return;
+        }
+        let server = &self.server.facts.name;
+        tracing::warn!(
+            session = self.id,
+            server,
+            keys = names.join(", "),
+            "keys were taken out of what the server says"
+        );
+        let id = match shape {
+            Shape::Response { id, .. } => id.as_ref(),
+            Shape::Request { .. } | Shape::Notification { .. } => related,
+        };
+        let request = id.and_then(|id| self.open.get_mut(id));
+        if let Some(Request { state: Open::Sent { sent }, .. }) = request {
+            sent.without(names);
         }
     }
 

@@ -107,6 +107,7 @@ impl Rig {
             definitions: Arc::default(),
             handles: Arc::default(),
             upstream: super::super::upstream::Kind::Stdio(spec),
+            hidden: crate::credential::shape::Kinds::ALL,
             api: None,
             sessions: Arc::new(AtomicUsize::new(0)),
         };

@@ -109,6 +109,7 @@ impl Scene {
                 cwd: None,
                 sandbox: None,
             }),
+            hidden: crate::credential::shape::Kinds::ALL,
             api: None,
             sessions: Arc::default(),
         };

@@ -1,0 +1,231 @@
+//! The keys in use: read when the daemon starts, and again when its operator says so or one of their files has changed.
+//!
+//! Invariant: a new value is taken where it can be read, contradicts nothing that the one before it proved, and is
+//! recorded; else that one stays. The scrubber knows a value before anything could send it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::probe::{self, Asked};
+use super::{ServerRuntime, Shared, StartError, catalog, environment, runtime};
+use crate::audit::{Entry, Event};
+use crate::call::{Environment, EnvironmentSource};
+use crate::config::{self, Config, Match, SecretSource, Value};
+use crate::credential::secret::{Secret, SecretCell};
+use crate::credential::source;
+use crate::sandbox::Yard;
+
+/// How often the files are looked at. One that has changed is read when it has not changed again since.
+const POLL: Duration = Duration::from_secs(1);
+
+/// All keys by their names.
+pub(super) type Cells = BTreeMap<String, SecretCell>;
+
+/// Reads every key.
+///
+/// # Errors
+/// The first that cannot be had, and where a token is a key as well.
+pub(super) async fn read(config: &Config) -> Result<Cells, StartError> {
+    let mut cells = Cells::new();
+    for (name, source) in &config.secrets {
+        let place = || {
+            let path = config.path.as_deref().map(Path::display);
+            let place = path.zip(config.secret_places.get(name));
+            place.map_or_else(String::new, |(path, (line, column))| format!("\n --> {path}:{line}:{column}"))
+        };
+        let secret = source::resolve(name, source).await;
+        let secret = secret.map_err(|error| StartError::Secret { error, place: place() })?;
+        if let Some(other) = same_as(config, &cells, name, &secret) {
+            return Err(StartError::SameKey { name: name.clone(), other, place: place() });
+        }
+        cells.insert(name.clone(), SecretCell::new(name, secret));
+    }
+    Ok(cells)
+}
+
+/// The other name of a key, where one of the two is a token: whoever holds that would hold the other as well.
+fn same_as(config: &Config, cells: &Cells, name: &str, secret: &Secret) -> Option<String> {
+    let is_token =
+        |name: &str| config.principals.iter().any(|entry| matches!(&entry.by, Match::Token(of) if of == name));
+    let same = |(other, cell): &(&String, &SecretCell)| {
+        *other != name && (is_token(name) || is_token(other)) && cell.current().matches(secret.expose())
+    };
+    cells.iter().find(same).map(|(other, _)| other.clone())
+}
+
+/// The keys of a running daemon.
+pub(super) struct Keys {
+    pub config: Arc<Config>,
+    pub cells: Cells,
+    pub servers: BTreeMap<String, Arc<ServerRuntime>>,
+    pub shared: Arc<Shared>,
+    /// Where children without keys reach APIs.
+    pub child_port: Option<u16>,
+    /// Where children live.
+    pub yard: Arc<Yard>,
+    /// One reading at a time.
+    pub reading: tokio::sync::Mutex<()>,
+}
+
+impl Keys {
+    /// Reads these keys again; each is taken, or kept as it is.
+    pub async fn reread(&self, which: impl Fn(&str) -> bool) {
+        let _one = self.reading.lock().await;
+        for (name, source) in self.config.secrets.iter().filter(|(name, _)| which(name)) {
+            let Some(cell) = self.cells.get(name) else { continue };
+            match self.read_one(name, source, cell).await {
+                Ok(None) => tracing::debug!(secret = name, "the key is the same as before"),
+                Ok(Some(fingerprint)) => tracing::info!(secret = name, fingerprint, "a new key is in use"),
+                Err(why) => self.keep(name, why).await,
+            }
+        }
+    }
+
+    async fn read_one(&self, name: &str, source: &SecretSource, cell: &SecretCell) -> Result<Option<String>, String> {
+        let secret = source::resolve(name, source).await.map_err(|error| error.to_string())?;
+        let before = cell.current();
+        if before.matches(secret.expose()) {
+            return Ok(None);
+        }
+        self.shared.scrubber.learn(name, &secret);
+        if let Some(other) = same_as(&self.config, &self.cells, name, &secret) {
+            return Err(format!("it is the same as `{other}`; a token is nothing but a token"));
+        }
+        let fingerprint = secret.fingerprint();
+        let (new, mut candidates) = (SecretCell::new(name, secret), self.cells.clone());
+        candidates.insert(name.to_owned(), new.clone());
+        for (server, settings) in self.config.servers.iter().filter(|(_, server)| gets(server, name)) {
+            if let Some(running) = self.servers.get(server) {
+                self.fits(settings, running, &candidates).await?;
+            }
+        }
+        let rotated = Event::SecretRotated {
+            secret: name.to_owned(),
+            fingerprint: fingerprint.clone(),
+            previous: before.fingerprint(),
+        };
+        let recorded = self.shared.gate.audit().append(Entry::new(None, true, rotated)).await;
+        let _receipt = recorded.map_err(|error| format!("it could not be recorded: {error}"))?;
+        cell.adopt(&new);
+        Ok(Some(fingerprint))
+    }
+
+    /// Whether a server works with the new key where it is known to work: what a start would find, and no less than
+    /// this one has found.
+    async fn fits(&self, settings: &config::Server, running: &ServerRuntime, keys: &Cells) -> Result<(), String> {
+        let now = environment::declared(settings, &running.catalog, &self.config, keys);
+        let mut now = now.map_err(|contradiction| one_line(&contradiction.to_string()))?;
+        let known = &running.environment;
+        if let Some(probe) = settings.probe {
+            let catalog = catalog(settings).map_err(|error| error.to_string())?;
+            let asking = runtime(settings, catalog, now, keys, &self.yard, self.child_port)
+                .map_err(|error| error.to_string())?;
+            now = match probe::ask(&asking, probe.timeout, &self.shared).await {
+                Asked::Proved(environment) => environment,
+                Asked::Contradicted(contradiction) => return Err(one_line(&contradiction.to_string())),
+                Asked::Silent { why, .. } if probe.required => return Err(why),
+                Asked::Silent { environment, .. } => environment,
+            };
+        }
+        no_less(&settings.facts.name, known, &now)
+    }
+
+    async fn keep(&self, name: &str, why: String) {
+        let why = self.shared.scrubber.line(&why).into_owned();
+        tracing::error!(secret = name, why, "the new key is not taken, the one before it stays in use");
+        let kept = Event::SecretKept { secret: name.to_owned(), why };
+        if let Err(error) = self.shared.gate.audit().append(Entry::new(None, true, kept)).await {
+            tracing::error!(%error, "a key that was not taken could not be recorded");
+        }
+    }
+
+    /// Reads keys again whose files have changed.
+    pub async fn watch(self: Arc<Self>, stop: CancellationToken) {
+        let mut taken = self.stamps();
+        let mut last = taken.clone();
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(POLL) => {}
+                () = stop.cancelled() => return,
+            }
+            let now = self.stamps();
+            let settled = |name: &&String| now.get(*name) != taken.get(*name) && now.get(*name) == last.get(*name);
+            let changed: BTreeSet<String> = now.keys().filter(settled).cloned().collect();
+            if !changed.is_empty() {
+                self.reread(|name| changed.contains(name)).await;
+            }
+            taken.extend(changed.into_iter().filter_map(|name| Some((name.clone(), *now.get(&name)?))));
+            last = now;
+        }
+    }
+
+    fn stamps(&self) -> BTreeMap<String, Option<Stamp>> {
+        let file = |source: &SecretSource| match source {
+            SecretSource::File(path) | SecretSource::Stored(path) => Some(Stamp::of(path)),
+            SecretSource::Env(_) | SecretSource::Command(_) | SecretSource::Keyring(_) => None,
+        };
+        self.config.secrets.iter().filter_map(|(name, source)| Some((name.clone(), file(source)?))).collect()
+    }
+}
+
+/// What changes with a file: device, inode, length, and its time in seconds and nanoseconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Stamp(u64, u64, u64, i64, i64);
+
+impl Stamp {
+    fn of(path: &Path) -> Option<Stamp> {
+        let found = path.metadata().ok()?;
+        Some(Stamp(found.dev(), found.ino(), found.len(), found.mtime(), found.mtime_nsec()))
+    }
+}
+
+fn gets(server: &config::Server, secret: &str) -> bool {
+    server.upstream.values().any(|(_, value)| matches!(value, Value::Secret { name, .. } if name == secret))
+}
+
+fn no_less(server: &str, known: &Environment, now: &Environment) -> Result<(), String> {
+    if known.verified && !now.verified {
+        let how = match known.source {
+            EnvironmentSource::Key => "its form",
+            _ => "the server's answer",
+        };
+        return Err(format!(
+            "server {server}: {how} does not prove `environment: {}`, as the one before it did; restart to take it",
+            known.name
+        ));
+    }
+    match now.accounts.iter().find(|account| !known.accounts.contains(account)) {
+        Some(account) => {
+            Err(format!("server {server}: it is the key of another account ({account}); restart to take it"))
+        }
+        None => Ok(()),
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_proves_less_is_not_taken() {
+        let declared = Environment { accounts: vec!["acct_a".to_owned()], ..Environment::declared("test") };
+        let proved = |source| Environment { source, verified: true, ..declared.clone() };
+        let (key, asked) = (proved(EnvironmentSource::Key), proved(EnvironmentSource::Probe));
+        assert!(no_less("s", &key, &declared).unwrap_err().contains("its form"));
+        assert!(no_less("s", &asked, &declared).unwrap_err().contains("the server's answer"));
+        for (known, now) in [(&declared, &declared), (&declared, &key), (&key, &asked), (&asked, &key)] {
+            assert_eq!(no_less("s", known, now), Ok(()));
+        }
+        let other = Environment { accounts: vec!["acct_a".to_owned(), "acct_b".to_owned()], ..asked.clone() };
+        assert!(no_less("s", &asked, &other).unwrap_err().contains("acct_b"));
+    }
+}
