@@ -14,6 +14,7 @@ pub mod fixtures;
 mod digest;
 mod environment;
 mod limits;
+mod narrow;
 mod remembered;
 mod scope;
 mod spelling;
@@ -22,6 +23,7 @@ mod tool;
 pub use digest::{Digest, NotADigest};
 pub use environment::{Environment, EnvironmentSource};
 pub use limits::Limits;
+pub use narrow::narrowed;
 pub use remembered::{Bound, Confirmation, ConfirmedBy, Seen};
 pub use scope::{AmountLimit, Claim, ConditionalScope, Hours, Test, TestKind};
 pub use spelling::{is_slip, meant};
@@ -190,6 +192,8 @@ impl Operation {
 pub enum PrincipalKind {
     /// A bearer token over HTTP.
     Token,
+    /// A token over HTTP that an issuer of the configuration has signed.
+    Jwt,
     /// The user id of the process at the other end of the client socket.
     Uid,
     /// Countersign itself, which asks a server at start where its key works.
@@ -203,6 +207,9 @@ pub const BUILTIN_PRINCIPAL: &str = "countersign";
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Principal {
     pub name: String,
+    /// Whom a signed token is about, in the words of its issuer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
     pub kind: PrincipalKind,
     /// Scopes that hold without conditions.
     pub scopes: Vec<String>,
@@ -216,7 +223,16 @@ pub struct Principal {
 impl Principal {
     /// One with scopes that hold without conditions, and nothing else.
     pub fn plain(name: impl Into<String>, kind: PrincipalKind, scopes: Vec<String>) -> Principal {
-        Principal { name: name.into(), kind, scopes, conditional_scopes: Vec::new(), claims: BTreeMap::new() }
+        let (conditional_scopes, claims) = (Vec::new(), BTreeMap::new());
+        Principal { name: name.into(), subject: None, kind, scopes, conditional_scopes, claims }
+    }
+
+    /// Whether an operator of this name may be the same person: by its name, by its token's subject, or by what its
+    /// token says besides, such as an address.
+    pub fn may_be(&self, operator: &str) -> bool {
+        let claimed = |claim: &Claim| matches!(claim, Claim::One(text) if text == operator);
+        let by_token = self.subject.as_deref() == Some(operator) || self.claims.values().any(claimed);
+        self.name == operator || (self.kind == PrincipalKind::Jwt && by_token)
     }
 }
 

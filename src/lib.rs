@@ -23,7 +23,7 @@
 //! | [`signing`] | what an operator signs, and what a signature is worth | `call` |
 //! | [`gate`] | the enforcement point, the holds, the permit, what was let through lately | `call`, `policy`, `audit`, `signing` |
 //! | [`pins`] | the definitions of tools that are trusted, and what they demand | `call`, `audit` |
-//! | [`credential`] | keys: a type, sources, a store, scrubbing | `call` |
+//! | [`credential`] | keys: a type, sources, a store, scrubbing; signed tokens of clients | `call` |
 //! | [`sandbox`] | what a child may reach, and the way into that | nothing of ours |
 //! | [`config`] | YAML → a valid configuration | `call`, `credential`, `sandbox` |
 //! | [`notify`] | telling people that a call waits | `call`, `credential`, the views of `control` |

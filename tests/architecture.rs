@@ -52,7 +52,7 @@ const ADDRESSES: &[(&str, &str)] = &[
     ("rusqlite", "audit::store pins::store"),
     ("ssh_key", "signing"),
     ("landlock seccompiler libc", "sandbox"),
-    ("ring", "notify"),
+    ("ring", "notify credential::token"),
     ("keyring_core zbus_secret_service_keyring_store", "credential::keyring"),
     ("clap clap_complete clap_mangen anyhow similar", "cli"),
     ("jsonc_parser toml_edit", "cli::wrap"),

@@ -28,6 +28,7 @@ pub mod policy;
 mod policy_diff;
 mod policy_replay;
 mod pretty;
+pub mod principal;
 mod progress;
 pub mod secret;
 pub mod serve;
@@ -108,6 +109,9 @@ enum Command {
     /// Who may sign rulings
     #[command(subcommand)]
     Operator(operator::Command),
+    /// Tokens for clients over HTTP
+    #[command(subcommand)]
+    Principal(principal::Command),
     /// The tools that servers have listed: what is new, what has changed, which definitions you trust
     #[command(subcommand)]
     Tools(tools::Command),
@@ -169,6 +173,7 @@ pub fn main() -> ExitCode {
         Command::Session(command) => session::run(command),
         Command::Secret(command) => secret::run(command),
         Command::Operator(command) => operator::run(command),
+        Command::Principal(command) => principal::run(command),
         Command::Tools(command) => tools::run(command),
         Command::Policy(command) => policy::run(command),
         Command::PolicyWorker { limited } => policy_worker(limited),

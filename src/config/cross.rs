@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::fields::Context;
 use super::problem::{Code, quote};
 use super::yaml::{Data, Node};
-use super::{Config, Match, SecretSource, Upstream, Value, sandbox};
+use super::{Config, KeySource, Match, SecretSource, Upstream, Value, sandbox};
 use crate::credential::{shape, trust};
 
 /// The keys of a section, before anything in it is judged.
@@ -48,6 +48,7 @@ fn plain_text(cx: &mut Context<'_>, span: &Range<usize>, text: &str) {
 pub fn check(cx: &mut Context<'_>, root: &Node, config: &Config) {
     same_sources(cx, config);
     tokens_are_no_keys(cx, root, config);
+    issuers(cx, root, config);
     aliases(cx, root, config);
     sandbox::aliases(cx, root, config);
 }
@@ -87,6 +88,49 @@ fn tokens_are_no_keys(cx: &mut Context<'_>, root: &Node, config: &Config) {
                 "make a token of its own for the principal",
             );
         }
+    }
+}
+
+/// An issuer that nobody uses is a mistake; tokens come in over HTTP, for an address that clients know.
+fn issuers(cx: &mut Context<'_>, root: &Node, config: &Config) {
+    for (name, issuer) in &config.issuers {
+        let Some(span) = cx.issuers.get(name).cloned() else { continue };
+        let mine = |entry: &&super::PrincipalEntry| matches!(&entry.by, Match::Jwt { issuer, .. } if issuer == name);
+        if !config.principals.iter().any(|entry| mine(&entry)) {
+            let help = format!("write one: {{ name: staff, match: {{ jwt: {{ issuer: {name} }} }}, scopes: [...] }}");
+            cx.problems.add(Code::MissingKey, &span, format!("no principal is matched by tokens of `{name}`"), help);
+        }
+        for entry in config.principals.iter().filter(mine) {
+            let Some(both) = issuer.claims.iter().find(|claim| entry.principal.claims.contains_key(*claim)) else {
+                continue;
+            };
+            let message = format!(
+                "the claim {} is taken from tokens of `{name}`, and {} says it itself",
+                quote(both),
+                quote(&entry.principal.name)
+            );
+            cx.problems.add(Code::Contradiction, &span, message, "keep one of the two");
+        }
+    }
+    let Some(span) = child(root, "issuers").map(|node| node.span.clone()).filter(|_| !config.issuers.is_empty()) else {
+        return;
+    };
+    match &config.http {
+        None => {
+            let help = "listen for them: listen: { http: 127.0.0.1:8377 }";
+            cx.problems.add(
+                Code::MissingKey,
+                &span,
+                "tokens of issuers come in over HTTP, and there is no `listen`",
+                help,
+            );
+        }
+        Some(listen) if listen.behind_proxy && listen.public_url.is_none() => {
+            let help = "write how clients reach it: public_url: https://countersign.example";
+            let message = "`listen.http` has no `public_url`, which tokens of issuers are for";
+            cx.problems.add(Code::MissingKey, &span, message, help);
+        }
+        Some(_) => {}
     }
 }
 
@@ -131,7 +175,12 @@ pub fn trusted(cx: &mut Context<'_>, root: &Node, config: &Config) {
         let node = child(root, "operators").and_then(|node| child(node, "allowed_signers"));
         (path.clone(), node.map(|node| node.span.clone()).unwrap_or_default())
     });
-    let whole = policies(root, config).into_iter().chain(catalogs(root, config)).chain(signers);
+    let keys = config.issuers.iter().filter_map(|(name, issuer)| {
+        let KeySource::File(path) = &issuer.keys else { return None };
+        let node = ["issuers", name, "jwks", "file"].iter().try_fold(root, |node, key| child(node, key));
+        Some((path.clone(), node.map(|node| node.span.clone()).unwrap_or_default()))
+    });
+    let whole = policies(root, config).into_iter().chain(catalogs(root, config)).chain(signers).chain(keys);
     let whole = whole.map(|place| (place, true));
     let places: Vec<((PathBuf, Range<usize>), bool)> = whole.chain(folders.map(|place| (place, false))).collect();
     for ((path, span), whole) in places {

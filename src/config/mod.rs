@@ -2,7 +2,7 @@
 //! values from it and never the whole.
 //!
 //! The file is read once, into a tree that knows where everything stands (`yaml`); its sections are read from the tree
-//! (`sections`, `servers`, `principals`, `scopes`) and compared with each other (`cross`). All problems are collected and shown together.
+//! (`sections`, `servers`, `issuers`, `principals`, `scopes`) and compared with each other (`cross`). All problems are collected and shown together.
 //! Invariant: where a single one was found there is no `Config`.
 
 use std::collections::BTreeMap;
@@ -16,6 +16,7 @@ use crate::call::{Limits, Principal, ServerFacts};
 use crate::credential::shape::Kinds;
 pub use crate::credential::source::SecretSource;
 use crate::credential::store;
+pub use crate::credential::token::{ClaimTest, Issuer, KeySource};
 use crate::credential::trust::{self, Readers, TrustError};
 use crate::sandbox::Wishes;
 
@@ -24,6 +25,7 @@ pub mod edit;
 mod expand;
 mod fields;
 mod gate;
+mod issuers;
 mod notify;
 mod principals;
 mod problem;
@@ -54,6 +56,7 @@ const TOP: Keys = Keys {
         "listen",
         "secrets",
         "servers",
+        "issuers",
         "principals",
         "policy",
         "pins",
@@ -220,6 +223,7 @@ fn read(
         variable,
         secrets: cross::names(&root, "secrets"),
         servers: cross::names(&root, "servers"),
+        issuers: cross::names(&root, "issuers"),
     };
     let config = document(&mut cx, &root, &origin_absolute);
     if let Some(config) = config.as_ref().filter(|_| cx.problems.is_empty()) {
@@ -265,7 +269,8 @@ fn document(cx: &mut Context<'_>, root: &yaml::Node, origin: &Path) -> Option<Co
     let servers = servers::servers(cx, node, &secrets, first_use);
     let node = top.need(cx, "principals", "write who may connect; examples/countersign.yaml shows how");
     let principals = principals::principals(cx, node);
-    let tokens = principals.iter().any(|entry| matches!(entry.by, Match::Token(_)));
+    let issuers = issuers::issuers(cx, top.get("issuers"));
+    let tokens = principals.iter().any(|entry| !matches!(entry.by, Match::Uid(_)));
     Some(Config {
         path: Some(origin.to_owned()),
         state_dir,
@@ -274,6 +279,7 @@ fn document(cx: &mut Context<'_>, root: &yaml::Node, origin: &Path) -> Option<Co
         secrets,
         secret_places: BTreeMap::new(),
         servers,
+        issuers,
         principals,
         policy: sections::policy(cx, top.get("policy")),
         holds: sections::holds(cx, top.get("holds")),
@@ -298,6 +304,8 @@ pub struct Config {
     /// Line and column of each secret in the file, for errors about one that cannot be read.
     pub secret_places: BTreeMap<String, (usize, usize)>,
     pub servers: BTreeMap<String, Server>,
+    /// Authorization servers whose tokens are taken.
+    pub issuers: BTreeMap<String, Issuer>,
     pub principals: Vec<PrincipalEntry>,
     pub policy: Policy,
     pub holds: Holds,
@@ -315,6 +323,8 @@ pub struct HttpListen {
     pub allowed_hosts: Vec<String>,
     /// `Origin` values that are accepted; none by default.
     pub allowed_origins: Vec<String>,
+    /// Scheme and authority by which clients reach it; absent: `http` and its address.
+    pub public_url: Option<String>,
     /// A TLS-terminating proxy stands in front: needed for an address that is not loopback.
     pub behind_proxy: bool,
 }
@@ -426,7 +436,24 @@ pub struct PrincipalEntry {
 pub enum Match {
     /// Name of the secret that is the bearer token.
     Token(String),
+    /// SHA-256 of the bearer token.
+    TokenHash([u8; 32]),
+    /// A token of this issuer that passes these tests.
+    Jwt {
+        issuer: String,
+        tests: Vec<ClaimTest>,
+    },
     Uid(u32),
+}
+
+impl Match {
+    /// The evidence leaves one subject: the principal is nobody else.
+    pub fn is_single(&self) -> bool {
+        match self {
+            Match::Jwt { tests, .. } => issuers::is_single(tests),
+            Match::Token(_) | Match::TokenHash(_) | Match::Uid(_) => true,
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

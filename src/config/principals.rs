@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::fields::{Context, Fields, Keys};
+use super::issuers;
 use super::problem::{Code, quote};
 use super::scopes::{self, Scopes};
 use super::yaml::{Data, Node};
@@ -12,11 +13,10 @@ use super::{Match, PrincipalEntry};
 use crate::call::{BUILTIN_PRINCIPAL, Claim, Principal, PrincipalKind};
 
 const PRINCIPAL: Keys = Keys { known: &["name", "match", "scopes", "claims"], later: &[] };
-const MATCH: Keys = Keys {
-    known: &["token", "uid"],
-    later: &[("jwt", "use `token` with a secret"), ("oauth", "use `token` with a secret")],
-};
-const TOKEN: Keys = Keys { known: &["secret"], later: &[] };
+const MATCH: Keys =
+    Keys { known: &["token", "jwt", "uid"], later: &[("oauth", "use `jwt` with an entry of `issuers`")] };
+const TOKEN: Keys = Keys { known: &["secret", "sha256"], later: &[] };
+const ONE: &str = "a principal is recognised by one thing: `token`, `jwt` or `uid`";
 /// Claims of one principal, the values of one claim, and the bytes of a name or a value.
 const CLAIMS: usize = 64;
 const VALUES: usize = 64;
@@ -43,6 +43,16 @@ pub fn principals(cx: &mut Context<'_>, node: Option<&Node>) -> Vec<PrincipalEnt
                 let message = format!("two principals have the same {}", by_what(&entry.by));
                 cx.problems.add(Code::Repeated, &by, message, "the client's evidence must name one principal");
                 cx.problems.with(other_by, "first here");
+            } else if let (Match::Jwt { issuer, tests }, Match::Jwt { issuer: first, tests: earlier }) =
+                (&entry.by, &other.by)
+                && issuer == first
+                && issuers::is_covered(earlier, tests)
+            {
+                let message = format!("nobody can be {}", quote(&entry.principal.name));
+                let help =
+                    "the first principal that fits a token is it: put the one that asks for more before this one";
+                cx.problems.add(Code::Contradiction, &by, message, help);
+                cx.problems.with(other_by, format!("all its tokens are for {} already", quote(&other.principal.name)));
             }
         }
         entries.push((entry, name, by));
@@ -52,7 +62,8 @@ pub fn principals(cx: &mut Context<'_>, node: Option<&Node>) -> Vec<PrincipalEnt
 
 fn by_what(by: &Match) -> &'static str {
     match by {
-        Match::Token(_) => "token",
+        Match::Token(_) | Match::TokenHash(_) => "token",
+        Match::Jwt { .. } => "claims",
         Match::Uid(_) => "uid",
     }
 }
@@ -75,7 +86,8 @@ fn principal(cx: &mut Context<'_>, node: &Node, path: &str) -> Option<(Principal
         cx.problems.add(Code::Form, &node.span, message, help);
         None
     });
-    let help = "say how it is recognised: match: { token: { secret: NAME } } or match: { uid: 1000 }";
+    let help = "say how it is recognised: match: { token: { secret: NAME } }, match: { jwt: { issuer: NAME } } \
+                or match: { uid: 1000 }";
     let by = fields
         .need(cx, "match", help)
         .and_then(|node| Some((matcher(cx, node, fields.child("match"))?, node.span.clone())));
@@ -84,7 +96,8 @@ fn principal(cx: &mut Context<'_>, node: &Node, path: &str) -> Option<(Principal
     let claims = fields.get("claims").map(|node| claims(cx, node, fields.child("claims"))).unwrap_or_default();
     let ((name, name_at), (by, by_at)) = (name?, by?);
     let kind = match by {
-        Match::Token(_) => PrincipalKind::Token,
+        Match::Token(_) | Match::TokenHash(_) => PrincipalKind::Token,
+        Match::Jwt { .. } => PrincipalKind::Jwt,
         Match::Uid(_) => PrincipalKind::Uid,
     };
     let Scopes { plain, conditional } = scopes?;
@@ -95,11 +108,15 @@ fn principal(cx: &mut Context<'_>, node: &Node, path: &str) -> Option<(Principal
 
 fn matcher(cx: &mut Context<'_>, node: &Node, path: String) -> Option<Match> {
     let fields = Fields::of(cx, node, path, &MATCH);
-    let (kind, node) = fields.one_of(cx, MATCH.known, "a principal is recognised by one thing: `token` or `uid`")?;
+    let (kind, node) = fields.one_of(cx, MATCH.known, ONE)?;
     if kind.text == "uid" {
         // The last one means "no user" to the kernel.
         let uid = fields.number(cx, "uid", 0..=u64::from(u32::MAX) - 1, 0);
         return u32::try_from(uid).ok().map(Match::Uid);
+    }
+    if kind.text == "jwt" {
+        let (issuer, tests) = issuers::evidence(cx, node, fields.child("jwt"))?;
+        return Some(Match::Jwt { issuer, tests });
     }
     let path = fields.child("token");
     if let Data::Scalar { .. } = node.data {
@@ -108,8 +125,30 @@ fn matcher(cx: &mut Context<'_>, node: &Node, path: String) -> Option<Match> {
         return None;
     }
     let fields = Fields::of(cx, node, path, &TOKEN);
-    let name = fields.need(cx, "secret", "name the secret that is the token: { secret: NAME }")?;
-    cx.secret(name, &fields.child("secret")).map(Match::Token)
+    let help = "name the secret that is the token: { secret: NAME }; or write its hash, as `countersign principal token` \
+                prints it: { sha256: ... }";
+    let (key, node) = fields.one_of(cx, TOKEN.known, help)?;
+    let path = fields.child(&key.text);
+    match key.text.as_str() {
+        "sha256" => hash(cx, node, &path).map(Match::TokenHash),
+        _ => cx.secret(node, &path).map(Match::Token),
+    }
+}
+
+/// SHA-256 in hex.
+fn hash(cx: &mut Context<'_>, node: &Node, path: &str) -> Option<[u8; 32]> {
+    // All digits: then YAML takes it for a number, which does not matter here.
+    let text = if let Data::Scalar { text, .. } = &node.data { text.as_str() } else { cx.text(node, path)? };
+    let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let digits: Vec<u8> = text.bytes().filter_map(|byte| digit(&byte)).collect();
+    let bytes: Vec<u8> = digits.chunks(2).filter_map(|two| Some(two.first()? << 4 | two.get(1)?)).collect();
+    let hash = <[u8; 32]>::try_from(bytes).ok().filter(|_| text.len() == 64);
+    if hash.is_none() {
+        let message = format!("`{path}` is no SHA-256");
+        let help = "write the 64 digits that `countersign principal token NAME` prints";
+        cx.problems.add(Code::Form, &node.span, message, help);
+    }
+    hash
 }
 
 /// What is said of a principal: names of the operator's own, each with a text or a list of texts.

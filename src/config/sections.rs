@@ -21,8 +21,10 @@ const SOCKET: &str = "operator.sock";
 
 const PROXY: &str = "let a proxy that ends TLS stand in front and say `behind_proxy: true`, or listen on 127.0.0.1";
 const LISTEN: Keys = Keys { known: &["http"], later: &[("tls", PROXY)] };
-const HTTP: Keys =
-    Keys { known: &["address", "allowed_hosts", "allowed_origins", "behind_proxy"], later: &[("tls", PROXY)] };
+const HTTP: Keys = Keys {
+    known: &["address", "allowed_hosts", "allowed_origins", "behind_proxy", "public_url"],
+    later: &[("tls", PROXY)],
+};
 const POLICY: Keys = Keys { known: &["builtin", "paths", "modes", "time_limit_ms"], later: &[] };
 const PINS: Keys = Keys { known: &["first_use"], later: &[] };
 const HOLDS: Keys = Keys {
@@ -114,9 +116,10 @@ pub fn listen(cx: &mut Context<'_>, node: Option<&Node>, tokens: bool) -> Option
         let help = "write the names by which clients reach it: allowed_hosts: [countersign.example]";
         cx.problems.add(Code::MissingKey, &fields.span, message, help);
     }
+    let public_url = fields.get("public_url").and_then(|node| public_url(cx, node, &fields.child("public_url")));
     let listen = http_listen(address);
     let allowed_hosts = if fields.get("allowed_hosts").is_some() { hosts } else { listen.allowed_hosts };
-    Some(HttpListen { allowed_hosts, allowed_origins: origins, behind_proxy, ..listen })
+    Some(HttpListen { allowed_hosts, allowed_origins: origins, public_url, behind_proxy, ..listen })
 }
 
 fn http_listen(address: SocketAddr) -> HttpListen {
@@ -128,7 +131,22 @@ fn http_listen(address: SocketAddr) -> HttpListen {
     if address.ip().is_loopback() && !allowed_hosts.contains(&own) {
         allowed_hosts.push(own);
     }
-    HttpListen { address, allowed_hosts, allowed_origins: Vec::new(), behind_proxy: false }
+    HttpListen { address, allowed_hosts, allowed_origins: Vec::new(), public_url: None, behind_proxy: false }
+}
+
+/// Scheme and authority, as clients write them; without the `/` at the end.
+fn public_url(cx: &mut Context<'_>, node: &Node, path: &str) -> Option<String> {
+    let url = super::servers::url(cx, node, path)?;
+    let short = url.strip_suffix('/').unwrap_or(&url);
+    if short.chars().filter(|c| *c == '/').count() != 2
+        || short.contains(['?', '"', '\\'])
+        || short != short.to_lowercase()
+    {
+        let message = format!("`{path}` is {}, which is more than scheme, host and port", quote(&url));
+        let help = "write it in lower case and without a path, as in https://countersign.example";
+        cx.problems.add(Code::Form, &node.span, message, help);
+    }
+    Some(short.to_owned())
 }
 
 fn address(cx: &mut Context<'_>, node: &Node, path: &str) -> Option<SocketAddr> {

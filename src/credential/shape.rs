@@ -5,6 +5,9 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+/// How the tokens begin that `countersign principal token` makes.
+pub const CLIENT_TOKEN: &str = "csgn_";
+
 /// Beginnings that no other text has: a few characters after them make a key.
 const CERTAIN: &[&str] = &[
     "sk_live_",
@@ -33,6 +36,7 @@ const CERTAIN: &[&str] = &[
     "AKIA",
     "ASIA",
     "AIza",
+    CLIENT_TOKEN,
 ];
 const CERTAIN_REST: usize = 4;
 

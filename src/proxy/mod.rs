@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 use crate::audit::{AuditError, AuditLog, Entry, Event};
 use crate::call::{Environment, Limits, ServerFacts};
 use crate::catalog::{Catalog, CatalogError};
-use crate::config::{self, Config, Match, UnsignedRulings, Upstream as UpstreamConfig, Value};
+use crate::config::{self, Config, UnsignedRulings, Upstream as UpstreamConfig, Value};
 use crate::control::server::{Control, ServerStatus, Status};
 use crate::credential::scrub::Scrubber;
 use crate::credential::secret::SecretCell;
@@ -29,7 +29,6 @@ use crate::signing::Signers;
 use crate::transport::api_gate::{self, ApiGate, ApiSpec};
 use crate::transport::http_client::{HttpClient, TlsError};
 use crate::transport::http_upstream::{HeaderSource, HttpSpec};
-use crate::transport::principals::Principals;
 use crate::transport::runtime_dir::{self, SocketError};
 use crate::transport::stdio_upstream::{EnvValue, StdioSpec};
 use crate::transport::{Handover, NewSession, Rejected, client_socket, http_front};
@@ -46,6 +45,7 @@ mod environment;
 mod keys;
 mod listing;
 mod notices;
+mod principals;
 mod probe;
 mod session;
 mod tasks;
@@ -138,6 +138,8 @@ pub enum StartError {
     Yard { folder: PathBuf, source: std::io::Error },
     #[error("operators.allowed_signers: {0}")]
     Operators(String),
+    #[error("issuers.{name}: {reason}")]
+    Issuer { name: String, reason: String },
     #[error("notify[{index}]: {reason}")]
     Notify { index: usize, reason: String },
 }
@@ -242,7 +244,7 @@ impl Daemon {
         let served = servers.iter().map(|(name, server)| (name.clone(), server.served())).collect();
         let running = (Arc::clone(&shared), servers.clone());
         let handover = accept(shared, servers, &session_tracker, &tracker, (rejected, from_fronts));
-        let principals = Arc::new(principals(&config, &secrets));
+        let principals = Arc::new(principals::principals(&config, &secrets, &http_client).await?);
         let daemon = Daemon {
             http,
             client_socket: config.runtime_dir.join("client.sock"),
@@ -275,6 +277,7 @@ impl Daemon {
                 principals,
                 listen.allowed_hosts.clone(),
                 listen.allowed_origins.clone(),
+                principals::public_url(listen, http),
                 config.limits,
                 handover,
                 fronts,
@@ -625,19 +628,6 @@ fn status(config: &Config, servers: &BTreeMap<String, Arc<ServerRuntime>>) -> St
         unsigned_rulings: production && config.operators.unsigned_rulings == Some(UnsignedRulings::Accept),
         changed: watch::channel(()).0,
     }
-}
-
-fn principals(config: &Config, secrets: &BTreeMap<String, SecretCell>) -> Principals {
-    let (mut tokens, mut uids) = (Vec::new(), Vec::new());
-    for entry in &config.principals {
-        match &entry.by {
-            Match::Token(name) => {
-                tokens.extend(secrets.get(name).map(|secret| (secret.clone(), Arc::clone(&entry.principal))))
-            }
-            Match::Uid(uid) => uids.push((*uid, Arc::clone(&entry.principal))),
-        }
-    }
-    Principals::new(tokens, uids)
 }
 
 /// Turns clients that the fronts have let in into sessions, and writes down whom they have not.

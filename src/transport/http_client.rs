@@ -164,9 +164,13 @@ impl HttpClient {
 
     /// Sends a request on a connection that is used for nothing else, and reads the status of the answer.
     pub(super) async fn once(&self, uri: &Uri, request: Request<Full<Bytes>>) -> Result<u16, String> {
+        Ok(self.ask(uri, request).await?.status().as_u16())
+    }
+
+    /// The same, for the whole answer.
+    pub(super) async fn ask(&self, uri: &Uri, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, String> {
         let mut sender = self.connect(uri).await?;
-        let answer = sender.send_request(request).await.map_err(|error| error.to_string())?;
-        Ok(answer.status().as_u16())
+        sender.send_request(request).await.map_err(|error| error.to_string())
     }
 
     /// Takes a connection back whose last response was read through.

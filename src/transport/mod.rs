@@ -24,6 +24,7 @@ pub mod sse;
 pub mod stdio_upstream;
 pub mod http_client;
 pub mod post;
+pub mod fetch;
 pub mod http_upstream;
 pub mod api_gate;
 

@@ -14,7 +14,7 @@ use super::http_upstream::is_this_machine;
 /// For everything: connecting, sending, and the head of the answer.
 const TIME: Duration = Duration::from_secs(10);
 
-/// A URL that may be posted to: https, or http on this machine.
+/// A URL that may be posted to or fetched from: https, or http on this machine.
 #[derive(Clone, Debug)]
 pub struct Target {
     uri: Uri,
@@ -36,6 +36,15 @@ impl Target {
         let host = HeaderValue::from_str(authority.as_str()).ok()?;
         let path = Uri::from(uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")));
         Some(Target { path, host, uri })
+    }
+
+    pub(super) fn uri(&self) -> &Uri {
+        &self.uri
+    }
+
+    /// A request of what is there, in origin form.
+    pub(super) fn get(&self) -> http::request::Builder {
+        Request::get(self.path.clone()).header(header::HOST, self.host.clone())
     }
 }
 

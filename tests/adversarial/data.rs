@@ -25,6 +25,7 @@ const CODE: &[&str] = &[
     include_str!("parsing.rs"),
     include_str!("processes.rs"),
     include_str!("sessions.rs"),
+    include_str!("tokens.rs"),
     include_str!("unicode.rs"),
     include_str!("upstream.rs"),
     // The area `tui`: the operator's screen needs no daemon.

@@ -21,5 +21,6 @@ mod processes;
 mod secrets;
 mod sessions;
 mod sweep;
+mod tokens;
 mod unicode;
 mod upstream;

@@ -127,6 +127,12 @@ impl Countersign {
         self
     }
 
+    /// One more principal.
+    pub fn principal(mut self, principal: Value) -> Countersign {
+        self.config["principals"].as_array_mut().unwrap().push(principal);
+        self
+    }
+
     /// One more file among the policies.
     pub fn policy(mut self, file: &str, text: &str) -> Countersign {
         self.policies.push((file.to_owned(), text.to_owned()));

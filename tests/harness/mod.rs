@@ -8,6 +8,7 @@
 pub mod between;
 pub mod daemon;
 pub mod http;
+pub mod issuer;
 pub mod operator;
 pub mod peers;
 pub mod process;

@@ -46,5 +46,6 @@ mod stopping;
 mod stripe;
 mod task_input;
 mod tasks;
+mod tokens;
 mod wrap;
 mod wrap_agents;

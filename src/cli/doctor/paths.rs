@@ -86,7 +86,8 @@ fn by_http<'a>(config: &'a Config, ground: &Ground) -> Option<Way<'a>> {
             let token = ground.secrets.get(name)?.as_ref().ok()?;
             Some((entry.principal.name.as_str(), token.clone()))
         }
-        Match::Uid(_) => None,
+        // Of these only their holders have it.
+        Match::TokenHash(_) | Match::Jwt { .. } | Match::Uid(_) => None,
     });
     match token {
         Some((principal, token)) => Some(Way::Http { principal, address: reached, token }),

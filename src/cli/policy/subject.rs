@@ -162,7 +162,7 @@ impl Caller {
 
     fn of(entry: &crate::config::PrincipalEntry) -> Caller {
         let (transport, uid) = match entry.by {
-            Match::Token(_) => (Transport::Http, None),
+            Match::Token(_) | Match::TokenHash(_) | Match::Jwt { .. } => (Transport::Http, None),
             Match::Uid(uid) => (Transport::Stdio, Some(uid)),
         };
         Caller { principal: Arc::clone(&entry.principal), client: ClientInfo { uid, ..ClientInfo::silent(transport) } }

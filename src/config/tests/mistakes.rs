@@ -7,6 +7,23 @@ fn conditional(members: &str) -> String {
     with("scopes: [billing/read]", &format!("scopes: [{{ {members} }}]"))
 }
 
+/// An issuer, from 13:12 on, that no principal is for.
+fn issuers(members: &str) -> String {
+    and(&format!("issuers: {{ a: {{ {members} }} }}"))
+}
+
+/// The same, complete, with more.
+fn issued(more: &str) -> String {
+    issuers(&format!("issuer: \"https://a/\", jwks: {{ url: \"https://a/\" }}, {more}"))
+}
+
+/// With an issuer, and the one principal in another way.
+fn jwt(how: &str) -> String {
+    let more =
+        "issuers: { acme: { issuer: \"https://a/\", jwks: { url: \"https://a/\" } } }\nlisten: { http: 127.0.0.1:1 }\n";
+    with("match: { token: { secret: token } }", how) + more
+}
+
 const GATE: &str = "url: \"https://a\", headers: { K: { secret: key } }, url_env: U, key_env: S";
 
 /// With a gate.
@@ -55,6 +72,59 @@ fn mistakes_are_found_where_they_are() {
         (and("audit: { store: postgres }"), ("C0111", 13, 17)),
         (and("listen: { tls: { cert: a } }"), ("C0111", 13, 11)),
         (upstream("{ http: { url: \"https://a/mcp\", auth: oauth } }"), ("C0111", 10, 47)),
+        // Tokens of issuers, and tokens by their hash.
+        (issuers("issuer: nowhere, jwks: { url: \"https://a/\" }"), ("C0105", 13, 25)),
+        (issuers("issuer: \"http://auth.example/\", jwks: { url: \"https://a/\" }"), ("C0113", 13, 25)),
+        (issuers("jwks: { url: \"https://a/\" }"), ("C0102", 13, 15)),
+        (issuers("issuer: \"https://a/\""), ("C0102", 13, 15)),
+        (issuers("issuer: \"https://a/\", jwks: { url: \"http://example.com/\" }"), ("C0113", 13, 52)),
+        (issuers("issuer: \"https://a/\", jwks: { url: \"https://a/\", file: a }"), ("C0110", 13, 66)),
+        (issuers("issuer: \"https://a/\", jwks: {}"), ("C0102", 13, 45)),
+        (issued("secret: key"), ("C0111", 13, 68)),
+        (issued("algorithms: [HS256]"), ("C0106", 13, 81)),
+        (issued("algorithms: [none]"), ("C0106", 13, 81)),
+        (issued("algorithms: []"), ("C0102", 13, 80)),
+        (issued("algorithms: [RS256, RS256]"), ("C0109", 13, 88)),
+        (issued("leeway: 1h"), ("C0104", 13, 76)),
+        (issued("audience: []"), ("C0105", 13, 78)),
+        (issued("audience: 7"), ("C0103", 13, 78)),
+        (issued("claims: [email, email]"), ("C0109", 13, 84)),
+        (issued("claims: [\"a b\"]"), ("C0105", 13, 77)),
+        (issued("scopes_from: scope"), ("C0103", 13, 81)),
+        (issued("scopes_from: {}"), ("C0102", 13, 81)),
+        (issued("scopes_from: { claim: scope, prefix: a, map: { b: [] } }"), ("C0110", 13, 113)),
+        (issued("scopes_from: { claim: scope, prefix: \"a b\" }"), ("C0105", 13, 105)),
+        (issued("scopes_from: { claim: scope, map: {} }"), ("C0105", 13, 102)),
+        (issued("scopes_from: { claim: scope, map: { b: [nothing/read] } }"), ("C0107", 13, 108)),
+        (issued("scopes_from: { claim: scope, map: { b: [openid] } }"), ("C0105", 13, 108)),
+        (
+            and(
+                "issuers: { acme: { issuer: \"https://a/\", jwks: { url: \"https://a/\" } } }\nlisten: { http: 127.0.0.1:1 }",
+            ),
+            ("C0102", 13, 12),
+        ),
+        (jwt("match: { jwt: { issuer: acme } }").replace("listen:", "#"), ("C0102", 13, 10)),
+        (jwt("match: { jwt: { issuer: acm } }"), ("C0107", 12, 44)),
+        (
+            jwt(
+                "match: { jwt: { issuer: acme } }, scopes: [] }\n  - { name: b, match: { jwt: { issuer: acme, claims: { sub: b } } }",
+            ),
+            ("C0110", 13, 23),
+        ),
+        (jwt("match: { jwt: {} }"), ("C0102", 12, 34)),
+        (jwt("match: { jwt: { issuer: acme, claims: {} } }"), ("C0105", 12, 58)),
+        (jwt("match: { jwt: { issuer: acme, claims: { sub: [] } } }"), ("C0104", 12, 65)),
+        (jwt("match: { jwt: { issuer: acme, claims: { sub: 7 } } }"), ("C0103", 12, 65)),
+        (jwt("match: { jwt: { issuer: acme }, uid: 1 }"), ("C0110", 12, 52)),
+        (with("match: { token: { secret: token } }", "match: { token: { sha256: abc } }"), ("C0105", 12, 46)),
+        (with("match: { token: { secret: token } }", "match: { token: {} }"), ("C0102", 12, 36)),
+        (
+            with("match: { token: { secret: token } }", "match: { token: { secret: token, sha256: abc } }"),
+            ("C0110", 12, 53),
+        ),
+        (and("listen: { http: { address: 127.0.0.1:1, public_url: \"https://a/b\" } }"), ("C0105", 13, 53)),
+        (and("listen: { http: { address: 127.0.0.1:1, public_url: \"http://a\" } }"), ("C0113", 13, 53)),
+        (and("listen: { http: { address: 127.0.0.1:1, public_url: \"https://A\" } }"), ("C0105", 13, 53)),
         // Whom to tell.
         (and("notify: {}"), ("C0103", 13, 9)),
         (and("notify: [ {} ]"), ("C0102", 13, 11)),

@@ -76,9 +76,9 @@ impl HoldQueue {
                 if ruling.proof.is_some() && ruling.taken_back != entry.hold.taken_back {
                     return Err(NoEffect::BadSignature("an approval was taken back meanwhile: sign again".to_owned()));
                 }
-                let requester = &entry.hold.context.principal.name;
-                if *requester == ruling.operator || *requester == ruling.account {
-                    return Err(NoEffect::Requester(requester.clone()));
+                let requester = &entry.hold.context.principal;
+                if requester.may_be(&ruling.operator) || requester.may_be(&ruling.account) {
+                    return Err(NoEffect::Requester(requester.name.clone()));
                 }
                 if entry.hold.approved_by.iter().any(|by| by.is(ruling)) {
                     return Err(NoEffect::SameOperator);

@@ -9,9 +9,13 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONT
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, StatusCode, Version};
 
+use tokio::time::Instant;
+
 use super::HttpFront;
+use super::metadata::Challenge;
 use crate::call::Principal;
 use crate::mcp::message::{HEADER_MISMATCH, INVALID_REQUEST, Malformed};
+use crate::transport::principals::{Nobody, Who};
 
 pub(super) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 pub(super) const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
@@ -26,6 +30,16 @@ pub(super) struct Refused {
     pub(super) malformed: Malformed,
     pub(super) server: Option<String>,
     pub(super) principal: Option<Arc<Principal>>,
+    pub(super) token: Option<Box<AboutToken>>,
+}
+
+/// What is said of a token that is not taken.
+#[derive(Debug)]
+pub(super) struct AboutToken {
+    /// For log and record: the client is not told why.
+    pub(super) noted: Option<String>,
+    /// How the client can get one that would do.
+    pub(super) challenge: Option<Challenge>,
 }
 
 impl Refused {
@@ -34,7 +48,7 @@ impl Refused {
     }
 
     pub(super) fn because(status: StatusCode, malformed: Malformed) -> Refused {
-        Refused { status, malformed, server: None, principal: None }
+        Refused { status, malformed, server: None, principal: None, token: None }
     }
 }
 
@@ -44,10 +58,12 @@ pub(super) struct Admitted {
     pub(super) server: String,
     pub(super) principal: Arc<Principal>,
     pub(super) peer: SocketAddr,
+    /// When the evidence of who it is ends.
+    pub(super) until: Option<Instant>,
 }
 
-/// Everything that holds for every request, in the order of what it costs to find out.
-pub(super) fn admit(front: &HttpFront, parts: &Parts, peer: SocketAddr) -> Result<Admitted, Refused> {
+/// What holds for every request, whatever it asks for: no more than that it was meant for us.
+pub(super) fn arrive(front: &HttpFront, parts: &Parts) -> Result<(), Refused> {
     if parts.version != Version::HTTP_11 {
         return Err(Refused::new(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "only HTTP/1.1 is spoken here"));
     }
@@ -58,21 +74,51 @@ pub(super) fn admit(front: &HttpFront, parts: &Parts, peer: SocketAddr) -> Resul
     }
     singletons(&parts.headers)?;
     host(front, parts)?;
-    origin(front, &parts.headers)?;
+    origin(front, &parts.headers)
+}
+
+/// Everything that holds for every request to a server, in the order of what it costs to find out.
+pub(super) async fn admit(front: &HttpFront, parts: &Parts, peer: SocketAddr) -> Result<Admitted, Refused> {
     let server = parts.uri.path().strip_prefix("/mcp/");
     let server = server.ok_or_else(|| Refused::new(StatusCode::NOT_FOUND, "the path is /mcp/SERVER"))?;
     if ![Method::POST, Method::GET, Method::DELETE].contains(&parts.method) {
         return Err(Refused::new(StatusCode::METHOD_NOT_ALLOWED, "POST, GET and DELETE are served"));
     }
-    let principal = bearer(&parts.headers).and_then(|token| front.principals.by_token(token));
-    let principal = principal
-        .ok_or_else(|| Refused::new(StatusCode::UNAUTHORIZED, "a bearer token of a configured principal is needed"))?;
+    let Who { principal, until } = who(front, &parts.headers, server).await?;
     if !front.servers.contains_key(server) {
         let known = front.servers.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
         let refused = Refused::new(StatusCode::NOT_FOUND, format!("unknown server; servers: {known}"));
         return Err(Refused { principal: Some(principal), ..refused });
     }
-    Ok(Admitted { server: server.to_owned(), principal, peer })
+    Ok(Admitted { server: server.to_owned(), principal, peer, until })
+}
+
+/// The client is told that its token is not taken, and never why.
+async fn who(front: &HttpFront, headers: &HeaderMap, server: &str) -> Result<Who, Refused> {
+    let unknown = || Refused::new(StatusCode::UNAUTHORIZED, "a bearer token of a configured principal is needed");
+    let about = |noted, error| Some(Box::new(AboutToken { noted, challenge: front.challenge(server, error) }));
+    let Some(token) = bearer(headers) else {
+        return Err(Refused { token: about(None, None), ..unknown() });
+    };
+    let resource = front.resource(server);
+    front.principals.by_bearer(token, server, &resource).await.map_err(|nobody| {
+        let noted = Some(format!("refused by countersign: a bearer token: {nobody}"));
+        match nobody {
+            Nobody::Bad { .. } => Refused { token: about(noted, Some("invalid_token")), ..unknown() },
+            Nobody::NoScope { .. } => {
+                let refused = Refused::new(StatusCode::FORBIDDEN, "this token has no scope for this server");
+                Refused { token: about(noted, Some("insufficient_scope")), ..refused }
+            }
+            Nobody::NoPrincipal { .. } => {
+                let refused = Refused::new(StatusCode::FORBIDDEN, "no configured principal is for this token");
+                Refused { token: Some(Box::new(AboutToken { noted, challenge: None })), ..refused }
+            }
+            Nobody::NoKeys { .. } | Nobody::TooMany => {
+                let refused = Refused::new(StatusCode::SERVICE_UNAVAILABLE, "tokens cannot be checked just now");
+                Refused { token: Some(Box::new(AboutToken { noted, challenge: None })), ..refused }
+            }
+        }
+    })
 }
 
 /// Fields that two readers could take differently when they come twice.

@@ -1,4 +1,5 @@
-//! Streamable HTTP for clients: `POST`, `GET` and `DELETE` on `/mcp/SERVER`, both protocol eras, HTTP/1.1 only.
+//! Streamable HTTP for clients: `POST`, `GET` and `DELETE` on `/mcp/SERVER`, both protocol eras, HTTP/1.1 only; and,
+//! where tokens are an issuer's, `GET` of what clients need to know to get one.
 //!
 //! Invariant: a request reaches a session only after `guard` has admitted it and its body has been read strictly; what
 //! is refused before that is reported, at a bounded rate, and leaves nothing behind.
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{ALLOW, CONNECTION, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -40,6 +42,7 @@ use crate::mcp::reply;
 mod exchange;
 mod guard;
 mod joint;
+mod metadata;
 mod post;
 mod pump;
 mod respond;
@@ -74,6 +77,8 @@ pub struct HttpFront {
     principals: Arc<Principals>,
     hosts: Vec<String>,
     origins: Vec<String>,
+    /// Scheme and authority by which clients reach this front.
+    public_url: String,
     limits: Limits,
     handover: Handover,
     refusals: Refusals,
@@ -90,13 +95,15 @@ impl std::fmt::Debug for HttpFront {
 }
 
 impl HttpFront {
-    /// `hosts` are accepted besides the names of the loopback; `origins` are the only ones that are.
+    /// `hosts` are accepted besides the names of the loopback; `origins` are the only ones that are. `public_url` is the
+    /// beginning of every server's address, as in `https://countersign.example`.
     #[allow(clippy::too_many_arguments)]
     pub fn new(
         servers: BTreeMap<String, Served>,
         principals: Arc<Principals>,
         hosts: Vec<String>,
         origins: Vec<String>,
+        public_url: String,
         limits: Limits,
         handover: Handover,
         stop: CancellationToken,
@@ -109,7 +116,20 @@ impl HttpFront {
         let refusals = Refusals::new(handover.rejected.clone());
         let sessions = Arc::new(Sessions::new(limits.sessions));
         let joints = Arc::default();
-        HttpFront { servers, principals, hosts, origins, limits, handover, refusals, sessions, joints, tracker, stop }
+        HttpFront {
+            servers,
+            principals,
+            hosts,
+            origins,
+            public_url,
+            limits,
+            handover,
+            refusals,
+            sessions,
+            joints,
+            tracker,
+            stop,
+        }
     }
 
     /// Open sessions of the era that has them.
@@ -183,36 +203,43 @@ async fn connection(stream: TcpStream, peer: SocketAddr, front: Arc<HttpFront>) 
 impl HttpFront {
     async fn handle(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Answer> {
         let (parts, body) = request.into_parts();
-        let served = match guard::admit(self, &parts, peer) {
-            Ok(admitted) => {
-                let served = match parts.method {
-                    Method::POST => self.post(&admitted, &parts, body).await,
-                    Method::GET => self.listen(&admitted, &parts),
-                    _ => self.delete(&admitted, &parts),
-                };
-                served.map_err(|refused| Refused {
-                    server: Some(admitted.server),
-                    principal: Some(admitted.principal),
-                    ..refused
-                })
-            }
+        let served = match guard::arrive(self, &parts) {
+            Ok(()) => match self.metadata(&parts) {
+                Some(metadata) => metadata,
+                None => self.serve(&parts, body, peer).await,
+            },
             Err(refused) => Err(refused),
         };
         served.unwrap_or_else(|refused| self.refuse(refused, peer))
     }
 
+    async fn serve(&self, parts: &Parts, body: Incoming, peer: SocketAddr) -> Result<Response<Answer>, Refused> {
+        let admitted = guard::admit(self, parts, peer).await?;
+        let served = match parts.method {
+            Method::POST => self.post(&admitted, parts, body).await,
+            Method::GET => self.listen(&admitted, parts),
+            _ => self.delete(&admitted, parts),
+        };
+        served.map_err(|refused| Refused {
+            server: Some(admitted.server),
+            principal: Some(admitted.principal),
+            ..refused
+        })
+    }
+
     fn refuse(&self, refused: Refused, peer: SocketAddr) -> Response<Answer> {
-        let Refused { status, malformed, server, principal } = refused;
+        let Refused { status, malformed, server, principal, token } = refused;
+        let (noted, challenge) = token.map(|token| (token.noted, token.challenge)).unwrap_or_default();
         let code = if status == StatusCode::BAD_REQUEST { malformed.code } else { i64::from(status.as_u16()) };
-        debug!(status = status.as_u16(), reason = %malformed.reason, "a request was refused");
-        let reason = malformed.reason.clone();
+        let reason = noted.unwrap_or_else(|| malformed.reason.clone());
+        debug!(status = status.as_u16(), reason, "a request was refused");
         let principal = principal.map(|principal| principal.name.clone());
         self.refusals.report(Rejected { server, principal, client: client_info(peer), code, reason });
         let text = reply::malformed(&Malformed { answer: true, ..malformed }).unwrap_or_else(JsonText::empty_object);
         let mut response = json(status, text.into_bytes());
         let fields = response.headers_mut();
         match status {
-            StatusCode::UNAUTHORIZED => {
+            StatusCode::UNAUTHORIZED if challenge.is_none() => {
                 fields.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"countersign\""));
             }
             StatusCode::METHOD_NOT_ALLOWED => {
@@ -226,6 +253,9 @@ impl HttpFront {
                 fields.insert(CONNECTION, HeaderValue::from_static("close"));
             }
             _ => {}
+        }
+        if let Some(field) = challenge.and_then(|challenge| challenge.field()) {
+            fields.insert(WWW_AUTHENTICATE, field);
         }
         response
     }

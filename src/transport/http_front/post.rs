@@ -17,7 +17,7 @@ use tracing::{Instrument as _, debug};
 use super::exchange::Exchange;
 use super::guard::{self, Accepts, Admitted, Refused};
 use super::joint::Joint;
-use super::respond::{accepted, empty, event_stream, lacks_meta, modern_status, respond};
+use super::respond::{accepted, empty, lacks_meta, listening, modern_status, respond};
 use super::session::{NotTaken, Session};
 use super::sse::Answer;
 use super::streams::{EventId, NoPlace, Opened, StreamId};
@@ -237,7 +237,7 @@ impl HttpFront {
         }
         let stream = |opened: Opened| {
             let exchange = Exchange::stream(Arc::clone(&session), opened, false, self.tracker.clone());
-            event_stream(exchange, Vec::new())
+            listening(exchange, admitted.until)
         };
         let Some(last) = guard::field(&parts.headers, &guard::LAST_EVENT_ID)? else {
             return Ok(stream(session.listen().ok_or_else(unknown_session)?));

@@ -105,7 +105,16 @@ pub(super) fn json(status: StatusCode, text: impl Into<Bytes>) -> Response<Answe
 }
 
 pub(super) fn event_stream(exchange: Exchange, first: Vec<Said>) -> Response<Answer> {
-    let mut response = response(StatusCode::OK, Answer::Events(Box::new(Events::new(exchange, first))));
+    events(Events::new(exchange, first))
+}
+
+/// A stream that a client listens to, for as long as the evidence of who it is lasts.
+pub(super) fn listening(exchange: Exchange, until: Option<Instant>) -> Response<Answer> {
+    events(Events::new(exchange, Vec::new()).until(until))
+}
+
+fn events(events: Events) -> Response<Answer> {
+    let mut response = response(StatusCode::OK, Answer::Events(Box::new(events)));
     let fields = response.headers_mut();
     fields.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::exchange::{Exchange, Said, Turn};
 use super::streams::EventId;
@@ -78,6 +78,8 @@ pub(super) struct Events {
     quiet: Pin<Box<Sleep>>,
     /// The client has been told when to come back.
     retry_told: bool,
+    /// The stream ends then, whatever is still to come.
+    end: Option<Pin<Box<Sleep>>>,
     over: bool,
 }
 
@@ -85,7 +87,7 @@ impl Events {
     /// `first` is what came before the stream was opened.
     pub(super) fn new(exchange: Exchange, first: Vec<Said>) -> Events {
         let quiet = Box::pin(sleep(KEEP_ALIVE));
-        let mut events = Events { exchange, ready: VecDeque::new(), quiet, retry_told: false, over: false };
+        let mut events = Events { exchange, ready: VecDeque::new(), quiet, retry_told: false, end: None, over: false };
         match events.exchange.start.take() {
             Some(start) => {
                 let head = events.head(Some(start));
@@ -97,6 +99,11 @@ impl Events {
         }
         first.into_iter().for_each(|said| events.push(said));
         events
+    }
+
+    /// With an end.
+    pub(super) fn until(self, end: Option<Instant>) -> Events {
+        Events { end: end.map(|end| Box::pin(sleep_until(end))), ..self }
     }
 
     /// The fields before the data. With the first id the client learns when to come back if it loses the stream.
@@ -125,7 +132,8 @@ impl Events {
                 self.quiet.as_mut().reset(Instant::now() + KEEP_ALIVE);
                 return Poll::Ready(Some(bytes));
             }
-            if self.over {
+            if self.over || self.end.as_mut().is_some_and(|end| end.as_mut().poll(cx).is_ready()) {
+                self.over = true;
                 return Poll::Ready(None);
             }
             match self.exchange.poll_next(cx) {

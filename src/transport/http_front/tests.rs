@@ -18,6 +18,7 @@ use crate::credential::secret::{Secret, SecretCell};
 use crate::json::Rules;
 use crate::mcp::headers;
 use crate::mcp::message::{HEADER_MISMATCH, INVALID_PARAMS, INVALID_REQUEST, Id, Message};
+use crate::transport::principals::Known;
 use crate::transport::{FromClient, NewSession, ToClient};
 
 mod batches;
@@ -41,13 +42,14 @@ impl Rig {
         let (to_sessions, sessions) = mpsc::channel(16);
         let (to_rejected, rejected) = mpsc::channel(1000);
         let who = |name: &str| Arc::new(Principal::plain(name, PrincipalKind::Token, Vec::new()));
-        let secret = |text: &str| SecretCell::new("token", Secret::new(text.into()));
+        let secret = |text: &str| Known::Secret(SecretCell::new("token", Secret::new(text.into())));
         let principals = Principals::new(vec![(secret(A), who("a")), (secret(B), who("b"))], Vec::new());
         let front = Arc::new(HttpFront::new(
             ["stripe", "stigg", "child"].map(|name| (name.to_owned(), served(name))).into(),
             Arc::new(principals),
             vec!["mcp.example".to_owned()],
             vec!["https://app.example".to_owned()],
+            "http://mcp.example".to_owned(),
             limits,
             Handover { sessions: to_sessions, rejected: to_rejected },
             CancellationToken::new(),
