@@ -64,6 +64,8 @@ pub(super) struct Keys {
     pub cells: Cells,
     pub servers: BTreeMap<String, Arc<ServerRuntime>>,
     pub shared: Arc<Shared>,
+    /// Where children live.
+    pub yard: Arc<Yard>,
     /// Where children without keys reach APIs.
     pub child_port: Option<u16>,
     /// Where children live.
