@@ -68,8 +68,6 @@ pub(super) struct Keys {
     pub yard: Arc<Yard>,
     /// Where children without keys reach APIs.
     pub child_port: Option<u16>,
-    /// Where children live.
-    pub yard: Arc<Yard>,
     /// One reading at a time.
     pub reading: tokio::sync::Mutex<()>,
 }
