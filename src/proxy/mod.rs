@@ -179,13 +179,13 @@ impl Daemon {
             true => Some(api_gate::bind().await.map_err(|source| StartError::Listen { address: LOOPBACK, source })?),
         };
         let child_address = child_listener.as_ref().and_then(|listener| listener.local_addr().ok());
+        let child_port = child_address.map(|address| address.port());
         may_sign(&config)?;
         let settings = policy::Settings { worker: policy::this_program(), ..policy_settings(&config) };
         let policy = PolicyEngine::load(settings).map_err(StartError::Policy)?;
         runtime_dir::private_folder(&config.state_dir)?;
         let audit = AuditLog::open(&config.state_dir.join("audit.db"), config.audit.sync_all)?;
         // The open store is ours alone, and so are the folders beside it.
-        let child_port = child_address.map(|address| address.port());
         let yard = boxes::yard(&config)?;
         let mut servers = servers(&config, &secrets, &yard, child_port, sign_ins.as_deref())?;
         let pins = Pins::open(&config.state_dir.join("pins.db"), audit.clone(), first_use(&config))?;
