@@ -112,7 +112,8 @@ async fn sec_007() {
     let environment = spy.processes()[0]["environ"].as_object().unwrap().clone();
     let mut names: Vec<&str> = environment.keys().map(String::as_str).collect();
     names.retain(|name| *name != "LC_CTYPE"); // Python's own.
-    assert_eq!(names, ["HOME", "KEY", "LANG", "PATH", "SPY_SOCKET"]);
+    // The last is the scratch folder of its sandbox.
+    assert_eq!(names, ["HOME", "KEY", "LANG", "PATH", "SPY_SOCKET", "TMPDIR"]);
     assert_eq!(environment["KEY"], CANARY);
 }
 
