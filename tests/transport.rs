@@ -35,7 +35,7 @@ impl Daemon {
         let me = Principal::plain("me", PrincipalKind::Uid, Vec::new());
         let uid = rustix::process::geteuid().as_raw();
         tokio::spawn(client_socket::serve(
-            listen(&path).unwrap(),
+            listen(&path).unwrap().with_children(),
             Arc::new(Principals::new(Vec::new(), vec![(uid, Arc::new(me))])),
             Arc::new(["stripe".to_owned()].into()),
             Handover { sessions: to_sessions, rejected: to_rejected },

@@ -47,6 +47,8 @@ pub struct Listener {
     path: PathBuf,
     /// Device and inode of the socket file, so that only our own is removed.
     file: (u64, u64),
+    /// Processes that this one has started may connect.
+    children: bool,
     /// How often it is said that somebody was turned away.
     turned_away: Budget,
     /// Held as long as this lives; the kernel gives it back when the process dies.
@@ -54,6 +56,13 @@ pub struct Listener {
 }
 
 impl Listener {
+    /// Lets our own children in too: for a program that starts clients and no servers.
+    #[must_use]
+    pub fn with_children(mut self) -> Listener {
+        self.children = true;
+        self
+    }
+
     /// The next connection of a process that is none of our children's.
     ///
     /// # Errors
@@ -63,7 +72,7 @@ impl Listener {
             let (stream, _) = self.inner.accept().await?;
             // At once: a process id is somebody else's some time after its end.
             let pid = stream.peer_cred()?.pid();
-            if !pid.is_some_and(family::is_ours) {
+            if self.children || !pid.is_some_and(family::is_ours) {
                 return Ok(stream);
             }
             if let Some(suppressed) = self.turned_away.take() {
@@ -102,7 +111,8 @@ pub fn listen(path: &Path) -> Result<Listener, SocketError> {
     fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(io_error(path))?;
     let found = fs::symlink_metadata(path).map_err(io_error(path))?;
     let turned_away = Budget::new(10, Duration::from_secs(1));
-    Ok(Listener { inner, path: path.to_owned(), file: (found.dev(), found.ino()), turned_away, _lock: lock })
+    let (path, file) = (path.to_owned(), (found.dev(), found.ino()));
+    Ok(Listener { inner, path, file, children: false, turned_away, _lock: lock })
 }
 
 /// Creates the folder, or checks that it is one that only we can enter, below parents that nobody else can swap.
