@@ -42,14 +42,13 @@ impl Home {
         self.0.path()
     }
 
-    /// The stand-in has to reach the test, which the vendor's server need not: its sandbox gets what the test's others have.
-    fn opens_for(&self, spy: &Spy) {
+    /// The stand-in reaches for the test by a socket, and for an interpreter that lies anywhere: no sandbox has these.
+    fn without_sandbox(&self) {
         let path = self.path().join(".config/countersign/countersign.yaml");
         let text = std::fs::read_to_string(&path).unwrap();
         let command = text.lines().find(|line| line.trim() == "command: npx").unwrap();
         let indent = &command[..command.len() - command.trim_start().len()];
-        let text =
-            text.replacen(command, &format!("{command}\n{indent}sandbox: {}", spy.upstream["stdio"]["sandbox"]), 1);
+        let text = text.replacen(command, &format!("{command}\n{indent}sandbox: off"), 1);
         std::fs::write(&path, text).unwrap();
     }
 
@@ -104,7 +103,7 @@ async fn an_empty_home_becomes_a_held_call_in_the_steps_of_the_document() {
     let coded = coded.split_once(' ').unwrap().1.split_once(' ').unwrap().1.trim_matches('\'').to_owned();
     assert_eq!(serde_json::from_str::<Value>(&coded).unwrap()["name"], "stripe");
 
-    home.opens_for(&spy);
+    home.without_sandbox();
     let words: Vec<&str> = serve.split_whitespace().filter(|word| *word != "--console").collect();
     let mut daemon = home.command(&words);
     let mut daemon = daemon.env("STRIPE_SANDBOX_KEY", KEY).stderr(Stdio::piped()).spawn().unwrap();
