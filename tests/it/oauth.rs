@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::harness::daemon::{ALLOW_ALL, SERVER};
 use crate::harness::sign_in::{CLIENT_SECRET, Person, Provider, auth, login, signed_in};
-use crate::harness::{Countersign, Daemon, hello, request, within};
+use crate::harness::{Countersign, Daemon, Shim, hello, request, within};
 
 async fn daemon(provider: &Provider) -> Daemon {
     Countersign::with_policy(ALLOW_ALL).server(SERVER, provider.server(json!("oauth"))).start().await
@@ -84,16 +84,16 @@ async fn nothing_is_sent_before_somebody_signs_in_and_a_running_daemon_notices()
 
 #[tokio::test]
 async fn a_token_is_renewed_once_for_all_who_need_it() {
-    let provider = Provider::start(json!({"ttl": 2})).await;
+    // Long enough that a second is left when it is renewed: a fifth of its life.
+    let provider = Provider::start(json!({"ttl": 5})).await;
     let daemon = daemon(&provider).await;
     signed_in(daemon.config()).await;
     let mut shims = Vec::new();
     for _ in 0..6 {
         shims.push(daemon.shim().await);
     }
-    let renewed = async |times: usize| {
+    let renewed = async |shim: &mut Shim, times: usize| {
         within("the token to be renewed", async {
-            let mut shim = daemon.shim().await;
             let mut id = 0;
             while provider.granted("refresh_token").await < times {
                 id += 1;
@@ -105,9 +105,9 @@ async fn a_token_is_renewed_once_for_all_who_need_it() {
         })
         .await
     };
-    renewed(1).await;
+    renewed(&mut shims[0], 1).await;
     // The refresh token has changed with it (the server takes each once): the next renewal uses the new one.
-    renewed(2).await;
+    renewed(&mut shims[0], 2).await;
     let before = provider.granted("refresh_token").await;
     provider.control(json!({"do": "refuse"})).await;
     let refused = shims[0].call("1", "get_thing", json!({})).await;
@@ -144,23 +144,23 @@ async fn a_call_whose_token_is_refused_is_not_sent_again_and_the_next_has_a_new_
     assert!(provider.granted("refresh_token").await <= 2);
 }
 
+/// What a call is told once the token of the one before it was refused.
+async fn after_a_refused_token(shim: &mut Shim) -> String {
+    let refused = shim.call("refused", "get_thing", json!({})).await;
+    assert_eq!(refused["error"]["code"], 4513, "{refused}");
+    let next = shim.call("next", "get_thing", json!({})).await;
+    assert_eq!(next["error"]["code"], 4512, "{next}");
+    words(&next)
+}
+
 #[tokio::test]
 async fn a_sign_in_that_is_revoked_is_said_and_a_new_one_counts_at_once() {
-    let provider = Provider::start(json!({"ttl": 1})).await;
+    let provider = Provider::start(json!({})).await;
     let daemon = daemon(&provider).await;
     signed_in(daemon.config()).await;
     let mut shim = daemon.shim().await;
     provider.control(json!({"do": "revoke"})).await;
-    let refused = within("the sign-in to end", async {
-        for id in 0.. {
-            let answer = shim.call(&format!("a{id}"), "get_thing", json!({})).await;
-            if answer["error"]["code"] == 4512 {
-                return words(&answer);
-            }
-        }
-        unreachable!()
-    })
-    .await;
+    let refused = after_a_refused_token(&mut shim).await;
     assert!(refused.contains("auth login fixture") && !refused.contains("invalid_grant"), "{refused}");
     let (code, stands) = status(daemon.config()).await;
     assert_eq!((code, &stands["state"]), (4, &json!("sign_in_needed")));
@@ -192,22 +192,14 @@ async fn more_is_asked_for_at_the_next_sign_in_where_the_server_wants_more() {
 
 #[tokio::test]
 async fn another_issuer_gets_no_token_and_the_operator_is_told_which() {
-    let provider = Provider::start(json!({"ttl": 1})).await;
+    let provider = Provider::start(json!({})).await;
     let other = Provider::start(json!({})).await;
     let daemon = daemon(&provider).await;
     signed_in(daemon.config()).await;
     let mut shim = daemon.shim().await;
     provider.control(json!({"do": "issuer", "issuer": other.issuer})).await;
-    let refused = within("the change to be noticed", async {
-        for id in 0.. {
-            let answer = shim.call(&format!("a{id}"), "get_thing", json!({})).await;
-            if answer["error"]["code"] == 4512 {
-                return words(&answer);
-            }
-        }
-        unreachable!()
-    })
-    .await;
+    provider.control(json!({"do": "refuse"})).await;
+    let refused = after_a_refused_token(&mut shim).await;
     assert!(refused.contains("auth login fixture") && !refused.contains(&other.issuer), "{refused}");
     let changed = format!("has changed from {} to {}", provider.issuer, other.issuer);
     daemon.logs(&changed).await;

@@ -13,10 +13,10 @@
 //   noRegistration
 //   only          the one way for clients to authenticate that the metadata names
 //   documents     client-id metadata documents by their address: they are taken without a look at the network
-// The control endpoint takes {"do": "revoke"} (all grants are destroyed), {"do": "issuer", "issuer": ...} (the
-// protected-resource metadata names that one from now on), {"do": "refuse"} (the tokens that the MCP server has accepted
-// count no more there), and answers {"do": "seen"} with all that the MCP server got, {"do": "tokens"} with the tokens that
-// it accepted and {"do": "granted"} with what the authorization server gave out and revoked, by name.
+// The control endpoint takes {"do": "revoke"} (all grants are destroyed, and "refuse"), {"do": "issuer", "issuer": ...}
+// (the protected-resource metadata names that one from now on), {"do": "refuse"} (the tokens that the MCP server has
+// accepted count no more there), and answers {"do": "seen"} with all that the MCP server got, {"do": "tokens"} with the
+// tokens that it accepted and {"do": "granted"} with what the authorization server gave out and revoked, by name.
 import { createHash } from "node:crypto";
 import { createServer } from "node:http";
 import { createRequire } from "node:module";
@@ -185,7 +185,7 @@ const control = createServer(async (request, response) => {
 		for (const id of refreshTokens) await provider.RefreshToken.adapter.destroy(id);
 	}
 	if (asked.do === "issuer") named = asked.issuer;
-	if (asked.do === "refuse") for (const token of tokens) refused.add(token);
+	if (asked.do === "refuse" || asked.do === "revoke") for (const token of tokens) refused.add(token);
 	const told = { seen, granted, tokens: [...tokens] };
 	say(response, 200, told[asked.do] ?? {});
 });
