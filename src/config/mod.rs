@@ -27,6 +27,7 @@ mod expand;
 mod fields;
 mod gate;
 mod issuers;
+mod known;
 mod notify;
 mod principals;
 mod problem;

@@ -344,7 +344,7 @@ pub(super) fn spec(
     catalog: &Catalog,
     secrets: &BTreeMap<String, SecretCell>,
 ) -> Result<ApiSpec, String> {
-    let headers = super::fields(&gate.headers, secrets)?;
+    let headers = super::servers::fields(&gate.headers, secrets)?;
     let form = headers.iter().find_map(|(_, source)| match source {
         HeaderSource::Secret { value, .. } => catalog.key_prefix(value.current().expose()).map(str::to_owned),
         HeaderSource::Plain(_) => None,

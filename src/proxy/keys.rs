@@ -12,8 +12,9 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::probe::{self, Asked};
+use super::servers::{catalog, runtime};
 use super::sign_in::SignIns;
-use super::{ServerRuntime, Shared, StartError, catalog, environment, runtime};
+use super::{ServerRuntime, Shared, StartError, environment};
 use crate::audit::{Entry, Event};
 use crate::call::{Environment, EnvironmentSource};
 use crate::config::{self, Config, Match, SecretSource, Value};

@@ -49,7 +49,7 @@ fn channel(
         NotifyTo::Command { argv, inherit } => To::Command { argv: argv.clone(), inherit: inherit.clone() },
         NotifyTo::Webhook { url, secret, arguments } => {
             let target = Target::new(url).ok_or("its URL is neither https nor http on this machine")?;
-            let secret = super::find(secret, secrets)?;
+            let secret = super::servers::find(secret, secrets)?;
             To::Webhook(Webhook { secret, arguments: *arguments, post: poster(client, target) })
         }
     };

@@ -23,10 +23,10 @@ use tokio::sync::mpsc;
 use tracing::Instrument as _;
 
 use crate::audit::Event;
-use crate::call::{Bound, CallContext, ClientInfo, Decided, Outcome, Refusal, ToolCall, Transport};
+use crate::call::{Bound, CallContext, Decided, Outcome, Refusal, ToolCall, Transport};
 use crate::catalog::Handles;
 use crate::gate::{Admission, Gate, OpenSession, PermittedCall, Place, Presence, SentCall};
-use crate::json::{Json, JsonText, Kind};
+use crate::json::{JsonText, Kind};
 use crate::mcp::definitions;
 use crate::mcp::loss::{Loss, NO_ANSWER, OVERLOADED};
 use crate::mcp::message::{Era, INVALID_REQUEST, Id, Malformed, Message, Shape};
@@ -40,6 +40,7 @@ use chain::Chain;
 pub(super) use chain::request as about_task;
 use held::{Part, Wait};
 use input::Asking;
+use meet::{declared, modern_client};
 
 use super::api::{self, Api};
 use super::handles::Memory;
@@ -54,6 +55,7 @@ mod chain;
 mod end;
 mod held;
 mod input;
+mod meet;
 mod tasks;
 
 /// What whoever is not shown a tool reads about arguments that it does not take.
@@ -505,18 +507,6 @@ impl Session {
         }
     }
 
-    /// Remembers what the client says about itself.
-    fn meet(&mut self, initialize: &Message) {
-        let Some(params) = initialize.params() else { return };
-        let text = |pointer: &str| params.pointer(pointer).and_then(Json::as_str).map(|text| clip(&text));
-        self.base.client.name = text("/clientInfo/name");
-        self.base.client.version = text("/clientInfo/version");
-        self.base.client.protocol = text("/protocolVersion");
-        self.capabilities = params.get("capabilities").map(JsonText::owned);
-        self.registered.met(&self.base.client);
-        self.api.iter().for_each(|api| api.met(&self.base.client));
-    }
-
     /// The client takes a request back. What never left is not cancelled upstream.
     fn cancel(&mut self, id: &Id, passage: Passage) {
         let Some(request) = self.open.get_mut(id) else { return };
@@ -603,26 +593,6 @@ fn named(malformed: Malformed, message: &Message) -> Malformed {
         Shape::Request { id, .. } => malformed.of(id),
         Shape::Notification { .. } | Shape::Response { .. } => malformed.unanswered(),
     }
-}
-
-/// Text of a client about itself, short enough for a screen and a record.
-fn clip(text: &str) -> String {
-    text.chars().take(128).collect()
-}
-
-/// What a modern request says about its client.
-fn modern_client(message: &Message, base: &ClientInfo) -> ClientInfo {
-    let meta = message.params().and_then(|params| params.get("_meta"));
-    let field = |name: &str| {
-        let info = meta?.get("io.modelcontextprotocol/clientInfo")?;
-        Some(clip(&info.get(name)?.as_str()?))
-    };
-    let (name, version) = (field("name"), field("version"));
-    ClientInfo { name, version, protocol: message.modern_version().map(str::to_owned), ..base.clone() }
-}
-
-fn declared(message: &Message) -> Option<JsonText> {
-    message.params()?.get("_meta")?.get("io.modelcontextprotocol/clientCapabilities").map(JsonText::owned)
 }
 
 #[cfg(test)]

@@ -77,7 +77,7 @@ pub(crate) fn settings(
 ) -> Result<Settings, String> {
     let client = match (&oauth.client_id, &oauth.client_metadata_url) {
         (Some(id), _) => {
-            let secret = oauth.client_secret.as_ref().map(|name| super::find(name, secrets)).transpose()?;
+            let secret = oauth.client_secret.as_ref().map(|name| super::servers::find(name, secrets)).transpose()?;
             Client::Registered { id: id.clone(), secret }
         }
         (None, Some(document)) => Client::Document(document.clone()),

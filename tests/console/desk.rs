@@ -3,33 +3,18 @@
 
 use countersign::console::app::{Effect, Link, What};
 use countersign::console::dialog::Dialog;
-use countersign::console::filter::{Filter, Of};
+use countersign::console::filter::Filter;
 use countersign::console::keys::Page;
 use countersign::console::rows::Row;
-use countersign::console::sign::Signing;
 use countersign::control::wire::{
-    Approvals, Claimed, Command, Daemon, Failure, HoldState, HoldView, Notice, RulingKind, SessionRuling, SignedBy,
+    Approvals, Claimed, Command, Daemon, Failure, HoldState, HoldView, Notice, RulingKind, SessionRuling,
 };
 use crossterm::event::KeyCode;
 
 use crate::support::{
     A, B, C, Desk, SIZE, answers, approve, approved, before, chain, daemon, expired, gate, grants, json, record,
-    records, refund, rejected, rulings, sandbox, sessions, three,
+    records, refund, rejected, rulings, sandbox, sent, sessions, three,
 };
-
-fn sent(effects: &[Effect]) -> Vec<Command> {
-    let command = |effect: &Effect| match effect {
-        Effect::Send { command, .. } => Some(command.clone()),
-        Effect::Sign { .. }
-        | Effect::Quit
-        | Effect::Redraw
-        | Effect::Bell
-        | Effect::Mouse(_)
-        | Effect::Copy(_)
-        | Effect::Suspend => None,
-    };
-    effects.iter().filter_map(command).collect()
-}
 
 fn long(id: &str) -> HoldView {
     let lines: Vec<_> = (0..60).map(|n| format!("\"key{n:02}\":{n}")).collect();
@@ -195,76 +180,6 @@ fn a_group_that_changes_is_rejected_by_digest() {
     assert!(question.others.iter().all(|(id, digest)| desk.app.holds.get(id).unwrap().view.digest == *digest));
 }
 
-#[test]
-fn the_language_of_the_filters() {
-    let desk = Desk::new(SIZE, three());
-    let takes = |text: &str| -> Vec<String> {
-        let filter = Filter::parse(text, Of::Holds).unwrap();
-        let taken = desk.app.holds.all().filter(|entry| filter.takes(entry));
-        let mut ids: Vec<_> = taken.map(|entry| entry.view.id.to_string()).collect();
-        ids.sort();
-        ids
-    };
-    for (text, ids) in [
-        ("", vec![A, B, C]),
-        ("env:live", vec![A, B]),
-        ("env:LIVE tool:refund", vec![A]),
-        ("risk:>=medium", vec![A, B]),
-        ("risk:>low !tool:gate", vec![A]),
-        ("risk:high", vec![A]),
-        ("risk:<=!!", vec![B, C]),
-        ("!test", vec![A, B]),
-        ("stigg", vec![C]),
-        ("rule:refunds.over", vec![A]),
-        ("session:s-19 server:st client:claude", vec![A, B, C]),
-        ("id:h7k3", vec![B]),
-        ("state:pending", vec![A, B, C]),
-        ("nothing-like-it", vec![]),
-    ] {
-        assert_eq!(takes(text), ids, "{text}");
-    }
-    for (text, says) in
-        [("colour:red", "no field"), ("risk:huge", "low, medium or high"), ("!", "before a word"), ("env:", "of what")]
-    {
-        assert!(Filter::parse(text, Of::Holds).unwrap_err().contains(says), "{text}");
-    }
-    assert!(Filter::parse("risk:high", Of::Records).is_err());
-}
-
-/// A filter that hides something says how much, also of what comes later, and whatever it hides still rings.
-#[test]
-fn a_filter_never_hides_silently() {
-    let mut desk = Desk::new(SIZE, vec![sandbox(C)]);
-    desk.key(KeyCode::Char('/'));
-    desk.letters("colour:red");
-    desk.key(KeyCode::Enter);
-    assert!(desk.app.dialog.is_some() && desk.screen().contains("there is no field"));
-    desk.ctrl('u');
-    desk.letters("env:test");
-    desk.key(KeyCode::Enter);
-    assert_eq!(desk.app.filter.text, "env:test");
-    assert_eq!(desk.hold(refund(A)), [Effect::Bell]);
-    assert!(desk.screen().contains("1 HOLD HIDDEN by the filter"), "{}", desk.screen());
-    desk.hold(rejected(sandbox(C), "no"));
-    desk.hold(gate(B));
-    assert!(desk.screen().contains("2 HOLDS HIDDEN by the filter"), "{}", desk.screen());
-    desk.key(KeyCode::Esc);
-    assert!(!desk.screen().contains("HIDDEN"));
-}
-
-/// What a filter hides cannot be ruled on: the selection goes elsewhere and has to be looked at.
-#[test]
-fn a_filter_moves_the_selection_off_what_it_hides() {
-    let mut desk = Desk::new(SIZE, vec![refund(A), sandbox(C)]);
-    desk.read_all();
-    desk.key(KeyCode::Char('/'));
-    desk.letters("test");
-    desk.key(KeyCode::Enter);
-    assert_eq!(desk.app.selected.as_ref().unwrap().as_str(), C);
-    desk.press(KeyCode::Char('a'));
-    assert_eq!(desk.app.dialog, None);
-}
-
 /// Closed holds of more than ten minutes ago are history.
 #[test]
 fn old_closed_holds_are_not_listed() {
@@ -425,87 +340,6 @@ fn a_ticket_is_for_a_client_that_is_gone() {
     desk.hold(rejected(sandbox(B), "no"));
     desk.key(KeyCode::Char('T'));
     assert_eq!(desk.app.dialog, None);
-}
-
-fn grantable() -> HoldView {
-    HoldView { grantable: true, ..gate(B) }
-}
-
-/// A grant is made of the daemon's text, when that has been on the screen, whole, and of nothing else.
-#[test]
-fn a_grant_is_the_text_that_was_shown() {
-    let mut desk = Desk::new(SIZE, vec![grantable()]);
-    desk.read_all();
-    desk.key(KeyCode::Char('a'));
-    desk.key(KeyCode::Char('g'));
-    desk.key(KeyCode::Down);
-    desk.key(KeyCode::Char(' '));
-    desk.key(KeyCode::Char('+'));
-    let draft = desk.key(KeyCode::Enter);
-    let asked = sent(&draft);
-    let [Command::DraftGrant { seq, bounds, .. }] = &asked[..] else { panic!("{asked:?}") };
-    assert_eq!((bounds.at_most.clone(), bounds.uses, bounds.seconds), (vec!["/rollout".to_owned()], 6, 600));
-    // An answer to another question, and one that has not come, make nothing.
-    desk.news(Notice::Draft { seq: seq + 7, text: "principal is anybody".to_owned() });
-    assert_eq!(sent(&desk.key(KeyCode::Char('y'))), []);
-    desk.news(Notice::Draft { seq: *seq, text: "one\ntwo".to_owned() });
-    assert_eq!(sent(&desk.press(KeyCode::Char('y'))), [], "it has not been on the screen");
-    desk.draw();
-    desk.wait(1100);
-    let made = sent(&desk.press(KeyCode::Char('y')));
-    let [Command::Grant { id, digest, grant, bounds, .. }] = &made[..] else { panic!("{made:?}") };
-    assert_eq!((id.as_str(), *digest, grant.as_str(), bounds.uses), (B, grantable().digest, "one\ntwo", 6));
-}
-
-/// Where a signature is required the grant's terms are signed, and what is sent is what was signed.
-#[test]
-fn a_grant_is_signed_with_its_terms() {
-    let mut desk = Desk::new(SIZE, vec![HoldView { signature_required: true, ..grantable() }]);
-    desk.app.signing = Some(Signing { operator: "ana".to_owned(), key: "/keys/ana".into() });
-    desk.read_all();
-    desk.key(KeyCode::Char('a'));
-    desk.key(KeyCode::Char('g'));
-    let asked = sent(&desk.key(KeyCode::Enter));
-    let [Command::DraftGrant { seq, .. }] = &asked[..] else { panic!("{asked:?}") };
-    desk.news(Notice::Draft { seq: *seq, text: "one\ntwo\n".to_owned() });
-    let effects = desk.key(KeyCode::Char('y'));
-    let [Effect::Sign { seq, text, .. }] = &effects[..] else { panic!("{effects:?} {}", desk.note()) };
-    assert!(text.contains(B) && text.contains("one") && text.contains("two"), "{text}");
-    let by = SignedBy { operator: "ana".to_owned(), signature: "s".to_owned() };
-    let made = sent(&desk.step(What::Signed(*seq, Ok(by.clone()))));
-    let [Command::Grant { grant, signed, .. }] = &made[..] else { panic!("{made:?}") };
-    assert_eq!((grant.as_str(), signed), ("one\ntwo\n", &Some(by)));
-}
-
-/// A text that does not fit is not agreed to.
-#[test]
-fn a_grant_that_does_not_fit_is_not_made() {
-    let mut desk = Desk::new(SIZE, vec![grantable()]);
-    desk.read_all();
-    desk.key(KeyCode::Char('a'));
-    desk.key(KeyCode::Char('g'));
-    let asked = sent(&desk.key(KeyCode::Enter));
-    let [Command::DraftGrant { seq, .. }] = &asked[..] else { panic!("{asked:?}") };
-    desk.news(Notice::Draft { seq: *seq, text: "a condition\n".repeat(40) });
-    desk.draw();
-    desk.wait(1100);
-    assert_eq!(sent(&desk.press(KeyCode::Char('y'))), []);
-    assert!(desk.note().contains("does not fit"), "{}", desk.note());
-}
-
-#[test]
-fn no_grant_of_the_highest_tier_or_where_the_rule_lets_none() {
-    let mut desk = Desk::new(SIZE, vec![gate(B)]);
-    desk.read_all();
-    desk.key(KeyCode::Char('a'));
-    desk.key(KeyCode::Char('g'));
-    assert!(desk.note().contains("lets no grant"), "{}", desk.note());
-    assert!(matches!(desk.app.dialog, Some(Dialog::Approve(_))));
-    let mut desk = Desk::new(SIZE, vec![HoldView { grantable: true, ..refund(A) }]);
-    desk.read_all();
-    desk.key(KeyCode::Char('a'));
-    desk.key(KeyCode::Char('g'));
-    assert!(matches!(desk.app.dialog, Some(Dialog::Approve(_))));
 }
 
 /// Ten quick approvals, and the next ones are typed; the rule that causes them is named.

@@ -9,6 +9,8 @@ mod desk;
 mod dialogs;
 mod faithful;
 mod fake;
+mod filters;
+mod grants;
 mod invariants;
 mod keys;
 mod picture;

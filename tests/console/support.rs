@@ -563,3 +563,18 @@ pub fn approve(desk: &mut Desk) -> Vec<Effect> {
     }
     desk.key(KeyCode::Enter)
 }
+
+/// What goes to the daemon of what the console does.
+pub fn sent(effects: &[Effect]) -> Vec<Command> {
+    let command = |effect: &Effect| match effect {
+        Effect::Send { command, .. } => Some(command.clone()),
+        Effect::Sign { .. }
+        | Effect::Quit
+        | Effect::Redraw
+        | Effect::Bell
+        | Effect::Mouse(_)
+        | Effect::Copy(_)
+        | Effect::Suspend => None,
+    };
+    effects.iter().filter_map(command).collect()
+}

@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::audit::AuditLog;
-use crate::call::{Limits, Transport, fixtures};
+use crate::call::{ClientInfo, Limits, Transport, fixtures};
 use crate::catalog::Catalog;
 use crate::config::{Budgets, Holds};
 use crate::credential::scrub::Scrubber;

@@ -8,7 +8,7 @@ use tokio_util::task::TaskTracker;
 
 use super::super::*;
 use crate::audit::AuditLog;
-use crate::call::{Environment, Limits, Outcome, Principal, PrincipalKind, ServerFacts, Transport};
+use crate::call::{ClientInfo, Environment, Limits, Outcome, Principal, PrincipalKind, ServerFacts, Transport};
 use crate::catalog::Catalog;
 use crate::config::{Budgets, Holds};
 use crate::credential::scrub::Scrubber;

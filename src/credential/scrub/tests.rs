@@ -1,0 +1,240 @@
+//! Keys in every spelling that is looked for, whole and cut, and what the search costs.
+
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+
+use super::*;
+
+const KEY: &str = "sk_live_CANARY7Qm2Zt9XeVb4";
+
+fn one(key: &str) -> Scrubber {
+    Scrubber::new([("key", &Secret::new(key.to_owned()))])
+}
+
+fn json(text: &str) -> JsonText {
+    JsonText::parse(text, Rules::UPSTREAM).unwrap()
+}
+
+fn base64(bytes: &[u8], alphabet: &[u8; 64]) -> String {
+    let mut out = String::new();
+    for chunk in bytes.chunks(3) {
+        let group = chunk.iter().fold(0_u32, |group, byte| group << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        for place in 0..=chunk.len() {
+            out.push(char::from(alphabet[(group >> (18 - 6 * place) & 63) as usize]));
+        }
+        out.extend(std::iter::repeat_n('=', 3 - chunk.len()));
+    }
+    out
+}
+
+fn percent(text: &str, all: bool) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b if !all && (b.is_ascii_alphanumeric() || b"-_.~".contains(&b)) => char::from(b).to_string(),
+            b if b % 2 == 0 => format!("%{b:02x}"),
+            b => format!("%{b:02X}"),
+        })
+        .collect()
+}
+
+fn unicode(text: &str) -> String {
+    text.encode_utf16().map(|unit| format!("\\u{unit:04X}")).collect()
+}
+
+#[test]
+fn the_key_is_replaced_by_its_name() {
+    let scrubber = one(KEY);
+    assert_eq!(
+        scrubber.line(&format!("Bearer {KEY}, again {KEY}{KEY}.")),
+        "Bearer [secret:key], again [secret:key][secret:key]."
+    );
+    assert!(matches!(scrubber.line("sk_live_CANA"), Cow::Borrowed(_)));
+    assert!(matches!(scrubber.line(""), Cow::Borrowed(_)));
+    assert!(matches!(Scrubber::default().line(KEY), Cow::Borrowed(_)));
+    assert!(matches!(Scrubber::new([]).line(KEY), Cow::Borrowed(_)));
+}
+
+#[test]
+fn a_key_that_changes_is_looked_for_beside_its_old_values() {
+    let value = |n: usize| char::from(b'a' + u8::try_from(n).unwrap()).to_string().repeat(20);
+    let scrubber = one(&value(0));
+    for n in 1..VALUES {
+        scrubber.learn("key", &Secret::new(value(n)));
+    }
+    scrubber.learn("other", &Secret::new("tok-another-0123".to_owned()));
+    for n in 0..VALUES {
+        assert_eq!(scrubber.line(&value(n)), "[secret:key]");
+    }
+    assert_eq!(scrubber.line("tok-another-0123"), "[secret:other]");
+    // One more: the first is forgotten, and nothing else.
+    scrubber.learn("key", &Secret::new(value(VALUES)));
+    assert_eq!(scrubber.line(&value(0)), value(0));
+    for n in 1..=VALUES {
+        assert_eq!(scrubber.line(&value(n)), "[secret:key]");
+    }
+    // The one in use, learnt again, is no new value that would push an old one out.
+    for _ in 0..=VALUES {
+        scrubber.learn("key", &Secret::new(value(VALUES)));
+    }
+    assert_eq!(scrubber.line(&value(1)), "[secret:key]");
+}
+
+#[test]
+fn debug_shows_names_alone() {
+    assert_eq!(format!("{:?}", one(KEY)), "Scrubber { names: [\"key\"], .. }");
+}
+
+#[test]
+fn keys_inside_each_other_and_equal_keys_leave_nothing() {
+    let secrets = [("long", "0123456789abcdef"), ("short", "456789ab"), ("same", "0123456789abcdef")];
+    let secrets = secrets.map(|(name, key)| (name, Secret::new(key.to_owned())));
+    let scrubber = Scrubber::new(secrets.iter().map(|(name, key)| (*name, key)));
+    assert_eq!(scrubber.line("<0123456789abcdef|456789ab>"), "<[secret:long]|[secret:short]>");
+    // Two that overlap leave neither's rest.
+    let overlap = [("left", "abcdefgh1234"), ("right", "efgh1234wxyz")];
+    let overlap = overlap.map(|(name, key)| (name, Secret::new(key.to_owned())));
+    assert_eq!(Scrubber::new(overlap.iter().map(|(n, k)| (*n, k))).line("-abcdefgh1234wxyz-"), "-[secret:left]-");
+}
+
+/// Wherever a key is cut in two, less than half of it stands in either text.
+#[test]
+fn a_key_that_is_cut_leaves_less_than_half() {
+    for key in [KEY, "0123456789abcdefghijklmn", &format!("{KEY}{}", "Hx7".repeat(60)), &"q8Z-".repeat(4000)] {
+        let scrubber = one(key);
+        for cut in (0..=key.len()).step_by(if key.len() > 1000 { 997 } else { 1 }) {
+            let (left, right) = key.split_at(cut);
+            for text in [format!("<{left}"), format!("{right}>"), format!("... {left}"), format!("{right} ...")] {
+                let shown = scrubber.line(&text).replace("[secret:key]", "");
+                assert!(shown.len() <= 4 + key.len() / 2, "{shown} of {key:.40}");
+            }
+        }
+        for at in (0..key.len() / 2).step_by(if key.len() > 1000 { 331 } else { 1 }) {
+            let piece = &key[at..at + key.len().div_ceil(2).max(PIECE)];
+            assert_eq!(scrubber.line(&format!("<{piece}")).replace("[secret:key]", ""), "<", "{at} of {key:.40}");
+        }
+    }
+    // A short one has no pieces.
+    assert!(matches!(one("0123456789abcdef").line("0123456789abcde"), Cow::Borrowed(_)));
+}
+
+#[test]
+fn the_keys_of_others_go_from_messages_where_that_is_wanted() {
+    let text = format!(r#"{{"a":"whsec_0123456789abcdefXYZ \nsk_live_51HabcdefGHIJKL7890","b":"{KEY}"}}"#);
+    let scrubbed = one(KEY).message(&json(&text), Kinds::ALL);
+    assert_eq!(scrubbed.text.unwrap().as_str(), r#"{"a":"whsec_[hidden] \nsk_live_[hidden]","b":"[secret:key]"}"#);
+    assert_eq!(scrubbed.names, ["key", "form:stripe"]);
+    let scrubbed = one(KEY).message(&json(&text), Kinds::NONE);
+    assert!(scrubbed.text.unwrap().as_str().contains("51HabcdefGHIJKL7890"));
+    assert_eq!(scrubbed.names, ["key"]);
+}
+
+#[test]
+fn a_short_text_is_found_too() {
+    assert_eq!(one("abc").line("xxabcxx"), "xx[secret:key]xx");
+}
+
+#[test]
+fn a_message_stays_json_or_is_nothing() {
+    let scrubber = one(KEY);
+    let clean = json(r#"{"jsonrpc":"2.0","id":1,"result":{"text":"a\nb"}}"#);
+    let message = |scrubber: &Scrubber, text: &JsonText| scrubber.message(text, Kinds::NONE).text;
+    assert_eq!(message(&scrubber, &clean), Some(clean));
+    let leak = json(&format!(r#"{{"{KEY}":["key={KEY}",1.0]}}"#));
+    assert_eq!(message(&scrubber, &leak).unwrap().as_str(), r#"{"[secret:key]":["key=[secret:key]",1.0]}"#);
+    // Both keys of this object would become the same.
+    let hex: String = KEY.bytes().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(message(&scrubber, &json(&format!(r#"{{"{KEY}":1,"{hex}":2}}"#))), None);
+    // A number cannot hold a mark.
+    assert_eq!(message(&one("12345678"), &json(r#"{"a":912345678}"#)), None);
+    // A text with an escape whose letter could be taken for the key's first.
+    let near = json(r#"["\nsecret77"]"#);
+    assert_eq!(message(&one("nsecret77"), &near), Some(near));
+}
+
+#[test]
+fn a_key_in_a_text_that_is_json_itself_is_found() {
+    let scrubber = one(r#"q"u\o/te+key"#);
+    let inner = serde_json::json!({"env": {"KEY": r#"q"u\o/te+key"#}}).to_string();
+    let outer = serde_json::json!({"result": [inner]}).to_string();
+    let scrubbed = scrubber.message(&json(&outer), Kinds::NONE).text.unwrap();
+    assert_eq!(scrubbed.as_str().replace('\\', ""), r#"{"result":["{"env":{"KEY":"[secret:key]"}}"]}"#);
+    assert_eq!(scrubber.line(&outer).replace('\\', ""), scrubbed.as_str().replace('\\', ""));
+}
+
+/// Keys of every printable character; ends differ enough that a random text does not hold one.
+fn key() -> impl Strategy<Value = String> {
+    "[!-~][ -~]{10,60}[!-~]"
+}
+
+proptest! {
+    #[test]
+    fn a_key_survives_in_no_encoding(key in key(), before in "[ -~]{0,9}", after in "[ -~]{0,9}", kind in 0..9) {
+        let whole = format!("{before}{key}{after}");
+        let encoded = match kind {
+            0 => whole.clone(),
+            1 => serde_json::to_string(&whole).unwrap(),
+            2 => serde_json::to_string(&whole).unwrap().replace('/', "\\/"),
+            3 => unicode(&whole),
+            4 => percent(&whole, false),
+            5 => percent(&whole, true),
+            6 => base64(whole.as_bytes(), STANDARD),
+            7 => percent(&base64(whole.as_bytes(), STANDARD), false),
+            8 => base64(whole.as_bytes(), URL_SAFE),
+            _ => unreachable!(),
+        };
+        let scrubbed = one(&key).line(&encoded).into_owned();
+        prop_assert!(scrubbed.contains("[secret:key]"), "{encoded} became {scrubbed}");
+        // What is left is shorter than the key's own part in that encoding.
+        let left = scrubbed.replace("[secret:key]", "");
+        let mine = encoded.len() * key.len() / whole.len();
+        prop_assert!(left.len() <= encoded.len() - mine + 24, "{encoded} became {scrubbed}");
+        prop_assert!(!left.contains(&key));
+    }
+
+    #[test]
+    fn hex_digits_are_found(key in key(), before in "[0-9]{0,3}") {
+        let lower: String = key.bytes().map(|byte| format!("{byte:02x}")).collect();
+        for digits in [lower.to_uppercase(), lower] {
+            let text = format!("{before}{digits}");
+            prop_assert_eq!(one(&key).line(&text), format!("{before}[secret:key]"));
+        }
+    }
+
+    #[test]
+    fn a_key_never_leaves_in_a_message(key in key(), before in "\\PC{0,9}", escaped in any::<bool>()) {
+        let text = serde_json::to_string(&[format!("{before}{key}")]).unwrap();
+        let text = if escaped { format!("[\"{}\"]", unicode(&format!("{before}{key}"))) } else { text };
+        let scrubbed = one(&key).message(&json(&text), Kinds::NONE).text.unwrap();
+        let read: Vec<String> = serde_json::from_str(scrubbed.as_str()).unwrap();
+        // A backslash before a key that begins with one may go too: both can be read as one escape.
+        let left = read[0].strip_suffix("[secret:key]");
+        prop_assert!(left.is_some_and(|left| left.trim_end_matches('\\') == before.trim_end_matches('\\')), "{read:?}");
+        prop_assert!(!read[0].contains(&key));
+    }
+
+    #[test]
+    fn what_holds_no_key_is_not_touched(text in "[a-z%\\\\u0-9]{0,200}") {
+        prop_assert!(matches!(one("KEY-WITH-CAPITALS").line(&text), Cow::Borrowed(_)));
+    }
+}
+
+/// The bounds are for a build without optimisation on a busy machine; what they catch is work that grows with the
+/// square of a text.
+#[test]
+fn a_long_text_costs_little_whatever_is_in_it() {
+    let secrets: Vec<(String, Secret)> =
+        (0..20).map(|n| (n.to_string(), Secret::new(format!("sk_live_{n:04}CANARYabcdefghijklmnop{n:04}")))).collect();
+    let scrubber = Scrubber::new(secrets.iter().map(|(name, key)| (name.as_str(), key)));
+    let ordinary = "{\\\"id\\\": \\\"cus_123\\\", \\\"balance\\\": 4200}, ".repeat(1 << 15);
+    let near = "sk_live_0001CANARYabcdefghijklmnop000".repeat(1 << 15);
+    let ends = "mnop0001".repeat(1 << 17);
+    let nested = "%25255c\\\\u005c".repeat(1 << 16);
+    let begins = "sk_live_0001CANARY".repeat(1 << 16);
+    for (text, clean) in [(ordinary, true), (near, false), (begins, true), (ends, true), (nested, true)] {
+        let start = Instant::now();
+        assert_eq!(matches!(scrubber.line(&text), Cow::Borrowed(_)), clean, "{text:.20}");
+        let taken = start.elapsed();
+        assert!(taken < Duration::from_secs(5), "{taken:?} for {} bytes of {:.20}", text.len(), text);
+    }
+}

@@ -1,0 +1,77 @@
+//! What the queue shows of itself.
+
+use countersign::console::app::Effect;
+use countersign::console::filter::{Filter, Of};
+use crossterm::event::KeyCode;
+
+use crate::support::{A, B, C, Desk, SIZE, gate, refund, rejected, sandbox, three};
+
+#[test]
+fn the_language_of_the_filters() {
+    let desk = Desk::new(SIZE, three());
+    let takes = |text: &str| -> Vec<String> {
+        let filter = Filter::parse(text, Of::Holds).unwrap();
+        let taken = desk.app.holds.all().filter(|entry| filter.takes(entry));
+        let mut ids: Vec<_> = taken.map(|entry| entry.view.id.to_string()).collect();
+        ids.sort();
+        ids
+    };
+    for (text, ids) in [
+        ("", vec![A, B, C]),
+        ("env:live", vec![A, B]),
+        ("env:LIVE tool:refund", vec![A]),
+        ("risk:>=medium", vec![A, B]),
+        ("risk:>low !tool:gate", vec![A]),
+        ("risk:high", vec![A]),
+        ("risk:<=!!", vec![B, C]),
+        ("!test", vec![A, B]),
+        ("stigg", vec![C]),
+        ("rule:refunds.over", vec![A]),
+        ("session:s-19 server:st client:claude", vec![A, B, C]),
+        ("id:h7k3", vec![B]),
+        ("state:pending", vec![A, B, C]),
+        ("nothing-like-it", vec![]),
+    ] {
+        assert_eq!(takes(text), ids, "{text}");
+    }
+    for (text, says) in
+        [("colour:red", "no field"), ("risk:huge", "low, medium or high"), ("!", "before a word"), ("env:", "of what")]
+    {
+        assert!(Filter::parse(text, Of::Holds).unwrap_err().contains(says), "{text}");
+    }
+    assert!(Filter::parse("risk:high", Of::Records).is_err());
+}
+
+/// A filter that hides something says how much, also of what comes later, and whatever it hides still rings.
+#[test]
+fn a_filter_never_hides_silently() {
+    let mut desk = Desk::new(SIZE, vec![sandbox(C)]);
+    desk.key(KeyCode::Char('/'));
+    desk.letters("colour:red");
+    desk.key(KeyCode::Enter);
+    assert!(desk.app.dialog.is_some() && desk.screen().contains("there is no field"));
+    desk.ctrl('u');
+    desk.letters("env:test");
+    desk.key(KeyCode::Enter);
+    assert_eq!(desk.app.filter.text, "env:test");
+    assert_eq!(desk.hold(refund(A)), [Effect::Bell]);
+    assert!(desk.screen().contains("1 HOLD HIDDEN by the filter"), "{}", desk.screen());
+    desk.hold(rejected(sandbox(C), "no"));
+    desk.hold(gate(B));
+    assert!(desk.screen().contains("2 HOLDS HIDDEN by the filter"), "{}", desk.screen());
+    desk.key(KeyCode::Esc);
+    assert!(!desk.screen().contains("HIDDEN"));
+}
+
+/// What a filter hides cannot be ruled on: the selection goes elsewhere and has to be looked at.
+#[test]
+fn a_filter_moves_the_selection_off_what_it_hides() {
+    let mut desk = Desk::new(SIZE, vec![refund(A), sandbox(C)]);
+    desk.read_all();
+    desk.key(KeyCode::Char('/'));
+    desk.letters("test");
+    desk.key(KeyCode::Enter);
+    assert_eq!(desk.app.selected.as_ref().unwrap().as_str(), C);
+    desk.press(KeyCode::Char('a'));
+    assert_eq!(desk.app.dialog, None);
+}
