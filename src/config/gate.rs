@@ -1,23 +1,26 @@
 //! `servers.<name>.upstream.stdio.gate`: a child that reaches its vendor's API through countersign, and holds no key.
 //!
-//! Invariant: the key of a gate is in no variable of its child, else the child could do without the gate.
+//! Invariant: the key of a gate is in no variable of its child, else the child could do without the gate. Where its code
+//! is trusted because all that it does is judged, it is in a sandbox that speaks to no other program.
 
 use super::fields::{Context, Fields, Keys};
 use super::problem::{Code, quote};
 use super::servers::{headers, plain_url, variable};
 use super::yaml::{Data, Node};
 use super::{Gate, Value};
+use crate::sandbox::Wishes;
 
 const GATE: Keys =
     Keys { known: &["url", "headers", "url_env", "key_env", "trust_code", "allow_plain_http"], later: &[] };
 
-/// `env` and `inherit` are what the child sees besides.
+/// `env` and `inherit` are what the child sees besides, `sandbox` is what it is in.
 pub fn gate(
     cx: &mut Context<'_>,
     node: &Node,
     path: String,
     env: &[(String, Value)],
     inherit: &[String],
+    sandbox: Option<&Wishes>,
 ) -> Option<Gate> {
     let fields = Fields::of(cx, node, path, &GATE);
     let help = "write the address of the API, without a path: url: https://api.example.com";
@@ -53,6 +56,20 @@ pub fn gate(
     if let (true, Some((other, _)), Some(node)) = (trust_code, other, fields.get("trust_code")) {
         let message = format!("the child has a key in {}, so what its code does is not all judged", quote(other));
         cx.problems.add(Code::Contradiction, &node.span, message, "take that key out of `env`, or `trust_code` out");
+    }
+    let free = match sandbox {
+        None => Some("`sandbox: off`: the child can take the key from where the daemon has it"),
+        Some(wishes) if wishes.unix_sockets => Some("`unix_sockets`: other programs can do things for the child"),
+        Some(_) => None,
+    };
+    if let (true, Some(why), Some(node)) = (trust_code, free, fields.get("trust_code")) {
+        let message = format!("not all that the child's code does is judged with {why}");
+        cx.problems.add(
+            Code::Contradiction,
+            &node.span,
+            message,
+            "take `trust_code` out, or leave the sandbox as it is",
+        );
     }
     Some(Gate { url: url?, headers: headers?, url_env: url_env?, key_env: key_env?, trust_code })
 }

@@ -271,7 +271,8 @@ fn stdio(
     }
     let cwd = fields.path(cx, "cwd");
     let sandbox = sandbox::sandbox(cx, fields.get("sandbox"), fields.child("sandbox"));
-    let gate = fields.get("gate").map(|node| gate::gate(cx, node, fields.child("gate"), &env, &inherit));
+    let gate =
+        fields.get("gate").map(|node| gate::gate(cx, node, fields.child("gate"), &env, &inherit, sandbox.as_ref()));
     Some(Upstream::Stdio {
         command: command?,
         args: args.iter().map(|(_, arg)| (*arg).to_owned()).collect(),

@@ -70,7 +70,12 @@ impl Scrubber {
 
     /// A log line, an error text, a header: our own keys.
     pub fn line<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        self.0.load().line(text)
+        self.0.load().text(text, Kinds::NONE).0
+    }
+
+    /// What a server says that is no JSON: our own keys, and those of these kinds; and whose they were.
+    pub fn text<'a>(&self, text: &'a str, foreign: Kinds) -> (Cow<'a, str>, Vec<String>) {
+        self.0.load().text(text, foreign)
     }
 
     /// A message of a server: our own keys, and those of these kinds.
@@ -191,10 +196,11 @@ impl Known {
         (self.grams, self.filter) = (grams, filter);
     }
 
-    fn line<'a>(&self, text: &'a str) -> Cow<'a, str> {
+    fn text<'a>(&self, text: &'a str, foreign: Kinds) -> (Cow<'a, str>, Vec<String>) {
         let mut found = Vec::new();
-        self.search_all(text.as_bytes(), &[], DEPTH, Kinds::NONE, &mut found);
-        self.replace(text, found)
+        self.search_all(text.as_bytes(), &[], DEPTH, foreign, &mut found);
+        let names = self.names(&found);
+        (self.replace(text, found), names)
     }
 
     fn message(&self, text: &JsonText, foreign: Kinds) -> Scrubbed {
@@ -205,19 +211,24 @@ impl Known {
             None => self.search_all(text.as_str().as_bytes(), &[], DEPTH, foreign, &mut found),
             Some(view) => self.search_all(&view.text, &[&view], DEPTH, foreign, &mut found),
         }
-        let mut whose: Vec<Whose> = found.iter().map(|(_, whose)| *whose).collect();
-        whose.sort_unstable();
-        whose.dedup();
-        let names = whose.into_iter().map(|whose| match whose {
-            Whose::Ours(name) => self.names.get(name).cloned().unwrap_or_default(),
-            Whose::Foreign(kind) => format!("form:{kind}"),
-        });
-        let names = names.collect();
+        let names = self.names(&found);
         let text = match self.replace(text.as_str(), found) {
             Cow::Borrowed(_) => Some(text.clone()),
             Cow::Owned(scrubbed) => JsonText::parse(scrubbed, Rules::UPSTREAM).ok(),
         };
         Scrubbed { text, names }
+    }
+
+    /// Whose keys were found, each once.
+    fn names(&self, found: &[Found]) -> Vec<String> {
+        let mut whose: Vec<Whose> = found.iter().map(|(_, whose)| *whose).collect();
+        whose.sort_unstable();
+        whose.dedup();
+        let name = |whose| match whose {
+            Whose::Ours(name) => self.names.get(name).cloned().unwrap_or_default(),
+            Whose::Foreign(kind) => format!("form:{kind}"),
+        };
+        whose.into_iter().map(name).collect()
     }
 
     /// Searches a text and what it says when up to `depth` encodings are undone. `outer` are the views that led to it,

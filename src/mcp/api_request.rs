@@ -46,7 +46,7 @@ pub struct Outgoing {
 }
 
 fn refused(reason: impl std::fmt::Display) -> Malformed {
-    Malformed::new(INVALID_REQUEST, format!("refused by countersign: {reason}"))
+    Malformed::new(INVALID_REQUEST, reason.to_string())
 }
 
 /// The request as a call.

@@ -297,8 +297,8 @@ fn refused(refusal: &Refusal) -> Answered {
     Answered::ours(status, &said, Some(decision))
 }
 
-/// The body of an answer without keys, and its JSON where it is some; and whose keys stood in it. No body where it is no text, or was JSON and could
-/// not be kept so.
+/// The body of an answer without keys, and its JSON where it is some; and whose keys stood in it. No body where it is no
+/// text, or was JSON and could not be kept so.
 fn clean(body: Bytes, scrubber: &Scrubber, foreign: Kinds) -> (Option<Cleaned>, Vec<String>) {
     if body.is_empty() {
         return (Some((body, None)), Vec::new());
@@ -309,8 +309,9 @@ fn clean(body: Bytes, scrubber: &Scrubber, foreign: Kinds) -> (Option<Cleaned>, 
             (text.map(|text| (text.clone().into_bytes(), Some(text))), names)
         }
         Err(_) => {
-            let text = std::str::from_utf8(&body).ok();
-            (text.map(|text| (scrubber.line(text).into_owned().into(), None)), Vec::new())
+            let Ok(text) = std::str::from_utf8(&body) else { return (None, Vec::new()) };
+            let (text, names) = scrubber.text(text, foreign);
+            (Some((text.into_owned().into(), None)), names)
         }
     }
 }
@@ -370,6 +371,11 @@ mod tests {
         assert_eq!(of(r#"{"n": 1.0}"#).as_deref(), Some(r#"{"n":1.0}"#));
         assert_eq!(of(r#"{"k":"server-0123456789\u0061bcdef"}"#).as_deref(), Some(r#"{"k":"[secret:stigg]"}"#));
         assert_eq!(of("a=server-0123456789abcdef").as_deref(), Some("a=[secret:stigg]"));
+        let several = b"{\"k\":1,\"k\":\"server-0123456789abcdef\"}\nwhsec_CANARY7Qm2Zt9XeVb4Lk8Rp1Ws5Yd3";
+        let (cleaned, names) = clean(Bytes::from_static(several), &scrubber, Kinds::ALL);
+        let text = String::from_utf8(cleaned.unwrap().0.to_vec()).unwrap();
+        assert!(!text.contains("0123456789abcdef") && !text.contains("CANARY7Qm2Z"), "{text}");
+        assert_eq!(names.len(), 2, "{names:?}");
         assert_eq!(of("").as_deref(), Some(""));
         assert!(clean(Bytes::from_static(b"\xff"), &scrubber, Kinds::ALL).0.is_none());
     }

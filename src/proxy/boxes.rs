@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::StartError;
 use crate::config::{Config, Upstream};
 use crate::policy;
-use crate::sandbox::{self, Sandbox, Wishes, Yard};
+use crate::sandbox::{self, Rule, Sandbox, Wishes, Yard};
 
 /// Where children live, and what is closed to them. Says what this system can keep from them, where there are any.
 ///
@@ -23,14 +23,16 @@ pub fn yard(config: &Config) -> Result<Arc<Yard>, StartError> {
     Ok(Arc::new(yard))
 }
 
-/// A server's sandbox as this system can have it. `port`: of this machine, which the child has to reach.
+/// A server's sandbox as this system can have it. `port`: of this machine, which the child has to reach. Of `trusted` code
+/// all that it does has to be judged, and so it has to be kept from files and from other programs.
 ///
 /// # Errors
-/// Where it is strict and something is missing, or a path of it is not there.
+/// Where it is strict, or trusted, and something is missing; where a path of it is not there.
 pub fn sandbox(
     server: &str,
     wishes: Option<&Wishes>,
     port: Option<u16>,
+    trusted: bool,
     yard: &Arc<Yard>,
 ) -> Result<Option<Sandbox>, StartError> {
     let Some(wishes) = wishes else {
@@ -41,7 +43,15 @@ pub fn sandbox(
     port.into_iter().for_each(|port| wishes.network.allow(port));
     let sandbox = Sandbox::new(Arc::clone(yard), wishes)
         .map_err(|error| StartError::Upstream { server: server.to_owned(), reason: error.to_string() })?;
-    for rule in sandbox.missing() {
+    let missing = sandbox.missing();
+    if let (true, Some(rule)) = (trusted, missing.iter().find(|rule| matches!(rule, Rule::Files | Rule::Sockets))) {
+        let reason = format!(
+            "gate.trust_code: this system cannot limit {rule}, so the child can take the key from where the daemon has it\n  \
+             help: take `trust_code` out, or run on a system that can"
+        );
+        return Err(StartError::Upstream { server: server.to_owned(), reason });
+    }
+    for rule in missing {
         tracing::warn!(server, "its sandbox cannot limit {rule}");
     }
     Ok(Some(sandbox))

@@ -143,7 +143,7 @@ struct Conversation<'a> {
 
 impl<'a> Conversation<'a> {
     async fn begin(server: &'a ServerRuntime, deadline: Instant, shared: &'a Shared) -> Result<Self, String> {
-        let (upstream, answers) = Upstream::connect(&server.upstream, shared, Vec::new())?;
+        let (upstream, answers) = Upstream::connect(&server.upstream, BUILTIN_PRINCIPAL, shared, Vec::new())?;
         let listing = Listing::new(Arc::clone(&server.definitions), Arc::clone(&shared.pins), &server.facts.name);
         let mut conversation = Conversation { server, shared, upstream, answers, listing, deadline, next: 1 };
         let id = conversation.id();

@@ -64,8 +64,14 @@ pub(super) fn runtime(
                 env: env.collect::<Result<_, StartError>>()?,
                 inherit: inherit.clone(),
                 cwd: cwd.clone(),
-                sandbox: boxes::sandbox(name, sandbox.as_deref(), child_port.filter(|_| gate.is_some()), yard)?
-                    .map(Box::new),
+                sandbox: boxes::sandbox(
+                    name,
+                    sandbox.as_deref(),
+                    child_port.filter(|_| gate.is_some()),
+                    gate.as_ref().is_some_and(|gate| gate.trust_code),
+                    yard,
+                )?
+                .map(Box::new),
             };
             match spec.resolve() {
                 Ok(()) => tracing::info!(server = name, program = spec.command, "the server's program"),

@@ -136,7 +136,7 @@ pub async fn run(mut new: NewSession, shared: Arc<Shared>, server: Arc<ServerRun
     let Some(first) = chain::first(&mut new.link, &shared, &owner).await else { return };
     let connected = api::open(&server, &shared, &new.principal.name).and_then(|opened| {
         let more = opened.as_ref().map(|opened| opened.variables.clone()).unwrap_or_default();
-        Ok((Upstream::connect(&server.upstream, &shared, more)?, opened))
+        Ok((Upstream::connect(&server.upstream, &new.principal.name, &shared, more)?, opened))
     });
     match connected {
         Ok((connected, opened)) => serve(new, Some(first), connected, opened, shared, server).await,

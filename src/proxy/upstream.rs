@@ -74,12 +74,13 @@ impl<T> From<TrySendError<T>> for NotSent {
 }
 
 impl Upstream {
-    /// Opens a connection for one session. A child gets `more` variables of its own.
+    /// Opens a connection for one session of a principal. A child gets `more` variables of its own.
     ///
     /// # Errors
     /// A text for the client and the log where the server cannot be started.
     pub fn connect(
         kind: &Kind,
+        principal: &str,
         shared: &Shared,
         more: Vec<(String, String)>,
     ) -> Result<(Upstream, mpsc::Receiver<FromUpstream>), String> {
@@ -88,7 +89,7 @@ impl Upstream {
             Kind::Stdio(spec) => {
                 let mut spec = spec.clone();
                 spec.env.extend(more.into_iter().map(|(name, value)| (name, EnvValue::Plain(value))));
-                stdio_upstream::connect(&spec, scrubber, shared.limits, &shared.tracker)
+                stdio_upstream::connect(&spec, principal, scrubber, shared.limits, &shared.tracker)
                     .map_err(|error| shared.scrubber.line(&error.to_string()).into_owned())?
             }
             Kind::Http(spec) => {

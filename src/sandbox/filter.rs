@@ -48,6 +48,12 @@ fn program(profile: &Profile) -> Result<BpfProgram, String> {
         rules.insert(call, Vec::new());
     }
     rules.insert(libc::SYS_socket, sockets(profile).map_err(failed)?);
+    if !profile.unix_sockets {
+        rules.insert(
+            libc::SYS_socketpair,
+            vec![pair(libc::SOCK_DGRAM), pair(libc::SOCK_RAW)].into_iter().collect::<Result<_, _>>().map_err(failed)?,
+        );
+    }
     if profile.network != Network::Any {
         // Data in the first packet: a connection that no port rule sees.
         for (call, flags) in [(libc::SYS_sendto, 3), (libc::SYS_sendmsg, 2), (libc::SYS_sendmmsg, 3)] {
@@ -65,6 +71,13 @@ fn program(profile: &Profile) -> Result<BpfProgram, String> {
     let refused = SeccompAction::Errno(libc::EACCES as u32);
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, refused, ARCH?).map_err(failed)?;
     filter.try_into().map_err(failed)
+}
+
+/// One end of a pair of datagrams can send to any path; a pair of streams has its other end for good.
+fn pair(kind: libc::c_int) -> Result<SeccompRule, seccompiler::BackendError> {
+    // The bits above are flags.
+    let kind = SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(0xf), kind as u64)?;
+    SeccompRule::new(vec![kind])
 }
 
 /// Each rule names sockets that are refused.

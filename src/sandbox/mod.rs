@@ -23,6 +23,7 @@ mod filter;
 #[cfg(target_os = "linux")]
 mod landlocked;
 mod reach;
+mod remove;
 mod support;
 mod yard;
 
@@ -109,6 +110,7 @@ pub struct Sandbox {
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'a> {
     pub server: &'a str,
+    pub principal: &'a str,
     pub program: &'a Path,
     pub args: &'a [String],
     /// Values of its environment that the configuration spells out.
@@ -140,7 +142,7 @@ pub enum SandboxError {
 pub struct Prepared {
     pub program: PathBuf,
     pub mark: String,
-    /// Of its own, and kept for the next child of the server.
+    /// Of its own, and kept for the next child of the server that the same principal starts.
     pub home: PathBuf,
     pub scratch: Scratch,
     profile: String,
@@ -188,7 +190,7 @@ impl Sandbox {
     /// # Errors
     /// Where there is no room for it.
     pub fn prepare(&self, subject: &Subject<'_>) -> Result<Prepared, SandboxError> {
-        let home = self.yard.home(subject.server)?;
+        let home = self.yard.home(subject.server, subject.principal)?;
         let scratch = self.yard.scratch()?;
         let mut write = self.wishes.write.clone();
         write.extend([home.clone(), scratch.path().to_owned()]);

@@ -301,7 +301,15 @@ mod tests {
             let args: Vec<String> = args.iter().map(|arg| arg.replace('@', self.root.to_str().unwrap())).collect();
             let all = |names: &[&str]| names.iter().map(|name| self.root.join(name)).collect::<Vec<_>>();
             let program = self.root.join(program);
-            let subject = Subject { server: "s", program: &program, args: &args, values: &[], search: None, cwd: None };
+            let subject = Subject {
+                server: "s",
+                principal: "p",
+                program: &program,
+                args: &args,
+                values: &[],
+                search: None,
+                cwd: None,
+            };
             let found = read(&subject, &all(closed), &all(write));
             let own = found.iter().filter_map(|path| Some(path.strip_prefix(&self.root).ok()?.to_str()?.to_owned()));
             own.collect()
@@ -356,6 +364,7 @@ mod tests {
         let temporary = std::env::temp_dir().display().to_string();
         let args = [home.display().to_string(), temporary.clone(), "/".into(), "/etc".into(), "/root".into()];
         let subject = Subject {
+            principal: "p",
             server: "s",
             program: &program,
             args: &args,

@@ -1,10 +1,13 @@
-//! Folders of children: a home for each server, which is kept, and a scratch folder for each child, which is not. And
-//! the places that are closed to all of them.
+//! Folders of children: a home for each server and principal, which is kept, and a scratch folder for each child, which
+//! is not. And the places that are closed to all of them.
 
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+
+use super::remove;
+use crate::call::Digest;
 
 /// What the sandboxes of one daemon have in common.
 #[derive(Debug)]
@@ -25,9 +28,7 @@ impl Yard {
         let folder = folder.canonicalize()?;
         make(&folder.join("homes"))?;
         let scratch = folder.join("scratch");
-        if let Err(error) = std::fs::remove_dir_all(&scratch)
-            && error.kind() != io::ErrorKind::NotFound
-        {
+        if let Err(error) = remove::all(&scratch) {
             tracing::warn!(%error, folder = %scratch.display(), "what children left behind cannot be removed");
         }
         make(&scratch)?;
@@ -47,9 +48,10 @@ impl Yard {
         &self.closed
     }
 
-    /// The home of a server's children. Names of servers are words, so that this is no way out of the folder.
-    pub(super) fn home(&self, server: &str) -> io::Result<PathBuf> {
-        let home = self.folder.join("homes").join(server);
+    /// The home of a server's children for one principal: what one leaves there runs for no other. Names of servers are
+    /// words, so that this is no way out of the folder.
+    pub(super) fn home(&self, server: &str, principal: &str) -> io::Result<PathBuf> {
+        let home = self.folder.join("homes").join(server).join(word(principal));
         make(&home)?;
         Ok(home)
     }
@@ -61,6 +63,15 @@ impl Yard {
         let path = self.folder.join("scratch").join(name);
         DirBuilder::new().mode(0o700).create(&path)?;
         Ok(Scratch(path))
+    }
+}
+
+/// A principal's name where it is a short word, else a hash of it; no word begins as a hash does.
+fn word(name: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte);
+    match name {
+        word if (1..=64).contains(&word.len()) && word.bytes().all(plain) => word.to_owned(),
+        other => format!("~{}", Digest::of_bytes(other.as_bytes()).to_string().chars().take(32).collect::<String>()),
     }
 }
 
@@ -80,9 +91,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0)
-            && error.kind() != io::ErrorKind::NotFound
-        {
+        if let Err(error) = remove::all(&self.0) {
             tracing::warn!(%error, folder = %self.0.display(), "what a child left behind cannot be removed");
         }
     }
@@ -97,7 +106,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let place = folder.path().join("children");
         let yard = Yard::new("/program".into(), &place, []).unwrap();
-        let home = yard.home("stripe").unwrap();
+        let home = yard.home("stripe", "ana").unwrap();
         std::fs::write(home.join("kept"), "x").unwrap();
         let scratch = yard.scratch().unwrap();
         let path = scratch.path().to_owned();
@@ -109,6 +118,10 @@ mod tests {
         std::fs::write(left.path().join("file"), "x").unwrap();
         let yard = Yard::new("/program".into(), &place, []).unwrap();
         assert!(!left.path().exists());
-        assert!(yard.home("stripe").unwrap().join("kept").exists());
+        assert!(yard.home("stripe", "ana").unwrap().join("kept").exists());
+        let others = ["ben", "../ana", "Ana", "", "~0", &"a".repeat(65)].map(|name| yard.home("stripe", name).unwrap());
+        let all: std::collections::BTreeSet<_> = others.iter().chain([&home]).collect();
+        assert_eq!(all.len(), 7, "{all:?}");
+        assert!(all.iter().all(|home| home.parent().unwrap().ends_with("homes/stripe")), "{all:?}");
     }
 }

@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -29,6 +30,7 @@ use tracing::{Instrument as _, debug, info_span, warn};
 
 use self::guard::Refused;
 use self::socket::Watched;
+use self::strangers::{Stranger, Strangers};
 use super::budget::Refusals;
 use super::{Rejected, lock};
 use crate::call::{ClientInfo, Digest, Limits, ToolCall, Transport};
@@ -37,6 +39,7 @@ mod forward;
 mod guard;
 mod socket;
 mod spec;
+mod strangers;
 
 pub use forward::{Lost, forward};
 pub use spec::ApiSpec;
@@ -88,6 +91,8 @@ struct Holder {
     principal: String,
     header: HeaderName,
     switches: Arc<[String]>,
+    /// Room for its requests: one child does not take the others' places.
+    room: Arc<Semaphore>,
     to_session: mpsc::Sender<Asked>,
 }
 
@@ -100,16 +105,22 @@ pub struct ApiGate {
     holders: Holders,
     limits: Limits,
     refusals: Refusals,
+    strangers: Strangers,
     tracker: TaskTracker,
     stop: CancellationToken,
 }
 
 /// A key of a session's child. Dropping it ends the key.
-#[derive(Debug)]
 pub struct Pass {
     key: String,
     digest: Digest,
     holders: Holders,
+}
+
+impl fmt::Debug for Pass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pass").field("digest", &self.digest).finish_non_exhaustive()
+    }
 }
 
 impl Pass {
@@ -140,7 +151,8 @@ impl ApiGate {
         tracker: TaskTracker,
         stop: CancellationToken,
     ) -> ApiGate {
-        ApiGate { address, holders: Holders::default(), limits, refusals: Refusals::new(rejected), tracker, stop }
+        let (holders, refusals, strangers) = (Holders::default(), Refusals::new(rejected), Strangers::default());
+        ApiGate { address, holders, limits, refusals, strangers, tracker, stop }
     }
 
     /// A key for the child of a session. Its requests come through the receiver.
@@ -159,6 +171,7 @@ impl ApiGate {
             principal: principal.to_owned(),
             header: spec.header.clone(),
             switches: Arc::clone(&spec.switches),
+            room: Arc::new(Semaphore::new(self.limits.in_flight + self.limits.queue)),
             to_session,
         };
         lock(&self.holders).insert(digest, holder);
@@ -198,8 +211,15 @@ pub async fn serve(listener: TcpListener, gate: Arc<ApiGate>) {
                 continue;
             }
         };
-        // A connection too many is closed.
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+        // Whoever has shown no key yet makes room.
+        let place = match Arc::clone(&places).try_acquire_owned() {
+            Ok(place) => place,
+            Err(_) if gate.strangers.dismiss() => match Arc::clone(&places).acquire_owned().await {
+                Ok(place) => place,
+                Err(_) => return,
+            },
+            Err(_) => continue,
+        };
         let of_task = Arc::clone(&gate);
         let work = async move {
             connection(stream, peer, of_task).await;
@@ -213,11 +233,13 @@ async fn connection(stream: TcpStream, peer: SocketAddr, gate: Arc<ApiGate>) {
     let _ = stream.set_nodelay(true);
     let (stream, limits, stop) = (Arc::new(stream), gate.limits, gate.stop.clone());
     let answered = CancellationToken::new();
-    let (watched, said) = (Arc::clone(&stream), answered.clone());
+    let stranger = Arc::new(gate.strangers.one());
+    let (watched, said, known) = (Arc::clone(&stream), answered.clone(), Arc::clone(&stranger));
     let service = service_fn(move |request| {
-        let (gate, stream, said) = (Arc::clone(&gate), Arc::clone(&watched), said.clone());
+        let (gate, stream) = (Arc::clone(&gate), Arc::clone(&watched));
+        let (said, known) = (said.clone(), Arc::clone(&known));
         async move {
-            let response = gate.handle(request, peer, &stream).await;
+            let response = gate.handle(request, peer, &stream, &known).await;
             said.cancel();
             Ok::<_, Infallible>(response)
         }
@@ -234,6 +256,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, gate: Arc<ApiGate>) {
         result = &mut served => result,
         // A child that does not take its answer does not keep its place.
         () = async { answered.cancelled().await; tokio::time::sleep(limits.body_timeout).await } => return,
+        () = stranger.dismissed() => return debug!("a connection without a key made room for another"),
         () = stop.cancelled() => match timeout(limits.drain + MARGIN, served).await {
             Ok(result) => result,
             Err(_) => return debug!("a connection of a child outlived the drain"),
@@ -250,13 +273,22 @@ impl ApiGate {
         request: Request<Incoming>,
         peer: SocketAddr,
         stream: &Arc<TcpStream>,
+        stranger: &Stranger,
     ) -> Response<Full<Bytes>> {
         let (parts, body) = request.into_parts();
         let mut of = None;
-        let answered = match guard::read(self, &parts, body, &mut of).await {
-            Ok((holder, call)) => self.ask(&holder, call, stream).await,
-            Err(refused) => Err(refused),
+        let answered = async {
+            let holder = guard::holder(self, &parts)?;
+            let holder = of.insert(holder);
+            stranger.known();
+            let Ok(_room) = holder.room.try_acquire() else {
+                let reason = "its session has too many open (limits.in_flight, limits.queue)";
+                return Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, reason));
+            };
+            let call = guard::read(self, holder, &parts, body).await?;
+            self.ask(holder, call, stream).await
         };
+        let answered = answered.await;
         let Answered { status, headers, body } = answered.unwrap_or_else(|Refused { status, reason }| {
             debug!(status = status.as_u16(), reason, "a request of a child was refused");
             let (server, principal) = of.map(|holder: Holder| (holder.server, holder.principal)).unzip();

@@ -97,7 +97,7 @@ impl StdioSpec {
         self.inherit.iter().any(|known| known == name) || self.env.iter().any(|(known, _)| known == name)
     }
 
-    fn prepared(&self, program: &Path) -> Result<Option<Prepared>, SandboxError> {
+    fn prepared(&self, principal: &str, program: &Path) -> Result<Option<Prepared>, SandboxError> {
         let Some(sandbox) = &self.sandbox else { return Ok(None) };
         let search = self.value("PATH");
         let plain =
@@ -108,6 +108,7 @@ impl StdioSpec {
         let values: Vec<&str> = plain.collect();
         let subject = Subject {
             server: &self.server,
+            principal,
             program,
             args: &self.args,
             values: &values,
@@ -131,12 +132,13 @@ pub enum ConnectError {
     Pipes { server: String, command: String },
 }
 
-/// Starts a child and serves its link until the link is dropped or the child ends.
+/// Starts a child for a principal and serves its link until the link is dropped or the child ends.
 ///
 /// # Errors
 /// [`ConnectError`] where the command cannot be started.
 pub fn connect(
     spec: &StdioSpec,
+    principal: &str,
     scrubber: Arc<Scrubber>,
     limits: Limits,
     tracker: &TaskTracker,
@@ -144,7 +146,7 @@ pub fn connect(
     let named = |source| ConnectError::Spawn { server: spec.server.clone(), command: spec.command.clone(), source };
     let unfit = |source| ConnectError::Program { server: spec.server.clone(), command: spec.command.clone(), source };
     let program = spec.program().map_err(unfit)?;
-    let prepared = spec.prepared(&program);
+    let prepared = spec.prepared(principal, &program);
     let prepared = prepared.map_err(|source| ConnectError::Sandbox { server: spec.server.clone(), source })?;
     let mut child = command(spec, &program, prepared.as_ref()).spawn().map_err(named)?;
     let group = Group(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));

@@ -197,6 +197,8 @@ async fn prc_006() {
         ("unix", at("run/client.sock")),
         ("unix", socket.display().to_string()),
         ("abstract", "countersign-test".to_owned()),
+        ("datagram", "SOCK_DGRAM".to_owned()),
+        ("datagram", "SOCK_RAW".to_owned()),
         ("tcp", other.to_string()),
         ("other_tcp", other.to_string()),
         ("other_tcp", allowed.to_string()),
@@ -273,24 +275,36 @@ async fn a_child_that_gets_no_sandbox_is_not_run() {
     daemon.logs("add the folder to `sandbox.read`").await;
 }
 
-/// Scratch is a child's own and goes with it; the home of its server stays, and no other server sees it.
+/// Scratch is a child's own and goes with it; the home of its server and principal stays, and nobody else's child sees
+/// it.
 #[tokio::test]
 async fn the_folders_of_a_child_are_its_own() {
     let own = json!([("own", "")]).to_string();
     let mut daemon = with(child(&["try", &own])).start().await;
     said(&daemon).await;
     let children = daemon.state_dir().join("children");
-    let home = children.join("homes").join(SERVER);
+    let home = children.join("homes").join(SERVER).join("local");
     assert_eq!(std::fs::read_to_string(home.join("f")).unwrap(), "x");
     assert!(daemon.stop().await.success());
     assert_eq!(std::fs::read_dir(children.join("scratch")).unwrap().count(), 0);
     let look = json!([("read", home.join("f")), ("list", home)]).to_string();
     let server = json!({"environment": "sandbox", "upstream": child(&["try", &look])});
-    let daemon = daemon.again().server("second", server).start().await;
-    let mut shim = crate::harness::Shim::start(daemon.shim_command("second"));
-    let answer = shim.initialize().await;
-    let found: Value = serde_json::from_str(answer["result"]["serverInfo"]["name"].as_str().unwrap()).unwrap();
-    assert!(found.as_object().unwrap().values().all(|said| said.as_str().unwrap().starts_with("refused")), "{found}");
+    let mut daemon = daemon.again().server("second", server).start().await;
+    let refused = async |daemon: &Daemon, server: &str| {
+        let mut shim = crate::harness::Shim::start(daemon.shim_command(server));
+        let answer = shim.initialize().await;
+        let found: Value = serde_json::from_str(answer["result"]["serverInfo"]["name"].as_str().unwrap()).unwrap();
+        let mut said = found.as_object().unwrap().values();
+        assert!(said.all(|said| said.as_str().unwrap().starts_with("refused")), "{found}");
+    };
+    refused(&daemon, "second").await;
+    // The same server for another principal.
+    assert!(daemon.stop().await.success());
+    let server = json!({"environment": "sandbox", "upstream": child(&["try", &look])});
+    let uid = rustix::process::getuid().as_raw();
+    let other = json!([{"name": "other", "match": {"uid": uid}, "scopes": ["*/read"]}]);
+    let daemon = daemon.again().server(SERVER, server).set("/principals", other).start().await;
+    refused(&daemon, SERVER).await;
 }
 
 /// Whatever is logged, printed and said besides: the shim writes messages and nothing else.

@@ -380,6 +380,24 @@ async fn a_request_that_nobody_waits_for_is_not_sent() {
     withdrawn(&mut daemon, &api, "went away").await;
 }
 
+/// Any program of the machine can connect, and only a child has a key: those without one make room.
+#[tokio::test]
+async fn idle_connections_keep_no_child_from_the_gate() {
+    let api = api().await;
+    let daemon = setup(&api).set("/limits/connections", json!(4)).start().await;
+    let mut shim = daemon.shim().await;
+    let (address, _) = child(&mut shim).await;
+    let mut idle = Vec::new();
+    for _ in 0..20 {
+        idle.push(TcpStream::connect(&address).await.unwrap());
+    }
+    let answer = run(&mut shim, "1", "return client.request('GET', '/api/v1/customers/c1')").await;
+    assert_eq!(answer["status"], 200, "{answer}");
+    daemon.logs("connections without a key take all places").await;
+    let gone = within("the oldest to be closed", idle[0].read(&mut [0])).await;
+    assert!(!matches!(gone, Ok(1..)));
+}
+
 /// With what Countersign brings, in production: code is held like the worst that it could do, unless its operator trusts
 /// code whose requests are all judged. Those are held either way.
 #[tokio::test]

@@ -85,7 +85,7 @@ pub fn from_live(command: &[String], env: &[String], sandboxed: bool) -> anyhow:
     let listed = runtime.block_on(async {
         let tracker = TaskTracker::new();
         let scrubber = Arc::new(Scrubber::new(std::iter::empty()));
-        let link = connect(&spec, scrubber, Limits::default(), &tracker)?;
+        let link = connect(&spec, "init", scrubber, Limits::default(), &tracker)?;
         let listed = tokio::time::timeout(LIMIT, list(link)).await;
         // The link is gone: the child is being stopped.
         tracker.close();

@@ -216,6 +216,16 @@ fn mistakes_are_found_where_they_are() {
             )),
             ("C0110", 10, 164),
         ),
+        (
+            upstream(&format!("{{ stdio: {{ command: x, sandbox: off, gate: {{ {GATE}, trust_code: true }} }} }}")),
+            ("C0110", 10, 147),
+        ),
+        (
+            upstream(&format!(
+                "{{ stdio: {{ command: x, sandbox: {{ unix_sockets: true }}, gate: {{ {GATE}, trust_code: true }} }} }}"
+            )),
+            ("C0110", 10, 166),
+        ),
         // Types and ranges.
         (and("holds: [5m]"), ("C0103", 13, 8)),
         (and("holds:"), ("C0103", 13, 6)),

@@ -52,16 +52,14 @@ fn bad(reason: impl Into<String>) -> Refused {
     Refused::new(StatusCode::BAD_REQUEST, reason)
 }
 
-/// The request as a call, and whose it is. `of` is set as soon as that is known.
-pub(super) async fn read(
-    gate: &ApiGate,
-    parts: &Parts,
-    body: Incoming,
-    of: &mut Option<Holder>,
-) -> Result<(Holder, ToolCall), Refused> {
+/// Whose request it is, by its key.
+pub(super) fn holder(gate: &ApiGate, parts: &Parts) -> Result<Holder, Refused> {
     head(gate, parts)?;
-    let holder = gate.holder(&parts.headers).ok_or_else(unknown_key)?;
-    *of = Some(holder.clone());
+    gate.holder(&parts.headers).ok_or_else(unknown_key)
+}
+
+/// The request of a holder as a call.
+pub(super) async fn read(gate: &ApiGate, holder: &Holder, parts: &Parts, body: Incoming) -> Result<ToolCall, Refused> {
     once(&parts.headers, &holder.header)?;
     let body = content(gate, parts, body).await?;
     let key = match once(&parts.headers, &IDEMPOTENCY_KEY)? {
@@ -77,8 +75,7 @@ pub(super) async fn read(
         dropped: dropped.collect(),
         body,
     };
-    let call = api_request::call(&request).map_err(|malformed| bad(malformed.reason))?;
-    Ok((holder, call))
+    api_request::call(&request).map_err(|malformed| bad(malformed.reason))
 }
 
 /// What holds for every request, whoever asks.

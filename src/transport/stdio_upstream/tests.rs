@@ -36,7 +36,7 @@ fn scrubber() -> Arc<Scrubber> {
 }
 
 fn start(script: &str, limits: Limits, tracker: &TaskTracker) -> UpstreamLink {
-    connect(&sh(script), scrubber(), limits, tracker).unwrap()
+    connect(&sh(script), "ana", scrubber(), limits, tracker).unwrap()
 }
 
 fn request(id: i64) -> ToUpstream {
@@ -88,7 +88,7 @@ async fn a_child_sees_its_own_environment_only() {
     assert!(!answer.contains("CARGO"), "{answer}");
     let mut spec = sh(script);
     spec.inherit.push("CARGO_MANIFEST_DIR".into());
-    let mut link = connect(&spec, scrubber(), Limits::default(), &tracker).unwrap();
+    let mut link = connect(&spec, "ana", scrubber(), Limits::default(), &tracker).unwrap();
     link.outbound.send(request(1)).await.unwrap();
     assert!(next(&mut link).await.contains("CARGO_MANIFEST_DIR"));
 }
@@ -209,7 +209,7 @@ async fn what_could_not_be_written_was_not_sent() {
 #[tokio::test]
 async fn a_command_that_is_not_there_is_named() {
     let spec = StdioSpec { command: "no-such-command-here".into(), ..sh("") };
-    let error = connect(&spec, scrubber(), Limits::default(), &TaskTracker::new()).unwrap_err();
+    let error = connect(&spec, "ana", scrubber(), Limits::default(), &TaskTracker::new()).unwrap_err();
     assert!(error.to_string().contains("no-such-command-here") && error.to_string().contains("stripe"), "{error}");
 }
 
