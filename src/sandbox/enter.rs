@@ -74,7 +74,9 @@ fn give_up(profile: &Profile) -> Result<(), String> {
     rustix::thread::set_no_new_privs(true).map_err(failed("no_new_privs cannot be set"))?;
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .map_err(failed("the end of the daemon cannot be followed"))?;
-    // It may have ended before that.
+    // Whether it wants them is its own business.
+    let _ = rustix::thread::disable_transparent_huge_pages(false);
+    // The daemon may have ended before that.
     if rustix::process::getppid().is_none_or(|parent| parent.as_raw_nonzero().get() != profile.parent) {
         return Err("the daemon is gone".to_owned());
     }
