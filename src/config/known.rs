@@ -135,6 +135,7 @@ pub const KEYS: &[&str] = &[
     "notify",
     "notify[].command",
     "notify[].inherit_env",
+    "notify[].desktop",
     "notify[].webhook",
     "notify[].webhook.url",
     "notify[].webhook.secret",

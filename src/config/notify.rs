@@ -7,7 +7,8 @@ use super::problem::{Code, quote};
 use super::servers;
 use super::yaml::{Data, Node};
 
-const ENTRY: Keys = Keys { known: &["command", "inherit_env", "webhook", "after", "quiet_hours"], later: &[] };
+const ENTRY: Keys =
+    Keys { known: &["command", "inherit_env", "webhook", "desktop", "after", "quiet_hours"], later: &[] };
 const WEBHOOK: Keys = Keys { known: &["url", "secret", "include"], later: &[] };
 const QUIET: Keys = Keys { known: &["hours", "zone", "high"], later: &[] };
 /// Channels.
@@ -33,6 +34,8 @@ pub enum NotifyTo {
         /// The arguments of calls are sent along.
         arguments: bool,
     },
+    /// The notification service of the account's desktop.
+    Desktop,
 }
 
 /// Minutes after midnight in a zone; `from` after `to` goes over midnight.
@@ -58,23 +61,22 @@ pub fn notify(cx: &mut Context<'_>, node: Option<&Node>) -> Vec<Notify> {
 
 fn entry(cx: &mut Context<'_>, node: &Node, path: &str) -> Option<Notify> {
     let fields = Fields::of(cx, node, path, &ENTRY);
-    let help = "write how: command: [notify-send, \"{summary}\"], or webhook: { url: ..., secret: NAME }";
-    let Some((key, to)) = fields.one_of(cx, &["command", "webhook"], help) else {
+    let help = "write how: command: [PROGRAM, \"{summary}\"], webhook: { url: ..., secret: NAME }, or desktop: true";
+    let Some((key, to)) = fields.one_of(cx, &["command", "webhook", "desktop"], help) else {
         if !fields.entries().is_empty() {
             let message = format!("`{path}` names nobody to tell");
             cx.problems.add(Code::MissingKey, &node.span, message, help);
         }
         return None;
     };
+    if let (true, Some(node)) = (key.text != "command", fields.get("inherit_env")) {
+        let message = format!("`{}` is for programs", fields.child("inherit_env"));
+        cx.problems.add(Code::Contradiction, &node.span, message, "take it out: nothing else inherits variables");
+    }
     let to = match key.text.as_str() {
         "command" => command(cx, &fields, to),
-        _ => {
-            if let Some(node) = fields.get("inherit_env") {
-                let message = format!("`{}` is for programs", fields.child("inherit_env"));
-                cx.problems.add(Code::Contradiction, &node.span, message, "take it out: a webhook inherits nothing");
-            }
-            webhook(cx, to, &fields.child("webhook"))
-        }
+        "desktop" => desktop(cx, &fields.child("desktop"), to),
+        _ => webhook(cx, to, &fields.child("webhook")),
     };
     let hour = Duration::from_secs(3600);
     let after = fields.duration(cx, "after", Duration::ZERO..=hour, Duration::ZERO);
@@ -103,6 +105,21 @@ fn command(cx: &mut Context<'_>, fields: &Fields<'_>, node: &Node) -> Option<Not
         }
     }
     Some(NotifyTo::Command { argv, inherit })
+}
+
+fn desktop(cx: &mut Context<'_>, path: &str, node: &Node) -> Option<NotifyTo> {
+    if !matches!(&node.data, Data::Scalar { text, plain: true } if text == "true") {
+        cx.wrong(node, path, "`true`");
+        return None;
+    }
+    if cfg!(not(all(target_os = "linux", feature = "desktop"))) {
+        let message = format!("`{path}`: this countersign cannot reach a desktop");
+        let help =
+            "it is for Linux, and built with the feature `desktop`; elsewhere: command: [PROGRAM, \"{summary}\"]";
+        cx.problems.add(Code::Form, &node.span, message, help);
+        return None;
+    }
+    Some(NotifyTo::Desktop)
 }
 
 fn webhook(cx: &mut Context<'_>, node: &Node, path: &str) -> Option<NotifyTo> {

@@ -1,10 +1,13 @@
-//! Telling people that a call waits: a program is started, or a message posted. Nothing comes back: what a program
-//! prints and a server answers is not read, so no notification can rule, and one that fails or hangs harms nobody.
+//! Telling people that a call waits: a program is started, a message posted, or shown on the desktop. Nothing comes back:
+//! what a program prints and a server answers is not read, so no notification can rule, and one that fails or hangs harms
+//! nobody.
 //!
 //! Every channel has a task of its own that keeps a plan and at most one message on its way. What is in a message is
 //! decided here; names in it come from calls, so they are shortened and stripped of whatever is not a plain character.
 //! Invariant: no argument of a call is in a message unless the configuration says so.
 
+#[cfg(all(target_os = "linux", feature = "desktop"))]
+mod desktop;
 mod hook;
 mod plan;
 mod words;
@@ -38,6 +41,8 @@ pub enum To {
         inherit: Vec<String>,
     },
     Webhook(Webhook),
+    #[cfg(all(target_os = "linux", feature = "desktop"))]
+    Desktop,
 }
 
 /// A channel.
@@ -93,11 +98,13 @@ async fn until(due: Option<Instant>) {
     }
 }
 
-/// Both ways end by themselves.
+/// Every way ends by itself.
 async fn send(name: String, to: std::sync::Arc<To>, message: Message) {
     let sent = match &*to {
         To::Command { argv, inherit } => hook::run(argv, inherit, &message).await,
         To::Webhook(webhook) => webhook.deliver(&message).await,
+        #[cfg(all(target_os = "linux", feature = "desktop"))]
+        To::Desktop => desktop::show(&message).await,
     };
     match sent {
         Ok(()) => tracing::debug!(channel = name, holds = message.count(), "notified"),

@@ -49,6 +49,11 @@ impl Message {
         }
     }
 
+    /// Whether one of the calls is of tier high: the first is of the highest.
+    pub fn is_high(&self) -> bool {
+        self.holds.first().is_some_and(|first| first.tier == Tier::High)
+    }
+
     /// As JSON, with its `schema`.
     pub fn body(&self, arguments: bool) -> String {
         let holds: Vec<Value> = self.holds.iter().map(|hold| listed(hold, arguments)).collect();

@@ -52,6 +52,10 @@ fn channel(
             let secret = super::servers::find(secret, secrets)?;
             To::Webhook(Webhook { secret, arguments: *arguments, post: poster(client, target) })
         }
+        #[cfg(all(target_os = "linux", feature = "desktop"))]
+        NotifyTo::Desktop => To::Desktop,
+        #[cfg(not(all(target_os = "linux", feature = "desktop")))]
+        NotifyTo::Desktop => return Err("this countersign cannot reach a desktop".to_owned()),
     };
     let quiet = match &entry.quiet {
         None => None,

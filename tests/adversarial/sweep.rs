@@ -2,18 +2,16 @@
 //! in every encoding. Afterwards all bytes that anybody could see are searched.
 
 use std::path::Path;
-use std::process::Stdio;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::Command;
 
 use crate::harness::daemon::{SERVER, TOKEN, set_mode};
 use crate::harness::http::HttpClient;
 use crate::harness::process::command_lines;
+use crate::harness::session_bus::SessionBus;
 use crate::harness::web::{Answer, Web};
-use crate::harness::{Act, Countersign, Spy, call, peers, within};
+use crate::harness::{Act, Countersign, Spy, call};
 
 /// Of the stdio server's variables, from the daemon's environment.
 const IN_ENV: &str = "sk_test_CANARY7Qm2Zt9XeVb4";
@@ -153,18 +151,8 @@ async fn sec_001() {
     let hooked = Web::start(async |_| Answer::new(500, &[], IN_COMMAND)).await;
     // The keyring.
     let own = tempfile::tempdir().unwrap();
-    let (bus, state) = (own.path().join("bus"), own.path().join("state.json"));
     let item = json!({"attributes": {"service": "s", "username": "u"}, "secret": IN_KEYRING});
-    std::fs::write(&state, json!({"items": [item], "mode": "open"}).to_string()).unwrap();
-    let mut keyring = Command::new(peers::python())
-        .arg(peers::source("tests/peers/secret_service.py"))
-        .args([&bus, &state])
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(keyring.stdout.take().unwrap()).lines();
-    within("the keyring", lines.next_line()).await.unwrap();
+    let keyring = SessionBus::start(json!([item])).await;
 
     let setup = Countersign::new().upstream(&stdio);
     let kept = setup.kept();
@@ -199,7 +187,7 @@ async fn sec_001() {
         )
         .env("ENV_KEY", IN_ENV)
         .env("COUNTERSIGN_LOG", "trace")
-        .env("DBUS_SESSION_BUS_ADDRESS", &format!("unix:path={}", bus.display()));
+        .env("DBUS_SESSION_BUS_ADDRESS", &keyring.address());
     let mut daemon = setup.start().await;
     let mut console = daemon.console().await;
 

@@ -12,6 +12,7 @@ pub mod issuer;
 pub mod operator;
 pub mod peers;
 pub mod process;
+pub mod session_bus;
 pub mod shim;
 pub mod sign_in;
 pub mod spy;

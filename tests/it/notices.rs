@@ -4,8 +4,9 @@ use serde_json::{Value, json};
 
 use countersign::control::wire::HoldState;
 
+use crate::harness::session_bus::SessionBus;
 use crate::harness::web::{Answer, Web};
-use crate::harness::{Countersign, Spy, call};
+use crate::harness::{Countersign, Spy, call, within};
 
 const KEY: &str = "hook_key_7Jd9s8Kq2mVx";
 
@@ -90,4 +91,36 @@ async fn an_escalation_comes_only_where_nobody_rules() {
     assert_eq!((&body["count"], &body["holds"][0]["id"]), (&json!(1), &json!(second.id.as_str())));
     let arguments = body["holds"][0]["arguments"].as_str().unwrap();
     assert_eq!(arguments, second.arguments.as_str(), "in their exact spelling");
+}
+
+/// The desktop shows one line without anything to press, and a bus that is not there harms nobody.
+#[tokio::test]
+async fn a_call_that_waits_is_shown_on_the_desktop() {
+    let (spy, bus) = (Spy::stdio().await, SessionBus::start(json!([])).await);
+    let countersign = Countersign::new().upstream(&spy).set("/notify", json!([{"desktop": true}]));
+    let mut daemon = countersign.env("DBUS_SESSION_BUS_ADDRESS", &bus.address()).start().await;
+    let mut console = daemon.console().await;
+    let mut shim = daemon.shim().await;
+    shim.send(&refund(1)).await;
+    let hold = console.hold().await;
+    let shown = within("the desktop to show it", async {
+        loop {
+            match bus.state()["notices"].as_array() {
+                Some(shown) => return shown.clone(),
+                None => tokio::task::yield_now().await,
+            }
+        }
+    })
+    .await;
+    let text = format!("1 call waits: create_refund on fixture (sandbox), medium risk, {}", hold.id.as_str());
+    let wanted = json!([{"name": "countersign", "summary": "Countersign", "text": text, "actions": [], "urgency": 1}]);
+    assert_eq!(json!(shown), wanted);
+    assert!(daemon.stop().await.success());
+
+    let nowhere = daemon.again().env("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nonexistent/bus");
+    let daemon = nowhere.start().await;
+    let mut shim = daemon.shim().await;
+    shim.send(&refund(1)).await;
+    daemon.logs("the desktop cannot be reached").await;
+    daemon.console().await.hold().await;
 }

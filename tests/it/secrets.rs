@@ -1,17 +1,18 @@
 //! Where keys come from and how they change: `countersign secret`, the store, the keyring, rotation without a restart.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
 
 use crate::harness::daemon::{SERVER, binary, set_mode};
 use crate::harness::http::HttpClient;
+use crate::harness::session_bus::SessionBus;
 use crate::harness::web::{Answer, Web};
-use crate::harness::{Countersign, Daemon, Spy, peers, request, within};
+use crate::harness::{Countersign, Daemon, Spy, request, within};
 
 const FIRST: &str = "sk_test_CANARYa1Wq7Zt9XeVb4Jm2";
 const SECOND: &str = "sk_test_SECONDb8Rk3Py6NdHs5Lf0";
@@ -107,49 +108,15 @@ async fn a_key_is_stored_from_stdin_listed_without_being_shown_and_kept_while_it
     assert!(!status.success() && said.contains("countersign secret set stripe"), "{said}");
 }
 
-/// A Secret Service on a bus of its own.
-struct Keyring {
-    bus: PathBuf,
-    state: PathBuf,
-    _child: Child,
-    _dir: tempfile::TempDir,
-}
-
-impl Keyring {
-    async fn start() -> Keyring {
-        let dir = tempfile::tempdir().unwrap();
-        let (bus, state) = (dir.path().join("bus"), dir.path().join("state.json"));
-        std::fs::write(&state, json!({"items": [], "mode": "open"}).to_string()).unwrap();
-        let mut child = Command::new(peers::python())
-            .arg(peers::source("tests/peers/secret_service.py"))
-            .args([&bus, &state])
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        assert_eq!(within("the keyring", lines.next_line()).await.unwrap().as_deref(), Some("ready"));
-        Keyring { bus, state, _child: child, _dir: dir }
-    }
-
-    fn state(&self) -> Value {
-        serde_json::from_str(&std::fs::read_to_string(&self.state).unwrap()).unwrap()
-    }
-
-    fn set(&self, state: &Value) {
-        std::fs::write(&self.state, state.to_string()).unwrap();
-    }
-}
-
 #[tokio::test]
 async fn a_key_is_kept_in_the_keyring_and_every_failure_of_it_is_said() {
-    let (spy, keyring) = (Spy::stdio().await, Keyring::start().await);
+    let (spy, keyring) = (Spy::stdio().await, SessionBus::start(json!([])).await);
     let setup = Countersign::new().upstream(&spy);
     let setup = setup.set("/secrets/stripe", json!({"keyring": {"service": "shop", "user": "me"}}));
     let setup = setup.set("/servers/fixture/upstream/stdio/env/KEY", json!({"secret": "stripe"}));
-    let setup = setup.env("DBUS_SESSION_BUS_ADDRESS", &format!("unix:path={}", keyring.bus.display()));
+    let setup = setup.env("DBUS_SESSION_BUS_ADDRESS", &keyring.address());
     let config = setup.write();
-    let bus = Some(keyring.bus.as_path());
+    let bus = Some(keyring.path());
     let problem = async |bus| {
         let listed = run(&config, bus, &["secret", "ls", "-o", "json"], "").await;
         let listed: Value = serde_json::from_str(&listed.1).unwrap();

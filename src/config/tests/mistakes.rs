@@ -166,6 +166,8 @@ fn mistakes_are_found_where_they_are() {
         (and("notify: [ { after: 60s } ]"), ("C0102", 13, 11)),
         (and("notify: [ { command: [] } ]"), ("C0105", 13, 22)),
         (and("notify: [ { command: \"notify-send x\" } ]"), ("C0103", 13, 22)),
+        (and("notify: [ { desktop: false } ]"), ("C0103", 13, 22)),
+        (and("notify: [ { desktop: true, inherit_env: [A] } ]"), ("C0110", 13, 41)),
         (and("notify: [ { command: [bin/hook] } ]"), ("C0108", 13, 23)),
         (and("notify: [ { command: [x], webhook: { url: \"https://a/\", secret: key } } ]"), ("C0110", 13, 27)),
         (and("notify: [ { command: [x], inherit_env: [LD_PRELOAD] } ]"), ("C0113", 13, 41)),

@@ -1,9 +1,9 @@
-"""A Secret Service on a bus of its own: python3 secret_service.py SOCKET STATE
+"""A session bus with a keyring and a desktop: python3 session_bus.py SOCKET STATE
 
-The bus has one client at a time and one service, this one. It speaks D-Bus's wire format and the interfaces of
-org.freedesktop.Secret that storing, finding, reading and removing an item needs, with both session algorithms.
-STATE is a JSON file, read before every request and written after every change:
-{"items": [{"attributes": {...}, "secret": "..."}], "mode": "open" | "locked" | "silent"}
+The bus has one client at a time and one service, this one. It speaks D-Bus's wire format, the interfaces of
+org.freedesktop.Secret that storing, finding, reading and removing an item needs, with both session algorithms, and
+org.freedesktop.Notifications.Notify. STATE is a JSON file, read before every request and written after every change:
+{"items": [{"attributes": {...}, "secret": "..."}], "notices": [{...}], "mode": "open" | "locked" | "silent"}
 "locked": every unlocking opens a dialog, which is dismissed. "silent": no request of the service is answered.
 """
 
@@ -110,6 +110,13 @@ class Client:
         state = self.state()
         items, locked = state["items"], state["mode"] == "locked"
         item_path = lambda index: f"{COLLECTION}/{index}"
+        if member == "Notify":
+            name, replaces, icon, summary, text, actions, hints, timeout = body
+            urgency = hints["urgency"][1]
+            notice = {"name": name, "summary": summary, "text": text, "actions": actions, "urgency": urgency}
+            state.setdefault("notices", []).append(notice)
+            self.save(state)
+            return "u", (1,)
         if member == "OpenSession":
             return self.open(*body)
         if member == "SearchItems":
