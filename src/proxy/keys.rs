@@ -96,12 +96,12 @@ impl Keys {
         if before.matches(secret.expose()) {
             return Ok(None);
         }
-        self.shared.scrubber.learn(name, &secret);
         if let Some(other) = same_as(&self.config, &self.cells, name, &secret) {
             return Err(format!("it is the same as `{other}`; a token is nothing but a token"));
         }
         let fingerprint = secret.fingerprint();
         let (new, mut candidates) = (SecretCell::new(name, secret), self.cells.clone());
+        self.shared.scrubber.try_out(name, &new.current());
         candidates.insert(name.to_owned(), new.clone());
         for (server, settings) in self.config.servers.iter().filter(|(_, server)| gets(server, name)) {
             if let Some(running) = self.servers.get(server) {
@@ -115,6 +115,7 @@ impl Keys {
         };
         let recorded = self.shared.gate.audit().append(Entry::new(None, true, rotated)).await;
         let _receipt = recorded.map_err(|error| format!("it could not be recorded: {error}"))?;
+        self.shared.scrubber.learn(name, &new.current());
         cell.adopt(&new);
         Ok(Some(fingerprint))
     }
