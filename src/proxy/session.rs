@@ -38,6 +38,7 @@ use crate::transport::{ClientLink, FromClient, FromUpstream, NewSession, ToClien
 use asked::{Asked, Judging};
 use chain::Chain;
 pub(super) use chain::request as about_task;
+use end::Ending;
 use held::{Part, Wait};
 use input::Asking;
 use meet::{declared, modern_client};
@@ -121,15 +122,6 @@ struct Session {
     registered: OpenSession,
 }
 
-/// Why a session ends.
-enum Ending {
-    ClientGone,
-    UpstreamGone(String),
-    Stopping,
-    /// An operator has ended it.
-    Operator,
-}
-
 /// Runs a session to its end.
 pub async fn run(mut new: NewSession, shared: Arc<Shared>, server: Arc<ServerRuntime>) {
     let owner = Owner { principal: new.principal.name.clone(), server: server.facts.name.clone() };
@@ -152,7 +144,7 @@ async fn serve(
     shared: Arc<Shared>,
     server: Arc<ServerRuntime>,
 ) {
-    let NewSession { principal, client, link, .. } = new;
+    let NewSession { principal, client, link, replaced, .. } = new;
     let ClientLink { mut inbound, outbound } = link;
     let owner = Owner { principal: principal.name.clone(), server: server.facts.name.clone() };
     let id = session_id();
@@ -176,7 +168,7 @@ async fn serve(
         }
         Some(_) | None => Memory::Session(Handles::default()),
     };
-    let registered = shared.gate.open_session(&base);
+    let registered = shared.gate.open_session(&base, replaced.clone());
     let listing = Listing::new(Arc::clone(&server.definitions), Arc::clone(&shared.pins), &server.facts.name);
     let stop = shared.stop.clone();
     let (orders, mut ordered) = mpsc::channel(shared.limits.queue);
@@ -241,6 +233,7 @@ async fn serve(
             Some((id, verdict)) = session.judging.next() => session.judged(id, verdict).await,
             () = stop.cancelled() => break Ending::Stopping,
             () = ended.cancelled() => break Ending::Operator,
+            () = replaced.cancelled() => break Ending::Replaced,
         }
     };
     session.turn_back(&mut inbound).await;
@@ -444,9 +437,9 @@ impl Session {
     }
 
     async fn send(&mut self, id: Id, permit: PermittedCall) {
-        // An operator may have stopped the session while the permit was on its way here.
-        if let Some(why) = self.registered.stopped() {
-            let refusal = self.shared.gate.unsent(permit, Outcome::Denied, &why).await;
+        // The session may have been stopped while the permit was on its way here.
+        if let Some((outcome, why)) = self.registered.stopped() {
+            let refusal = self.shared.gate.unsent(permit, outcome, &why).await;
             return self.decided_against(id, refusal).await;
         }
         let Some(request) = self.open.get_mut(&id) else { return };
