@@ -107,7 +107,7 @@ pub enum StartError {
     #[error("{error}{place}\n  help: a secret is read when the daemon starts, from where its line says")]
     Secret { error: SecretError, place: String },
     #[error(
-        "the secrets `{other}` and `{name}` are the same key, and one of them is a principal's token{place}\n  \
+        "{other} and the secret `{name}` are the same key, and one of them is a principal's token{place}\n  \
          help: whoever holds a token would hold the other key as well; make a token of its own"
     )]
     SameKey { name: String, other: String, place: String },
