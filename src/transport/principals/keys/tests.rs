@@ -136,7 +136,11 @@ async fn a_file_is_read_again_when_it_changes_and_not_when_others_can_write_it()
     let source = Source { keys: Keys::in_file("acme", path.clone()), ..source(None) };
     source.keys.load().await.unwrap();
     assert!(source.has("first").await);
-    let later = || async { lock(&source.keys.state).asked = None };
+    let later = || async {
+        let mut state = lock(&source.keys.state);
+        state.asked = None;
+        state.current = state.current.map(|_| Instant::now());
+    };
     std::fs::write(&path, jwks("the second")).unwrap();
     later().await;
     assert!(source.has("the second").await && !source.has("first").await);
