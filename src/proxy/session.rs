@@ -125,7 +125,8 @@ struct Session {
 /// Runs a session to its end.
 pub async fn run(mut new: NewSession, shared: Arc<Shared>, server: Arc<ServerRuntime>) {
     let owner = Owner { principal: new.principal.name.clone(), server: server.facts.name.clone() };
-    let Some(first) = chain::first(&mut new.link, &shared, &owner).await else { return };
+    let first = chain::first(&mut new.link, &shared, &owner);
+    let Some(first) = new.replaced.clone().run_until_cancelled_owned(first).await.flatten() else { return };
     let connected = api::open(&server, &shared, &new.principal.name).and_then(|opened| {
         let more = opened.as_ref().map(|opened| opened.variables.clone()).unwrap_or_default();
         Ok((Upstream::connect(&server.upstream, &shared, more)?, opened))
