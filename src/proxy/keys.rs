@@ -100,6 +100,8 @@ pub(super) struct Keys {
     pub child_port: Option<u16>,
     /// Where servers that are signed in to get their tokens.
     pub sign_ins: Option<Arc<SignIns>>,
+    /// How the files were when they were read for the first time.
+    pub read: Stamps,
     /// One reading at a time.
     pub reading: tokio::sync::Mutex<()>,
 }
@@ -208,9 +210,9 @@ impl Keys {
 
     /// Reads keys again whose files have changed.
     pub async fn watch(self: Arc<Self>, stop: CancellationToken) {
-        let files = self.config.secrets.iter().filter_map(|(name, source)| match source {
-            SecretSource::File(path) | SecretSource::Stored(path) => Some((name, source, Watched::new(path))),
-            SecretSource::Env(_) | SecretSource::Command(_) | SecretSource::Keyring(_) => None,
+        let files = self.config.secrets.iter().filter_map(|(name, source)| {
+            let read = self.read.get(name).copied().flatten();
+            Some((name, source, Watched { path: file_of(source)?, read, last: read, again: None }))
         });
         let mut files: Vec<_> = files.collect();
         loop {
@@ -227,6 +229,21 @@ impl Keys {
     }
 }
 
+/// How the files of all keys are. Looked at before they are read: what changes after that is noticed.
+pub(super) fn stamps(config: &Config) -> Stamps {
+    let stamp = |(name, source): (&String, &SecretSource)| Some((name.clone(), Stamp::of(file_of(source)?)));
+    config.secrets.iter().filter_map(stamp).collect()
+}
+
+pub(super) type Stamps = BTreeMap<String, Option<Stamp>>;
+
+fn file_of(source: &SecretSource) -> Option<&Path> {
+    match source {
+        SecretSource::File(path) | SecretSource::Stored(path) => Some(path),
+        SecretSource::Env(_) | SecretSource::Command(_) | SecretSource::Keyring(_) => None,
+    }
+}
+
 /// A file with a key in it.
 struct Watched<'a> {
     path: &'a Path,
@@ -238,11 +255,6 @@ struct Watched<'a> {
 }
 
 impl Watched<'_> {
-    fn new(path: &Path) -> Watched<'_> {
-        let now = Stamp::of(path);
-        Watched { path, read: now, last: now, again: None }
-    }
-
     /// Whether to read it now: it has changed and stands still, or its time has come. Gives how long to wait if that fails.
     fn is_due(&mut self) -> Option<Duration> {
         let now = Stamp::of(self.path);
@@ -259,7 +271,7 @@ impl Watched<'_> {
 /// What changes with a file, its mode and its owner too: device, inode, length, and its time of change in seconds and
 /// nanoseconds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Stamp(u64, u64, u64, i64, i64);
+pub(super) struct Stamp(u64, u64, u64, i64, i64);
 
 impl Stamp {
     fn of(path: &Path) -> Option<Stamp> {

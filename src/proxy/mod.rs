@@ -167,6 +167,7 @@ impl Daemon {
     /// # Errors
     /// The first thing that is wrong, in words for the operator.
     pub async fn start(config: Config, scrubber: Arc<Scrubber>) -> Result<Daemon, StartError> {
+        let read = keys::stamps(&config);
         let secrets = keys::read(&config).await?;
         secrets.iter().for_each(|(name, secret)| scrubber.learn(name, &secret.current()));
         let (tracker, session_tracker) = (TaskTracker::new(), TaskTracker::new());
@@ -304,6 +305,7 @@ impl Daemon {
             yard,
             child_port,
             sign_ins,
+            read,
             reading,
         });
         tracker.spawn(Arc::clone(&keys).watch(stop));
