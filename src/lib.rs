@@ -47,7 +47,7 @@
 //!   of that one text. The client's bytes are never relayed.
 //! * **Ambiguity is refusal.** Duplicate keys at any depth, odd framing, a header that disagrees with the body.
 //! * **Fail closed.** Undefined, error, time-out, wrong shape, full disk, no console: a named refusal.
-//! * **At most once.** An approval names hold and digest and is consumed; nothing is sent twice.
+//! * **At most once.** An approval names hold and digest and is consumed; no call is sent twice.
 //! * **Valid at release.** Policy, the tool's definition and pin, expiry, the client's presence and that its token was not
 //!   replaced are checked again before an approved call leaves.
 //! * **A restart never executes.** Open calls end as abandoned, approved and not sent, or sent with outcome unknown.

@@ -216,6 +216,33 @@ async fn a_new_key_of_the_sign_ins_is_not_taken_while_the_daemon_runs() {
     assert_eq!(crate::secrets::kinds_of(&daemon, "secret_kept").await.len(), 1);
 }
 
+/// A client does not come back after its first request has failed.
+#[tokio::test]
+async fn a_session_begins_although_its_token_was_revoked_early() {
+    let provider = Provider::start(json!({})).await;
+    let daemon = daemon(&provider).await;
+    signed_in(daemon.config()).await;
+    let mut shim = daemon.shim().await;
+    assert!(words(&shim.call("1", "get_thing", json!({})).await).starts_with("as operator"));
+    provider.control(json!({"do": "refuse"})).await;
+    let mut second = daemon.shim().await;
+    assert!(words(&second.call("1", "get_thing", json!({})).await).starts_with("as operator"));
+    assert_eq!(provider.granted("refresh_token").await, 1);
+    let begun = async || {
+        let seen = provider.control(json!({"do": "seen"})).await;
+        let bodies = seen.as_array().unwrap().iter().map(|seen| seen["body"].as_str().unwrap().to_owned());
+        bodies.filter(|body| body.contains("\"initialize\"") && !body.contains("\"name\":\"countersign\"")).count()
+    };
+    assert_eq!(begun().await, 3, "one for the first, two for the second");
+    // Once more, and no oftener: where the new token is refused as well the client is told.
+    provider.control(json!({"do": "revoke"})).await;
+    let mut third = daemon.raw_shim();
+    third.send(&request(0, "initialize", hello())).await;
+    let refused = third.answer(0).await;
+    assert_eq!(refused["error"]["code"], 4513, "{refused}");
+    assert_eq!(begun().await, 4);
+}
+
 /// What a call is told once the token of the one before it was refused.
 async fn after_a_refused_token(shim: &mut Shim) -> String {
     let refused = shim.call("refused", "get_thing", json!({})).await;
@@ -231,6 +258,8 @@ async fn a_sign_in_that_is_revoked_is_said_and_a_new_one_counts_at_once() {
     let daemon = daemon(&provider).await;
     signed_in(daemon.config()).await;
     let mut shim = daemon.shim().await;
+    // All that begins the session is over then.
+    assert!(words(&shim.call("0", "get_thing", json!({})).await).starts_with("as operator"));
     provider.control(json!({"do": "revoke"})).await;
     let refused = after_a_refused_token(&mut shim).await;
     assert!(refused.contains("auth login fixture") && !refused.contains("invalid_grant"), "{refused}");
@@ -269,6 +298,8 @@ async fn another_issuer_gets_no_token_and_the_operator_is_told_which() {
     let daemon = daemon(&provider).await;
     signed_in(daemon.config()).await;
     let mut shim = daemon.shim().await;
+    // All that begins the session is over then.
+    assert!(words(&shim.call("0", "get_thing", json!({})).await).starts_with("as operator"));
     provider.control(json!({"do": "issuer", "issuer": other.issuer})).await;
     provider.control(json!({"do": "refuse"})).await;
     let refused = after_a_refused_token(&mut shim).await;
