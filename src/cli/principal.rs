@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use super::Exit;
 use crate::call::BUILTIN_PRINCIPAL;
+use crate::credential::harden;
 use crate::credential::shape::CLIENT_TOKEN;
 
 const SCHEMA: &str = "countersign.token/v1";
@@ -38,6 +39,7 @@ pub enum Format {
 /// # Errors
 /// A name that no principal can have, or no randomness.
 pub fn run(command: Command) -> anyhow::Result<Exit> {
+    harden::harden().context("cannot protect this process")?;
     match command {
         Command::Token { name, output } => token(&name, output),
     }

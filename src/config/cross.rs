@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::fields::Context;
 use super::problem::{Code, quote};
 use super::yaml::{Data, Node};
-use super::{Config, KeySource, Match, SecretSource, Upstream, Value, sandbox};
+use super::{Config, KeySource, Match, NotifyTo, SecretSource, Upstream, sandbox};
 use crate::credential::{shape, trust};
 
 /// The keys of a section, before anything in it is judged.
@@ -66,34 +66,30 @@ fn same_sources(cx: &mut Context<'_>, config: &Config) {
     }
 }
 
-/// An agent holds its token: were it the key of an upstream, the agent would not need countersign.
+/// An agent holds its token: were it a key as well, the agent would hold that.
 fn tokens_are_no_keys(cx: &mut Context<'_>, root: &Node, config: &Config) {
     for (index, entry) in config.principals.iter().enumerate() {
         let Match::Token(token) = &entry.by else { continue };
-        let holder = config.servers.iter().find(|(_, server)| {
-            let client = match &server.upstream {
-                Upstream::Http { oauth, .. } => oauth.as_ref().and_then(|oauth| oauth.client_secret.as_ref()),
-                Upstream::Stdio { .. } => None,
-            };
-            let mut values = server.upstream.values();
-            client == Some(token)
-                || values.any(|(_, value)| matches!(value, Value::Secret { name, .. } if name == token))
-        });
-        if let Some((server, _)) = holder {
-            let span =
-                item(root, "principals", index).and_then(|node| child(node, "match")).map(|node| node.span.clone());
-            let message = format!(
-                "the token of {} is also the key of server `{server}`: its holder could go there without countersign",
-                quote(&entry.principal.name)
-            );
-            cx.problems.add(
-                Code::Contradiction,
-                &span.unwrap_or_default(),
-                message,
-                "make a token of its own for the principal",
-            );
-        }
+        let Some(what) = also(config, token) else { continue };
+        let span = item(root, "principals", index).and_then(|node| child(node, "match")).map(|node| node.span.clone());
+        let message = format!("the token of {} is also {what}", quote(&entry.principal.name));
+        let help = "make a token of its own for the principal";
+        cx.problems.add(Code::Contradiction, &span.unwrap_or_default(), message, help);
     }
+}
+
+/// What a token is beside a token.
+fn also(config: &Config, token: &str) -> Option<String> {
+    let mut servers = config.servers.iter();
+    if let Some((server, _)) = servers.find(|(_, server)| server.upstream.secrets().any(|name| name == token)) {
+        return Some(format!("the key of server `{server}`: its holder could go there without countersign"));
+    }
+    if config.oauth_key.as_deref() == Some(token) {
+        return Some("`oauth.key`: its holder could open the sign-ins".to_owned());
+    }
+    let signs = |to: &NotifyTo| matches!(to, NotifyTo::Webhook { secret, .. } if secret == token);
+    let index = config.notify.iter().position(|entry| signs(&entry.to))?;
+    Some(format!("the secret of `notify[{index}]`: its holder could sign notices as countersign"))
 }
 
 /// An issuer that nobody uses is a mistake; tokens come in over HTTP, for an address that clients know.

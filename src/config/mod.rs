@@ -434,6 +434,19 @@ impl Upstream {
         };
         values.iter().chain(gate.into_iter().flat_map(|gate| &gate.headers))
     }
+
+    /// The names of the secrets that it gets, or that it is signed in to with.
+    pub fn secrets(&self) -> impl Iterator<Item = &str> {
+        let client = match self {
+            Upstream::Http { oauth, .. } => oauth.as_ref().and_then(|oauth| oauth.client_secret.as_deref()),
+            Upstream::Stdio { .. } => None,
+        };
+        let values = self.values().filter_map(|(_, value)| match value {
+            Value::Secret { name, .. } => Some(name.as_str()),
+            Value::Plain(_) => None,
+        });
+        values.chain(client)
+    }
 }
 
 /// The vendor's API, which a child reaches through countersign alone.

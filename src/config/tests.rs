@@ -161,7 +161,7 @@ audit: { store: sqlite, sync: writes }       # sync: all; or store postgres: { u
     let config = good(text);
     assert_eq!(config.policy.paths, [Path::new("/etc/countersign/policies")]);
     assert_eq!((config.servers.len(), config.principals.len()), (2, 2));
-    let notify = r#"notify: [ { command: [notify-send, "{summary}"] }, { webhook: { url: "https://hooks.example/x", secret: claude_token }, after: 2m, quiet_hours: { hours: 22:00-07:00, zone: Europe/Berlin } } ]
+    let notify = r#"notify: [ { command: [notify-send, "{summary}"] }, { webhook: { url: "https://hooks.example/x", secret: statsig_console }, after: 2m, quiet_hours: { hours: 22:00-07:00, zone: Europe/Berlin } } ]
 "#;
     let text = format!("{text}{notify}").replace("operators: {", "operators: { allowed_signers: operators.pub,");
     let config = good(&text);

@@ -13,7 +13,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
 use zeroize::Zeroizing;
@@ -33,11 +33,12 @@ const MAX_STEP: usize = 8;
 const PIECES_FROM: usize = 24;
 const PIECE: usize = 12;
 
-/// How many values of one key are looked for: the one in use, and those before it, which may still stand in a text that
-/// is on its way.
+/// How many values of one key are looked for that nobody holds any more: they may still stand in a text that is on its
+/// way. Of those that were only tried out there are as many again.
 const VALUES: usize = 8;
 
-/// Knows every key and replaces it by `[secret:NAME]`. It learns: a key that changes is looked for beside its old value.
+/// Knows every key and replaces it by `[secret:NAME]`. It learns: a key that changes is looked for beside its old values.
+/// A value that somebody still holds, the key in use or that of a child, is never forgotten.
 #[derive(Default)]
 pub struct Scrubber(ArcSwap<Known>);
 
@@ -52,17 +53,27 @@ impl Scrubber {
     pub fn new<'a>(secrets: impl IntoIterator<Item = (&'a str, &'a Secret)>) -> Scrubber {
         let mut known = Known::default();
         for (name, secret) in secrets {
-            known.add(name, secret);
+            known.add(name, secret, None, Taken::Yes);
         }
         known.index();
         Scrubber(ArcSwap::from_pointee(known))
     }
 
-    /// From now on this value is looked for too. Called before the first byte that could hold it leaves.
-    pub fn learn(&self, name: &str, secret: &Secret) {
+    /// From now on this value is looked for too, for as long as somebody holds it and for a while after. Called before
+    /// the first byte that could hold it leaves.
+    pub fn learn(&self, name: &str, secret: &Arc<Secret>) {
+        self.add(name, secret, Taken::Yes);
+    }
+
+    /// The same for a value that may not be taken: it is looked for, and pushes out none that was.
+    pub fn try_out(&self, name: &str, secret: &Arc<Secret>) {
+        self.add(name, secret, Taken::Not);
+    }
+
+    fn add(&self, name: &str, secret: &Arc<Secret>, taken: Taken) {
         self.0.rcu(|known| {
             let mut known = Known::clone(known);
-            known.add(name, secret);
+            known.add(name, secret, Some(Arc::downgrade(secret)), taken);
             known.index();
             known
         });
@@ -98,6 +109,7 @@ pub struct Scrubbed {
 struct Known {
     names: Vec<String>,
     /// The oldest first.
+    values: Vec<Value>,
     needles: Vec<Needle>,
     /// How far one look is from the next: as far as the shortest piece allows.
     step: usize,
@@ -109,12 +121,36 @@ struct Known {
     shift: u32,
 }
 
+/// Whether a value was ever in use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Taken {
+    Yes,
+    Not,
+}
+
+/// One value of a key.
+#[derive(Clone)]
+struct Value {
+    name: usize,
+    taken: Taken,
+    /// Whoever has it in use. That nobody has it any more is seen when the next value comes.
+    holders: Vec<Weak<Secret>>,
+    /// It and what it looks like in other encodings.
+    texts: Vec<Text>,
+}
+
+type Text = Arc<Zeroizing<Vec<u8>>>;
+
+impl Value {
+    fn is_held(&self) -> bool {
+        self.holders.iter().any(|holder| holder.strong_count() > 0)
+    }
+}
+
 #[derive(Clone)]
 struct Needle {
-    text: Arc<Zeroizing<Vec<u8>>>,
+    text: Text,
     name: usize,
-    /// Which value of the key, counted from its first.
-    value: usize,
 }
 
 impl Needle {
@@ -140,29 +176,47 @@ enum Whose {
 type Found = (Range<usize>, Whose);
 
 impl Known {
-    /// A value of a key; the oldest one is forgotten where there are too many.
-    fn add(&mut self, name: &str, secret: &Secret) {
+    /// A value of a key. Of those that nobody holds, the oldest is forgotten where there are too many.
+    fn add(&mut self, name: &str, secret: &Secret, holder: Option<Weak<Secret>>, taken: Taken) {
         let known = self.names.iter().position(|other| other == name);
         let name = known.unwrap_or_else(|| {
             self.names.push(name.to_owned());
             self.names.len() - 1
         });
-        let last = self.needles.iter().filter(|needle| needle.name == name).map(|needle| needle.value).max();
-        let mut texts = spellings(secret.expose().as_bytes());
-        texts.retain(|text| !text.is_empty());
-        let newest = |needle: &&Needle| needle.name == name && Some(needle.value) == last;
-        if self.needles.iter().filter(newest).any(|needle| texts.first().is_some_and(|text| **needle.text == **text)) {
-            return;
-        }
-        let value = last.map_or(0, |last| last + 1);
-        // One that comes back counts as new.
-        self.needles.retain(|needle| {
-            needle.name != name || (needle.value + VALUES > value && !texts.iter().any(|text| **needle.text == **text))
+        let is_it = |value: &Value| {
+            value.name == name && value.texts.first().is_some_and(|text| text.as_slice() == secret.expose().as_bytes())
+        };
+        // One that comes back counts as new, and keeps its old holders.
+        let before = self.values.iter().position(is_it).map(|at| self.values.remove(at));
+        let mut value = before.unwrap_or_else(|| {
+            let mut texts = spellings(secret.expose().as_bytes());
+            texts.retain(|text| !text.is_empty());
+            Value { name, taken, holders: Vec::new(), texts: texts.into_iter().map(Arc::new).collect() }
         });
-        self.needles.extend(texts.into_iter().map(|text| Needle { text: Arc::new(text), name, value }));
+        if taken == Taken::Yes {
+            value.taken = Taken::Yes;
+        }
+        value.holders.retain(|holder| holder.strong_count() > 0);
+        value.holders.extend(holder);
+        let taken = value.taken;
+        self.values.push(value);
+        let mut left = 0;
+        for at in (0..self.values.len()).rev() {
+            let is_one = |value: &&Value| value.name == name && value.taken == taken && !value.is_held();
+            if self.values.get(at).filter(is_one).is_some() {
+                left += 1;
+                if left > VALUES {
+                    self.values.remove(at);
+                }
+            }
+        }
     }
 
     fn index(&mut self) {
+        let needles = self.values.iter().flat_map(|Value { name, texts, .. }| {
+            texts.iter().map(|text| Needle { text: Arc::clone(text), name: *name })
+        });
+        self.needles = needles.collect();
         let looked_for = |needle: &&Needle| needle.text.len() >= LOOK;
         let shortest = self.needles.iter().filter(looked_for).map(Needle::piece).min();
         let step = shortest.map_or(1, |length| (length + 1 - LOOK).min(MAX_STEP));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
+use tokio_util::sync::CancellationToken;
 use zeroize::Zeroize;
 
 /// A key. It has no `Display`, no `Serialize` and no `Clone`, its `Debug` says `[secret]`, and its memory is wiped on
@@ -60,12 +61,24 @@ pub struct SecretCell(Arc<Cell>);
 
 struct Cell {
     name: String,
-    value: ArcSwap<Secret>,
+    value: ArcSwap<InUse>,
+}
+
+/// A value, and who hears that it is in use no more.
+struct InUse {
+    secret: Arc<Secret>,
+    replaced: CancellationToken,
+}
+
+impl InUse {
+    fn new(secret: Arc<Secret>) -> Arc<InUse> {
+        Arc::new(InUse { secret, replaced: CancellationToken::new() })
+    }
 }
 
 impl SecretCell {
     pub fn new(name: impl Into<String>, secret: Secret) -> SecretCell {
-        SecretCell(Arc::new(Cell { name: name.into(), value: ArcSwap::from_pointee(secret) }))
+        SecretCell(Arc::new(Cell { name: name.into(), value: ArcSwap::new(InUse::new(Arc::new(secret))) }))
     }
 
     /// What the configuration calls it.
@@ -75,17 +88,27 @@ impl SecretCell {
 
     /// Its value now.
     pub fn current(&self) -> Arc<Secret> {
-        self.0.value.load_full()
+        Arc::clone(&self.0.value.load().secret)
+    }
+
+    /// Its value now, and what is cancelled when another takes its place.
+    pub fn in_use(&self) -> (Arc<Secret>, CancellationToken) {
+        let value = self.0.value.load();
+        (Arc::clone(&value.secret), value.replaced.clone())
     }
 
     /// Takes the value of another, for everyone who holds a handle of this one.
     pub fn adopt(&self, other: &SecretCell) {
-        self.0.value.store(other.current());
+        self.store(other.current());
     }
 
     /// For everyone who holds a handle. The scrubber has to know the new value before.
     pub fn replace(&self, secret: Secret) {
-        self.0.value.store(Arc::new(secret));
+        self.store(Arc::new(secret));
+    }
+
+    fn store(&self, secret: Arc<Secret>) {
+        self.0.value.swap(InUse::new(secret)).replaced.cancel();
     }
 }
 
@@ -123,9 +146,11 @@ mod tests {
     #[test]
     fn a_replaced_key_is_new_for_every_handle_and_old_for_what_is_under_way() {
         let cell = SecretCell::new("stripe", Secret::new("token-0123456789".to_owned()));
-        let (handle, before) = (cell.clone(), cell.current());
+        let (handle, (before, replaced)) = (cell.clone(), cell.in_use());
+        assert!(!replaced.is_cancelled());
         cell.replace(Secret::new("token-9876543210".to_owned()));
         assert!(before.matches("token-0123456789") && handle.current().matches("token-9876543210"));
+        assert!(replaced.is_cancelled() && !handle.in_use().1.is_cancelled());
         assert_eq!(format!("{handle:?}"), "[secret stripe]");
     }
 

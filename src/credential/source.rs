@@ -348,9 +348,31 @@ mod tests {
         set("sk_live_CANARY7Q", 0o644);
         let open = resolve("key", &source).await.unwrap_err().to_string();
         assert!(open.contains("0644") && open.contains("chmod go-rwx") && open.contains("key"), "{open}");
-        let link = folder.path().join("link");
+    }
+
+    /// A link of ours is followed, and where it leads to is held to the same.
+    #[tokio::test]
+    async fn a_link_to_a_file_is_worth_what_it_leads_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let mode = |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        let (inner, link) = (folder.path().join("inner"), folder.path().join("link"));
+        let path = inner.join("key");
+        std::fs::create_dir(&inner).unwrap();
+        mode(&inner, 0o700);
+        std::fs::write(&path, "sk_live_CANARY7Q").unwrap();
+        mode(&path, 0o600);
         std::os::unix::fs::symlink(&path, &link).unwrap();
-        assert!(matches!(resolve("key", &SecretSource::File(link)).await, Err(SecretError::File { .. })));
+        let source = SecretSource::File(link);
+        assert!(resolve("key", &source).await.unwrap().matches("sk_live_CANARY7Q"));
+        let refused = async || match resolve("key", &source).await {
+            Err(SecretError::File { error, .. }) => error,
+            other => panic!("{other:?}"),
+        };
+        mode(&path, 0o640);
+        assert!(matches!(refused().await, TrustError::Readable { path: found, .. } if found.ends_with("inner/key")));
+        mode(&path, 0o600);
+        mode(&inner, 0o770);
+        assert!(matches!(refused().await, TrustError::Writable { path: found, .. } if found.ends_with("inner")));
     }
 
     #[tokio::test]

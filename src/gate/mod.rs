@@ -43,6 +43,7 @@ pub use permit::{PermittedCall, Ruling, Says, SentCall};
 pub use pin::DefinitionNow;
 pub use place::Place;
 pub use presence::Presence;
+pub use release::REPLACED;
 pub use rule::Operators;
 pub use sessions::{Line, OpenSession, SessionNow};
 pub use stops::Halt;
@@ -140,9 +141,10 @@ impl Gate {
         self.approved.before(hold)
     }
 
-    /// A session begins; it is among the open ones for as long as what is returned lives.
-    pub fn open_session(&self, context: &CallContext) -> OpenSession {
-        self.sessions.open(context)
+    /// A session begins; it is among the open ones for as long as what is returned lives. `replaced` is cancelled where the
+    /// token that its client was let in by counts no more.
+    pub fn open_session(&self, context: &CallContext, replaced: CancellationToken) -> OpenSession {
+        self.sessions.open(context, replaced)
     }
 
     /// The sessions that are open, the oldest first.

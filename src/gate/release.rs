@@ -15,6 +15,9 @@ use crate::audit::{Entry, Event, Receipt};
 use crate::call::{CallContext, CallId, Decision, Effect, Outcome, Refusal, ToolCall};
 use crate::policy;
 
+/// Why nothing of a session leaves any more whose client is known by a token of before.
+pub const REPLACED: &str = "the token that this client was let in by has been replaced";
+
 impl Gate {
     /// Lets an approved call go, or says and records why not. Either way its approval is used up.
     pub(super) async fn permit(
@@ -151,7 +154,8 @@ impl Gate {
         }
     }
 
-    /// Why a call may not leave that may by everything else: its client has gone, or an operator has stopped it.
+    /// Why a call may not leave that may by everything else: its client has gone or counts no more, or an operator has
+    /// stopped it.
     pub(super) fn last_no(
         &self,
         context: &CallContext,
@@ -159,7 +163,9 @@ impl Gate {
         presence: &Presence,
     ) -> Option<(Outcome, String)> {
         let gone = presence.left().map(|(outcome, why)| (outcome, why.to_owned()));
-        gone.or_else(|| self.stopped_since(context, now))
+        let replaced = || self.sessions.is_replaced(&context.session);
+        gone.or_else(|| replaced().then(|| (Outcome::Withdrawn, REPLACED.to_owned())))
+            .or_else(|| self.stopped_since(context, now))
     }
 
     /// Why an approval does not count any more, whatever policy says.

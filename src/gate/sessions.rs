@@ -10,9 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
+use super::release::REPLACED;
 use super::stops::{ENDS, Halt, PAUSES};
 use crate::audit::Event;
-use crate::call::{CallContext, CallId, ClientInfo, Decision, Digest, Effect, Environment};
+use crate::call::{CallContext, CallId, ClientInfo, Decision, Digest, Effect, Environment, Outcome};
 
 /// Calls of a session that are remembered.
 const LAST: usize = 20;
@@ -55,6 +56,7 @@ struct Live {
     now: SessionNow,
     in_flight: Arc<AtomicUsize>,
     ended: CancellationToken,
+    replaced: CancellationToken,
 }
 
 impl Live {
@@ -73,14 +75,20 @@ pub struct OpenSession {
     session: String,
     /// An operator has ended it.
     pub ended: CancellationToken,
+    /// The token that its client was let in by has been replaced.
+    pub replaced: CancellationToken,
     pub in_flight: Arc<AtomicUsize>,
     all: Arc<Mutex<HashMap<String, Live>>>,
 }
 
 impl OpenSession {
-    /// Why nothing of it is sent any more, where an operator has paused or ended it.
-    pub fn stopped(&self) -> Option<String> {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner).get(&self.session).and_then(Live::stopped)
+    /// Why nothing of it is sent any more, where an operator has paused or ended it or its client counts no more.
+    pub fn stopped(&self) -> Option<(Outcome, String)> {
+        if self.replaced.is_cancelled() {
+            return Some((Outcome::Withdrawn, REPLACED.to_owned()));
+        }
+        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(&self.session).and_then(Live::stopped).map(|why| (Outcome::Denied, why))
     }
 
     /// What its client says about itself.
@@ -124,8 +132,8 @@ impl Sessions {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A session begins.
-    pub fn open(&self, context: &CallContext) -> OpenSession {
+    /// A session begins, whose client was let in by a token that may be `replaced`.
+    pub fn open(&self, context: &CallContext, replaced: CancellationToken) -> OpenSession {
         let (ended, in_flight) = (CancellationToken::new(), Arc::<AtomicUsize>::default());
         let now = SessionNow {
             session: context.session.clone(),
@@ -142,9 +150,9 @@ impl Sessions {
             in_flight: 0,
             last: VecDeque::new(),
         };
-        let live = Live { now, in_flight: Arc::clone(&in_flight), ended: ended.clone() };
+        let live = Live { now, in_flight: Arc::clone(&in_flight), ended: ended.clone(), replaced: replaced.clone() };
         self.lock().insert(context.session.clone(), live);
-        OpenSession { session: context.session.clone(), ended, in_flight, all: Arc::clone(&self.0) }
+        OpenSession { session: context.session.clone(), ended, replaced, in_flight, all: Arc::clone(&self.0) }
     }
 
     pub fn all(&self) -> Vec<SessionNow> {
@@ -161,6 +169,11 @@ impl Sessions {
     /// Why nothing of a session is sent, where an operator has paused or ended it.
     pub fn stopped(&self, session: &str) -> Option<String> {
         self.lock().get(session).and_then(Live::stopped)
+    }
+
+    /// True where the token that its client was let in by has been replaced.
+    pub fn is_replaced(&self, session: &str) -> bool {
+        self.lock().get(session).is_some_and(|live| live.replaced.is_cancelled())
     }
 
     pub fn of(&self, session: &str) -> Option<Whose> {
@@ -237,7 +250,7 @@ mod tests {
     #[test]
     fn nothing_of_an_ended_session_goes_on_and_a_resume_ends_no_later_pause() {
         let sessions = Sessions::default();
-        let open = sessions.open(&fixtures::context("x", Class::Write));
+        let open = sessions.open(&fixtures::context("x", Class::Write), CancellationToken::new());
         let stopped = || (sessions.stopped("s-1").is_some(), open.stopped().is_some());
         assert_eq!(stopped(), (false, false));
         let (first, second) = (Halt::new("ana", None), Halt::new("ben", Some("mine".into())));
@@ -250,6 +263,6 @@ mod tests {
         sessions.end("s-1", first.clone()).unwrap();
         sessions.resume("s-1", &first);
         assert_eq!(stopped(), (true, true));
-        assert!(open.stopped().unwrap().contains("ended this session"));
+        assert!(open.stopped().unwrap().1.contains("ended this session"));
     }
 }

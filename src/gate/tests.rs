@@ -55,6 +55,28 @@ async fn gate(folder: &std::path::Path) -> Arc<Gate> {
     gate
 }
 
+/// The last look before a call leaves, in the moment between the token's end and that of its session.
+#[tokio::test]
+async fn nothing_leaves_for_a_client_whose_token_was_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let gate = gate(folder.path()).await;
+    let replaced = CancellationToken::new();
+    let session = gate.open_session(&context(), replaced.clone());
+    let (call, approved) = (call(), {
+        let call = call();
+        gate.policy.evaluate(&call, &context(), call.digest(&context()), policy::now()).await.unwrap()
+    });
+    let release =
+        async || gate.release(&call, &context(), By::Ruling(call.id()), &approved, &Presence::default()).await;
+    assert!(release().await.is_ok() && session.stopped().is_none());
+    replaced.cancel();
+    let (outcome, reason) = release().await.unwrap_err();
+    assert_eq!((outcome, reason.as_str()), (Outcome::Withdrawn, REPLACED));
+    assert_eq!(session.stopped(), Some((outcome, reason)));
+    let admitted = gate.admit(super::tests::call(), context(), &Presence::default()).await;
+    assert_eq!(admitted.unwrap_err().outcome, Outcome::Withdrawn);
+}
+
 #[tokio::test]
 async fn a_call_that_waited_while_policies_were_loaded_is_judged_with_all_that_they_ask_for() {
     let folder = tempfile::tempdir().unwrap();

@@ -3,12 +3,13 @@
 //! Invariant: a new value is taken where it can be read, contradicts nothing that the one before it proved, and is
 //! recorded; else that one stays. The scrubber knows a value before anything could send it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::probe::{self, Asked};
@@ -19,11 +20,15 @@ use crate::audit::{Entry, Event};
 use crate::call::{Environment, EnvironmentSource};
 use crate::config::{self, Config, Match, SecretSource, Value};
 use crate::credential::secret::{Secret, SecretCell};
-use crate::credential::source;
+use crate::credential::source::{self, SecretError};
+use crate::credential::trust::TrustError;
 use crate::sandbox::Yard;
 
 /// How often the files are looked at. One that has changed is read when it has not changed again since.
 const POLL: Duration = Duration::from_secs(1);
+/// When a key that could not be read or looked at just now is tried again; twice as much later each time.
+const AGAIN: Duration = Duration::from_secs(5);
+const LATEST: Duration = Duration::from_secs(300);
 
 /// All keys by their names.
 pub(super) type Cells = BTreeMap<String, SecretCell>;
@@ -50,14 +55,37 @@ pub(super) async fn read(config: &Config) -> Result<Cells, StartError> {
     Ok(cells)
 }
 
-/// The other name of a key, where one of the two is a token: whoever holds that would hold the other as well.
+/// What else is this key, where one of the two is a token: whoever holds that would hold the other as well.
 fn same_as(config: &Config, cells: &Cells, name: &str, secret: &Secret) -> Option<String> {
     let is_token =
         |name: &str| config.principals.iter().any(|entry| matches!(&entry.by, Match::Token(of) if of == name));
     let same = |(other, cell): &(&String, &SecretCell)| {
         *other != name && (is_token(name) || is_token(other)) && cell.current().matches(secret.expose())
     };
-    cells.iter().find(same).map(|(other, _)| other.clone())
+    if let Some((other, _)) = cells.iter().find(same) {
+        return Some(format!("the secret `{other}`"));
+    }
+    let hashed =
+        |entry: &&config::PrincipalEntry| matches!(&entry.by, Match::TokenHash(hash) if hash == secret.digest());
+    let entry = config.principals.iter().find(hashed)?;
+    Some(format!("the token of `{}` (sha256)", entry.principal.name))
+}
+
+/// Why a new key is not taken.
+enum NotTaken {
+    /// For what it is.
+    Refused(String),
+    /// It could not be read, looked at or recorded just now.
+    NotNow(String),
+}
+
+impl From<SecretError> for NotTaken {
+    fn from(error: SecretError) -> NotTaken {
+        match &error {
+            SecretError::File { error: TrustError::Io { .. }, .. } => NotTaken::NotNow(error.to_string()),
+            _ => NotTaken::Refused(error.to_string()),
+        }
+    }
 }
 
 /// The keys of a running daemon.
@@ -72,6 +100,8 @@ pub(super) struct Keys {
     pub child_port: Option<u16>,
     /// Where servers that are signed in to get their tokens.
     pub sign_ins: Option<Arc<SignIns>>,
+    /// How the files were when they were read for the first time.
+    pub read: Stamps,
     /// One reading at a time.
     pub reading: tokio::sync::Mutex<()>,
 }
@@ -79,29 +109,43 @@ pub(super) struct Keys {
 impl Keys {
     /// Reads these keys again; each is taken, or kept as it is.
     pub async fn reread(&self, which: impl Fn(&str) -> bool) {
-        let _one = self.reading.lock().await;
         for (name, source) in self.config.secrets.iter().filter(|(name, _)| which(name)) {
-            let Some(cell) = self.cells.get(name) else { continue };
-            match self.read_one(name, source, cell).await {
-                Ok(None) => tracing::debug!(secret = name, "the key is the same as before"),
-                Ok(Some(fingerprint)) => tracing::info!(secret = name, fingerprint, "a new key is in use"),
-                Err(why) => self.keep(name, why).await,
-            }
+            self.take(name, source, None).await;
         }
     }
 
-    async fn read_one(&self, name: &str, source: &SecretSource, cell: &SecretCell) -> Result<Option<String>, String> {
-        let secret = source::resolve(name, source).await.map_err(|error| error.to_string())?;
+    /// False where it is worth another try, which comes `again` so much later.
+    async fn take(&self, name: &str, source: &SecretSource, again: Option<Duration>) -> bool {
+        let _one = self.reading.lock().await;
+        let Some(cell) = self.cells.get(name) else { return true };
+        match self.read_one(name, source, cell).await {
+            Ok(None) => tracing::debug!(secret = name, "the key is the same as before"),
+            Ok(Some(fingerprint)) => tracing::info!(secret = name, fingerprint, "a new key is in use"),
+            Err(NotTaken::Refused(why)) => self.keep(name, why, None).await,
+            Err(NotTaken::NotNow(why)) => {
+                self.keep(name, why, again).await;
+                return false;
+            }
+        }
+        true
+    }
+
+    async fn read_one(&self, name: &str, source: &SecretSource, cell: &SecretCell) -> Result<Option<String>, NotTaken> {
+        let secret = source::resolve(name, source).await?;
         let before = cell.current();
         if before.matches(secret.expose()) {
             return Ok(None);
         }
-        self.shared.scrubber.learn(name, &secret);
+        if self.sign_ins.is_some() && self.config.oauth_key.as_deref() == Some(name) {
+            let why = "sign-ins are sealed under the one before; to take it, restart and sign in again at every server";
+            return Err(NotTaken::Refused(why.to_owned()));
+        }
         if let Some(other) = same_as(&self.config, &self.cells, name, &secret) {
-            return Err(format!("it is the same as `{other}`; a token is nothing but a token"));
+            return Err(NotTaken::Refused(format!("it is the same as {other}; a token is nothing but a token")));
         }
         let fingerprint = secret.fingerprint();
         let (new, mut candidates) = (SecretCell::new(name, secret), self.cells.clone());
+        self.shared.scrubber.try_out(name, &new.current());
         candidates.insert(name.to_owned(), new.clone());
         for (server, settings) in self.config.servers.iter().filter(|(_, server)| gets(server, name)) {
             if let Some(running) = self.servers.get(server) {
@@ -114,35 +158,50 @@ impl Keys {
             previous: before.fingerprint(),
         };
         let recorded = self.shared.gate.audit().append(Entry::new(None, true, rotated)).await;
-        let _receipt = recorded.map_err(|error| format!("it could not be recorded: {error}"))?;
+        let unrecorded = |error| NotTaken::NotNow(format!("it could not be recorded: {error}"));
+        let _receipt = recorded.map_err(unrecorded)?;
+        self.shared.scrubber.learn(name, &new.current());
         cell.adopt(&new);
         Ok(Some(fingerprint))
     }
 
     /// Whether a server works with the new key where it is known to work: what a start would find, and no less than
     /// this one has found.
-    async fn fits(&self, settings: &config::Server, running: &ServerRuntime, keys: &Cells) -> Result<(), String> {
+    async fn fits(&self, settings: &config::Server, running: &ServerRuntime, keys: &Cells) -> Result<(), NotTaken> {
         let now = environment::declared(settings, &running.catalog, &self.config, keys);
-        let mut now = now.map_err(|contradiction| one_line(&contradiction.to_string()))?;
+        let contradicts = |text: &dyn std::fmt::Display| NotTaken::Refused(one_line(&text.to_string()));
+        let mut now = now.map_err(|contradiction| contradicts(&contradiction))?;
         let known = &running.environment;
+        let mut refused: fn(String) -> NotTaken = NotTaken::Refused;
         if let Some(probe) = settings.probe {
-            let catalog = catalog(settings).map_err(|error| error.to_string())?;
+            let catalog = catalog(settings).map_err(|error| NotTaken::Refused(error.to_string()))?;
             let sign_ins = self.sign_ins.as_deref();
             let asking = runtime(settings, catalog, now, keys, &self.yard, self.child_port, sign_ins)
-                .map_err(|error| error.to_string())?;
+                .map_err(|error| NotTaken::Refused(error.to_string()))?;
             now = match probe::ask(&asking, probe.timeout, &self.shared).await {
                 Asked::Proved(environment) => environment,
-                Asked::Contradicted(contradiction) => return Err(one_line(&contradiction.to_string())),
-                Asked::Silent { why, .. } if probe.required => return Err(why),
-                Asked::Silent { environment, .. } => environment,
+                Asked::Contradicted(contradiction) => return Err(contradicts(&contradiction)),
+                Asked::Silent { why, .. } if probe.required => return Err(NotTaken::NotNow(why)),
+                Asked::Silent { environment, .. } => {
+                    // It may prove as much when it answers.
+                    refused = NotTaken::NotNow;
+                    environment
+                }
             };
         }
-        no_less(&settings.facts.name, known, &now)
+        no_less(&settings.facts.name, known, &now).map_err(refused)
     }
 
-    async fn keep(&self, name: &str, why: String) {
+    async fn keep(&self, name: &str, why: String, again: Option<Duration>) {
         let why = self.shared.scrubber.line(&why).into_owned();
-        tracing::error!(secret = name, why, "the new key is not taken, the one before it stays in use");
+        match again.map(|pause| pause.as_secs()) {
+            None => tracing::error!(secret = name, why, "the new key is not taken, the one before it stays in use"),
+            Some(seconds) => tracing::error!(
+                secret = name,
+                why,
+                "the new key is not taken yet, the one before it stays in use; it is tried again in {seconds} s"
+            ),
+        }
         let kept = Event::SecretKept { secret: name.to_owned(), why };
         if let Err(error) = self.shared.gate.audit().append(Entry::new(None, true, kept)).await {
             tracing::error!(%error, "a key that was not taken could not be recorded");
@@ -151,41 +210,73 @@ impl Keys {
 
     /// Reads keys again whose files have changed.
     pub async fn watch(self: Arc<Self>, stop: CancellationToken) {
-        let mut taken = self.stamps();
-        let mut last = taken.clone();
+        let files = self.config.secrets.iter().filter_map(|(name, source)| {
+            let read = self.read.get(name).copied().flatten();
+            Some((name, source, Watched { path: file_of(source)?, read, last: read, again: None }))
+        });
+        let mut files: Vec<_> = files.collect();
         loop {
             tokio::select! {
                 () = tokio::time::sleep(POLL) => {}
                 () = stop.cancelled() => return,
             }
-            let now = self.stamps();
-            let settled = |name: &&String| now.get(*name) != taken.get(*name) && now.get(*name) == last.get(*name);
-            let changed: BTreeSet<String> = now.keys().filter(settled).cloned().collect();
-            if !changed.is_empty() {
-                self.reread(|name| changed.contains(name)).await;
+            for (name, source, file) in &mut files {
+                let Some(pause) = file.is_due() else { continue };
+                let taken = self.take(name, source, Some(pause)).await;
+                file.again = (!taken).then(|| (Instant::now() + pause, pause));
             }
-            taken.extend(changed.into_iter().filter_map(|name| Some((name.clone(), *now.get(&name)?))));
-            last = now;
         }
-    }
-
-    fn stamps(&self) -> BTreeMap<String, Option<Stamp>> {
-        let file = |source: &SecretSource| match source {
-            SecretSource::File(path) | SecretSource::Stored(path) => Some(Stamp::of(path)),
-            SecretSource::Env(_) | SecretSource::Command(_) | SecretSource::Keyring(_) => None,
-        };
-        self.config.secrets.iter().filter_map(|(name, source)| Some((name.clone(), file(source)?))).collect()
     }
 }
 
-/// What changes with a file: device, inode, length, and its time in seconds and nanoseconds.
+/// How the files of all keys are. Looked at before they are read: what changes after that is noticed.
+pub(super) fn stamps(config: &Config) -> Stamps {
+    let stamp = |(name, source): (&String, &SecretSource)| Some((name.clone(), Stamp::of(file_of(source)?)));
+    config.secrets.iter().filter_map(stamp).collect()
+}
+
+pub(super) type Stamps = BTreeMap<String, Option<Stamp>>;
+
+fn file_of(source: &SecretSource) -> Option<&Path> {
+    match source {
+        SecretSource::File(path) | SecretSource::Stored(path) => Some(path),
+        SecretSource::Env(_) | SecretSource::Command(_) | SecretSource::Keyring(_) => None,
+    }
+}
+
+/// A file with a key in it.
+struct Watched<'a> {
+    path: &'a Path,
+    /// How it was when it was read, and when it was looked at last.
+    read: Option<Stamp>,
+    last: Option<Stamp>,
+    /// When it is read again as it is, and how long that was to wait.
+    again: Option<(Instant, Duration)>,
+}
+
+impl Watched<'_> {
+    /// Whether to read it now: it has changed and stands still, or its time has come. Gives how long to wait if that fails.
+    fn is_due(&mut self) -> Option<Duration> {
+        let now = Stamp::of(self.path);
+        let still = std::mem::replace(&mut self.last, now) == now;
+        if still && now != self.read {
+            self.read = now;
+            return Some(AGAIN);
+        }
+        let (_, pause) = self.again.filter(|(at, _)| Instant::now() >= *at)?;
+        Some((2 * pause).min(LATEST))
+    }
+}
+
+/// What changes with a file, its mode and its owner too: device, inode, length, and its time of change in seconds and
+/// nanoseconds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Stamp(u64, u64, u64, i64, i64);
+pub(super) struct Stamp(u64, u64, u64, i64, i64);
 
 impl Stamp {
     fn of(path: &Path) -> Option<Stamp> {
         let found = path.metadata().ok()?;
-        Some(Stamp(found.dev(), found.ino(), found.len(), found.mtime(), found.mtime_nsec()))
+        Some(Stamp(found.dev(), found.ino(), found.len(), found.ctime(), found.ctime_nsec()))
     }
 }
 

@@ -107,7 +107,7 @@ pub enum StartError {
     #[error("{error}{place}\n  help: a secret is read when the daemon starts, from where its line says")]
     Secret { error: SecretError, place: String },
     #[error(
-        "the secrets `{other}` and `{name}` are the same key, and one of them is a principal's token{place}\n  \
+        "{other} and the secret `{name}` are the same key, and one of them is a principal's token{place}\n  \
          help: whoever holds a token would hold the other key as well; make a token of its own"
     )]
     SameKey { name: String, other: String, place: String },
@@ -167,6 +167,7 @@ impl Daemon {
     /// # Errors
     /// The first thing that is wrong, in words for the operator.
     pub async fn start(config: Config, scrubber: Arc<Scrubber>) -> Result<Daemon, StartError> {
+        let read = keys::stamps(&config);
         let secrets = keys::read(&config).await?;
         secrets.iter().for_each(|(name, secret)| scrubber.learn(name, &secret.current()));
         let (tracker, session_tracker) = (TaskTracker::new(), TaskTracker::new());
@@ -304,6 +305,7 @@ impl Daemon {
             yard,
             child_port,
             sign_ins,
+            read,
             reading,
         });
         tracker.spawn(Arc::clone(&keys).watch(stop));

@@ -38,6 +38,7 @@ use crate::transport::{ClientLink, FromClient, FromUpstream, NewSession, ToClien
 use asked::{Asked, Judging};
 use chain::Chain;
 pub(super) use chain::request as about_task;
+use end::Ending;
 use held::{Part, Wait};
 use input::Asking;
 use meet::{declared, modern_client};
@@ -121,19 +122,11 @@ struct Session {
     registered: OpenSession,
 }
 
-/// Why a session ends.
-enum Ending {
-    ClientGone,
-    UpstreamGone(String),
-    Stopping,
-    /// An operator has ended it.
-    Operator,
-}
-
 /// Runs a session to its end.
 pub async fn run(mut new: NewSession, shared: Arc<Shared>, server: Arc<ServerRuntime>) {
     let owner = Owner { principal: new.principal.name.clone(), server: server.facts.name.clone() };
-    let Some(first) = chain::first(&mut new.link, &shared, &owner).await else { return };
+    let first = chain::first(&mut new.link, &shared, &owner);
+    let Some(first) = new.replaced.clone().run_until_cancelled_owned(first).await.flatten() else { return };
     let connected = api::open(&server, &shared, &new.principal.name).and_then(|opened| {
         let more = opened.as_ref().map(|opened| opened.variables.clone()).unwrap_or_default();
         Ok((Upstream::connect(&server.upstream, &new.principal.name, &shared, more)?, opened))
@@ -152,7 +145,7 @@ async fn serve(
     shared: Arc<Shared>,
     server: Arc<ServerRuntime>,
 ) {
-    let NewSession { principal, client, link, .. } = new;
+    let NewSession { principal, client, link, replaced, .. } = new;
     let ClientLink { mut inbound, outbound } = link;
     let owner = Owner { principal: principal.name.clone(), server: server.facts.name.clone() };
     let id = session_id();
@@ -176,7 +169,7 @@ async fn serve(
         }
         Some(_) | None => Memory::Session(Handles::default()),
     };
-    let registered = shared.gate.open_session(&base);
+    let registered = shared.gate.open_session(&base, replaced.clone());
     let listing = Listing::new(Arc::clone(&server.definitions), Arc::clone(&shared.pins), &server.facts.name);
     let stop = shared.stop.clone();
     let (orders, mut ordered) = mpsc::channel(shared.limits.queue);
@@ -241,6 +234,7 @@ async fn serve(
             Some((id, verdict)) = session.judging.next() => session.judged(id, verdict).await,
             () = stop.cancelled() => break Ending::Stopping,
             () = ended.cancelled() => break Ending::Operator,
+            () = replaced.cancelled() => break Ending::Replaced,
         }
     };
     session.turn_back(&mut inbound).await;
@@ -444,9 +438,9 @@ impl Session {
     }
 
     async fn send(&mut self, id: Id, permit: PermittedCall) {
-        // An operator may have stopped the session while the permit was on its way here.
-        if let Some(why) = self.registered.stopped() {
-            let refusal = self.shared.gate.unsent(permit, Outcome::Denied, &why).await;
+        // The session may have been stopped while the permit was on its way here.
+        if let Some((outcome, why)) = self.registered.stopped() {
+            let refusal = self.shared.gate.unsent(permit, outcome, &why).await;
             return self.decided_against(id, refusal).await;
         }
         let Some(request) = self.open.get_mut(&id) else { return };

@@ -145,7 +145,9 @@ async fn connection(stream: UnixStream, front: &Front) {
     let (to_session, inbound) = mpsc::channel(front.limits.queue);
     let (outbound, from_session) = mpsc::channel(front.limits.queue);
     let link = ClientLink { inbound, outbound };
-    let session = NewSession { server, principal, client: client_info(peer), link };
+    // The kernel says who it is, and that does not change.
+    let replaced = CancellationToken::new();
+    let session = NewSession { server, principal, client: client_info(peer), link, replaced };
     let handed = timeout(PREAMBLE_TIME, front.handover.sessions.send(session)).await;
     if !matches!(handed, Ok(Ok(()))) {
         let reason = turned_away(Turned::Busy, "the daemon is stopping or too busy for a new session");

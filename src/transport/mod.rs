@@ -6,6 +6,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::call::{ClientInfo, Principal};
 use crate::json::JsonText;
@@ -70,6 +71,8 @@ pub struct NewSession {
     pub principal: Arc<Principal>,
     pub client: ClientInfo,
     pub link: ClientLink,
+    /// The token that it was let in by has been replaced.
+    pub replaced: CancellationToken,
 }
 
 /// Something a front refused before there was a session to record it.

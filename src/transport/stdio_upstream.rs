@@ -22,7 +22,7 @@ use super::frame::{Frame, LineReader, write_lines};
 use super::{FromUpstream, ToUpstream, UpstreamLink};
 use crate::call::Limits;
 use crate::credential::scrub::Scrubber;
-use crate::credential::secret::SecretCell;
+use crate::credential::secret::{Secret, SecretCell};
 use crate::credential::trust::{self, TrustError};
 use crate::mcp::batch;
 use crate::mcp::headers::{INITIALIZE, LISTEN, TASKS_RESULT};
@@ -148,7 +148,8 @@ pub fn connect(
     let program = spec.program().map_err(unfit)?;
     let prepared = spec.prepared(principal, &program);
     let prepared = prepared.map_err(|source| ConnectError::Sandbox { server: spec.server.clone(), source })?;
-    let mut child = command(spec, &program, prepared.as_ref()).spawn().map_err(named)?;
+    let (mut command, keys) = command(spec, &program, prepared.as_ref());
+    let mut child = command.spawn().map_err(named)?;
     let group = Group(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
     let (Some(stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
     else {
@@ -160,13 +161,15 @@ pub fn connect(
     let budget = Budget::new(200, Duration::from_millis(20));
     let (mark, scratch) = prepared.map_or((None, None), |prepared| (Some(prepared.mark), Some(prepared.scratch)));
     let log = Log { server: spec.server.clone(), scrubber, budget, mark, not_run: OnceLock::new() };
-    let work = Work { child, group, to_session, log, limits, pending: Pending::default(), scratch };
+    let work = Work { child, group, to_session, log, limits, pending: Pending::default(), scratch, _keys: keys };
     let span = info_span!("upstream", server = %spec.server, pid = work.child.id());
     tracker.spawn(work.run(stdin, stdout, stderr, from_session).instrument(span));
     Ok(UpstreamLink { outbound, inbound })
 }
 
-fn command(spec: &StdioSpec, program: &Path, prepared: Option<&Prepared>) -> Command {
+/// With it the keys that the child gets.
+fn command(spec: &StdioSpec, program: &Path, prepared: Option<&Prepared>) -> (Command, Vec<Arc<Secret>>) {
+    let mut keys = Vec::new();
     let mut command = match prepared {
         None => Command::new(program),
         Some(prepared) => {
@@ -184,7 +187,12 @@ fn command(spec: &StdioSpec, program: &Path, prepared: Option<&Prepared>) -> Com
     for (name, value) in &spec.env {
         let value: OsString = match value {
             EnvValue::Plain(value) => value.into(),
-            EnvValue::Secret { value, prefix } => format!("{prefix}{}", value.current().expose()).into(),
+            EnvValue::Secret { value, prefix } => {
+                let key = value.current();
+                let value = format!("{prefix}{}", key.expose());
+                keys.push(key);
+                value.into()
+            }
         };
         command.env(name, value);
     }
@@ -202,7 +210,7 @@ fn command(spec: &StdioSpec, program: &Path, prepared: Option<&Prepared>) -> Com
     }
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.process_group(0).kill_on_drop(true);
-    command
+    (command, keys)
 }
 
 /// The child's process group. Dropping it kills whatever is left of it.
@@ -280,6 +288,8 @@ struct Work {
     limits: Limits,
     pending: Pending,
     scratch: Option<Scratch>,
+    /// What it was started with, looked for in what it says for as long as it lives, whatever the keys are by then.
+    _keys: Vec<Arc<Secret>>,
 }
 
 /// Why the link ended.
@@ -311,7 +321,7 @@ impl Work {
         stderr: ChildStderr,
         from_session: &mut mpsc::Receiver<ToUpstream>,
     ) {
-        let Work { child, group, to_session, log, limits, pending, scratch: _ } = self;
+        let Work { child, group, to_session, log, limits, pending, scratch: _, _keys: _ } = self;
         let mut stdin = Some(stdin);
         let mut reading = std::pin::pin!(read_loop(stdout, to_session, log, limits.answer_bytes, pending));
         let mut text = std::pin::pin!(text_loop(stderr, log));

@@ -37,6 +37,7 @@ mod pins;
 mod questions;
 mod recorder;
 mod replay;
+mod rotation;
 mod rust_client;
 mod schemas;
 mod scopes;

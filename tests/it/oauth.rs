@@ -144,6 +144,105 @@ async fn a_call_whose_token_is_refused_is_not_sent_again_and_the_next_has_a_new_
     assert!(provider.granted("refresh_token").await <= 2);
 }
 
+/// The refresh token of a renewal counts once, so what came of it is kept, if not on the disk then in mind.
+#[tokio::test]
+async fn a_renewed_token_that_cannot_be_written_down_is_not_thrown_away() {
+    let provider = Provider::start(json!({"ttl": 5})).await;
+    let mut daemon = daemon(&provider).await;
+    signed_in(daemon.config()).await;
+    let mut shim = daemon.shim().await;
+    let served = async |shim: &mut Shim| {
+        let answer = shim.call("x", "get_thing", json!({})).await;
+        // On a slow machine its time may be over on the way.
+        assert!(words(&answer).starts_with("as operator") || answer["error"]["code"] == 4513, "{answer}");
+    };
+    // A folder where the new file would be made: nothing can be written.
+    let blocked = daemon.state_dir().join("oauth/fixture.new");
+    std::fs::create_dir(&blocked).unwrap();
+    within("two renewals", async {
+        while provider.granted("refresh_token").await < 2 {
+            served(&mut shim).await;
+        }
+    })
+    .await;
+    daemon.logs("the token was renewed and cannot be written down").await;
+    std::fs::remove_dir(&blocked).unwrap();
+    within("the sign-in to be written down", async {
+        while !daemon.log().contains("the renewed sign-in is written down") {
+            served(&mut shim).await;
+        }
+    })
+    .await;
+    // The next daemon goes on with what was written.
+    daemon.stop().await;
+    let daemon = daemon.again().start().await;
+    served(&mut daemon.shim().await).await;
+    assert!(!daemon.log().contains("sign-in is needed"));
+}
+
+/// A code counts once: where its tokens could not be kept it is not used.
+#[tokio::test]
+async fn a_code_is_not_used_before_its_tokens_can_be_kept() {
+    let provider = Provider::start(json!({})).await;
+    let (setup, config) = alone(&provider, json!("oauth")).await;
+    assert_eq!(status(&config).await.0, 4);
+    let lock = setup.dir().join("state/oauth/fixture.lock");
+    std::fs::create_dir(&lock).unwrap();
+    let (code, said) = login(&config, Person::SignsIn).await;
+    assert!(code == 1 && said.contains("fixture.lock"), "{code}: {said}");
+    assert_eq!(provider.granted("authorization_code").await, 0);
+    std::fs::remove_dir(&lock).unwrap();
+    signed_in(&config).await;
+    assert_eq!(provider.granted("authorization_code").await, 1);
+}
+
+/// What sign-ins are sealed under cannot change under them.
+#[tokio::test]
+async fn a_new_key_of_the_sign_ins_is_not_taken_while_the_daemon_runs() {
+    let provider = Provider::start(json!({})).await;
+    let own = tempfile::tempdir().unwrap();
+    let seal = own.path().join("seal");
+    crate::secrets::write(&seal, "seal_first_7Hq2mVx9Rt4Kd8Wz1Lp6");
+    let setup = Countersign::with_policy(ALLOW_ALL).server(SERVER, provider.server(json!("oauth")));
+    let setup = setup.set("/secrets/seal", json!({"file": seal})).set("/oauth", json!({"key": {"secret": "seal"}}));
+    let mut daemon = setup.start().await;
+    signed_in(daemon.config()).await;
+    let mut shim = daemon.shim().await;
+    crate::secrets::write(&seal, "seal_second_3Bn5cGy8Jf2Ts7Pe0Ua4");
+    daemon.logs("to take it, restart and sign in again at every server").await;
+    assert!(words(&shim.call("1", "get_thing", json!({})).await).starts_with("as operator"));
+    daemon.stop().await;
+    assert_eq!(crate::secrets::kinds_of(&daemon, "secret_rotated").await, Vec::<Value>::new());
+    assert_eq!(crate::secrets::kinds_of(&daemon, "secret_kept").await.len(), 1);
+}
+
+/// A client does not come back after its first request has failed.
+#[tokio::test]
+async fn a_session_begins_although_its_token_was_revoked_early() {
+    let provider = Provider::start(json!({})).await;
+    let daemon = daemon(&provider).await;
+    signed_in(daemon.config()).await;
+    let mut shim = daemon.shim().await;
+    assert!(words(&shim.call("1", "get_thing", json!({})).await).starts_with("as operator"));
+    provider.control(json!({"do": "refuse"})).await;
+    let mut second = daemon.shim().await;
+    assert!(words(&second.call("1", "get_thing", json!({})).await).starts_with("as operator"));
+    assert_eq!(provider.granted("refresh_token").await, 1);
+    let begun = async || {
+        let seen = provider.control(json!({"do": "seen"})).await;
+        let bodies = seen.as_array().unwrap().iter().map(|seen| seen["body"].as_str().unwrap().to_owned());
+        bodies.filter(|body| body.contains("\"initialize\"") && !body.contains("\"name\":\"countersign\"")).count()
+    };
+    assert_eq!(begun().await, 3, "one for the first, two for the second");
+    // Once more, and no oftener: where the new token is refused as well the client is told.
+    provider.control(json!({"do": "revoke"})).await;
+    let mut third = daemon.raw_shim();
+    third.send(&request(0, "initialize", hello())).await;
+    let refused = third.answer(0).await;
+    assert_eq!(refused["error"]["code"], 4513, "{refused}");
+    assert_eq!(begun().await, 4);
+}
+
 /// What a call is told once the token is refused and no other can be had. The first to learn of it may be the call
 /// itself, or a notification before it.
 async fn after_a_refused_token(shim: &mut Shim) -> String {
@@ -161,6 +260,8 @@ async fn a_sign_in_that_is_revoked_is_said_and_a_new_one_counts_at_once() {
     let daemon = daemon(&provider).await;
     signed_in(daemon.config()).await;
     let mut shim = daemon.shim().await;
+    // All that begins the session is over then.
+    assert!(words(&shim.call("0", "get_thing", json!({})).await).starts_with("as operator"));
     provider.control(json!({"do": "revoke"})).await;
     let refused = after_a_refused_token(&mut shim).await;
     assert!(refused.contains("auth login fixture") && !refused.contains("invalid_grant"), "{refused}");
@@ -199,6 +300,8 @@ async fn another_issuer_gets_no_token_and_the_operator_is_told_which() {
     let daemon = daemon(&provider).await;
     signed_in(daemon.config()).await;
     let mut shim = daemon.shim().await;
+    // All that begins the session is over then.
+    assert!(words(&shim.call("0", "get_thing", json!({})).await).starts_with("as operator"));
     provider.control(json!({"do": "issuer", "issuer": other.issuer})).await;
     provider.control(json!({"do": "refuse"})).await;
     let refused = after_a_refused_token(&mut shim).await;

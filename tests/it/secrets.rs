@@ -19,9 +19,9 @@ const SECOND: &str = "sk_test_SECONDb8Rk3Py6NdHs5Lf0";
 const LIVE: &str = "sk_live_CANARYc2Fg5Uo1TiXw8Ma7";
 
 /// What a command of the program came to: code, stdout, stderr.
-struct Ran(i32, String, String);
+pub struct Ran(pub i32, pub String, pub String);
 
-async fn run(config: &Path, bus: Option<&Path>, arguments: &[&str], stdin: &str) -> Ran {
+pub async fn run(config: &Path, bus: Option<&Path>, arguments: &[&str], stdin: &str) -> Ran {
     let mut command = Command::new(binary());
     command.args(arguments).args(["--config".as_ref(), config.as_os_str()]).env_clear();
     command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
@@ -164,11 +164,11 @@ async fn a_key_is_kept_in_the_keyring_and_every_failure_of_it_is_said() {
     assert_eq!(run(&config, bus, &["secret", "rm", "fresh", "--keyring"], "").await.0, 3);
 }
 
-async fn kinds_of(daemon: &Daemon, kind: &str) -> Vec<Value> {
+pub async fn kinds_of(daemon: &Daemon, kind: &str) -> Vec<Value> {
     daemon.records().await.into_iter().filter(|record| record["kind"] == kind).collect()
 }
 
-fn body(record: &Value) -> Value {
+pub fn body(record: &Value) -> Value {
     serde_json::from_str(record["body"].as_str().unwrap()).unwrap()
 }
 
@@ -201,7 +201,7 @@ fn used(web: &Web) -> String {
     asked.iter().rev().find(|asked| asked.text().contains("tools/call")).unwrap().header("authorization").to_owned()
 }
 
-fn write(path: &Path, text: &str) {
+pub fn write(path: &Path, text: &str) {
     let new = path.with_extension("new");
     std::fs::write(&new, text).unwrap();
     set_mode(&new, 0o600);
@@ -259,7 +259,7 @@ async fn a_key_that_changes_is_used_from_then_on_and_no_session_ends() {
     assert_eq!(hello("tok_second_1Kf8Zs5Vb3").await, 200);
     // A token that is a key of a server is none.
     write(&token, SECOND);
-    daemon.logs("it is the same as `stripe`").await;
+    daemon.logs("it is the same as the secret `stripe`").await;
     assert_eq!(hello(SECOND).await, 401);
     daemon.stop().await;
 

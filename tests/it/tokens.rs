@@ -111,6 +111,27 @@ async fn a_token_of_which_the_daemon_has_the_hash_alone() {
     assert!(bad.status.code() == Some(2) && bad.stdout.is_empty());
 }
 
+/// Nobody looks into the process that makes one, and it leaves nothing behind.
+#[tokio::test]
+async fn a_token_is_made_in_a_protected_process() {
+    // The pipe is full and nobody reads it: the command stands still where it prints the token.
+    let (_read, write) = std::io::pipe().unwrap();
+    rustix::io::ioctl_fionbio(&write, true).unwrap();
+    while rustix::io::write(&write, &[0; 4096]).is_ok() {}
+    rustix::io::ioctl_fionbio(&write, false).unwrap();
+    let mut command = Command::new("sh");
+    command.args(["-c", "umask 022; exec \"$0\" principal token ci", binary()]);
+    command.stdin(Stdio::null()).stdout(write).stderr(Stdio::null()).kill_on_drop(true);
+    let child = command.spawn().unwrap();
+    let status = format!("/proc/{}/status", child.id().unwrap());
+    within("the process to protect itself", async {
+        while !std::fs::read_to_string(&status).unwrap().contains("Umask:\t0077") {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
 /// What a right token is not for: another server, nobody's, too little.
 #[tokio::test]
 async fn a_right_token_is_for_what_it_says() {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Known, command_of};
 use crate::cli::Exit;
 use crate::cli::operator::Format;
-use crate::config::{Config, Match, NotifyTo, Value as Given};
+use crate::config::{Config, Match, NotifyTo};
 use crate::console::visible;
 use crate::credential::source::{self, SecretSource};
 use crate::credential::store;
@@ -100,11 +100,11 @@ impl Row {
     }
 }
 
-/// Who gets a key: `server stripe`, `principal agent`, `notify[0]`.
+/// Who gets a key: `server stripe`, `principal agent`, `notify[0]`, `oauth.key`.
 pub fn users(config: &Config, secret: &str) -> Vec<String> {
     let mut users = Vec::new();
     for (name, server) in &config.servers {
-        if server.upstream.values().any(|(_, value)| matches!(value, Given::Secret { name, .. } if name == secret)) {
+        if server.upstream.secrets().any(|name| name == secret) {
             users.push(format!("server {name}"));
         }
     }
@@ -115,5 +115,6 @@ pub fn users(config: &Config, secret: &str) -> Vec<String> {
             users.push(format!("notify[{index}]"));
         }
     }
+    users.extend(config.oauth_key.iter().filter(|name| *name == secret).map(|_| "oauth.key".to_owned()));
     users
 }

@@ -412,6 +412,8 @@ fn mistakes_are_found_where_they_are() {
         (with("match: { token: { secret: token } }", "match: { uid: 4294967295 }"), ("C0104", 12, 34)),
         (with("match: { token: { secret: token } }", "match: { token: { secret: tokn } }"), ("C0107", 12, 46)),
         (with("match: { token: { secret: token } }", "match: { token: { secret: key } }"), ("C0110", 12, 27)),
+        (and("oauth: { key: { secret: token } }"), ("C0110", 12, 27)),
+        (and("notify: [ { webhook: { url: \"https://a/\", secret: token } } ]"), ("C0110", 12, 27)),
         (and("  - { name: agent, match: { uid: 1 }, scopes: [] }"), ("C0109", 13, 13)),
         (and("  - { name: other, match: { token: { secret: token } }, scopes: [] }"), ("C0109", 13, 27)),
         (with("scopes: [billing/read]", "scopes: [read]"), ("C0105", 12, 66)),

@@ -2,7 +2,7 @@
 //! when somebody signs in or out.
 //!
 //! Invariant: one renewal at a time, here and across processes; a new token is known to the scrubber before anybody gets
-//! it; a token that the server refused is not given out again.
+//! it, and lost with the process alone; a token that the server refused is not given out again.
 
 use std::sync::{Arc, PoisonError};
 
@@ -11,19 +11,20 @@ use http::HeaderMap;
 use rmcp::transport::auth::{AuthError, WWWAuthenticateParams};
 use tokio::sync::Mutex;
 use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::discovery;
 use super::login::usable;
 use super::record::{self, Record, Slot, Standing};
-use super::store::{Stamp, Store};
+use super::store::{Stamp, Store, StoreError};
 use super::{Client, Fault, Http, Settings, now, story};
 use crate::credential::scrub::Scrubber;
 use crate::credential::secret::Secret;
 
 /// A token is renewed this many seconds before it ends, or a fifth of its life before, where that is less.
 const EARLY: u64 = 60;
-/// After a renewal that failed, and after one whose token was refused at once, the next is tried this much later.
+/// After a renewal that failed, and after one whose token was refused at once, the next is tried this much later; so is
+/// writing a record that could not be written.
 const PAUSE: u64 = 15;
 
 /// Why there is no token.
@@ -57,12 +58,20 @@ struct Held {
 
 #[derive(Default)]
 struct Turn {
+    unsaved: Option<Unsaved>,
     /// Not before this is a renewal tried again, and why the last one failed.
     pause: Option<(u64, String)>,
     /// When a token was last renewed because the server refused it.
     forced_at: Option<u64>,
     /// What was last said about the need to sign in: each need is logged once.
     told: Option<String>,
+}
+
+/// A record that could not be written. The one on the disk counts no more: what it could be renewed with has been used.
+struct Unsaved {
+    record: Record,
+    /// What the file was like then: another one is of somebody who has signed in or out since.
+    stamp: Option<Stamp>,
 }
 
 impl std::fmt::Debug for Bearer {
@@ -165,22 +174,55 @@ impl Bearer {
     }
 
     async fn want(&self, scopes: &[String]) -> Result<(), Fault> {
-        let _turn = self.turn.lock().await;
+        let mut turn = self.turn.lock().await;
         let _lock = self.store.lock(&self.settings.server).await?;
-        if let Some(mut record) = self.store.read(&self.settings.server)?
+        let unsaved = self.unsaved(&mut turn).map(|unsaved| unsaved.record.clone());
+        let record = if unsaved.is_some() { unsaved } else { self.store.read(&self.settings.server)? };
+        if let Some(mut record) = record
             && record.want(scopes)
         {
-            self.store.write(&record)?;
+            self.write(&mut turn, &record)?;
         }
         Ok(())
     }
 
+    /// What could not be written, where nobody has signed in or out since.
+    fn unsaved<'t>(&self, turn: &'t mut Turn) -> Option<&'t Unsaved> {
+        let stamp = self.store.stamp(&self.settings.server);
+        turn.unsaved = turn.unsaved.take().filter(|unsaved| unsaved.stamp == stamp);
+        turn.unsaved.as_ref()
+    }
+
+    /// Writes a record, or else keeps it in mind. The lock is held.
+    fn write(&self, turn: &mut Turn, record: &Record) -> Result<(), StoreError> {
+        let written = self.store.write(record);
+        let unsaved = || Unsaved { record: record.clone(), stamp: self.store.stamp(&self.settings.server) };
+        turn.unsaved = written.is_err().then(unsaved);
+        written
+    }
+
+    /// Tries once more to write what could not be written.
+    async fn save(&self, turn: &mut Turn) {
+        if self.unsaved(turn).is_none() {
+            return;
+        }
+        let server = &self.settings.server;
+        let lock = self.store.lock(server).await;
+        // Somebody else may have held the lock.
+        let Some(record) = self.unsaved(turn).map(|unsaved| unsaved.record.clone()) else { return };
+        match lock.and_then(|_lock| self.write(turn, &record)) {
+            Ok(()) => info!(server, "the renewed sign-in is written down"),
+            Err(error) => debug!(server, %error, "the renewed sign-in still cannot be written down"),
+        }
+    }
+
     /// The record's token, where it counts; renewed, where it has to be.
     async fn take(&self, turn: &mut Turn) -> Result<Arc<Secret>, NoToken> {
-        let (stamp, record) = self.read()?;
+        self.save(turn).await;
+        let (stamp, record) = self.newest(turn)?;
         let fresh = self.current(&record).filter(|_| now() < renew_at(&record));
         if let Some(token) = fresh {
-            return Ok(self.hold(&record, stamp, token));
+            return Ok(self.hold(turn, &record, stamp, token));
         }
         if let Some((until, why)) = turn.pause.as_ref().filter(|(until, _)| now() < *until) {
             let seconds = until.saturating_sub(now());
@@ -193,13 +235,13 @@ impl Bearer {
             }
             turn.forced_at = Some(now());
         }
-        match self.renew(&record).await {
+        match self.renew(turn, &record).await {
             Ok((stamp, record)) => {
                 turn.pause = None;
                 let token = self.current(&record).ok_or_else(|| {
                     NoToken::SignIn("the server does not take the token, and renewing it gives the same".to_owned())
                 })?;
-                Ok(self.hold(&record, stamp, token))
+                Ok(self.hold(turn, &record, stamp, token))
             }
             Err(NoToken::SignIn(why)) => Err(NoToken::SignIn(why)),
             Err(NoToken::Later(why)) => {
@@ -207,6 +249,14 @@ impl Bearer {
                 turn.pause = Some((now() + PAUSE, why.clone()));
                 self.still(&record).ok_or(NoToken::Later(why))
             }
+        }
+    }
+
+    /// The record that counts: the one that could not be written, else the one on the disk.
+    fn newest(&self, turn: &mut Turn) -> Result<(Option<Stamp>, Record), NoToken> {
+        match self.unsaved(turn) {
+            Some(Unsaved { record, stamp }) => Ok((*stamp, record.clone())),
+            None => self.read(),
         }
     }
 
@@ -235,17 +285,19 @@ impl Bearer {
         self.current(record).filter(|_| record.expires_at().is_none_or(|end| now() < end))
     }
 
-    fn hold(&self, record: &Record, stamp: Option<Stamp>, token: Arc<Secret>) -> Arc<Secret> {
-        let renew_at = renew_at(record);
+    fn hold(&self, turn: &Turn, record: &Record, stamp: Option<Stamp>, token: Arc<Secret>) -> Arc<Secret> {
+        let write_at = turn.unsaved.as_ref().map_or(u64::MAX, |_| now() + PAUSE);
+        let renew_at = renew_at(record).min(write_at);
         self.held.store(Some(Arc::new(Held { token: Arc::clone(&token), stamp, renew_at })));
         token
     }
 
     /// A new token from the same issuer, for the same resource. `seen` is the record as it was before the lock was held.
-    async fn renew(&self, seen: &Record) -> Result<(Option<Stamp>, Record), NoToken> {
+    async fn renew(&self, turn: &mut Turn, seen: &Record) -> Result<(Option<Stamp>, Record), NoToken> {
         let later = |fault: Fault| NoToken::Later(fault.to_string());
-        let _lock = self.store.lock(&self.settings.server).await.map_err(|error| later(error.into()))?;
-        let (stamp, mut record) = self.read()?;
+        let server = &self.settings.server;
+        let _lock = self.store.lock(server).await.map_err(|error| later(error.into()))?;
+        let (stamp, mut record) = self.newest(turn)?;
         let token = |record: &Record| record.access_token().map(|token| token.secret().clone());
         if token(&record) != token(seen) && self.current(&record).is_some() {
             // Another process was faster.
@@ -259,9 +311,17 @@ impl Bearer {
         match self.exchange(&mut record).await {
             Ok(()) => {
                 record.secrets().for_each(|(name, key)| self.scrubber.learn(&name, &key));
-                self.store.write(&record).map_err(|error| later(error.into()))?;
-                info!(server = self.settings.server, "the token was renewed");
-                Ok((self.store.stamp(&self.settings.server), record))
+                let known = turn.unsaved.is_some();
+                match self.write(turn, &record) {
+                    Ok(()) => info!(server, "the token was renewed"),
+                    Err(error) if known => debug!(server, %error, "the token was renewed, and cannot be written down"),
+                    Err(error) => error!(
+                        server,
+                        %error,
+                        "the token was renewed and cannot be written down: the sign-in is lost if the daemon ends before it is"
+                    ),
+                }
+                Ok((self.store.stamp(server), record))
             }
             Err(fault @ (Fault::Rejected(_) | Fault::IssuerChanged { .. } | Fault::Pinned { .. })) => {
                 // Nothing gets better by itself: the record says so, for whoever asks.

@@ -101,40 +101,47 @@ pub(super) fn speak_as(
     manager.configure_client(config).map_err(|error| Fault::Failed(story(&error)))
 }
 
-/// What an MCP client would say first: none of it carries a key or changes anything, and a server that is signed in to
-/// refuses it, at the latest when it is asked for its tools.
-const GREETINGS: [&str; 2] = [
-    concat!(
-        r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"#,
-        r#""clientInfo":{"name":"countersign","version":""#,
-        env!("CARGO_PKG_VERSION"),
-        r#""}}}"#
-    ),
-    r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{}}"#,
-];
+/// What an MCP client would say first, in the era of sessions and without: none of it carries a key or changes anything,
+/// and a server that is signed in to refuses it, at the latest when it is asked for its tools.
+const GREETING: &str = concat!(
+    r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"#,
+    r#""clientInfo":{"name":"countersign","version":""#,
+    env!("CARGO_PKG_VERSION"),
+    r#""}}}"#
+);
+const LIST: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{}}"#;
+const LIST_ALONE: &str = concat!(
+    r#"{"jsonrpc":"2.0","id":2,"method":"tools/list","params":{"_meta":{"#,
+    r#""io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{},"#,
+    r#""io.modelcontextprotocol/clientInfo":{"name":"countersign","version":""#,
+    env!("CARGO_PKG_VERSION"),
+    r#""}}}}"#
+);
 const SESSION_ID: &str = "mcp-session-id";
 
 /// The server's challenge to a request without a token, where it has one.
 async fn challenge(settings: &Settings, http: &Http) -> Result<Option<String>, Fault> {
-    let mut session = None;
-    for greeting in GREETINGS {
+    let ask = async |text: &str, fields: &[(&str, &str)]| {
         let mut request = Request::post(settings.url.as_str())
             .header(CONTENT_TYPE, "application/json")
             .header(http::header::ACCEPT, "application/json, text/event-stream");
-        if let Some(session) = session.take() {
-            request = request.header(SESSION_ID, session);
+        for (name, value) in fields {
+            request = request.header(*name, *value);
         }
-        let request = request.body(greeting.as_bytes().to_vec()).map_err(|error| Fault::Failed(error.to_string()))?;
-        let answer = http(request).await.map_err(|why| Fault::Failed(super::said(why)))?;
-        if answer.status() == StatusCode::UNAUTHORIZED {
-            return Ok(bearer_challenge(answer.headers()));
-        }
-        if !answer.status().is_success() {
-            return Ok(None);
-        }
-        session = answer.headers().get(SESSION_ID).cloned();
+        let request = request.body(text.as_bytes().to_vec()).map_err(|error| Fault::Failed(error.to_string()))?;
+        http(request).await.map_err(|why| Fault::Failed(super::said(why)))
+    };
+    let mut answer = ask(GREETING, &[]).await?;
+    if answer.status().is_success() {
+        let session = answer.headers().get(SESSION_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
+        let session: Vec<(&str, &str)> = session.iter().map(|id| (SESSION_ID, id.as_str())).collect();
+        answer = ask(LIST, &session).await?;
     }
-    Ok(None)
+    // It knows no sessions, or has none for us.
+    if answer.status().is_client_error() && answer.status() != StatusCode::UNAUTHORIZED {
+        answer = ask(LIST_ALONE, &[("mcp-protocol-version", "2026-07-28"), ("mcp-method", "tools/list")]).await?;
+    }
+    Ok(if answer.status() == StatusCode::UNAUTHORIZED { bearer_challenge(answer.headers()) } else { None })
 }
 
 /// The challenge that says most: one with metadata, else any of the scheme.

@@ -160,13 +160,14 @@ impl Begun {
     /// Where the authorization server gives none, or none that can be used.
     pub async fn finish(self, answer: Answer) -> Result<Record, Fault> {
         let Begun { login, mut record } = self;
+        // A code counts once: it is used where its tokens can be kept.
+        let _lock = login.store.lock(record.server()).await?;
         let exchanged =
             login.manager.exchange_code_for_token_with_issuer(&answer.code, &login.state, answer.issuer.as_deref());
         let tokens = exchanged.await.map_err(|error| Fault::Failed(story(&error)))?;
         usable(&tokens)?;
         record.credentials = Some(login.kept.take().ok_or(Fault::Token("it was not kept"))?);
         record.signed_in_at = super::now();
-        let _lock = login.store.lock(record.server()).await?;
         login.store.write(&record)?;
         Ok(record)
     }

@@ -165,7 +165,7 @@ impl Record {
     }
 
     /// Every key in it, with what the scrubber calls it. Each has a name of its own: of each the last few are looked for.
-    pub(super) fn secrets(&self) -> impl Iterator<Item = (String, Secret)> {
+    pub(super) fn secrets(&self) -> impl Iterator<Item = (String, Arc<Secret>)> {
         let keys = [
             ("", self.access_token().map(|token| token.secret().as_str())),
             (".refresh", self.refresh_token().map(|token| token.secret().as_str())),
@@ -175,7 +175,7 @@ impl Record {
         keys.into_iter().filter_map(move |(what, key)| {
             // Shorter ones would be found by chance.
             let key = key.filter(|key| key.len() >= MIN_LENGTH)?;
-            Some((format!("oauth.{server}{what}"), Secret::new(key.to_owned())))
+            Some((format!("oauth.{server}{what}"), Arc::new(Secret::new(key.to_owned()))))
         })
     }
 

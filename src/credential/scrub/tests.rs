@@ -55,29 +55,70 @@ fn the_key_is_replaced_by_its_name() {
     assert!(matches!(Scrubber::new([]).line(KEY), Cow::Borrowed(_)));
 }
 
+/// Another value of a key for each number.
+fn value(n: usize) -> Arc<Secret> {
+    Arc::new(Secret::new(char::from(b'a' + u8::try_from(n).unwrap()).to_string().repeat(20)))
+}
+
+fn knows(scrubber: &Scrubber, value: &Secret) -> bool {
+    scrubber.line(value.expose()) == "[secret:key]"
+}
+
 #[test]
 fn a_key_that_changes_is_looked_for_beside_its_old_values() {
-    let value = |n: usize| char::from(b'a' + u8::try_from(n).unwrap()).to_string().repeat(20);
-    let scrubber = one(&value(0));
-    for n in 1..VALUES {
-        scrubber.learn("key", &Secret::new(value(n)));
-    }
-    scrubber.learn("other", &Secret::new("tok-another-0123".to_owned()));
-    for n in 0..VALUES {
-        assert_eq!(scrubber.line(&value(n)), "[secret:key]");
-    }
-    assert_eq!(scrubber.line("tok-another-0123"), "[secret:other]");
-    // One more: the first is forgotten, and nothing else.
-    scrubber.learn("key", &Secret::new(value(VALUES)));
-    assert_eq!(scrubber.line(&value(0)), value(0));
+    let scrubber = one(value(0).expose());
     for n in 1..=VALUES {
-        assert_eq!(scrubber.line(&value(n)), "[secret:key]");
+        scrubber.learn("key", &value(n));
     }
-    // The one in use, learnt again, is no new value that would push an old one out.
+    scrubber.learn("other", &Arc::new(Secret::new("tok-another-0123".to_owned())));
+    assert!((0..=VALUES).all(|n| knows(&scrubber, &value(n))));
+    assert_eq!(scrubber.line("tok-another-0123"), "[secret:other]");
+    // One more: of those that nobody holds the first is forgotten, and nothing else.
+    scrubber.learn("key", &value(VALUES + 1));
+    assert!(!knows(&scrubber, &value(0)));
+    assert!((1..=VALUES + 1).all(|n| knows(&scrubber, &value(n))));
+    // The same value, learnt again, is no new one that would push an old one out.
     for _ in 0..=VALUES {
-        scrubber.learn("key", &Secret::new(value(VALUES)));
+        scrubber.learn("key", &value(VALUES + 1));
     }
-    assert_eq!(scrubber.line(&value(1)), "[secret:key]");
+    assert!(knows(&scrubber, &value(1)));
+}
+
+#[test]
+fn a_value_that_somebody_holds_is_never_forgotten() {
+    let (scrubber, held) = (Scrubber::default(), value(0));
+    scrubber.learn("key", &held);
+    // It goes and comes back: whoever has had it from before has it still.
+    let again = value(0);
+    scrubber.learn("key", &value(1));
+    scrubber.learn("key", &again);
+    drop(again);
+    for n in 2..20 {
+        scrubber.learn("key", &value(n));
+        assert!(knows(&scrubber, &held) && knows(&scrubber, &value(n)), "{n}");
+    }
+    assert!(!knows(&scrubber, &value(10)) && knows(&scrubber, &value(11)), "the others are as many as before");
+    drop(held);
+    scrubber.learn("key", &value(20));
+    assert!(!knows(&scrubber, &value(0)), "nobody holds it, and it is the oldest");
+}
+
+#[test]
+fn values_that_were_only_tried_out_push_out_none_that_was_in_use() {
+    let scrubber = one(value(0).expose());
+    for n in 1..20 {
+        scrubber.try_out("key", &value(n));
+        assert!(knows(&scrubber, &value(0)) && knows(&scrubber, &value(n)), "{n}");
+    }
+    assert!(!knows(&scrubber, &value(10)) && knows(&scrubber, &value(11)), "of those too the last few are kept");
+    // One that is taken in the end counts with those that are.
+    scrubber.learn("key", &value(12));
+    for n in 20..25 {
+        scrubber.try_out("key", &value(n));
+    }
+    // And one that was in use stays one of them, however often it is tried again.
+    scrubber.try_out("key", &value(0));
+    assert!(knows(&scrubber, &value(12)) && knows(&scrubber, &value(0)) && !knows(&scrubber, &value(15)));
 }
 
 #[test]

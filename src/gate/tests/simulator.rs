@@ -133,7 +133,9 @@ impl Sim {
     }
 
     fn open_sessions(&mut self) {
-        self.sessions = ["one", "two"].map(|session| self.gate.open_session(&asks(session, Class::Financial))).into();
+        self.sessions = ["one", "two"]
+            .map(|session| self.gate.open_session(&asks(session, Class::Financial), CancellationToken::new()))
+            .into();
     }
 
     async fn step(&mut self) {

@@ -7,13 +7,24 @@ use tokio::sync::mpsc;
 
 use crate::audit::Answer;
 use crate::call::{Decided, Outcome};
-use crate::gate::Admission;
+use crate::gate::{Admission, REPLACED};
 use crate::mcp::loss::{Fate, Loss};
 use crate::mcp::message::Id;
 use crate::transport::FromUpstream;
 
 use super::held::Part;
-use super::{Ending, Open, Request, Session};
+use super::{Open, Request, Session};
+
+/// Why a session ends.
+pub(super) enum Ending {
+    ClientGone,
+    UpstreamGone(String),
+    Stopping,
+    /// An operator has ended it.
+    Operator,
+    /// The token that its client was let in by has been replaced.
+    Replaced,
+}
 
 impl Session {
     /// No answer will come to a request.
@@ -51,6 +62,7 @@ impl Session {
             Ending::ClientGone => (Outcome::Withdrawn, "the client went away"),
             Ending::UpstreamGone(_) => (Outcome::Unavailable, "the server is gone"),
             Ending::Operator => (Outcome::Rejected, "an operator has ended this session"),
+            Ending::Replaced => (Outcome::Withdrawn, REPLACED),
             Ending::Stopping => (Outcome::ShuttingDown, "countersign is shutting down"),
         };
         for request in self.open.values_mut() {

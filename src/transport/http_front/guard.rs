@@ -10,6 +10,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, StatusCode, Version};
 
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::HttpFront;
 use super::metadata::Challenge;
@@ -60,6 +61,8 @@ pub(super) struct Admitted {
     pub(super) peer: SocketAddr,
     /// When the evidence of who it is ends.
     pub(super) until: Option<Instant>,
+    /// It has ended: another token has taken its place.
+    pub(super) replaced: CancellationToken,
 }
 
 /// What holds for every request, whatever it asks for: no more than that it was meant for us.
@@ -84,13 +87,13 @@ pub(super) async fn admit(front: &HttpFront, parts: &Parts, peer: SocketAddr) ->
     if ![Method::POST, Method::GET, Method::DELETE].contains(&parts.method) {
         return Err(Refused::new(StatusCode::METHOD_NOT_ALLOWED, "POST, GET and DELETE are served"));
     }
-    let Who { principal, until } = who(front, &parts.headers, server).await?;
+    let Who { principal, until, replaced } = who(front, &parts.headers, server).await?;
     if !front.servers.contains_key(server) {
         let known = front.servers.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
         let refused = Refused::new(StatusCode::NOT_FOUND, format!("unknown server; servers: {known}"));
         return Err(Refused { principal: Some(principal), ..refused });
     }
-    Ok(Admitted { server: server.to_owned(), principal, peer, until })
+    Ok(Admitted { server: server.to_owned(), principal, peer, until, replaced })
 }
 
 /// The client is told that its token is not taken, and never why.

@@ -272,7 +272,7 @@ impl HttpFront {
 
     async fn hand_over(&self, admitted: &Admitted, client: ClientInfo, link: ClientLink) -> Result<(), Refused> {
         let (server, principal) = (admitted.server.clone(), Arc::clone(&admitted.principal));
-        let new = NewSession { server, principal, client, link };
+        let new = NewSession { server, principal, client, link, replaced: admitted.replaced.clone() };
         match timeout(HAND_OVER, self.handover.sessions.send(new)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(busy("the daemon is shutting down")),

@@ -1,7 +1,8 @@
 //! Requests to a server that somebody signs in to: the token joins at the last moment, and what the server says about
 //! it is told to its source.
 //!
-//! Invariant: a request whose token was refused is not sent again; the next one has another token, or is not sent.
+//! Invariant: a request whose token was refused is not sent again; the next one has another token, or is not sent. Only the
+//! one that begins a session is sent once more: nothing is done by it, and a client that it fails for does not come back.
 
 use std::sync::Arc;
 
@@ -47,7 +48,7 @@ impl Wire {
         }
     }
 
-    /// Sends a request, once.
+    /// Sends a request.
     pub(super) async fn send(
         &self,
         mut request: Request<Full<Bytes>>,
@@ -75,6 +76,23 @@ impl Wire {
             }
         }
         Ok((response, connection))
+    }
+
+    /// Sends the request that begins a session; once more, where its token was refused and there is another.
+    pub(super) async fn begin(
+        &self,
+        request: Request<Full<Bytes>>,
+        token: Token,
+    ) -> Result<(Response<Incoming>, Connection), Loss> {
+        let again = request.clone();
+        let (response, connection) = self.send(request, token).await?;
+        if response.extensions().get() != Some(&Said::Refused) {
+            return Ok((response, connection));
+        }
+        match self.token().await {
+            Ok(token) => self.send(again, token).await,
+            Err(_) => Ok((response, connection)),
+        }
     }
 
     /// Why a request got no answer whose token was refused. Nothing of the server's own words is in it.

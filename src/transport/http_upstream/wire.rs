@@ -155,9 +155,12 @@ impl Wire {
 
     async fn ask(&self, id: &Id, message: Message, token: Token, asked: &Asked) -> Result<Answered, Loss> {
         let request = self.head.post(message, asked)?;
-        let sending = self.send(request, token);
         // A stream that stays has no deadline; the way to it has.
-        let (response, connection) = if asked.stays { self.in_time(sending).await? } else { sending.await? };
+        let (response, connection) = match asked {
+            Asked { begins: true, .. } => self.begin(request, token).await?,
+            Asked { stays: true, .. } => self.in_time(self.send(request, token)).await?,
+            Asked { .. } => self.send(request, token).await?,
+        };
         let status = response.status();
         if !status.is_success() {
             return self.refused(id, response, connection, asked).await;

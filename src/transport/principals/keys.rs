@@ -2,7 +2,9 @@
 //! known.
 //!
 //! Invariant: however many tokens name unknown keys, the issuer is asked one question at a time and at most once in
-//! [`PAUSE`]; keys that could not be fetched again end after [`KEPT`].
+//! [`PAUSE`]. A key set takes the place of the one before it, also where it has no key; only what could not be fetched or
+//! read as one leaves that in use, for [`KEPT`]. A file that is not there, or that others can change, is worth nothing,
+//! and neither is what it held before.
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -30,6 +32,8 @@ const KEPT: Duration = Duration::from_secs(3600);
 const LOOK: Duration = Duration::from_secs(2);
 /// Larger key sets are not read.
 pub const MAX_KEYS_BYTES: usize = 256 << 10;
+
+const NO_KEY: &str = "the issuer has no key that can be used";
 
 /// A key set as an issuer sent it.
 #[derive(Debug)]
@@ -98,7 +102,8 @@ impl Keys {
     /// Why there are none.
     pub async fn load(&self) -> Result<(), String> {
         let _alone = self.asking.lock().await;
-        self.ask().await
+        self.ask().await?;
+        if lock(&self.state).keys.is_empty() { Err(NO_KEY.to_owned()) } else { Ok(()) }
     }
 
     /// Current keys that have what is `wanted`, or else the newest there are. Nothing where there are none that may
@@ -122,7 +127,14 @@ impl Keys {
             && let Err(why) = self.ask().await
             && self.said.take().is_some()
         {
-            warn!(issuer = self.issuer, why, "the issuer's keys cannot be had; older ones are used for a while");
+            match self.at_hand().0 {
+                Some(_) => {
+                    warn!(issuer = self.issuer, why, "the issuer's keys cannot be had; older ones are used for a while")
+                }
+                None => {
+                    warn!(issuer = self.issuer, why, "the issuer's keys cannot be had: none of its tokens is taken")
+                }
+            }
         }
         self.at_hand().0
     }
@@ -165,7 +177,6 @@ impl Keys {
         Ok(())
     }
 
-    /// A file that others could change is worth nothing, and neither is what it held before.
     async fn read(&self, path: PathBuf) -> Result<New, String> {
         let before = lock(&self.state).seen;
         let work = move || {
@@ -174,15 +185,16 @@ impl Keys {
                 return Ok((seen, None));
             }
             let failed = |error: trust::TrustError| {
-                let others = matches!(error, trust::TrustError::Owner { .. } | trust::TrustError::Writable { .. });
-                (others, format!("{error}; {}", error.help()))
+                // What could not be read just now, or is too long for a key set.
+                let passes = matches!(error, trust::TrustError::Io { .. } | trust::TrustError::Size { .. });
+                (passes, format!("{error}; {}", error.help()))
             };
             let bytes = trust::read(&path, Readers::Anyone, MAX_KEYS_BYTES).map_err(failed)?;
             Ok((seen, Some(bytes.to_vec())))
         };
         let read = tokio::task::spawn_blocking(work).await.map_err(|_| "the file was not read".to_owned())?;
-        let (seen, bytes) = read.map_err(|(others, why)| {
-            if others {
+        let (seen, bytes) = read.map_err(|(passes, why)| {
+            if !passes {
                 *lock(&self.state) = State { asked: Some(Instant::now()), ..State::default() };
             }
             why
@@ -200,7 +212,10 @@ impl Keys {
             let why: Vec<String> = passed.iter().take(5).map(|(at, why)| format!("keys[{at}]: {why}")).collect();
             warn!(issuer = self.issuer, why = why.join("; "), "keys of the issuer are not used");
         }
-        if keys.is_empty() { Err("it has no key that can be used".to_owned()) } else { Ok(keys) }
+        if keys.is_empty() && self.said.take().is_some() {
+            warn!(issuer = self.issuer, "{NO_KEY}: none of its tokens is taken");
+        }
+        Ok(keys)
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use sha2::{Digest as _, Sha256};
 use subtle::{ConditionallySelectable as _, ConstantTimeEq as _};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::lock;
 use crate::call::Principal;
@@ -62,6 +63,8 @@ pub struct Who {
     pub principal: Arc<Principal>,
     /// When the evidence ends.
     pub until: Option<Instant>,
+    /// Another token has taken the place of the one that it is known by.
+    pub replaced: CancellationToken,
 }
 
 /// Why nobody is found.
@@ -104,26 +107,33 @@ impl Principals {
     /// # Errors
     /// Why it is nobody's.
     pub async fn by_bearer(&self, token: &str, server: &str, resource: &str) -> Result<Who, Nobody> {
-        if let Some(principal) = self.by_token(token) {
-            return Ok(Who { principal, until: None });
+        if let Some((principal, replaced)) = self.by_token(token) {
+            return Ok(Who { principal, until: None, replaced });
         }
         self.by_signed(token, server, resource).await
     }
 
-    /// Compares with every token. The empty token is nobody's, and neither is one that two principals have.
-    pub fn by_token(&self, token: &str) -> Option<Arc<Principal>> {
+    /// Compares with every token. The empty token is nobody's, and neither is one that two principals have. With the
+    /// principal comes what is cancelled when its token is replaced.
+    pub fn by_token(&self, token: &str) -> Option<(Arc<Principal>, CancellationToken)> {
         let digest: [u8; 32] = Sha256::digest(token.as_bytes()).into();
         let (mut found, mut count) = (u32::MAX, 0_u32);
+        let mut in_use = Vec::with_capacity(self.tokens.len());
         for (index, (known, _)) in (0_u32..).zip(&self.tokens) {
-            let same = match known {
-                Known::Secret(cell) => cell.current().digest().ct_eq(&digest),
-                Known::Hash(hash) => hash.ct_eq(&digest),
+            let (same, replaced) = match known {
+                Known::Secret(cell) => {
+                    let (secret, replaced) = cell.in_use();
+                    (secret.digest().ct_eq(&digest), replaced)
+                }
+                Known::Hash(hash) => (hash.ct_eq(&digest), CancellationToken::new()),
             };
+            in_use.push(replaced);
             found.conditional_assign(&index, same);
             count += u32::from(same.unwrap_u8());
         }
-        let (_, principal) = self.tokens.get(usize::try_from(found).ok()?)?;
-        (!token.is_empty() && count == 1).then(|| Arc::clone(principal))
+        let found = usize::try_from(found).ok()?;
+        let ((_, principal), replaced) = self.tokens.get(found).zip(in_use.get(found))?;
+        (!token.is_empty() && count == 1).then(|| (Arc::clone(principal), replaced.clone()))
     }
 
     async fn by_signed(&self, text: &str, server: &str, resource: &str) -> Result<Who, Nobody> {
@@ -153,7 +163,7 @@ impl Principals {
         }
         let end = u64::try_from(claims.expires()).map(Duration::from_secs).unwrap_or_default() + issuer.leeway;
         let until = Instant::now().checked_add(end.saturating_sub(now));
-        Ok(Who { principal: Arc::new(principal), until })
+        Ok(Who { principal: Arc::new(principal), until, replaced: CancellationToken::new() })
     }
 
     fn lets_in(&self, subject: &str) -> bool {
@@ -223,9 +233,9 @@ mod tests {
             ],
             vec![(1000, principal("me", PrincipalKind::Uid))],
         );
-        assert_eq!(principals.by_token("tok-aaaaaaaa").unwrap().name, "a");
-        assert_eq!(principals.by_token("tok-bbbbbbbb").unwrap().name, "b");
-        assert_eq!(principals.by_token("tok-hashed").unwrap().name, "h");
+        for (token, name) in [("tok-aaaaaaaa", "a"), ("tok-bbbbbbbb", "b"), ("tok-hashed", "h")] {
+            assert_eq!(principals.by_token(token).unwrap().0.name, name);
+        }
         for wrong in ["", "tok-twice", "tok-aaaaaaa", "tok-aaaaaaaaa", "TOK-AAAAAAAA", " tok-aaaaaaaa"] {
             assert!(principals.by_token(wrong).is_none(), "{wrong:?}");
         }

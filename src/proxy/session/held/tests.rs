@@ -135,6 +135,7 @@ impl Scene {
             principal: Arc::new(principal),
             client,
             link: ClientLink { inbound, outbound },
+            replaced: CancellationToken::new(),
         };
         let session = tokio::spawn(run(new, Arc::clone(&self.shared), Arc::clone(&self.server)));
         to_session.send(FromClient::Message(Message::from_client(CALL).unwrap())).await.unwrap();

@@ -95,6 +95,21 @@ async fn keys_are_fetched_again_when_they_are_old_and_end_when_they_cannot_be() 
     assert!(source.has("c").await);
 }
 
+/// An issuer that takes its keys back has done so at once, whatever they were good for before.
+#[tokio::test(start_paused = true)]
+async fn a_set_without_keys_takes_the_place_of_one_with_keys() {
+    let source = source(Some(SHORTEST));
+    for none in [r#"{"keys":[]}"#, r#"{"keys":[{"kty":"oct","kid":"a","k":"AA"}]}"#] {
+        *lock(&source.answer) = Ok(jwks("a"));
+        tokio::time::advance(2 * SHORTEST).await;
+        assert!(source.has("a").await);
+        *lock(&source.answer) = Ok(none.as_bytes().to_vec());
+        tokio::time::advance(2 * SHORTEST).await;
+        assert!(!source.has("a").await, "{none}");
+        assert!(source.keys.load().await.unwrap_err().contains("no key that can be used"));
+    }
+}
+
 /// Whatever an issuer says about how long.
 #[tokio::test(start_paused = true)]
 async fn the_time_that_keys_are_kept_has_bounds() {
@@ -121,7 +136,11 @@ async fn a_file_is_read_again_when_it_changes_and_not_when_others_can_write_it()
     let source = Source { keys: Keys::in_file("acme", path.clone()), ..source(None) };
     source.keys.load().await.unwrap();
     assert!(source.has("first").await);
-    let later = || async { lock(&source.keys.state).asked = None };
+    let later = || async {
+        let mut state = lock(&source.keys.state);
+        state.asked = None;
+        state.current = state.current.map(|_| Instant::now());
+    };
     std::fs::write(&path, jwks("the second")).unwrap();
     later().await;
     assert!(source.has("the second").await && !source.has("first").await);
@@ -138,4 +157,16 @@ async fn a_file_is_read_again_when_it_changes_and_not_when_others_can_write_it()
     mode(0o644);
     later().await;
     assert!(source.has("others").await);
+    // A file that is not there has no keys, and neither has one that says so.
+    for none in [None, Some(r#"{"keys":[]}"#)] {
+        std::fs::write(&path, jwks("back")).unwrap();
+        later().await;
+        assert!(source.has("back").await);
+        match none {
+            None => std::fs::remove_file(&path).unwrap(),
+            Some(text) => std::fs::write(&path, text).unwrap(),
+        }
+        later().await;
+        assert!(!source.has("back").await, "{none:?}");
+    }
 }
