@@ -450,6 +450,17 @@ async fn a_key_in_ssh_agent_is_found() {
 }
 
 #[tokio::test]
+async fn an_agent_that_cannot_be_asked_is_not_said_to_have_no_key() {
+    let spy = Spy::stdio().await;
+    let (setup, _) = with_anna(&spy, "a passphrase");
+    let said = Doctor::of(&setup).path().env("SSH_AUTH_SOCK", setup.dir().join("nobody.sock")).run(&[]).await;
+    said.says("operators", "note", "nobody.sock could not be asked", "ssh-add -l");
+    let well = said.at("operators", "ok");
+    assert!(well.iter().all(|found| !found["text"].as_str().unwrap().contains("ssh-agent")), "{well:?}");
+    said.says("operators", "ok", "no operator's key lies open in ~/.ssh", "");
+}
+
+#[tokio::test]
 async fn programs_that_others_can_replace_are_found() {
     let spy = Spy::stdio().await;
     let setup = Countersign::new().upstream(&spy);
