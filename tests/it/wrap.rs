@@ -360,6 +360,20 @@ fn what_cannot_be_wrapped_is_said_and_nothing_is_written() {
             "MY_TOKEN...` carries a key",
         ),
         (entry(r#"{"command": "sg", "args": ["--head", "Authorization: CANARY12345"]}"#), 2, "carries a key"),
+        (entry(r#"{"command": "sg", "args": ["-u", "sk_live_CANARY12345:"]}"#), 2, "sk_live_***********"),
+        (entry(r#"{"command": "sg", "args": ["-H", "Basic CANARY1234567890abc="]}"#), 2, "Basic *******"),
+        (
+            entry(r#"{"command": "db", "args": ["postgres://u:p@CANARY@h/d?password=CANARY"]}"#),
+            2,
+            "postgres...` carries",
+        ),
+        (
+            entry(
+                r#"{"command": "npx", "args": ["mcp-remote", "https://x", "--info={\"client_secret\":\"CANARY1\"}"]}"#,
+            ),
+            2,
+            "the option `--info...`",
+        ),
         (entry(r#"{"command": "db", "args": ["postgres://u:CANARY@h/d"]}"#), 2, "password"),
         (
             entry(r#"{"type": "http", "url": "https://x.example.com/mcp?api_key=CANARY1234"}"#),
