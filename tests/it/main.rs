@@ -51,3 +51,4 @@ mod tasks;
 mod tokens;
 mod wrap;
 mod wrap_agents;
+mod wrap_ls;
