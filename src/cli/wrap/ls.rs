@@ -39,11 +39,11 @@ enum Output {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum State {
-    /// It reaches countersign, and can be put back.
+    /// It is as it was written to reach countersign, and can be put back.
     Wrapped,
-    /// It was wrapped, and somebody has changed it since.
+    /// It was wrapped and names countersign still, and somebody has changed it since.
     Edited,
-    /// It reaches countersign, and was written by hand.
+    /// It names countersign, and was written by hand.
     Ours,
     /// It can be wrapped.
     Open,
@@ -65,7 +65,7 @@ struct Row {
     problem: Option<String>,
     /// What it was before it was wrapped.
     #[serde(skip_serializing_if = "Option::is_none")]
-    record: Option<PathBuf>,
+    record: Option<String>,
 }
 
 /// What entries are compared with.
@@ -146,7 +146,7 @@ fn row(entry: &Entry, known: &Known) -> anyhow::Result<Row> {
         }
         _ => (state, reach::astray(entry, known.config.as_ref())),
     };
-    let record = original.map(|original| original.place(&known.state_dir));
+    let record = original.map(|original| original.place(&known.state_dir).display().to_string());
     Ok(Row {
         client: place.client.as_str(),
         scope: place.scope.as_str(),
@@ -176,7 +176,7 @@ fn elsewhere(around: &Surroundings, files: &Files, original: &Original, known: &
         state: State::Edited,
         keys: 0,
         problem: Some(original.edited(&known.state_dir, what)),
-        record: Some(original.place(&known.state_dir)),
+        record: Some(original.place(&known.state_dir).display().to_string()),
     })
 }
 

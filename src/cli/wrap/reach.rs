@@ -81,7 +81,7 @@ pub fn astray(entry: &Entry, config: Option<&Config>) -> Option<String> {
             };
             let listens = config?.runtime_dir.join("client.sock");
             let dials = args.socket.or_else(|| shim::default_socket().ok()).unwrap_or_else(|| listens.clone());
-            if dials != listens {
+            if real(&dials) != real(&listens) {
                 let (dials, listens) = (dials.display(), listens.display());
                 return Some(format!("it dials {dials}, and the daemon of this configuration listens at {listens}"));
             }
@@ -112,8 +112,14 @@ fn is_there(program: &str, folder: Option<&Path>) -> bool {
     }
     match folder {
         Some(folder) => runs(folder.join(program)),
-        None => program.starts_with('.') || runs(PathBuf::from(program)),
+        None => !program.starts_with('/') || runs(PathBuf::from(program)),
     }
+}
+
+/// Two ways to one folder are one socket.
+fn real(socket: &Path) -> PathBuf {
+    let folder = socket.parent().and_then(|folder| folder.canonicalize().ok());
+    folder.zip(socket.file_name()).map_or_else(|| socket.to_owned(), |(folder, name)| folder.join(name))
 }
 
 #[cfg(test)]
