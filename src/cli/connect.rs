@@ -11,11 +11,11 @@ use crate::transport::client_socket::Turned;
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// Name of the server in the daemon's configuration
-    server: String,
+    pub(super) server: String,
     /// Client socket of the daemon [default: client.sock in $COUNTERSIGN_RUNTIME_DIR, else in
     /// $XDG_RUNTIME_DIR/countersign, else in countersign/run in $XDG_STATE_HOME or ~/.local/state]
     #[arg(long, value_name = "PATH")]
-    socket: Option<PathBuf>,
+    pub(super) socket: Option<PathBuf>,
 }
 
 #[allow(clippy::unnecessary_wraps)]

@@ -531,8 +531,11 @@ fn plain_key(cx: &mut Context<'_>, node: &Node, name: &str, value: &Value, names
 
 pub fn names_a_key(name: &str) -> bool {
     let name = name.to_ascii_lowercase().replace('-', "_");
-    let ends =
-        ["secret", "token", "password", "passwd", "api_key", "apikey", "secret_key", "private_key", "access_key"];
+    // PGPASSWORD and CLIENTSECRET have no gap.
+    if ["secret", "password", "passwd", "apikey"].iter().any(|end| name.ends_with(end)) {
+        return true;
+    }
+    let ends = ["token", "api_key", "secret_key", "private_key", "access_key"];
     ends.iter().any(|end| name == *end || name.strip_suffix(end).is_some_and(|rest| rest.ends_with('_')))
 }
 

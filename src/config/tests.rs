@@ -462,6 +462,11 @@ fn the_documentation_has_every_key_and_every_code() {
     for key in known::KEYS {
         assert!(text.contains(&format!("`{key}`")), "{key} is not documented");
     }
+    // And no row is of a key that a hint could not lead to.
+    let row = |line: &str| Some(line.strip_prefix("| `")?.split_once("` |")?.0.to_owned());
+    for key in text.lines().filter_map(row).filter(|key| key.contains('.') && !key.contains([' ', ':'])) {
+        assert!(known::KEYS.contains(&key.as_str()) || key.ends_with("..."), "{key} is not known");
+    }
     for code in Code::ALL {
         assert!(text.contains(code.as_str()), "{} is not documented", code.as_str());
     }

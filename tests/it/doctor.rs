@@ -450,6 +450,68 @@ async fn a_key_in_ssh_agent_is_found() {
 }
 
 #[tokio::test]
+async fn an_agent_that_cannot_be_asked_is_not_said_to_have_no_key() {
+    let spy = Spy::stdio().await;
+    let (setup, _) = with_anna(&spy, "a passphrase");
+    let said = Doctor::of(&setup).path().env("SSH_AUTH_SOCK", setup.dir().join("nobody.sock")).run(&[]).await;
+    said.says("operators", "note", "nobody.sock could not be asked", "ssh-add -l");
+    let well = said.at("operators", "ok");
+    assert!(well.iter().all(|found| !found["text"].as_str().unwrap().contains("ssh-agent")), "{well:?}");
+    said.says("operators", "ok", "no operator's key lies open in ~/.ssh", "");
+}
+
+/// The entries of a client are compared with the configuration that is meant, not with whatever lies at home.
+#[tokio::test]
+async fn entries_that_only_look_as_if_they_went_through_countersign_are_problems() {
+    let spy = Spy::stdio().await;
+    let setup = Countersign::new().upstream(&spy);
+    setup.write();
+    let socket = setup.dir().join("run/client.sock");
+    let shim = |server: &str| json!({"command": binary(), "args": ["connect", server, "--socket", socket]});
+    let with = |mut entry: Value, name: &str, value: Value| {
+        entry[name] = value;
+        entry
+    };
+    let entries = json!({
+        "good": shim("fixture"),
+        "misspelled": shim("fixtrue"),
+        "stale": {"command": binary(), "args": ["connect", "fixture", "--socket", "/nowhere/client.sock"]},
+        "gone": {"command": "/nowhere/countersign", "args": ["connect", "fixture"]},
+        "beside": with(shim("fixture"), "env", json!({"STRIPE_SECRET_KEY": "sk_live_CANARY7Qm2Zt9XeVb4"})),
+        "argument": {"command": "npx", "args": ["other-mcp", "--api-key", "hunter2hunter2"]},
+        "signs-in": {"url": "https://x.example.com", "oauth": {}, "headers": {"X-Api-Key": "hunter2hunter2"}},
+        "open": {"command": "cat"},
+    });
+    let folder = setup.dir().join(".cursor");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("mcp.json"), json!({"mcpServers": entries}).to_string()).unwrap();
+    let said = Doctor::of(&setup).run(&[]).await;
+    said.says("clients", "ok", "cursor good in ", "");
+    said.says("clients", "problem", "the configuration has no server `fixtrue`", "correct the entry");
+    said.says("clients", "problem", "it dials /nowhere/client.sock", "correct the entry");
+    said.says("clients", "problem", "its program /nowhere/countersign is not there", "correct the entry");
+    said.says(
+        "clients",
+        "problem",
+        "it names countersign, and has 1 key in the clear beside",
+        "replace it at the vendor",
+    );
+    for name in ["argument", "signs-in"] {
+        let text = "goes around countersign, with 1 key in the clear, and cannot be wrapped";
+        said.says("clients", "problem", text, "countersign wrap ls --config ");
+        assert!(said.at("clients", "problem").iter().any(|found| found["about"].as_str().unwrap().contains(name)));
+    }
+    said.says("clients", "note", "1 without a key", "wrap ls");
+    assert_eq!(said.at("clients", "ok").len(), 1, "{:#}", said.report["findings"]);
+
+    // A configuration that is refused: nobody knows, and that is said.
+    set_mode(&setup.dir().join("countersign.yaml"), 0o666);
+    let said = Doctor::of(&setup).run(&[]).await;
+    said.says("clients", "warning", "could not be looked at", "countersign wrap ls --config ");
+    assert!(said.at("clients", "ok").is_empty());
+}
+
+#[tokio::test]
 async fn programs_that_others_can_replace_are_found() {
     let spy = Spy::stdio().await;
     let setup = Countersign::new().upstream(&spy);

@@ -52,3 +52,4 @@ mod tasks;
 mod tokens;
 mod wrap;
 mod wrap_agents;
+mod wrap_ls;

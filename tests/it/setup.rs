@@ -169,6 +169,24 @@ async fn what_init_writes_for_every_vendor_is_sound() {
     }
 }
 
+/// The configuration for an account of its own is whole: it loads as it stands, beside the policies of `init`.
+#[tokio::test]
+async fn the_configuration_for_an_account_of_its_own_loads() {
+    let spy = Spy::stdio().await;
+    let home = Home::new(&spy);
+    assert_eq!(home.run(&["countersign", "init", "--server", "stripe"]).await.1, 0);
+    let document = std::fs::read_to_string("docs/setup.md").unwrap();
+    let part = document.split("\n## An account of its own\n").nth(1).unwrap();
+    let yaml = part.split("\n```yaml\n").nth(1).unwrap().split("\n```\n").next().unwrap();
+    let path = home.path().join(".config/countersign/countersign.yaml");
+    std::fs::write(&path, yaml).unwrap();
+    let refund = r#"{"payment_intent": "pi_1", "amount": 5000}"#;
+    let words = ["countersign", "policy", "eval", "--server", "stripe", "--principal", "agent", "-o", "json"];
+    let (decided, _) = home.run(&[&words[..], &["--tool", "create_refund", "--arguments", refund]].concat()).await;
+    let decided: Value = serde_json::from_str(&decided).unwrap();
+    assert_eq!(decided["effect"], "hold", "{decided}");
+}
+
 /// The help of a command: its options, and what is below it.
 fn help(words: &[&str], known: &mut BTreeMap<String, Option<String>>) -> Option<String> {
     let ask = || {

@@ -10,27 +10,27 @@ use crate::harness::daemon::{binary, set_mode};
 use crate::harness::peers::source;
 
 /// A home with nothing in it but what a test puts there.
-struct Home {
+pub struct Home {
     dir: tempfile::TempDir,
 }
 
-struct Ran {
-    code: i32,
-    out: String,
-    err: String,
+pub struct Ran {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
 }
 
 impl Home {
-    fn new() -> Home {
+    pub fn new() -> Home {
         Home { dir: tempfile::Builder::new().prefix("cs-home-").tempdir().unwrap() }
     }
 
-    fn path(&self, path: &str) -> PathBuf {
+    pub fn path(&self, path: &str) -> PathBuf {
         self.dir.path().join(path)
     }
 
     /// A file of `tests/clients` in the place where its client has it.
-    fn with(self, fixture: &str, place: &str) -> Home {
+    pub fn with(self, fixture: &str, place: &str) -> Home {
         let path = self.path(place);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::copy(source("tests/clients").join(fixture), &path).unwrap();
@@ -38,16 +38,16 @@ impl Home {
         self
     }
 
-    fn write(&self, place: &str, text: &str) {
+    pub fn write(&self, place: &str, text: &str) {
         std::fs::create_dir_all(self.path(place).parent().unwrap()).unwrap();
         std::fs::write(self.path(place), text).unwrap();
     }
 
-    fn read(&self, place: &str) -> String {
+    pub fn read(&self, place: &str) -> String {
         std::fs::read_to_string(self.path(place)).unwrap()
     }
 
-    fn run_in(&self, folder: &Path, arguments: &[&str]) -> Ran {
+    pub fn run_in(&self, folder: &Path, arguments: &[&str]) -> Ran {
         let mut command = Command::new(binary());
         command.args(arguments).env_clear().env("HOME", self.dir.path()).current_dir(folder);
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
@@ -58,12 +58,12 @@ impl Home {
         ran
     }
 
-    fn run(&self, arguments: &[&str]) -> Ran {
+    pub fn run(&self, arguments: &[&str]) -> Ran {
         self.run_in(self.dir.path(), arguments)
     }
 
     #[track_caller]
-    fn good(&self, arguments: &[&str]) -> String {
+    pub fn good(&self, arguments: &[&str]) -> String {
         let ran = self.run(arguments);
         assert_eq!(ran.code, 0, "{arguments:?}\n{}\n{}", ran.out, ran.err);
         ran.out
@@ -71,14 +71,14 @@ impl Home {
 
     /// What it says on stderr.
     #[track_caller]
-    fn bad(&self, code: i32, arguments: &[&str]) -> String {
+    pub fn bad(&self, code: i32, arguments: &[&str]) -> String {
         let ran = self.run(arguments);
         assert_eq!(ran.code, code, "{arguments:?}\n{}\n{}", ran.out, ran.err);
         ran.err
     }
 
     /// Every file below it with the text that it has.
-    fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+    pub fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         let mut pending = vec![self.dir.path().to_owned()];
         let mut files = BTreeMap::new();
         while let Some(folder) = pending.pop() {
@@ -93,15 +93,15 @@ impl Home {
     }
 
     /// Where a text stands.
-    fn with_text(&self, text: &str) -> Vec<PathBuf> {
+    pub fn with_text(&self, text: &str) -> Vec<PathBuf> {
         let has = |bytes: &Vec<u8>| bytes.windows(text.len()).any(|window| window == text.as_bytes());
         let found = self.files().into_iter().filter(|(_, bytes)| has(bytes));
         found.map(|(path, _)| path.strip_prefix(self.dir.path()).unwrap().to_owned()).collect()
     }
 }
 
-const CONFIG: &str = ".config/countersign/countersign.yaml";
-const STORE: &str = ".local/state/countersign/secrets";
+pub const CONFIG: &str = ".config/countersign/countersign.yaml";
+pub const STORE: &str = ".local/state/countersign/secrets";
 
 /// A client's entry that has a key in it.
 struct Case {
@@ -180,7 +180,7 @@ fn round_trip(case: &Case, http: bool) {
     if http {
         // The token is in the client's file and in the store, not in what is kept of the original.
         let record = home.with_text("countersign.wrap/v1");
-        let token = wrapped.split("Bearer cst_").nth(1).unwrap().get(..64).unwrap();
+        let token = wrapped.split("Bearer csgn_").nth(1).unwrap().get(..64).unwrap();
         let holders = home.with_text(token);
         assert!(holders.len() == 2 && !holders.contains(&record[0]), "{what}: {holders:?}");
     }
@@ -287,7 +287,7 @@ fn an_entry_that_was_edited_is_not_overwritten() {
     for case in CASES {
         let home = Home::new().with(case.fixture, case.place);
         home.good(&[&["wrap", case.client, "--server", case.entry][..], case.more].concat());
-        let edited = home.read(case.place).replacen("connect", "connect-as", 1);
+        let edited = home.read(case.place).replacen("--socket", "--sockets", 1);
         home.write(case.place, &edited);
         let said = home.bad(1, &["unwrap", case.client]);
         assert!(said.contains("edited since") && said.contains("/wrap/"), "{said}");
@@ -360,6 +360,20 @@ fn what_cannot_be_wrapped_is_said_and_nothing_is_written() {
             "MY_TOKEN...` carries a key",
         ),
         (entry(r#"{"command": "sg", "args": ["--head", "Authorization: CANARY12345"]}"#), 2, "carries a key"),
+        (entry(r#"{"command": "sg", "args": ["-u", "sk_live_CANARY12345:"]}"#), 2, "sk_live_***********"),
+        (entry(r#"{"command": "sg", "args": ["-H", "Basic CANARY1234567890abc="]}"#), 2, "Basic *******"),
+        (
+            entry(r#"{"command": "db", "args": ["postgres://u:p@CANARY@h/d?password=CANARY"]}"#),
+            2,
+            "postgres...` carries",
+        ),
+        (
+            entry(
+                r#"{"command": "npx", "args": ["mcp-remote", "https://x", "--info={\"client_secret\":\"CANARY1\"}"]}"#,
+            ),
+            2,
+            "the option `--info...`",
+        ),
         (entry(r#"{"command": "db", "args": ["postgres://u:CANARY@h/d"]}"#), 2, "password"),
         (
             entry(r#"{"type": "http", "url": "https://x.example.com/mcp?api_key=CANARY1234"}"#),

@@ -25,58 +25,116 @@ struct Entry {
     state: String,
     keys: usize,
     problem: Option<String>,
+    record: Option<String>,
 }
 
 /// Entries that hold a key, or go around countersign; of `wanted` clients only, where some are named.
 pub fn entries(ground: &Ground, wanted: &[String]) -> Vec<Finding> {
-    let Some(text) = asked(ground, &["wrap", "ls", "-o", "json"]) else {
-        let unseen = |name: &String| {
-            Finding::warning(name, "the clients' files could not be looked at").run("countersign wrap ls")
+    let file = ground.file.as_ref().map(|file| file.display().to_string());
+    let config = file.iter().flat_map(|file| ["--config", file]);
+    let words: Vec<&str> = ["wrap", "ls", "-o", "json"].into_iter().chain(config).collect();
+    let look = ground.with_config("countersign wrap ls");
+    let Some(text) = asked(ground, &words) else {
+        let unseen = |about: &str| {
+            Finding::warning(about, "the clients' files could not be looked at: what is in them is not known")
+                .run(&look)
         };
-        return wanted.iter().map(unseen).collect();
+        return if wanted.is_empty() { vec![unseen("")] } else { wanted.iter().map(|name| unseen(name)).collect() };
     };
     match serde_json::from_str(&text) {
-        Ok(listed) => listed_entries(&listed, wanted),
-        Err(error) => vec![
-            Finding::warning("", format!("the clients' entries cannot be read: {error}")).run("countersign wrap ls"),
-        ],
+        Ok(listed) => listed_entries(&listed, wanted, &|command| ground.with_config(command)),
+        Err(error) => {
+            vec![Finding::warning("", format!("the clients' entries cannot be read: {error}")).run(look)]
+        }
     }
 }
 
-fn listed_entries(listed: &Listed, wanted: &[String]) -> Vec<Finding> {
+/// `with` names the configuration in a command.
+fn listed_entries(listed: &Listed, wanted: &[String], with: &dyn Fn(&str) -> String) -> Vec<Finding> {
+    let look = || with("countersign wrap ls");
     let mut found: Vec<Finding> =
-        listed.unread.iter().map(|why| Finding::warning("", why.as_str()).run("countersign wrap ls")).collect();
+        listed.unread.iter().map(|why| Finding::warning("", why.as_str()).run(look())).collect();
     let is_wanted = |client: &str| wanted.is_empty() || wanted.iter().any(|name| name == client);
     for name in wanted.iter().filter(|name| !listed.entries.iter().any(|entry| entry.client == **name)) {
         let text = "this client has no entry that could be looked at";
-        found.push(Finding::warning(name, text).run(format!("countersign wrap {} --server NAME", quoted(name))));
+        let command = format!("countersign wrap {} --server NAME", quoted(name));
+        found.push(Finding::warning(name, text).run(with(&command)));
     }
     let mut around = 0;
     for entry in listed.entries.iter().filter(|entry| is_wanted(&entry.client)) {
-        let about = format!("{} {} in {}", entry.client, entry.name, entry.file);
-        let command = format!("countersign wrap {} --server {}", entry.client, quoted(&entry.name));
-        match (entry.state.as_str(), entry.keys, &entry.problem) {
-            ("wrapped" | "ours", ..) => found.push(Finding::ok(about, "goes through countersign")),
-            ("edited", ..) => {
-                let text = "somebody has changed it since it was wrapped";
-                found.push(Finding::warning(about, text).run(command));
-            }
-            (_, keys, _) if keys > 0 => {
-                let text = format!("goes around countersign, with {} in the clear", count(keys, "key"));
-                found.push(Finding::problem(about, text).run(command));
-            }
-            (_, _, Some(why)) => {
-                let text = format!("goes around countersign, and cannot be wrapped as it is: {why}");
-                found.push(Finding::note(about, text).run("countersign wrap ls"));
-            }
-            (_, _, None) => around += 1,
+        match entry.state.as_str() {
+            "wrapped" | "ours" | "edited" => found.extend(through(entry, with)),
+            _ if entry.keys == 0 && entry.problem.is_none() => around += 1,
+            _ => found.push(goes_around(entry, with)),
         }
     }
     if around > 0 {
         let text = format!("{around} without a key: they go around countersign");
-        found.push(Finding::note("", text).run("countersign wrap ls"));
+        found.push(Finding::note("", text).run(look()));
     }
     found
+}
+
+impl Entry {
+    fn about(&self) -> String {
+        format!("{} {} in {}", self.client, self.name, self.file)
+    }
+
+    /// `wrap` or `unwrap` of it.
+    fn command(&self, word: &str) -> String {
+        format!("countersign {word} {} --server {}", self.client, quoted(&self.name))
+    }
+}
+
+/// Of an entry that names countersign: whether it gets there, and whether a key was left beside.
+fn through(entry: &Entry, with: &dyn Fn(&str) -> String) -> Vec<Finding> {
+    let mut found = Vec::new();
+    if entry.keys > 0 {
+        let text = format!("it names countersign, and has {} in the clear beside", count(entry.keys, "key"));
+        let help = format!("take it out of {}, and replace it at the vendor: whoever read the file has it", entry.file);
+        found.push(Finding::problem(entry.about(), text).run(help));
+    }
+    match (entry.state.as_str(), &entry.problem) {
+        ("edited", _) => {
+            let text = "somebody has changed it since it was wrapped; what it was, without its keys, is kept";
+            let record = entry.record.as_deref().map_or_else(|| "its record".to_owned(), quoted);
+            let command = format!("rm {record}   # where the entry is as it should be");
+            found.push(Finding::warning(entry.about(), text).run(command));
+        }
+        (state, Some(why)) => {
+            let text = format!("it names countersign, and does not get there: {why}");
+            let command = if state == "wrapped" {
+                format!("{} && {}", with(&entry.command("unwrap")), with(&entry.command("wrap")))
+            } else {
+                format!("correct the entry in {}", entry.file)
+            };
+            found.push(Finding::problem(entry.about(), text).run(command));
+        }
+        (_, None) if entry.keys == 0 => found.push(Finding::ok(entry.about(), "goes through countersign")),
+        (_, None) => {}
+    }
+    found
+}
+
+fn goes_around(entry: &Entry, with: &dyn Fn(&str) -> String) -> Finding {
+    let look = with("countersign wrap ls");
+    match (entry.keys, &entry.problem) {
+        (0, why) => {
+            let why = why.as_deref().unwrap_or_default();
+            let text = format!("goes around countersign, and cannot be wrapped as it is: {why}");
+            Finding::note(entry.about(), text).run(look)
+        }
+        (keys, Some(why)) => {
+            let keys = count(keys, "key");
+            let text =
+                format!("goes around countersign, with {keys} in the clear, and cannot be wrapped as it is: {why}");
+            Finding::problem(entry.about(), text).run(look)
+        }
+        (keys, None) => {
+            let text = format!("goes around countersign, with {} in the clear", count(keys, "key"));
+            Finding::problem(entry.about(), text).run(with(&entry.command("wrap")))
+        }
+    }
 }
 
 /// `countersign.sign_ins/v1`.
@@ -97,7 +155,9 @@ struct SignIn {
 pub fn sign_ins(ground: &Ground) -> Vec<Finding> {
     let Some(file) = ground.file.as_deref().filter(|_| ground.refused.is_none()) else { return Vec::new() };
     let Some(text) = asked(ground, &["auth", "status", "-o", "json", "--config", &file.display().to_string()]) else {
-        return Vec::new();
+        let some = ground.config.as_ref().is_some_and(|config| config.sign_ins().next().is_some());
+        let unseen = Finding::warning("", "whether the servers are signed in to is not known: nothing could say it");
+        return if some { vec![unseen.run(ground.with_config("countersign auth status"))] } else { Vec::new() };
     };
     match serde_json::from_str::<SignIns>(&text) {
         Ok(read) => read.sign_ins.iter().map(|one| signed_in(one, file)).collect(),
@@ -133,14 +193,19 @@ mod tests {
     fn listed() -> Listed {
         let entry = |name: &str, state: &str, keys: usize, problem: Option<&str>| {
             serde_json::json!({"client": "cursor", "scope": "user", "name": name, "file": "/f", "state": state,
-                "keys": keys, "problem": problem})
+                "keys": keys, "problem": problem, "record": (state == "edited").then_some("/r/a b.json")})
         };
         let entries = [
             entry("a", "wrapped", 0, None),
-            entry("b", "edited", 0, None),
+            entry("b", "edited", 0, Some("edited")),
             entry("c d", "open", 2, None),
             entry("e", "blocked", 0, Some("the old transport")),
             entry("f", "open", 0, None),
+            entry("g", "blocked", 1, Some("an argument")),
+            entry("h", "wrapped", 1, None),
+            entry("i", "ours", 0, Some("no server `x`")),
+            entry("j", "wrapped", 0, Some("no server `y`")),
+            entry("k", "edited", 3, Some("edited")),
         ];
         serde_json::from_value(serde_json::json!({"schema": "x", "entries": entries, "unread": ["/g: not JSON"]}))
             .unwrap()
@@ -148,14 +213,20 @@ mod tests {
 
     #[test]
     fn an_entry_that_goes_around_countersign_is_said_with_what_wraps_it() {
-        let found = listed_entries(&listed(), &[]);
+        let with = |command: &str| format!("{command} --config F");
+        let found = listed_entries(&listed(), &[], &with);
         let of =
             |words: &str| found.iter().find(|finding| format!("{}: {}", finding.about, finding.text).contains(words));
         for (words, level, command) in [
             ("cursor a in /f: goes through", Level::Ok, ""),
-            ("cursor b in /f: somebody has changed", Level::Warning, "wrap cursor --server b"),
-            ("with 2 keys in the clear", Level::Problem, "wrap cursor --server 'c d'"),
-            ("the old transport", Level::Note, "wrap ls"),
+            ("cursor b in /f: somebody has changed", Level::Warning, "rm '/r/a b.json'"),
+            ("with 2 keys in the clear", Level::Problem, "wrap cursor --server 'c d' --config F"),
+            ("the old transport", Level::Note, "wrap ls --config F"),
+            ("cursor g in /f: goes around countersign, with 1 key in the clear, and", Level::Problem, "wrap ls"),
+            ("cursor h in /f: it names countersign, and has 1 key", Level::Problem, "take it out of /f"),
+            ("cursor i in /f: it names countersign, and does not", Level::Problem, "correct the entry in /f"),
+            ("no server `y`", Level::Problem, "unwrap cursor --server j --config F && countersign wrap cursor"),
+            ("cursor k in /f: it names countersign, and has 3 keys", Level::Problem, "replace it"),
             ("1 without a key", Level::Note, "wrap ls"),
             ("/g: not JSON", Level::Warning, "wrap ls"),
         ] {
@@ -163,10 +234,33 @@ mod tests {
             assert_eq!(finding.level, level, "{words}");
             assert!(finding.command.as_deref().unwrap_or_default().contains(command), "{finding:?}");
         }
-        let other = listed_entries(&listed(), &["zed".to_owned()]);
+        assert_eq!(found.iter().filter(|finding| finding.level == Level::Ok).count(), 1, "{found:?}");
+        let other = listed_entries(&listed(), &["zed".to_owned()], &with);
         assert!(
             other.iter().any(|finding| finding.about == "zed") && !other.iter().any(|f| f.about.contains("cursor"))
         );
+    }
+
+    #[test]
+    fn what_could_not_be_asked_is_said() {
+        let text = "version: 1\nstate_dir: /s\nservers:\n  s: { environment: test, upstream: { http: { url: \
+                    \"https://x.example\", auth: oauth } } }\nprincipals: [{ name: a, match: { uid: 1 }, scopes: [] }]\n";
+        let file = std::path::PathBuf::from("/c.yaml");
+        let ground = Ground {
+            me: 0,
+            config: Some(crate::config::parse(text, &file).unwrap()),
+            file: Some(file),
+            refused: None,
+            secrets: std::collections::BTreeMap::new(),
+            sockets: None,
+            daemon: Err(super::super::ground::NoDaemon::NoFolder),
+            program: "/bin/false".into(),
+        };
+        for found in [entries(&ground, &[]), entries(&ground, &["zed".to_owned()]), sign_ins(&ground)] {
+            let [one] = found.as_slice() else { panic!("{found:?}") };
+            assert_eq!(one.level, Level::Warning);
+            assert!(one.command.as_ref().unwrap().ends_with(" --config /c.yaml"), "{one:?}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Who may approve, and whether a program of the same account could do it in their place: keys that lie open, and keys
 //! that an agent signs with for whoever asks.
 
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -50,12 +50,23 @@ pub fn check(ground: &Ground) -> Vec<Finding> {
     }
     let home = std::env::var_os("HOME").map(PathBuf::from);
     let mut open = home.map(|home| files(&home.join(".ssh"), &signers)).unwrap_or_default();
-    open.extend(agent(&signers, std::env::var_os("SSH_AUTH_SOCK")));
+    let socket = std::env::var_os("SSH_AUTH_SOCK").filter(|socket| !socket.is_empty());
+    let asked = socket.as_ref().and_then(|socket| agent(&signers, socket));
+    let places = if asked.is_some() { "~/.ssh or in ssh-agent" } else { "~/.ssh" };
+    let silent = socket.filter(|_| asked.is_none());
+    open.extend(asked.unwrap_or_default());
     found.extend(open.iter().map(|open| lies_open(open, &signers)));
-    if open.is_empty() && signers.iter().next().is_some() {
-        found.push(Finding::ok("", "no operator's key lies open in ~/.ssh or in ssh-agent"));
+    if signers.iter().next().is_some() {
+        found.extend(silent.map(|socket| unasked(&socket)));
+        found.extend(open.is_empty().then(|| Finding::ok("", format!("no operator's key lies open in {places}"))));
     }
     found
+}
+
+fn unasked(socket: &OsStr) -> Finding {
+    let place = socket.to_string_lossy();
+    let text = format!("ssh-agent at {place} could not be asked: whether it signs with an operator's key is not known");
+    Finding::note("", text).run("ssh-add -l   # or, where no agent runs: unset SSH_AUTH_SOCK")
 }
 
 /// Servers whose approvals have to be signed.
@@ -139,16 +150,19 @@ fn text(path: &Path) -> Option<Zeroizing<String>> {
     std::fs::read_to_string(path).ok().map(Zeroizing::new)
 }
 
-/// Keys of operators that the agent has. Its protocol does not say whether it asks before it signs.
-pub fn agent(signers: &Signers, socket: Option<OsString>) -> Vec<Open> {
-    let Some(socket) = socket.filter(|socket| !socket.is_empty()) else { return Vec::new() };
-    let Ok(program) = trust::find_command("ssh-add", std::env::var_os("PATH").as_deref()) else { return Vec::new() };
-    let program = program.display().to_string();
-    let said = run::output(&[&program, "-l", "-E", "sha256"], &[("SSH_AUTH_SOCK", &socket)]).unwrap_or_default();
+/// Keys of operators that the agent has. Its protocol does not say whether it asks before it signs. Nothing where it could
+/// not be asked.
+fn agent(signers: &Signers, socket: &OsStr) -> Option<Vec<Open>> {
+    let program = trust::find_command("ssh-add", std::env::var_os("PATH").as_deref()).ok()?.display().to_string();
+    let (code, said) = run::answer(&[&program, "-l", "-E", "sha256"], &[("SSH_AUTH_SOCK", socket)])?;
+    // 1: it has no keys. 2: it cannot be reached.
+    if !matches!(code, 0 | 1) {
+        return None;
+    }
     let keys = said.lines().filter_map(|line| line.split_whitespace().nth(1));
     // The agent has the handle of a security key, and the key is touched all the same.
     let open = |print: &&str| of(signers, print).is_some_and(|signer| !signer.is_security_key());
-    keys.filter(open).map(|fingerprint| Open::Agent { fingerprint: fingerprint.to_owned() }).collect()
+    Some(keys.filter(open).map(|fingerprint| Open::Agent { fingerprint: fingerprint.to_owned() }).collect())
 }
 
 fn lies_open(open: &Open, signers: &Signers) -> Finding {

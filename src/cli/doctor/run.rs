@@ -13,10 +13,15 @@ const OUTPUT: u64 = 4 << 20;
 
 /// What a program prints, where it ends well and in time. `argv` begins with an absolute path.
 pub fn output(argv: &[&str], environment: &[(&str, &std::ffi::OsStr)]) -> Option<String> {
+    answer(argv, environment).filter(|(code, _)| *code == 0).map(|(_, text)| text)
+}
+
+/// The code by which a program ends, where that is in time, and what it prints. `argv` begins with an absolute path.
+pub fn answer(argv: &[&str], environment: &[(&str, &std::ffi::OsStr)]) -> Option<(i32, String)> {
     let mut command = program(argv)?;
     command.env_clear().envs(environment.iter().copied()).current_dir("/");
     let (status, text) = ended(command)?;
-    status.success().then_some(text)
+    Some((status.code()?, text))
 }
 
 /// What a command of this program prints, however it ends.
@@ -64,6 +69,7 @@ mod tests {
     fn a_program_that_hangs_or_fails_says_nothing() {
         assert_eq!(output(&["/bin/echo", "a"], &[]).as_deref(), Some("a\n"));
         assert_eq!(output(&["/bin/false"], &[]), None);
+        assert_eq!(answer(&["/bin/false"], &[]), Some((1, String::new())));
         assert_eq!(output(&["/nowhere/program"], &[]), None);
         let start = Instant::now();
         assert_eq!(output(&["/bin/sleep", "600"], &[]), None);

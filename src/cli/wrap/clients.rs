@@ -133,6 +133,20 @@ impl Client {
         self != Client::ClaudeDesktop
     }
 
+    /// Its files in a project, as the project's folder sees them.
+    fn of_projects(self) -> &'static [&'static str] {
+        match self {
+            Client::ClaudeCode => &[".mcp.json"],
+            Client::Cursor => &[".cursor/mcp.json"],
+            Client::Vscode => &[".vscode/mcp.json"],
+            Client::Codex => &[".codex/config.toml"],
+            Client::Gemini => &[".gemini/settings.json"],
+            Client::Zed => &[".zed/settings.json"],
+            Client::Opencode => &["opencode.json", "opencode.jsonc"],
+            Client::ClaudeDesktop | Client::Windsurf | Client::Goose => &[],
+        }
+    }
+
     /// The member that holds the entries.
     fn section(self) -> &'static str {
         match self {
@@ -189,11 +203,10 @@ impl Surroundings {
 
     /// Where a project's file is: in the current folder or the nearest one above it, but not at home, where the user's
     /// own lies.
-    fn project(&self, file: &str) -> (PathBuf, PathBuf) {
+    fn project(&self, file: &str) -> PathBuf {
         let above = self.current.ancestors().take_while(|folder| *folder != self.home && *folder != Path::new("/"));
         let folder = above.into_iter().find(|folder| folder.join(file).symlink_metadata().is_ok());
-        let folder = folder.unwrap_or(&self.current);
-        (folder.join(file), folder.to_owned())
+        folder.unwrap_or(&self.current).join(file)
     }
 
     /// Every file of a client that may have entries.
@@ -213,37 +226,33 @@ impl Surroundings {
                 ["opencode.jsonc", "opencode.json"].iter().map(|name| self.config.join("opencode").join(name)).collect()
             }
         };
-        let project: &[&str] = match client {
-            Client::ClaudeCode => &[".mcp.json"],
-            Client::Cursor => &[".cursor/mcp.json"],
-            Client::Vscode => &[".vscode/mcp.json"],
-            Client::Codex => &[".codex/config.toml"],
-            Client::Gemini => &[".gemini/settings.json"],
-            Client::Zed => &[".zed/settings.json"],
-            Client::Opencode => &["opencode.json", "opencode.jsonc"],
-            Client::ClaudeDesktop | Client::Windsurf | Client::Goose => &[],
-        };
         let mut places: Vec<Place> = user.into_iter().map(|file| self.place(client, Scope::User, file)).collect();
         if client == Client::ClaudeCode {
             places.push(self.place(client, Scope::Local, self.claude_json()));
         }
-        for file in project {
-            let (file, folder) = self.project(file);
+        for file in client.of_projects() {
+            let file = self.project(file);
             if !places.iter().any(|place| place.file == file) {
-                places.push(Place { folder: Some(folder), ..self.place(client, Scope::Project, file) });
+                places.push(self.place(client, Scope::Project, file));
             }
         }
         places
     }
 
-    /// A file that was named.
+    /// A file that was named. A project's folder is the one that its client sees the file in, which is not always the
+    /// one that the file lies in.
     pub fn place(&self, client: Client, scope: Scope, file: PathBuf) -> Place {
         let section = client.section().to_owned();
         let section = match scope {
             Scope::Local => vec!["projects".to_owned(), "*".to_owned(), section],
             Scope::User | Scope::Project => vec![section],
         };
-        let folder = if scope == Scope::Project { file.parent().map(Path::to_owned) } else { None };
+        let folder = (scope == Scope::Project).then(|| {
+            let whole = self.current.join(&file);
+            let usual = client.of_projects().iter().map(Path::new).find(|usual| whole.ends_with(usual));
+            let steps = usual.map_or(1, |usual| usual.components().count());
+            whole.ancestors().nth(steps).unwrap_or(&self.current).to_owned()
+        });
         Place { client, scope, file, section, folder }
     }
 
@@ -273,6 +282,17 @@ mod tests {
                 assert_eq!(place.scope == Scope::Project, place.folder == Some(at("/home/op/work/shop")), "{place:?}");
             }
             assert_eq!(Client::from_str(client.as_str(), false), Ok(client));
+        }
+        // A file of a project that is named lies in the same folder.
+        for (client, file, folder) in [
+            (Client::Vscode, "/p/.vscode/mcp.json", "/p"),
+            (Client::Cursor, "app/.cursor/mcp.json", "/home/op/work/shop/app"),
+            (Client::ClaudeCode, "/p/.mcp.json", "/p"),
+            (Client::Opencode, "opencode.json", "/home/op/work/shop"),
+            (Client::Vscode, "/p/elsewhere.json", "/p"),
+        ] {
+            let place = surroundings.place(client, Scope::Project, at(file));
+            assert_eq!(place.folder, Some(at(folder)), "{file}");
         }
         let moved =
             Surroundings { claude: Some(at("/c")), codex: Some(at("/x")), current: at("/home/op"), ..surroundings };

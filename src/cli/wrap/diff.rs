@@ -17,10 +17,21 @@ const AROUND: usize = 3;
 const CLOSED: &[&str] =
     &["env", "envs", "environment", "headers", "http_headers", "oauth", "oauthAccount", "primaryApiKey", "inputs"];
 
-/// The difference of two texts of a file. Equal texts are nothing. Of a file in which no key can stand, such as our
-/// configuration, there is no `format`: nothing but what looks like a key is overwritten.
-pub fn unified(path: &Path, format: Option<Format>, before: &str, after: &str) -> String {
-    let closed = |text: &str| format.map_or_else(|| shape::mask(text).into_owned(), |format| closed(format, text));
+/// Whose a file is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Of {
+    /// A client's: whatever may be a key is overwritten.
+    Client(Format),
+    /// Ours, where keys stand by the names of secrets. What may be one all the same stands in `env` and `headers`.
+    Configuration,
+}
+
+/// The difference of two texts of a file. Equal texts are nothing.
+pub fn unified(path: &Path, of: Of, before: &str, after: &str) -> String {
+    let closed = |text: &str| match of {
+        Of::Client(format) => closed(format, text, |root, out| hide(root, false, out)),
+        Of::Configuration => closed(Format::Yaml, text, hide_plain),
+    };
     let (before, after) = (closed(before), closed(after));
     let lines = |text: &str| text.split_inclusive('\n').map(str::to_owned).collect::<Vec<String>>();
     let (old, new) = (lines(&before), lines(&after));
@@ -63,7 +74,7 @@ pub fn unified(path: &Path, format: Option<Format>, before: &str, after: &str) -
 }
 
 /// Spaces and tabs are what indentation is made of, and stay.
-fn shown(line: &str) -> String {
+pub fn shown(line: &str) -> String {
     let mut out = String::with_capacity(line.len());
     for c in line.chars() {
         if c == '\t' || visible::is_visible(c) {
@@ -76,10 +87,10 @@ fn shown(line: &str) -> String {
 }
 
 /// The text with every value overwritten that is or may be a key; its length stays the same.
-fn closed(format: Format, text: &str) -> String {
+fn closed(format: Format, text: &str, hide: impl Fn(&Node, &mut Vec<Range<usize>>)) -> String {
     let mut spans = Vec::new();
     if let Ok(root) = format.read(text) {
-        hide(&root, false, &mut spans);
+        hide(&root, &mut spans);
     }
     let mut out = text.as_bytes().to_vec();
     for span in spans {
@@ -95,6 +106,18 @@ fn closed(format: Format, text: &str) -> String {
     }
     // Whole values are overwritten, so no character is cut.
     shape::mask(&String::from_utf8_lossy(&out)).into_owned()
+}
+
+/// Of our configuration.
+fn hide_plain(node: &Node, out: &mut Vec<Range<usize>>) {
+    node.items().iter().for_each(|item| hide_plain(item, out));
+    for member in node.members() {
+        if matches!(member.name.as_str(), "env" | "headers") {
+            let plain = member.value.members().iter().filter(|inner| inner.value.members().is_empty());
+            out.extend(plain.map(|inner| inner.value.span.clone()));
+        }
+        hide_plain(&member.value, out);
+    }
 }
 
 fn hide(node: &Node, hidden: bool, out: &mut Vec<Range<usize>>) {
@@ -135,10 +158,29 @@ mod tests {
     fn a_diff_shows_what_changes_and_no_key() {
         let before = "{\n  // sk_live_CANARY7Q\n  \"a\": {\n    \"command\": \"npx\",\n    \"args\": [\"--token\", \"hunter2hunter2\"],\n    \"env\": {\"MY\": \"caf\\u00e9 hunter2\"}\n  }\n}";
         let after = before.replace("npx", "countersign");
-        let diff = unified(Path::new("/x/a.json"), Some(Format::Jsonc), before, &after);
+        let diff = unified(Path::new("/x/a.json"), Of::Client(Format::Jsonc), before, &after);
         assert!(diff.starts_with("--- /x/a.json\n+++ /x/a.json\n@@ -1,7 +1,7 @@\n"), "{diff}");
         assert!(diff.contains("-    \"command\": \"npx\",\n+    \"command\": \"countersign\",\n"), "{diff}");
         assert!(!diff.contains("CANARY") && !diff.contains("hunter2"), "{diff}");
-        assert_eq!(unified(Path::new("a"), Some(Format::Jsonc), before, before), "");
+        assert_eq!(unified(Path::new("a"), Of::Client(Format::Jsonc), before, before), "");
+    }
+
+    /// A password that looks like nothing is not taken for a key, and is shown all the same to nobody.
+    #[test]
+    fn plain_values_of_the_configuration_are_not_shown() {
+        let after = "version: 1\nservers:\n  a:\n    upstream:\n      stdio:\n        command: npx\n        env: { A: { secret: \
+                     a_key }, PGPASS: hunter2 }\n  b:\n    upstream:\n      http:\n        headers:\n          X-Tenant: \
+                     \"hunter2\"\n          Authorization: { secret: b_key, prefix: \"Bearer \" }\nsecrets:\n  a_key: { env: \
+                     A_KEY }\n";
+        let diff = unified(Path::new("/c.yaml"), Of::Configuration, "version: 1\n", after);
+        assert!(!diff.contains("hunter2"), "{diff}");
+        for line in [
+            "+        env: { A: { secret: a_key }, PGPASS: ******* }\n",
+            "+          X-Tenant: \"*******\"\n",
+            "+          Authorization: { secret: b_key, prefix: \"Bearer \" }\n",
+            "+  a_key: { env: A_KEY }\n",
+        ] {
+            assert!(diff.contains(line), "{line}{diff}");
+        }
     }
 }

@@ -48,23 +48,38 @@ const ELSEWHERE: &[(&str, &str)] = &[
 ];
 
 pub fn kind(shape: Shape, entry: &Node) -> Kind {
-    let text = |name: &str| entry.get(name).and_then(Node::text);
-    let (command, first) = match shape {
-        Shape::Usual { .. } | Shape::Codex => (text("command"), first(entry.get("args"), 0)),
-        Shape::Goose => (text("cmd"), first(entry.get("args"), 0)),
-        Shape::Opencode => (first(entry.get("command"), 0), first(entry.get("command"), 1)),
-    };
+    let started = started(shape, entry);
     let named = |command: &str| Path::new(command).file_name().is_some_and(|name| name == "countersign");
-    if command.is_some_and(named) && first == Some("connect") {
+    if let [program, "connect", ..] = started.as_slice()
+        && named(program)
+    {
         return Kind::Ours;
     }
-    let there = ["url", "serverUrl", "httpUrl", "uri"].iter().any(|name| text(name).is_some());
-    let built_in = shape == Shape::Goose && !matches!(text("type"), Some("stdio" | "streamable_http" | "sse"));
-    if (command.is_some() || there) && !built_in { Kind::Server } else { Kind::Other }
+    let kind = entry.get("type").and_then(Node::text);
+    let built_in = shape == Shape::Goose && !matches!(kind, Some("stdio" | "streamable_http" | "sse"));
+    let reaches = !started.is_empty() || address(entry).is_some();
+    if reaches && !built_in { Kind::Server } else { Kind::Other }
 }
 
-fn first(list: Option<&Node>, index: usize) -> Option<&str> {
-    list?.items().get(index)?.text()
+/// The program that an entry starts, and its arguments; nothing where it starts none.
+pub fn started(shape: Shape, entry: &Node) -> Vec<&str> {
+    let program = |name: &str| entry.get(name).and_then(Node::text);
+    let list = |name: &str| entry.get(name).map(Node::items).unwrap_or_default();
+    let (program, args) = match shape {
+        Shape::Usual { .. } | Shape::Codex => (program("command"), list("args")),
+        Shape::Goose => (program("cmd"), list("args")),
+        Shape::Opencode => match list("command").split_first() {
+            Some((program, args)) => (program.text(), args),
+            None => (None, [].as_slice()),
+        },
+    };
+    let Some(program) = program else { return Vec::new() };
+    std::iter::once(program).chain(args.iter().map(|arg| arg.text().unwrap_or_default())).collect()
+}
+
+/// The address that an entry names.
+pub fn address(entry: &Node) -> Option<&str> {
+    ["url", "serverUrl", "httpUrl", "uri"].iter().find_map(|name| entry.get(name)?.text())
 }
 
 pub fn read(client: Client, entry: &Node, folder: Option<&Path>) -> anyhow::Result<Said> {

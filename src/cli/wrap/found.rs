@@ -7,7 +7,7 @@ use anyhow::{Context, anyhow};
 use super::clients::{Client, Place, Scope, Surroundings};
 use super::entry::{self, Kind};
 use super::files::{Files, Opened};
-use super::tree::Node;
+use super::tree::{Member, Node};
 
 pub struct Entry {
     /// With the project's folder, for a local one.
@@ -15,12 +15,22 @@ pub struct Entry {
     /// The way to it in the file.
     pub path: Vec<String>,
     pub name: String,
+    pub node: Node,
+    /// What reaches the HTTP front is a [server](Kind::Server) here: only the configuration shows whose it is.
     pub kind: Kind,
     /// Of what it says.
     pub digest: String,
 }
 
 impl Entry {
+    /// What stands at a way in a place.
+    pub fn new(place: Place, path: Vec<String>, node: Node) -> Entry {
+        let kind = entry::kind(place.client.shape(), &node);
+        let name = path.last().cloned().unwrap_or_default();
+        let digest = node.digest();
+        Entry { place, path, name, node, kind, digest }
+    }
+
     pub fn shown(&self) -> String {
         let name = crate::console::visible::line(&self.name);
         let (client, scope) = (self.place.client.as_str(), self.place.scope.as_str());
@@ -82,7 +92,7 @@ pub fn entries(files: &Files, place: &Place) -> anyhow::Result<Vec<Entry>> {
     if !opened.exists() {
         return Ok(Vec::new());
     }
-    let root = place.read(&opened)?;
+    let mut root = place.read(&opened)?;
     let places = match place.scope {
         Scope::Local => {
             let projects = root.get("projects").map(Node::members).unwrap_or_default();
@@ -92,14 +102,10 @@ pub fn entries(files: &Files, place: &Place) -> anyhow::Result<Vec<Entry>> {
     };
     let mut entries = Vec::new();
     for place in places {
-        let members = root.at(&place.section).map(Node::members).unwrap_or_default();
-        for member in members {
-            let path: Vec<String> = place.section.iter().chain([&member.name]).cloned().collect();
-            let kind = entry::kind(place.client.shape(), &member.value);
-            if kind != Kind::Other {
-                let (name, digest) = (member.name.clone(), member.value.digest());
-                entries.push(Entry { place: place.clone(), path, name, kind, digest });
-            }
+        for Member { name, value } in root.take(&place.section) {
+            let path = place.section.iter().chain([&name]).cloned().collect();
+            let entry = Entry::new(place.clone(), path, value);
+            entries.extend((entry.kind != Kind::Other).then_some(entry));
         }
     }
     Ok(entries)

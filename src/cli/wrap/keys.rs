@@ -159,7 +159,7 @@ fn bridged(said: Said, variables: Variables) -> anyhow::Result<Said> {
             port if port.parse::<u16>().is_ok() => {}
             other => bail!(
                 "mcp-remote has the option `{}`, which is not known here: write the server into countersign.yaml by hand",
-                shape::mask(other)
+                masked(other)
             ),
         }
     }
@@ -275,8 +275,9 @@ impl Mover<'_> {
                 };
                 let Some(variable) = known(option) else {
                     bail!(
-                        "the argument `{option}` carries a key, and every user of the machine can read arguments: look up \
-                         which variable the server takes instead, put the key there in `env`, and wrap again"
+                        "the argument `{}` carries a key, and every user of the machine can read arguments: look up which \
+                         variable the server takes instead, put the key there in `env`, and wrap again",
+                        shape::mask(option)
                     );
                 };
                 if env.iter().any(|(name, _)| name == variable) {
@@ -300,10 +301,7 @@ impl Mover<'_> {
     }
 
     fn http(&mut self, url: String, headers: Vec<(String, Text)>) -> anyhow::Result<Reached> {
-        let query = url.split_once('?').map_or("", |(_, query)| query);
-        let named =
-            |pair: &str| pair.split_once('=').is_some_and(|(name, value)| !value.is_empty() && self.names(name));
-        if has_login(&url) || shape::key_like(&url).is_some() || query.split('&').any(named) {
+        if has_login(&url) || shape::key_like(&url).is_some() || asks_with_a_key(&url, |name| self.names(name)) {
             bail!(
                 "its address carries a key, which ends up in logs: look up which header the server takes instead, put the \
                  key there, and wrap again"
@@ -367,32 +365,36 @@ impl Mover<'_> {
 }
 
 /// Part of a name that often means a key, and sometimes does not.
-fn hints_at_a_key(name: &str) -> bool {
+pub fn hints_at_a_key(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    let parts = ["key", "token", "secret", "pass", "pwd", "pat", "auth", "credential", "credentials", "dsn", "cookie"];
-    name.split(['_', '-', '.']).any(|word| parts.contains(&word) || word.ends_with("key") || word.ends_with("token"))
+    let parts = ["pat", "auth", "credential", "credentials", "dsn", "cookie"];
+    let ends = ["key", "token", "secret", "password", "passwd", "pass", "pwd"];
+    name.split(['_', '-', '.']).any(|word| parts.contains(&word) || ends.iter().any(|end| word.ends_with(end)))
 }
 
 /// What is no path, address, number or switch.
-fn may_be_a_key(text: &str) -> bool {
+pub fn may_be_a_key(text: &str) -> bool {
     text.len() >= 8 && !text.starts_with(['/', '~', '.']) && !text.contains("://") && text.parse::<f64>().is_err()
 }
 
+/// `https://host/path?token=...`.
+pub fn asks_with_a_key(url: &str, names: impl Fn(&str) -> bool) -> bool {
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    query.split('&').any(|pair| pair.split_once('=').is_some_and(|(name, value)| !value.is_empty() && names(name)))
+}
+
 /// `scheme://user:password@host`.
-fn has_login(text: &str) -> bool {
+pub fn has_login(text: &str) -> bool {
     let authority = text.split_once("://").map(|(_, rest)| rest.split(['/', '?', '#']).next().unwrap_or_default());
     authority.is_some_and(|authority| authority.contains('@'))
 }
 
-/// An argument in a message: its keys and passwords are not repeated.
+/// An argument in a message: what may be a key or a password in it is not repeated. Keys go first: one of them may end
+/// in the mark after which a value begins.
 fn masked(text: &str) -> String {
-    match text.split_once("://") {
-        Some((scheme, rest)) if has_login(text) => {
-            format!("{scheme}://...@{}", shape::mask(rest.split_once('@').map_or("", |(_, rest)| rest)))
-        }
-        _ => match text.split_once(['=', ':']) {
-            Some((name, _)) => format!("{name}..."),
-            None => shape::mask(text).into_owned(),
-        },
+    let text = shape::mask(text);
+    match text.split_once(['=', ':']) {
+        Some((name, _)) => format!("{name}..."),
+        None => text.into_owned(),
     }
 }

@@ -6,6 +6,7 @@
 
 #![allow(clippy::print_stderr)]
 
+mod clear;
 mod clients;
 mod diff;
 mod entry;
@@ -17,6 +18,7 @@ mod ls;
 mod one;
 mod originals;
 mod ours;
+mod reach;
 mod toml;
 mod tree;
 mod undo;
@@ -27,12 +29,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 
 use super::Exit;
+use crate::config::Config;
 use crate::console::visible;
 use clients::{Client, Scope, Surroundings};
 use entry::Kind;
 use files::Files;
 use found::Entry;
 use one::Run;
+use originals::Alone;
 
 /// Point an MCP client's entry at countersign, and move its keys out of the client's file.
 #[derive(clap::Args, Debug)]
@@ -126,7 +130,9 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         as_name: args.as_name.clone(),
         keys: args.key.clone(),
     };
-    let (entries, problems) = chosen(&args, &surroundings, &run)?;
+    let (state_dir, config) = ours::known(&run.config)?;
+    let _alone = (!run.files.dry_run).then(|| Alone::take(&state_dir)).transpose()?;
+    let (entries, problems) = chosen(&args, &surroundings, &run, (&state_dir, config.as_ref()))?;
     let mut exit = Exit::Ok;
     for problem in problems {
         eprintln!("countersign: {}", lines(&format!("{problem:#}")));
@@ -153,7 +159,12 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
 }
 
 /// The entries that are meant, and the files that could not be looked at.
-fn chosen(args: &Args, surroundings: &Surroundings, run: &Run) -> anyhow::Result<(Vec<Entry>, Vec<anyhow::Error>)> {
+fn chosen(
+    args: &Args,
+    surroundings: &Surroundings,
+    run: &Run,
+    (state_dir, config): (&Path, Option<&Config>),
+) -> anyhow::Result<(Vec<Entry>, Vec<anyhow::Error>)> {
     let clients: Vec<Client> = args.client.map_or_else(|| Client::ALL.to_vec(), |client| vec![client]);
     let mut entries = Vec::new();
     let mut problems = Vec::new();
@@ -173,11 +184,11 @@ fn chosen(args: &Args, surroundings: &Surroundings, run: &Run) -> anyhow::Result
     // Entries of other projects are left alone unless everything is meant.
     entries.retain(|entry| args.all || entry.is_near(&surroundings.current));
     // What reaches the HTTP front looks like any other server, but is known.
-    let originals = originals::all(&ours::state_dir(&run.config)?)?;
+    let originals = originals::all(state_dir)?;
     for entry in &mut entries {
         let file = std::path::absolute(&entry.place.file)?;
         let is = |original: &originals::Original| original.is_of(&file, &entry.path, &entry.digest);
-        if originals.iter().any(is) {
+        if originals.iter().any(is) || reach::by_http(config, &entry.node) {
             entry.kind = Kind::Ours;
         }
     }
@@ -238,7 +249,9 @@ fn add(args: &Args, surroundings: &Surroundings, run: &mut Run) -> anyhow::Resul
 pub fn unwrap(args: UnwrapArgs) -> anyhow::Result<Exit> {
     crate::credential::harden::harden()?;
     let config = ours::place(args.common.config.as_deref())?;
-    let state_dir = ours::state_dir(&config)?;
+    let surroundings = Surroundings::of_process()?;
+    let (state_dir, _) = ours::known(&config)?;
+    let _alone = (!args.common.dry_run).then(|| Alone::take(&state_dir)).transpose()?;
     let file = args.file.as_deref().map(std::path::absolute).transpose()?;
     let mut originals = originals::all(&state_dir)?;
     originals.retain(|original| {
@@ -253,7 +266,7 @@ pub fn unwrap(args: UnwrapArgs) -> anyhow::Result<Exit> {
     let mut files = Files::new(args.common.dry_run);
     let mut exit = Exit::Ok;
     for original in &originals {
-        match undo::one(&mut files, &state_dir, original) {
+        match undo::one(&mut files, &surroundings, &state_dir, original) {
             Ok(told) => say!("{}", lines(&told)),
             Err(error) => {
                 let what = format!("{} {}: not unwrapped: {error:#}", original.client, original.name());
@@ -271,13 +284,13 @@ fn finish(files: &Files, config: &Path, wrapped: bool) {
     if files.dry_run {
         for (path, before, after) in files.changes() {
             let ours = config.canonicalize().is_ok_and(|config| config == path) || path == config;
-            let format = match path.extension().and_then(|extension| extension.to_str()) {
-                _ if ours => None,
-                Some("toml") => Some(tree::Format::Toml),
-                Some("yaml" | "yml") => Some(tree::Format::Yaml),
-                _ => Some(tree::Format::Jsonc),
+            let of = match path.extension().and_then(|extension| extension.to_str()) {
+                _ if ours => diff::Of::Configuration,
+                Some("toml") => diff::Of::Client(tree::Format::Toml),
+                Some("yaml" | "yml") => diff::Of::Client(tree::Format::Yaml),
+                _ => diff::Of::Client(tree::Format::Jsonc),
             };
-            say!("{}", diff::unified(path, format, before, after).trim_end_matches('\n'));
+            say!("{}", diff::unified(path, of, before, after).trim_end_matches('\n'));
         }
     } else if wrapped {
         say!("next: start `countersign serve` again, then the client");
@@ -286,11 +299,5 @@ fn finish(files: &Files, config: &Path, wrapped: bool) {
 
 /// Lines in which every character is visible.
 fn lines(text: &str) -> String {
-    text.split('\n')
-        .map(|line| {
-            let rest = line.trim_start_matches(' ');
-            format!("{}{}", &" ".repeat(line.len() - rest.len()), visible::line(rest))
-        })
-        .collect::<Vec<_>>()
-        .join("\n")
+    text.split('\n').map(diff::shown).collect::<Vec<_>>().join("\n")
 }

@@ -126,10 +126,10 @@ impl Run {
                     place.file.display()
                 );
             }
-            let address = draft.listen()?;
+            let front = draft.listen()?;
             let token = draft.token(server, place.client.as_str())?;
             let authorization = format!("Bearer {}", token.as_str());
-            return Ok(Ours::Http { url: format!("http://{address}/mcp/{server}"), authorization });
+            return Ok(Ours::Http { url: format!("{front}/mcp/{server}"), authorization });
         }
         draft.local(server)?;
         let mut args = vec!["connect".to_owned(), server.to_owned()];

@@ -2,12 +2,13 @@
 //!
 //! Invariant: no key stands in it. Where one stood, the piece names the secret that it has become.
 
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -131,7 +132,7 @@ impl Original {
         let path = self.place(state_dir);
         let failed = || format!("{} cannot be written", path.display());
         let folder = path.parent().with_context(failed)?;
-        DirBuilder::new().recursive(true).mode(0o700).create(folder).with_context(failed)?;
+        make(folder)?;
         trust::check(folder).map_err(|error| anyhow::anyhow!("{error}\nhelp: {}", error.help()))?;
         let text = serde_json::to_string_pretty(self)?;
         let unfinished = path.with_extension("new");
@@ -140,6 +141,15 @@ impl Original {
             OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished).with_context(failed)?;
         out.write_all(text.as_bytes()).and_then(|()| out.sync_all()).with_context(failed)?;
         fs::rename(&unfinished, &path).with_context(failed)
+    }
+
+    /// What is said where somebody has edited what was written: the entry, or the whole file.
+    pub fn edited(&self, state_dir: &Path, what: &str) -> String {
+        format!(
+            "{what} has been edited since it was wrapped\nhelp: what the entry was, without its keys, is in {}; remove that \
+             file when you are done",
+            self.place(state_dir).display()
+        )
     }
 
     pub fn forget(&self, state_dir: &Path) -> anyhow::Result<()> {
@@ -164,6 +174,30 @@ impl Original {
             }
         }
         Ok(out)
+    }
+}
+
+fn make(folder: &Path) -> anyhow::Result<()> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.with_context(|| format!("{} cannot be made", folder.display()))
+}
+
+/// Held by the one run that wraps or puts back. A second one at the same time could take a key for stored that the first
+/// takes out of the store again, because it fails.
+pub struct Alone(#[expect(dead_code, reason = "held, not read")] File);
+
+impl Alone {
+    pub fn take(state_dir: &Path) -> anyhow::Result<Alone> {
+        let folder = state_dir.join(FOLDER);
+        make(&folder)?;
+        let held = File::open(&folder).with_context(|| format!("{} cannot be read", folder.display()))?;
+        match flock(&held, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Alone(held)),
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                bail!("another `countersign wrap` or `unwrap` is at work: run this again when it has ended")
+            }
+            Err(errno) => Err(errno).with_context(|| format!("{} cannot be locked", folder.display())),
+        }
     }
 }
 

@@ -9,12 +9,13 @@ use zeroize::Zeroizing;
 
 use super::files::{Files, Opened};
 use super::keys::{From, Key, Moved, Reached, Val};
+use super::reach;
 use crate::call::Environment;
 use crate::catalog::KeyEvidence;
 use crate::config::edit::{self, Step, Value};
 use crate::config::{self, Config, ConfigError, Match, Mode, SecretSource, Server, Upstream};
 use crate::credential::secret::Secret;
-use crate::credential::{source, store, trust};
+use crate::credential::{shape, source, store, trust};
 
 const HEAD: &str = "# Written by `countersign wrap`. docs/configuration.md says what every key means. The daemon refuses this file\n\
                     # where others can change it.\nversion: 1\n";
@@ -46,12 +47,14 @@ pub fn place(explicit: Option<&Path>) -> anyhow::Result<PathBuf> {
     }
 }
 
-/// The state folder of a configuration, which may not be there yet.
-pub fn state_dir(path: &Path) -> anyhow::Result<PathBuf> {
+/// The state folder of a configuration, and what it says where it is there already.
+pub fn known(path: &Path) -> anyhow::Result<(PathBuf, Option<Config>)> {
     if path.symlink_metadata().is_ok() {
-        return Ok(config::load(Some(path)).map_err(|error| shown(&error))?.state_dir);
+        let config = config::load(Some(path)).map_err(|error| shown(&error))?;
+        return Ok((config.state_dir.clone(), Some(config)));
     }
-    config::state_folder().context("HOME is not set: the state folder is below it")
+    let folder = config::state_folder().context("HOME is not set: the state folder is below it")?;
+    Ok((folder, None))
 }
 
 fn shown(error: &ConfigError) -> anyhow::Error {
@@ -103,7 +106,7 @@ impl Draft {
     pub fn server(&mut self, name: &str, moved: &Moved, environment: Option<&str>) -> anyhow::Result<Vec<String>> {
         if let Reached::Http { url, .. } = &moved.reached
             && let Some(http) = self.config.as_ref().and_then(|config| config.http.as_ref())
-            && url.starts_with(&format!("http://{}/", http.address))
+            && reach::server(http, url).is_some()
         {
             bail!("it reaches countersign already");
         }
@@ -295,17 +298,17 @@ impl Draft {
         })
     }
 
-    /// The address of the HTTP front.
+    /// Scheme and authority of the HTTP front, as the client reaches it.
     pub fn listen(&mut self) -> anyhow::Result<String> {
         if let Some(http) = self.config.as_ref().and_then(|config| config.http.as_ref()) {
-            return Ok(http.address.to_string());
+            return reach::front(http);
         }
         let there = edit::tree(&self.text, &self.path).map_err(|error| shown(&error))?;
         if there.is_none_or(|root| edit::find(&root, &[Step::Key("listen"), Step::Key("http")]).is_none()) {
             self.entry("listen", "http", &Value::text(LISTEN))?;
             self.told.push(format!("listen: {LISTEN}"));
         }
-        Ok(LISTEN.to_owned())
+        Ok(format!("http://{LISTEN}"))
     }
 
     /// Where shims dial, if the configuration can be read as it would be.
@@ -349,7 +352,7 @@ impl Draft {
 fn random() -> anyhow::Result<String> {
     let mut bytes = Zeroizing::new([0_u8; 32]);
     getrandom::fill(bytes.as_mut_slice()).map_err(std::io::Error::other).context("no random numbers")?;
-    Ok(format!("cst_{}", super::tree::hex(bytes.as_slice())))
+    Ok(format!("{}{}", shape::CLIENT_TOKEN, super::tree::hex(bytes.as_slice())))
 }
 
 /// A name for a secret, from what it was called.

@@ -47,6 +47,20 @@ impl Node {
         path.iter().try_fold(self, |node, name| node.get(name))
     }
 
+    /// Takes the members out of the mapping at a path.
+    pub fn take(&mut self, path: &[String]) -> Vec<Member> {
+        let found = path.iter().try_fold(self, |node, name| match &mut node.data {
+            Data::Map(members) => {
+                members.iter_mut().find(|member| member.name == *name).map(|member| &mut member.value)
+            }
+            Data::Text(_) | Data::Other(_) | Data::List(_) => None,
+        });
+        match found.map(|node| &mut node.data) {
+            Some(Data::Map(members)) => std::mem::take(members),
+            _ => Vec::new(),
+        }
+    }
+
     pub fn members(&self) -> &[Member] {
         match &self.data {
             Data::Map(members) => members,

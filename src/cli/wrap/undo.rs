@@ -14,30 +14,31 @@ use super::originals::{Original, Was};
 use super::tree::Format;
 
 /// The place that an original is of.
-fn place(original: &Original) -> anyhow::Result<Place> {
+pub fn place(around: &Surroundings, original: &Original) -> anyhow::Result<Place> {
     let client = Client::from_str(&original.client, false).ok().context("its record names an unknown client")?;
     let scope = Scope::from_str(&original.scope, false).ok().context("its record names an unknown scope")?;
-    Ok(Surroundings::of_process()?.place(client, scope, original.file.clone()))
+    let place = around.place(client, scope, original.file.clone());
+    let project = original.path.get(1).filter(|_| scope == Scope::Local);
+    Ok(project.map_or(place.clone(), |folder| place.of_project(Path::new(folder))))
 }
 
-pub fn one(files: &mut Files, state_dir: &Path, original: &Original) -> anyhow::Result<String> {
-    let place = place(original)?;
+pub fn one(files: &mut Files, around: &Surroundings, state_dir: &Path, original: &Original) -> anyhow::Result<String> {
+    let place = place(around, original)?;
     let opened = place.open(files)?;
     let (mark, text) = marked(opened.text());
     let format = place.client.format();
-    let record = original.place(state_dir);
-    let edited = || {
-        format!(
-            "{} has been edited since, and is left as it is\nhelp: what the entry was, without its keys, is in {}; remove \
-             that file when you are done",
-            if opened.exists() { "the entry" } else { "the file" },
-            record.display()
-        )
-    };
+    let edited = || original.edited(state_dir, if opened.exists() { "the entry" } else { "the file" });
     let root = place.read(&opened)?;
     let node = root.at(&original.path).with_context(edited)?;
     if node.digest() != original.wrote_entry {
-        bail!(edited());
+        if !is_back(format, text, state_dir, original) {
+            bail!(edited());
+        }
+        if !files.dry_run {
+            original.forget(state_dir)?;
+        }
+        let (client, name, file) = (&original.client, original.name(), original.file.display());
+        return Ok(format!("{client} {name} in {file} is as it was before it was wrapped"));
     }
     let untouched = hash(opened.text()) == original.wrote_file;
     match &original.was {
@@ -69,6 +70,12 @@ pub fn one(files: &mut Files, state_dir: &Path, original: &Original) -> anyhow::
         original.file.display(),
         original.server
     ))
+}
+
+/// Whether an entry was never changed, or somebody has put it back by hand.
+fn is_back(format: Format, text: &str, state_dir: &Path, original: &Original) -> bool {
+    let Ok(was) = original.text(state_dir) else { return false };
+    format.region(text, &original.path).is_ok_and(|now| text.get(now) == Some(was.as_str()))
 }
 
 /// An entry that was added goes out of a file that has changed since.

@@ -373,6 +373,8 @@ fn mistakes_are_found_where_they_are() {
         (upstream("{ stdio: { command: npx, env: { K: rk_live_abcdefgh } } }"), ("C0112", 10, 50)),
         (upstream("{ stdio: { command: npx, env: { K: whsec_abcdefgh } } }"), ("C0112", 10, 50)),
         (upstream("{ stdio: { command: npx, env: { MY_API_KEY: hunter2 } } }"), ("C0112", 10, 59)),
+        (upstream("{ stdio: { command: npx, env: { PGPASSWORD: hunter2 } } }"), ("C0112", 10, 59)),
+        (upstream("{ stdio: { command: npx, inherit_env: [CLIENTSECRET] } }"), ("C0112", 10, 54)),
         (upstream("{ stdio: { command: npx, args: [--api-key=sk_test_abcdefgh] } }"), ("C0112", 10, 47)),
         (upstream("{ stdio: { command: npx, args: [--api-key=hunter2] } }"), ("C0112", 10, 47)),
         (upstream("{ stdio: { command: npx, args: [--api-key, hunter2] } }"), ("C0112", 10, 58)),

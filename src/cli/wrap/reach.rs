@@ -1,0 +1,172 @@
+//! Whether an entry that names countersign gets to a server of the configuration: by the program, the socket or the
+//! address that stand in it.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+use clap::Parser as _;
+
+use super::entry;
+use super::found::Entry;
+use super::tree::Node;
+use crate::cli::connect;
+use crate::config::{Config, HttpListen};
+use crate::credential::shape;
+use crate::shim;
+
+/// How a client of this machine reaches the front: scheme and authority.
+///
+/// # Errors
+/// Where no address can be written that still holds after a restart.
+pub fn front(http: &HttpListen) -> anyhow::Result<String> {
+    let mut address = http.address;
+    match &http.public_url {
+        Some(public) if !address.ip().is_loopback() && !address.ip().is_unspecified() => return Ok(public.clone()),
+        _ => {}
+    }
+    if address.port() == 0 {
+        bail!("the HTTP front has another port after each start: give listen.http a fixed one, such as 127.0.0.1:8377");
+    }
+    if address.ip().is_unspecified() {
+        address.set_ip(match address.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    Ok(format!("http://{address}"))
+}
+
+/// The server that an address of the front is of; nothing for any other address.
+pub fn server(http: &HttpListen, url: &str) -> Option<String> {
+    let uri: http::Uri = url.parse().ok()?;
+    let server = uri.path().strip_prefix("/mcp/")?.to_owned();
+    let host = uri.host()?.trim_matches(['[', ']']);
+    let ours = http.address.ip();
+    let here = match host.parse::<IpAddr>() {
+        Ok(ip) => ip == ours || (ours.is_unspecified() && ip.is_loopback()),
+        Err(_) => host.eq_ignore_ascii_case("localhost") && (ours.is_loopback() || ours.is_unspecified()),
+    };
+    let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
+    let public = http.public_url.as_deref().and_then(|public| url.strip_prefix(public));
+    ((here && port == http.address.port()) || public.is_some_and(|rest| rest.starts_with('/'))).then_some(server)
+}
+
+/// Whether an entry names the HTTP front.
+pub fn by_http(config: Option<&Config>, entry: &Node) -> bool {
+    let http = config.and_then(|config| config.http.as_ref());
+    http.zip(entry::address(entry)).is_some_and(|(http, url)| server(http, url).is_some())
+}
+
+/// What `countersign connect` is given.
+#[derive(clap::Parser)]
+#[command(no_binary_name = true, disable_help_flag = true)]
+struct Connect {
+    #[command(flatten)]
+    args: connect::Args,
+}
+
+/// Why an entry that is ours does not get to a server of the configuration; nothing where it does. Without a
+/// configuration only its program is looked at.
+pub fn astray(entry: &Entry, config: Option<&Config>) -> Option<String> {
+    let started = entry::started(entry.place.client.shape(), &entry.node);
+    let server = match started.split_first() {
+        Some((program, args)) => {
+            if !is_there(program, entry.place.folder.as_deref()) {
+                return Some(format!("its program {} is not there", shape::mask(program)));
+            }
+            let Ok(Connect { args }) = Connect::try_parse_from(args.iter().skip(1)) else {
+                return Some("its arguments are not those of `countersign connect`".to_owned());
+            };
+            let listens = config?.runtime_dir.join("client.sock");
+            let dials = args.socket.or_else(|| shim::default_socket().ok()).unwrap_or_else(|| listens.clone());
+            if real(&dials) != real(&listens) {
+                let (dials, listens) = (dials.display(), listens.display());
+                return Some(format!("it dials {dials}, and the daemon of this configuration listens at {listens}"));
+            }
+            args.server
+        }
+        None => {
+            let reached =
+                config?.http.as_ref().zip(entry::address(&entry.node)).and_then(|(http, url)| server(http, url));
+            let Some(server) = reached else {
+                return Some("its address is not that of the HTTP front of this configuration".to_owned());
+            };
+            server
+        }
+    };
+    let known = config?.servers.contains_key(&server);
+    (!known).then(|| format!("the configuration has no server `{}`", shape::mask(&server)))
+}
+
+/// As the client would find it; what the client fills in itself is not known here.
+fn is_there(program: &str, folder: Option<&Path>) -> bool {
+    let runs = |path: PathBuf| path.metadata().is_ok_and(|at| at.is_file() && at.permissions().mode() & 0o111 != 0);
+    if program.starts_with('~') || program.contains(['$', '{']) {
+        return true;
+    }
+    if !program.contains('/') {
+        let search = std::env::var_os("PATH").unwrap_or_default();
+        return std::env::split_paths(&search).any(|folder| runs(folder.join(program)));
+    }
+    match folder {
+        Some(folder) => runs(folder.join(program)),
+        None => !program.starts_with('/') || runs(PathBuf::from(program)),
+    }
+}
+
+/// Two ways to one folder are one socket.
+fn real(socket: &Path) -> PathBuf {
+    let folder = socket.parent().and_then(|folder| folder.canonicalize().ok());
+    folder.zip(socket.file_name()).map_or_else(|| socket.to_owned(), |(folder, name)| folder.join(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listen(address: &str, public: Option<&str>) -> HttpListen {
+        HttpListen {
+            address: address.parse().unwrap(),
+            allowed_hosts: Vec::new(),
+            allowed_origins: Vec::new(),
+            public_url: public.map(str::to_owned),
+            behind_proxy: true,
+        }
+    }
+
+    #[test]
+    fn a_client_gets_an_address_that_it_can_use() {
+        let public = Some("https://c.example");
+        for (address, public, front_at) in [
+            ("127.0.0.1:8377", None, Some("http://127.0.0.1:8377")),
+            ("127.0.0.1:8377", public, Some("http://127.0.0.1:8377")),
+            ("0.0.0.0:8377", public, Some("http://127.0.0.1:8377")),
+            ("[::]:8377", None, Some("http://[::1]:8377")),
+            ("10.0.0.1:8377", public, Some("https://c.example")),
+            ("127.0.0.1:0", None, None),
+            ("0.0.0.0:0", public, None),
+        ] {
+            assert_eq!(front(&listen(address, public)).ok().as_deref(), front_at, "{address} {public:?}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_ours_where_the_front_answers() {
+        let http = listen("127.0.0.1:8377", Some("https://c.example"));
+        for (url, of) in [
+            ("http://127.0.0.1:8377/mcp/stripe", Some("stripe")),
+            ("http://localhost:8377/mcp/stripe", Some("stripe")),
+            ("https://c.example/mcp/stripe", Some("stripe")),
+            ("https://c.example.evil/mcp/stripe", None),
+            ("http://127.0.0.1:8378/mcp/stripe", None),
+            ("http://127.0.0.2:8377/mcp/stripe", None),
+            ("http://127.0.0.1:8377/sse", None),
+            ("https://mcp.stripe.com", None),
+        ] {
+            assert_eq!(server(&http, url).as_deref(), of, "{url}");
+        }
+        assert_eq!(server(&listen("0.0.0.0:1", None), "http://[::1]:1/mcp/s").as_deref(), Some("s"));
+    }
+}

@@ -1,0 +1,236 @@
+//! What `wrap ls` says of entries: nothing that holds a key is called sound, and nothing that is wrapped is left out.
+
+use std::fs::File;
+
+use serde_json::{Value, json};
+
+use crate::harness::daemon::{binary, set_mode};
+use crate::wrap::{CONFIG, Home, STORE};
+
+const KEY: &str = "sk_test_CANARY7Qm2Zt9XeVb4";
+
+fn listed(home: &Home) -> Vec<Value> {
+    let listed: Value = serde_json::from_str(&home.good(&["wrap", "ls", "-o", "json"])).unwrap();
+    assert_eq!(listed["unread"], json!([]));
+    listed["entries"].as_array().unwrap().clone()
+}
+
+#[track_caller]
+fn row(home: &Home, name: &str) -> Value {
+    let rows = listed(home);
+    rows.iter().find(|row| row["name"] == name).unwrap_or_else(|| panic!("no {name}: {rows:?}")).clone()
+}
+
+fn entry(entry: &Value) -> String {
+    json!({"mcpServers": {"s": entry}}).to_string()
+}
+
+/// A configuration with one server.
+fn with_config(home: &Home, more: &str) {
+    let text = format!(
+        "version: 1\nservers:\n  stripe: {{ environment: test, upstream: {{ stdio: {{ command: cat }} }} }}\n\
+         principals: [{{ name: agent, match: {{ token: {{ sha256: {} }} }}, scopes: [] }}]\n{more}",
+        "ab".repeat(32)
+    );
+    home.write(CONFIG, &text);
+    set_mode(&home.path(CONFIG), 0o600);
+}
+
+#[test]
+fn keys_of_entries_that_cannot_be_wrapped_are_counted() {
+    for (said, state, keys) in [
+        (json!({"command": "sg", "args": ["-u", "sk_live_CANARY12345:"]}), "blocked", 1),
+        (json!({"command": "sg", "args": ["--token", "CANARY12345", "postgres://u:CANARY@h/d"]}), "blocked", 2),
+        (json!({"url": "https://x.example.com/mcp?api_key=CANARY1234"}), "blocked", 1),
+        (json!({"url": "https://x.example.com", "oauth": {"clientSecret": "CANARY1"}}), "blocked", 1),
+        (json!({"command": "x", "envFile": ".env", "env": {"API_KEY": "CANARY12345"}}), "blocked", 1),
+        (json!({"command": "x", "envFile": ".env", "env": {"API_KEY": "${env:KEY}"}}), "blocked", 0),
+        (json!({"command": "x", "env": {"API_KEY": "CANARY12345"}}), "open", 1),
+        (json!({"command": "x", "env": {"LEVEL": "debug"}}), "open", 0),
+        (json!({"command": binary(), "args": ["connect", "s"], "env": {"API_KEY": "CANARY12345"}}), "ours", 1),
+    ] {
+        let home = Home::new();
+        home.write(".cursor/mcp.json", &entry(&said));
+        let row = row(&home, "s");
+        assert_eq!((row["state"].as_str(), row["keys"].as_u64()), (Some(state), Some(keys)), "{said}\n{row}");
+        let table = home.good(&["wrap", "ls"]);
+        let words = ["key", "2 keys"].iter().any(|words| table.lines().nth(1).unwrap().contains(words));
+        assert_eq!(words, keys > 0, "{table}");
+    }
+}
+
+#[test]
+fn an_entry_that_does_not_get_to_the_configuration_is_said() {
+    let home = Home::new();
+    with_config(&home, "listen: { http: 127.0.0.1:8377 }\n");
+    let socket = home.path(".local/state/countersign/run/client.sock");
+    let shim = |args: &[&str]| json!({"command": binary(), "args": args});
+    for (said, problem) in [
+        (shim(&["connect", "stripe"]), None),
+        (shim(&["connect", "stripe", "--socket", socket.to_str().unwrap()]), None),
+        (shim(&["connect", "--socket=/x/client.sock", "stripe"]), Some("it dials /x/client.sock, and the daemon")),
+        (shim(&["connect", "strpie"]), Some("no server `strpie`")),
+        (shim(&["connect", "stripe", "--sockte", "/x"]), Some("its arguments are not those")),
+        (json!({"command": "/x/countersign", "args": ["connect", "stripe"]}), Some("/x/countersign is not there")),
+        (json!({"url": "http://localhost:8377/mcp/stripe", "headers": {"Authorization": "Bearer csgn_abcd"}}), None),
+        (json!({"url": "http://127.0.0.1:8377/mcp/strpie"}), Some("no server `strpie`")),
+    ] {
+        home.write(".cursor/mcp.json", &entry(&said));
+        let row = row(&home, "s");
+        assert_eq!((row["state"].as_str(), row["keys"].as_u64()), (Some("ours"), Some(0)), "{said}\n{row}");
+        match problem {
+            None => assert_eq!(row["problem"], Value::Null, "{said}"),
+            Some(words) => assert!(row["problem"].as_str().unwrap_or_default().contains(words), "{said}\n{row}"),
+        }
+    }
+    // What was wrapped is compared as well: the server has gone from the configuration.
+    let wrapped = entry(&json!({"command": "cat", "env": {"API_KEY": KEY}}));
+    home.write(".cursor/mcp.json", &wrapped);
+    home.good(&["wrap", "cursor", "--server", "s", "--environment", "test"]);
+    assert_eq!(row(&home, "s")["problem"], Value::Null);
+    with_config(&home, "");
+    let row = row(&home, "s");
+    assert!(row["state"] == "wrapped" && row["problem"].as_str().unwrap().contains("no server `s`"), "{row}");
+}
+
+/// A run that ended between keeping the original and changing the entry, and a person who put it back by hand.
+#[test]
+fn an_entry_that_is_as_it_was_is_open_and_can_be_wrapped() {
+    let home = Home::new();
+    let before = entry(&json!({"command": "npx", "args": ["@stripe/mcp"], "env": {"STRIPE_SECRET_KEY": KEY}}));
+    home.write(".cursor/mcp.json", &before);
+    home.good(&["wrap", "cursor", "--server", "s"]);
+    home.write(".cursor/mcp.json", &before);
+    let open = row(&home, "s");
+    assert!(open["state"] == "open" && open["keys"] == 1, "{open}");
+    let told = home.good(&["unwrap", "cursor"]);
+    assert!(told.contains("is as it was before it was wrapped"), "{told}");
+    assert!(home.with_text("countersign.wrap/v1").is_empty() && home.read(".cursor/mcp.json") == before);
+
+    home.good(&["wrap", "cursor", "--server", "s"]);
+    home.write(".cursor/mcp.json", &before);
+    home.good(&["wrap", "cursor", "--server", "s"]);
+    assert_eq!(row(&home, "s")["state"], "wrapped");
+    home.good(&["unwrap", "cursor"]);
+    assert_eq!(home.read(".cursor/mcp.json"), before);
+
+    // Another server in its place, with a key: the record of the first one hides nothing.
+    home.good(&["wrap", "cursor", "--server", "s"]);
+    home.write(".cursor/mcp.json", &entry(&json!({"command": "npx", "args": ["--api-key", "CANARY12345"]})));
+    let blocked = row(&home, "s");
+    assert!(blocked["state"] == "blocked" && blocked["keys"] == 1, "{blocked}");
+}
+
+#[test]
+fn an_edited_entry_is_listed_with_what_it_was() {
+    let home = Home::new();
+    let before = entry(&json!({"command": "npx", "args": ["@stripe/mcp"], "env": {"STRIPE_SECRET_KEY": KEY}}));
+    for http in [false, true] {
+        home.write(".cursor/mcp.json", &before);
+        let more: &[&str] = if http { &["--http"] } else { &[] };
+        home.good(&[&["wrap", "cursor", "--server", "s"], more].concat());
+        let mut edited: Value = serde_json::from_str(&home.read(".cursor/mcp.json")).unwrap();
+        edited["mcpServers"]["s"]["env"] = json!({"OTHER_KEY": "CANARY12345"});
+        home.write(".cursor/mcp.json", &edited.to_string());
+        let row = row(&home, "s");
+        assert!(row["state"] == "edited" && row["keys"] == 1, "{row}");
+        assert!(row["problem"].as_str().unwrap().contains("remove that file when you are done"), "{row}");
+        let record = row["record"].as_str().unwrap();
+        assert!(row["problem"].as_str().unwrap().contains(record), "{row}");
+        assert!(home.bad(1, &["unwrap", "cursor"]).contains(record));
+        std::fs::remove_file(record).unwrap();
+    }
+}
+
+#[test]
+fn entries_of_named_files_and_other_projects_are_listed() {
+    let home = Home::new();
+    let before = entry(&json!({"command": "./server", "cwd": "${workspaceFolder}/app", "env": {"STRIPE_KEY": KEY}}));
+    // Where the client sees the file is not where it lies.
+    home.write("work/shop/config/mcp.json", &before);
+    std::fs::create_dir_all(home.path("work/shop/.cursor")).unwrap();
+    std::fs::create_dir_all(home.path("work/shop/app")).unwrap();
+    let link = home.path("work/shop/.cursor/mcp.json");
+    std::os::unix::fs::symlink(home.path("work/shop/config/mcp.json"), &link).unwrap();
+    let link = link.to_str().unwrap().to_owned();
+    home.good(&["wrap", "cursor", "--scope", "project", "--file", &link]);
+    let config = home.read(CONFIG);
+    let folder = home.path("work/shop").display().to_string();
+    assert!(config.contains(&format!("cwd: {folder}/app\n")) && !config.contains(".cursor"), "{config}");
+    assert!(config.contains(&format!("command: {folder}/app/server\n")), "{config}");
+
+    let elsewhere = home.path("elsewhere.json").display().to_string();
+    home.write("elsewhere.json", &before.replace("./server", "/x/server").replace("${workspaceFolder}/app", "/"));
+    home.good(&["wrap", "cursor", "--file", &elsewhere, "--as", "t"]);
+    let rows = listed(&home);
+    for (file, scope) in [(&link, "project"), (&elsewhere, "user")] {
+        let found = rows.iter().find(|row| row["file"] == file.as_str()).unwrap_or_else(|| panic!("{file}: {rows:?}"));
+        assert!(found["state"] == "wrapped" && found["scope"] == scope && found["keys"] == 0, "{found}");
+    }
+    assert_eq!(rows.len(), 2, "{rows:?}");
+
+    // What is gone is not forgotten.
+    std::fs::remove_file(home.path("elsewhere.json")).unwrap();
+    let rows = listed(&home);
+    let gone = rows.iter().find(|row| row["file"] == elsewhere.as_str()).unwrap();
+    assert!(gone["state"] == "edited" && gone["problem"].as_str().unwrap().starts_with("the file has been"), "{gone}");
+    home.good(&["unwrap", "cursor", "--file", &link]);
+    assert_eq!(home.read("work/shop/config/mcp.json"), before);
+}
+
+/// Each would take the other's keys for stored already, and one that fails takes its own out again.
+#[test]
+fn two_runs_at_once_are_one_after_the_other() {
+    let home = Home::new();
+    home.write(".cursor/mcp.json", &entry(&json!({"command": "x", "env": {"STRIPE_KEY": KEY}})));
+    let folder = home.path(".local/state/countersign/wrap");
+    std::fs::create_dir_all(&folder).unwrap();
+    let held = File::open(&folder).unwrap();
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let files = home.files();
+    assert!(home.bad(2, &["wrap", "cursor"]).contains("at work"));
+    assert!(home.bad(2, &["unwrap", "--all"]).contains("at work"));
+    assert_eq!(home.files(), files);
+    home.good(&["wrap", "cursor", "--dry-run"]);
+    drop(held);
+    home.good(&["wrap", "cursor"]);
+}
+
+#[test]
+fn passwords_without_a_gap_in_their_names_move_too() {
+    let home = Home::new();
+    let env = json!({"PGPASSWORD": "CANARY-one1", "DBPASSWD": "CANARY-two2", "SMTPPASS": "CANARY-three", "APPPWD":
+        "CANARY-four", "CLIENTSECRET": "CANARY-five", "PGHOST": "db.example.com"});
+    home.write(".cursor/mcp.json", &entry(&json!({"command": "x", "env": env})));
+    let told = home.good(&["wrap", "cursor", "--environment", "test"]);
+    assert!(told.contains("left readable in the configuration: PGHOST;"), "{told}");
+    let places = home.with_text("CANARY");
+    assert!(places.len() == 5 && places.iter().all(|path| path.starts_with(STORE)), "{places:?}");
+}
+
+#[test]
+fn a_client_gets_no_address_that_it_cannot_use() {
+    for (listen, written) in [
+        ("127.0.0.1:8400", Some("http://127.0.0.1:8400/mcp/s")),
+        (
+            "{ address: \"0.0.0.0:8400\", behind_proxy: true, allowed_hosts: [c.example] }",
+            Some("http://127.0.0.1:8400/mcp/s"),
+        ),
+        ("127.0.0.1:0", None),
+    ] {
+        let home = Home::new();
+        with_config(&home, &format!("listen: {{ http: {listen} }}\n"));
+        home.write(".cursor/mcp.json", &entry(&json!({"command": "x", "env": {"STRIPE_KEY": KEY}})));
+        let files = home.files();
+        let wrap = ["wrap", "cursor", "--http"];
+        let Some(url) = written else {
+            assert!(home.bad(2, &wrap).contains("give listen.http a fixed one"));
+            assert_eq!(home.files(), files);
+            continue;
+        };
+        home.good(&wrap);
+        assert!(home.read(".cursor/mcp.json").contains(url), "{}", home.read(".cursor/mcp.json"));
+        let row = row(&home, "s");
+        assert!(row["state"] == "wrapped" && row["problem"] == Value::Null && row["keys"] == 0, "{row}");
+    }
+}
