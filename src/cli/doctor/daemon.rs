@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::finding::{Finding, place};
+use super::finding::{Finding, count, place};
 use super::ground::{Ground, NoDaemon, Seen};
 use crate::config::Config;
 use crate::control::client::ControlError;
@@ -43,7 +43,8 @@ fn judged(seen: &Seen, config: Option<&Config>, check: &str, at: &str) -> Vec<Fi
     let daemon = &seen.daemon;
     let mut found = Vec::new();
     if daemon.version == VERSION {
-        let text = format!("answers; version {VERSION}, as this program; {} records", daemon.records);
+        let records = count(usize::try_from(daemon.records).unwrap_or(usize::MAX), "record");
+        let text = format!("answers; version {VERSION}, as this program; {records}");
         found.push(Finding::ok(at, text));
     } else {
         let text = format!("runs version {}, and this is {VERSION}", daemon.version);
