@@ -86,6 +86,8 @@ pub(super) struct Waiter {
     pub created: Timestamp,
     pub deadline: Instant,
     pub expires: Timestamp,
+    /// What is shown of it, in bytes.
+    pub bytes: usize,
     pub presence: Presence,
     /// When its client is thought to give up.
     pub patience: Option<(Instant, Timestamp)>,
@@ -122,7 +124,7 @@ impl Waiter {
 /// A prompt that is not over.
 pub(super) struct Entry {
     pub hold: Hold,
-    /// An approval counts until then.
+    /// An approval counts until then: when the last of those ends who waited when it opened.
     pub deadline: Instant,
     /// In the order in which they came.
     pub waiters: VecDeque<Waiter>,
@@ -153,6 +155,7 @@ impl Entry {
         let lead = waiters.remove(lead)?;
         waiters.push_front(lead);
         let first = waiters.front()?;
+        let last = waiters.iter().max_by_key(|waiter| waiter.deadline)?;
         let hold = Hold {
             id: first.id.clone(),
             call: Arc::clone(&first.call),
@@ -161,7 +164,7 @@ impl Entry {
             digest,
             confirm: first.confirm.clone(),
             created: first.created,
-            expires: first.expires,
+            expires: last.expires,
             state: State::Pending,
             approved_by: Vec::new(),
             signature_required,
@@ -170,8 +173,10 @@ impl Entry {
             client_waits_until: None,
             waiting: 0,
             same_as,
+            bytes: first.bytes,
+            revision: 0,
         };
-        let (deadline, presence) = (first.deadline, first.presence.clone());
+        let (deadline, presence) = (last.deadline, first.presence.clone());
         let mut entry = Entry {
             hold,
             deadline,
@@ -203,19 +208,11 @@ impl Entry {
         if let Some(first) = shown().next() {
             self.hold.call = Arc::clone(&first.call);
             self.hold.context = Arc::clone(&first.context);
+            self.hold.bytes = first.bytes;
             self.hold.client_waits_until = first.patience.map(|(_, at)| at);
             self.presence = first.presence.clone();
         } else {
             self.hold.client_waits_until = None;
-        }
-        if matches!(self.hold.state, State::Ticket { .. }) {
-            return;
-        }
-        for waiter in &self.waiters {
-            if waiter.deadline > self.deadline {
-                self.deadline = waiter.deadline;
-                self.hold.expires = waiter.expires;
-            }
         }
     }
 
