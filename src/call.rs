@@ -22,7 +22,7 @@ mod tool;
 
 pub use digest::{Digest, NotADigest};
 pub use environment::{Environment, EnvironmentSource};
-pub use limits::Limits;
+pub use limits::{Limits, MAX_HELD_BYTES};
 pub use narrow::narrowed;
 pub use remembered::{Bound, Confirmation, ConfirmedBy, Seen};
 pub use scope::{AmountLimit, Claim, ConditionalScope, Hours, Test, TestKind};

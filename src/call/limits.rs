@@ -1,5 +1,8 @@
 //! What bounds everything that grows or waits. Data: whoever holds the thing that is bounded enforces it.
 
+/// Most that `held_bytes` may be: what is longer would not fit into what one operator is shown at once.
+pub const MAX_HELD_BYTES: usize = 8 << 20;
+
 /// Sizes, counts and times that bound everything. The defaults are what `limits:` in the configuration starts from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {

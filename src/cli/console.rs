@@ -127,7 +127,7 @@ pub fn unreachable(error: &ControlError) -> Exit {
         ControlError::Version { .. } | ControlError::Wire(_) => {
             eprintln!("help: use the same version of countersign on both sides");
         }
-        ControlError::Closed | ControlError::Io(_) => {}
+        ControlError::Closed | ControlError::Io(_) | ControlError::TooLong(_) => {}
     }
     Exit::Unreachable
 }

@@ -536,6 +536,8 @@ async fn watch(daemon: &DaemonArgs, format: Format) -> Result<(), Stop> {
             | Notice::Rules { .. }
             | Notice::Explained { .. }
             | Notice::RuledBatch { .. }
+            | Notice::Ping {}
+            | Notice::Listed { .. }
             | Notice::Daemon { .. }
             | Notice::Failed { .. } => {}
         }

@@ -10,7 +10,7 @@ use super::fields::{Context, Fields, Keys};
 use super::problem::{Code, quote};
 use super::yaml::{Data, Node};
 use super::{Audit, Budgets, FirstUse, Holds, HttpListen, Mode, Operators, Policy, UnsignedRulings};
-use crate::call::Limits;
+use crate::call::{Limits, MAX_HELD_BYTES};
 
 /// The policies that come with countersign.
 pub const BUILTIN: &[&str] = &["environment", "destructive", "scopes", "pins"];
@@ -402,12 +402,13 @@ pub fn limits(cx: &mut Context<'_>, node: Option<&Node>) -> Limits {
     let Some(node) = node else { return default };
     let fields = Fields::of(cx, node, "limits", &LIMITS);
     let bytes: RangeInclusive<u64> = 1 << 10..=1 << 30;
+    let held_bytes = 1 << 10..=u64::try_from(MAX_HELD_BYTES).unwrap_or(u64::MAX);
     let time = Duration::from_millis(100)..=Duration::from_secs(24 * 3600);
     let message_bytes = fields.size(cx, "message_bytes", bytes.clone(), default.message_bytes);
     let limits = Limits {
         message_bytes,
         answer_bytes: fields.size(cx, "answer_bytes", bytes.clone(), default.answer_bytes),
-        held_bytes: fields.size(cx, "held_bytes", bytes, default.held_bytes.min(message_bytes)),
+        held_bytes: fields.size(cx, "held_bytes", held_bytes, default.held_bytes.min(message_bytes)),
         header_bytes: fields.size(cx, "header_bytes", 1 << 10..=1 << 20, default.header_bytes),
         header_timeout: fields.duration(cx, "header_timeout", time.clone(), default.header_timeout),
         body_timeout: fields.duration(cx, "body_timeout", time.clone(), default.body_timeout),

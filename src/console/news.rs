@@ -53,8 +53,12 @@ fn lost(app: &mut App, why: String) {
 
 fn noticed(app: &mut App, notice: Notice) -> Vec<Effect> {
     match notice {
-        // The console asks for no tools.
-        Notice::Welcome { .. } | Notice::Tools { .. } | Notice::Tool { .. } => {}
+        // The console asks for no tools, and the client keeps what only keeps the line.
+        Notice::Welcome { .. }
+        | Notice::Ping {}
+        | Notice::Listed { .. }
+        | Notice::Tools { .. }
+        | Notice::Tool { .. } => {}
         Notice::RuledBatch { seq, results } => {
             done(app, seq);
             ruled_batch(app, results);

@@ -1,12 +1,18 @@
-//! The operator's end of the operator socket.
+//! The operator's end of the operator socket. What only keeps the line is seen to here: a ping is answered, and the holds of
+//! a snapshot are put into it. Whoever reads notices is there; a program that is stopped answers nothing.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::Mutex;
 
-use super::wire::{Command, MAX_LINE, Notice, VERSION};
+use super::wire::{Command, HoldView, MAX_LINE, Notice, VERSION};
+
+/// Longest snapshot, in bytes: more than a daemon of this version has.
+const MAX_SNAPSHOT: usize = 512 << 20;
 
 /// Why the daemon cannot be talked to.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +27,8 @@ pub enum ControlError {
     Io(#[from] std::io::Error),
     #[error("the daemon sent something that this version does not understand: {0}")]
     Wire(String),
+    #[error("the daemon sent {0}")]
+    TooLong(String),
     #[error("the daemon speaks version {theirs} of the operator protocol, this program speaks {ours}")]
     Version { theirs: u32, ours: u32 },
 }
@@ -37,12 +45,15 @@ pub struct Operator {
 #[derive(Debug)]
 pub struct Notices {
     lines: BufReader<OwnedReadHalf>,
+    stream: Arc<Mutex<OwnedWriteHalf>>,
+    /// Of the snapshot that comes, and their bytes.
+    listed: (Vec<HoldView>, usize),
 }
 
 /// The sending half.
 #[derive(Debug)]
 pub struct Commands {
-    stream: OwnedWriteHalf,
+    stream: Arc<Mutex<OwnedWriteHalf>>,
     seq: u64,
 }
 
@@ -60,8 +71,9 @@ impl Operator {
             return Err(ControlError::Foreign { path: path.to_owned(), owner, me });
         }
         let (read, write) = stream.into_split();
-        let mut reader = Notices { lines: BufReader::new(read) };
-        let mut writer = Commands { stream: write, seq: 0 };
+        let stream = Arc::new(Mutex::new(write));
+        let mut reader = Notices { lines: BufReader::new(read), stream: Arc::clone(&stream), listed: (Vec::new(), 0) };
+        let mut writer = Commands { stream, seq: 0 };
         writer.send(&Command::Hello { version: VERSION, watch, read_only }).await?;
         let welcome = reader.next().await?;
         match &welcome {
@@ -103,13 +115,39 @@ impl Notices {
     /// # Errors
     /// [`ControlError::Closed`] at the end of the connection.
     pub async fn next(&mut self) -> Result<Notice, ControlError> {
+        loop {
+            match self.line().await? {
+                // A daemon that takes nothing any more is found out by the next read.
+                Notice::Ping {} => drop(say(&self.stream, &Command::Alive).await),
+                Notice::Listed { hold } => self.listed.0.push(*hold),
+                Notice::Snapshot { seq, holds, daemon } => {
+                    let (mut listed, _) = std::mem::take(&mut self.listed);
+                    listed.extend(holds);
+                    return Ok(Notice::Snapshot { seq, holds: listed, daemon });
+                }
+                notice => return Ok(notice),
+            }
+        }
+    }
+
+    async fn line(&mut self) -> Result<Notice, ControlError> {
         let mut line = Vec::new();
         let limit = u64::try_from(MAX_LINE).unwrap_or(u64::MAX);
         let read = (&mut self.lines).take(limit).read_until(b'\n', &mut line).await?;
         if read == 0 {
             return Err(ControlError::Closed);
         }
-        serde_json::from_slice(&line).map_err(|error| ControlError::Wire(error.to_string()))
+        if read >= MAX_LINE && line.last() != Some(&b'\n') {
+            return Err(ControlError::TooLong(format!("a line of more than {MAX_LINE} bytes")));
+        }
+        let notice = serde_json::from_slice(&line).map_err(|error| ControlError::Wire(error.to_string()))?;
+        if let Notice::Listed { .. } = notice {
+            self.listed.1 += read;
+            if self.listed.1 > MAX_SNAPSHOT {
+                return Err(ControlError::TooLong(format!("a list of more than {MAX_SNAPSHOT} bytes")));
+            }
+        }
+        Ok(notice)
     }
 }
 
@@ -123,9 +161,13 @@ impl Commands {
     /// # Errors
     /// Where the connection is gone.
     pub async fn send(&mut self, command: &Command) -> Result<(), ControlError> {
-        let mut line = serde_json::to_vec(command).map_err(|error| ControlError::Wire(error.to_string()))?;
-        line.push(b'\n');
-        self.stream.write_all(&line).await?;
-        Ok(())
+        say(&self.stream, command).await
     }
+}
+
+async fn say(stream: &Mutex<OwnedWriteHalf>, command: &Command) -> Result<(), ControlError> {
+    let mut line = serde_json::to_vec(command).map_err(|error| ControlError::Wire(error.to_string()))?;
+    line.push(b'\n');
+    stream.lock().await.write_all(&line).await?;
+    Ok(())
 }

@@ -1,7 +1,8 @@
 //! The daemon's end of the operator socket: one task a connection, which may watch and rule.
 //!
 //! Invariants: only the daemon's own account and root are let in; a ruling is made here and nowhere else; a slow or
-//! dead console harms nobody, it is dropped at a write deadline and gets a fresh snapshot when it comes back.
+//! dead console harms nobody, it is dropped at a write deadline and gets a fresh snapshot when it comes back. A console
+//! counts as attached for as long as it answers. What is written is built hold by hold, so that a connection costs one line.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,12 +12,12 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{broadcast, mpsc, watch};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::call::Environment;
-use crate::gate::{Approver, Gate, Hold, NoEffect, Ruling, Says, State};
+use crate::gate::{Change, Gate, MAX_SHOWN, NoEffect, Ruling, Says, Told};
 use crate::json::{Json, JsonText, Rules};
 use crate::pins::{self, Act, Kept, Pins, Remembered};
 use crate::transport::runtime_dir::Listener;
@@ -24,8 +25,8 @@ use crate::transport::runtime_dir::Listener;
 use grants::Asked;
 
 use super::wire::{
-    Approvals, Before, Claimed, Command, Confirm, Daemon, DefinitionView, Failure, HOLD_SCHEMA, HoldState, HoldView,
-    Notice, RulingKind, SameCall, ServerView, SignedBy, TOOL_SCHEMA, ToolRuling, ToolView, VERSION,
+    Command, Daemon, DefinitionView, Failure, MAX_LINE, Notice, RulingKind, ServerView, SignedBy, TOOL_SCHEMA,
+    ToolRuling, ToolView, VERSION,
 };
 
 mod batch;
@@ -33,6 +34,7 @@ mod grants;
 mod holds;
 mod records;
 mod sessions;
+mod view;
 
 /// Operators that may be connected at once.
 const MAX_OPERATORS: usize = 64;
@@ -42,8 +44,14 @@ const MAX_COMMAND: usize = 64 << 10;
 const MAX_REASON: usize = 4 << 10;
 const HELLO_TIME: Duration = Duration::from_secs(10);
 const WRITE_TIME: Duration = Duration::from_secs(10);
+/// Beside what is shown of its call a hold shows who ruled, why it ended, and the call that was approved before.
+const _: () = assert!(MAX_SHOWN + (5 << 20) < MAX_LINE);
 /// How often a watcher is told of new records, where there are any.
 const LOOK: Duration = Duration::from_secs(1);
+/// How often an attached console is asked whether it is there.
+const PING: Duration = Duration::from_secs(5);
+/// A console that has not answered for so long does not count as attached: it is suspended, or hangs.
+const SILENCE: Duration = Duration::from_secs(10);
 
 /// A server as operators see it.
 #[derive(Debug)]
@@ -128,6 +136,15 @@ struct Connection {
     operator: String,
     read_only: bool,
     write: OwnedWriteHalf,
+    presence: Option<Presence>,
+}
+
+/// Of a console that may rule: whether it is there.
+struct Presence {
+    /// Nothing while it does not answer.
+    attached: Option<Attached>,
+    /// The first ping that it has not answered.
+    asked: Option<Instant>,
 }
 
 /// Counts a console as attached for as long as it lives.
@@ -170,7 +187,7 @@ async fn connection(
     }
     let (read, write) = stream.into_split();
     let mut commands = commands(read, Arc::clone(&control), stop.clone(), tracker);
-    let mut connection = Connection { control, operator: user_name(uid), read_only: true, write };
+    let mut connection = Connection { control, operator: user_name(uid), read_only: true, write, presence: None };
     let hello = tokio::time::timeout(HELLO_TIME, commands.recv()).await.map_err(|_| Ended::Silent)?;
     let Some(Ok(Command::Hello { version: VERSION, watch, read_only })) = hello else {
         let message = format!("say hello first, with version {VERSION}");
@@ -178,13 +195,18 @@ async fn connection(
         return Err(Ended::Hello);
     };
     connection.read_only = read_only;
-    let _attached = (watch && !read_only).then(|| Attached::new(&connection.control, &connection.operator));
+    if watch && !read_only {
+        let attached = Some(Attached::new(&connection.control, &connection.operator));
+        connection.presence = Some(Presence { attached, asked: None });
+    }
     let mut changes = connection.control.gate.holds().changes();
     let mut status = connection.control.status.changed.subscribe();
     let daemon = connection.control.daemon();
     let mut records = daemon.records;
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ping = tokio::time::interval_at(Instant::now() + PING, PING);
+    ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let operator = connection.operator.clone();
     connection.send(&Notice::Welcome { version: VERSION, operator, daemon }).await?;
     if watch {
@@ -192,19 +214,18 @@ async fn connection(
     }
     loop {
         tokio::select! {
-            command = commands.recv() => match command {
-                Some(Ok(command)) => connection.obey(command).await?,
-                Some(Err((seq, reason))) => connection.malformed(seq, reason).await?,
-                None => return Ok(()),
-            },
-            change = changes.recv(), if watch => match change {
-                Ok(hold) => {
-                    let hold = Box::new(connection.control.view(&hold));
-                    connection.send(&Notice::Hold { hold }).await?;
+            // What a console has said is heard before it is thought to be silent.
+            biased;
+            () = stop.cancelled() => return Ok(()),
+            command = commands.recv() => {
+                connection.is_there();
+                match command {
+                    Some(Ok(command)) => connection.obey(command).await?,
+                    Some(Err((seq, reason))) => connection.malformed(seq, reason).await?,
+                    None => return Ok(()),
                 }
-                Err(broadcast::error::RecvError::Lagged(_)) => connection.snapshot(None).await?,
-                Err(broadcast::error::RecvError::Closed) => return Ok(()),
-            },
+            }
+            _ = ping.tick(), if connection.presence.is_some() => connection.ping().await?,
             changed = status.changed(), if watch => {
                 if changed.is_err() {
                     return Ok(());
@@ -218,7 +239,18 @@ async fn connection(
                     connection.send(&Notice::Daemon { daemon }).await?;
                 }
             }
-            () = stop.cancelled() => return Ok(()),
+            change = changes.recv(), if watch => {
+                let told = match change {
+                    Ok(change) => connection.changed(&change).await?,
+                    Err(broadcast::error::RecvError::Lagged(_)) => false,
+                    Err(broadcast::error::RecvError::Closed) => return Ok(()),
+                };
+                if !told {
+                    // What has changed up to now is in the snapshot.
+                    changes = changes.resubscribe();
+                    connection.snapshot(None).await?;
+                }
+            }
         }
     }
 }
@@ -274,15 +306,60 @@ fn commands(
 impl Connection {
     async fn send(&mut self, notice: &Notice) -> Result<(), Ended> {
         let mut line = serde_json::to_vec(notice).map_err(std::io::Error::other)?;
+        if line.len() >= MAX_LINE {
+            tracing::error!(bytes = line.len(), "an answer to an operator is too long, and was not sent");
+            let message =
+                format!("the answer is longer than {MAX_LINE} bytes and was not sent; what was to be done is done");
+            let failed = Notice::Failed { seq: notice.answers(), error: Failure::Unavailable, message };
+            line = serde_json::to_vec(&failed).map_err(std::io::Error::other)?;
+        }
         line.push(b'\n');
         tokio::time::timeout(WRITE_TIME, self.write.write_all(&line)).await.map_err(|_| Ended::Slow)??;
         Ok(())
     }
 
     async fn snapshot(&mut self, seq: Option<u64>) -> Result<(), Ended> {
-        let holds = self.control.gate.holds().all().iter().map(|hold| self.control.view(hold)).collect();
+        for id in self.control.gate.holds().ids() {
+            // One that is forgotten by now is not there any more.
+            let Some(hold) = self.control.gate.holds().find(&id) else { continue };
+            let hold = Box::new(self.control.view(&hold));
+            self.send(&Notice::Listed { hold }).await?;
+        }
         let daemon = self.control.daemon();
-        self.send(&Notice::Snapshot { seq, holds, daemon }).await
+        self.send(&Notice::Snapshot { seq, holds: Vec::new(), daemon }).await
+    }
+
+    /// Tells of a change. False where it cannot be told any more without everything else.
+    async fn changed(&mut self, change: &Change) -> Result<bool, Ended> {
+        match self.control.gate.holds().told(change) {
+            Told::Hold(hold) => {
+                let hold = Box::new(self.control.view(&hold));
+                self.send(&Notice::Hold { hold }).await?;
+                Ok(true)
+            }
+            Told::Later => Ok(true),
+            Told::Forgotten => Ok(false),
+        }
+    }
+
+    /// It has said something.
+    fn is_there(&mut self) {
+        let Some(presence) = &mut self.presence else { return };
+        presence.asked = None;
+        if presence.attached.is_none() {
+            tracing::info!(operator = self.operator, "a console answers again");
+            presence.attached = Some(Attached::new(&self.control, &self.operator));
+        }
+    }
+
+    /// Asks whether it is there; one that has not answered for too long is not.
+    async fn ping(&mut self) -> Result<(), Ended> {
+        let Some(presence) = &mut self.presence else { return Ok(()) };
+        let asked = *presence.asked.get_or_insert_with(Instant::now);
+        if asked.elapsed() >= SILENCE && presence.attached.take().is_some() {
+            tracing::info!(operator = self.operator, "a console does not answer: it does not count as attached");
+        }
+        self.send(&Notice::Ping {}).await
     }
 
     async fn malformed(&mut self, seq: Option<u64>, reason: String) -> Result<(), Ended> {
@@ -296,6 +373,7 @@ impl Connection {
         }
         match command {
             Command::Hello { .. } => self.malformed(None, "hello is said once".to_owned()).await,
+            Command::Alive => Ok(()),
             Command::List { seq } => self.snapshot(Some(seq)).await,
             Command::Show { seq, id } => match self.control.gate.holds().find(&id) {
                 Some(hold) => self.send(&Notice::Shown { seq, hold: Box::new(self.control.view(&hold)) }).await,
@@ -429,18 +507,6 @@ fn tool_view(server: &str, tool: Remembered) -> ToolView {
 }
 
 impl Control {
-    /// A hold, with what is known by now about its server.
-    pub fn view(&self, hold: &Hold) -> HoldView {
-        let environment = self.gate.environment(&hold.context.server.name, &hold.context.environment);
-        let before = self.gate.before(hold).map(|before| Before {
-            id: before.id,
-            at: before.at.to_string(),
-            by: before.by,
-            arguments: before.arguments,
-        });
-        HoldView { environment: (*environment).clone(), grantable: self.gate.is_grantable(hold), before, ..view(hold) }
-    }
-
     fn daemon(&self) -> Daemon {
         let servers = self.status.servers.iter().map(|server| {
             let tools = self.pins.counts(&server.name);
@@ -466,99 +532,6 @@ impl Control {
             frozen: self.gate.frozen().map(|halt| sessions::frozen(&halt)),
             unsigned_rulings: self.status.unsigned_rulings,
             records: self.gate.audit().records(),
-        }
-    }
-}
-
-/// A name, and the key that signed, where one did.
-fn approver(by: &Approver) -> String {
-    by.key.as_ref().map_or_else(|| by.operator.clone(), |key| format!("{} ({key})", by.operator))
-}
-
-/// A hold as operators see it.
-fn view(hold: &Hold) -> HoldView {
-    let operation = &hold.context.operation;
-    let rule = hold.decision.rules.first();
-    let params = hold.call.params().view();
-    let other = JsonText::without(params, &["name", "arguments"]);
-    let is_tool = hold.call.method() == crate::call::Decided::ToolsCall;
-    HoldView {
-        schema: HOLD_SCHEMA.to_owned(),
-        id: hold.id().clone(),
-        state: state(&hold.state),
-        server: hold.context.server.name.clone(),
-        environment: (*hold.context.environment).clone(),
-        production: hold.context.environment.is_production(),
-        method: hold.call.method().as_str().to_owned(),
-        tool: hold.call.tool().to_owned(),
-        definition: hold.context.tool.definition,
-        pin: hold.context.tool.pin,
-        operation: operation.name.clone(),
-        class: operation.class,
-        reversible: operation.reversible,
-        money: operation.money.clone(),
-        targets: operation.targets.clone(),
-        effect: operation.effect.clone(),
-        confirmations: hold.context.confirmations.clone(),
-        arguments: hold.call.arguments().clone(),
-        other_params: (is_tool && other.as_str() != "{}").then_some(other),
-        meta: hold.call.meta().map(JsonText::owned),
-        digest: hold.digest,
-        rule: rule.map(|hit| hit.rule.clone()).unwrap_or_default(),
-        reason: hold.decision.reason.clone(),
-        rules: hold.decision.rules.clone(),
-        policy_version: hold.decision.policy_version.clone(),
-        tier: hold.decision.tier,
-        confirm: hold
-            .confirm
-            .iter()
-            .map(|(pointer, value)| Confirm { pointer: pointer.clone(), value: value.clone() })
-            .collect(),
-        principal: hold.context.principal.name.clone(),
-        client: hold.context.client.clone(),
-        session: hold.context.session.clone(),
-        created_at: hold.created.to_string(),
-        expires_at: hold.expires.to_string(),
-        approvals: Approvals { need: hold.decision.approvals, have: hold.approved_by.iter().map(approver).collect() },
-        signature_required: hold.signature_required,
-        taken_back: hold.taken_back,
-        waiting: hold.waiting,
-        same_as: hold
-            .same_as
-            .iter()
-            .map(|(id, state)| SameCall { id: id.clone(), state: (*state).to_owned() })
-            .collect(),
-        claimed: hold.lease.as_ref().map(|lease| Claimed {
-            by: lease.by.clone(),
-            at: lease.at.to_string(),
-            until: lease.until.to_string(),
-        }),
-        client_waits_until: hold.client_waits_until.map(|at| at.to_string()),
-        grantable: false,
-        before: None,
-    }
-}
-
-fn state(state: &State) -> HoldState {
-    match state {
-        State::Pending | State::Deciding => HoldState::Pending,
-        State::Ticket { by, at, until } => {
-            HoldState::Ticket { by: by.clone(), at: at.to_string(), until: until.to_string() }
-        }
-        State::Leaving { by, at, leaves_at } => {
-            let leaves_at = Some(leaves_at.to_string());
-            HoldState::Approved { by: by.clone(), at: at.to_string(), leaves_at }
-        }
-        State::Stale { at, reason } => HoldState::Stale { at: at.to_string(), reason: reason.clone() },
-        State::Approved { by, at } => HoldState::Approved { by: by.clone(), at: at.to_string(), leaves_at: None },
-        State::Rejected { by, at, reason } => {
-            HoldState::Rejected { by: by.clone(), at: at.to_string(), reason: reason.clone() }
-        }
-        State::Closed { outcome, at, reason } => {
-            HoldState::Closed { outcome: *outcome, at: at.to_string(), reason: reason.clone() }
-        }
-        State::Done { by, at, result } => {
-            HoldState::Done { by: by.clone(), at: at.to_string(), result: result.clone() }
         }
     }
 }

@@ -3,6 +3,10 @@
 //!
 //! An operator first sends [`Command::Hello`]; the daemon answers [`Notice::Welcome`]. Every other command carries a
 //! number that its answer repeats. What answers show, holds above all, is in `view`.
+//!
+//! The daemon asks every attached console now and then whether it is there ([`Notice::Ping`]), and who does not answer with
+//! [`Command::Alive`] does not count as attached until it says something again. Holds of a snapshot come one by one
+//! ([`Notice::Listed`]). Both are seen to by this program's own client, and by nobody behind it.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,12 +20,12 @@ pub use view::{
     SessionView, TOOL_SCHEMA, ToolView,
 };
 
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 /// How long a claim lasts.
 pub const CLAIM_SECONDS: u32 = 60;
 /// Rulings in one batch.
 pub const MAX_BATCH: usize = 20;
-/// Longest line in either direction: a hold with its complete parameters has to fit, escaped.
+/// Longest line of the daemon's. A hold with all that is shown of it fits: what would show more is refused before it is held.
 pub const MAX_LINE: usize = 16 << 20;
 
 /// From the operator.
@@ -29,12 +33,14 @@ pub const MAX_LINE: usize = 16 << 20;
 #[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Command {
     /// First line. `watch`: send a snapshot now and every change from here on. Somebody who watches without
-    /// `read_only` counts as an attached console.
+    /// `read_only` counts as an attached console, for as long as it answers.
     Hello {
         version: u32,
         watch: bool,
         read_only: bool,
     },
+    /// Answers a ping. No answer follows.
+    Alive,
     /// All pending holds, and the holds that closed lately.
     List {
         seq: u64,
@@ -174,6 +180,7 @@ impl Command {
             | Command::RevokeGrant { seq, .. }
             | Command::RuleTool { seq, .. } => Some(*seq),
             Command::Hello { .. }
+            | Command::Alive
             | Command::List { .. }
             | Command::Show { .. }
             | Command::Sessions { .. }
@@ -267,10 +274,17 @@ pub enum Notice {
         operator: String,
         daemon: Daemon,
     },
+    /// Is anybody there? `Alive` answers.
+    Ping {},
+    /// One hold of the snapshot that follows: together they could be too long for a line.
+    Listed {
+        hold: Box<HoldView>,
+    },
     /// The whole truth; replaces whatever the operator's side knew. Answers `List` (with its `seq`), follows a
     /// `Hello` that watches, and follows whenever a watcher was too slow for single changes.
     Snapshot {
         seq: Option<u64>,
+        /// On the wire there are none: they were listed before, and the client puts them here.
         holds: Vec<HoldView>,
         daemon: Daemon,
     },
@@ -368,7 +382,11 @@ impl Notice {
             | Notice::Records { seq, .. }
             | Notice::Rules { seq, .. }
             | Notice::Explained { seq, .. } => Some(*seq),
-            Notice::Welcome { .. } | Notice::Hold { .. } | Notice::Daemon { .. } => None,
+            Notice::Welcome { .. }
+            | Notice::Ping {}
+            | Notice::Listed { .. }
+            | Notice::Hold { .. }
+            | Notice::Daemon { .. } => None,
         }
     }
 }

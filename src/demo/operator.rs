@@ -99,6 +99,8 @@ impl Script {
             | Notice::Rules { .. }
             | Notice::Explained { .. }
             | Notice::RuledBatch { .. }
+            | Notice::Ping {}
+            | Notice::Listed { .. }
             | Notice::Daemon { .. }
             | Notice::Failed { .. } => {}
         }

@@ -41,6 +41,9 @@ impl Gate {
         if ids.len() != rulings.len() {
             return Err(NoEffect::Batch("a hold stands in it twice"));
         }
+        if self.holds.are_too_long(rulings) {
+            return Err(NoEffect::Batch("its holds are too long to be answered at once: rule on fewer of them"));
+        }
         let mut first: Option<Hold> = None;
         for ruling in rulings {
             let hold = self.holds.find(&ruling.hold).ok_or(NoEffect::NotFound)?;

@@ -19,12 +19,17 @@
 //! one that has waited longest; the others then wait behind a prompt of their own. A call whose client cannot wait any
 //! longer leaves its hold open: an approval is then a ticket, which one identical call takes.
 //!
+//! When a prompt ends without a ruling is settled when it opens: an identical call that joins it ends with it. That time
+//! stands in what operators sign, so no retry can take the worth from a signature that is being made; and no approval of
+//! several that are needed counts for longer than the operator who gave it was told.
+//!
 //! Invariant: an approval releases one call at most, because it takes the hold, or the ticket, out of the queue.
 //! A ruling takes the hold out of `pending` before its record is written, so a second ruling finds nothing to rule on;
 //! it counts only once its record is durable. An end that arrives in between wins over an approval.
 //! Nothing here sends anything: an approval wakes the call's own task, and that one checks everything again.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -38,21 +43,24 @@ use super::Presence;
 
 mod lease;
 mod leaving;
+mod news;
 mod rate;
+mod room;
 mod ruling;
 mod view;
 mod waiter;
 
 pub use lease::{LEASE, Lease, LeaseAct};
 pub(super) use leaving::Stop;
+pub use news::{Change, Told};
+pub use room::MAX_SHOWN;
+use room::Past;
 pub(super) use ruling::Begun;
 pub use ruling::NoEffect;
 pub use view::{Approver, Hold, State};
 pub(super) use waiter::{Carried, carried};
 use waiter::{Entry, Leaving, Waiter};
 
-/// Closed holds that consoles can still look at.
-const REMEMBERED: usize = 100;
 /// Changes that a slow watcher may lag behind before it gets a fresh snapshot instead.
 const CHANGES: usize = 256;
 /// How long an approval that nobody waited for counts for one identical call.
@@ -107,7 +115,7 @@ struct Inner {
     open: HashMap<CallId, Entry>,
     /// The order in which holds came, for display.
     order: Vec<CallId>,
-    past: VecDeque<Hold>,
+    past: Past,
     prompts: rate::Prompts,
 }
 
@@ -115,7 +123,9 @@ struct Inner {
 pub struct HoldQueue {
     settings: Settings,
     inner: Mutex<Inner>,
-    changes: broadcast::Sender<Arc<Hold>>,
+    changes: broadcast::Sender<Change>,
+    /// Of the next change.
+    revision: AtomicU64,
     consoles: watch::Sender<usize>,
     /// There is a hold that nobody waits for, or one more ticket.
     unattended: Notify,
@@ -162,6 +172,7 @@ impl HoldQueue {
             settings,
             inner: Mutex::default(),
             changes: broadcast::channel(CHANGES).0,
+            revision: AtomicU64::new(1),
             consoles: watch::channel(0).0,
             unattended: Notify::new(),
         }
@@ -175,28 +186,9 @@ impl HoldQueue {
         &self.settings
     }
 
-    /// Changes from now on. A receiver that lags takes [`HoldQueue::all`] instead.
-    pub fn changes(&self) -> broadcast::Receiver<Arc<Hold>> {
-        self.changes.subscribe()
-    }
-
     /// How many consoles are attached; whoever attaches adds itself.
     pub fn consoles(&self) -> &watch::Sender<usize> {
         &self.consoles
-    }
-
-    /// Open holds in the order in which they came, then the ones that ended lately, newest first.
-    pub fn all(&self) -> Vec<Hold> {
-        let Ok(inner) = self.lock() else { return Vec::new() };
-        let entries = inner.order.iter().filter_map(|id| inner.open.get(id)).filter(|entry| entry.shown);
-        let open = entries.map(|entry| entry.hold.clone());
-        open.chain(inner.past.iter().cloned()).collect()
-    }
-
-    pub fn find(&self, id: &CallId) -> Option<Hold> {
-        let inner = self.lock().ok()?;
-        let open = inner.open.get(id).filter(|entry| entry.shown).map(|entry| &entry.hold);
-        open.or_else(|| inner.past.iter().find(|hold| hold.id() == id)).cloned()
     }
 
     /// Puts a call into the queue: behind the prompt for an identical one, or behind one of its own. Operators see it
@@ -214,10 +206,12 @@ impl HoldQueue {
         presence: &Presence,
     ) -> Result<Placed, (Outcome, String)> {
         let size = call.message().as_str().len();
-        if size > self.settings.held_bytes {
+        let bytes = room::shown(&call, &context, &decision, &confirm);
+        if let Some((size, most)) =
+            [(size, self.settings.held_bytes), (bytes, MAX_SHOWN)].iter().find(|(is, most)| is > most)
+        {
             let reason = format!(
-                "this call needs an operator, and {size} bytes are more than the {} that can be shown to one",
-                self.settings.held_bytes
+                "this call needs an operator, and {size} bytes are more than the {most} that can be shown to one"
             );
             return Err((Outcome::Denied, reason));
         }
@@ -233,15 +227,17 @@ impl HoldQueue {
         // A call that takes the place of one that gave up needs no place of its own.
         let returns = joins.as_ref().and_then(|id| inner.open.get(id)).is_some_and(|entry| entry.waiters.is_empty());
         if !returns {
-            self.has_room(&inner, &context)?;
+            self.has_room(&inner, &context, bytes)?;
         }
         if joins.is_none() {
             inner.prompts.take(&context.principal.name, self.settings.prompts_per_minute)?;
         }
         let ttl = decision.ttl_seconds.map_or(self.settings.ttl, |seconds| Duration::from_secs(seconds.into()));
         let created = Timestamp::now();
-        let expires = created.checked_add(ttl).unwrap_or(created);
-        let deadline = Instant::now() + ttl;
+        let own = (Instant::now() + ttl, created.checked_add(ttl).unwrap_or(created));
+        // Whoever joins waits for no longer than what operators were told of the prompt.
+        let prompt = joins.as_ref().and_then(|id| inner.open.get(id)).map(|entry| (entry.deadline, entry.hold.expires));
+        let (deadline, expires) = prompt.filter(|(deadline, _)| *deadline < own.0).unwrap_or(own);
         let (verdict_to, verdict) = oneshot::channel();
         let waiter = Waiter {
             id: call.id().clone(),
@@ -252,6 +248,7 @@ impl HoldQueue {
             created,
             deadline,
             expires,
+            bytes,
             presence: presence.clone(),
             patience: presence.patience.map(|patience| (patience, on_the_clock(patience))),
             verdict: verdict_to,
@@ -316,28 +313,10 @@ impl HoldQueue {
         Some(decision)
     }
 
-    fn has_room(&self, inner: &Inner, context: &CallContext) -> Result<(), (Outcome, String)> {
-        let places = |entry: &Entry| entry.waiters.len().max(1);
-        let all: usize = inner.open.values().map(places).sum();
-        if all >= self.settings.max_pending {
-            let reason = format!("{all} calls are waiting for an operator (holds.max_pending)");
-            return Err((Outcome::Overloaded, reason));
-        }
-        let mine = inner.open.values().filter(|entry| entry.hold.context.principal.name == context.principal.name);
-        if mine.map(places).sum::<usize>() >= self.settings.max_per_principal {
-            let reason = format!(
-                "{} calls of {} are waiting for an operator (holds.max_per_principal)",
-                self.settings.max_per_principal, context.principal.name
-            );
-            return Err((Outcome::Overloaded, reason));
-        }
-        Ok(())
-    }
-
     /// Opens a prompt for these calls, which are identical.
     fn open(&self, inner: &mut Inner, waiters: VecDeque<Waiter>, digest: Digest) {
         let Some(first) = waiters.front() else { return };
-        let others = inner.open.values().map(|entry| &entry.hold).chain(&inner.past);
+        let others = inner.open.values().map(|entry| &entry.hold).chain(inner.past.iter());
         let same = others.filter(|hold| hold.digest == digest);
         let same_as = same.map(|hold| (hold.id().clone(), hold.state_word())).take(8).collect();
         let accepted = if first.context.environment.is_production() {
@@ -351,7 +330,7 @@ impl HoldQueue {
             return;
         }
         if entry.shown {
-            self.announce(&entry.hold);
+            self.announce(&mut entry.hold);
         }
         if entry.waiters.is_empty() {
             self.unattended.notify_one();
@@ -378,7 +357,7 @@ impl HoldQueue {
         }
         entry.refresh();
         if entry.shown {
-            self.announce(&entry.hold);
+            self.announce(&mut entry.hold);
         }
     }
 
@@ -416,7 +395,7 @@ impl HoldQueue {
         waiter.patience = patience.map(|patience| (patience, on_the_clock(patience)));
         entry.refresh();
         if entry.shown {
-            self.announce(&entry.hold);
+            self.announce(&mut entry.hold);
         }
     }
 
@@ -462,7 +441,7 @@ impl HoldQueue {
             self.unattended.notify_one();
         }
         if entry.shown {
-            self.announce(&entry.hold);
+            self.announce(&mut entry.hold);
         }
     }
 
@@ -509,7 +488,7 @@ impl HoldQueue {
     /// What became of a hold after it left the queue: refused at release, or answered by the upstream.
     pub(super) fn amend(&self, id: &CallId, change: impl FnOnce(&State) -> State) {
         let Ok(mut inner) = self.lock() else { return };
-        let Some(hold) = inner.past.iter_mut().find(|hold| hold.id() == id) else { return };
+        let Some(hold) = inner.past.find_mut(id) else { return };
         hold.state = change(&hold.state);
         self.announce(hold);
     }
@@ -529,16 +508,10 @@ impl HoldQueue {
         inner.open.remove(id)
     }
 
-    fn remember(&self, inner: &mut Inner, hold: Hold) -> Hold {
-        self.announce(&hold);
-        inner.past.push_front(hold.clone());
-        inner.past.truncate(REMEMBERED);
+    fn remember(&self, inner: &mut Inner, mut hold: Hold) -> Hold {
+        self.announce(&mut hold);
+        inner.past.push(hold.clone());
         hold
-    }
-
-    fn announce(&self, hold: &Hold) {
-        // Nobody watching is fine: the next watcher starts from a snapshot.
-        let _ = self.changes.send(Arc::new(hold.clone()));
     }
 }
 

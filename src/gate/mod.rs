@@ -38,7 +38,9 @@ pub use continuation::Origin;
 pub use grant::{Bounds, Grant, NotGrantable};
 pub use held::HeldCall;
 pub use history::nothing_yet;
-pub use hold::{Approver, Hold, HoldQueue, LEASE, Lease, LeaseAct, NoEffect, Settings, State, TICKET};
+pub use hold::{
+    Approver, Change, Hold, HoldQueue, LEASE, Lease, LeaseAct, MAX_SHOWN, NoEffect, Settings, State, TICKET, Told,
+};
 pub use permit::{PermittedCall, Ruling, Says, SentCall};
 pub use pin::DefinitionNow;
 pub use place::Place;

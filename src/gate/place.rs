@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::call::{Bound, Reach};
 
-/// Where one session works. Requests of the stateless era share their principal's.
+/// Where one session works, or one principal in the stateless era.
 #[derive(Clone, Debug, Default)]
 pub struct Place(Arc<Mutex<Bound>>);
 

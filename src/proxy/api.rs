@@ -21,12 +21,13 @@ use crate::config::Gate;
 use crate::credential::scrub::{Scrubbed, Scrubber};
 use crate::credential::secret::SecretCell;
 use crate::credential::shape::Kinds;
-use crate::gate::{Admission, PermittedCall, Place, Presence, SentCall};
+use crate::gate::{Admission, PermittedCall, Presence, SentCall};
 use crate::json::{JsonText, Rules};
 use crate::mcp::{definitions, reply};
 use crate::transport::api_gate::{Answered, ApiSpec, Asked, Lost, Pass};
 use crate::transport::http_upstream::HeaderSource;
 
+use super::whereabouts::Whereabouts;
 use super::{ServerRuntime, Shared, upstream};
 
 /// One session's side of the gate. The key of its child is good for as long as this lives.
@@ -40,7 +41,7 @@ struct Requests {
     server: Arc<ServerRuntime>,
     spec: Arc<ApiSpec>,
     base: Mutex<CallContext>,
-    place: Place,
+    place: Whereabouts,
     /// Calls of the session's client that are with the child.
     running: Mutex<Vec<CallId>>,
     ending: OnceLock<(Outcome, &'static str)>,
@@ -78,7 +79,7 @@ impl Api {
         shared: &Arc<Shared>,
         server: &Arc<ServerRuntime>,
         base: CallContext,
-        place: Place,
+        place: Whereabouts,
     ) -> Api {
         let requests = Arc::new(Requests {
             shared: Arc::clone(shared),
@@ -145,7 +146,7 @@ impl Requests {
 
     async fn answer(self: Arc<Self>, asked: Asked) {
         let Asked { call, mut reply } = asked;
-        let presence = Presence::default().at(self.place.clone());
+        let presence = Presence::default().at(self.place.now());
         let watch = async {
             tokio::select! {
                 () = reply.closed() => presence.leave(Outcome::Withdrawn, "the server's process closed the connection"),

@@ -51,6 +51,7 @@ pub(crate) mod sign_in;
 mod tasks;
 mod upstream;
 mod waiting;
+mod whereabouts;
 
 /// Sessions and refusals that wait to be taken up.
 const HANDOVER: usize = 64;

@@ -10,7 +10,7 @@ use super::StartError;
 use crate::config::{Config, Notify, NotifyTo};
 use crate::control::server::Control;
 use crate::credential::secret::SecretCell;
-use crate::gate::Hold;
+use crate::gate::{Change, Told};
 use crate::notify::{self, Channel, News, Post, Quiet, To, Webhook};
 use crate::transport::http_client::HttpClient;
 use crate::transport::post::{self, Target};
@@ -18,7 +18,7 @@ use crate::transport::post::{self, Target};
 /// The holds of the gate, for one channel.
 pub(super) struct Feed {
     control: Arc<Control>,
-    changes: broadcast::Receiver<Arc<Hold>>,
+    changes: broadcast::Receiver<Change>,
 }
 
 /// Every configured channel and its feed.
@@ -85,9 +85,11 @@ impl Feed {
         loop {
             let told = tokio::select! {
                 () = stop.cancelled() => return,
-                change = self.changes.recv() => match change {
-                    Ok(hold) => News::One(Box::new(self.control.view(&hold))),
-                    Err(broadcast::error::RecvError::Lagged(_)) => {
+                change = self.changes.recv() => match change.map(|change| self.control.gate.holds().told(&change)) {
+                    Ok(Told::Hold(hold)) => News::One(Box::new(self.control.view(&hold))),
+                    Ok(Told::Later) => continue,
+                    Ok(Told::Forgotten) | Err(broadcast::error::RecvError::Lagged(_)) => {
+                        self.changes = self.changes.resubscribe();
                         let holds = self.control.gate.holds().all();
                         News::All(holds.iter().map(|hold| self.control.view(hold)).collect())
                     }

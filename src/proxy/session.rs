@@ -25,7 +25,7 @@ use tracing::Instrument as _;
 use crate::audit::Event;
 use crate::call::{Bound, CallContext, Decided, Outcome, Refusal, ToolCall, Transport};
 use crate::catalog::Handles;
-use crate::gate::{Admission, Gate, OpenSession, PermittedCall, Place, Presence, SentCall};
+use crate::gate::{Admission, Gate, OpenSession, PermittedCall, Presence, SentCall};
 use crate::json::{JsonText, Kind};
 use crate::mcp::definitions;
 use crate::mcp::loss::{Loss, NO_ANSWER, OVERLOADED};
@@ -48,6 +48,7 @@ use super::handles::Memory;
 use super::listing::{Listing, text_of};
 use super::tasks::{Order, Owner, Status};
 use super::upstream::Upstream;
+use super::whereabouts::Whereabouts;
 use super::{ServerRuntime, Shared};
 
 mod answer;
@@ -91,8 +92,8 @@ struct Session {
     shared: Arc<Shared>,
     server: Arc<ServerRuntime>,
     base: CallContext,
-    /// Where its calls work; those of the stateless era share their principal's.
-    place: Place,
+    /// Where its calls work, and what its child asks for.
+    place: Whereabouts,
     /// What its child asks of the vendor's API, where it has no key of its own.
     api: Option<Api>,
     client: mpsc::Sender<ToClient>,
@@ -173,7 +174,8 @@ async fn serve(
     let listing = Listing::new(Arc::clone(&server.definitions), Arc::clone(&shared.pins), &server.facts.name);
     let stop = shared.stop.clone();
     let (orders, mut ordered) = mpsc::channel(shared.limits.queue);
-    let place = Place::default();
+    let limits = &shared.limits;
+    let place = Whereabouts::new(&shared.gate, &owner.server, &owner.principal, limits.session_idle);
     let api = server
         .api
         .as_ref()
@@ -320,6 +322,7 @@ impl Session {
                 return self.tell(reply::error(id, OVERLOADED, &reason), Some(id.clone())).await;
             }
             self.era = Some(message.era());
+            self.place.asked(message.is_modern());
         }
         if let Some(text) = self.shared.tasks.answer(&message, &self.owner) {
             return self.tell(text, message.id().cloned()).await;
@@ -391,7 +394,7 @@ impl Session {
             }
         };
         let mut wait = self.can_wait(&message, &client);
-        let presence = presence.at(self.place(modern)).until(wait.patience);
+        let presence = presence.at(self.place.now()).until(wait.patience);
         if let Some((task, part)) = part {
             (wait.task, wait.part) = (Some(task), part);
         }
@@ -405,14 +408,6 @@ impl Session {
         match (&mut admission).now_or_never() {
             Some(verdict) => self.decided(id, verdict).await,
             None => self.work(id, admission),
-        }
-    }
-
-    fn place(&self, modern: bool) -> Place {
-        let (server, principal) = (&self.server.facts.name, &self.base.principal.name);
-        match modern {
-            true => self.shared.gate.shared_place(server, principal, self.shared.limits.session_idle),
-            false => self.place.clone(),
         }
     }
 

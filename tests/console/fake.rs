@@ -87,6 +87,7 @@ impl Fake {
         let rulings = self.heard().into_iter().filter_map(|command| match command {
             Command::Rule { id, ruling, reason, .. } => Some((id.to_string(), ruling, reason)),
             Command::Hello { .. }
+            | Command::Alive
             | Command::List { .. }
             | Command::Show { .. }
             | Command::Tools { .. }
@@ -119,7 +120,7 @@ impl World {
         let failed = |seq, error, message: &str| Notice::Failed { seq: Some(seq), error, message: message.to_owned() };
         let mut holds = self.holds.lock().unwrap();
         match command {
-            Command::Hello { .. } => {
+            Command::Hello { .. } | Command::Alive => {
                 Notice::Failed { seq: None, error: Failure::Malformed, message: "again".to_owned() }
             }
             Command::Tools { seq, .. } | Command::Tool { seq, .. } | Command::RuleTool { seq, .. } => {

@@ -178,6 +178,8 @@ impl Known {
                 self.daemon = Some(daemon.clone());
             }
             Notice::Welcome { .. }
+            | Notice::Ping {}
+            | Notice::Listed { .. }
             | Notice::Failed { .. }
             | Notice::Tools { .. }
             | Notice::Tool { .. }
@@ -211,7 +213,7 @@ impl RawOperator {
     /// Connected and welcomed.
     pub async fn hello(socket: &Path) -> RawOperator {
         let mut operator = RawOperator::connect(socket).await;
-        operator.send(r#"{"command":"hello","version":3,"watch":false,"read_only":false}"#).await;
+        operator.send(r#"{"command":"hello","version":4,"watch":false,"read_only":false}"#).await;
         let welcome = operator.next().await.expect("a welcome");
         assert!(welcome.get("welcome").is_some(), "{welcome}");
         operator

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use crate::harness::daemon::{SERVER, set_mode};
 use crate::harness::peers::{node, source};
 use crate::harness::web::{Answer, Web};
-use crate::harness::{Countersign, Daemon, Shim, call, outcome, request, within};
+use crate::harness::{Countersign, Daemon, Shim, call, outcome, request, stateless, within};
 
 const KEY: &str = "server-CANARY0Fq7Zt2Lw9Xb4Kd6";
 
@@ -36,7 +36,11 @@ async fn api() -> Web {
 }
 
 fn setup(api: &Web) -> Countersign {
-    let countersign = Countersign::with_policy(POLICY);
+    setup_with(api, POLICY)
+}
+
+fn setup_with(api: &Web, policy: &str) -> Countersign {
+    let countersign = Countersign::with_policy(policy);
     let file = countersign.dir().join("stigg.key");
     std::fs::write(&file, KEY).unwrap();
     set_mode(&file, 0o600);
@@ -431,4 +435,41 @@ async fn code_is_trusted_where_the_operator_says_so_and_its_requests_never_are()
             .await;
         assert_eq!(code, 10, "{said}");
     }
+}
+
+/// Requests of the stateless era share their principal's place, and the code that one of them runs works there too:
+/// whichever account the call named, the code names no other.
+#[tokio::test]
+async fn code_works_where_the_call_that_runs_it_does() {
+    let api = api().await;
+    let anything =
+        "package countersign.policy.code\n\nallow contains {\"rule\": \"code.all\", \"reason\": \"x\"} if true\n";
+    let setup = setup_with(&api, anything)
+        .set("/policy/builtin", json!(["environment"]))
+        .set(&format!("/servers/{SERVER}/accounts"), json!(["acct_1", "acct_2"]));
+    let daemon = setup.start().await;
+    let charge = |id: &str, named: Option<&str>, charged: &str| {
+        let body = json!({"planId": "p", "billingInformation": {"chargeOnBehalfOfAccount": charged}});
+        let mut call = code(id, &format!("return client.request('POST', '/api/v1/subscriptions', {{body: {body}}})"));
+        if let Some(named) = named {
+            call["params"]["arguments"]["X-ACCOUNT-ID"] = json!(named);
+        }
+        call
+    };
+    for modern in [true, false] {
+        let mut shim = daemon.shim().await;
+        let shape = |call: Value| if modern { stateless(call, json!({})) } else { call };
+        shim.send(&shape(charge("1", Some("acct_1"), "acct_2"))).await;
+        let refused = said(&shim.answer("1").await);
+        assert_eq!((refused["status"].as_u64(), decision(&refused)), (Some(403), Some("denied")), "{refused}");
+        assert!(refused.to_string().contains("environment.session"), "{refused}");
+        shim.send(&shape(charge("2", None, "acct_1"))).await;
+        assert_eq!(said(&shim.answer("2").await)["status"], 200);
+        // Whatever era it speaks in next: its child is the same.
+        let other = |call: Value| if modern { call } else { stateless(call, json!({})) };
+        shim.send(&other(charge("3", None, "acct_2"))).await;
+        let refused = said(&shim.answer("3").await);
+        assert_eq!(decision(&refused), Some("denied"), "{refused}");
+    }
+    assert_eq!(api.asked().len(), 2);
 }

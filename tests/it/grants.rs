@@ -225,7 +225,7 @@ async fn a_connection_that_may_only_watch_changes_nothing() {
     let mut scene = Scene::new().await;
     let hold = scene.hold("1", 150).await;
     let mut raw = RawOperator::connect(&scene.daemon.runtime_dir().join("operator.sock")).await;
-    raw.send(r#"{"command":"hello","version":3,"watch":false,"read_only":true}"#).await;
+    raw.send(r#"{"command":"hello","version":4,"watch":false,"read_only":true}"#).await;
     raw.next().await.unwrap();
     let (id, digest) = (&hold.id, &hold.digest);
     let item = json!({"id": id, "digest": digest});

@@ -28,6 +28,7 @@ mod grants;
 mod holding;
 mod hostile_oauth;
 mod installed;
+mod large;
 mod lists;
 mod notices;
 mod oauth;

@@ -33,7 +33,7 @@ fn absent(why: &NoDaemon, serve: &str, at: &str) -> Finding {
         NoDaemon::Control(ControlError::Version { .. } | ControlError::Wire(_)) => {
             Finding::problem(at, why.to_string()).run(same)
         }
-        NoDaemon::Control(ControlError::Closed | ControlError::Io(_)) => {
+        NoDaemon::Control(ControlError::Closed | ControlError::Io(_) | ControlError::TooLong(_)) => {
             Finding::problem(at, why.to_string()).run("look at its log")
         }
     }

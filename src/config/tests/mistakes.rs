@@ -277,6 +277,7 @@ fn mistakes_are_found_where_they_are() {
         (and("limits: { message_bytes: 4194304 }"), ("C0105", 13, 26)),
         (and("limits: { message_bytes: 4MB }"), ("C0105", 13, 26)),
         (and("limits: { message_bytes: 1KiB, held_bytes: 2KiB }"), ("C0110", 13, 44)),
+        (and("limits: { message_bytes: 64MiB, held_bytes: 9MiB }"), ("C0104", 13, 45)),
         (and("limits: { mesage_bytes: 1KiB }"), ("C0101", 13, 11)),
         (and("policy: { time_limit_ms: 50ms }"), ("C0103", 13, 26)),
         (and("policy: { time_limit_ms: 0 }"), ("C0104", 13, 26)),

@@ -103,6 +103,8 @@ pub(super) fn answered(talk: &mut Talk, notice: Notice) {
         Notice::Explained { seq, excerpts } => (seq, excerpts.iter().flat_map(excerpt).collect()),
         // Nothing of this is asked for here.
         Notice::Welcome { .. }
+        | Notice::Ping {}
+        | Notice::Listed { .. }
         | Notice::Tools { .. }
         | Notice::Tool { .. }
         | Notice::RuledBatch { .. }

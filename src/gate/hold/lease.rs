@@ -67,8 +67,8 @@ impl HoldQueue {
                 Some(Lease { by: operator.to_owned(), at, until, ends: now + LEASE })
             }
         };
+        self.announce(&mut entry.hold);
         let hold = entry.hold.clone();
-        self.announce(&hold);
         self.unattended.notify_one();
         Ok((hold, other.map(|(by, _)| by)))
     }
@@ -79,7 +79,7 @@ impl HoldQueue {
             if entry.hold.lease.as_ref().is_some_and(|lease| now >= lease.ends) {
                 entry.hold.lease = None;
                 if entry.shown {
-                    self.announce(&entry.hold);
+                    self.announce(&mut entry.hold);
                 }
             }
         }

@@ -129,10 +129,10 @@ impl HoldQueue {
             return Err(NoEffect::Unavailable("the take-back could not be recorded; the call is not sent".to_owned()));
         }
         let stopped = entry.stopped.is_some();
-        let hold = entry.hold.clone();
         if entry.shown && !stopped {
-            self.announce(&hold);
+            self.announce(&mut entry.hold);
         }
+        let hold = entry.hold.clone();
         self.unattended.notify_one();
         self.finish(&mut inner, id);
         Ok(hold)

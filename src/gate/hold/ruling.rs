@@ -117,8 +117,8 @@ impl HoldQueue {
                 entry.hold.approved_by.push(Approver { operator, account, key: proof.map(|proof| proof.key) });
                 let have = entry.hold.approved_by.len();
                 if have < usize::from(entry.hold.decision.approvals) {
+                    self.announce(&mut entry.hold);
                     let hold = entry.hold.clone();
-                    self.announce(&hold);
                     self.let_go(&mut inner, &id);
                     return Ok(hold);
                 }
@@ -132,8 +132,8 @@ impl HoldQueue {
                 entry.hold.state = State::Leaving { by: by.clone(), at: approved, leaves_at };
                 entry.hold.lease = None;
                 entry.departure = Some(Departure { at: now + window, by, approved });
+                self.announce(&mut entry.hold);
                 let hold = entry.hold.clone();
-                self.announce(&hold);
                 self.unattended.notify_one();
                 self.let_go(&mut inner, &id);
                 Ok(hold)
@@ -169,8 +169,8 @@ impl HoldQueue {
             entry.hold.expires = until;
             entry.deadline = Instant::now() + TICKET;
             entry.let_go();
+            self.announce(&mut entry.hold);
             let hold = entry.hold.clone();
-            self.announce(&hold);
             self.unattended.notify_one();
             return Some(hold);
         };
@@ -191,6 +191,5 @@ impl HoldQueue {
 
 /// Of a hold that is not in the queue.
 pub(super) fn not_open(inner: &Inner, id: &CallId) -> NoEffect {
-    let past = inner.past.iter().find(|hold| hold.id() == id);
-    past.map_or(NoEffect::NotFound, |hold| NoEffect::Closed(hold.ended_words()))
+    inner.past.find(id).map_or(NoEffect::NotFound, |hold| NoEffect::Closed(hold.ended_words()))
 }

@@ -53,6 +53,13 @@ pub enum State {
     },
 }
 
+impl State {
+    /// Approved, and nothing is known of an answer.
+    pub(super) fn is_on_its_way(&self) -> bool {
+        matches!(self, State::Approved { .. })
+    }
+}
+
 /// Who has approved a hold.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Approver {
@@ -87,6 +94,7 @@ pub struct Hold {
     pub digest: Digest,
     pub confirm: Vec<(String, String)>,
     pub created: Timestamp,
+    /// Settled when it opens, and moved by no identical call: it is part of what is signed.
     pub expires: Timestamp,
     pub state: State,
     pub approved_by: Vec<Approver>,
@@ -100,6 +108,10 @@ pub struct Hold {
     pub waiting: usize,
     /// Other calls with the same digest, and what became of them.
     pub same_as: Vec<(CallId, &'static str)>,
+    /// What is shown of the call, in bytes.
+    pub(super) bytes: usize,
+    /// Of its last change.
+    pub(super) revision: u64,
 }
 
 impl Hold {

@@ -8,15 +8,22 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::call::{CallContext, CallId, Decision, Digest, Outcome, ToolCall};
+use crate::json::{Json, Kind};
 
 use super::leaving::{Departure, Stop};
 use super::{Hold, State, Verdict};
 use crate::gate::Presence;
 
 const TOO_LATE: &str = "nobody ruled in time";
-/// Members of `_meta` that number or trace a request, and what the protocol keeps for itself.
-const PROTOCOL: &[&str] = &["progressToken", "traceparent", "tracestate", "baggage", "claudecode/toolUseId"];
-const PROTOCOL_PREFIX: &str = "io.modelcontextprotocol/";
+/// Members of `_meta` that number or trace one request. They may differ from what was shown while they are one plain word
+/// or number: nothing can be said in them.
+const NUMBERS: &[&str] =
+    &["progressToken", "traceparent", "claudecode/toolUseId", PROTOCOL_VERSION, "io.modelcontextprotocol/logLevel"];
+const PROTOCOL_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+/// What a client says of itself with each request of the stateless era.
+const CLIENT: &[&str] = &["io.modelcontextprotocol/clientInfo", "io.modelcontextprotocol/clientCapabilities"];
+/// Longest plain word.
+const MAX_PLAIN: usize = 128;
 
 /// How a call leaves the queue without a ruling.
 #[derive(Debug)]
@@ -29,16 +36,22 @@ pub(super) enum Leaving {
     Detach,
 }
 
-/// Members of `_meta` by name, each sorted, but for the protocol's own: those differ from request to request.
+/// Members of `_meta` by name, each sorted, but for those that number a request or say who its client is.
 pub(in crate::gate) type Carried = Vec<(String, String)>;
 
-/// What a call carries beside its digest.
+/// What a call carries beside its digest and its client.
 pub(in crate::gate) fn carried(call: &ToolCall) -> Carried {
-    let is_own = |name: &str| PROTOCOL.contains(&name) || name.starts_with(PROTOCOL_PREFIX);
-    let members = call.meta().into_iter().flat_map(crate::json::Json::members);
+    let mut carried = beside_numbers(call);
+    carried.retain(|(name, _)| !CLIENT.contains(&name.as_str()));
+    carried
+}
+
+/// All of `_meta` that is not the plain number of one request.
+fn beside_numbers(call: &ToolCall) -> Carried {
+    let members = call.meta().into_iter().flat_map(Json::members);
     let mut carried: Carried = members
         .filter_map(|(key, value)| {
-            let name = key.as_str().filter(|name| !is_own(name))?;
+            let name = key.as_str().filter(|name| !(NUMBERS.contains(&&**name) && is_plain(value)))?;
             let mut sorted = String::new();
             value.write_sorted(&mut sorted);
             Some((name.into_owned(), sorted))
@@ -48,10 +61,19 @@ pub(in crate::gate) fn carried(call: &ToolCall) -> Carried {
     carried
 }
 
-/// Whether two calls with one digest also carry the same beside it: what an operator was shown of `_meta` is what is
-/// sent, whichever of the two is released.
+fn is_plain(value: Json<'_>) -> bool {
+    let is_word = |word: &str| word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._:/+=-".contains(&byte));
+    match value.kind() {
+        Kind::Number => value.text().len() <= MAX_PLAIN,
+        Kind::String => value.as_str().is_some_and(|word| word.len() <= MAX_PLAIN && is_word(&word)),
+        Kind::Object | Kind::Array | Kind::Bool | Kind::Null => false,
+    }
+}
+
+/// Whether two calls with one digest also carry the same beside it, and come from one client: what an operator was shown
+/// of `_meta` is what is sent, whichever of the two is released.
 pub(super) fn carry_the_same(one: &ToolCall, other: &ToolCall) -> bool {
-    carried(one) == carried(other)
+    beside_numbers(one) == beside_numbers(other)
 }
 
 /// One call that waits.
@@ -64,6 +86,8 @@ pub(super) struct Waiter {
     pub created: Timestamp,
     pub deadline: Instant,
     pub expires: Timestamp,
+    /// What is shown of it, in bytes.
+    pub bytes: usize,
     pub presence: Presence,
     /// When its client is thought to give up.
     pub patience: Option<(Instant, Timestamp)>,
@@ -100,7 +124,7 @@ impl Waiter {
 /// A prompt that is not over.
 pub(super) struct Entry {
     pub hold: Hold,
-    /// An approval counts until then.
+    /// An approval counts until then: when the last of those ends who waited when it opened.
     pub deadline: Instant,
     /// In the order in which they came.
     pub waiters: VecDeque<Waiter>,
@@ -131,6 +155,7 @@ impl Entry {
         let lead = waiters.remove(lead)?;
         waiters.push_front(lead);
         let first = waiters.front()?;
+        let last = waiters.iter().max_by_key(|waiter| waiter.deadline)?;
         let hold = Hold {
             id: first.id.clone(),
             call: Arc::clone(&first.call),
@@ -139,7 +164,7 @@ impl Entry {
             digest,
             confirm: first.confirm.clone(),
             created: first.created,
-            expires: first.expires,
+            expires: last.expires,
             state: State::Pending,
             approved_by: Vec::new(),
             signature_required,
@@ -148,8 +173,10 @@ impl Entry {
             client_waits_until: None,
             waiting: 0,
             same_as,
+            bytes: first.bytes,
+            revision: 0,
         };
-        let (deadline, presence) = (first.deadline, first.presence.clone());
+        let (deadline, presence) = (last.deadline, first.presence.clone());
         let mut entry = Entry {
             hold,
             deadline,
@@ -181,19 +208,11 @@ impl Entry {
         if let Some(first) = shown().next() {
             self.hold.call = Arc::clone(&first.call);
             self.hold.context = Arc::clone(&first.context);
+            self.hold.bytes = first.bytes;
             self.hold.client_waits_until = first.patience.map(|(_, at)| at);
             self.presence = first.presence.clone();
         } else {
             self.hold.client_waits_until = None;
-        }
-        if matches!(self.hold.state, State::Ticket { .. }) {
-            return;
-        }
-        for waiter in &self.waiters {
-            if waiter.deadline > self.deadline {
-                self.deadline = waiter.deadline;
-                self.hold.expires = waiter.expires;
-            }
         }
     }
 

@@ -157,7 +157,7 @@ impl Session {
                     Some(origin) => self.following(origin),
                     None => self.of_no_tool(decided, self.server.catalog.operation(&call)),
                 };
-                let presence = Presence::default().at(self.place.clone());
+                let presence = Presence::default().at(self.place.now());
                 if let Some(asked) = self.asked.get_mut(id) {
                     asked.deciding = Some(presence.clone());
                 }
