@@ -125,6 +125,7 @@ pub fn table(app: &App, batch: &Batch) -> Doc {
 /// The answer was yes: what was asked is asked of the daemon, where all of it is still so.
 pub(super) fn approve(app: &mut App) -> Vec<Effect> {
     let Some(Dialog::Batch(batch)) = app.dialog.take() else { return Vec::new() };
+    let shown = app.screen.drawn.map_or_else(Default::default, |drawn| app.now.mono.saturating_sub(drawn));
     app.changed();
     let is_so = |(id, digest): &(CallId, Digest)| app.holds.get(id).is_some_and(|entry| entry.view.digest == *digest);
     let same = batch.items.len() == app.marked.len() && batch.items.iter().all(|(id, _)| app.marked.contains(id));
@@ -140,14 +141,11 @@ pub(super) fn approve(app: &mut App) -> Vec<Effect> {
     let holds = batch.items.iter().map(item).collect();
     let effects = pages::ask(app, Asked::Batch, |seq| Command::RuleBatch { seq, holds, reason: None });
     if effects.is_empty() {
-        app.complain("the daemon has not answered yet: nothing was sent");
         return effects;
     }
-    for (id, _) in &batch.items {
-        if let Some(entry) = app.holds.get(id) {
-            app.guard.approved(ruling::shown_for(app, entry), &entry.view.rule);
-        }
-    }
+    // One gesture is one approval, as long as its table was on the screen.
+    let rule = batch.items.first().and_then(|(id, _)| app.holds.get(id)).map(|entry| entry.view.rule.clone());
+    app.guard.approved(shown, &rule.unwrap_or_default());
     app.marked.clear();
     effects
 }

@@ -101,7 +101,8 @@ impl Dialog {
             }
             Dialog::Reject(_) => Context::Reason,
             Dialog::Filter(_) => Context::Filter,
-            Dialog::Help { .. } | Dialog::Notice { .. } => Context::Read,
+            Dialog::Help { .. } => Context::Read,
+            Dialog::Notice { .. } => Context::Notice,
         }
     }
 
@@ -144,6 +145,7 @@ impl Dialog {
             Dialog::Approve(approve) if approve.typed => approve.high(action, typed, ready),
             Dialog::Approve(approve) if approve.focus == Focus::Note => approve.noting(action, typed, ready),
             Dialog::Approve(approve) => match action {
+                Some(Action::Yes) if !approve.fits => Answer::Early(LARGER),
                 Some(Action::Yes) if ready.ruling => Answer::Approve(approve.reason()),
                 Some(Action::Yes) => Answer::Early("not so fast: look at the question, then press y"),
                 Some(Action::Reject) => Answer::ToReject,
@@ -209,6 +211,9 @@ impl Dialog {
         Answer::Stay
     }
 }
+
+/// Why a question that is not on the screen, whole, is not answered.
+const LARGER: &str = "the question does not fit: make the window larger";
 
 /// Lines of help that a page moves.
 const HELP_PAGE: u16 = 15;
@@ -292,6 +297,8 @@ pub struct Approve {
     pub focus: Focus,
     /// What the record keeps beside the approval.
     pub note: String,
+    /// All of the question is on the screen, its buttons too.
+    pub fits: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -331,7 +338,7 @@ impl Approve {
         let typed = tier == Tier::High || why.is_some();
         let fields = if typed { fields(hold) } else { Vec::new() };
         let (id, digest, note) = (hold.id.clone(), hold.digest, String::new());
-        Approve { id, digest, tier, typed, why, fields, focus: Focus::Back, note }
+        Approve { id, digest, tier, typed, why, fields, focus: Focus::Back, note, fits: false }
     }
 
     pub fn matches(&self) -> bool {
@@ -386,6 +393,7 @@ impl Approve {
             Focus::Field(n) if self.fields.get(n).is_some_and(Field::matches) => self.go(1),
             Focus::Field(_) => Answer::Early("the value does not match yet"),
             Focus::Approve if !self.matches() => Answer::Early("type the value first"),
+            Focus::Approve if !self.fits => Answer::Early(LARGER),
             Focus::Approve if ready.ruling && ready.focus => Answer::Approve(self.reason()),
             Focus::Approve => Answer::Early("not so fast: look at the question, then press Enter"),
         }

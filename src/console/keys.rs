@@ -29,12 +29,14 @@ pub enum Context {
     Reason,
     /// The filter of a list.
     Filter,
-    /// A text to read: help, an explanation.
+    /// A text to read.
     Read,
+    /// Something that may have come up while somebody typed: no letter does anything.
+    Notice,
 }
 
 impl Context {
-    pub const ALL: [Context; 12] = [
+    pub const ALL: [Context; 13] = [
         Context::Any,
         Context::Main,
         Context::Zoom,
@@ -47,6 +49,7 @@ impl Context {
         Context::Reason,
         Context::Filter,
         Context::Read,
+        Context::Notice,
     ];
 
     pub fn title(self) -> &'static str {
@@ -62,7 +65,8 @@ impl Context {
             Context::Grant => "How far a grant goes",
             Context::Reason => "Reject",
             Context::Filter => "Filter",
-            Context::Read => "Help and notices",
+            Context::Read => "Help",
+            Context::Notice => "Notices",
         }
     }
 
@@ -79,7 +83,8 @@ impl Context {
             | Context::Grant
             | Context::Reason
             | Context::Filter
-            | Context::Read => None,
+            | Context::Read
+            | Context::Notice => None,
         }
     }
 
@@ -214,7 +219,7 @@ const fn bind(
 }
 
 use Chord::{Char, Ctrl, Key};
-use Context::{Any, Ask, Filter, Grant, Main, Note, Page as Pages, Read, Reason, Sessions, Type, Zoom};
+use Context::{Any, Ask, Filter, Grant, Main, Note, Notice, Page as Pages, Read, Reason, Sessions, Type, Zoom};
 
 const ENTER: &[Chord] = &[Key(KeyCode::Enter)];
 const ESC: &[Chord] = &[Key(KeyCode::Esc)];
@@ -378,6 +383,8 @@ pub const TABLE: &[Binding] = &[
     bind(Read, &[Key(KeyCode::PageUp)], "PgUp", Action::PageUp, "one page up"),
     bind(Read, &[Key(KeyCode::Esc), Char('q'), Char('?'), Key(KeyCode::Enter)], "Esc q ? Enter", Action::Back, "close"),
     bind(Read, &[Ctrl('c')], "Ctrl-c", Action::Quit, "quit"),
+    bind(Notice, ESC, "Esc", Action::Back, "close"),
+    bind(Notice, &[Ctrl('c')], "Ctrl-c", Action::Quit, "quit"),
 ];
 
 /// Reasons at hand, while the field is empty.

@@ -30,6 +30,7 @@ pub mod app;
 pub mod update;
 mod news;
 mod ruling;
+pub mod sweep;
 mod acts;
 mod mouse;
 pub mod view;
@@ -191,7 +192,10 @@ async fn watch(mut line: link::Line, options: Options) -> Result<Ended, ConsoleE
     let mut effects = VecDeque::new();
     loop {
         if effects.is_empty() {
-            terminal::inside(|| show(&mut app, &mut screen, clock))?;
+            effects.extend(terminal::inside(|| show(&mut app, &mut screen, clock))?);
+            if !effects.is_empty() {
+                continue;
+            }
             title.show(app.holds.pending().count())?;
             let what = tokio::select! {
                 () = options.stop.cancelled() => return Ok(Ended::Stopped),
@@ -238,8 +242,11 @@ async fn watch(mut line: link::Line, options: Options) -> Result<Ended, ConsoleE
                 guard = Some(Guard::take(app.mouse)?);
                 input = EventStream::new();
                 screen.clear()?;
-                let what = What::Signed(seq, outcome);
-                effects.extend(app::update(&mut app, Event { at: clock.now(), what }));
+                let size = screen.size()?;
+                // The window may have changed while nobody listened.
+                for what in [What::Resize(size.width, size.height), What::Signed(seq, outcome)] {
+                    effects.extend(app::update(&mut app, Event { at: clock.now(), what }));
+                }
             }
             Some(Effect::Quit) => return Ok(Ended::Quit),
             Some(Effect::Redraw) => screen.clear()?,
@@ -298,10 +305,12 @@ async fn sign(
     }
 }
 
-fn show(app: &mut App, screen: &mut Terminal<Steady<io::Stdout>>, clock: Clock) -> io::Result<()> {
-    screen.draw(|frame| view::render(app, frame))?;
-    app::update(app, Event { at: clock.now(), what: What::Drawn });
-    Ok(())
+/// Draws. The frame has the size that the terminal has at that moment, which need not be the app's: then nothing of it
+/// counts as seen.
+fn show(app: &mut App, screen: &mut Terminal<Steady<io::Stdout>>, clock: Clock) -> io::Result<Vec<Effect>> {
+    let area = screen.draw(|frame| view::render(app, frame))?.area;
+    let what = app.was_drawn(area);
+    Ok(app::update(app, Event { at: clock.now(), what }))
 }
 
 fn what(event: Input) -> Option<What> {

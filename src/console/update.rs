@@ -11,7 +11,7 @@ use crate::console::holds::Entry;
 use crate::console::keys::{self, Action, Context, Page};
 use crate::console::rows::{Key, Row, Rows, Wanted};
 use crate::console::tabs::{self, Tab};
-use crate::console::{acts, batch, mouse, news, pages, ruling, view, visible};
+use crate::console::{acts, batch, mouse, news, pages, ruling, sweep, view, visible};
 use crate::control::wire::RulingKind;
 
 /// A console that follows goes to the riskiest hold when no key and no mouse was touched for so long.
@@ -47,6 +47,7 @@ pub fn update(app: &mut App, event: Event) -> Vec<Effect> {
         What::Signed(seq, outcome) => ruling::signed(app, seq, outcome),
     };
     refit(app);
+    effects.extend(sweep::go_on(app));
     effects.extend(pages::missing(app));
     effects
 }
@@ -114,6 +115,7 @@ fn drawn(app: &mut App) {
     match &mut app.dialog {
         Some(Dialog::Grant(wish)) => wish.fits = fits,
         Some(Dialog::Batch(batch)) => batch.fits = fits,
+        Some(Dialog::Approve(question)) => question.fits = fits,
         _ => {}
     }
     if app.dialog.is_some() || app.too_small() || app.page != Page::Queue {
@@ -160,8 +162,7 @@ fn tick(app: &mut App) -> Vec<Effect> {
     let over = |id: &CallId| app.holds.get(id).is_some_and(|entry| entry.is_over(app.now.wall));
     let over = app.dialog.as_ref().and_then(|dialog| dialog.holds().into_iter().find(|id| over(id)).cloned());
     if let Some(id) = over {
-        app.close_dialog();
-        app.complain(format!("{id}: the time of this hold is over: nothing was sent"));
+        app.void_dialog(format!("{id}: the time of this hold is over."));
     }
     let idle = app.dialog.is_none() && app.page == Page::Queue && !app.zoom && now >= app.touched + IDLE;
     if app.follow && idle && app.rows.new > 0 {

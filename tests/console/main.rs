@@ -10,6 +10,7 @@ mod dialogs;
 mod faithful;
 mod fake;
 mod filters;
+mod floods;
 mod grants;
 mod invariants;
 mod keys;

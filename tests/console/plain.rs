@@ -247,6 +247,32 @@ fn whatever_changes_closes_the_question() {
     assert_eq!(sent(&chat.types("approve")), []);
 }
 
+/// A client that changes its call again and again keeps nobody from saying no: the question stands, and what is typed
+/// counts. An approval waits until the call as it is now was read out.
+#[test]
+fn a_call_that_changes_can_be_rejected() {
+    let fresh = |effects: &[Effect]| effects.iter().any(|effect| matches!(effect, Effect::Ask { fresh: true, .. }));
+    let (mut chat, _) = Chat::new(vec![sandbox(A)]);
+    for waiting in [2, 1, 3, 1] {
+        assert_eq!(said(&chat.hold(HoldView { waiting, ..sandbox(A) })), [""; 0], "identical calls come and go");
+    }
+    let swapped = |n: u32| HoldView { meta: Some(json(&format!("{{\"progressToken\":{n}}}"))), ..sandbox(A) };
+    let first = chat.hold(swapped(1));
+    assert!(said(&first)[0].contains("type details to hear it") && !fresh(&first), "{first:?}");
+    let second = chat.hold(swapped(2));
+    assert!(said(&second).is_empty(), "once: {second:?}");
+    assert_eq!(sent(&chat.types("approve")), []);
+    chat.types("reject");
+    chat.hold(swapped(3));
+    let reason = Some("no".to_owned());
+    assert_eq!(rulings_of(&sent(&chat.types("no"))), [(A.to_owned(), RulingKind::Reject, reason)]);
+
+    let (mut chat, _) = Chat::new(vec![sandbox(A)]);
+    chat.hold(swapped(1));
+    chat.types("details");
+    assert_eq!(sent(&chat.types("approve")).len(), 1);
+}
+
 /// A changed hold is asked about in the same words, and is another question: what was typed before is dropped.
 #[test]
 fn a_question_in_the_same_words_is_a_new_one() {

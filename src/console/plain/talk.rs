@@ -452,12 +452,25 @@ impl Talk {
         self.forget();
     }
 
-    /// Whatever changes under an open question closes it.
+    /// Whatever changes under an open question closes it, but for one that can be answered with no: that one stands as
+    /// long as the hold waits and has the digest which it names. A client that changes its call again and again keeps
+    /// nobody from saying no.
     fn compared(&mut self, before: &HoldView, now: Option<&HoldView>) {
         let asked = self.subject().as_ref() == Some(&before.id);
         let words = now.and_then(|now| describe::outcome(&now.state, &self.zone));
+        let stands = matches!(&self.stage, Stage::Ruling(_) | Stage::Reason(_));
         match now {
             Some(now) if is_same_question(before, now) => {}
+            Some(now) if asked && stands && now.state.is_pending() && now.digest == before.digest => {
+                // Once, until it is read out again: an approval waits for that.
+                let was_heard = self.heard.get(&before.id).is_some_and(|heard| is_same_question(&heard.view, before));
+                if was_heard {
+                    self.say(format!(
+                        "{} has changed: type details to hear it. Before that no approval counts.",
+                        before.id
+                    ));
+                }
+            }
             _ if asked => {
                 self.close();
                 let words = words.unwrap_or_else(|| "it is read out again".to_owned());
