@@ -184,7 +184,7 @@ fn ruled_batch(app: &mut App, results: Vec<BatchResult>) {
         }
     }
     match words {
-        Ok(words) => app.say(words),
+        Ok(words) => app.say(format!("{words}; u takes one back until it leaves")),
         Err(words) => app.complain(words),
     }
 }
