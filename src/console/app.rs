@@ -5,6 +5,7 @@
 //! pressed; it names the hold by id and digest; whatever changes under an open question voids the question.
 
 use std::collections::{BTreeSet, HashSet};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crossterm::event::{KeyEvent, MouseEvent};
@@ -63,6 +64,8 @@ pub enum What {
     Link(Box<Link>),
     /// What came of [`Effect::Sign`].
     Signed(u64, Result<SignedBy, String>),
+    /// What came of [`Effect::Edit`] or [`Effect::Export`], in words that have not passed the escape function.
+    Did(Result<String, String>),
 }
 
 /// The connection to the daemon.
@@ -100,6 +103,16 @@ pub enum Effect {
     Bell,
     /// Put this on the clipboard: ASCII of ours.
     Copy(String),
+    /// Show this line of a file in the operator's editor, outside of the screen.
+    Edit {
+        file: PathBuf,
+        line: usize,
+    },
+    /// Write a new file of this name where the console was started.
+    Export {
+        name: String,
+        text: String,
+    },
     /// Stop this process until its shell goes on with it.
     Suspend,
     /// Have the terminal report the mouse, or leave it alone.

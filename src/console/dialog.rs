@@ -9,6 +9,7 @@ use crate::call::{CallId, Digest, Tier};
 use crate::console::batch::Batch;
 use crate::console::filter::{Filter, Of};
 use crate::console::keys::{self, Action, Context, PRESETS};
+use crate::console::palette::Palette;
 use crate::console::visible;
 pub use crate::console::wish::{Leaf, Wish};
 use crate::control::wire::{HoldView, SessionRuling};
@@ -29,6 +30,7 @@ pub enum Dialog {
     Reject(Reject),
     Confirm(Confirm),
     Filter(FilterLine),
+    Palette(Palette),
     Quit,
     Help {
         scroll: u16,
@@ -68,6 +70,8 @@ pub enum Answer {
     /// Does what the question was about.
     Confirmed,
     Filtered,
+    /// What the key of a command does.
+    Run(Action),
     /// Asks whether to quit, or quits where that is the question.
     Quit,
 }
@@ -101,6 +105,7 @@ impl Dialog {
             }
             Dialog::Reject(_) => Context::Reason,
             Dialog::Filter(_) => Context::Filter,
+            Dialog::Palette(_) => Context::Palette,
             Dialog::Help { .. } => Context::Read,
             Dialog::Notice { .. } => Context::Notice,
         }
@@ -116,6 +121,7 @@ impl Dialog {
             | Dialog::Reject(_)
             | Dialog::Confirm(_)
             | Dialog::Filter(_)
+            | Dialog::Palette(_)
             | Dialog::Quit
             | Dialog::Help { .. }
             | Dialog::Notice { .. } => ARMING,
@@ -129,9 +135,12 @@ impl Dialog {
             Dialog::Batch(batch) => batch.items.iter().map(|(id, _)| id).collect(),
             Dialog::Grant(wish) => vec![&wish.id],
             Dialog::Reject(reject) => vec![&reject.id],
-            Dialog::Confirm(_) | Dialog::Filter(_) | Dialog::Quit | Dialog::Help { .. } | Dialog::Notice { .. } => {
-                Vec::new()
-            }
+            Dialog::Confirm(_)
+            | Dialog::Filter(_)
+            | Dialog::Palette(_)
+            | Dialog::Quit
+            | Dialog::Help { .. }
+            | Dialog::Notice { .. } => Vec::new(),
         }
     }
 
@@ -179,6 +188,7 @@ impl Dialog {
             },
             Dialog::Reject(reject) => reject.key(action, typed, ready),
             Dialog::Filter(line) => line.key(action, typed),
+            Dialog::Palette(palette) => palette.key(action, typed, ready),
             Dialog::Help { scroll } => {
                 match action {
                     Some(Action::LineDown) => *scroll = scroll.saturating_add(1).min(help_lines()),
@@ -206,7 +216,7 @@ impl Dialog {
             Dialog::Approve(_) => return Answer::Early("paste is off here: read the value and type it"),
             Dialog::Filter(line) => letters.for_each(|letter| push(&mut line.text, letter)),
             Dialog::Batch(_) | Dialog::Grant(_) | Dialog::Confirm(_) => return Answer::Early("paste is off here"),
-            Dialog::Quit | Dialog::Help { .. } | Dialog::Notice { .. } => {}
+            Dialog::Palette(_) | Dialog::Quit | Dialog::Help { .. } | Dialog::Notice { .. } => {}
         }
         Answer::Stay
     }

@@ -13,6 +13,7 @@ pub mod risk;
 pub mod doc;
 pub mod describe;
 pub mod diff;
+pub mod spark;
 pub mod tabs;
 pub mod filter;
 pub mod holds;
@@ -22,6 +23,7 @@ pub mod barrier;
 pub mod alert;
 pub mod wish;
 pub mod batch;
+pub mod palette;
 pub mod dialog;
 pub mod guard;
 pub mod pages;
@@ -33,6 +35,7 @@ mod ruling;
 pub mod sweep;
 mod acts;
 mod mouse;
+pub mod outside;
 pub mod view;
 pub mod sign;
 pub mod terminal;
@@ -55,7 +58,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::control::client::ControlError;
-use crate::control::wire::{Command, SignedBy};
+use crate::control::wire::Command;
 use alert::Alert;
 use app::{App, Effect, Event, Now, What};
 use sign::Signing;
@@ -231,11 +234,12 @@ async fn watch(mut line: link::Line, options: Options) -> Result<Ended, ConsoleE
                 drop(input);
                 drop(guard.take());
                 let lent = Lent::out();
-                let signed = sign(&signing, &text, &mut line, &mut app, &mut effects, clock);
+                terminal::say(&signing.prompt(&text));
+                let signed = meanwhile(signing.sign(&text), &mut line, &mut app, &mut effects, clock);
                 let outcome = tokio::select! {
                     () = options.stop.cancelled() => return Ok(Ended::Stopped),
                     () = signals.any() => return Ok(Ended::Signal),
-                    outcome = signed => outcome,
+                    outcome = signed => outcome.map_err(|error| error.to_string()),
                 };
                 // What was typed meanwhile and not read was not meant for the screen: it is thrown away.
                 drop(lent);
@@ -247,6 +251,29 @@ async fn watch(mut line: link::Line, options: Options) -> Result<Ended, ConsoleE
                 for what in [What::Resize(size.width, size.height), What::Signed(seq, outcome)] {
                     effects.extend(app::update(&mut app, Event { at: clock.now(), what }));
                 }
+            }
+            Some(Effect::Edit { file, line: number }) => {
+                drop(input);
+                drop(guard.take());
+                let lent = Lent::out();
+                let edited = terminal::edit(&file, number);
+                let outcome = tokio::select! {
+                    () = options.stop.cancelled() => return Ok(Ended::Stopped),
+                    () = signals.any() => return Ok(Ended::Signal),
+                    outcome = meanwhile(edited, &mut line, &mut app, &mut effects, clock) => outcome,
+                };
+                drop(lent);
+                guard = Some(Guard::take(app.mouse)?);
+                input = EventStream::new();
+                screen.clear()?;
+                let size = screen.size()?;
+                for what in [What::Resize(size.width, size.height), What::Did(outcome)] {
+                    effects.extend(app::update(&mut app, Event { at: clock.now(), what }));
+                }
+            }
+            Some(Effect::Export { name, text }) => {
+                let what = What::Did(terminal::write_new(&name, &text));
+                effects.extend(app::update(&mut app, Event { at: clock.now(), what }));
             }
             Some(Effect::Quit) => return Ok(Ended::Quit),
             Some(Effect::Redraw) => screen.clear()?,
@@ -283,21 +310,18 @@ fn send(line: &link::Line, connection: u64, command: Command) {
     }
 }
 
-/// Has the operator sign, while the daemon is listened to as before.
-async fn sign(
-    signing: &Signing,
-    text: &str,
+/// Waits for what happens outside of the screen, while the daemon is listened to as before.
+async fn meanwhile<T>(
+    work: impl Future<Output = T>,
     line: &mut link::Line,
     app: &mut App,
     effects: &mut VecDeque<Effect>,
     clock: Clock,
-) -> Result<SignedBy, String> {
-    terminal::say(&signing.prompt(text));
-    let signed = signing.sign(text);
-    tokio::pin!(signed);
+) -> T {
+    tokio::pin!(work);
     loop {
         tokio::select! {
-            outcome = &mut signed => return outcome.map_err(|error| error.to_string()),
+            outcome = &mut work => return outcome,
             Some(link) = line.notices.recv() => {
                 effects.extend(app::update(app, Event { at: clock.now(), what: What::Link(Box::new(link)) }));
             }

@@ -9,9 +9,10 @@ use crate::console::dialog::{ARMING, Answer, Dialog, FOCUS, FilterLine, Focus, R
 use crate::console::filter::{Filter, Of};
 use crate::console::holds::Entry;
 use crate::console::keys::{self, Action, Context, Page};
+use crate::console::palette::Palette;
 use crate::console::rows::{Key, Row, Rows, Wanted};
 use crate::console::tabs::{self, Tab};
-use crate::console::{acts, batch, mouse, news, pages, ruling, sweep, view, visible};
+use crate::console::{acts, batch, mouse, news, outside, pages, ruling, sweep, view, visible};
 use crate::control::wire::RulingKind;
 
 /// A console that follows goes to the riskiest hold when no key and no mouse was touched for so long.
@@ -45,6 +46,13 @@ pub fn update(app: &mut App, event: Event) -> Vec<Effect> {
         What::Tick => tick(app),
         What::Link(link) => news::linked(app, *link),
         What::Signed(seq, outcome) => ruling::signed(app, seq, outcome),
+        What::Did(outcome) => {
+            match outcome {
+                Ok(words) => app.say(visible::line(&words)),
+                Err(words) => app.complain(visible::line(&words)),
+            }
+            Vec::new()
+        }
     };
     refit(app);
     effects.extend(sweep::go_on(app));
@@ -194,12 +202,27 @@ fn key_pressed(app: &mut App, key: &KeyEvent) -> Vec<Effect> {
         return dialog_key(app, key);
     }
     let Some(action) = keys::action(context(app), key) else { return Vec::new() };
+    obey(app, action)
+}
+
+fn obey(app: &mut App, action: Action) -> Vec<Effect> {
     app.note = None;
     match everywhere(app, action) {
         Some(effects) => effects,
         None if app.page == Page::Queue => queue(app, action),
         None => page(app, action),
     }
+}
+
+/// What the key of a command does. The palette was on the screen for as long as the key asks for: whatever question opens
+/// has its own time from here on.
+fn run(app: &mut App, action: Action) -> Vec<Effect> {
+    app.dialog = None;
+    let effects = obey(app, action);
+    if app.dialog.is_none() {
+        app.changed();
+    }
+    effects
 }
 
 /// What a key does on every screen; nothing where it is the screen's own.
@@ -239,6 +262,12 @@ fn everywhere(app: &mut App, action: Action) -> Option<Vec<Effect>> {
             Vec::new()
         }
         Action::Suspend => vec![Effect::Suspend],
+        Action::Palette => {
+            app.open_dialog(Dialog::Palette(Palette::new(context(app))));
+            Vec::new()
+        }
+        Action::OpenRule => outside::edit(app),
+        Action::Export => outside::export(app),
         Action::Help => {
             app.open_dialog(Dialog::Help { scroll: 0 });
             Vec::new()
@@ -508,6 +537,7 @@ fn answered(app: &mut App, answer: Answer) -> Vec<Effect> {
         Answer::Batch => return batch::approve(app),
         Answer::Confirmed => return acts::confirmed(app),
         Answer::Filtered => filtered(app),
+        Answer::Run(action) => return run(app, action),
         Answer::Approve(note) => return ruling::rule(app, RulingKind::Approve, note),
         Answer::Reject(reason) => return ruling::rule(app, RulingKind::Reject, Some(reason)),
         Answer::Quit => return ask_quit(app),

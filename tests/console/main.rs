@@ -5,6 +5,7 @@
 mod acts;
 mod batches;
 mod cli;
+mod commands;
 mod desk;
 mod dialogs;
 mod faithful;

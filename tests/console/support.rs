@@ -586,15 +586,9 @@ pub fn approve(desk: &mut Desk) -> Vec<Effect> {
 
 /// What goes to the daemon of what the console does.
 pub fn sent(effects: &[Effect]) -> Vec<Command> {
-    let command = |effect: &Effect| match effect {
-        Effect::Send { command, .. } => Some(command.clone()),
-        Effect::Sign { .. }
-        | Effect::Quit
-        | Effect::Redraw
-        | Effect::Bell
-        | Effect::Mouse(_)
-        | Effect::Copy(_)
-        | Effect::Suspend => None,
+    let command = |effect: &Effect| {
+        let Effect::Send { command, .. } = effect else { return None };
+        Some(command.clone())
     };
     effects.iter().filter_map(command).collect()
 }

@@ -15,6 +15,7 @@ use crate::console::dialog::{Approve, Confirm, Dialog, Focus, Reject, Wish};
 use crate::console::doc::Doc;
 use crate::console::holds::Entry;
 use crate::console::keys::{Context, PRESETS, TABLE};
+use crate::console::palette::Palette;
 use crate::console::risk::plural;
 use crate::console::theme::Theme;
 use crate::console::visible;
@@ -62,6 +63,7 @@ pub fn draw(app: &App, areas: &Areas, buf: &mut Buffer, theme: Theme) {
         },
         Dialog::Confirm(question) => confirm(app, question, inner, theme),
         Dialog::Filter(_) => return,
+        Dialog::Palette(palette) => commands(palette, inner, height, theme),
         Dialog::Quit => quit(app, inner, theme),
         Dialog::Help { scroll } => help(*scroll, height, theme),
         Dialog::Notice { title, lines } => notice(title, lines, inner, theme),
@@ -408,6 +410,29 @@ fn help(scroll: u16, height: u16, theme: Theme) -> Sheet {
     let right = if more > 0 { format!(" {more} more below ") } else { " end ".to_owned() };
     let lines = lines.into_iter().skip(first).take(most).collect();
     Sheet { title: vec![Span::styled("KEYS", theme.strong())], right, lines, double: false }
+}
+
+fn commands(palette: &Palette, width: u16, height: u16, theme: Theme) -> Sheet {
+    let found = palette.found();
+    let typed = tail(&palette.text, usize::from(width).saturating_sub(3));
+    let mut lines = vec![Line::from(vec![Span::styled(": ", theme.strong()), Span::raw(format!("{typed}_"))])];
+    lines.push(Line::default());
+    let window = usize::from(height).saturating_sub(lines.len()).max(1);
+    let first = (palette.cursor + 1).saturating_sub(window);
+    for (n, binding) in found.iter().enumerate().skip(first).take(window) {
+        let (sign, style) = if n == palette.cursor { ('>', theme.strong()) } else { (' ', Style::new()) };
+        let does = super::cut(binding.does, width.saturating_sub(14));
+        lines.push(Line::from(vec![
+            Span::styled(format!("{sign} {:<12}", binding.keys), style),
+            Span::styled(does, style),
+        ]));
+    }
+    if found.is_empty() {
+        lines.push(Line::from("No command is called so."));
+    }
+    let below = found.len().saturating_sub(first + window);
+    let right = if below > 0 { format!(" {below} more below ") } else { String::new() };
+    Sheet { title: vec![Span::styled("COMMANDS", theme.strong())], right, lines, double: false }
 }
 
 /// The end of a typed text, so that the cursor stays in sight.

@@ -103,6 +103,7 @@ fn words(context: Context) -> &'static [(Action, &'static str)] {
             (Action::Quit, "quit"),
             (Action::Claim, "claim"),
             (Action::Freeze, "freeze"),
+            (Action::Palette, "commands"),
         ],
         Context::Zoom => &[
             (Action::Approve, "approve…"),
@@ -156,6 +157,7 @@ fn words(context: Context) -> &'static [(Action, &'static str)] {
         ],
         Context::Reason => &[(Action::Enter, "send, reject the call"), (Action::Back, "back, stays held")],
         Context::Filter => &[(Action::Enter, "use it"), (Action::Clear, "empty"), (Action::Back, "as it was")],
+        Context::Palette => &[(Action::Enter, "do it"), (Action::Next, "next"), (Action::Back, "close")],
         Context::Read => &[(Action::LineDown, "down"), (Action::LineUp, "up"), (Action::Back, "close")],
         Context::Notice => &[(Action::Back, "close")],
     }
