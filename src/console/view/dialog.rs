@@ -430,6 +430,9 @@ fn commands(palette: &Palette, width: u16, height: u16, theme: Theme) -> Sheet {
     if found.is_empty() {
         lines.push(Line::from("No command is called so."));
     }
+    // The box stays where it is while it is typed in.
+    let all = 2 + crate::console::keys::commands(palette.context).count();
+    lines.resize(all.min(usize::from(height)).max(lines.len()), Line::default());
     let below = found.len().saturating_sub(first + window);
     let right = if below > 0 { format!(" {below} more below ") } else { String::new() };
     Sheet { title: vec![Span::styled("COMMANDS", theme.strong())], right, lines, double: false }
