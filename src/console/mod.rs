@@ -254,6 +254,7 @@ async fn watch(mut line: link::Line, options: Options) -> Result<Ended, ConsoleE
             }
             Some(Effect::Edit { file, line: number }) => {
                 drop(input);
+                terminal::let_go();
                 drop(guard.take());
                 let lent = Lent::out();
                 let edited = terminal::edit(&file, number);

@@ -160,6 +160,13 @@ pub fn suspend() {
     let _ = rustix::termios::tcflush(io::stdin(), rustix::termios::QueueSelector::IFlush);
 }
 
+/// Waits until nothing of ours reads the terminal any more. A stream of events that was dropped may still be about to: what
+/// is typed next would be its own and not the editor's.
+pub fn let_go() {
+    // Best effort: this waits for the reader that the stream had, and has nothing to say of what it reads.
+    let _ = crossterm::event::poll(std::time::Duration::from_millis(100));
+}
+
 /// Has the operator's editor show a line of a file, on this process's terminal.
 ///
 /// # Errors
