@@ -5,11 +5,13 @@
 //! pressed; it names the hold by id and digest; whatever changes under an open question voids the question.
 
 use std::collections::{BTreeSet, HashSet};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crossterm::event::{KeyEvent, MouseEvent};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use ratatui::layout::Rect;
 
 use crate::call::CallId;
 use crate::console::dialog::{ARMING, Dialog};
@@ -21,6 +23,7 @@ use crate::console::keys::Page;
 use crate::console::pages::{Asked, Pages};
 use crate::console::rows::{Key, Rows};
 use crate::console::sign::Signing;
+use crate::console::sweep::Sweep;
 use crate::console::tabs::Tab;
 use crate::console::theme::Theme;
 pub use crate::console::update::update;
@@ -55,12 +58,14 @@ pub enum What {
     Mouse(MouseEvent),
     Paste(String),
     Resize(u16, u16),
-    /// The screen now shows the app as it is.
+    /// The screen now shows the app as it is, in its whole size.
     Drawn,
     Tick,
     Link(Box<Link>),
     /// What came of [`Effect::Sign`].
     Signed(u64, Result<SignedBy, String>),
+    /// What came of [`Effect::Edit`] or [`Effect::Export`], in words that have not passed the escape function.
+    Did(Result<String, String>),
 }
 
 /// The connection to the daemon.
@@ -98,6 +103,16 @@ pub enum Effect {
     Bell,
     /// Put this on the clipboard: ASCII of ours.
     Copy(String),
+    /// Show this line of a file in the operator's editor, outside of the screen.
+    Edit {
+        file: PathBuf,
+        line: usize,
+    },
+    /// Write a new file of this name where the console was started.
+    Export {
+        name: String,
+        text: String,
+    },
     /// Stop this process until its shell goes on with it.
     Suspend,
     /// Have the terminal report the mouse, or leave it alone.
@@ -206,6 +221,8 @@ pub struct App {
     pub(super) seq: u64,
     /// Questions beside a ruling that wait for their answers, by number.
     pub(super) asked: Vec<(u64, Asked)>,
+    /// Rejections that are confirmed and go out one after another.
+    pub(super) sweep: Sweep,
     pub(super) guard: Guard,
     /// When the bell last rang.
     pub(super) rung: Option<Duration>,
@@ -252,6 +269,7 @@ impl App {
             flight: None,
             seq: 0,
             asked: Vec::new(),
+            sweep: Sweep::default(),
             guard: Guard::default(),
             rung: None,
             muted: None,
@@ -335,11 +353,28 @@ impl App {
         self.changed();
     }
 
+    /// The open question is void. A notice takes its place, which takes Esc and nothing else: whoever was typing goes on
+    /// for a while, and no letter of that may be a command.
+    pub(super) fn void_dialog(&mut self, why: String) {
+        self.note = None;
+        let lines = vec![why, "Nothing was sent from here, and what you typed was dropped.".to_owned()];
+        self.open_dialog(Dialog::Notice { title: "the question is void".to_owned(), lines });
+    }
+
+    /// What to make of a frame of this size: a screen that was drawn, or one that has another size by now.
+    pub fn was_drawn(&self, area: Rect) -> What {
+        let drawn = (area.width, area.height);
+        if drawn == self.size { What::Drawn } else { What::Resize(drawn.0, drawn.1) }
+    }
+
     pub(super) fn select(&mut self, id: Option<CallId>) {
         if self.selected != id {
             self.selected = id;
             self.open = None;
-            self.changed();
+            // A question stays what it is, whatever the list behind it does.
+            if self.dialog.is_none() {
+                self.changed();
+            }
         }
     }
 }

@@ -4,17 +4,21 @@
 //! in it, alike in all but their arguments, and only where the daemon's configuration lets them be; each gets a ruling of
 //! its own, with its own digest.
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
 use super::app::{App, Effect};
 use super::describe;
 use super::dialog::{ARMING, Dialog};
 use super::doc::Doc;
-use super::holds::Entry;
+use super::guard::Guard;
+use super::holds::{Entry, Holds};
 use super::pages::{self, Asked};
 use super::risk::plural;
 use super::rows::Key;
 use super::{barrier, ruling, visible};
 use crate::call::{CallId, Digest, Tier};
-use crate::control::wire::{BatchItem, BatchResult, Command, MAX_BATCH};
+use crate::control::wire::{BatchItem, BatchResult, Command, Daemon, MAX_BATCH};
 
 /// The question before a batch.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -64,35 +68,53 @@ pub(super) fn ask(app: &mut App) {
 
 /// Why the marked holds cannot be approved at once, in words; nothing where they can.
 fn obstacle(app: &App) -> Option<String> {
-    if let Some(text) = ruling::busy(app) {
-        return Some(text);
-    }
-    if !app.daemon.as_ref().is_some_and(|daemon| daemon.batches) {
-        return Some("the configuration does not let holds be approved at once (holds.batches)".to_owned());
-    }
-    if !(2..=MAX_BATCH).contains(&app.marked.len()) {
-        return Some(format!("a batch has 2 to {MAX_BATCH} holds, {} are marked", app.marked.len()));
-    }
-    if let Some(why) = app.guard.asks() {
-        return Some(format!("one by one: {}", visible::line(&why)));
-    }
-    let mut first: Option<&Entry> = None;
-    for id in &app.marked {
-        let Some(entry) = app.holds.get(id) else { return Some(format!("{id} is not known any more")) };
-        if let Some(text) = barrier::ended(entry, app.now.wall, &app.zone) {
-            return Some(text);
+    let desk = Desk { holds: &app.holds, daemon: app.daemon.as_ref(), guard: &app.guard };
+    ruling::busy(app).or_else(|| desk.refuses(&app.marked.iter().collect::<Vec<_>>(), app.now.wall, &app.zone))
+}
+
+/// What has to be known to say whether holds may be approved at once, on the screen and in plain mode.
+#[derive(Clone, Copy, Debug)]
+pub struct Desk<'a> {
+    pub holds: &'a Holds,
+    pub daemon: Option<&'a Daemon>,
+    pub guard: &'a Guard,
+}
+
+impl Desk<'_> {
+    /// Why these holds cannot be approved at once, in words that have passed the escape function; nothing where they can.
+    pub fn refuses(&self, ids: &[&CallId], wall: Timestamp, zone: &TimeZone) -> Option<String> {
+        if !self.daemon.is_some_and(|daemon| daemon.batches) {
+            return Some("the configuration does not let holds be approved at once (holds.batches)".to_owned());
         }
-        if entry.risk.tier != Tier::Low {
-            return Some(format!("{id} is not of tier low: approve it by itself"));
+        if !(2..=MAX_BATCH).contains(&ids.len()) {
+            return Some(format!("a batch has 2 to {MAX_BATCH} holds, not {}", ids.len()));
         }
-        if entry.view.signature_required {
-            return Some(format!("{id} has to be signed: approve it by itself"));
+        if let Some(why) = self.guard.asks() {
+            return Some(format!("one by one: {}", visible::line(&why)));
         }
-        if !is_alike(first.get_or_insert(entry), entry) {
-            return Some(format!("{id} is not like the others in server, tool, operation, rule and session"));
+        let mut first: Option<&Entry> = None;
+        for id in ids {
+            let Some(entry) = self.holds.get(id) else { return Some(format!("{id} is not known any more")) };
+            let problem = barrier::ended(entry, wall, zone).or_else(|| unlike(first.get_or_insert(entry), entry));
+            if problem.is_some() {
+                return problem;
+            }
         }
+        None
     }
-    None
+}
+
+/// Why a hold cannot be approved together with the first one.
+fn unlike(first: &Entry, entry: &Entry) -> Option<String> {
+    let id = &entry.view.id;
+    if entry.risk.tier != Tier::Low {
+        return Some(format!("{id} is not of tier low: approve it by itself"));
+    }
+    if entry.view.signature_required {
+        return Some(format!("{id} has to be signed: approve it by itself"));
+    }
+    let alike = is_alike(first, entry);
+    (!alike).then(|| format!("{id} is not like the others in server, tool, operation, rule and session"))
 }
 
 fn is_alike(one: &Entry, other: &Entry) -> bool {
@@ -125,6 +147,7 @@ pub fn table(app: &App, batch: &Batch) -> Doc {
 /// The answer was yes: what was asked is asked of the daemon, where all of it is still so.
 pub(super) fn approve(app: &mut App) -> Vec<Effect> {
     let Some(Dialog::Batch(batch)) = app.dialog.take() else { return Vec::new() };
+    let shown = app.screen.drawn.map_or_else(Default::default, |drawn| app.now.mono.saturating_sub(drawn));
     app.changed();
     let is_so = |(id, digest): &(CallId, Digest)| app.holds.get(id).is_some_and(|entry| entry.view.digest == *digest);
     let same = batch.items.len() == app.marked.len() && batch.items.iter().all(|(id, _)| app.marked.contains(id));
@@ -140,14 +163,11 @@ pub(super) fn approve(app: &mut App) -> Vec<Effect> {
     let holds = batch.items.iter().map(item).collect();
     let effects = pages::ask(app, Asked::Batch, |seq| Command::RuleBatch { seq, holds, reason: None });
     if effects.is_empty() {
-        app.complain("the daemon has not answered yet: nothing was sent");
         return effects;
     }
-    for (id, _) in &batch.items {
-        if let Some(entry) = app.holds.get(id) {
-            app.guard.approved(ruling::shown_for(app, entry), &entry.view.rule);
-        }
-    }
+    // One gesture is one approval, as long as its table was on the screen.
+    let rule = batch.items.first().and_then(|(id, _)| app.holds.get(id)).map(|entry| entry.view.rule.clone());
+    app.guard.approved(shown, &rule.unwrap_or_default());
     app.marked.clear();
     effects
 }
@@ -163,7 +183,7 @@ pub(super) fn outcome(results: &[BatchResult]) -> Result<String, String> {
         .collect();
     let done = results.len() - failed.len();
     if failed.is_empty() {
-        Ok(format!("{} approved; u takes one back until it leaves", plural(done, "hold")))
+        Ok(format!("{} approved", plural(done, "hold")))
     } else {
         Err(format!("{} approved, not these: {}", plural(done, "hold"), failed.join("; ")))
     }

@@ -27,11 +27,12 @@ pub const UNSIGNED_HELP: [&str; 3] = [
 /// The detail of a hold: what an operator reads first, then all that travels, then what proves it.
 pub fn document(hold: &HoldView, risk: &Risk, zone: &TimeZone) -> Doc {
     let mut doc = Doc::default();
+    several(&mut doc, hold);
     pretty(&mut doc, hold, risk, zone);
     doc
 }
 
-/// The same, into a document.
+/// The same, into a document of the screen, which does not say how many wait: that changes while it is read.
 pub fn pretty(doc: &mut Doc, hold: &HoldView, risk: &Risk, zone: &TimeZone) {
     let clock = held_clock(hold, zone);
     doc.preview_by(clock.clone());
@@ -117,6 +118,7 @@ const META: &str = "_meta, sent too, not part of the digest";
 pub fn brief_into(doc: &mut Doc, hold: &HoldView, risk: &Risk) {
     risk.warnings.iter().for_each(|warning| doc.warning(warning));
     call(doc, hold);
+    several(doc, hold);
     doc.fact("Rule", &format!("{}  {}", hold.rule, hold.reason));
     doc.fact("Where", &environment(&hold.environment, hold.production));
     doc.fact("Client", &client(hold));
@@ -155,17 +157,16 @@ pub fn tools(daemon: &Daemon) -> Option<String> {
 fn state(doc: &mut Doc, hold: &HoldView, zone: &TimeZone) {
     if let Some(text) = outcome(&hold.state, zone) {
         doc.fact("Ended", &text);
-    } else if let Some(text) = waits(hold) {
-        doc.fact("Waiting", &text);
+    } else if hold.waiting == 0 {
+        doc.fact("Waiting", "client gone; an approval will count for one identical retry");
     }
 }
 
-/// Who waits for a pending hold, where that is not one client.
-fn waits(hold: &HoldView) -> Option<String> {
-    match hold.waiting {
-        0 => Some("client gone; an approval will count for one identical retry".to_owned()),
-        1 => None,
-        more => Some(format!("{more} identical requests; an approval releases one of them, the others ask again")),
+/// How many wait for a pending hold, where they are several.
+fn several(doc: &mut Doc, hold: &HoldView) {
+    if hold.state.is_pending() && hold.waiting > 1 {
+        let words = "identical requests; an approval releases one of them, the others ask again";
+        doc.fact("Waiting", &format!("{} {words}", hold.waiting));
     }
 }
 

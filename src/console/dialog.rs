@@ -9,6 +9,7 @@ use crate::call::{CallId, Digest, Tier};
 use crate::console::batch::Batch;
 use crate::console::filter::{Filter, Of};
 use crate::console::keys::{self, Action, Context, PRESETS};
+use crate::console::palette::Palette;
 use crate::console::visible;
 pub use crate::console::wish::{Leaf, Wish};
 use crate::control::wire::{HoldView, SessionRuling};
@@ -29,6 +30,7 @@ pub enum Dialog {
     Reject(Reject),
     Confirm(Confirm),
     Filter(FilterLine),
+    Palette(Palette),
     Quit,
     Help {
         scroll: u16,
@@ -68,6 +70,8 @@ pub enum Answer {
     /// Does what the question was about.
     Confirmed,
     Filtered,
+    /// What the key of a command does.
+    Run(Action),
     /// Asks whether to quit, or quits where that is the question.
     Quit,
 }
@@ -101,7 +105,9 @@ impl Dialog {
             }
             Dialog::Reject(_) => Context::Reason,
             Dialog::Filter(_) => Context::Filter,
-            Dialog::Help { .. } | Dialog::Notice { .. } => Context::Read,
+            Dialog::Palette(_) => Context::Palette,
+            Dialog::Help { .. } => Context::Read,
+            Dialog::Notice { .. } => Context::Notice,
         }
     }
 
@@ -115,6 +121,7 @@ impl Dialog {
             | Dialog::Reject(_)
             | Dialog::Confirm(_)
             | Dialog::Filter(_)
+            | Dialog::Palette(_)
             | Dialog::Quit
             | Dialog::Help { .. }
             | Dialog::Notice { .. } => ARMING,
@@ -128,9 +135,12 @@ impl Dialog {
             Dialog::Batch(batch) => batch.items.iter().map(|(id, _)| id).collect(),
             Dialog::Grant(wish) => vec![&wish.id],
             Dialog::Reject(reject) => vec![&reject.id],
-            Dialog::Confirm(_) | Dialog::Filter(_) | Dialog::Quit | Dialog::Help { .. } | Dialog::Notice { .. } => {
-                Vec::new()
-            }
+            Dialog::Confirm(_)
+            | Dialog::Filter(_)
+            | Dialog::Palette(_)
+            | Dialog::Quit
+            | Dialog::Help { .. }
+            | Dialog::Notice { .. } => Vec::new(),
         }
     }
 
@@ -144,6 +154,7 @@ impl Dialog {
             Dialog::Approve(approve) if approve.typed => approve.high(action, typed, ready),
             Dialog::Approve(approve) if approve.focus == Focus::Note => approve.noting(action, typed, ready),
             Dialog::Approve(approve) => match action {
+                Some(Action::Yes) if !approve.fits => Answer::Early(LARGER),
                 Some(Action::Yes) if ready.ruling => Answer::Approve(approve.reason()),
                 Some(Action::Yes) => Answer::Early("not so fast: look at the question, then press y"),
                 Some(Action::Reject) => Answer::ToReject,
@@ -177,6 +188,7 @@ impl Dialog {
             },
             Dialog::Reject(reject) => reject.key(action, typed, ready),
             Dialog::Filter(line) => line.key(action, typed),
+            Dialog::Palette(palette) => palette.key(action, typed, ready),
             Dialog::Help { scroll } => {
                 match action {
                     Some(Action::LineDown) => *scroll = scroll.saturating_add(1).min(help_lines()),
@@ -204,11 +216,14 @@ impl Dialog {
             Dialog::Approve(_) => return Answer::Early("paste is off here: read the value and type it"),
             Dialog::Filter(line) => letters.for_each(|letter| push(&mut line.text, letter)),
             Dialog::Batch(_) | Dialog::Grant(_) | Dialog::Confirm(_) => return Answer::Early("paste is off here"),
-            Dialog::Quit | Dialog::Help { .. } | Dialog::Notice { .. } => {}
+            Dialog::Palette(_) | Dialog::Quit | Dialog::Help { .. } | Dialog::Notice { .. } => {}
         }
         Answer::Stay
     }
 }
+
+/// Why a question that is not on the screen, whole, is not answered.
+const LARGER: &str = "the question does not fit: make the window larger";
 
 /// Lines of help that a page moves.
 const HELP_PAGE: u16 = 15;
@@ -292,6 +307,8 @@ pub struct Approve {
     pub focus: Focus,
     /// What the record keeps beside the approval.
     pub note: String,
+    /// All of the question is on the screen, its buttons too.
+    pub fits: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -331,7 +348,7 @@ impl Approve {
         let typed = tier == Tier::High || why.is_some();
         let fields = if typed { fields(hold) } else { Vec::new() };
         let (id, digest, note) = (hold.id.clone(), hold.digest, String::new());
-        Approve { id, digest, tier, typed, why, fields, focus: Focus::Back, note }
+        Approve { id, digest, tier, typed, why, fields, focus: Focus::Back, note, fits: false }
     }
 
     pub fn matches(&self) -> bool {
@@ -386,6 +403,7 @@ impl Approve {
             Focus::Field(n) if self.fields.get(n).is_some_and(Field::matches) => self.go(1),
             Focus::Field(_) => Answer::Early("the value does not match yet"),
             Focus::Approve if !self.matches() => Answer::Early("type the value first"),
+            Focus::Approve if !self.fits => Answer::Early(LARGER),
             Focus::Approve if ready.ruling && ready.focus => Answer::Approve(self.reason()),
             Focus::Approve => Answer::Early("not so fast: look at the question, then press Enter"),
         }

@@ -79,7 +79,7 @@ impl Entry {
 pub enum Change {
     New,
     Changed,
-    /// Only who looks after it, or how long the client is thought to wait: nothing that a ruling is about.
+    /// Nothing that a ruling is about, as [`is_same_question`] has it.
     Touched,
     Same,
 }
@@ -237,7 +237,7 @@ fn renew(known: Option<Entry>, view: HoldView) -> (Entry, Change) {
         Some(known) if known.view == view => (known, Change::Same),
         Some(known) => {
             if is_same_question(&known.view, &view) {
-                (Entry { view, ..known }, Change::Touched)
+                (Entry { expires: view.expires_at.parse().ok(), view, ..known }, Change::Touched)
             } else {
                 (Entry { fresh: known.fresh, ..Entry::new(view) }, Change::Changed)
             }
@@ -245,11 +245,18 @@ fn renew(known: Option<Entry>, view: HoldView) -> (Entry, Change) {
     }
 }
 
-/// Whether nothing has changed that a ruling is about: only who looks after the hold, or how long its client waits.
+/// Whether nothing has changed that a ruling is about: only who looks after the hold, how long its client waits, how many
+/// identical requests wait, and that it waits longer for them. A client changes the last two as often as it likes, by
+/// calls that it cancels: were they another question, it could keep the operator from ever answering one. Whether
+/// anybody waits at all is a question: without, an approval makes a ticket.
 pub fn is_same_question(before: &HoldView, now: &HoldView) -> bool {
     let claimed = before.claimed.clone();
     let client_waits_until = before.client_waits_until.clone();
-    *before == (HoldView { claimed, client_waits_until, ..now.clone() })
+    let waiting = if before.waiting > 0 && now.waiting > 0 { before.waiting } else { now.waiting };
+    let later = |a: &str, b: &str| Some(a.parse::<Timestamp>().ok()? <= b.parse::<Timestamp>().ok()?);
+    let longer = later(&before.expires_at, &now.expires_at) == Some(true);
+    let expires_at = if longer { before.expires_at.clone() } else { now.expires_at.clone() };
+    *before == (HoldView { claimed, client_waits_until, waiting, expires_at, ..now.clone() })
 }
 
 /// When a hold ended, in the daemon's words; nothing while it waits.

@@ -29,12 +29,16 @@ pub enum Context {
     Reason,
     /// The filter of a list.
     Filter,
-    /// A text to read: help, an explanation.
+    /// The commands by their words.
+    Palette,
+    /// A text to read.
     Read,
+    /// Something that may have come up while somebody typed: no letter does anything.
+    Notice,
 }
 
 impl Context {
-    pub const ALL: [Context; 12] = [
+    pub const ALL: [Context; 14] = [
         Context::Any,
         Context::Main,
         Context::Zoom,
@@ -46,7 +50,9 @@ impl Context {
         Context::Grant,
         Context::Reason,
         Context::Filter,
+        Context::Palette,
         Context::Read,
+        Context::Notice,
     ];
 
     pub fn title(self) -> &'static str {
@@ -62,7 +68,9 @@ impl Context {
             Context::Grant => "How far a grant goes",
             Context::Reason => "Reject",
             Context::Filter => "Filter",
-            Context::Read => "Help and notices",
+            Context::Palette => "Commands",
+            Context::Read => "Help",
+            Context::Notice => "Notices",
         }
     }
 
@@ -79,7 +87,9 @@ impl Context {
             | Context::Grant
             | Context::Reason
             | Context::Filter
-            | Context::Read => None,
+            | Context::Palette
+            | Context::Read
+            | Context::Notice => None,
         }
     }
 
@@ -142,6 +152,9 @@ pub enum Action {
     SortIn,
     Follow,
     Filter,
+    Palette,
+    OpenRule,
+    Export,
     Approve,
     Reject,
     RejectAndPause,
@@ -214,7 +227,9 @@ const fn bind(
 }
 
 use Chord::{Char, Ctrl, Key};
-use Context::{Any, Ask, Filter, Grant, Main, Note, Page as Pages, Read, Reason, Sessions, Type, Zoom};
+use Context::{
+    Any, Ask, Filter, Grant, Main, Note, Notice, Page as Pages, Palette, Read, Reason, Sessions, Type, Zoom,
+};
 
 const ENTER: &[Chord] = &[Key(KeyCode::Enter)];
 const ESC: &[Chord] = &[Key(KeyCode::Esc)];
@@ -250,6 +265,8 @@ pub const TABLE: &[Binding] = &[
         "suspend the console: its shell comes back, and fg brings it again",
     ),
     bind(Any, &[Char('?')], "?", Action::Help, "this help"),
+    bind(Any, &[Char(':')], ":", Action::Palette, "commands by their words: each does what its key does"),
+    bind(Any, &[Char('E')], "E", Action::Export, "export the call, or the records of the history, into a file here"),
     bind(Any, &[Ctrl('l')], "Ctrl-l", Action::Redraw, "ask the daemon and draw the screen again"),
     bind(Any, &[Char('q'), Ctrl('c')], "q Ctrl-c", Action::Quit, "quit: asks while holds wait and nobody else watches"),
     bind(Main, DOWN, "j ↓", Action::Next, "next hold"),
@@ -271,6 +288,7 @@ pub const TABLE: &[Binding] = &[
     bind(Main, &[Char('/')], "/", Action::Filter, "filter the list"),
     bind(Main, &[Char('v')], "v", Action::View, "view: pretty, raw, diff, rule, session, result"),
     bind(Main, &[Char('p')], "p", Action::Rule, "view: the rule, and which of its lines held"),
+    bind(Main, &[Char('o')], "o", Action::OpenRule, "open the rule in your editor (VISUAL, EDITOR)"),
     bind(Main, &[Char('H')], "H", Action::SameTool, "history: what was recorded of this operation"),
     bind(Main, &[Char('y')], "y", Action::Copy, "copy the id and the digest, where the terminal takes it"),
     bind(Main, &[Char('J')], "J", Action::LineDown, "detail: one line down"),
@@ -312,6 +330,7 @@ pub const TABLE: &[Binding] = &[
     bind(Pages, &[Key(KeyCode::PageUp), Ctrl('u')], "PgUp Ctrl-u", Action::PageUp, "one page up"),
     bind(Pages, &[Char('J')], "J", Action::LineDown, "detail: one line down"),
     bind(Pages, &[Char('K')], "K", Action::LineUp, "detail: one line up"),
+    bind(Pages, &[Char('o')], "o", Action::OpenRule, "policy: open the rule in your editor (VISUAL, EDITOR)"),
     bind(Pages, &[Char('/')], "/", Action::Filter, "filter the list"),
     bind(Pages, ESC, "Esc", Action::Back, "clear the filter"),
     bind(Sessions, &[Char('P')], "P", Action::Pause, "pause the session, or resume it: asks first"),
@@ -372,12 +391,21 @@ pub const TABLE: &[Binding] = &[
     bind(Filter, &[Ctrl('u')], "Ctrl-u", Action::Clear, "empty the filter"),
     bind(Filter, ESC, "Esc", Action::Back, "leave the filter as it was"),
     bind(Filter, &[Ctrl('c')], "Ctrl-c", Action::Quit, "quit"),
+    bind(Palette, ENTER, "Enter", Action::Enter, "do what the key of the command does"),
+    bind(Palette, &[Key(KeyCode::Down)], "↓", Action::Next, "next command"),
+    bind(Palette, &[Key(KeyCode::Up)], "↑", Action::Previous, "previous command"),
+    bind(Palette, ERASE, "Backspace", Action::Erase, "erase a character"),
+    bind(Palette, &[Ctrl('u')], "Ctrl-u", Action::Clear, "empty the line"),
+    bind(Palette, ESC, "Esc", Action::Back, "close"),
+    bind(Palette, &[Ctrl('c')], "Ctrl-c", Action::Quit, "quit"),
     bind(Read, DOWN, "j ↓", Action::LineDown, "one line down"),
     bind(Read, UP, "k ↑", Action::LineUp, "one line up"),
     bind(Read, &[Key(KeyCode::PageDown)], "PgDn", Action::PageDown, "one page down"),
     bind(Read, &[Key(KeyCode::PageUp)], "PgUp", Action::PageUp, "one page up"),
     bind(Read, &[Key(KeyCode::Esc), Char('q'), Char('?'), Key(KeyCode::Enter)], "Esc q ? Enter", Action::Back, "close"),
     bind(Read, &[Ctrl('c')], "Ctrl-c", Action::Quit, "quit"),
+    bind(Notice, ESC, "Esc", Action::Back, "close"),
+    bind(Notice, &[Ctrl('c')], "Ctrl-c", Action::Quit, "quit"),
 ];
 
 /// Reasons at hand, while the field is empty.
@@ -401,6 +429,17 @@ pub fn action(context: Context, key: &KeyEvent) -> Option<Action> {
             .map(|binding| binding.action)
     };
     context.chain().find_map(bound)
+}
+
+/// What can be asked for in a place, each thing once, the place's own first.
+pub fn commands(context: Context) -> impl Iterator<Item = &'static Binding> {
+    let mut known = vec![Action::Palette];
+    let all = context.chain().flat_map(|context| TABLE.iter().filter(move |binding| binding.context == context));
+    all.filter(move |binding| {
+        let is_new = !known.contains(&binding.action);
+        known.push(binding.action);
+        is_new
+    })
 }
 
 /// The first key that the table prints for an action there.

@@ -13,6 +13,7 @@ pub mod risk;
 pub mod doc;
 pub mod describe;
 pub mod diff;
+pub mod spark;
 pub mod tabs;
 pub mod filter;
 pub mod holds;
@@ -22,6 +23,7 @@ pub mod barrier;
 pub mod alert;
 pub mod wish;
 pub mod batch;
+pub mod palette;
 pub mod dialog;
 pub mod guard;
 pub mod pages;
@@ -30,8 +32,10 @@ pub mod app;
 pub mod update;
 mod news;
 mod ruling;
+pub mod sweep;
 mod acts;
 mod mouse;
+pub mod outside;
 pub mod view;
 pub mod sign;
 pub mod terminal;
@@ -54,7 +58,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::control::client::ControlError;
-use crate::control::wire::{Command, SignedBy};
+use crate::control::wire::Command;
 use alert::Alert;
 use app::{App, Effect, Event, Now, What};
 use sign::Signing;
@@ -191,7 +195,10 @@ async fn watch(mut line: link::Line, options: Options) -> Result<Ended, ConsoleE
     let mut effects = VecDeque::new();
     loop {
         if effects.is_empty() {
-            terminal::inside(|| show(&mut app, &mut screen, clock))?;
+            effects.extend(terminal::inside(|| show(&mut app, &mut screen, clock))?);
+            if !effects.is_empty() {
+                continue;
+            }
             title.show(app.holds.pending().count())?;
             let what = tokio::select! {
                 () = options.stop.cancelled() => return Ok(Ended::Stopped),
@@ -227,18 +234,46 @@ async fn watch(mut line: link::Line, options: Options) -> Result<Ended, ConsoleE
                 drop(input);
                 drop(guard.take());
                 let lent = Lent::out();
-                let signed = sign(&signing, &text, &mut line, &mut app, &mut effects, clock);
+                terminal::say(&signing.prompt(&text));
+                let signed = meanwhile(signing.sign(&text), &mut line, &mut app, &mut effects, clock);
                 let outcome = tokio::select! {
                     () = options.stop.cancelled() => return Ok(Ended::Stopped),
                     () = signals.any() => return Ok(Ended::Signal),
-                    outcome = signed => outcome,
+                    outcome = signed => outcome.map_err(|error| error.to_string()),
                 };
                 // What was typed meanwhile and not read was not meant for the screen: it is thrown away.
                 drop(lent);
                 guard = Some(Guard::take(app.mouse)?);
                 input = EventStream::new();
                 screen.clear()?;
-                let what = What::Signed(seq, outcome);
+                let size = screen.size()?;
+                // The window may have changed while nobody listened.
+                for what in [What::Resize(size.width, size.height), What::Signed(seq, outcome)] {
+                    effects.extend(app::update(&mut app, Event { at: clock.now(), what }));
+                }
+            }
+            Some(Effect::Edit { file, line: number }) => {
+                drop(input);
+                terminal::let_go();
+                drop(guard.take());
+                let lent = Lent::out();
+                let edited = terminal::edit(&file, number);
+                let outcome = tokio::select! {
+                    () = options.stop.cancelled() => return Ok(Ended::Stopped),
+                    () = signals.any() => return Ok(Ended::Signal),
+                    outcome = meanwhile(edited, &mut line, &mut app, &mut effects, clock) => outcome,
+                };
+                drop(lent);
+                guard = Some(Guard::take(app.mouse)?);
+                input = EventStream::new();
+                screen.clear()?;
+                let size = screen.size()?;
+                for what in [What::Resize(size.width, size.height), What::Did(outcome)] {
+                    effects.extend(app::update(&mut app, Event { at: clock.now(), what }));
+                }
+            }
+            Some(Effect::Export { name, text }) => {
+                let what = What::Did(terminal::write_new(&name, &text));
                 effects.extend(app::update(&mut app, Event { at: clock.now(), what }));
             }
             Some(Effect::Quit) => return Ok(Ended::Quit),
@@ -276,21 +311,18 @@ fn send(line: &link::Line, connection: u64, command: Command) {
     }
 }
 
-/// Has the operator sign, while the daemon is listened to as before.
-async fn sign(
-    signing: &Signing,
-    text: &str,
+/// Waits for what happens outside of the screen, while the daemon is listened to as before.
+async fn meanwhile<T>(
+    work: impl Future<Output = T>,
     line: &mut link::Line,
     app: &mut App,
     effects: &mut VecDeque<Effect>,
     clock: Clock,
-) -> Result<SignedBy, String> {
-    terminal::say(&signing.prompt(text));
-    let signed = signing.sign(text);
-    tokio::pin!(signed);
+) -> T {
+    tokio::pin!(work);
     loop {
         tokio::select! {
-            outcome = &mut signed => return outcome.map_err(|error| error.to_string()),
+            outcome = &mut work => return outcome,
             Some(link) = line.notices.recv() => {
                 effects.extend(app::update(app, Event { at: clock.now(), what: What::Link(Box::new(link)) }));
             }
@@ -298,10 +330,12 @@ async fn sign(
     }
 }
 
-fn show(app: &mut App, screen: &mut Terminal<Steady<io::Stdout>>, clock: Clock) -> io::Result<()> {
-    screen.draw(|frame| view::render(app, frame))?;
-    app::update(app, Event { at: clock.now(), what: What::Drawn });
-    Ok(())
+/// Draws. The frame has the size that the terminal has at that moment, which need not be the app's: then nothing of it
+/// counts as seen.
+fn show(app: &mut App, screen: &mut Terminal<Steady<io::Stdout>>, clock: Clock) -> io::Result<Vec<Effect>> {
+    let area = screen.draw(|frame| view::render(app, frame))?.area;
+    let what = app.was_drawn(area);
+    Ok(app::update(app, Event { at: clock.now(), what }))
 }
 
 fn what(event: Input) -> Option<What> {

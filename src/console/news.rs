@@ -8,7 +8,7 @@ use super::dialog::Dialog;
 use super::holds::Change;
 use super::pages::{self, Asked};
 use super::tabs::Tab;
-use super::{acts, batch, describe, visible};
+use super::{acts, batch, describe, sweep, visible};
 use crate::call::{CallId, Tier};
 use crate::console::holds::is_same_question;
 use crate::control::wire::{BatchResult, Failure, HoldState, HoldView, Notice, RulingKind};
@@ -42,10 +42,10 @@ fn lost(app: &mut App, why: String) {
     app.state = State::Lost { why: visible::line(&why), since };
     app.changed();
     if app.dialog.as_ref().is_some_and(|dialog| !dialog.holds().is_empty()) {
-        app.close_dialog();
-        app.complain("the daemon went away: nothing was sent");
+        app.void_dialog("The daemon went away.".to_owned());
     }
     app.asked.clear();
+    sweep::lost(app);
     if let Some(flight) = app.flight.take() {
         app.complain(format!("{}: the daemon went away before it answered; its list will tell", flight.id));
     }
@@ -123,8 +123,17 @@ fn noticed(app: &mut App, notice: Notice) -> Vec<Effect> {
 fn done(app: &mut App, seq: u64) -> Option<Asked> {
     let at = app.asked.iter().position(|(asked, _)| *asked == seq)?;
     let (_, asked) = app.asked.swap_remove(at);
-    if let Asked::Change(words) = &asked {
-        app.say(visible::line(words));
+    match &asked {
+        Asked::Change(words) => app.say(visible::line(words)),
+        Asked::Rejection(id) => app.sweep.answered(id, None),
+        Asked::Records { .. }
+        | Asked::CallRecords(_)
+        | Asked::Sessions
+        | Asked::Grants
+        | Asked::Rules
+        | Asked::Explain(_)
+        | Asked::Draft(_)
+        | Asked::Batch => {}
     }
     Some(asked)
 }
@@ -179,7 +188,7 @@ fn ruled_batch(app: &mut App, results: Vec<BatchResult>) {
         }
     }
     match words {
-        Ok(words) => app.say(words),
+        Ok(words) => app.say(format!("{words}; u takes one back until it leaves")),
         Err(words) => app.complain(words),
     }
 }
@@ -229,11 +238,14 @@ fn failed(app: &mut App, seq: Option<u64>, error: Failure, message: &str) {
 fn not_answered(app: &mut App, asked: Asked, message: &str) {
     match asked {
         Asked::Change(_) | Asked::Batch => app.complain(format!("no effect: {}", visible::line(message))),
+        Asked::Rejection(id) => app.sweep.answered(&id, Some(message)),
         Asked::Draft(id) => {
+            let words = format!("{id}: no grant can be made: {message}");
             if matches!(&app.dialog, Some(Dialog::Grant(_))) {
-                app.close_dialog();
+                app.void_dialog(words);
+            } else {
+                app.complain(visible::line(&words));
             }
-            app.complain(format!("{id}: no grant can be made: {}", visible::line(message)));
         }
         Asked::Explain(id) => {
             app.pages.explained = Some((id, Err(message.to_owned())));
@@ -252,25 +264,27 @@ fn not_answered(app: &mut App, asked: Asked, message: &str) {
 fn replaced(app: &mut App, views: Vec<HoldView>) {
     let asked: Vec<_> = app.dialog.iter().flat_map(Dialog::holds).cloned().collect();
     let view = |app: &App, id: &CallId| app.holds.get(id).map(|entry| entry.view.clone());
-    let asked: Vec<_> = asked.into_iter().map(|id| (view(app, &id), id)).collect();
+    let asked: Vec<_> = asked.into_iter().filter_map(|id| view(app, &id)).collect();
     let selected = app.selected().map(|entry| entry.view.clone());
     app.holds.replace(views);
-    let same = |now: Option<&HoldView>, before: Option<&HoldView>| match (now, before) {
+    let now = |id: &CallId| app.holds.get(id).map(|entry| &entry.view);
+    let other = asked.iter().find(|before| is_voided(app.dialog.as_ref(), before, now(&before.id)));
+    if let Some(before) = other {
+        let words = match now(&before.id) {
+            Some(now) => outcome(app, &now.state),
+            None => "the daemon does not know it any more".to_owned(),
+        };
+        app.void_dialog(format!("{}: {words}.", before.id));
+    }
+    // Nothing else moves, so nothing else keeps the operator from ruling: a client that floods the daemon with calls may
+    // cause one snapshot after another.
+    let stays = match (app.selected().map(|entry| &entry.view), &selected) {
         (Some(now), Some(before)) => is_same_question(before, now),
         (None, None) => true,
         (Some(_), None) | (None, Some(_)) => false,
     };
-    let now = |id: &CallId| app.holds.get(id).map(|entry| &entry.view);
-    let other = asked.into_iter().find(|(before, id)| !same(now(id), before.as_ref()));
-    if let Some((_, id)) = other {
-        app.close_dialog();
-        app.complain(format!("{id} changed while the question was open: nothing was sent"));
-    }
-    // Nothing else moves, so nothing else keeps the operator from ruling: a client that floods the daemon with calls may
-    // cause one snapshot after another.
-    if !same(app.selected().map(|entry| &entry.view), selected.as_ref()) {
+    if !stays {
         app.open = None;
-        app.changed();
     }
 }
 
@@ -278,18 +292,36 @@ fn replaced(app: &mut App, views: Vec<HoldView>) {
 fn upserted(app: &mut App, view: HoldView) -> bool {
     let id = view.id.clone();
     let pending = view.state.is_pending();
-    let words = describe::outcome(&view.state, &app.zone).unwrap_or_else(|| "it changed".to_owned());
-    let change = app.holds.upsert(view);
+    let before = app.holds.get(&id).map(|entry| entry.view.clone());
+    let change = app.holds.upsert(view.clone());
     if change == Change::Changed {
+        // An approval waits until the new one has been on the screen; nothing else does, or a client that changes its
+        // call again and again would keep the operator from saying no.
         if app.selected.as_ref() == Some(&id) {
             app.open = None;
-            app.changed();
         }
-        if app.dialog.as_ref().is_some_and(|dialog| dialog.holds().contains(&&id)) {
-            app.close_dialog();
-            app.complain(format!("{id}: {}. Nothing was sent from here", visible::line(&words)));
+        if before.is_some_and(|before| is_voided(app.dialog.as_ref(), &before, Some(&view))) {
+            app.void_dialog(format!("{id}: {}.", outcome(app, &view.state)));
         }
     }
     app.holds.settle(app.selected.as_ref());
     change == Change::New && pending
+}
+
+fn outcome(app: &App, state: &HoldState) -> String {
+    describe::outcome(state, &app.zone).unwrap_or_else(|| "it changed while you were asked".to_owned())
+}
+
+/// Whether this change of a hold voids the open question. A rejection stands as long as the hold waits and the digest is
+/// the one that it names: a client cannot wriggle out of it.
+fn is_voided(dialog: Option<&Dialog>, before: &HoldView, now: Option<&HoldView>) -> bool {
+    match (dialog, now) {
+        (Some(Dialog::Reject(question)), Some(now)) => {
+            question.id == before.id && !(now.state.is_pending() && now.digest == question.digest)
+        }
+        (Some(dialog), now) if dialog.holds().contains(&&before.id) => {
+            now.is_none_or(|now| !is_same_question(before, now))
+        }
+        (Some(_) | None, _) => false,
+    }
 }

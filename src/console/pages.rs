@@ -36,6 +36,8 @@ pub enum Asked {
     Explain(CallId),
     Draft(CallId),
     Batch,
+    /// One of several rejections.
+    Rejection(CallId),
     /// Something that changes: what it was, in words.
     Change(String),
 }
@@ -121,9 +123,12 @@ impl Item<'_> {
     }
 }
 
-/// Asks the daemon; nothing where it is not there, and nothing more than is answered.
+/// Asks the daemon; nothing where it is not there, and nothing more than is answered. A change that is not sent is said.
 pub fn ask(app: &mut App, asked: Asked, build: impl FnOnce(u64) -> Command) -> Vec<Effect> {
     if app.state != State::Live || app.asked.len() >= ASKED {
+        if matches!(asked, Asked::Change(_) | Asked::Batch | Asked::Draft(_)) {
+            app.complain("the daemon has not answered what was asked before: nothing was sent");
+        }
         return Vec::new();
     }
     app.seq += 1;
@@ -160,7 +165,7 @@ pub fn refresh(app: &mut App) -> Vec<Effect> {
 
 /// The same, from time to time.
 pub fn tick(app: &mut App) -> Vec<Effect> {
-    let waits = app.asked.iter().any(|(_, asked)| !matches!(asked, Asked::Change(_)));
+    let waits = app.asked.iter().any(|(_, asked)| !matches!(asked, Asked::Change(_) | Asked::Rejection(_)));
     if app.page == Page::Queue || waits || app.now.mono < app.pages.asked_at + REFRESH {
         return Vec::new();
     }
@@ -212,9 +217,13 @@ pub fn missing(app: &mut App) -> Vec<Effect> {
     };
     let waits = app.asked.iter().any(|(_, asked)| match asked {
         Asked::Explain(_) | Asked::CallRecords(_) | Asked::Sessions => true,
-        Asked::Records { .. } | Asked::Grants | Asked::Rules | Asked::Draft(_) | Asked::Batch | Asked::Change(_) => {
-            false
-        }
+        Asked::Records { .. }
+        | Asked::Grants
+        | Asked::Rules
+        | Asked::Draft(_)
+        | Asked::Batch
+        | Asked::Rejection(_)
+        | Asked::Change(_) => false,
     });
     if known || waits { Vec::new() } else { for_tab(app) }
 }

@@ -47,7 +47,10 @@ fn may_ask(app: &mut App, key: char) -> bool {
         app.complain(text);
         return false;
     }
-    if !app.screen.since(app.now.mono, ARMING) {
+    // A call that has changed has to be looked at anew before it is approved; no is no to the old one as well.
+    let approves = !matches!(key, 'r' | 'R');
+    let looked = app.selected().and_then(|entry| entry.shown).is_some_and(|shown| app.now.mono >= shown + ARMING);
+    if !app.screen.since(app.now.mono, ARMING) || approves && !looked {
         app.screen.disturbed = Some(app.now.mono);
         app.complain(format!("not so fast: look at the call first, then press {key}"));
         return false;
@@ -222,14 +225,9 @@ pub(super) fn rule(app: &mut App, ruling: RulingKind, reason: Option<String>) ->
         app.seq += 1;
         Command::RuleSession { seq: app.seq, session, ruling: SessionRuling::Pause, reason }
     });
-    let mut effects = fly(app, id, ruling, command, signed, then);
-    // Rejecting needs no proof: the others of the group follow at once, each by its own digest.
-    for (id, digest) in others {
-        let reason = reason.clone();
-        let asked = Asked::Change(format!("{id}: rejected"));
-        effects.extend(pages::ask(app, asked, |seq| Command::Rule { seq, id, digest, ruling, reason, signed: None }));
-    }
-    effects
+    // Rejecting needs no proof: the others of the group follow, each by its own digest.
+    app.sweep.add(others, reason);
+    fly(app, id, ruling, command, signed, then)
 }
 
 /// How long a hold has been on the screen.

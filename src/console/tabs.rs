@@ -1,6 +1,7 @@
 //! The views of one hold: pretty, raw, what is different from the last approved call, the rule, the session, the result.
 //! Each is a document; only the first two show all that travels, and only they count as reading it.
 
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::console::app::App;
@@ -9,6 +10,7 @@ use crate::console::diff::{Change, diff};
 use crate::console::doc::Doc;
 use crate::console::holds::Entry;
 use crate::console::risk::plural;
+use crate::console::spark;
 use crate::control::wire::{Before, CallLine, Excerpt, HoldView, RecordView, SessionView};
 
 /// Bytes of the differences of one hold in a group.
@@ -207,14 +209,14 @@ fn part(doc: &mut Doc, excerpt: &Excerpt) {
 fn session(doc: &mut Doc, app: &App, hold: &HoldView) {
     let found = app.pages.sessions.as_ref().and_then(|all| all.iter().find(|other| other.session == hold.session));
     match (found, &app.pages.sessions) {
-        (Some(session), _) => describe_session(doc, session, &app.zone),
+        (Some(session), _) => describe_session(doc, session, &app.zone, app.now.wall),
         (None, Some(_)) => doc.heading(&format!("Session {} has ended.", hold.session)),
         (None, None) => doc.heading("Asking the daemon…"),
     }
 }
 
 /// A session in full: who, and its last calls.
-pub fn describe_session(doc: &mut Doc, session: &SessionView, zone: &TimeZone) {
+pub fn describe_session(doc: &mut Doc, session: &SessionView, zone: &TimeZone, now: Timestamp) {
     doc.fact("Session", &format!("{} on {} ({})", session.session, session.server, session.environment.name));
     doc.fact("Client", &describe::who(&session.principal, &session.client));
     if let Some(claimed) = describe::claimed(&session.client) {
@@ -227,6 +229,7 @@ pub fn describe_session(doc: &mut Doc, session: &SessionView, zone: &TimeZone) {
     doc.fact("Since", &day_and_clock(&session.since, zone));
     let SessionView { calls, allowed, held, denied, in_flight, .. } = session;
     doc.fact("Calls", &format!("{calls}: {allowed} allowed, {held} held, {denied} denied; {in_flight} in flight"));
+    doc.fact("Last 10'", &spark::words(&spark::minutes(session, now)));
     doc.heading("Last calls, newest first");
     calls_of(doc, session, zone);
 }

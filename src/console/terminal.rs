@@ -1,7 +1,10 @@
 //! The terminal: taken with a guard and given back on every way out, a panic included.
 
 use std::cell::Cell;
+use std::fs::OpenOptions;
 use std::io::{self, IsTerminal, Stdout, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,7 +17,7 @@ use ratatui::buffer::Cell as ScreenCell;
 use ratatui::layout::{Position, Size};
 use rustix::termios::{LocalModes, OptionalActions, Termios};
 
-use crate::console::alert;
+use crate::console::{alert, outside};
 
 /// The terminal is ours now.
 static TAKEN: AtomicBool = AtomicBool::new(false);
@@ -155,6 +158,40 @@ pub fn suspend() {
     // Where the process cannot be stopped it goes on at once.
     let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TSTP);
     let _ = rustix::termios::tcflush(io::stdin(), rustix::termios::QueueSelector::IFlush);
+}
+
+/// Waits until nothing of ours reads the terminal any more. A stream of events that was dropped may still be about to: what
+/// is typed next would be its own and not the editor's.
+pub fn let_go() {
+    // Best effort: this waits for the reader that the stream had, and has nothing to say of what it reads.
+    let _ = crossterm::event::poll(std::time::Duration::from_millis(100));
+}
+
+/// Has the operator's editor show a line of a file, on this process's terminal.
+///
+/// # Errors
+/// Where there is no such editor, or it fails.
+pub async fn edit(file: &Path, line: usize) -> Result<String, String> {
+    let argv = outside::editor(|name| std::env::var(name).ok(), file, line);
+    let (program, arguments) = argv.split_first().ok_or("no editor is named")?;
+    let ended = tokio::process::Command::new(program).args(arguments).kill_on_drop(true).status().await;
+    match ended {
+        Ok(status) if status.success() => Ok(format!("{program} has ended")),
+        Ok(status) => Err(format!("{program}: {status}")),
+        Err(error) => Err(format!("{program} cannot be run: {error}; set VISUAL or EDITOR")),
+    }
+}
+
+/// Writes a file that is not there yet into the current folder, for its owner alone.
+///
+/// # Errors
+/// Where it is there, or cannot be written.
+pub fn write_new(name: &str, text: &str) -> Result<String, String> {
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(name);
+    match made.and_then(|mut file| file.write_all(text.as_bytes())) {
+        Ok(()) => Ok(format!("written: {name}, {} bytes, in the folder where the console was started", text.len())),
+        Err(error) => Err(format!("{name} was not written: {error}")),
+    }
 }
 
 /// Says something on a terminal that is not ours at the moment.

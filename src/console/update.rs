@@ -9,9 +9,10 @@ use crate::console::dialog::{ARMING, Answer, Dialog, FOCUS, FilterLine, Focus, R
 use crate::console::filter::{Filter, Of};
 use crate::console::holds::Entry;
 use crate::console::keys::{self, Action, Context, Page};
+use crate::console::palette::Palette;
 use crate::console::rows::{Key, Row, Rows, Wanted};
 use crate::console::tabs::{self, Tab};
-use crate::console::{acts, batch, mouse, news, pages, ruling, view, visible};
+use crate::console::{acts, batch, mouse, news, outside, pages, ruling, sweep, view, visible};
 use crate::control::wire::RulingKind;
 
 /// A console that follows goes to the riskiest hold when no key and no mouse was touched for so long.
@@ -45,8 +46,16 @@ pub fn update(app: &mut App, event: Event) -> Vec<Effect> {
         What::Tick => tick(app),
         What::Link(link) => news::linked(app, *link),
         What::Signed(seq, outcome) => ruling::signed(app, seq, outcome),
+        What::Did(outcome) => {
+            match outcome {
+                Ok(words) => app.say(visible::line(&words)),
+                Err(words) => app.complain(visible::line(&words)),
+            }
+            Vec::new()
+        }
     };
     refit(app);
+    effects.extend(sweep::go_on(app));
     effects.extend(pages::missing(app));
     effects
 }
@@ -114,6 +123,7 @@ fn drawn(app: &mut App) {
     match &mut app.dialog {
         Some(Dialog::Grant(wish)) => wish.fits = fits,
         Some(Dialog::Batch(batch)) => batch.fits = fits,
+        Some(Dialog::Approve(question)) => question.fits = fits,
         _ => {}
     }
     if app.dialog.is_some() || app.too_small() || app.page != Page::Queue {
@@ -160,8 +170,7 @@ fn tick(app: &mut App) -> Vec<Effect> {
     let over = |id: &CallId| app.holds.get(id).is_some_and(|entry| entry.is_over(app.now.wall));
     let over = app.dialog.as_ref().and_then(|dialog| dialog.holds().into_iter().find(|id| over(id)).cloned());
     if let Some(id) = over {
-        app.close_dialog();
-        app.complain(format!("{id}: the time of this hold is over: nothing was sent"));
+        app.void_dialog(format!("{id}: the time of this hold is over."));
     }
     let idle = app.dialog.is_none() && app.page == Page::Queue && !app.zoom && now >= app.touched + IDLE;
     if app.follow && idle && app.rows.new > 0 {
@@ -193,12 +202,27 @@ fn key_pressed(app: &mut App, key: &KeyEvent) -> Vec<Effect> {
         return dialog_key(app, key);
     }
     let Some(action) = keys::action(context(app), key) else { return Vec::new() };
+    obey(app, action)
+}
+
+fn obey(app: &mut App, action: Action) -> Vec<Effect> {
     app.note = None;
     match everywhere(app, action) {
         Some(effects) => effects,
         None if app.page == Page::Queue => queue(app, action),
         None => page(app, action),
     }
+}
+
+/// What the key of a command does. The palette was on the screen for as long as the key asks for: whatever question opens
+/// has its own time from here on.
+fn run(app: &mut App, action: Action) -> Vec<Effect> {
+    app.dialog = None;
+    let effects = obey(app, action);
+    if app.dialog.is_none() {
+        app.changed();
+    }
+    effects
 }
 
 /// What a key does on every screen; nothing where it is the screen's own.
@@ -238,6 +262,12 @@ fn everywhere(app: &mut App, action: Action) -> Option<Vec<Effect>> {
             Vec::new()
         }
         Action::Suspend => vec![Effect::Suspend],
+        Action::Palette => {
+            app.open_dialog(Dialog::Palette(Palette::new(context(app))));
+            Vec::new()
+        }
+        Action::OpenRule => outside::edit(app),
+        Action::Export => outside::export(app),
         Action::Help => {
             app.open_dialog(Dialog::Help { scroll: 0 });
             Vec::new()
@@ -507,6 +537,7 @@ fn answered(app: &mut App, answer: Answer) -> Vec<Effect> {
         Answer::Batch => return batch::approve(app),
         Answer::Confirmed => return acts::confirmed(app),
         Answer::Filtered => filtered(app),
+        Answer::Run(action) => return run(app, action),
         Answer::Approve(note) => return ruling::rule(app, RulingKind::Approve, note),
         Answer::Reject(reason) => return ruling::rule(app, RulingKind::Reject, Some(reason)),
         Answer::Quit => return ask_quit(app),

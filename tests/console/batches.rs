@@ -1,6 +1,6 @@
 //! Several holds approved at once: marked, shown as a table, one gesture.
 
-use countersign::console::app::Effect;
+use countersign::console::app::{Effect, Link};
 use countersign::console::dialog::Dialog;
 use countersign::control::wire::{BatchResult, Command, Daemon, Failure, HoldView, Notice, RulingKind};
 use crossterm::event::KeyCode;
@@ -118,14 +118,14 @@ fn the_question_waits_and_whatever_changes_one_of_them_closes_it() {
         let mut desk = desk((120, 40), holds.clone());
         asked(&mut desk);
         desk.hold(rejected(changed.clone(), "by ben"));
-        assert_eq!(desk.app.dialog, None);
+        assert!(desk.voided().contains("by ben"));
         assert_eq!(rulings(&desk.key(KeyCode::Char('y'))), []);
         assert!(!desk.app.marked.contains(&changed.id));
     }
     let mut late = desk((120, 40), holds);
     asked(&mut late);
     late.wait(600_000);
-    assert_eq!(late.app.dialog, None, "their time is over");
+    assert!(late.voided().contains("time of this hold is over"));
 }
 
 #[test]
@@ -161,4 +161,98 @@ fn without_marks_an_approval_is_about_one_hold() {
     desk.key(KeyCode::Char('a'));
     assert!(matches!(&desk.app.dialog, Some(Dialog::Approve(_))));
     assert_eq!(rulings(&desk.key(KeyCode::Char('y'))), approved(A));
+}
+
+/// A batch is one approval, as long as its table was on the screen: those that were read take nobody's trust away, those
+/// that were not cost typing, and none of them is one of the typed ones.
+#[test]
+fn a_batch_is_one_approval_for_the_attention() {
+    let batch = |desk: &mut Desk, n: usize, pause: u64| {
+        let ids: Vec<_> = (0..20).map(|m| format!("00000000{n:02}{m:02}")).collect();
+        for hold in alike(&ids.iter().map(String::as_str).collect::<Vec<_>>()) {
+            desk.app.marked.insert(hold.id.clone());
+            desk.hold(hold);
+        }
+        desk.key(KeyCode::Char('a'));
+        desk.draw();
+        desk.wait(pause);
+        let effects = desk.press(KeyCode::Char('y'));
+        assert_eq!(rulings(&effects).len(), 20, "{n}: {}", desk.note());
+        let seq = effects.iter().find_map(|effect| match effect {
+            Effect::Send { command, .. } => command.changes(),
+            _ => None,
+        });
+        let ended = |id: &String| BatchResult::Ruled { hold: Box::new(rejected(sandbox(id), "x")) };
+        desk.news(Notice::RuledBatch { seq: seq.unwrap(), results: ids.iter().map(ended).collect() });
+    };
+    let asks = |desk: &mut Desk| {
+        desk.hold(sandbox(A));
+        desk.app.selected = Some(A.parse().unwrap());
+        desk.read_all();
+        desk.key(KeyCode::Char('a'));
+        matches!(&desk.app.dialog, Some(Dialog::Approve(question)) if question.typed)
+    };
+    let mut slow = desk((140, 90), Vec::new());
+    (0..10).for_each(|n| batch(&mut slow, n, 4_000));
+    assert!(!asks(&mut slow), "each was looked at");
+    let mut quick = desk((140, 90), Vec::new());
+    (0..9).for_each(|n| batch(&mut quick, n, 500));
+    assert!(!asks(&mut quick), "nine gestures");
+    quick.key(KeyCode::Esc);
+    batch(&mut quick, 10, 500);
+    assert!(asks(&mut quick), "ten, however many holds they were about");
+    let screen = quick.screen();
+    assert!(screen.contains("typed, 5 more"), "{screen}");
+}
+
+/// A group is rejected whole, however many it has: as fast as the daemon answers, and what it refuses is told.
+#[test]
+fn a_large_group_is_rejected_whole() {
+    let ids: Vec<_> = (0..50).map(|n| format!("0000000000{n:02}")).collect();
+    let mut desk = desk(SIZE, alike(&ids.iter().map(String::as_str).collect::<Vec<_>>()));
+    desk.key(KeyCode::Char('r'));
+    assert!(desk.screen().contains("Rejects all 50 of them."), "{}", desk.screen());
+    desk.letters("no");
+    let mut left = desk.key(KeyCode::Enter);
+    let mut named = Vec::new();
+    while !left.is_empty() {
+        let effects = std::mem::take(&mut left);
+        assert!(effects.len() <= 17, "there is room for other questions: {}", effects.len());
+        for effect in effects {
+            let Effect::Send { command: Command::Rule { seq, id, ruling: RulingKind::Reject, .. }, .. } = effect else {
+                panic!("{effect:?}")
+            };
+            named.push(id.to_string());
+            let message = "it is over".to_owned();
+            left.extend(desk.news(if named.len() == 30 {
+                Notice::Failed { seq: Some(seq), error: Failure::Closed, message }
+            } else {
+                Notice::Ruled { seq, hold: Box::new(rejected(sandbox(id.as_str()), "no")) }
+            }));
+        }
+    }
+    let failed = named[29].clone();
+    named.sort();
+    assert_eq!(named, ids);
+    let note = desk.note();
+    assert!(note.contains("48 others rejected") && note.contains(&format!("{failed}: it is over")), "{note}");
+}
+
+/// A daemon that goes away meanwhile is not asked again when it is back, and that is said.
+#[test]
+fn rejections_that_nobody_answered_are_told() {
+    let ids: Vec<_> = (0..50).map(|n| format!("0000000000{n:02}")).collect();
+    let mut desk = desk(SIZE, alike(&ids.iter().map(String::as_str).collect::<Vec<_>>()));
+    desk.key(KeyCode::Char('r'));
+    desk.letters("no");
+    desk.key(KeyCode::Enter);
+    // Whoever wants to freeze need not wait for them.
+    desk.key(KeyCode::Char('!'));
+    let effects = desk.key(KeyCode::Char('y'));
+    assert!(matches!(&effects[..], [Effect::Send { command: Command::Freeze { on: true, .. }, .. }]), "{effects:?}");
+    desk.link(Link::Down { why: "gone".to_owned() });
+    assert!(desk.note().contains("the daemon went away") || desk.note().contains("not answered"), "{}", desk.note());
+    desk.link(Link::Up { number: 2, operator: "ana".to_owned(), daemon: daemon() });
+    let effects = desk.news(Notice::Snapshot { seq: None, holds: vec![sandbox(A)], daemon: daemon() });
+    assert_eq!(rulings(&effects), []);
 }

@@ -5,11 +5,11 @@ use countersign::console::app::{Effect, Link, What};
 use countersign::console::dialog::Dialog;
 use countersign::console::sign::Signing;
 use countersign::control::wire::{
-    Approvals, Command, Confirm, Failure, HoldState, HoldView, Notice, RulingKind, SignedBy,
+    Approvals, Command, Confirm, Daemon, Failure, Frozen, HoldState, HoldView, Notice, RulingKind, SignedBy,
 };
 use crossterm::event::KeyCode;
 
-use crate::support::{A, B, C, Desk, SIZE, approve, approved, gate, json, refund, rulings, sandbox};
+use crate::support::{A, B, C, Desk, SIZE, START, approve, approved, daemon, gate, json, refund, rulings, sandbox};
 
 /// What this side finds odd raises the tier and never lowers it.
 #[test]
@@ -216,4 +216,56 @@ fn a_rejection_and_a_sandbox_are_not_signed() {
     let mut desk = Desk::new(SIZE, vec![sandbox(C)]);
     desk.app.signing = Some(Signing { operator: "ana".to_owned(), key: "/keys/ana".into() });
     assert_eq!(rulings(&approve(&mut desk)), approved(C));
+}
+
+fn many(count: usize) -> HoldView {
+    let pairs: Vec<_> = (0..count).map(|n| format!("\"v{n}\":{}", 100 + n)).collect();
+    let confirm =
+        (0..count).map(|n| Confirm { pointer: format!("/arguments/v{n}"), value: (100 + n).to_string() }).collect();
+    HoldView { arguments: json(&format!("{{{}}}", pairs.join(","))), confirm, ..refund(A) }
+}
+
+/// However many values are typed: the one that is typed and the buttons are in the box.
+#[test]
+fn many_values_are_typed_in_a_window_of_their_own() {
+    for size in [(60, 16), (80, 24), (120, 40)] {
+        let mut desk = Desk::new(size, vec![many(12)]);
+        desk.read_all();
+        desk.key(KeyCode::Char('a'));
+        for n in 0..12 {
+            desk.letters(&(100 + n).to_string());
+            let screen = desk.screen();
+            assert!(screen.contains(&format!("arguments/v{n}")), "{n} at {size:?}: {screen}");
+            assert!(screen.contains("3 of 3 characters match") && screen.contains("( Approve"), "{screen}");
+            desk.key(KeyCode::Enter);
+        }
+        assert!(desk.screen().contains("( Approve )"), "{}", desk.screen());
+        assert_eq!(rulings(&desk.key(KeyCode::Enter)), approved(A), "{}", desk.note());
+    }
+}
+
+/// A question that has no room for its own buttons approves nothing.
+#[test]
+fn a_question_that_does_not_fit_approves_nothing() {
+    let crowded = |hold: HoldView| {
+        let mut desk = Desk::new((60, 16), vec![hold]);
+        let servers = daemon().servers.into_iter().map(|mut server| {
+            server.environment.conflict = Some("another account".to_owned());
+            server
+        });
+        let frozen = Frozen { by: "ben".to_owned(), at: START.to_owned(), reason: None };
+        let policy_error = Some("a rule does not compile".to_owned());
+        let frozen = Some(frozen);
+        desk.news(Notice::Daemon { daemon: Daemon { servers: servers.collect(), frozen, policy_error, ..daemon() } });
+        desk.read_all();
+        desk.key(KeyCode::Char('a'));
+        desk
+    };
+    let mut desk = crowded(refund(A));
+    desk.letters("125000");
+    desk.key(KeyCode::Tab);
+    assert_eq!(rulings(&desk.key(KeyCode::Enter)), []);
+    assert!(desk.note().contains("make the window larger"), "{} {}", desk.note(), desk.screen());
+    desk.resize(60, 20);
+    assert_eq!(rulings(&desk.key(KeyCode::Enter)), approved(A), "{}", desk.screen());
 }

@@ -165,9 +165,9 @@ fn c3_a_change_voids_the_question_and_what_was_read() {
     desk.key(KeyCode::Char('a'));
     assert!(desk.app.dialog.is_some());
     desk.hold(HoldView { arguments: json(r#"{"customer":"cust-999"}"#), ..sandbox(C) });
-    assert_eq!(desk.app.dialog, None);
     assert_eq!(desk.app.seen().0, 0);
     assert_eq!(rulings(&desk.press(KeyCode::Char('y'))), []);
+    assert!(desk.voided().contains("it changed"));
 }
 
 /// C4: keys that are older than the display are ignored, whatever they are.
@@ -333,8 +333,7 @@ fn c6_a_hold_that_ends_voids_its_question() {
         desk.key(KeyCode::Char('a'));
         assert!(desk.app.dialog.is_some());
         desk.hold(rejected(hold, "wrong pi"));
-        assert_eq!(desk.app.dialog, None);
-        assert!(desk.note().contains("ben rejected: wrong pi"), "{}", desk.note());
+        assert!(desk.voided().contains("ben rejected: wrong pi"));
         for code in [KeyCode::Char('y'), KeyCode::Char('a'), KeyCode::Char('y'), KeyCode::Char('r')] {
             assert_eq!(rulings(&desk.key(code)), []);
         }
@@ -350,7 +349,7 @@ fn c6_an_over_hold_cannot_be_approved() {
     desk.read_all();
     desk.key(KeyCode::Char('a'));
     desk.wait(600_000);
-    assert_eq!(desk.app.dialog, None);
+    assert!(desk.voided().contains("time of this hold is over"));
     assert_eq!(rulings(&desk.key(KeyCode::Char('y'))), []);
     desk.key(KeyCode::Char('a'));
     assert!(desk.note().contains("time is over"), "{}", desk.note());
@@ -374,7 +373,7 @@ fn c6_a_snapshot_replaces_everything() {
         "the oldest is first"
     );
     desk.news(Notice::Snapshot { seq: None, holds: vec![sandbox(C)], daemon: daemon() });
-    assert_eq!(desk.app.dialog, None);
+    assert!(desk.voided().contains("does not know it"));
     assert_eq!(desk.app.selected.as_ref().unwrap().as_str(), C);
     assert_eq!(rulings(&desk.key(KeyCode::Char('y'))), []);
 }
@@ -421,7 +420,7 @@ fn c9_a_lost_daemon_takes_every_action_away() {
     desk.read_all();
     desk.key(KeyCode::Char('a'));
     desk.link(Link::Down { why: "the daemon closed the connection".to_owned() });
-    assert_eq!(desk.app.dialog, None);
+    assert!(desk.voided().contains("daemon went away"));
     assert!(matches!(desk.app.state, State::Lost { .. }));
     for code in [KeyCode::Char('y'), KeyCode::Char('a'), KeyCode::Char('y'), KeyCode::Char('r')] {
         assert_eq!(rulings(&desk.key(code)), []);
@@ -482,26 +481,4 @@ fn a_new_hold_rings_and_an_old_one_does_not() {
     assert_eq!(desk.hold(gate(B)), [], "not every moment");
     desk.wait(2000);
     assert_eq!(desk.hold(sandbox(C)), [Effect::Bell]);
-}
-
-/// A client that floods the daemon cannot keep the operator from ruling: news about other holds disarms nothing.
-#[test]
-fn a_flood_does_not_keep_anybody_from_ruling() {
-    let hold = HoldView { created_at: "2026-11-21T14:00:00Z".to_owned(), ..sandbox(A) };
-    let flood = |desk: &mut Desk| {
-        for n in 0..20 {
-            let other = sandbox(&format!("0000000000{n:02}"));
-            desk.hold(other.clone());
-            desk.news(Notice::Snapshot { seq: None, holds: vec![hold.clone(), other], daemon: daemon() });
-        }
-    };
-    let mut desk = Desk::new(SIZE, vec![hold.clone()]);
-    desk.read_all();
-    desk.wait(1000);
-    flood(&mut desk);
-    desk.press(KeyCode::Char('a'));
-    desk.draw();
-    desk.wait(400);
-    flood(&mut desk);
-    assert_eq!(rulings(&desk.press(KeyCode::Char('y'))), approved(A));
 }

@@ -55,7 +55,14 @@ fn approves(effects: &[Effect]) -> bool {
             _ => false,
         },
         Effect::Sign { .. } => true,
-        Effect::Quit | Effect::Redraw | Effect::Bell | Effect::Mouse(_) | Effect::Copy(_) | Effect::Suspend => false,
+        Effect::Quit
+        | Effect::Redraw
+        | Effect::Bell
+        | Effect::Mouse(_)
+        | Effect::Copy(_)
+        | Effect::Edit { .. }
+        | Effect::Export { .. }
+        | Effect::Suspend => false,
     })
 }
 
@@ -119,6 +126,14 @@ fn places() -> Vec<(&'static str, HoldView, Vec<KeyCode>, Option<KeyCode>)> {
         ("reject and pause", refund(A), letters("R"), None),
         ("freeze", refund(A), letters("!"), None),
         ("filter", refund(A), letters("/"), None),
+        ("commands", sandbox(C), letters(":"), None),
+        ("commands, approve", sandbox(C), letters(":approve"), None),
+        (
+            "commands, approve, asked",
+            sandbox(C),
+            [letters(":approve"), vec![KeyCode::Enter]].concat(),
+            Some(KeyCode::Char('y')),
+        ),
         ("help", refund(A), letters("?"), None),
         ("quit", refund(A), letters("q"), None),
     ]
@@ -245,6 +260,7 @@ fn the_mouse_never_rules() {
                     let rules = effects.iter().any(|effect| match effect {
                         Effect::Send { command, .. } => command.changes().is_some(),
                         Effect::Sign { .. } | Effect::Quit | Effect::Copy(_) | Effect::Suspend => true,
+                        Effect::Edit { .. } | Effect::Export { .. } => true,
                         Effect::Redraw | Effect::Bell | Effect::Mouse(_) => false,
                     });
                     assert!(!rules, "{}: {kind:?} {column} {row}", place.0);

@@ -5,11 +5,13 @@
 mod acts;
 mod batches;
 mod cli;
+mod commands;
 mod desk;
 mod dialogs;
 mod faithful;
 mod fake;
 mod filters;
+mod floods;
 mod grants;
 mod invariants;
 mod keys;

@@ -6,7 +6,9 @@ use countersign::console::app::{Link, Now};
 use countersign::console::plain::talk::{Effect, Talk, What};
 use countersign::console::plain::words;
 use countersign::console::sign::Signing;
-use countersign::control::wire::{Command, Failure, HoldState, HoldView, Notice, RulingKind, SignedBy};
+use countersign::control::wire::{
+    BatchResult, Command, Daemon, Failure, HoldState, HoldView, Notice, RulingKind, SignedBy,
+};
 use countersign::json::JsonText;
 use jiff::tz::TimeZone;
 
@@ -245,6 +247,91 @@ fn whatever_changes_closes_the_question() {
     assert!(lines[0].contains("ben rejected: wrong pi"), "{lines:?}");
     assert!(lines.last().unwrap().starts_with("Command"), "{lines:?}");
     assert_eq!(sent(&chat.types("approve")), []);
+}
+
+/// Several calls alike: all of them are read out, one yes approves them, and whatever changes one of them asks anew.
+#[test]
+fn calls_that_are_alike_are_approved_at_once() {
+    let batches = || Notice::Daemon { daemon: Daemon { batches: true, ..daemon() } };
+    let arguments = |n: u32| json(&format!(r#"{{"customer":"cust-{n}"}}"#));
+    let alike = || vec![sandbox(A), HoldView { arguments: arguments(7), ..sandbox(B) }];
+    let both = format!("batch {} {}", &A[..4], &B[..4]);
+
+    let (mut chat, _) = Chat::new(alike());
+    assert!(said(&chat.types(&both))[0].contains("holds.batches"), "the configuration does not let it");
+    chat.news(batches());
+    for (line, why) in [
+        ("batch", "2 to 20 holds, not 0"),
+        (&*format!("batch {A}"), "2 to 20 holds, not 1"),
+        (&*format!("batch {A} {A}"), "twice"),
+        ("batch ZZZZ YYYY", "no such hold"),
+        ("batch H7 H7", "give more letters"),
+    ] {
+        let effects = chat.types(line);
+        assert!(said(&effects)[0].contains(why) && sent(&effects).is_empty(), "{line}: {effects:?}");
+    }
+    let effects = chat.types(&both);
+    assert!(asks(&effects, "Approve all 2? Type yes") && sent(&effects).is_empty(), "{effects:?}");
+    for line in ["Argument customer: \"cust-118\"", "Argument customer: \"cust-7\""] {
+        assert!(said(&effects).iter().any(|said| said == line), "{line}: {effects:?}");
+    }
+    for line in ["y", "", "approve"] {
+        assert_eq!(sent(&chat.types(line)), [], "{line:?}");
+        chat.types(&both);
+    }
+    let commands = sent(&chat.types("yes"));
+    let [Command::RuleBatch { seq, holds, .. }] = &commands[..] else { panic!("{commands:?}") };
+    let named: Vec<_> = holds.iter().map(|item| (item.id.to_string(), item.digest)).collect();
+    assert_eq!(named, [(A.to_owned(), alike()[0].digest), (B.to_owned(), alike()[1].digest)]);
+    let state = HoldState::Approved {
+        by: "ana".to_owned(),
+        at: START.to_owned(),
+        leaves_at: Some("2026-11-21T14:07:34Z".to_owned()),
+    };
+    let ruled = BatchResult::Ruled { hold: Box::new(HoldView { state, ..sandbox(A) }) };
+    let failed = BatchResult::Failed { id: B.parse().unwrap(), error: Failure::Closed, message: "gone".to_owned() };
+    let lines = said(&chat.news(Notice::RuledBatch { seq: *seq, results: vec![ruled, failed] }));
+    assert!(lines[0].contains("1 hold approved, not these") && lines[0].contains(B), "{lines:?}");
+    assert!(matches!(&sent(&chat.types("undo"))[..], [Command::TakeBack { id, .. }] if id.as_str() == A));
+
+    let (mut chat, _) = Chat::new(alike());
+    chat.news(batches());
+    chat.types(&both);
+    assert!(said(&chat.hold(rejected(alike().remove(1), "no")))[0].contains("ben rejected: no"));
+    assert_eq!(sent(&chat.types("yes")), []);
+
+    let (mut chat, _) = Chat::new(vec![gate(A), gate(B)]);
+    chat.news(batches());
+    assert!(said(&chat.types(&both))[0].contains("not of tier low"));
+    let (mut chat, _) = Chat::with(alike(), None, Some("it was started with --read-only."));
+    chat.news(batches());
+    assert!(said(&chat.types(&both))[0].contains("only watches"));
+}
+
+/// A client that changes its call again and again keeps nobody from saying no: the question stands, and what is typed
+/// counts. An approval waits until the call as it is now was read out.
+#[test]
+fn a_call_that_changes_can_be_rejected() {
+    let fresh = |effects: &[Effect]| effects.iter().any(|effect| matches!(effect, Effect::Ask { fresh: true, .. }));
+    let (mut chat, _) = Chat::new(vec![sandbox(A)]);
+    for waiting in [2, 1, 3, 1] {
+        assert_eq!(said(&chat.hold(HoldView { waiting, ..sandbox(A) })), [""; 0], "identical calls come and go");
+    }
+    let swapped = |n: u32| HoldView { meta: Some(json(&format!("{{\"progressToken\":{n}}}"))), ..sandbox(A) };
+    let first = chat.hold(swapped(1));
+    assert!(said(&first)[0].contains("type details to hear it") && !fresh(&first), "{first:?}");
+    let second = chat.hold(swapped(2));
+    assert!(said(&second).is_empty(), "once: {second:?}");
+    assert_eq!(sent(&chat.types("approve")), []);
+    chat.types("reject");
+    chat.hold(swapped(3));
+    let reason = Some("no".to_owned());
+    assert_eq!(rulings_of(&sent(&chat.types("no"))), [(A.to_owned(), RulingKind::Reject, reason)]);
+
+    let (mut chat, _) = Chat::new(vec![sandbox(A)]);
+    chat.hold(swapped(1));
+    chat.types("details");
+    assert_eq!(sent(&chat.types("approve")).len(), 1);
 }
 
 /// A changed hold is asked about in the same words, and is another question: what was typed before is dropped.

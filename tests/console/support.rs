@@ -441,8 +441,10 @@ impl Desk {
     /// As the loop does it: draw, then say so.
     pub fn draw(&mut self) -> Buffer {
         let app = &self.app;
-        let buffer = self.terminal.draw(|frame| view::render(app, frame)).unwrap().buffer.clone();
-        self.step(What::Drawn);
+        let frame = self.terminal.draw(|frame| view::render(app, frame)).unwrap();
+        let (area, buffer) = (frame.area, frame.buffer.clone());
+        let what = self.app.was_drawn(area);
+        self.step(what);
         buffer
     }
 
@@ -485,9 +487,27 @@ impl Desk {
         self.step(What::Resize(width, height));
     }
 
+    /// The window has another size, and nobody has said so yet.
+    pub fn resize_silently(&mut self, width: u16, height: u16) {
+        self.terminal.backend_mut().resize(width, height);
+    }
+
     /// The screen as text.
     pub fn screen(&mut self) -> String {
         text(&self.draw())
+    }
+
+    /// The question that was open is void: what is said in its place. It goes away by Esc, and by nothing that is typed.
+    pub fn voided(&mut self) -> String {
+        let Some(Dialog::Notice { title, lines }) = self.app.dialog.clone() else { panic!("{:?}", self.app.dialog) };
+        assert_eq!(title, "the question is void");
+        for code in (' '..='~').map(KeyCode::Char).chain([KeyCode::Enter, KeyCode::Tab, KeyCode::Backspace]) {
+            assert_eq!(self.key(code), [], "{code:?}");
+            assert!(matches!(self.app.dialog, Some(Dialog::Notice { .. })), "{code:?}");
+        }
+        assert_eq!(self.key(KeyCode::Esc), []);
+        assert_eq!(self.app.dialog, None);
+        lines.join("\n")
     }
 
     pub fn note(&self) -> String {
@@ -566,15 +586,9 @@ pub fn approve(desk: &mut Desk) -> Vec<Effect> {
 
 /// What goes to the daemon of what the console does.
 pub fn sent(effects: &[Effect]) -> Vec<Command> {
-    let command = |effect: &Effect| match effect {
-        Effect::Send { command, .. } => Some(command.clone()),
-        Effect::Sign { .. }
-        | Effect::Quit
-        | Effect::Redraw
-        | Effect::Bell
-        | Effect::Mouse(_)
-        | Effect::Copy(_)
-        | Effect::Suspend => None,
+    let command = |effect: &Effect| {
+        let Effect::Send { command, .. } = effect else { return None };
+        Some(command.clone())
     };
     effects.iter().filter_map(command).collect()
 }

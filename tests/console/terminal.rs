@@ -154,7 +154,7 @@ fn console(fake: &Fake) -> Pty {
     console_with(fake, |_| {})
 }
 
-fn console_with(fake: &Fake, more: impl FnOnce(&mut Command)) -> Pty {
+pub fn console_with(fake: &Fake, more: impl FnOnce(&mut Command)) -> Pty {
     let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
     command.arg("console").arg("--socket").arg(fake.socket());
     command.env("TERM", "xterm-256color").env("LC_ALL", "C.UTF-8");

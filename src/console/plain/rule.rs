@@ -5,11 +5,12 @@
 use super::talk::{Asked, Effect, Question, Stage, Talk};
 use crate::call::{CallId, Digest, Tier};
 use crate::console::barrier;
+use crate::console::batch;
 use crate::console::describe;
 use crate::console::dialog::Approve;
 use crate::console::holds::{Entry, is_same_question};
 use crate::console::sign::{Signing, grant_text, ruling_text};
-use crate::control::wire::{Command, HoldView, RulingKind, SignedBy};
+use crate::control::wire::{BatchItem, BatchResult, Command, HoldState, HoldView, RulingKind, SignedBy};
 
 impl Talk {
     /// Begins an approval: the same conditions and the same gesture as on the screen.
@@ -74,6 +75,62 @@ impl Talk {
         let to_sign = reason.clone();
         self.send(asked, |seq| Command::Rule { seq, id, digest, ruling: kind, reason, signed: None });
         self.sign(signer, &entry.view, kind, to_sign.as_deref());
+    }
+
+    /// Begins the approval of several calls: each is read out, all of it, and one question is about all.
+    pub(super) fn batch(&mut self, starts: &[&str]) {
+        let mut ids = Vec::new();
+        for start in starts {
+            match self.find(start) {
+                Ok(id) if ids.contains(&id) => return self.say(format!("{id} stands there twice. Nothing was sent.")),
+                Ok(id) => ids.push(id),
+                Err(why) => return self.say(why),
+            }
+        }
+        if let Some(why) = self.refuses_batch(&ids.iter().collect::<Vec<_>>()) {
+            return self.say_shown(format!("Not at once: {why}."));
+        }
+        self.say(format!("{} calls, one after the other:", ids.len()));
+        ids.iter().for_each(|id| self.read_out(id, true));
+        let question = |id: &CallId| Some(Question { id: id.clone(), digest: self.holds.get(id)?.view.digest });
+        let questions = ids.iter().filter_map(question).collect();
+        self.stage = Stage::Batch { questions, since: self.now.mono };
+    }
+
+    /// The answer was yes: all of them, where each is still what was read out.
+    pub(super) fn rule_batch(&mut self, questions: Vec<Question>, since: std::time::Duration) {
+        let ids: Vec<_> = questions.iter().map(|question| question.id.clone()).collect();
+        if let Some(why) = self.refuses_batch(&ids.iter().collect::<Vec<_>>()) {
+            return self.say_shown(format!("Not at once: {why}. Nothing was sent."));
+        }
+        let mut rule = String::new();
+        for question in &questions {
+            let Some(entry) = self.may_rule(question, RulingKind::Approve) else { return };
+            rule = entry.view.rule;
+        }
+        // One gesture is one approval, as long as it took from the reading.
+        self.guard.approved(self.now.mono.saturating_sub(since), &rule);
+        let item = |question: &Question| BatchItem { id: question.id.clone(), digest: question.digest, signed: None };
+        let holds = questions.iter().map(item).collect();
+        let asked = Asked::Batch { ids, since: self.now.mono };
+        self.send(asked, |seq| Command::RuleBatch { seq, holds, reason: None });
+    }
+
+    pub(super) fn ruled_batch(&mut self, seq: u64, results: Vec<BatchResult>) {
+        if self.asked.remove(&seq).is_some() {
+            match batch::outcome(&results) {
+                Ok(words) | Err(words) => self.say_shown(format!("{words}.")),
+            }
+        }
+        for result in results {
+            if let BatchResult::Ruled { hold } = result {
+                if matches!(hold.state, HoldState::Approved { leaves_at: Some(_), .. }) {
+                    self.say(format!("{} is sent in a few seconds: type undo to take the last one back.", hold.id));
+                    self.undo = Some(hold.id.clone());
+                }
+                self.changed(*hold);
+            }
+        }
     }
 
     /// The note that was given for this hold, once.

@@ -12,6 +12,7 @@ use super::answers;
 use super::words;
 use crate::call::{CallId, Digest};
 use crate::console::app::{Link, Now};
+use crate::console::batch;
 use crate::console::describe;
 use crate::console::dialog::Field;
 use crate::console::guard::Guard;
@@ -78,6 +79,8 @@ pub(super) enum Stage {
     Reason(Question),
     /// Whether to do what this command does.
     Confirm { command: Box<Command>, words: String },
+    /// Whether to approve all of these, since they were read out.
+    Batch { questions: Vec<Question>, since: std::time::Duration },
     /// Whether to make this grant.
     Grant { question: Question, command: Box<Command> },
     /// Whether to leave while calls wait and nobody else is there.
@@ -96,6 +99,10 @@ pub(super) enum Asked {
     Ruling {
         id: CallId,
         kind: RulingKind,
+        since: std::time::Duration,
+    },
+    Batch {
+        ids: Vec<CallId>,
         since: std::time::Duration,
     },
     /// A draft of a grant on this hold, with these bounds.
@@ -224,6 +231,9 @@ impl Talk {
             Stage::Grant { question, .. } => {
                 format!("Approve {} and make this grant? Type yes, or anything else to go back: ", question.id)
             }
+            Stage::Batch { questions, .. } => {
+                format!("Approve all {}? Type yes, or anything else to go back: ", questions.len())
+            }
             Stage::Quit => "Calls wait and nobody else watches. Type yes to leave: ".to_owned(),
         }
     }
@@ -234,7 +244,11 @@ impl Talk {
             return;
         }
         let busy = |id: &CallId| {
-            self.asked.values().any(|asked| matches!(asked, Asked::Ruling { id: other, .. } if other == id))
+            self.asked.values().any(|asked| match asked {
+                Asked::Ruling { id: other, .. } => other == id,
+                Asked::Batch { ids, .. } => ids.contains(id),
+                Asked::Draft { .. } | Asked::Answer(_) => false,
+            })
         };
         let next = self.holds.pending().find(|entry| {
             let id = &entry.view.id;
@@ -290,25 +304,26 @@ impl Talk {
 
     fn tick(&mut self) {
         let (wall, mono) = (self.now.wall, self.now.mono);
-        let late = |asked: &Asked| matches!(asked, Asked::Ruling { since, .. } if mono >= *since + PATIENCE);
+        let late = |asked: &Asked| matches!(asked, Asked::Ruling { since, .. } | Asked::Batch { since, .. } if mono >= *since + PATIENCE);
         let late: Vec<_> = self.asked.iter().filter(|(_, asked)| late(asked)).map(|(seq, _)| *seq).collect();
         for seq in late {
             if self.asked.remove(&seq).is_some() && self.unsigned.as_ref().is_none_or(|(other, ..)| *other != seq) {
                 self.say("The daemon has not answered. Look at the state of the hold: list.");
             }
         }
-        if let Some(id) = self.subject().filter(|id| self.holds.get(id).is_none_or(|entry| entry.is_over(wall))) {
+        let over = |id: &CallId| self.holds.get(id).is_none_or(|entry| entry.is_over(wall));
+        if let Some(id) = self.subjects().into_iter().find(over) {
             self.close();
             self.skipped.insert(id.clone());
             self.say(format!("The time of {id} is over: nothing was sent."));
         }
-        let subject = self.subject();
+        let subjects = self.subjects();
         let mut lines = Vec::new();
         for entry in self.holds.pending() {
             let part = part_left(entry, wall);
             let passed = CLOCKS.iter().rev().find(|limit| part <= **limit).copied();
             // Of those that nobody is asked about only the last call is said.
-            let Some(limit) = passed.filter(|limit| *limit == 10 || subject.as_ref() == Some(&entry.view.id)) else {
+            let Some(limit) = passed.filter(|limit| *limit == 10 || subjects.contains(&entry.view.id)) else {
                 continue;
             };
             if self.clocks.get(&entry.view.id).is_none_or(|said| limit < *said) {
@@ -319,15 +334,16 @@ impl Talk {
         lines.into_iter().for_each(|line| self.say(line));
     }
 
-    /// The hold that the open question is about.
-    pub(super) fn subject(&self) -> Option<CallId> {
+    /// The holds that the open question is about.
+    fn subjects(&self) -> Vec<CallId> {
         match &self.stage {
-            Stage::Ruling(id) => Some(id.clone()),
+            Stage::Ruling(id) => vec![id.clone()],
             Stage::Sure(question)
             | Stage::Type { question, .. }
             | Stage::Reason(question)
-            | Stage::Grant { question, .. } => Some(question.id.clone()),
-            Stage::Free | Stage::Confirm { .. } | Stage::Quit => None,
+            | Stage::Grant { question, .. } => vec![question.id.clone()],
+            Stage::Batch { questions, .. } => questions.iter().map(|question| question.id.clone()).collect(),
+            Stage::Free | Stage::Confirm { .. } | Stage::Quit => Vec::new(),
         }
     }
 
@@ -379,9 +395,10 @@ impl Talk {
                     let pending = holds.iter().filter(|hold| hold.state.is_pending()).count();
                     self.say(format!("{pending} waiting."));
                 }
-                let before = self.subject().and_then(|id| self.holds.get(&id)).map(|entry| entry.view.clone());
+                let known = |id: &CallId| self.holds.get(id).map(|entry| entry.view.clone());
+                let before: Vec<_> = self.subjects().iter().filter_map(known).collect();
                 self.holds.replace(holds);
-                if let Some(before) = before {
+                for before in before {
                     let now = self.holds.get(&before.id).map(|entry| entry.view.clone());
                     self.compared(&before, now.as_ref());
                 }
@@ -415,8 +432,9 @@ impl Talk {
             Notice::Failed { seq, error, message } => self.failed(seq, error, &message),
             Notice::Draft { seq, text } => match self.asked.remove(&seq) {
                 Some(Asked::Draft { question, bounds }) => answers::drafted(self, question, bounds, text),
-                Some(Asked::Ruling { .. } | Asked::Answer(_)) | None => {}
+                Some(Asked::Ruling { .. } | Asked::Batch { .. } | Asked::Answer(_)) | None => {}
             },
+            Notice::RuledBatch { seq, results } => self.ruled_batch(seq, results),
             notice => answers::answered(self, notice),
         }
     }
@@ -425,6 +443,7 @@ impl Talk {
         let Some(asked) = seq.and_then(|seq| self.asked.remove(&seq)) else { return };
         let what = match asked {
             Asked::Ruling { id, .. } => id.to_string(),
+            Asked::Batch { .. } => "the calls together".to_owned(),
             Asked::Draft { question, .. } => format!("grant on {}", question.id),
             Asked::Answer(what) => what.to_owned(),
         };
@@ -434,7 +453,7 @@ impl Talk {
         }
     }
 
-    fn changed(&mut self, view: HoldView) {
+    pub(super) fn changed(&mut self, view: HoldView) {
         let before = self.holds.get(&view.id).map(|entry| entry.view.clone());
         let change = self.holds.upsert(view.clone());
         self.holds.settle(None);
@@ -452,12 +471,25 @@ impl Talk {
         self.forget();
     }
 
-    /// Whatever changes under an open question closes it.
+    /// Whatever changes under an open question closes it, but for one that can be answered with no: that one stands as
+    /// long as the hold waits and has the digest which it names. A client that changes its call again and again keeps
+    /// nobody from saying no.
     fn compared(&mut self, before: &HoldView, now: Option<&HoldView>) {
-        let asked = self.subject().as_ref() == Some(&before.id);
+        let asked = self.subjects().contains(&before.id);
         let words = now.and_then(|now| describe::outcome(&now.state, &self.zone));
+        let stands = matches!(&self.stage, Stage::Ruling(_) | Stage::Reason(_));
         match now {
             Some(now) if is_same_question(before, now) => {}
+            Some(now) if asked && stands && now.state.is_pending() && now.digest == before.digest => {
+                // Once, until it is read out again: an approval waits for that.
+                let was_heard = self.heard.get(&before.id).is_some_and(|heard| is_same_question(&heard.view, before));
+                if was_heard {
+                    self.say(format!(
+                        "{} has changed: type details to hear it. Before that no approval counts.",
+                        before.id
+                    ));
+                }
+            }
             _ if asked => {
                 self.close();
                 let words = words.unwrap_or_else(|| "it is read out again".to_owned());
@@ -485,6 +517,14 @@ impl Talk {
         self.heard.retain(|id, _| holds.get(id).is_some());
         self.clocks.retain(|id, _| holds.get(id).is_some());
         self.skipped.retain(|id| holds.get(id).is_some());
+    }
+
+    /// What speaks against approving these at once.
+    pub(super) fn refuses_batch(&self, ids: &[&CallId]) -> Option<String> {
+        let desk = batch::Desk { holds: &self.holds, daemon: self.daemon.as_ref(), guard: &self.guard };
+        let watching =
+            || self.watching.as_ref().map(|why| format!("this console only watches: {}", visible::line(why)));
+        watching().or_else(|| desk.refuses(ids, self.now.wall, &self.zone))
     }
 
     pub(super) fn skip(&mut self, id: CallId) {

@@ -9,7 +9,7 @@ use crate::control::wire::{Command, GrantBounds, RulingKind, SessionRuling};
 /// Longest reason, in characters.
 const REASON: usize = 500;
 
-const HELP: [&str; 15] = [
+const HELP: [&str; 16] = [
     "approve, reject: rules on the call that is asked about. An approval may ask for more; nothing short of a whole word counts.",
     "details, details ID: reads a call out, all of it. skip: leaves it for later. list: the calls that wait and those that ended.",
     "note TEXT: a note for the record, which goes with an approval of the call that is asked about. note alone: none.",
@@ -17,6 +17,7 @@ const HELP: [&str; 15] = [
     "undo: takes your last approval back while it has not left.",
     "grant USES MINUTES [less /POINTER] [any /POINTER]: approves the call and as many like it; a number at a pointer may be",
     "less, a text at one may be anything. You are read the grant before it is made.",
+    "batch ID ID: approves calls of tier low that are alike at once, where the configuration has holds.batches. You are read each.",
     "grants: the grants in force. revoke ID: ends one.",
     "freeze [REASON]: holds everything that is not a read and rejects what waits. thaw: no longer.",
     "sessions: who is connected. pause ID, resume ID, end ID [REASON]: a session.",
@@ -41,6 +42,8 @@ impl Talk {
             Stage::Sure(question) | Stage::Grant { question, .. } => self.back(question.id),
             Stage::Type { question, fields, at } => self.value(question, fields, at, line),
             Stage::Reason(question) => self.reason(question, line),
+            Stage::Batch { questions, since } if line == "yes" => self.rule_batch(questions, since),
+            Stage::Batch { .. } => self.say("Back: they stay held."),
             Stage::Confirm { command, .. } if line == "yes" => {
                 self.send(Asked::Answer("the command"), |seq| numbered(*command, seq));
             }
@@ -122,6 +125,7 @@ impl Talk {
                 Err(_) => self.say("Name the grant by its whole id: grants lists them."),
             },
             ("details", [id]) => self.details(id),
+            ("batch", ids) => self.batch(ids),
             _ => match asked {
                 Some(id) => self.about(verb, &rest, id),
                 None => self.say("There is no such command, or no call is asked about. Type help."),
@@ -198,16 +202,23 @@ impl Talk {
     }
 
     fn details(&mut self, start: &str) {
-        let start = start.to_ascii_uppercase();
-        let ids = self.holds.all().map(|entry| &entry.view.id);
-        let found: Vec<_> = ids.filter(|id| id.as_str().starts_with(&start)).cloned().collect();
-        match found.as_slice() {
-            [id] => {
+        match self.find(start) {
+            Ok(id) => {
                 self.turn_to(id.clone());
-                self.read_out(id, true);
+                self.read_out(&id, true);
             }
-            [] => self.say("There is no such hold: list names them."),
-            _ => self.say("Several holds start so: give more letters."),
+            Err(why) => self.say(why),
+        }
+    }
+
+    /// The hold whose id starts so.
+    pub(super) fn find(&self, start: &str) -> Result<CallId, &'static str> {
+        let start = start.to_ascii_uppercase();
+        let mut ids = self.holds.all().map(|entry| &entry.view.id).filter(|id| id.as_str().starts_with(&start));
+        match (ids.next(), ids.next()) {
+            (Some(id), None) => Ok(id.clone()),
+            (None, _) => Err("There is no such hold: list names them."),
+            (Some(_), Some(_)) => Err("Several holds start so: give more letters."),
         }
     }
 

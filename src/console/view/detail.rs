@@ -24,6 +24,9 @@ pub fn draw(app: &App, areas: &Areas, buf: &mut Buffer, theme: Theme) {
         let tier = entry.risk.tier;
         right
             .push(Span::styled(format!("{} {}", describe::tier_mark(tier), describe::tier_word(tier)), theme.strong()));
+        if hold.waiting > 1 {
+            right.push(Span::styled(format!("  x{}", hold.waiting), theme.strong()));
+        }
         right.push(Span::raw(format!("  {}", describe::left(entry.seconds_left(app.now.wall)))));
         if let Some(seconds) = entry.client_left(app.now.wall) {
             let words = if seconds > 0 { format!("~{}", describe::left(seconds)) } else { "may be gone".to_owned() };

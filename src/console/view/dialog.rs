@@ -15,6 +15,7 @@ use crate::console::dialog::{Approve, Confirm, Dialog, Focus, Reject, Wish};
 use crate::console::doc::Doc;
 use crate::console::holds::Entry;
 use crate::console::keys::{Context, PRESETS, TABLE};
+use crate::console::palette::Palette;
 use crate::console::risk::plural;
 use crate::console::theme::Theme;
 use crate::console::visible;
@@ -48,7 +49,7 @@ pub fn draw(app: &App, areas: &Areas, buf: &mut Buffer, theme: Theme) {
     let inner = width.saturating_sub(FRAME);
     let sheet = match dialog {
         Dialog::Approve(question) => match app.holds.get(&question.id) {
-            Some(entry) if !is_line(question) => approve(app, question, entry, inner, height, theme),
+            Some(entry) if !is_line(question) => approve(app, question, entry, inner, usize::from(height), theme),
             Some(_) | None => return,
         },
         Dialog::Batch(batch) => batched(app, batch, inner, height, theme),
@@ -62,6 +63,7 @@ pub fn draw(app: &App, areas: &Areas, buf: &mut Buffer, theme: Theme) {
         },
         Dialog::Confirm(question) => confirm(app, question, inner, theme),
         Dialog::Filter(_) => return,
+        Dialog::Palette(palette) => commands(palette, inner, height, theme),
         Dialog::Quit => quit(app, inner, theme),
         Dialog::Help { scroll } => help(*scroll, height, theme),
         Dialog::Notice { title, lines } => notice(title, lines, inner, theme),
@@ -69,15 +71,23 @@ pub fn draw(app: &App, areas: &Areas, buf: &mut Buffer, theme: Theme) {
     sheet.draw(buf, space, width, theme);
 }
 
-/// Whether the text of the grant, or the table of the batch, that is asked about is on the screen, whole.
+/// Whether the question for an approval is on the screen, whole; of a batch its table, of a grant its text.
 pub fn fits(app: &App) -> bool {
-    let (doc, rest) = match &app.dialog {
-        Some(Dialog::Grant(wish)) if wish.draft.is_some() => (draft(app, wish), DRAFT_REST),
-        Some(Dialog::Batch(batch)) => (batch::table(app, batch), BATCH_REST),
-        _ => return false,
-    };
     let (_, width, height) = room(app, &super::areas(app));
-    doc.layout(width.saturating_sub(FRAME)).len() + rest <= usize::from(height)
+    let (inner, height) = (width.saturating_sub(FRAME), usize::from(height));
+    match &app.dialog {
+        Some(Dialog::Approve(question)) => match app.holds.get(&question.id) {
+            Some(entry) if !is_line(question) => {
+                approve(app, question, entry, inner, height, app.theme).lines.len() <= height
+            }
+            entry => entry.is_some(),
+        },
+        Some(Dialog::Grant(wish)) if wish.draft.is_some() => {
+            draft(app, wish).layout(inner).len() + DRAFT_REST <= height
+        }
+        Some(Dialog::Batch(batch)) => batch::table(app, batch).layout(inner).len() + BATCH_REST <= height,
+        _ => false,
+    }
 }
 
 /// Lines of the question for a batch beside its table.
@@ -210,66 +220,93 @@ fn facts(doc: &Doc, width: u16, most: usize, theme: Theme) -> Vec<Line<'static>>
     lines
 }
 
-fn approve(app: &App, question: &Approve, entry: &Entry, width: u16, height: u16, theme: Theme) -> Sheet {
+/// Rows of the facts that a question has, whatever is to be typed below them.
+const FACTS: usize = 4;
+
+fn approve(app: &App, question: &Approve, entry: &Entry, width: u16, height: usize, theme: Theme) -> Sheet {
     let hold = &entry.view;
-    let mut end = Vec::new();
+    let mut above = Vec::new();
     let (seen, must) = app.seen();
-    end.push(Line::from(format!("{seen} of {} seen. These bytes are what is sent.", plural(must, "line"))));
+    above.push(Line::from(format!("{seen} of {} seen. These bytes are what is sent.", plural(must, "line"))));
     if let Some(signing) = app.signing.as_ref().filter(|_| hold.signature_required) {
         let by = visible::capped(&signing.words(), usize::from(width));
-        end.push(Line::from(Span::styled(by, theme.strong())));
+        above.push(Line::from(Span::styled(by, theme.strong())));
     }
     if let Some(claim) = describe::claim(hold, app.now.wall)
         .filter(|_| hold.claimed.as_ref().is_some_and(|claimed| claimed.by != app.operator))
     {
-        end.push(Line::from(Span::styled(visible::capped(&claim, usize::from(width)), theme.warning())));
+        above.push(Line::from(Span::styled(visible::capped(&claim, usize::from(width)), theme.warning())));
     }
     if let Some(why) = &question.why {
         let mut doc = Doc::for_terminal(app.ascii);
         doc.heading(why);
-        end.extend(facts(&doc, width, 3, theme));
+        above.extend(facts(&doc, width, 3, theme));
     }
-    end.push(Line::default());
+    above.push(Line::default());
+    let mut below = vec![note(question, width, theme)];
     if question.typed {
-        for (n, field) in question.fields.iter().enumerate() {
-            let shown = visible::capped(&field.label, usize::from(width).saturating_sub(24));
-            end.push(Line::from(vec![Span::raw("Type to approve: "), Span::styled(shown, theme.strong())]));
-            let focused = question.focus == Focus::Field(n);
-            let count = format!("{} of {} characters match", field.right(), field.expected.chars().count());
-            let room = usize::from(width).saturating_sub(count.len() + 6);
-            let typed = tail(&field.typed, room.saturating_sub(1));
-            let cursor = if focused { "_" } else { "" };
-            let sign = if focused { "> " } else { "  " };
-            let style = if focused { theme.strong() } else { Style::new() };
-            let text = super::fill(&format!("{typed}{cursor}"), u16::try_from(room).unwrap_or(0));
-            end.push(Line::from(vec![Span::styled(sign, style), Span::styled(text, style), Span::raw(count)]));
-        }
-        end.push(note(question, width, theme));
-        end.push(Line::default());
-        end.push(buttons(app, question, theme));
+        below.push(Line::default());
+        below.push(buttons(app, question, theme));
     } else {
-        end.push(note(question, width, theme));
-        let noting = question.focus == Focus::Note;
-        let wait = match (noting, app.armed()) {
-            (true, _) => "Enter: back to the question",
-            (false, true) => "y approves",
-            (false, false) => "(a moment…)",
+        let wait = match (question.focus == Focus::Note, question.fits, app.armed()) {
+            (true, _, _) => "Enter: back to the question",
+            (false, false, _) => "it does not fit: make the window larger",
+            (false, true, true) => "y approves",
+            (false, true, false) => "(a moment…)",
         };
-        let style = if noting { Style::new() } else { theme.ask() };
-        end.push(Line::from(vec![Span::styled("[ Back ]", style), Span::raw(format!("   {wait}"))]));
+        let style = if question.focus == Focus::Note { Style::new() } else { theme.ask() };
+        below.push(Line::from(vec![Span::styled("[ Back ]", style), Span::raw(format!("   {wait}"))]));
     }
-    let most = usize::from(height).saturating_sub(end.len() + 1).max(1);
+    // A blank stands between the facts and the rest.
+    let room = height.saturating_sub(above.len() + below.len() + 1);
+    let fields = fields(question, width, room.saturating_sub(FACTS), theme);
+    let most = room.saturating_sub(fields.len()).max(1);
     let mut doc = Doc::for_terminal(app.ascii);
     describe::brief_into(&mut doc, hold, &entry.risk);
     let mut lines = facts(&doc, width, most, theme);
     lines.push(Line::default());
-    lines.extend(end);
+    lines.extend(above.into_iter().chain(fields).chain(below));
     Sheet {
         title: title("APPROVE", entry, theme),
         right: format!(" hold {} ", hold.id),
         lines,
         double: hold.production && question.tier == Tier::High,
     }
+}
+
+/// The values that have to be typed, in at most so many rows: where they are more, those around the one that is typed,
+/// and how many there are.
+fn fields(question: &Approve, width: u16, rows: usize, theme: Theme) -> Vec<Line<'static>> {
+    let all = question.fields.len();
+    let here = match question.focus {
+        Focus::Field(n) => n,
+        Focus::Back | Focus::Note | Focus::Approve => {
+            question.fields.iter().position(|field| !field.matches()).unwrap_or(all.saturating_sub(1))
+        }
+    };
+    let window = if 2 * all <= rows { all } else { (rows.saturating_sub(1) / 2).max(1) };
+    let first = (here + 1).saturating_sub(window);
+    let mut lines = Vec::new();
+    for (n, field) in question.fields.iter().enumerate().skip(first).take(window) {
+        let shown = visible::capped(&field.label, usize::from(width).saturating_sub(24));
+        lines.push(Line::from(vec![Span::raw("Type to approve: "), Span::styled(shown, theme.strong())]));
+        let focused = question.focus == Focus::Field(n);
+        let count = format!("{} of {} characters match", field.right(), field.expected.chars().count());
+        let room = usize::from(width).saturating_sub(count.len() + 6);
+        let typed = tail(&field.typed, room.saturating_sub(1));
+        let cursor = if focused { "_" } else { "" };
+        let sign = if focused { "> " } else { "  " };
+        let style = if focused { theme.strong() } else { Style::new() };
+        let text = super::fill(&format!("{typed}{cursor}"), u16::try_from(room).unwrap_or(0));
+        lines.push(Line::from(vec![Span::styled(sign, style), Span::styled(text, style), Span::raw(count)]));
+    }
+    if window < all {
+        let right = question.fields.iter().filter(|field| field.matches()).count();
+        let last = (first + window).min(all);
+        let words = format!("values {} to {last} of {all}, {right} match; Tab goes on", first + 1);
+        lines.push(Line::from(Span::styled(words, theme.dim())));
+    }
+    lines
 }
 
 /// What the record keeps beside the approval.
@@ -286,10 +323,11 @@ fn note(question: &Approve, width: u16, theme: Theme) -> Line<'static> {
 
 fn buttons(app: &App, question: &Approve, theme: Theme) -> Line<'static> {
     let style = |focus: Focus| if question.focus == focus { theme.ask() } else { Style::new() };
-    let approve = match (question.matches(), app.armed()) {
-        (false, _) => "( Approve: waiting for the value )",
-        (true, false) => "( Approve: a moment… )",
-        (true, true) => "( Approve )",
+    let approve = match (question.matches(), question.fits, app.armed()) {
+        (false, _, _) => "( Approve: waiting for the value )",
+        (true, false, _) => "( Approve: it does not fit, make the window larger )",
+        (true, true, false) => "( Approve: a moment… )",
+        (true, true, true) => "( Approve )",
     };
     Line::from(vec![
         Span::styled("[ Back ]", style(Focus::Back)),
@@ -345,7 +383,7 @@ fn notice(title: &str, texts: &[String], width: u16, theme: Theme) -> Sheet {
     texts.iter().for_each(|text| doc.heading(text));
     let mut lines = facts(&doc, width, 16, theme);
     lines.push(Line::default());
-    lines.push(Line::from(Span::styled("[ Close ]", theme.ask())));
+    lines.push(Line::from(vec![Span::styled("[ Close ]", theme.ask()), Span::raw("   Esc")]));
     Sheet {
         title: vec![Span::styled(title.to_uppercase(), theme.strong())],
         right: String::new(),
@@ -372,6 +410,32 @@ fn help(scroll: u16, height: u16, theme: Theme) -> Sheet {
     let right = if more > 0 { format!(" {more} more below ") } else { " end ".to_owned() };
     let lines = lines.into_iter().skip(first).take(most).collect();
     Sheet { title: vec![Span::styled("KEYS", theme.strong())], right, lines, double: false }
+}
+
+fn commands(palette: &Palette, width: u16, height: u16, theme: Theme) -> Sheet {
+    let found = palette.found();
+    let typed = tail(&palette.text, usize::from(width).saturating_sub(3));
+    let mut lines = vec![Line::from(vec![Span::styled(": ", theme.strong()), Span::raw(format!("{typed}_"))])];
+    lines.push(Line::default());
+    let window = usize::from(height).saturating_sub(lines.len()).max(1);
+    let first = (palette.cursor + 1).saturating_sub(window);
+    for (n, binding) in found.iter().enumerate().skip(first).take(window) {
+        let (sign, style) = if n == palette.cursor { ('>', theme.strong()) } else { (' ', Style::new()) };
+        let does = super::cut(binding.does, width.saturating_sub(14));
+        lines.push(Line::from(vec![
+            Span::styled(format!("{sign} {:<12}", binding.keys), style),
+            Span::styled(does, style),
+        ]));
+    }
+    if found.is_empty() {
+        lines.push(Line::from("No command is called so."));
+    }
+    // The box stays where it is while it is typed in.
+    let all = 2 + crate::console::keys::commands(palette.context).count();
+    lines.resize(all.min(usize::from(height)).max(lines.len()), Line::default());
+    let below = found.len().saturating_sub(first + window);
+    let right = if below > 0 { format!(" {below} more below ") } else { String::new() };
+    Sheet { title: vec![Span::styled("COMMANDS", theme.strong())], right, lines, double: false }
 }
 
 /// The end of a typed text, so that the cursor stays in sight.

@@ -19,10 +19,13 @@ pub fn status(app: &App, buf: &mut Buffer, areas: &Areas, theme: Theme) {
         && let Some(entry) = app.holds.get(&question.id)
     {
         let hold = &entry.view;
-        let what = visible::capped(&format!("{} · {}", hold.server, hold.tool), 40);
         let wait = if app.armed() { "" } else { "  (a moment…)" };
         let sign = if hold.signature_required { " and sign" } else { "" };
-        let text = format!(" {} Approve{sign} 1 call, {what}, hold {}? y/N{wait}", describe::badge(hold), hold.id);
+        let head = format!(" {} Approve{sign} 1 call, ", describe::badge(hold));
+        let tail = format!(", hold {}? y/N{wait}", hold.id);
+        let room = usize::from(areas.status.width).saturating_sub(visible::columns(&head) + visible::columns(&tail));
+        let what = visible::capped(&format!("{} · {}", hold.server, hold.tool), room.min(40));
+        let text = format!("{head}{what}{tail}");
         let row = Rect { x: 0, width: areas.status.width, ..areas.rule };
         put(buf, row.x, row.y, row.width, vec![Span::styled(fill(&text, row.width), theme.ask())]);
     }
@@ -100,6 +103,7 @@ fn words(context: Context) -> &'static [(Action, &'static str)] {
             (Action::Quit, "quit"),
             (Action::Claim, "claim"),
             (Action::Freeze, "freeze"),
+            (Action::Palette, "commands"),
         ],
         Context::Zoom => &[
             (Action::Approve, "approve…"),
@@ -153,6 +157,8 @@ fn words(context: Context) -> &'static [(Action, &'static str)] {
         ],
         Context::Reason => &[(Action::Enter, "send, reject the call"), (Action::Back, "back, stays held")],
         Context::Filter => &[(Action::Enter, "use it"), (Action::Clear, "empty"), (Action::Back, "as it was")],
+        Context::Palette => &[(Action::Enter, "do it"), (Action::Next, "next"), (Action::Back, "close")],
         Context::Read => &[(Action::LineDown, "down"), (Action::LineUp, "up"), (Action::Back, "close")],
+        Context::Notice => &[(Action::Back, "close")],
     }
 }

@@ -14,7 +14,7 @@ use crate::console::pages::Item;
 use crate::console::risk::plural;
 use crate::console::tabs::{day_and_clock, describe_session};
 use crate::console::theme::Theme;
-use crate::console::{describe, visible};
+use crate::console::{describe, spark, visible};
 use crate::control::wire::{GrantView, RecordView, RuleView, SessionView};
 
 /// A table that is about to be drawn: names and widths of the columns, where 0 is whatever is left.
@@ -161,16 +161,29 @@ fn record_document(app: &App) -> Doc {
 fn sessions(app: &App) -> Table {
     let pages = &app.pages;
     let wide = app.size.0 >= 100;
-    let cells = |item: Item<'_>| match item {
-        Item::Session(session) => session_cells(app, session),
-        Item::Grant(grant) => grant_cells(app, grant),
+    let mut columns = vec![("", 7), ("ENV", 6), ("SERVER", 10), ("CLIENT", if wide { 20 } else { 14 }), ("WHAT", 0)];
+    if wide {
+        columns.insert(4, ("LAST 10 MIN", spark::MINUTES + 1));
+    }
+    let cells = |item: Item<'_>| {
+        let (mut cells, bars) = match item {
+            Item::Session(session) => {
+                let bars = spark::bars(&spark::minutes(session, app.now.wall), app.ascii);
+                (session_cells(app, session), bars)
+            }
+            Item::Grant(grant) => (grant_cells(app, grant), String::new()),
+        };
+        if wide {
+            cells.insert(4, bars);
+        }
+        cells
     };
     let grants = pages.grants.len();
     let count = pages.sessions.as_ref().map_or(0, Vec::len);
     Table {
         title: format!("Sessions {count} · grants in force {grants}"),
         right: Vec::new(),
-        columns: vec![("", 7), ("ENV", 6), ("SERVER", 10), ("CLIENT", if wide { 20 } else { 14 }), ("WHAT", 0)],
+        columns,
         rows: pages.items().map(cells).collect(),
         empty: if pages.sessions.is_some() { "No client is connected." } else { "Asking the daemon…" }.to_owned(),
     }
@@ -205,7 +218,7 @@ fn grant_cells(app: &App, grant: &GrantView) -> Vec<String> {
 fn session_document(app: &App) -> Doc {
     let mut doc = Doc::for_terminal(app.ascii);
     match app.pages.item() {
-        Some(Item::Session(session)) => describe_session(&mut doc, session, &app.zone),
+        Some(Item::Session(session)) => describe_session(&mut doc, session, &app.zone, app.now.wall),
         Some(Item::Grant(grant)) => {
             doc.fact(
                 "Grant",

@@ -1,0 +1,119 @@
+//! What the console does beside its screen, at a key: the rule in the operator's editor, a hold or the history in a file.
+//! Here it is decided what; `terminal` and the loop do it.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::app::{App, Effect};
+use super::keys::Page;
+use super::visible;
+
+/// Opens the rule that held the selected call, or that the cursor is on.
+pub(super) fn edit(app: &mut App) -> Vec<Effect> {
+    if app.owns_daemon {
+        app.complain("the daemon runs in this terminal: an editor that is suspended would stop it");
+        return Vec::new();
+    }
+    let rule = match app.page {
+        Page::Queue => app.selected().and_then(|entry| entry.view.rules.first()).map(|hit| (&hit.file, hit.line)),
+        Page::Policy => {
+            let mut rules = app.pages.rules.iter().flatten();
+            rules.nth(app.pages.row(Page::Policy)).and_then(|rule| Some((rule.file.as_ref()?, rule.line? as usize)))
+        }
+        Page::History | Page::Sessions => None,
+    };
+    let Some((file, line)) = rule else {
+        app.complain("no rule with a file is selected");
+        return Vec::new();
+    };
+    let path = PathBuf::from(file);
+    if path.is_absolute() {
+        return vec![Effect::Edit { file: path, line }];
+    }
+    // The daemon's own, or a name that means another file from here.
+    let text =
+        format!("{} is no path to open: it is built in, or relative to where the daemon runs", visible::line(file));
+    app.complain(text);
+    Vec::new()
+}
+
+/// The program and its arguments that show a line of a file: `VISUAL`, else `EDITOR`, else vi.
+pub fn editor(variable: impl Fn(&str) -> Option<String>, file: &Path, line: usize) -> Vec<String> {
+    let set = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
+    let wanted = set("VISUAL").or_else(|| set("EDITOR")).unwrap_or_else(|| "vi".to_owned());
+    let mut argv: Vec<_> = wanted.split_whitespace().map(str::to_owned).collect();
+    let name = argv.first().and_then(|program| Path::new(program).file_name()?.to_str()).unwrap_or_default();
+    let file = file.display().to_string();
+    match name {
+        "vi" | "vim" | "nvim" | "view" | "nano" | "emacs" | "emacsclient" | "kak" | "joe" | "micro" | "ne" | "mg" => {
+            argv.extend([format!("+{}", line.max(1)), file]);
+        }
+        "hx" | "helix" => argv.push(format!("{file}:{}", line.max(1))),
+        _ => argv.push(file),
+    }
+    argv
+}
+
+/// Writes the selected hold, or the records that are known and that the filter takes.
+pub(super) fn export(app: &mut App) -> Vec<Effect> {
+    let made = match app.page {
+        Page::Queue => app.selected().map(|entry| {
+            let text = ascii(&entry.view).map(|line| format!("{line}\n"));
+            (format!("hold-{}.json", entry.view.id), text)
+        }),
+        Page::History => {
+            let lines: Option<Vec<_>> = app.pages.records().map(ascii).collect();
+            let at = app.now.wall.strftime("%Y%m%dT%H%M%SZ");
+            Some((format!("history-{at}.ndjson"), lines.map(|lines| lines.join("\n") + "\n")))
+        }
+        Page::Sessions | Page::Policy => None,
+    };
+    match made {
+        Some((name, Some(text))) => vec![Effect::Export { name, text }],
+        Some((_, None)) | None => {
+            app.complain("there is nothing here to export: a call of the queue, or the history");
+            Vec::new()
+        }
+    }
+}
+
+/// JSON in one line, with nothing but ASCII: whatever a terminal would hide or draw oddly is spelled, which is the same
+/// value.
+fn ascii(value: &impl Serialize) -> Option<String> {
+    let text = serde_json::to_string(value).ok()?;
+    let mut out = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            ' '..='~' => out.push(letter),
+            other => other.encode_utf16(&mut [0; 2]).iter().for_each(|unit| out.push_str(&format!("\\u{unit:04x}"))),
+        }
+    }
+    Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_editor_is_told_the_line_where_it_takes_one() {
+        let of = |set: &'static [(&str, &str)]| {
+            let variable =
+                move |name: &str| set.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+            editor(variable, Path::new("/p/a b.rego"), 9)
+        };
+        assert_eq!(of(&[]), ["vi", "+9", "/p/a b.rego"]);
+        assert_eq!(of(&[("EDITOR", "nano")]), ["nano", "+9", "/p/a b.rego"]);
+        assert_eq!(of(&[("VISUAL", "/usr/bin/hx"), ("EDITOR", "nano")]), ["/usr/bin/hx", "/p/a b.rego:9"]);
+        assert_eq!(of(&[("VISUAL", " "), ("EDITOR", "code --wait")]), ["code", "--wait", "/p/a b.rego"]);
+    }
+
+    #[test]
+    fn what_is_exported_is_ascii_and_the_same_value() {
+        let value = "a\u{202e}手\u{1f600}\u{7f}\n";
+        let text = ascii(&value).unwrap();
+        assert!(text.is_ascii() && !text.contains('\u{7f}'), "{text}");
+        assert_eq!(serde_json::from_str::<String>(&text).unwrap(), value);
+    }
+}
