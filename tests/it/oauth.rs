@@ -26,6 +26,15 @@ async fn status(config: &Path) -> (i32, Value) {
     (code, said["sign_ins"][0].clone())
 }
 
+/// A daemon in front of a server that somebody has signed in to, and a client of it.
+async fn in_use(options: Value) -> (Provider, Daemon, Shim) {
+    let provider = Provider::start(options).await;
+    let daemon = daemon(&provider).await;
+    signed_in(daemon.config()).await;
+    let shim = daemon.shim().await;
+    (provider, daemon, shim)
+}
+
 /// Every file of a folder, in bytes.
 fn files(folder: &Path, into: &mut Vec<(String, Vec<u8>)>) {
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -121,10 +130,7 @@ async fn a_token_is_renewed_once_for_all_who_need_it() {
 
 #[tokio::test]
 async fn a_call_whose_token_is_refused_is_not_sent_again_and_the_next_has_a_new_one() {
-    let provider = Provider::start(json!({})).await;
-    let daemon = daemon(&provider).await;
-    signed_in(daemon.config()).await;
-    let mut shim = daemon.shim().await;
+    let (provider, _daemon, mut shim) = in_use(json!({})).await;
     assert!(words(&shim.call("1", "get_thing", json!({})).await).starts_with("as operator"));
     provider.control(json!({"do": "refuse"})).await;
     let refused = shim.call("2", "get_thing", json!({})).await;
@@ -147,10 +153,7 @@ async fn a_call_whose_token_is_refused_is_not_sent_again_and_the_next_has_a_new_
 /// The refresh token of a renewal counts once, so what came of it is kept, if not on the disk then in mind.
 #[tokio::test]
 async fn a_renewed_token_that_cannot_be_written_down_is_not_thrown_away() {
-    let provider = Provider::start(json!({"ttl": 5})).await;
-    let mut daemon = daemon(&provider).await;
-    signed_in(daemon.config()).await;
-    let mut shim = daemon.shim().await;
+    let (provider, mut daemon, mut shim) = in_use(json!({"ttl": 5})).await;
     let served = async |shim: &mut Shim| {
         let answer = shim.call("x", "get_thing", json!({})).await;
         // On a slow machine its time may be over on the way.
@@ -219,10 +222,7 @@ async fn a_new_key_of_the_sign_ins_is_not_taken_while_the_daemon_runs() {
 /// A client does not come back after its first request has failed.
 #[tokio::test]
 async fn a_session_begins_although_its_token_was_revoked_early() {
-    let provider = Provider::start(json!({})).await;
-    let daemon = daemon(&provider).await;
-    signed_in(daemon.config()).await;
-    let mut shim = daemon.shim().await;
+    let (provider, daemon, mut shim) = in_use(json!({})).await;
     assert!(words(&shim.call("1", "get_thing", json!({})).await).starts_with("as operator"));
     provider.control(json!({"do": "refuse"})).await;
     let mut second = daemon.shim().await;
@@ -256,10 +256,7 @@ async fn after_a_refused_token(shim: &mut Shim) -> String {
 
 #[tokio::test]
 async fn a_sign_in_that_is_revoked_is_said_and_a_new_one_counts_at_once() {
-    let provider = Provider::start(json!({})).await;
-    let daemon = daemon(&provider).await;
-    signed_in(daemon.config()).await;
-    let mut shim = daemon.shim().await;
+    let (provider, daemon, mut shim) = in_use(json!({})).await;
     // All that begins the session is over then.
     assert!(words(&shim.call("0", "get_thing", json!({})).await).starts_with("as operator"));
     provider.control(json!({"do": "revoke"})).await;
@@ -276,10 +273,7 @@ async fn a_sign_in_that_is_revoked_is_said_and_a_new_one_counts_at_once() {
 
 #[tokio::test]
 async fn more_is_asked_for_at_the_next_sign_in_where_the_server_wants_more() {
-    let provider = Provider::start(json!({})).await;
-    let daemon = daemon(&provider).await;
-    signed_in(daemon.config()).await;
-    let mut shim = daemon.shim().await;
+    let (_provider, daemon, mut shim) = in_use(json!({})).await;
     let refused = shim.call("1", "get_more", json!({})).await;
     assert_eq!(refused["error"]["code"], 4512, "{refused}");
     assert!(words(&refused).contains("covers too little") && words(&refused).contains("not carried out"), "{refused}");
@@ -315,10 +309,7 @@ async fn another_issuer_gets_no_token_and_the_operator_is_told_which() {
 
 #[tokio::test]
 async fn signing_out_revokes_and_a_running_daemon_notices() {
-    let provider = Provider::start(json!({})).await;
-    let daemon = daemon(&provider).await;
-    signed_in(daemon.config()).await;
-    let mut shim = daemon.shim().await;
+    let (provider, daemon, mut shim) = in_use(json!({})).await;
     assert!(words(&shim.call("1", "get_thing", json!({})).await).starts_with("as operator"));
     let (code, _, said) = auth(daemon.config(), &["logout", SERVER]).await;
     assert!(code == 0 && said.contains("its tokens are revoked"), "{said}");
