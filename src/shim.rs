@@ -66,7 +66,10 @@ pub fn default_socket() -> Result<PathBuf, ShimError> {
 }
 
 /// Where a daemon listens whose configuration does not say: in the same folders, in the same order.
-fn socket_by(variable: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, ShimError> {
+///
+/// # Errors
+/// [`ShimError::NoFolder`] where none of the variables names one.
+pub fn socket_by(variable: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, ShimError> {
     let absolute = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let state = || absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")));
     let folder = absolute("COUNTERSIGN_RUNTIME_DIR")

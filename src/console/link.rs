@@ -83,21 +83,21 @@ async fn serve(
         notices.send(Link::Up { number, operator: name, daemon }).await.ok()?;
     }
     let (reader, mut writer) = operator.split();
-    let read = read(reader, notices);
-    tokio::pin!(read);
-    loop {
-        tokio::select! {
-            ended = &mut read => return ended,
-            command = commands.recv() => {
-                let (connection, command) = command?;
-                if connection != number {
-                    continue;
-                }
-                if let Err(error) = writer.send(&command).await {
-                    return Some(error.to_string());
-                }
+    let write = async {
+        loop {
+            let (connection, command) = commands.recv().await?;
+            if connection != number {
+                continue;
+            }
+            if let Err(error) = writer.send(&command).await {
+                return Some(error.to_string());
             }
         }
+    };
+    // Both go on side by side: the reader answers pings, so that each may wait for the other to have written.
+    tokio::select! {
+        ended = read(reader, notices) => ended,
+        ended = write => ended,
     }
 }
 

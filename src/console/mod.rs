@@ -232,9 +232,11 @@ async fn watch(mut line: link::Line, options: Options) -> Result<Ended, ConsoleE
             Some(Effect::Sign { seq, signing, text }) => {
                 // The terminal is OpenSSH's for as long as it asks; nothing of ours reads it.
                 drop(input);
+                terminal::let_go();
                 drop(guard.take());
                 let lent = Lent::out();
                 terminal::say(&signing.prompt(&text));
+                send_first(&line, &mut effects);
                 let signed = meanwhile(signing.sign(&text), &mut line, &mut app, &mut effects, clock);
                 let outcome = tokio::select! {
                     () = options.stop.cancelled() => return Ok(Ended::Stopped),
@@ -257,13 +259,20 @@ async fn watch(mut line: link::Line, options: Options) -> Result<Ended, ConsoleE
                 terminal::let_go();
                 drop(guard.take());
                 let lent = Lent::out();
-                let edited = terminal::edit(&file, number);
-                let outcome = tokio::select! {
-                    () = options.stop.cancelled() => return Ok(Ended::Stopped),
-                    () = signals.any() => return Ok(Ended::Signal),
-                    outcome = meanwhile(edited, &mut line, &mut app, &mut effects, clock) => outcome,
+                send_first(&line, &mut effects);
+                let mut ended = None;
+                let over = async {
+                    ended = Some(tokio::select! {
+                        () = options.stop.cancelled() => Ended::Stopped,
+                        () = signals.any() => Ended::Signal,
+                    });
                 };
+                let edited = terminal::edit(&file, number, over);
+                let outcome = meanwhile(edited, &mut line, &mut app, &mut effects, clock).await;
                 drop(lent);
+                if let Some(ended) = ended {
+                    return Ok(ended);
+                }
                 guard = Some(Guard::take(app.mouse)?);
                 input = EventStream::new();
                 screen.clear()?;
@@ -311,7 +320,18 @@ fn send(line: &link::Line, connection: u64, command: Command) {
     }
 }
 
-/// Waits for what happens outside of the screen, while the daemon is listened to as before.
+/// What was to be said is said before the terminal is somebody else's.
+fn send_first(line: &link::Line, effects: &mut VecDeque<Effect>) {
+    for effect in std::mem::take(effects) {
+        match effect {
+            Effect::Send { connection, command } => send(line, connection, command),
+            other => effects.push_back(other),
+        }
+    }
+}
+
+/// Waits for what happens outside of the screen, while the daemon is listened to and spoken to as before. The terminal
+/// rings, and shows nothing of ours.
 async fn meanwhile<T>(
     work: impl Future<Output = T>,
     line: &mut link::Line,
@@ -324,7 +344,13 @@ async fn meanwhile<T>(
         tokio::select! {
             outcome = &mut work => return outcome,
             Some(link) = line.notices.recv() => {
-                effects.extend(app::update(app, Event { at: clock.now(), what: What::Link(Box::new(link)) }));
+                for effect in app::update(app, Event { at: clock.now(), what: What::Link(Box::new(link)) }) {
+                    match effect {
+                        Effect::Send { connection, command } => send(line, connection, command),
+                        Effect::Bell => terminal::ring(),
+                        other => effects.push_back(other),
+                    }
+                }
             }
         }
     }

@@ -45,9 +45,11 @@ fn lost(app: &mut App, why: String) {
         app.void_dialog("The daemon went away.".to_owned());
     }
     app.asked.clear();
-    sweep::lost(app);
-    if let Some(flight) = app.flight.take() {
-        app.complain(format!("{}: the daemon went away before it answered; its list will tell", flight.id));
+    let others = sweep::lost(app);
+    let flight = app.flight.take().map(|flight| flight.id.to_string());
+    let open: Vec<String> = flight.into_iter().chain(others).collect();
+    if !open.is_empty() {
+        app.complain(format!("{}: the daemon went away before it answered; its list will tell", open.join(", and ")));
     }
 }
 

@@ -63,9 +63,9 @@ pub(super) fn export(app: &mut App) -> Vec<Effect> {
             (format!("hold-{}.json", entry.view.id), text)
         }),
         Page::History => {
-            let lines: Option<Vec<_>> = app.pages.records().map(ascii).collect();
+            let lines: Option<String> = app.pages.records().map(|record| Some(ascii(record)? + "\n")).collect();
             let at = app.now.wall.strftime("%Y%m%dT%H%M%SZ");
-            Some((format!("history-{at}.ndjson"), lines.map(|lines| lines.join("\n") + "\n")))
+            Some((format!("history-{at}.ndjson"), lines.filter(|lines| !lines.is_empty())))
         }
         Page::Sessions | Page::Policy => None,
     };

@@ -72,7 +72,12 @@ fn told(app: &mut App) {
     }
     let done = plural(*done, "other");
     if failed.is_empty() {
-        app.say(format!("{done} rejected as well"));
+        // That the first of them was not rejected stays said.
+        let first = app.note.take().filter(|note| note.bad).map(|note| note.text);
+        match first {
+            Some(first) => app.complain(format!("{first}; {done} rejected")),
+            None => app.say(format!("{done} rejected as well")),
+        }
     } else {
         let more = failed.len().saturating_sub(TOLD);
         let more = if more > 0 { format!("; and {more} more") } else { String::new() };
@@ -82,11 +87,9 @@ fn told(app: &mut App) {
     app.sweep = Sweep::default();
 }
 
-/// The daemon is gone, and with it the answers.
-pub(super) fn lost(app: &mut App) {
+/// The daemon is gone, and with it the answers: how many rejections that leaves open.
+pub(super) fn lost(app: &mut App) -> Option<String> {
     let open = app.sweep.sent + app.sweep.left.len();
-    if open > 0 {
-        app.complain(format!("{}: not answered, look at the list when it is back", plural(open, "rejection")));
-    }
     app.sweep = Sweep::default();
+    (open > 0).then(|| plural(open, "rejection"))
 }

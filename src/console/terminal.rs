@@ -2,11 +2,13 @@
 
 use std::cell::Cell;
 use std::fs::OpenOptions;
+use std::future::Future;
 use std::io::{self, IsTerminal, Stdout, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crossterm::cursor::{Hide, Show};
 use crossterm::event::{DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste, EnableMouseCapture};
@@ -18,6 +20,9 @@ use ratatui::layout::{Position, Size};
 use rustix::termios::{LocalModes, OptionalActions, Termios};
 
 use crate::console::{alert, outside};
+
+/// What an editor has to end in.
+const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// The terminal is ours now.
 static TAKEN: AtomicBool = AtomicBool::new(false);
@@ -164,22 +169,41 @@ pub fn suspend() {
 /// is typed next would be its own and not the editor's.
 pub fn let_go() {
     // Best effort: this waits for the reader that the stream had, and has nothing to say of what it reads.
-    let _ = crossterm::event::poll(std::time::Duration::from_millis(100));
+    let _ = crossterm::event::poll(Duration::from_millis(100));
 }
 
-/// Has the operator's editor show a line of a file, on this process's terminal.
+/// Has the operator's editor show a line of a file, on this process's terminal. Where `over` comes first it is asked to
+/// end, and the terminal is what a program finds that was just started.
 ///
 /// # Errors
 /// Where there is no such editor, or it fails.
-pub async fn edit(file: &Path, line: usize) -> Result<String, String> {
+pub async fn edit(file: &Path, line: usize, over: impl Future<Output = ()>) -> Result<String, String> {
     let argv = outside::editor(|name| std::env::var(name).ok(), file, line);
     let (program, arguments) = argv.split_first().ok_or("no editor is named")?;
-    let ended = tokio::process::Command::new(program).args(arguments).kill_on_drop(true).status().await;
-    match ended {
-        Ok(status) if status.success() => Ok(format!("{program} has ended")),
-        Ok(status) => Err(format!("{program}: {status}")),
-        Err(error) => Err(format!("{program} cannot be run: {error}; set VISUAL or EDITOR")),
-    }
+    let failed = |error: io::Error| format!("{program} cannot be run: {error}; set VISUAL or EDITOR");
+    let mut child = tokio::process::Command::new(program).args(arguments).kill_on_drop(true).spawn().map_err(failed)?;
+    let status = tokio::select! {
+        status = child.wait() => status.map_err(failed)?,
+        () = over => {
+            let pid = child.id().and_then(|id| rustix::process::Pid::from_raw(i32::try_from(id).ok()?));
+            if let Some(pid) = pid {
+                // It may keep what was not saved.
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+            }
+            let _ = tokio::time::timeout(LAST_WORDS, child.wait()).await;
+            let _ = execute!(io::stdout(), Show, LeaveAlternateScreen);
+            return Err(format!("{program} was ended"));
+        }
+    };
+    if status.success() { Ok(format!("{program} has ended")) } else { Err(format!("{program}: {status}")) }
+}
+
+/// Rings where the screen is not ours.
+pub fn ring() {
+    let mut out = io::stdout();
+    // Best effort: the list tells when it is back.
+    let _ = out.write_all(b"\x07");
+    let _ = out.flush();
 }
 
 /// Writes a file that is not there yet into the current folder, for its owner alone.
@@ -188,7 +212,11 @@ pub async fn edit(file: &Path, line: usize) -> Result<String, String> {
 /// Where it is there, or cannot be written.
 pub fn write_new(name: &str, text: &str) -> Result<String, String> {
     let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(name);
-    match made.and_then(|mut file| file.write_all(text.as_bytes())) {
+    let written = made.and_then(|mut file| {
+        // Half of it would be taken for the whole, and be in the way of the next try.
+        file.write_all(text.as_bytes()).inspect_err(|_| drop(std::fs::remove_file(name)))
+    });
+    match written {
         Ok(()) => Ok(format!("written: {name}, {} bytes, in the folder where the console was started", text.len())),
         Err(error) => Err(format!("{name} was not written: {error}")),
     }

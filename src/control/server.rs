@@ -4,6 +4,7 @@
 //! dead console harms nobody, it is dropped at a write deadline and gets a fresh snapshot when it comes back. A console
 //! counts as attached for as long as it answers. What is written is built hold by hold, so that a connection costs one line.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,7 +17,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::call::Environment;
+use crate::call::{CallId, Environment};
 use crate::gate::{Change, Gate, MAX_SHOWN, NoEffect, Ruling, Says, Told};
 use crate::json::{Json, JsonText, Rules};
 use crate::pins::{self, Act, Kept, Pins, Remembered};
@@ -137,6 +138,8 @@ struct Connection {
     read_only: bool,
     write: OwnedWriteHalf,
     presence: Option<Presence>,
+    /// The holds of the last snapshot, at the revision that was listed: what changed while it was sent is not told again.
+    listed: HashMap<CallId, u64>,
 }
 
 /// Of a console that may rule: whether it is there.
@@ -187,7 +190,14 @@ async fn connection(
     }
     let (read, write) = stream.into_split();
     let mut commands = commands(read, Arc::clone(&control), stop.clone(), tracker);
-    let mut connection = Connection { control, operator: user_name(uid), read_only: true, write, presence: None };
+    let mut connection = Connection {
+        control,
+        operator: user_name(uid),
+        read_only: true,
+        write,
+        presence: None,
+        listed: HashMap::new(),
+    };
     let hello = tokio::time::timeout(HELLO_TIME, commands.recv()).await.map_err(|_| Ended::Silent)?;
     let Some(Ok(Command::Hello { version: VERSION, watch, read_only })) = hello else {
         let message = format!("say hello first, with version {VERSION}");
@@ -319,9 +329,11 @@ impl Connection {
     }
 
     async fn snapshot(&mut self, seq: Option<u64>) -> Result<(), Ended> {
+        self.listed.clear();
         for id in self.control.gate.holds().ids() {
             // One that is forgotten by now is not there any more.
             let Some(hold) = self.control.gate.holds().find(&id) else { continue };
+            self.listed.insert(id, hold.revision());
             let hold = Box::new(self.control.view(&hold));
             self.send(&Notice::Listed { hold }).await?;
         }
@@ -331,6 +343,9 @@ impl Connection {
 
     /// Tells of a change. False where it cannot be told any more without everything else.
     async fn changed(&mut self, change: &Change) -> Result<bool, Ended> {
+        if change.is_known(&self.listed) {
+            return Ok(true);
+        }
         match self.control.gate.holds().told(change) {
             Told::Hold(hold) => {
                 let hold = Box::new(self.control.view(&hold));

@@ -21,7 +21,6 @@ use crate::call::{Environment, EnvironmentSource};
 use crate::config::{self, Config, Match, SecretSource, Value};
 use crate::credential::secret::{Secret, SecretCell};
 use crate::credential::source::{self, SecretError};
-use crate::credential::trust::TrustError;
 use crate::sandbox::Yard;
 
 /// How often the files are looked at. One that has changed is read when it has not changed again since.
@@ -82,7 +81,8 @@ enum NotTaken {
 impl From<SecretError> for NotTaken {
     fn from(error: SecretError) -> NotTaken {
         match &error {
-            SecretError::File { error: TrustError::Io { .. }, .. } => NotTaken::NotNow(error.to_string()),
+            // What is wrong may lie in a folder above it, and its end does not change the file.
+            SecretError::File { .. } => NotTaken::NotNow(error.to_string()),
             _ => NotTaken::Refused(error.to_string()),
         }
     }

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::path::Arg;
 
@@ -101,8 +101,9 @@ fn lift(from: &OwnedFd, name: &CString, to: &OwnedFd, names: &mut impl Iterator<
     // Else where it comes from cannot be changed in it.
     let _folder = open(from, name)?;
     for free in names {
-        match rustix::fs::renameat_with(from, name, to, &free, RenameFlags::NOREPLACE) {
-            Err(Errno::EXIST | Errno::NOTEMPTY) => {}
+        // At most an empty folder is replaced by it.
+        match rustix::fs::renameat(from, name, to, &free) {
+            Err(Errno::EXIST | Errno::NOTEMPTY | Errno::NOTDIR) => {}
             done => return Ok(done?),
         }
     }

@@ -220,20 +220,20 @@ pub async fn serve(listener: TcpListener, gate: Arc<ApiGate>) {
             },
             Err(_) => continue,
         };
-        let of_task = Arc::clone(&gate);
+        let (of_task, stranger) = (Arc::clone(&gate), gate.strangers.one());
         let work = async move {
-            connection(stream, peer, of_task).await;
+            connection(stream, peer, of_task, stranger).await;
             drop(place);
         };
         gate.tracker.spawn(work.instrument(info_span!("child", transport = "api", %peer)));
     }
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, gate: Arc<ApiGate>) {
+async fn connection(stream: TcpStream, peer: SocketAddr, gate: Arc<ApiGate>, stranger: Stranger) {
     let _ = stream.set_nodelay(true);
     let (stream, limits, stop) = (Arc::new(stream), gate.limits, gate.stop.clone());
     let answered = CancellationToken::new();
-    let stranger = Arc::new(gate.strangers.one());
+    let stranger = Arc::new(stranger);
     let (watched, said, known) = (Arc::clone(&stream), answered.clone(), Arc::clone(&stranger));
     let service = service_fn(move |request| {
         let (gate, stream) = (Arc::clone(&gate), Arc::clone(&watched));

@@ -9,7 +9,7 @@ use crate::config;
 use crate::credential::shape;
 
 /// Members whose values are variables or headers.
-const ENVIRONMENTS: &[&str] = &["env", "envs", "environment", "headers", "http_headers"];
+pub(super) const ENVIRONMENTS: &[&str] = &["env", "envs", "environment", "headers", "http_headers"];
 /// Members that have the names of variables in them, not their values.
 const NAMES: &[&str] = &["env_http_headers", "bearer_token_env_var", "env_vars", "env_keys"];
 

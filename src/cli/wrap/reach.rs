@@ -1,6 +1,7 @@
 //! Whether an entry that names countersign gets to a server of the configuration: by the program, the socket or the
 //! address that stand in it.
 
+use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 use clap::Parser as _;
 
+use super::clear::ENVIRONMENTS;
 use super::entry;
 use super::found::Entry;
 use super::tree::Node;
@@ -48,7 +50,8 @@ pub fn server(http: &HttpListen, url: &str) -> Option<String> {
         Ok(ip) => ip == ours || (ours.is_unspecified() && ip.is_loopback()),
         Err(_) => host.eq_ignore_ascii_case("localhost") && (ours.is_loopback() || ours.is_unspecified()),
     };
-    let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
+    let here = here && uri.scheme_str() == Some("http");
+    let port = uri.port_u16().unwrap_or(80);
     let public = http.public_url.as_deref().and_then(|public| url.strip_prefix(public));
     ((here && port == http.address.port()) || public.is_some_and(|rest| rest.starts_with('/'))).then_some(server)
 }
@@ -80,7 +83,9 @@ pub fn astray(entry: &Entry, config: Option<&Config>) -> Option<String> {
                 return Some("its arguments are not those of `countersign connect`".to_owned());
             };
             let listens = config?.runtime_dir.join("client.sock");
-            let dials = args.socket.or_else(|| shim::default_socket().ok()).unwrap_or_else(|| listens.clone());
+            let by_default = || shim::socket_by(|name| variable(&entry.node, name)).ok();
+            let dials = args.socket.or_else(by_default).unwrap_or_else(|| listens.clone());
+            let dials = entry.place.folder.as_ref().map_or(dials.clone(), |folder| folder.join(&dials));
             if real(&dials) != real(&listens) {
                 let (dials, listens) = (dials.display(), listens.display());
                 return Some(format!("it dials {dials}, and the daemon of this configuration listens at {listens}"));
@@ -98,6 +103,16 @@ pub fn astray(entry: &Entry, config: Option<&Config>) -> Option<String> {
     };
     let known = config?.servers.contains_key(&server);
     (!known).then(|| format!("the configuration has no server `{}`", shape::mask(&server)))
+}
+
+/// A variable as the shim of an entry sees it.
+fn variable(entry: &Node, name: &str) -> Option<OsString> {
+    let environments = entry.members().iter().filter(|member| ENVIRONMENTS.contains(&member.name.as_str()));
+    let mut given = environments.flat_map(|member| member.value.members());
+    match given.find(|member| member.name == name) {
+        Some(given) => given.value.text().map(OsString::from),
+        None => std::env::var_os(name),
+    }
 }
 
 /// As the client would find it; what the client fills in itself is not known here.
@@ -164,6 +179,8 @@ mod tests {
             ("http://127.0.0.2:8377/mcp/stripe", None),
             ("http://127.0.0.1:8377/sse", None),
             ("https://mcp.stripe.com", None),
+            // The front itself speaks plain HTTP.
+            ("https://127.0.0.1:8377/mcp/stripe", None),
         ] {
             assert_eq!(server(&http, url).as_deref(), of, "{url}");
         }

@@ -68,9 +68,10 @@ struct Turn {
 }
 
 /// A record that could not be written. The one on the disk counts no more: what it could be renewed with has been used.
+#[derive(Clone)]
 struct Unsaved {
     record: Record,
-    /// What the file was like then: another one is of somebody who has signed in or out since.
+    /// What the file was like before: another one is of somebody who has signed in or out since.
     stamp: Option<Stamp>,
 }
 
@@ -176,27 +177,30 @@ impl Bearer {
     async fn want(&self, scopes: &[String]) -> Result<(), Fault> {
         let mut turn = self.turn.lock().await;
         let _lock = self.store.lock(&self.settings.server).await?;
-        let unsaved = self.unsaved(&mut turn).map(|unsaved| unsaved.record.clone());
-        let record = if unsaved.is_some() { unsaved } else { self.store.read(&self.settings.server)? };
+        let unsaved = self.unsaved(&mut turn).map(|unsaved| (unsaved.stamp, unsaved.record.clone()));
+        let (before, record) = match unsaved {
+            Some((before, record)) => (before, Some(record)),
+            None => (self.store.stamp(&self.settings.server), self.store.read(&self.settings.server)?),
+        };
         if let Some(mut record) = record
             && record.want(scopes)
         {
-            self.write(&mut turn, &record)?;
+            self.write(&mut turn, &record, before)?;
         }
         Ok(())
     }
 
     /// What could not be written, where nobody has signed in or out since.
     fn unsaved<'t>(&self, turn: &'t mut Turn) -> Option<&'t Unsaved> {
-        let stamp = self.store.stamp(&self.settings.server);
-        turn.unsaved = turn.unsaved.take().filter(|unsaved| unsaved.stamp == stamp);
+        let stays = |unsaved: &Unsaved| !self.store.has_changed(&self.settings.server, unsaved.stamp);
+        turn.unsaved = turn.unsaved.take().filter(stays);
         turn.unsaved.as_ref()
     }
 
-    /// Writes a record, or else keeps it in mind. The lock is held.
-    fn write(&self, turn: &mut Turn, record: &Record) -> Result<(), StoreError> {
+    /// Writes a record, or else keeps it in mind. The lock is held; `before` is what the file was like when it was read.
+    fn write(&self, turn: &mut Turn, record: &Record, before: Option<Stamp>) -> Result<(), StoreError> {
         let written = self.store.write(record);
-        let unsaved = || Unsaved { record: record.clone(), stamp: self.store.stamp(&self.settings.server) };
+        let unsaved = || Unsaved { record: record.clone(), stamp: before };
         turn.unsaved = written.is_err().then(unsaved);
         written
     }
@@ -209,8 +213,8 @@ impl Bearer {
         let server = &self.settings.server;
         let lock = self.store.lock(server).await;
         // Somebody else may have held the lock.
-        let Some(record) = self.unsaved(turn).map(|unsaved| unsaved.record.clone()) else { return };
-        match lock.and_then(|_lock| self.write(turn, &record)) {
+        let Some(Unsaved { record, stamp }) = self.unsaved(turn).cloned() else { return };
+        match lock.and_then(|_lock| self.write(turn, &record, stamp)) {
             Ok(()) => info!(server, "the renewed sign-in is written down"),
             Err(error) => debug!(server, %error, "the renewed sign-in still cannot be written down"),
         }
@@ -312,7 +316,7 @@ impl Bearer {
             Ok(()) => {
                 record.secrets().for_each(|(name, key)| self.scrubber.learn(&name, &key));
                 let known = turn.unsaved.is_some();
-                match self.write(turn, &record) {
+                match self.write(turn, &record, stamp) {
                     Ok(()) => info!(server, "the token was renewed"),
                     Err(error) if known => debug!(server, %error, "the token was renewed, and cannot be written down"),
                     Err(error) => error!(

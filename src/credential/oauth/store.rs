@@ -61,6 +61,12 @@ pub(super) struct Stamp {
     changed: (i64, i64),
 }
 
+impl Stamp {
+    fn of(found: &fs::Metadata) -> Stamp {
+        Stamp { file: (found.dev(), found.ino()), changed: (found.ctime(), found.ctime_nsec()) }
+    }
+}
+
 /// Held for as long as a sign-in is renewed or replaced; the kernel gives it back when the process dies.
 #[derive(Debug)]
 pub(super) struct Lock(#[expect(dead_code, reason = "it is held")] File);
@@ -138,8 +144,15 @@ impl Store {
     }
 
     pub(super) fn stamp(&self, server: &str) -> Option<Stamp> {
-        let found = fs::symlink_metadata(self.path(server)).ok()?;
-        Some(Stamp { file: (found.dev(), found.ino()), changed: (found.ctime(), found.ctime_nsec()) })
+        Some(Stamp::of(&fs::symlink_metadata(self.path(server)).ok()?))
+    }
+
+    /// Whether somebody has written or removed a record since. What cannot be looked at just now has not changed.
+    pub(super) fn has_changed(&self, server: &str, since: Option<Stamp>) -> bool {
+        match fs::symlink_metadata(self.path(server)) {
+            Ok(found) => Some(Stamp::of(&found)) != since,
+            Err(error) => since.is_some() && error.kind() == io::ErrorKind::NotFound && self.folder.is_dir(),
+        }
     }
 
     /// Waits for its turn.
@@ -224,6 +237,26 @@ mod tests {
         let key = Secret::new("0123456789abcdef0123456789".to_owned());
         assert!(matches!(Store::open(&state, Some(&key)).unwrap().read("stripe"), Err(StoreError::Sealed(_))));
         assert!(store.remove("stripe").unwrap() && !store.remove("stripe").unwrap());
+    }
+
+    #[test]
+    fn a_record_has_changed_where_another_one_or_none_can_be_seen() {
+        let (_folder, state) = folder();
+        let store = Store::open(&state, None).unwrap();
+        let changed = |since| store.has_changed("stripe", since);
+        assert!(!changed(None));
+        store.write(&record()).unwrap();
+        let first = store.stamp("stripe");
+        assert!(changed(None) && !changed(first));
+        // The folder is away for a moment.
+        let (oauth, away) = (state.join("oauth"), state.join("away"));
+        fs::rename(&oauth, &away).unwrap();
+        assert!(!changed(first) && !changed(None));
+        fs::rename(&away, &oauth).unwrap();
+        store.write(&record()).unwrap();
+        assert!(changed(first));
+        let second = store.stamp("stripe");
+        assert!(store.remove("stripe").unwrap() && changed(second));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! What changes, for those who watch. A change names its hold and has no call in it, so that what waits for a slow watcher
 //! is small; the watcher looks the hold up when its turn has come.
 
+use std::collections::HashMap;
+
 use tokio::sync::broadcast;
 
 use super::{Hold, HoldQueue, State};
@@ -23,6 +25,13 @@ pub enum Told {
     Later,
     /// It is not remembered any more: whoever knows of it needs everything anew.
     Forgotten,
+}
+
+impl Change {
+    /// Whether somebody who has seen the hold at this revision knows it.
+    pub fn is_known(&self, seen: &HashMap<CallId, u64>) -> bool {
+        seen.get(&self.id).is_some_and(|seen| *seen >= self.revision)
+    }
 }
 
 impl HoldQueue {

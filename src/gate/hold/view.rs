@@ -115,6 +115,11 @@ pub struct Hold {
 }
 
 impl Hold {
+    /// Counts the changes of all holds: of two views of this one, the later has the higher.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
     pub fn id(&self) -> &CallId {
         &self.id
     }
