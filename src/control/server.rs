@@ -103,6 +103,17 @@ pub async fn serve(listener: Listener, control: Arc<Control>, stop: Cancellation
             },
             () = stop.cancelled() => return,
         };
+        let Ok(peer) = stream.peer_cred() else { continue };
+        let (uid, me) = (peer.uid(), rustix::process::geteuid().as_raw());
+        if uid != me && uid != 0 {
+            // The folder lets nobody else in: somebody has opened it.
+            if let Some(suppressed) = listener.may_complain() {
+                tracing::warn!(uid, suppressed, "another account has reached the operator socket and was turned away");
+                let control = Arc::clone(&control);
+                tracker.spawn(async move { control.gate.operator_refused(uid).await });
+            }
+            continue;
+        }
         let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
             tracing::warn!("too many operators are connected; one was turned away");
             continue;
@@ -110,7 +121,7 @@ pub async fn serve(listener: Listener, control: Arc<Control>, stop: Cancellation
         let (control, stop, readers) = (Arc::clone(&control), stop.clone(), tracker.clone());
         tracker.spawn(async move {
             let _slot = slot;
-            if let Err(error) = connection(stream, control, stop, &readers).await {
+            if let Err(error) = connection(stream, uid, control, stop, &readers).await {
                 tracing::info!(%error, "an operator's connection ended");
             }
         });
@@ -120,8 +131,6 @@ pub async fn serve(listener: Listener, control: Arc<Control>, stop: Cancellation
 /// Why a connection ended before its time.
 #[derive(Debug, thiserror::Error)]
 enum Ended {
-    #[error("user {0} is neither the daemon's account nor root")]
-    Foreign(u32),
     #[error("it did not say hello in time")]
     Silent,
     #[error("it speaks another version of the protocol, or does not speak it")]
@@ -180,14 +189,11 @@ impl Drop for Attached {
 
 async fn connection(
     stream: UnixStream,
+    uid: u32,
     control: Arc<Control>,
     stop: CancellationToken,
     tracker: &TaskTracker,
 ) -> Result<(), Ended> {
-    let (uid, me) = (stream.peer_cred()?.uid(), rustix::process::geteuid().as_raw());
-    if uid != me && uid != 0 {
-        return Err(Ended::Foreign(uid));
-    }
     let (read, write) = stream.into_split();
     let mut commands = commands(read, Arc::clone(&control), stop.clone(), tracker);
     let mut connection = Connection {

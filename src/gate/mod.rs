@@ -488,6 +488,18 @@ impl Gate {
         self.refused(event).await;
     }
 
+    /// Records that another account has reached the operator socket.
+    pub async fn operator_refused(&self, uid: u32) {
+        let event = Event::Refused {
+            server: None,
+            principal: None,
+            session: None,
+            code: -32600,
+            reason: format!("the account {uid} at the operator socket: neither the daemon's nor root"),
+        };
+        self.refused(event).await;
+    }
+
     /// Whether this principal could ever be let through to a tool: what `tools/list` shows.
     pub async fn lists(&self, tool: &str, operation: Operation, context: &CallContext) -> bool {
         let environment = self.environment(&context.server.name, &context.environment);

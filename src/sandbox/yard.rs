@@ -6,8 +6,9 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest as _, Sha256};
+
 use super::remove;
-use crate::call::Digest;
 
 /// What the sandboxes of one daemon have in common.
 #[derive(Debug)]
@@ -71,7 +72,10 @@ fn word(name: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte);
     match name {
         word if (1..=64).contains(&word.len()) && word.bytes().all(plain) => word.to_owned(),
-        other => format!("~{}", Digest::of_bytes(other.as_bytes()).to_string().chars().take(32).collect::<String>()),
+        other => {
+            let hash = Sha256::digest(other.as_bytes());
+            std::iter::once("~".to_owned()).chain(hash.iter().take(16).map(|byte| format!("{byte:02x}"))).collect()
+        }
     }
 }
 

@@ -75,11 +75,16 @@ impl Listener {
             if self.children || !pid.is_some_and(family::is_ours) {
                 return Ok(stream);
             }
-            if let Some(suppressed) = self.turned_away.take() {
+            if let Some(suppressed) = self.may_complain() {
                 let socket = self.path.display();
                 tracing::warn!(%socket, pid, suppressed, "a process that the daemon started was turned away");
             }
         }
+    }
+
+    /// Whether it may be said now that somebody was turned away, and how often it was not since the last time.
+    pub fn may_complain(&self) -> Option<u64> {
+        self.turned_away.take()
     }
 
     pub fn path(&self) -> &Path {

@@ -10,6 +10,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
+use crate::harness::daemon::set_mode;
 use crate::harness::operator::RawOperator;
 use crate::harness::{Console, Countersign, Daemon, Shim, Spy, call, within};
 
@@ -81,6 +82,47 @@ async fn ops_001() {
     }
     let files = std::fs::read_dir(&run).unwrap().map(|file| mode(&file.unwrap().path()));
     assert!(files.into_iter().all(|mode| mode & 0o077 == 0));
+}
+
+/// The folder and the socket were opened by mistake. A thread of this test becomes another account, which root may do;
+/// without root there is no other account, and what is left to see is that they are closed.
+#[tokio::test]
+async fn ops_002() {
+    let mut scene = Scene::new().await;
+    let socket = scene.daemon.operator_socket.clone();
+    let run = socket.parent().unwrap().to_owned();
+    if !rustix::process::geteuid().is_root() {
+        assert_eq!((mode(&run), mode(&socket)), (0o700, 0o600));
+        return scene.assert_untouched().await;
+    }
+    for path in run.ancestors().filter(|path| path.starts_with(std::env::temp_dir()) && *path != std::env::temp_dir()) {
+        set_mode(path, 0o755);
+    }
+    set_mode(&socket, 0o666);
+    let hello = json!({"hello": {"version": VERSION, "watch": true, "read_only": false}});
+    let ruling = json!({"rule": {"seq": 1, "id": scene.hold.id, "digest": scene.hold.digest, "ruling": "approve"}});
+    let lines = format!("{hello}\n{ruling}\n");
+    let foreign = std::thread::spawn(move || {
+        let nobody = rustix::process::Uid::from_raw(65534);
+        rustix::thread::set_thread_res_uid(nobody, nobody, nobody).unwrap();
+        let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
+        let mut said = Vec::new();
+        // It may be closed before all of it was taken.
+        let _ = std::io::Write::write_all(&mut stream, lines.as_bytes());
+        let _ = std::io::Read::read_to_end(&mut stream, &mut said);
+        said
+    });
+    let said = tokio::task::spawn_blocking(move || foreign.join().unwrap()).await.unwrap();
+    assert_eq!(said, b"");
+    scene.daemon.logs("another account has reached the operator socket").await;
+    let still = scene.console.pending(1).await;
+    assert_eq!((still[0].digest, still[0].approvals.have.len()), (scene.hold.digest, 0));
+    scene.daemon.stop().await;
+    let records = scene.daemon.records().await;
+    let alerts =
+        records.iter().filter(|record| record["body"].as_str().unwrap().contains("65534 at the operator socket"));
+    assert_eq!(alerts.count(), 1);
+    assert_eq!(scene.spy.calls("create_refund"), 0);
 }
 
 /// What is not a dead daemon's socket stays as it is, and the daemon does not start.
