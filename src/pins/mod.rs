@@ -25,7 +25,7 @@ mod state;
 mod store;
 
 pub use state::{Change, Page, Seen};
-pub use store::{Kept, StoreError};
+pub use store::{Kept, StoreError, names};
 
 use schema::{Mismatch, Schema, Verdict};
 use state::{Plan, State};

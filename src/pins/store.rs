@@ -204,6 +204,22 @@ impl Store {
     }
 }
 
+/// Server and name of every tool that is remembered in a file; none where there is no file. Changes nothing.
+pub fn names(path: &Path) -> Result<Vec<(String, String)>, StoreError> {
+    match fs::symlink_metadata(path) {
+        Ok(meta) => check_file(path, &meta)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(StoreError::File { path: path.to_owned(), error }),
+    }
+    let read = |error: rusqlite::Error| of_sqlite(path, &error);
+    let db = connect(path).map_err(read)?;
+    db.pragma_update(None, "query_only", true).map_err(read)?;
+    check_shape(&db, path)?;
+    let mut all = db.prepare("SELECT server, tool FROM tools ORDER BY server, tool").map_err(read)?;
+    let names = all.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).map_err(read)?;
+    names.collect::<Result<_, _>>().map_err(read)
+}
+
 fn of_sqlite(path: &Path, error: &rusqlite::Error) -> StoreError {
     let (path, why) = (path.to_owned(), error.to_string());
     match error.sqlite_error_code() {

@@ -397,3 +397,30 @@ async fn an_agent_cannot_pin() {
     }
     assert_eq!(pins(&tools(&daemon).await), [(REFUND, "changed")]);
 }
+
+/// A tool that no catalog knows is in no list of operations but that of its server.
+#[tokio::test]
+async fn coverage_shows_what_a_server_has_listed_and_no_catalog_knows() {
+    let world = World::of(&[tool(REFUND, "refunds"), tool("launch_rockets", "as it says")]);
+    let spy = world.spy().await;
+    let daemon = shipped().upstream(&spy).set("/servers/fixture/vendor", json!("billing")).start().await;
+    let coverage = async || {
+        let (text, code) = daemon.run(&["policy", "coverage", "-o", "json"]).await;
+        assert_eq!(code, 0, "{text}");
+        let report: Value = serde_json::from_str(&text).unwrap();
+        let rows = report["operations"].as_array().unwrap().clone();
+        let row = |name: &str| rows.iter().filter(|row| row["operation"] == name).cloned().collect::<Vec<_>>();
+        (row(REFUND), row("launch_rockets"))
+    };
+    let (refund, rockets) = coverage().await;
+    assert_eq!(rockets, Vec::<Value>::new(), "nobody has listed it yet");
+    let mut shim = daemon.shim().await;
+    assert!(world.list(&mut shim).await.contains(&"launch_rockets".to_owned()));
+    let (again, rockets) = coverage().await;
+    assert_eq!((again.len(), again), (1, refund), "what the catalog knows stands once");
+    let [row] = rockets.as_slice() else { panic!("{rockets:?}") };
+    assert_eq!((&row["class"], &row["effects"]), (&json!("unknown"), &json!(["hold"])));
+    assert_eq!(row["unguarded"], "of class unknown: the catalog does not say what it does");
+    let (_, code) = daemon.run(&["policy", "coverage", "--deny-unguarded"]).await;
+    assert_eq!(code, 1);
+}

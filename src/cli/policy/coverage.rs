@@ -1,5 +1,6 @@
 //! `countersign policy coverage`: what is decided about every operation of every configured server, for each principal,
-//! and by which rules; then what no rule of the operator's has a say in.
+//! and by which rules; then what no rule of the operator's has a say in. Operations are those of its catalog, and the
+//! tools that it has listed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -10,9 +11,10 @@ use super::sample::{document, is_unknown, plain};
 use super::subject::{Caller, Place};
 use super::{Exit, Format, print_json};
 use crate::call::{Class, Effect};
-use crate::catalog::author::Known;
-use crate::config;
+use crate::catalog::author::{Arguments, Known};
+use crate::config::{self, Config};
 use crate::console::visible;
+use crate::pins;
 use crate::policy::author::{Bench, Judged, Kind, Said};
 use crate::policy::{Phase, builtin_names};
 use crate::proxy::policy_settings;
@@ -66,30 +68,50 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         }
     }
     let bench = Bench::of_settings(&policy_settings(&config))?;
-    let rows = rows(&bench, &places, &callers)?;
+    let mut known: Vec<(&Place, Vec<Known>)> = places.iter().map(|place| (place, place.known())).collect();
+    remember(&mut known, &config);
+    let rows = rows(&bench, &known, &callers)?;
     match args.output {
-        Format::Human => human(&places, &rows),
+        Format::Human => human(&known, &rows),
         Format::Json => print_json(&report(&rows))?,
     }
     let unguarded = rows.iter().any(|row| row.unguarded.is_some());
     Ok(if args.deny_unguarded && unguarded { Exit::Problems } else { Exit::Ok })
 }
 
-fn rows(bench: &Bench, places: &[Place], callers: &[Caller]) -> anyhow::Result<Vec<Row>> {
+/// Adds the tools that a server has listed and its catalog does not know.
+fn remember(known: &mut [(&Place, Vec<Known>)], config: &Config) {
+    let listed = pins::names(&config.state_dir.join("pins.db")).unwrap_or_else(|error| {
+        eprintln!("warning: only operations of catalogs are shown; what servers have listed cannot be read: {error}");
+        Vec::new()
+    });
+    for (server, tool) in listed {
+        for (place, known) in known.iter_mut().filter(|(place, _)| place.facts.name == server) {
+            if known.iter().any(|known| known.tool == tool) {
+                continue;
+            }
+            let class = place.catalog.listed(&tool).class;
+            let (name, arguments) = (tool.clone(), Arguments::default());
+            known.push(Known { name, class, tool: tool.clone(), selects: None, arguments });
+        }
+    }
+}
+
+fn rows(bench: &Bench, known: &[(&Place, Vec<Known>)], callers: &[Caller]) -> anyhow::Result<Vec<Row>> {
     let (mut about, mut documents) = (Vec::new(), Vec::new());
     // An operation that several tools reach is one row.
     let mut rows: BTreeMap<(String, String, String), Row> = BTreeMap::new();
-    for place in places {
-        for known in place.known() {
+    for (place, all) in known {
+        for known in all {
             for caller in callers {
-                let calls = plain(&known);
+                let calls = plain(known);
                 if calls.is_empty() {
-                    let row = Row { effects: ["refused"].into(), ..Row::new(place, &known, caller) };
+                    let row = Row { effects: ["refused"].into(), ..Row::new(place, known, caller) };
                     rows.insert((row.server.clone(), row.operation.clone(), row.principal.clone()), row);
                 }
                 for call in calls {
                     documents.push((Phase::Call, document(place, &call, caller)));
-                    about.push((place, known.clone(), caller));
+                    about.push((*place, known, caller));
                 }
             }
         }
@@ -166,9 +188,10 @@ fn is_exact(said: &Said, server: &str) -> bool {
     scope.strip_prefix(server).and_then(|rest| rest.strip_prefix('/')).is_some_and(|what| !what.contains('*'))
 }
 
-fn human(places: &[Place], rows: &[Row]) {
-    if let Some(place) = places.iter().find(|place| place.known().is_empty()) {
-        eprintln!("server {} has no catalog: all of its tools are of class unknown\n", place.facts.name);
+fn human(known: &[(&Place, Vec<Known>)], rows: &[Row]) {
+    for (place, _) in known.iter().filter(|(_, known)| known.is_empty()) {
+        let name = &place.facts.name;
+        eprintln!("server {name} has no catalog and has listed no tools yet: all of them will be of class unknown\n");
     }
     let head = ["SERVER", "OPERATION", "CLASS", "PRINCIPAL", "EFFECT", "RULES"].map(str::to_owned);
     let cells = |row: &Row| {
