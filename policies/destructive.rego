@@ -4,13 +4,13 @@
 package countersign.policy.destructive
 
 hold contains {"rule": "destructive.sandbox", "reason": reason, "tier": tier, "confirm_with": confirm_with} if {
-	zone == "sandbox"
 	not passes
+	zone == "sandbox"
 }
 
 hold contains {"rule": "destructive.production", "reason": reason, "tier": tier, "confirm_with": confirm_with} if {
-	zone == "production"
 	not passes
+	zone == "production"
 }
 
 passes if need == "pass"

@@ -4,13 +4,13 @@
 package countersign.policy.pins
 
 deny contains {"rule": "pins.denied", "reason": reason} if {
-	pin != "match"
+	not input.tool.pin == "match"
 	not need in {"pass", "low", "medium", "high"}
 	about_a_tool
 }
 
 hold contains {"rule": "pins.held", "reason": reason, "tier": need} if {
-	pin != "match"
+	not input.tool.pin == "match"
 	need in {"low", "medium", "high"}
 	about_a_tool
 }

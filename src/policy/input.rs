@@ -59,6 +59,23 @@ impl Text {
         &self.text
     }
 
+    /// The text at the first name of a pointer, and the rest of the pointer; everything where no members are known.
+    fn part<'a>(&'a self, pointer: &'a str) -> Option<(&'a str, &'a str)> {
+        if self.members.is_empty() {
+            return Some((&self.text, pointer));
+        }
+        let names = pointer.strip_prefix('/')?;
+        let (first, rest) = names.split_at(names.find('/').unwrap_or(names.len()));
+        self.members().find(|(name, _)| *name == first).map(|(_, text)| (text, rest))
+    }
+
+    /// What an operator types for the value at a pointer. `None` where it leads to nothing, or to an object or array,
+    /// which nobody can type.
+    pub fn typed_value(&self, pointer: &str) -> Option<String> {
+        let (text, pointer) = self.part(pointer)?;
+        typed_value(text, pointer)
+    }
+
     /// All members of the top with their texts; none where these are not known.
     pub fn members(&self) -> impl Iterator<Item = (&'static str, &str)> {
         self.members.iter().filter_map(|(name, at)| Some((*name, self.text.get(at.clone())?)))
@@ -179,11 +196,10 @@ fn operation(out: &mut Members, context: &CallContext) {
 /// The value at a pointer into the document of this call, decoded, for the operator to type. `None` where the pointer
 /// leads to nothing, or to an object or array, which nobody can type.
 pub fn confirm_value(pointer: &str, call: &ToolCall, context: &CallContext, digest: Digest) -> Option<String> {
-    let document = document(0, Subject::call(call, digest), context);
-    typed_value(document.as_str(), pointer)
+    document(0, Subject::call(call, digest), context).typed_value(pointer)
 }
 
-/// As [`confirm_value`], in a document that is at hand.
+/// As [`Text::typed_value`], in a text of which no more is known.
 pub(super) fn typed_value(document: &str, pointer: &str) -> Option<String> {
     use crate::json::Kind;
     let document = JsonText::parse(document, Rules::UPSTREAM).ok()?;

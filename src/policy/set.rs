@@ -80,6 +80,13 @@ impl Document {
             Document::Given(text) => text,
         }
     }
+
+    fn typed_value(&self, pointer: &str) -> Option<String> {
+        match self {
+            Document::Ours(text) => text.typed_value(pointer),
+            Document::Given(text) => input::typed_value(text, pointer),
+        }
+    }
 }
 
 /// Evaluates sets on one input, each where it belongs.
@@ -165,7 +172,7 @@ impl PolicySet {
         // An operator cannot type what is not there. A listed tool has no arguments yet.
         if phase == Phase::Call && decision.effect == Effect::Hold {
             for pointer in &decision.confirm_with {
-                if input::typed_value(document.as_str(), pointer).is_none() {
+                if document.typed_value(pointer).is_none() {
                     return Err(PolicyFault::Pointer { pointer: pointer.clone() });
                 }
             }
@@ -249,13 +256,7 @@ impl EntryPoint {
             return Err(PolicyFault::Undefined { policy: self.policy.clone(), set: self.kind.as_str().into() });
         };
         let shape = |message: String| PolicyFault::Shape { policy: self.policy.clone(), message };
-        entries
-            .iter()
-            .map(|entry| {
-                let json = serde_json::to_value(entry).map_err(|error| shape(error.to_string()))?;
-                serde_json::from_value(json).map_err(|error| shape(error.to_string()))
-            })
-            .collect()
+        entries.iter().map(|entry| Entry::read(entry).map_err(shape)).collect()
     }
 
     /// A policy that is only watched and fails is worth a record, and nothing more.

@@ -74,7 +74,11 @@ mod tests {
             prop_assert_eq!(document.members().count(), whole.as_object().unwrap().len());
             prop_assert_eq!(&of(&document).unwrap(), &whole);
             prop_assert_eq!(&of(&document).unwrap(), &whole);
-            prop_assert_eq!(&of(&Text::whole(document.into())).unwrap(), &whole);
+            let text = Text::whole(document.clone().into());
+            prop_assert_eq!(&of(&text).unwrap(), &whole);
+            for pointer in ["", "/", "/arguments/a", "/arguments/n", "/arguments/deep/0/x", "/now", "/operation/name", "/none/a", "arguments/a", "/principal/scopes/0", "/session"] {
+                prop_assert_eq!(document.typed_value(pointer), text.typed_value(pointer), "{}", pointer);
+            }
         }
     }
 
