@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use crate::audit::{Answer, Event};
-use crate::call::{CallContext, CallId, ClientInfo, Digest, Outcome, Refusal, ToolCall};
+use crate::call::{CallContext, CallId, ClientInfo, Digest, Outcome, PrincipalKind, Refusal, ToolCall};
 use crate::catalog::Catalog;
 use crate::config::Gate;
 use crate::credential::scrub::{Scrubbed, Scrubber};
@@ -38,7 +38,9 @@ pub(super) struct Api {
 
 struct Requests {
     shared: Arc<Shared>,
-    server: Arc<ServerRuntime>,
+    catalog: Arc<Catalog>,
+    /// Keys of others that are taken out of answers.
+    hidden: Kinds,
     spec: Arc<ApiSpec>,
     base: Mutex<CallContext>,
     place: Whereabouts,
@@ -77,13 +79,14 @@ impl Api {
         Opened { pass, from_child, .. }: Opened,
         spec: &Arc<ApiSpec>,
         shared: &Arc<Shared>,
-        server: &Arc<ServerRuntime>,
+        server: &ServerRuntime,
         base: CallContext,
         place: Whereabouts,
     ) -> Api {
         let requests = Arc::new(Requests {
             shared: Arc::clone(shared),
-            server: Arc::clone(server),
+            catalog: Arc::clone(&server.catalog),
+            hidden: server.hidden,
             spec: Arc::clone(spec),
             base: Mutex::new(base),
             place,
@@ -205,12 +208,17 @@ impl Requests {
     }
 
     async fn decide(&self, call: ToolCall, presence: &Presence) -> Result<PermittedCall, Refusal> {
-        let operation = self.server.catalog.operation(&call);
+        let operation = self.catalog.operation(&call);
         let context = CallContext { tool: definitions::unknown(call.tool()), operation, ..self.base() };
         let gate = &self.shared.gate;
         let permit = match gate.admit_request(call, context, presence, self.within()).await? {
             Admission::Permitted(permit) => permit,
-            Admission::Held(held) => held.wait(presence, None).await?,
+            Admission::Held(held) => {
+                if self.base().principal.kind == PrincipalKind::Builtin {
+                    presence.leave(Outcome::Unattended, "nobody can rule on what countersign itself asks");
+                }
+                held.wait(presence, None).await?
+            }
         };
         // An operator may have stopped the session while the permit was on its way here.
         match gate.session_stopped(&self.base().session) {
@@ -245,7 +253,7 @@ impl Requests {
     async fn answered(&self, mut sent: SentCall, answered: Answered) -> Answered {
         let shared = &self.shared;
         let Answered { status, headers, body } = answered;
-        let (cleaned, names) = clean(body, &shared.scrubber, self.server.hidden);
+        let (cleaned, names) = clean(body, &shared.scrubber, self.hidden);
         sent.without(names);
         let Some((body, json)) = cleaned else {
             let note = format!("HTTP {}, and the answer could not be passed on safely", status.as_u16());
@@ -255,7 +263,7 @@ impl Requests {
         };
         if let Some(json) = &json {
             let result = JsonText::empty_object().with(&[("structuredContent", json.view())]);
-            let seen = self.server.catalog.seen(result.view());
+            let seen = self.catalog.seen(result.view());
             if seen.production || seen.test {
                 shared.gate.seen(sent.origin(), sent.id(), &seen).await;
             }
@@ -273,7 +281,7 @@ impl Requests {
 
     async fn lost(&self, sent: SentCall, lost: Lost) -> Answered {
         let reason = self.shared.scrubber.line(&lost.reason).into_owned();
-        tracing::warn!(server = self.server.facts.name, call = %sent.id(), reason, "no answer of the API");
+        tracing::warn!(server = self.base().server.name, call = %sent.id(), reason, "no answer of the API");
         let (answer, fate) = match lost.sent {
             false => (Answer::NotSent, "Nothing was sent."),
             true => (Answer::OutcomeUnknown, "It may have taken effect: look before you try again."),

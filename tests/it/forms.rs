@@ -205,3 +205,36 @@ async fn a_form_is_held_shown_and_sent_as_it_was_judged() {
     let text = format!("{}{}", json!(records), daemon.log());
     assert!(!text.contains("CANARY") && !text.contains(&child.key));
 }
+
+/// The question at start goes through the gate, as a read of our own.
+#[tokio::test]
+async fn a_server_behind_a_gate_shows_at_start_where_its_key_works() {
+    let probe = json!({"required": true, "timeout": "30s"});
+    let (api, countersign) = setup().await;
+    let mut daemon = countersign.set(&format!("/servers/{SERVER}/probe"), probe.clone()).start().await;
+    let asked = api.asked();
+    assert_eq!((asked.len(), asked[0].line().as_str()), (1, "GET /v1/balance"));
+    assert_eq!(asked[0].header("authorization"), format!("Bearer {KEY}"));
+    daemon.stop().await;
+    let records = daemon.records().await;
+    let ours: Vec<_> =
+        bodies(&records, "decided").into_iter().filter(|body| body["principal"]["kind"] == "builtin").collect();
+    let methods: Vec<_> = ours.iter().map(|body| body["method"].as_str().unwrap()).collect();
+    assert_eq!(methods, ["tools/call", "api/request"]);
+    assert_eq!((&ours[1]["operation"]["name"], &ours[1]["operation"]["class"]), (&json!("GetBalance"), &json!("read")));
+    assert!(ours[1]["continues"].is_string(), "{}", ours[1]);
+    assert_eq!(bodies(&records, "probed")[0]["environment"]["verified"], true);
+    assert!(!format!("{}{}", json!(records), daemon.log()).contains("CANARY"));
+
+    let (_api, countersign) = setup_with(true, POLICY).await;
+    let (status, said) = countersign.set(&format!("/servers/{SERVER}/probe"), probe.clone()).refuses().await;
+    assert!(!status.success() && said.contains("is from production"), "{said}");
+
+    // What policy holds is refused: nobody can rule yet.
+    let held = POLICY.replace("\tinput.operation.class != \"read\"\n\tnot small\n", "");
+    assert_ne!(held, POLICY);
+    let (api, countersign) = setup_with(false, &held).await;
+    let (status, said) = countersign.set(&format!("/servers/{SERVER}/probe"), probe).refuses().await;
+    assert!(!status.success() && said.contains("`probe: { required: true }` wants an answer"), "{said}");
+    assert!(api.asked().is_empty());
+}
