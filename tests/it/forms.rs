@@ -238,3 +238,38 @@ async fn a_server_behind_a_gate_shows_at_start_where_its_key_works() {
     assert!(!status.success() && said.contains("`probe: { required: true }` wants an answer"), "{said}");
     assert!(api.asked().is_empty());
 }
+
+/// An approval of one request counts for a few more like it, whichever call runs their code.
+#[tokio::test]
+async fn a_grant_covers_requests_like_the_one_that_was_approved() {
+    let reason = "\"reason\": \"a person looks at it\"";
+    let policy = POLICY.replace(reason, &format!("{reason}, \"tier\": \"medium\", \"grantable\": true"));
+    let (api, countersign) = setup_with(false, &policy).await;
+    let mut daemon = countersign.start().await;
+    let mut shim = daemon.shim().await;
+    let mut console = daemon.console().await;
+    let child = Child::of(&mut shim).await;
+    let asked = tokio::spawn(child.form("/v1/refunds", "charge=ch_1&amount=5000&reason=asked"));
+    let hold = console.hold().await;
+    assert!(hold.grantable);
+    let (id, digest) = (hold.id.to_string(), hold.digest.to_string());
+    let terms = ["--uses", "2", "--for", "10m", "--at-most", "/body/amount", "-o", "json"];
+    let add = [&["grant", "add", id.as_str(), "--digest", digest.as_str()][..], &terms].concat();
+    let (text, code) = daemon.run(&add).await;
+    assert!(code == 2 && text.contains("request \"POST /v1/refunds\" to the API"), "{text}");
+    let sha256 = countersign::call::Digest::of_bytes(text.as_bytes()).to_string();
+    let (said, code) = daemon.run(&[&add[..], &["--text-sha256", &sha256]].concat()).await;
+    assert_eq!(code, 0, "{said}");
+    assert!(asked.await.unwrap().starts_with("HTTP/1.1 200 "));
+    let covered = child.form("/v1/refunds", "charge=ch_1&amount=4999&reason=asked").await;
+    assert!(covered.starts_with("HTTP/1.1 200 "), "{covered}");
+    for body in ["charge=ch_1&amount=5001&reason=asked", "charge=ch_2&amount=4999&reason=asked"] {
+        let asked = tokio::spawn(child.form("/v1/refunds", body));
+        let hold = console.hold().await;
+        console.reject(&hold, "no").await.unwrap();
+        assert!(asked.await.unwrap().starts_with("HTTP/1.1 403 "), "{body}");
+    }
+    assert_eq!(api.asked().len(), 2);
+    drop((shim, console));
+    daemon.stop().await;
+}
