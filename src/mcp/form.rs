@@ -12,8 +12,9 @@ use serde_json::json;
 
 use crate::json::{Json, Kind};
 
-/// Parts of one name.
+/// Parts of one name, and its bytes.
 const DEEPEST: usize = 10;
+const LONGEST_NAME: usize = 512;
 /// Names by which some servers take a request for one of another method, or its text for one in another encoding.
 const OVERRIDES: [&str; 5] = ["_method", "x-http-method-override", "x-http-method", "x-method-override", "_charset_"];
 
@@ -85,6 +86,9 @@ pub fn read(text: &str, place: Place) -> Result<Read, String> {
             .ok_or_else(|| said("has a character or an encoding that readers take differently"))?;
         if name.chars().any(char::is_control) || (place == Place::Query && value.chars().any(char::is_control)) {
             return Err(said("has a control character"));
+        }
+        if name.len() > LONGEST_NAME {
+            return Err(said("has a name that is too long"));
         }
         let keys = keys(&name).map_err(said)?;
         put(&mut root, &keys, value).map_err(|why| said(&format!("{why}: {name:?}")))?;
@@ -341,6 +345,7 @@ mod tests {
     fn a_form_that_readers_take_differently_is_refused() {
         let deep = format!("a{}=1", "[b]".repeat(DEEPEST));
         let many = vec!["a[]=1"; Place::Body.most() + 1].join("&");
+        let long = format!("{}=1", "a".repeat(LONGEST_NAME + 1));
         for bad in [
             "",
             "a",
@@ -400,6 +405,7 @@ mod tests {
             "x-http-method-override=GET",
             deep.as_str(),
             many.as_str(),
+            long.as_str(),
         ] {
             assert!(body(bad).is_err(), "{bad:?}: {:?}", body(bad));
         }

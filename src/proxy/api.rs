@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use crate::audit::{Answer, Event};
-use crate::call::{CallContext, CallId, ClientInfo, Digest, Outcome, PrincipalKind, Refusal, ToolCall};
+use crate::call::{CallContext, CallId, Class, ClientInfo, Digest, Outcome, PrincipalKind, Refusal, ToolCall};
 use crate::catalog::Catalog;
 use crate::config::Gate;
 use crate::credential::scrub::{Scrubbed, Scrubber};
@@ -172,7 +172,13 @@ impl Requests {
 
     async fn carry_through(&self, call: ToolCall, presence: &Presence) -> Answered {
         if let std::borrow::Cow::Owned(_) = self.shared.scrubber.line(call.arguments().as_str()) {
-            return self.refuse_key().await;
+            let reason = "refused by countersign: the request contains a key that countersign keeps";
+            return self.refuse(StatusCode::BAD_REQUEST, reason).await;
+        }
+        let ours = self.base().principal.kind == PrincipalKind::Builtin;
+        if ours && self.catalog.operation(&call).class != Class::Read {
+            let reason = "refused by countersign: it is asked where its key works, and reads are enough for that";
+            return self.refuse(StatusCode::FORBIDDEN, reason).await;
         }
         match self.decide(call, presence).await {
             Ok(permit) => self.send(permit).await,
@@ -180,19 +186,19 @@ impl Requests {
         }
     }
 
-    /// A request that holds a key of ours, which its child cannot have by right.
-    async fn refuse_key(&self) -> Answered {
-        let reason = "refused by countersign: the request contains a key that countersign keeps";
+    /// A request that no policy is asked about: one that holds a key of ours, which its child cannot have by right, or
+    /// that our own question at start does not need.
+    async fn refuse(&self, status: StatusCode, reason: &str) -> Answered {
         let base = self.base();
         let event = Event::Refused {
             server: Some(base.server.name.clone()),
             principal: Some(base.principal.name.clone()),
             session: Some(base.session),
-            code: i64::from(StatusCode::BAD_REQUEST.as_u16()),
+            code: i64::from(status.as_u16()),
             reason: reason.to_owned(),
         };
         self.shared.gate.refused(event).await;
-        Answered::ours(StatusCode::BAD_REQUEST, reason, None)
+        Answered::ours(status, reason, None)
     }
 
     fn base(&self) -> CallContext {

@@ -230,6 +230,16 @@ async fn a_server_behind_a_gate_shows_at_start_where_its_key_works() {
     let (status, said) = countersign.set(&format!("/servers/{SERVER}/probe"), probe.clone()).refuses().await;
     assert!(!status.success() && said.contains("is from production"), "{said}");
 
+    // Nothing but a read is asked, whatever policy lets through.
+    let open = POLICY.replace("\tinput.method == ", "\tinput.tool.name == ");
+    assert_ne!(open, POLICY);
+    let (api, countersign) = setup_with(false, &open).await;
+    let env = json!({"BALANCE": "POST /v1/refunds"});
+    let countersign = countersign.set(&format!("/servers/{SERVER}/upstream/stdio/env"), env);
+    let (status, said) = countersign.set(&format!("/servers/{SERVER}/probe"), probe.clone()).refuses().await;
+    assert!(!status.success() && said.contains("`probe: { required: true }` wants an answer"), "{said}");
+    assert!(api.asked().is_empty());
+
     // What policy holds is refused: nobody can rule yet.
     let held = POLICY.replace("\tinput.operation.class != \"read\"\n\tnot small\n", "");
     assert_ne!(held, POLICY);

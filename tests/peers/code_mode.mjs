@@ -74,7 +74,8 @@ async function answer({ method, params }) {
   if (method === "tools/call" && params.name === "retrieve_balance") {
     const { STIGG_API_KEY: apiKey, STIGG_BASE_URL: baseURL } = process.env;
     const headers = { Authorization: `Bearer ${apiKey}` };
-    const { status, body } = await new Client({ apiKey, baseURL }).request("GET", "/v1/balance", { headers });
+    const [method, path] = (process.env.BALANCE ?? "GET /v1/balance").split(" ");
+    const { status, body } = await new Client({ apiKey, baseURL }).request(method, path, { headers });
     return { content: [{ type: "text", text: JSON.stringify(body) }], isError: status !== 200 };
   }
   if (method === "tools/call") return { content: [{ type: "text", text: "done" }] };
