@@ -66,7 +66,7 @@ impl Plain {
     fn resembles(&self, value: Json<'_>) -> bool {
         match self {
             Plain::Spelled(text) => value.text() == text || value.as_str().is_some_and(|value| alike(&value, text)),
-            Plain::Text(text) => value.as_str().is_some_and(|value| alike(&value, text)),
+            Plain::Text(text) => alike(&value.as_str().unwrap_or(value.text().into()), text),
         }
     }
 }
@@ -207,6 +207,8 @@ mod tests {
             assert!(holds("{at: /type, is: [public]}", &format!(r#"{{"type":{public}}}"#)), "{public}");
         }
         assert!(holds("{at: /deleted, is: [true]}", r#"{"deleted":"True"}"#));
+        // In a form there is nothing else than texts.
+        assert!(holds("{at: /deleted, is: ['true']}", r#"{"deleted":true}"#));
         assert!(!holds("{at: /type, is: [public]}", r#"{"type":"email"}"#));
     }
 

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use serde_json::json;
 
 use crate::call::{Class, Operation, ToolCall};
-use crate::json::{Json, JsonText};
+use crate::json::{Json, JsonText, Kind, Rules};
 
 use super::Catalog;
 use super::facts::{Facts, both, word};
@@ -109,7 +109,12 @@ impl Catalog {
         let Ok(parameters) = JsonText::of(&members) else {
             return unknown("a request whose path cannot be read".to_owned());
         };
-        let said = [Some(parameters.view()), request.get("query"), request.get("body")];
+        let (query, body) = (request.get("query").map(plain), request.get("body"));
+        // Only a form says so.
+        let form = request.get("headers").and_then(|headers| headers.get("content-type"));
+        let form = body.filter(|_| form.is_some()).map(plain);
+        let body = form.as_ref().map(JsonText::view).or(body);
+        let said = [Some(parameters.view()), query.as_ref().map(JsonText::view), body];
         let arguments = Arguments::all(said.into_iter().flatten());
         let mut operation = facts.describe_inside(found.operation, &[], &arguments);
         operation.environment = both(self.environment.read(&arguments), operation.environment);
@@ -136,6 +141,52 @@ impl Catalog {
     }
 }
 
+/// What a query or a form says: its texts that are plain numbers or booleans are these, whatever else is a text. Else
+/// no amount in a form would be one; and one that is spelled oddly stays a text, which no rule takes for a number.
+fn plain(value: Json<'_>) -> JsonText {
+    let mut out = String::with_capacity(value.text().len());
+    spell(value, &mut out);
+    // It is the same value with some quotes less.
+    JsonText::parse(out, Rules::CLIENT).unwrap_or_else(|_| JsonText::owned(value))
+}
+
+fn spell(value: Json<'_>, out: &mut String) {
+    match value.kind() {
+        Kind::Object => {
+            let mut separator = '{';
+            for (name, value) in value.members() {
+                out.push(separator);
+                out.push_str(name.text());
+                out.push(':');
+                spell(value, out);
+                separator = ',';
+            }
+            out.push_str(if separator == '{' { "{}" } else { "}" });
+        }
+        Kind::Array => {
+            let mut separator = '[';
+            for item in value.items() {
+                out.push(separator);
+                spell(item, out);
+                separator = ',';
+            }
+            out.push_str(if separator == '[' { "[]" } else { "]" });
+        }
+        Kind::String => match value.as_str().filter(|text| is_plain(text)) {
+            Some(text) => out.push_str(&text),
+            None => out.push_str(value.text()),
+        },
+        Kind::Number | Kind::Bool | Kind::Null => out.push_str(value.text()),
+    }
+}
+
+/// Only what every reader takes for the same number: digits, perhaps with a sign and a point.
+fn is_plain(text: &str) -> bool {
+    let unsigned = text.strip_prefix('-').unwrap_or(text);
+    let digits = unsigned.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    matches!(text, "true" | "false") || (digits && JsonText::parse(text, Rules::CLIENT).is_ok())
+}
+
 /// A part of a path that was read strictly before: every encoding in it is whole, and the text is UTF-8.
 fn decoded(part: &str) -> String {
     let mut plain = Vec::with_capacity(part.len());
@@ -160,7 +211,6 @@ fn decoded(part: &str) -> String {
 mod tests {
     use super::*;
     use crate::call::{CallId, Decided};
-    use crate::json::Rules;
 
     fn of(vendor: &str, method: &str, path: &str, rest: &str) -> Operation {
         let text = format!(r#"{{"method":"{method}","path":"{path}"{rest}}}"#);
@@ -199,7 +249,7 @@ mod tests {
             let operation = of("stigg", method, path, "");
             assert_eq!((operation.name.as_str(), operation.class), ("api/request", Class::Unknown), "{method} {path}");
         }
-        assert_eq!(of("stripe", "POST", "/v1/refunds", "").class, Class::Unknown);
+        assert_eq!(of("stripe", "POST", "/v2/core/accounts", "").class, Class::Unknown);
     }
 
     #[test]
@@ -221,6 +271,62 @@ mod tests {
         assert_eq!(grant.money.unwrap().amount.as_deref(), Some("10.50"));
         let elsewhere = of("stigg", "GET", "/api/v1/customers", r#","query":{"X-ENVIRONMENT-ID":"env-1"}"#);
         assert_eq!(elsewhere.environment.unwrap().environments, ["env-1"]);
+    }
+
+    const FORM: &str = r#","headers":{"content-type":"application/x-www-form-urlencoded"},"body":"#;
+
+    #[test]
+    fn a_number_in_a_form_is_one_where_nobody_reads_it_otherwise() {
+        let form = |path: &str, body: &str| of("stripe", "POST", path, &format!("{FORM}{body}"));
+        for (said, read) in [
+            ("500", "500"),
+            ("0", "0"),
+            ("-5", "-5"),
+            ("5.00", "5.00"),
+            ("9007199254740993", "9007199254740993"),
+            ("1e3", "\"1e3\""),
+            ("05", "\"05\""),
+            (" 5", "\" 5\""),
+            ("+5", "\"+5\""),
+            ("5.", "\"5.\""),
+            ("0x10", "\"0x10\""),
+            ("1,000", "\"1,000\""),
+            ("NaN", "\"NaN\""),
+            ("--5", "\"--5\""),
+            ("-", "\"-\""),
+            ("", "\"\""),
+            ("٥", "\"٥\""),
+            ("99999999999999999999999", "\"99999999999999999999999\""),
+        ] {
+            let refund = form("/v1/refunds", &format!(r#"{{"amount":"{said}","charge":"ch_1"}}"#));
+            let money = refund.money.unwrap();
+            assert_eq!((refund.name.as_str(), money.amount.as_deref()), ("PostRefunds", Some(read)), "{said}");
+            assert_eq!(refund.targets, ["ch_1"]);
+        }
+        // A query is read in the same way, and two amounts are none.
+        let twice = of("stripe", "POST", "/v1/refunds", &format!(r#","query":{{"amount":"9"}}{FORM}{{"amount":"1"}}"#));
+        assert_eq!(twice.money.unwrap().amount.as_deref(), Some("[9,1]"));
+        let list = form("/v1/refunds", r#"{"amount":["1","900"]}"#);
+        assert_eq!(list.money.unwrap().amount.as_deref(), Some(r"[1,900]"));
+        let text = of("stripe", "POST", "/v1/refunds", r#","body":{"amount":"500"}"#);
+        assert_eq!(text.money.unwrap().amount.as_deref(), Some("\"500\""), "in JSON a text is no number");
+    }
+
+    #[test]
+    fn conditions_hold_for_forms_as_for_json() {
+        let class = |body: &str| of("stripe", "POST", "/v1/subscriptions/sub_1", &format!("{FORM}{body}")).class;
+        assert_eq!(class(r#"{"cancel_at_period_end":"false","items":[{"quantity":"2"}]}"#), Class::Financial);
+        for ends in ["true", "1", "False", "", "yes"] {
+            assert_eq!(class(&format!(r#"{{"cancel_at_period_end":"{ends}"}}"#)), Class::Destructive, "{ends:?}");
+        }
+        assert_eq!(class(r#"{"items":[{"deleted":"true"}]}"#), Class::Destructive);
+        let update = r#"{"items":[{"quantity":"3"},{"quantity":"40"}]}"#;
+        let update = of("stripe", "POST", "/v1/subscriptions/sub_1", &format!("{FORM}{update}"));
+        assert_eq!(update.magnitude.unwrap().value.as_deref(), Some("40"));
+        let hidden = of("stripe", "POST", "/v1/subscriptions/s", r#","query":{"items":{"7":{"quantity":"40"}}}"#);
+        assert_eq!(hidden.magnitude.unwrap().value.as_deref(), Some(r#"[{"7":{"quantity":40}}]"#));
+        let elsewhere = of("stripe", "POST", "/v1/payment_intents", &format!(r#"{FORM}{{"on_behalf_of":"acct_2"}}"#));
+        assert_eq!(elsewhere.environment.unwrap().accounts, ["acct_2"]);
     }
 
     #[test]

@@ -223,9 +223,19 @@ fn policy_worker(limited: bool) -> anyhow::Result<Exit> {
 fn sandboxed(profile: &str, command: &[std::ffi::OsString]) -> anyhow::Result<Exit> {
     let profile: crate::sandbox::Profile = serde_json::from_str(profile)?;
     let Some((program, args)) = command.split_first() else { anyhow::bail!("there is no program") };
+    let mark = profile.mark.clone();
+    #[cfg(target_os = "linux")]
+    let why = match profile.kept {
+        true => crate::sandbox::enter(&profile, program, args),
+        false => match crate::sandbox::keep(profile, program, args) {
+            Ok(code) => std::process::exit(code),
+            Err(why) => why,
+        },
+    };
+    #[cfg(not(target_os = "linux"))]
     let why = crate::sandbox::enter(&profile, program, args);
     // The daemon knows by the mark that this is not the child's word.
-    eprintln!("{} {why}", profile.mark);
+    eprintln!("{mark} {why}");
     Ok(Exit::Usage)
 }
 

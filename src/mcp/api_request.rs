@@ -4,23 +4,24 @@
 //! Invariant: what is judged is a JSON object, and what is sent is made from that object alone. A path or a query that two
 //! readers could take differently is refused and not put right: the rules have to judge what the vendor will read.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use serde_json::json;
 
+use super::form::{self, Place, decoded, is_unreserved};
 use super::message::{INVALID_REQUEST, Malformed};
 use crate::call::{CallId, Decided, ToolCall};
-use crate::json::{Json, JsonText, Kind, Rules};
+use crate::json::{Json, JsonText, Rules};
 
 /// The methods that are passed on, where they are let through.
 pub const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
 /// Longest path and longest query, in bytes.
 const LONGEST_PATH: usize = 2 << 10;
 const LONGEST_QUERY: usize = 16 << 10;
-/// Parameters of a query.
-const MOST_PARAMETERS: usize = 256;
-/// Parameters by which some servers take a request for one of another method.
-const OVERRIDES: [&str; 4] = ["_method", "x-http-method-override", "x-http-method", "x-method-override"];
+/// The kind of body that is no JSON, as it is written. It travels as a header field, by which it is told again.
+pub const FORM: &str = "application/x-www-form-urlencoded";
+const CONTENT_TYPE: &str = "content-type";
 
 /// A request as it came, with everything that may travel.
 #[derive(Debug)]
@@ -32,7 +33,14 @@ pub struct Parts<'a> {
     pub headers: Vec<(&'a str, &'a str)>,
     /// Names of header fields that would have moved the request elsewhere. They do not travel.
     pub dropped: Vec<&'a str>,
-    pub body: Option<JsonText>,
+    pub body: Option<Body>,
+}
+
+#[derive(Debug)]
+pub enum Body {
+    Json(JsonText),
+    /// Names and values, as they came.
+    Form(String),
 }
 
 /// A request on its way to the API.
@@ -63,19 +71,38 @@ pub fn call(parts: &Parts<'_>) -> Result<ToolCall, Malformed> {
     };
     segments(path).map_err(refused)?;
     let mut text = format!(r#"{{"method":{},"path":{}"#, json!(parts.method), json!(path));
+    let mut unnumbered = serde_json::Map::new();
     if let Some(query) = query {
-        let _ = write!(text, r#","query":{}"#, parameters(query).map_err(refused)?);
+        if query.len() > LONGEST_QUERY {
+            return Err(refused("the query is too long"));
+        }
+        let read = form::read(query, Place::Query).map_err(refused)?;
+        let _ = write!(text, r#","query":{}"#, read.object);
+        unnumbered.extend((!read.unnumbered.is_empty()).then(|| ("query".to_owned(), json!(read.unnumbered))));
     }
-    if !parts.headers.is_empty() {
-        let fields: serde_json::Map<_, _> =
-            parts.headers.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
+    let mut fields: serde_json::Map<_, _> =
+        parts.headers.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
+    let body = match &parts.body {
+        None => None,
+        Some(Body::Json(body)) => Some(body.as_str().to_owned()),
+        Some(Body::Form(body)) => {
+            let read = form::read(body, Place::Body).map_err(refused)?;
+            fields.insert(CONTENT_TYPE.to_owned(), json!(FORM));
+            unnumbered.extend((!read.unnumbered.is_empty()).then(|| ("body".to_owned(), json!(read.unnumbered))));
+            Some(read.object)
+        }
+    };
+    if !fields.is_empty() {
         let _ = write!(text, r#","headers":{}"#, json!(fields));
     }
     if !parts.dropped.is_empty() {
         let _ = write!(text, r#","dropped_headers":{}"#, json!(parts.dropped));
     }
-    if let Some(body) = &parts.body {
-        let _ = write!(text, r#","body":{}"#, body.as_str());
+    if let Some(body) = body {
+        let _ = write!(text, r#","body":{body}"#);
+    }
+    if !unnumbered.is_empty() {
+        let _ = write!(text, r#","unnumbered":{}"#, json!(unnumbered));
     }
     text.push('}');
     let arguments = JsonText::parse(text, Rules::CLIENT).map_err(|error| refused(error.fault))?;
@@ -119,105 +146,35 @@ fn segment(text: &str) -> Result<String, &'static str> {
     Ok(plain)
 }
 
-/// The parameters of a query as a JSON object; one that stands there more than once has a list of its values.
-fn parameters(query: &str) -> Result<String, &'static str> {
-    if query.len() > LONGEST_QUERY {
-        return Err("the query is too long");
-    }
-    let mut found: Vec<(String, Vec<String>)> = Vec::new();
-    for (n, pair) in query.split('&').enumerate() {
-        if n >= MOST_PARAMETERS {
-            return Err("the query has too many parameters");
-        }
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let (name, value) = (parameter(name)?, parameter(value)?);
-        if name.is_empty() {
-            return Err("the query has a parameter without a name");
-        }
-        if OVERRIDES.contains(&name.to_ascii_lowercase().as_str()) {
-            return Err("the query asks for another method than the request's");
-        }
-        match found.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, values)) => values.push(value),
-            None => found.push((name, vec![value])),
-        }
-    }
-    let members = found.iter().map(|(name, values)| match values.as_slice() {
-        [one] => format!("{}:{}", json!(name), json!(one)),
-        several => format!("{}:{}", json!(name), json!(several)),
-    });
-    Ok(format!("{{{}}}", members.collect::<Vec<_>>().join(",")))
-}
-
-fn parameter(text: &str) -> Result<String, &'static str> {
-    let strange = "the query has a character or an encoding that readers take differently";
-    if !text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
-        return Err(strange);
-    }
-    let plain = decoded(&text.replace('+', "%20"), |_, _| true).ok_or(strange)?;
-    if plain.chars().any(char::is_control) { Err("the query has a control character") } else { Ok(plain) }
-}
-
-fn is_unreserved(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
-}
-
-/// Text without its percent-encoding, where that is whole, UTF-8, and each encoded byte with its digits may be so.
-fn decoded(text: &str, may: impl Fn(u8, &[u8]) -> bool) -> Option<String> {
-    let mut plain = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((byte, after)) = rest.split_first() {
-        rest = after;
-        if *byte != b'%' {
-            plain.push(*byte);
-            continue;
-        }
-        let (digits, after) = after.split_at_checked(2)?;
-        if !digits.iter().all(u8::is_ascii_hexdigit) {
-            return None;
-        }
-        let byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
-        if !may(byte, digits) {
-            return None;
-        }
-        plain.push(byte);
-        rest = after;
-    }
-    String::from_utf8(plain).ok()
-}
-
-fn encode(text: &str, out: &mut String) {
-    for byte in text.bytes() {
-        match is_unreserved(byte) {
-            true => out.push(char::from(byte)),
-            false => {
-                let _ = write!(out, "%{byte:02X}");
-            }
-        }
-    }
-}
-
 /// What is sent for a call that is let through: from what was judged, and nothing else.
 pub fn outgoing(call: &ToolCall) -> Option<Outgoing> {
     let judged = call.arguments().view();
     let text = |name: &str| judged.get(name).and_then(Json::as_str).map(std::borrow::Cow::into_owned);
     let (method, mut target) = (text("method")?, text("path")?);
-    let mut separator = '?';
-    for (name, value) in judged.get("query").into_iter().flat_map(Json::members) {
-        let one = (value.kind() == Kind::String).then_some(value);
-        for value in one.into_iter().chain(value.items()) {
-            target.push(separator);
-            encode(&name.as_str()?, &mut target);
-            target.push('=');
-            encode(&value.as_str()?, &mut target);
-            separator = '&';
-        }
+    let unnumbered = |place: &str| -> BTreeSet<String> {
+        let names = judged.get("unnumbered").and_then(|lists| lists.get(place));
+        let names = names.into_iter().flat_map(Json::items);
+        names.filter_map(|name| name.as_str().map(std::borrow::Cow::into_owned)).collect()
+    };
+    if let Some(query) = judged.get("query") {
+        target.push('?');
+        target.push_str(&form::write(query, &unnumbered("query"))?);
     }
     let fields = judged.get("headers").into_iter().flat_map(Json::members);
     let headers = fields.map(|(name, value)| Some((name.as_str()?.into_owned(), value.as_str()?.into_owned())));
     let headers = headers.collect::<Option<Vec<_>>>()?;
-    let body = judged.get("body").map(|body| body.text().to_owned());
+    let body = match judged.get("body") {
+        None => None,
+        Some(body) if is_form(judged) => Some(form::write(body, &unnumbered("body"))?),
+        Some(body) => Some(body.text().to_owned()),
+    };
     Some(Outgoing { method, target, headers, body })
+}
+
+/// Whether the body of a request, as it is judged, came as a form and goes on as one.
+fn is_form(judged: Json<'_>) -> bool {
+    let kind = judged.get("headers").and_then(|headers| headers.get(CONTENT_TYPE));
+    kind.and_then(Json::as_str).is_some_and(|kind| kind == FORM)
 }
 
 #[cfg(test)]
@@ -225,7 +182,7 @@ mod tests {
     use super::*;
 
     fn read(method: &str, target: &str, body: Option<&str>) -> Result<ToolCall, Malformed> {
-        let body = body.map(|body| JsonText::parse(body, Rules::CLIENT).unwrap());
+        let body = body.map(|body| Body::Json(JsonText::parse(body, Rules::CLIENT).unwrap()));
         call(&Parts { method, target, headers: Vec::new(), dropped: Vec::new(), body })
     }
 
@@ -233,21 +190,49 @@ mod tests {
     fn what_is_sent_is_what_was_judged() {
         let parts = Parts {
             method: "POST",
-            target: "/api/v1/customers/a%40b%20c/x?b=1&a=x+y&b=%32&c",
+            target: "/api/v1/customers/a%40b%20c/x?b[]=1&a=x+y&b[]=%32&c",
             headers: vec![("idempotency-key", "k-1")],
             dropped: vec!["x-environment-id"],
-            body: Some(JsonText::parse("{ \"n\": 1.0, \"a\":[] }", Rules::CLIENT).unwrap()),
+            body: Some(Body::Json(JsonText::parse("{ \"n\": 1.0, \"a\":[] }", Rules::CLIENT).unwrap())),
         };
         let call = call(&parts).unwrap();
         assert_eq!((call.method(), call.tool()), (Decided::ApiRequest, "POST /api/v1/customers/a%40b%20c/x"));
         assert_eq!(
             call.arguments().as_str(),
-            r#"{"method":"POST","path":"/api/v1/customers/a%40b%20c/x","query":{"b":["1","2"],"a":"x y","c":""},"headers":{"idempotency-key":"k-1"},"dropped_headers":["x-environment-id"],"body":{"n":1.0,"a":[]}}"#
+            r#"{"method":"POST","path":"/api/v1/customers/a%40b%20c/x","query":{"b":["1","2"],"a":"x y","c":""},"headers":{"idempotency-key":"k-1"},"dropped_headers":["x-environment-id"],"body":{"n":1.0,"a":[]},"unnumbered":{"query":["b[]"]}}"#
         );
         let sent = outgoing(&call).unwrap();
-        assert_eq!(sent.target, "/api/v1/customers/a%40b%20c/x?b=1&b=2&a=x%20y&c=");
+        assert_eq!(sent.target, "/api/v1/customers/a%40b%20c/x?b%5B%5D=1&b%5B%5D=2&a=x%20y&c=");
         assert_eq!(sent.body.as_deref(), Some(r#"{"n":1.0,"a":[]}"#));
         assert_eq!(sent.headers, [("idempotency-key".to_owned(), "k-1".to_owned())]);
+    }
+
+    #[test]
+    fn a_form_is_judged_like_json_and_sent_as_a_form() {
+        let text = "amount=500&payment_intent=pi_1&expand[]=charge&items[0][price]=p&metadata[a+b]=c%26d".to_owned();
+        let parts = Parts {
+            method: "POST",
+            target: "/v1/refunds?expand[]=x&created[gte]=1",
+            headers: vec![("idempotency-key", "k")],
+            dropped: Vec::new(),
+            body: Some(Body::Form(text)),
+        };
+        let call = call(&parts).unwrap();
+        assert_eq!(
+            call.arguments().as_str(),
+            r#"{"method":"POST","path":"/v1/refunds","query":{"expand":["x"],"created":{"gte":"1"}},"headers":{"content-type":"application/x-www-form-urlencoded","idempotency-key":"k"},"body":{"amount":"500","payment_intent":"pi_1","expand":["charge"],"items":[{"price":"p"}],"metadata":{"a b":"c&d"}},"unnumbered":{"body":["expand[]"],"query":["expand[]"]}}"#
+        );
+        let sent = outgoing(&call).unwrap();
+        assert_eq!(sent.target, "/v1/refunds?expand%5B%5D=x&created%5Bgte%5D=1");
+        assert_eq!(
+            sent.body.as_deref(),
+            Some(
+                "amount=500&payment_intent=pi_1&expand%5B%5D=charge&items%5B0%5D%5Bprice%5D=p&metadata%5Ba%20b%5D=c%26d"
+            )
+        );
+        assert!(sent.headers.contains(&("content-type".to_owned(), FORM.to_owned())), "{:?}", sent.headers);
+        let collision = Parts { body: Some(Body::Form("amount=1&Amount=2".to_owned())), ..parts };
+        assert!(super::call(&collision).is_err());
     }
 
     #[test]
@@ -304,9 +289,24 @@ mod tests {
 
     #[test]
     fn a_query_that_readers_take_differently_is_refused() {
-        for bad in
-            ["?", "?&", "?a=1&", "?=1", "?a=%", "?a=%FF", "?a=%0A", "?a=é", "?a=1&A=2", "?_method=DELETE", "?a=b c"]
-        {
+        for bad in [
+            "?",
+            "?&",
+            "?a=1&",
+            "?a=1&a=1",
+            "?a=1&a[]=2",
+            "?a[b]=1&a=2",
+            "?a[1]=1",
+            "?a[b=1",
+            "?=1",
+            "?a=%",
+            "?a=%FF",
+            "?a=%0A",
+            "?a=é",
+            "?a=1&A=2",
+            "?_method=DELETE",
+            "?a=b c",
+        ] {
             assert!(read("GET", &format!("/a{bad}"), None).is_err(), "{bad:?}");
         }
         let sent = |query: &str| outgoing(&read("GET", &format!("/a?{query}"), None).unwrap()).unwrap().target;

@@ -4,6 +4,7 @@
 pub mod api_request;
 pub mod batch;
 pub mod definitions;
+mod form;
 pub mod headers;
 pub mod message;
 pub mod method;

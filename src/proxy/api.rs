@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use crate::audit::{Answer, Event};
-use crate::call::{CallContext, CallId, ClientInfo, Digest, Outcome, Refusal, ToolCall};
+use crate::call::{CallContext, CallId, Class, ClientInfo, Digest, Outcome, PrincipalKind, Refusal, ToolCall};
 use crate::catalog::Catalog;
 use crate::config::Gate;
 use crate::credential::scrub::{Scrubbed, Scrubber};
@@ -38,7 +38,9 @@ pub(super) struct Api {
 
 struct Requests {
     shared: Arc<Shared>,
-    server: Arc<ServerRuntime>,
+    catalog: Arc<Catalog>,
+    /// Keys of others that are taken out of answers.
+    hidden: Kinds,
     spec: Arc<ApiSpec>,
     base: Mutex<CallContext>,
     place: Whereabouts,
@@ -77,13 +79,14 @@ impl Api {
         Opened { pass, from_child, .. }: Opened,
         spec: &Arc<ApiSpec>,
         shared: &Arc<Shared>,
-        server: &Arc<ServerRuntime>,
+        server: &ServerRuntime,
         base: CallContext,
         place: Whereabouts,
     ) -> Api {
         let requests = Arc::new(Requests {
             shared: Arc::clone(shared),
-            server: Arc::clone(server),
+            catalog: Arc::clone(&server.catalog),
+            hidden: server.hidden,
             spec: Arc::clone(spec),
             base: Mutex::new(base),
             place,
@@ -169,7 +172,13 @@ impl Requests {
 
     async fn carry_through(&self, call: ToolCall, presence: &Presence) -> Answered {
         if let std::borrow::Cow::Owned(_) = self.shared.scrubber.line(call.arguments().as_str()) {
-            return self.refuse_key().await;
+            let reason = "refused by countersign: the request contains a key that countersign keeps";
+            return self.refuse(StatusCode::BAD_REQUEST, reason).await;
+        }
+        let ours = self.base().principal.kind == PrincipalKind::Builtin;
+        if ours && self.catalog.operation(&call).class != Class::Read {
+            let reason = "refused by countersign: it is asked where its key works, and reads are enough for that";
+            return self.refuse(StatusCode::FORBIDDEN, reason).await;
         }
         match self.decide(call, presence).await {
             Ok(permit) => self.send(permit).await,
@@ -177,19 +186,19 @@ impl Requests {
         }
     }
 
-    /// A request that holds a key of ours, which its child cannot have by right.
-    async fn refuse_key(&self) -> Answered {
-        let reason = "refused by countersign: the request contains a key that countersign keeps";
+    /// A request that no policy is asked about: one that holds a key of ours, which its child cannot have by right, or
+    /// that our own question at start does not need.
+    async fn refuse(&self, status: StatusCode, reason: &str) -> Answered {
         let base = self.base();
         let event = Event::Refused {
             server: Some(base.server.name.clone()),
             principal: Some(base.principal.name.clone()),
             session: Some(base.session),
-            code: i64::from(StatusCode::BAD_REQUEST.as_u16()),
+            code: i64::from(status.as_u16()),
             reason: reason.to_owned(),
         };
         self.shared.gate.refused(event).await;
-        Answered::ours(StatusCode::BAD_REQUEST, reason, None)
+        Answered::ours(status, reason, None)
     }
 
     fn base(&self) -> CallContext {
@@ -205,12 +214,17 @@ impl Requests {
     }
 
     async fn decide(&self, call: ToolCall, presence: &Presence) -> Result<PermittedCall, Refusal> {
-        let operation = self.server.catalog.operation(&call);
+        let operation = self.catalog.operation(&call);
         let context = CallContext { tool: definitions::unknown(call.tool()), operation, ..self.base() };
         let gate = &self.shared.gate;
         let permit = match gate.admit_request(call, context, presence, self.within()).await? {
             Admission::Permitted(permit) => permit,
-            Admission::Held(held) => held.wait(presence, None).await?,
+            Admission::Held(held) => {
+                if self.base().principal.kind == PrincipalKind::Builtin {
+                    presence.leave(Outcome::Unattended, "nobody can rule on what countersign itself asks");
+                }
+                held.wait(presence, None).await?
+            }
         };
         // An operator may have stopped the session while the permit was on its way here.
         match gate.session_stopped(&self.base().session) {
@@ -245,7 +259,7 @@ impl Requests {
     async fn answered(&self, mut sent: SentCall, answered: Answered) -> Answered {
         let shared = &self.shared;
         let Answered { status, headers, body } = answered;
-        let (cleaned, names) = clean(body, &shared.scrubber, self.server.hidden);
+        let (cleaned, names) = clean(body, &shared.scrubber, self.hidden);
         sent.without(names);
         let Some((body, json)) = cleaned else {
             let note = format!("HTTP {}, and the answer could not be passed on safely", status.as_u16());
@@ -255,7 +269,7 @@ impl Requests {
         };
         if let Some(json) = &json {
             let result = JsonText::empty_object().with(&[("structuredContent", json.view())]);
-            let seen = self.server.catalog.seen(result.view());
+            let seen = self.catalog.seen(result.view());
             if seen.production || seen.test {
                 shared.gate.seen(sent.origin(), sent.id(), &seen).await;
             }
@@ -273,7 +287,7 @@ impl Requests {
 
     async fn lost(&self, sent: SentCall, lost: Lost) -> Answered {
         let reason = self.shared.scrubber.line(&lost.reason).into_owned();
-        tracing::warn!(server = self.server.facts.name, call = %sent.id(), reason, "no answer of the API");
+        tracing::warn!(server = self.base().server.name, call = %sent.id(), reason, "no answer of the API");
         let (answer, fate) = match lost.sent {
             false => (Answer::NotSent, "Nothing was sent."),
             true => (Answer::OutcomeUnknown, "It may have taken effect: look before you try again."),

@@ -67,7 +67,7 @@ const POLICY_POLL: std::time::Duration = std::time::Duration::from_secs(2);
 struct ServerRuntime {
     facts: Arc<ServerFacts>,
     environment: Arc<Environment>,
-    catalog: Catalog,
+    catalog: Arc<Catalog>,
     /// Of its tools, as any session has seen them listed.
     definitions: Arc<Definitions>,
     handles: Arc<handles::Told>,
@@ -232,7 +232,12 @@ impl Daemon {
             waits: config.holds.clone(),
             tasks: Arc::new(tasks::Tasks::new(config.holds.tasks, tasks::Bounds::default())),
         });
+        // What is asked at start may be asked through it.
+        if let Some((listener, gate)) = child_listener.zip(api) {
+            tracker.spawn(api_gate::serve(listener, gate));
+        }
         if let Err(error) = probe(&config, &mut servers, &shared).await {
+            fronts.cancel();
             abandon(&shared, &tracker, &error).await;
             return Err(error);
         }
@@ -273,9 +278,6 @@ impl Daemon {
             tracker.clone(),
         ));
         tracker.spawn(crate::control::server::serve(operator_listener, control, stop.clone(), tracker.clone()));
-        if let Some((listener, gate)) = child_listener.zip(api) {
-            tracker.spawn(api_gate::serve(listener, gate));
-        }
         if let (Some(listener), Some(listen)) = (http_listener, &config.http) {
             let front = http_front::HttpFront::new(
                 served,
@@ -388,7 +390,7 @@ async fn watch_policy(control: Arc<Control>, stop: CancellationToken) {
 async fn probe(
     config: &Config,
     servers: &mut BTreeMap<String, ServerRuntime>,
-    shared: &Shared,
+    shared: &Arc<Shared>,
 ) -> Result<(), StartError> {
     let asking = config.servers.iter().filter_map(|(name, server)| Some((server.probe?, servers.get(name)?)));
     let asking = asking.map(async |(probe, server)| {

@@ -15,20 +15,23 @@ use tokio::time::Instant;
 
 use crate::audit::{Answer, Entry, Event};
 use crate::call::{
-    BUILTIN_PRINCIPAL, Bound, CallContext, Class, ClientInfo, Digest, Environment, EnvironmentSource, Outcome,
-    Principal, PrincipalKind, Seen, ToolCall, Transport,
+    BUILTIN_PRINCIPAL, Bound, CallContext, Class, ClientInfo, Digest, Environment, EnvironmentSource, Operation,
+    Outcome, Principal, PrincipalKind, Seen, ToolCall, ToolFacts, Transport,
 };
 use crate::catalog::Probe;
 use crate::gate::{Admission, PermittedCall, Presence};
 use crate::json::{Json, JsonText};
+use crate::mcp::definitions;
 use crate::mcp::message::{Id, METHOD_NOT_FOUND, Message, Shape};
 use crate::mcp::method::{self, Sorted};
 use crate::pins::Checked;
 use crate::transport::FromUpstream;
 
+use super::api::{self, Api};
 use super::environment::Contradiction;
 use super::listing::{Listing, text_of};
 use super::upstream::{Handshake, Upstream};
+use super::whereabouts::Whereabouts;
 use super::{ServerRuntime, Shared};
 
 /// What stands in place of a session.
@@ -51,7 +54,7 @@ pub enum Asked {
 }
 
 /// Asks, and records what came of it.
-pub async fn ask(server: &ServerRuntime, timeout: Duration, shared: &Shared) -> Asked {
+pub async fn ask(server: &ServerRuntime, timeout: Duration, shared: &Arc<Shared>) -> Asked {
     let bound = (*server.environment).clone();
     let found = find(server, Instant::now() + timeout, shared).await;
     let asked = judged(server, bound, found);
@@ -108,7 +111,7 @@ fn judged(server: &ServerRuntime, bound: Environment, found: Result<Found, Strin
 }
 
 /// Makes the calls that the catalog names, until one shows the mode.
-async fn find(server: &ServerRuntime, deadline: Instant, shared: &Shared) -> Result<Found, String> {
+async fn find(server: &ServerRuntime, deadline: Instant, shared: &Arc<Shared>) -> Result<Found, String> {
     let probes = server.catalog.probes();
     if probes.is_empty() {
         return Err("no catalog names a call that would show it".to_owned());
@@ -133,8 +136,10 @@ async fn find(server: &ServerRuntime, deadline: Instant, shared: &Shared) -> Res
 /// A connection of our own to a server. It ends when it is dropped.
 struct Conversation<'a> {
     server: &'a ServerRuntime,
-    shared: &'a Shared,
+    shared: &'a Arc<Shared>,
     upstream: Upstream,
+    /// What its process asks of the vendor's API for us, where it holds no key.
+    api: Option<Api>,
     answers: mpsc::Receiver<FromUpstream>,
     listing: Listing,
     deadline: Instant,
@@ -142,10 +147,17 @@ struct Conversation<'a> {
 }
 
 impl<'a> Conversation<'a> {
-    async fn begin(server: &'a ServerRuntime, deadline: Instant, shared: &'a Shared) -> Result<Self, String> {
-        let (upstream, answers) = Upstream::connect(&server.upstream, BUILTIN_PRINCIPAL, shared, Vec::new())?;
+    async fn begin(server: &'a ServerRuntime, deadline: Instant, shared: &'a Arc<Shared>) -> Result<Self, String> {
+        let opened = api::open(server, shared, BUILTIN_PRINCIPAL)?;
+        let more = opened.as_ref().map(|opened| opened.variables.clone()).unwrap_or_default();
+        let (upstream, answers) = Upstream::connect(&server.upstream, BUILTIN_PRINCIPAL, shared, more)?;
+        let (name, idle) = (&server.facts.name, shared.limits.session_idle);
+        let place = Whereabouts::new(&shared.gate, name, BUILTIN_PRINCIPAL, idle);
+        let base = ours(server, definitions::unknown(""), server.catalog.listed(""));
+        let api = server.api.as_ref().zip(opened);
+        let api = api.map(|(spec, opened)| Api::serve(opened, spec, shared, server, base, place));
         let listing = Listing::new(Arc::clone(&server.definitions), Arc::clone(&shared.pins), &server.facts.name);
-        let mut conversation = Conversation { server, shared, upstream, answers, listing, deadline, next: 1 };
+        let mut conversation = Conversation { server, shared, upstream, api, answers, listing, deadline, next: 1 };
         let id = conversation.id();
         conversation.say(Handshake::Initialize(&id))?;
         conversation.result(&id).await?;
@@ -220,6 +232,7 @@ impl<'a> Conversation<'a> {
                 return Err(why.to_string());
             }
         };
+        let _running = self.api.as_ref().map(|api| api.runs(sent.id()));
         let note = Some("asked at start, to see where the key works".to_owned());
         match self.answer(id).await {
             Ok(message) => {
@@ -241,22 +254,9 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    fn context(&self, call: &ToolCall, operation: crate::call::Operation) -> CallContext {
-        let server = &self.server.facts.name;
-        let principal = Principal::plain(BUILTIN_PRINCIPAL, PrincipalKind::Builtin, vec![format!("{server}/read")]);
-        CallContext {
-            session: SESSION.to_owned(),
-            principal: Arc::new(principal),
-            client: ClientInfo::silent(Transport::Stdio),
-            server: Arc::clone(&self.server.facts),
-            environment: Arc::clone(&self.server.environment),
-            tool: self.listing.facts(call.tool()),
-            operation,
-            bound: Bound::default(),
-            history: None,
-            confirmations: self.server.catalog.confirmations(call),
-            continues: None,
-        }
+    fn context(&self, call: &ToolCall, operation: Operation) -> CallContext {
+        let confirmations = self.server.catalog.confirmations(call);
+        CallContext { confirmations, ..ours(self.server, self.listing.facts(call.tool()), operation) }
     }
 
     async fn result(&mut self, id: &Id) -> Result<JsonText, String> {
@@ -293,6 +293,24 @@ impl<'a> Conversation<'a> {
 
     fn clean(&self, reason: &str) -> String {
         self.shared.scrubber.line(reason).into_owned()
+    }
+}
+
+/// Around a call of our own.
+fn ours(server: &ServerRuntime, tool: ToolFacts, operation: Operation) -> CallContext {
+    let scope = format!("{}/read", server.facts.name);
+    CallContext {
+        session: SESSION.to_owned(),
+        principal: Arc::new(Principal::plain(BUILTIN_PRINCIPAL, PrincipalKind::Builtin, vec![scope])),
+        client: ClientInfo::silent(Transport::Stdio),
+        server: Arc::clone(&server.facts),
+        environment: Arc::clone(&server.environment),
+        tool,
+        operation,
+        bound: Bound::default(),
+        history: None,
+        confirmations: Vec::new(),
+        continues: None,
     }
 }
 

@@ -102,7 +102,7 @@ pub(super) fn runtime(
     Ok(ServerRuntime {
         facts: Arc::new(ServerFacts { catalog: catalog.digest(), ..(*server.facts).clone() }),
         environment: Arc::new(environment),
-        catalog,
+        catalog: Arc::new(catalog),
         definitions,
         handles: Arc::default(),
         upstream,

@@ -1,6 +1,6 @@
 //! What a child may reach: files, ports, the sockets of others. The daemon writes a [`Profile`] of it; another run of
 //! this program does it to itself and then becomes the child's program (`enter`). There is no moment at which code of
-//! the child runs outside.
+//! the child runs outside. On Linux a run between the two (`keep`) ends what the child has started when it ends.
 //!
 //! Invariant: no profile opens a place that is closed ([`Yard`]), and a rule that this kernel cannot keep is named,
 //! never passed over in silence.
@@ -14,6 +14,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use enter::enter;
+#[cfg(target_os = "linux")]
+pub use keep::{end, keep};
+pub use stat::Stat;
 pub use support::{Rule, Support, support};
 pub use yard::{Scratch, Yard};
 
@@ -21,9 +24,12 @@ mod enter;
 #[cfg(target_os = "linux")]
 mod filter;
 #[cfg(target_os = "linux")]
+mod keep;
+#[cfg(target_os = "linux")]
 mod landlocked;
 mod reach;
 mod remove;
+mod stat;
 mod support;
 mod yard;
 
@@ -88,8 +94,10 @@ impl Default for Limits {
 pub struct Profile {
     /// Stands before what that run says, so that nothing that the child says later is taken for it.
     pub mark: String,
-    /// The daemon: without it there is no child.
+    /// The daemon, and its keeper once there is one: without it there is no child.
     pub parent: i32,
+    /// Whether there is one.
+    pub kept: bool,
     /// Real paths: one that has become a link since is an error.
     pub read: Vec<PathBuf>,
     pub write: Vec<PathBuf>,
@@ -105,6 +113,9 @@ pub struct Sandbox {
     yard: Arc<Yard>,
     wishes: Wishes,
 }
+
+/// Whether a child in a sandbox has a keeper, which is then the process that the daemon starts.
+pub const KEPT: bool = cfg!(target_os = "linux");
 
 /// What a child is about to be.
 #[derive(Clone, Copy, Debug)]
@@ -202,6 +213,7 @@ impl Sandbox {
         let profile = Profile {
             mark: mark.clone(),
             parent: rustix::process::getpid().as_raw_nonzero().get(),
+            kept: false,
             read,
             write,
             network: self.wishes.network.clone(),

@@ -12,8 +12,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -113,13 +115,14 @@ pub struct ApiGate {
 /// A key of a session's child. Dropping it ends the key.
 pub struct Pass {
     key: String,
-    digest: Digest,
+    /// Of the values of its field that show the key.
+    digests: Vec<Digest>,
     holders: Holders,
 }
 
 impl fmt::Debug for Pass {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pass").field("digest", &self.digest).finish_non_exhaustive()
+        f.debug_struct("Pass").field("digests", &self.digests).finish_non_exhaustive()
     }
 }
 
@@ -131,7 +134,8 @@ impl Pass {
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        lock(&self.holders).remove(&self.digest);
+        let mut holders = lock(&self.holders);
+        self.digests.iter().for_each(|digest| drop(holders.remove(digest)));
     }
 }
 
@@ -164,7 +168,12 @@ impl ApiGate {
         getrandom::fill(&mut bytes)?;
         let random: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         let key = format!("{}{random}", spec.form);
-        let digest = Digest::of_bytes(format!("{}{key}", spec.prefix).as_bytes());
+        let mut shown = vec![format!("{}{key}", spec.prefix)];
+        if spec.header == AUTHORIZATION {
+            // Some clients give the key as the name of a user without a password.
+            shown.push(format!("Basic {}", STANDARD.encode(format!("{key}:"))));
+        }
+        let digests: Vec<_> = shown.iter().map(|value| Digest::of_bytes(value.as_bytes())).collect();
         let (to_session, from_child) = mpsc::channel(self.limits.queue);
         let holder = Holder {
             server: spec.http.server().to_owned(),
@@ -174,8 +183,8 @@ impl ApiGate {
             room: Arc::new(Semaphore::new(self.limits.in_flight + self.limits.queue)),
             to_session,
         };
-        lock(&self.holders).insert(digest, holder);
-        Ok((Pass { key, digest, holders: Arc::clone(&self.holders) }, from_child))
+        lock(&self.holders).extend(digests.iter().map(|digest| (*digest, holder.clone())));
+        Ok((Pass { key, digests, holders: Arc::clone(&self.holders) }, from_child))
     }
 
     /// What the child of a session finds the API and its key by.

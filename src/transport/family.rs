@@ -1,11 +1,13 @@
 //! Whether a process comes from this daemon: such a one is no client and no operator, whatever account it runs under.
 //!
 //! It is told by parents, and by the leaders of its process group and of its session. A process that has left all three
-//! and whose parent has ended is nobody's any more and is not recognised; what keeps a child in its sandbox from a
-//! socket of ours is the sandbox.
+//! and whose parent has ended belongs to the keeper of its sandbox; without a sandbox it is nobody's any more and is not
+//! recognised. What keeps a child in its sandbox from a socket of ours is the sandbox.
 
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
+
+use crate::sandbox::Stat;
 
 /// Parents on the way that are looked at.
 const MAX_STEPS: usize = 256;
@@ -18,7 +20,7 @@ pub fn is_ours(pid: i32) -> bool {
     let Some(process) = Pid::from_raw(pid).filter(|_| pid > 0 && pid != me && cfg!(target_os = "linux")) else {
         return false;
     };
-    let Some(first) = stat(pid) else {
+    let Some(first) = Stat::of(pid) else {
         // It has ended, or `/proc` hides it: from a daemon that sees its own account alone, and less of that.
         return test_kill_process(process) == Err(Errno::SRCH);
     };
@@ -33,28 +35,13 @@ fn descends(from: i32, me: i32) -> bool {
             return false;
         }
         // A leader that has ended, or that another world of processes has, says nothing about those that it led.
-        match stat(at).map(|stat| stat.parent) {
+        match Stat::of(at).map(|stat| stat.parent) {
             Some(parent) if parent == me => return true,
             Some(parent) if parent > 1 => at = parent,
             Some(_) | None => return false,
         }
     }
     true
-}
-
-struct Stat {
-    parent: i32,
-    group: i32,
-    session: i32,
-}
-
-fn stat(pid: i32) -> Option<Stat> {
-    let text = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
-    // The name in parentheses may hold anything; the fields begin after the last one.
-    let end = text.iter().rposition(|byte| *byte == b')')?;
-    let rest = std::str::from_utf8(text.get(end + 1..)?).ok()?;
-    let mut fields = rest.split_whitespace().skip(1).map(|field| field.parse().ok());
-    Some(Stat { parent: fields.next()??, group: fields.next()??, session: fields.next()?? })
 }
 
 #[cfg(test)]

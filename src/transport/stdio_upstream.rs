@@ -9,13 +9,13 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, debug, error, info, info_span, warn};
 
+use self::group::Group;
 use self::pending::Pending;
 use super::budget::Budget;
 use super::frame::{Frame, LineReader, write_lines};
@@ -28,8 +28,9 @@ use crate::mcp::batch;
 use crate::mcp::headers::{INITIALIZE, LISTEN, TASKS_RESULT};
 use crate::mcp::loss::Loss;
 use crate::mcp::message::{Malformed, Message, PARSE_ERROR, Shape};
-use crate::sandbox::{Prepared, Sandbox, SandboxError, Scratch, Subject};
+use crate::sandbox::{self, Prepared, Sandbox, SandboxError, Scratch, Subject};
 
+mod group;
 mod pending;
 
 /// What a child sees of the daemon's environment unless its entry asks for more: what programs need to start, and
@@ -150,7 +151,7 @@ pub fn connect(
     let prepared = prepared.map_err(|source| ConnectError::Sandbox { server: spec.server.clone(), source })?;
     let (mut command, keys) = command(spec, &program, prepared.as_ref());
     let mut child = command.spawn().map_err(named)?;
-    let group = Group(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
+    let group = Group::of(&child, is_kept(prepared.as_ref()));
     let (Some(stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
     else {
         return Err(ConnectError::Pipes { server: spec.server.clone(), command: spec.command.clone() });
@@ -209,35 +210,13 @@ fn command(spec: &StdioSpec, program: &Path, prepared: Option<&Prepared>) -> (Co
         command.current_dir(cwd);
     }
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.process_group(0).kill_on_drop(true);
+    // A keeper that is killed could not end what it keeps.
+    command.process_group(0).kill_on_drop(!is_kept(prepared));
     (command, keys)
 }
 
-/// The child's process group. Dropping it kills whatever is left of it.
-#[derive(Debug)]
-struct Group(Option<Pid>);
-
-impl Group {
-    fn terminate(&self) {
-        if let Some(group) = self.0 {
-            // Fails only where the group is empty.
-            let _ = kill_process_group(group, Signal::TERM);
-        }
-    }
-
-    /// Once. The number stays the group's as long as anyone is in it, and is asked for right after the leader's end:
-    /// too early to be given to somebody else.
-    fn kill(&mut self) {
-        if let Some(group) = self.0.take() {
-            let _ = kill_process_group(group, Signal::KILL);
-        }
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        self.kill();
-    }
+fn is_kept(prepared: Option<&Prepared>) -> bool {
+    sandbox::KEPT && prepared.is_some()
 }
 
 /// How a child's text gets into the log: without keys, without control characters, not too much and not too often.
@@ -337,6 +316,7 @@ impl Work {
                     () = &mut deadlines => break End::Dropped,
                     () = &mut text, if !text_over => text_over = true,
                     status = child.wait() => {
+                        group.left();
                         // The last answers may still stand in the pipe.
                         let _ = timeout(AFTER_EXIT, &mut reading).await;
                         break End::Failed(exited(status));
@@ -360,7 +340,7 @@ impl Work {
             }
             return;
         }
-        group.kill();
+        group.end(child).await;
         let status = timeout(AFTER_TERM, child.wait()).await;
         let End::Failed(reason) = end else { return };
         if !text_over {
@@ -410,7 +390,7 @@ async fn stop(child: &mut Child, group: &mut Group) {
         group.terminate();
         ended = timeout(AFTER_TERM, child.wait()).await.is_ok();
     }
-    group.kill();
+    group.end(child).await;
     if !ended {
         warn!("the upstream had to be killed");
         let _ = timeout(AFTER_TERM, child.wait()).await;

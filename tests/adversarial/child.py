@@ -110,7 +110,16 @@ def family():
     stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(1000)"
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     child = subprocess.Popen([sys.executable, "-I", "-S", "-c", stubborn])
-    return [os.getpid(), child.pid]
+    # One that leaves everything behind by which it could be told: group, session, parent, pipes and environment.
+    leaves = (
+        "import os, subprocess, sys; "
+        "left = subprocess.Popen([sys.executable, '-I', '-S', '-c', sys.argv[1]], env={}, cwd='/', "
+        "start_new_session=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL); "
+        "print(left.pid)"
+    )
+    command = [sys.executable, "-I", "-S", "-c", leaves, stubborn]
+    left = subprocess.run(command, stdout=subprocess.PIPE, start_new_session=True, check=True).stdout
+    return [os.getpid(), child.pid, int(left)]
 
 
 def main():

@@ -56,15 +56,21 @@ fn zombies(parent: u32) -> usize {
     std::fs::read_dir("/proc").unwrap().flatten().filter_map(is_one).filter(|found| *found).count()
 }
 
-/// A family that ignores the end of its input and SIGTERM. The daemon stops, crashes of the child are 20 and not 1,000;
-/// on SIGKILL the child goes with the daemon, a child of the child's only where it reads its input.
+/// A family that ignores the end of its input and SIGTERM, and of which one has left its group, its session and its
+/// parent. All of it ends with the session, with the child and with the daemon, also where that is killed. Crashes of the
+/// child are 20 and not 1,000.
 #[tokio::test]
 async fn prc_001() {
     let mut daemon = with(child(&["family"])).start().await;
     let mut shim = daemon.raw_shim();
     let answer = shim.initialize().await;
     let family = pids(&serde_json::from_str(answer["result"]["serverInfo"]["name"].as_str().unwrap()).unwrap());
-    assert!(family.iter().all(|pid| is_running(*pid)));
+    assert!(family.len() == 3 && family.iter().all(|pid| is_running(*pid)));
+    drop(shim);
+    gone(&family).await;
+    let mut shim = daemon.raw_shim();
+    let answer = shim.initialize().await;
+    let family = pids(&serde_json::from_str(answer["result"]["serverInfo"]["name"].as_str().unwrap()).unwrap());
     assert!(daemon.stop().await.success());
     gone(&family).await;
 
@@ -85,8 +91,18 @@ async fn prc_001() {
     let answer = shim.initialize().await;
     let family = pids(&serde_json::from_str(answer["result"]["serverInfo"]["name"].as_str().unwrap()).unwrap());
     let _stopped = daemon.kill().await;
-    gone(&family[..1]).await;
-    let _ = rustix::process::kill_process(Pid::from_raw(family[1].cast_signed()).unwrap(), Signal::KILL);
+    gone(&family).await;
+
+    // A keeper that is killed takes the child and its group with it.
+    let mut daemon = with(child(&["family"])).start().await;
+    let mut shim = daemon.raw_shim();
+    let answer = shim.initialize().await;
+    let family = pids(&serde_json::from_str(answer["result"]["serverInfo"]["name"].as_str().unwrap()).unwrap());
+    let keeper = rustix::process::getpgid(Pid::from_raw(family[0].cast_signed())).unwrap();
+    rustix::process::kill_process(keeper, Signal::KILL).unwrap();
+    gone(&family[..2]).await;
+    let _ = rustix::process::kill_process(Pid::from_raw(family[2].cast_signed()).unwrap(), Signal::KILL);
+    assert!(daemon.stop().await.success());
 }
 
 /// Arguments are passed as they are.

@@ -75,19 +75,19 @@ fn decision(answer: &Value) -> Option<&str> {
     answer.pointer("/body/dev.countersign~1decision/outcome").and_then(Value::as_str)
 }
 
-fn bodies(records: &[Value], kind: &str) -> Vec<Value> {
+pub fn bodies(records: &[Value], kind: &str) -> Vec<Value> {
     let bodies = records.iter().filter(|record| record["kind"] == kind);
     bodies.map(|record| serde_json::from_str(record["body"].as_str().unwrap()).unwrap()).collect()
 }
 
 /// The address and the key of the child of a session.
-async fn child(shim: &mut Shim) -> (String, String) {
+pub async fn child(shim: &mut Shim) -> (String, String) {
     let found = run(shim, "where", "return [client.baseURL.slice('http://'.length), client.apiKey]").await;
     (found[0].as_str().unwrap().to_owned(), found[1].as_str().unwrap().to_owned())
 }
 
 /// Bytes to the endpoint, and everything that comes back until it closes.
-async fn raw(address: &str, bytes: &str) -> String {
+pub async fn raw(address: &str, bytes: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(bytes.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
@@ -199,11 +199,12 @@ async fn what_would_move_a_request_elsewhere_is_dropped_and_recorded() {
     let mut shim = daemon.shim().await;
     let headers = r#"{"X-ENVIRONMENT-ID": "env-2", "x-account-id": "acc-2", "X-Forwarded-Host": "h", "Cookie": "a=b",
         "Authorization": "Bearer x", "Accept": "text/html", "Idempotency-Key": "k-1", "X-Stainless-Lang": "js"}"#;
-    let body = format!("return client.request('GET', '/api/v1/customers?limit=1&limit=%32', {{headers: {headers}}})");
+    let body =
+        format!("return client.request('GET', '/api/v1/customers?limit[]=1&limit[]=%32', {{headers: {headers}}})");
     let answer = run(&mut shim, "1", &body).await;
     assert_eq!(answer["status"], 200, "{answer}");
     let asked = api.asked();
-    assert_eq!(asked[0].line(), "GET /api/v1/customers?limit=1&limit=2");
+    assert_eq!(asked[0].line(), "GET /api/v1/customers?limit%5B%5D=1&limit%5B%5D=2");
     let mut names: Vec<_> = asked[0].headers.keys().map(|name| name.as_str()).collect();
     names.sort_unstable();
     assert_eq!(names, ["accept", "host", "idempotency-key", "x-api-key"]);
@@ -280,7 +281,7 @@ async fn the_gate_serves_its_own_sessions_and_leads_nowhere_else() {
         (
             "415",
             format!(
-                "POST /api/v1/customers HTTP/1.1\r\n{good}content-type: application/x-www-form-urlencoded\r\ncontent-length: 3\r\n\r\na=1"
+                "POST /api/v1/customers HTTP/1.1\r\n{good}content-type: multipart/form-data; boundary=x\r\ncontent-length: 3\r\n\r\na=1"
             ),
         ),
         (

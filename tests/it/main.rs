@@ -23,6 +23,7 @@ mod daemon;
 mod doctor;
 mod edges;
 mod fixtures;
+mod forms;
 mod front;
 mod grants;
 mod holding;

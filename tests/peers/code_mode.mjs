@@ -50,6 +50,7 @@ const TOOLS = [
     inputSchema: { type: "object", properties: { query: { type: "string" } }, required: ["query"] },
     annotations: { readOnlyHint: true },
   },
+  { name: "retrieve_balance", description: "The account's money", inputSchema: { type: "object" } },
 ];
 
 async function answer({ method, params }) {
@@ -69,6 +70,13 @@ async function answer({ method, params }) {
       const cause = error.cause ? ` (${error.cause.message ?? error.cause})` : "";
       return { content: [{ type: "text", text: `${error.message}${cause}` }], isError: true };
     }
+  }
+  if (method === "tools/call" && params.name === "retrieve_balance") {
+    const { STIGG_API_KEY: apiKey, STIGG_BASE_URL: baseURL } = process.env;
+    const headers = { Authorization: `Bearer ${apiKey}` };
+    const [method, path] = (process.env.BALANCE ?? "GET /v1/balance").split(" ");
+    const { status, body } = await new Client({ apiKey, baseURL }).request(method, path, { headers });
+    return { content: [{ type: "text", text: JSON.stringify(body) }], isError: status !== 200 };
   }
   if (method === "tools/call") return { content: [{ type: "text", text: "done" }] };
   return {};

@@ -15,9 +15,11 @@ use crate::call::{
 use crate::catalog::{Catalog, author};
 use crate::config::{Config, Match, Server};
 use crate::json::{JsonText, Rules};
-use crate::mcp::api_request;
+use crate::mcp::api_request::{self, Body};
 use crate::mcp::message::Message;
 use crate::mcp::method::{Sorted, sort};
+
+const NOT_STRICT: &str = "--arguments is not strict JSON";
 
 /// A call, as flags.
 #[derive(clap::Args, Debug)]
@@ -34,6 +36,9 @@ pub struct Asked {
     /// The arguments of the call, a JSON object; of a request its body
     #[arg(long, default_value = "{}")]
     arguments: String,
+    /// The body of a request as a form: `amount=500&charge=ch_1`
+    #[arg(long, requires = "request", conflicts_with = "arguments", value_name = "NAME=VALUE&...")]
+    form: Option<String>,
     /// Who calls; needed where the configuration has several principals
     #[arg(long)]
     principal: Option<String>,
@@ -68,11 +73,20 @@ impl Asked {
         let caller = caller(self.principal.as_deref(), config)?;
         let call = match (&self.tool, &self.request) {
             (Some(tool), _) => tool_call(tool, &self.arguments)?,
-            (None, Some(request)) => api_request(request, &self.arguments)?,
+            (None, Some(request)) => api_request(request, self.body()?)?,
             (None, None) => bail!("give --tool, or --request, or --input"),
         };
         let context = Place::of(server)?.context(&call, &caller, "eval");
         Ok((call, context))
+    }
+
+    /// Of a request; an empty object is none.
+    fn body(&self) -> anyhow::Result<Option<Body>> {
+        if let Some(form) = &self.form {
+            return Ok(Some(Body::Form(form.clone())));
+        }
+        let body = JsonText::parse(self.arguments.as_bytes(), Rules::CLIENT).context(NOT_STRICT)?;
+        Ok(Some(body).filter(|body| body.as_str() != "{}").map(Body::Json))
     }
 }
 
@@ -191,18 +205,16 @@ fn caller(name: Option<&str>, config: &Config) -> anyhow::Result<Caller> {
 /// # Errors
 /// What the proxy would refuse before policy.
 pub fn tool_call(tool: &str, arguments: &str) -> anyhow::Result<ToolCall> {
-    let arguments = JsonText::parse(arguments.as_bytes(), Rules::CLIENT).context("--arguments is not strict JSON")?;
+    let arguments = JsonText::parse(arguments.as_bytes(), Rules::CLIENT).context(NOT_STRICT)?;
     request("tools/call", &format!(r#"{{"name":{},"arguments":{}}}"#, json!(tool), arguments.as_str()))
 }
 
-/// A request to a vendor's API by the strict reader of the gate; an empty body is none.
+/// A request to a vendor's API by the strict reader of the gate.
 ///
 /// # Errors
 /// What the gate would refuse before policy.
-fn api_request(request: &str, body: &str) -> anyhow::Result<ToolCall> {
+fn api_request(request: &str, body: Option<Body>) -> anyhow::Result<ToolCall> {
     let (method, target) = request.split_once(' ').context("write a request as `POST /v1/things`")?;
-    let body = JsonText::parse(body.as_bytes(), Rules::CLIENT).context("--arguments is not strict JSON")?;
-    let body = Some(body).filter(|body| body.as_str() != "{}");
     let parts = api_request::Parts { method, target, headers: Vec::new(), dropped: Vec::new(), body };
     api_request::call(&parts).map_err(|malformed| anyhow::anyhow!("{}", malformed.reason))
 }

@@ -28,7 +28,7 @@ pub enum NotGrantable {
     Policy,
     #[error("it needs the approval of {0} operators, each time")]
     Approvals(u8),
-    #[error("a grant is for calls of tools, and this is {0}")]
+    #[error("a grant is for calls of tools and requests to an API, and this is {0}")]
     Method(&'static str),
     #[error("nothing is known about this operation, so no grant can say what it does")]
     Unknown,
@@ -73,21 +73,25 @@ fn is_grantable(hold: &Hold) -> Result<(), NotGrantable> {
     if decision.approvals > 1 {
         return Err(NotGrantable::Approvals(decision.approvals));
     }
-    if hold.call.method() != Decided::ToolsCall {
-        return Err(NotGrantable::Method(hold.call.method().as_str()));
+    let method = hold.call.method();
+    if !matches!(method, Decided::ToolsCall | Decided::ApiRequest) {
+        return Err(NotGrantable::Method(method.as_str()));
     }
     if context.operation.class == Class::Unknown {
         return Err(NotGrantable::Unknown);
     }
-    if context.continues.is_some() {
-        return Err(NotGrantable::Follows);
-    }
-    if context.tool.definition.is_none() {
-        return Err(NotGrantable::Definition);
-    }
-    match context.tool.pin {
-        Pin::Match | Pin::Unpinned => {}
-        Pin::Changed | Pin::Unknown => return Err(NotGrantable::Pin),
+    // A request has no tool, and the call that runs its code says nothing about it.
+    if method == Decided::ToolsCall {
+        if context.continues.is_some() {
+            return Err(NotGrantable::Follows);
+        }
+        if context.tool.definition.is_none() {
+            return Err(NotGrantable::Definition);
+        }
+        match context.tool.pin {
+            Pin::Match | Pin::Unpinned => {}
+            Pin::Changed | Pin::Unknown => return Err(NotGrantable::Pin),
+        }
     }
     if may_pass(decision) { Ok(()) } else { Err(NotGrantable::Policy) }
 }

@@ -26,12 +26,28 @@ const MAX_ANY: usize = 1000;
 enum Room {
     /// A whole number from 1 to this.
     UpTo(u64),
+    /// The same, spelled in a text: a form and a query have nothing else.
+    UpToText(u64),
     /// Visible text.
     Any,
+    /// Visible text, and no number: in a form it could be an amount.
+    AnyWord,
+}
+
+impl Room {
+    fn has(self, value: Json<'_>) -> bool {
+        match self {
+            Room::UpTo(most) => whole(value).is_some_and(|number| number <= most),
+            Room::UpToText(most) => whole_text(value).is_some_and(|number| number <= most),
+            Room::Any => visible(value).is_some(),
+            Room::AnyWord => word(value).is_some(),
+        }
+    }
 }
 
 #[derive(Debug)]
 pub(super) struct Predicate {
+    method: Decided,
     /// Of the parameters with sorted keys, without what stands at the places.
     rest: Digest,
     /// Pointers into the arguments, as [`step`] writes them.
@@ -50,7 +66,7 @@ impl Predicate {
             return Err(NotGrantable::Pointers(MAX_PLACES));
         }
         let names: Vec<&str> = all.iter().map(|(pointer, _)| pointer.as_str()).collect();
-        let (rest, found) = split(call.params().view(), &names);
+        let (rest, found) = split(call, &names);
         let mut places: Vec<(String, Room)> = Vec::new();
         for (n, (pointer, is_number)) in all.iter().enumerate() {
             let odd = |why| NotGrantable::Pointer { pointer: (*pointer).clone(), why };
@@ -60,39 +76,48 @@ impl Predicate {
             let Some((_, value)) = found.iter().find(|(place, _)| *place == n) else {
                 return Err(odd("leads to nothing in the arguments"));
             };
+            if !may_differ(call, pointer) {
+                return Err(odd(
+                    "says what the request is: only the query, the body and the idempotency key may differ",
+                ));
+            }
+            let is_request = call.method() == Decided::ApiRequest;
             let room = match is_number {
+                true if is_text(call, pointer) => {
+                    Room::UpToText(whole_text(*value).ok_or_else(|| odd("does not lead to a whole number above zero"))?)
+                }
                 true => Room::UpTo(whole(*value).ok_or_else(|| odd("does not lead to a whole number above zero"))?),
                 false => {
                     let text = visible(*value).ok_or_else(|| odd("does not lead to visible text"))?;
                     if names_something(&context.operation, &text) {
                         return Err(odd("says what the call is done to, or in which currency or place"));
                     }
-                    Room::Any
+                    if is_request && word(*value).is_none() {
+                        return Err(odd("leads to a number: say how large it may be"));
+                    }
+                    if is_request { Room::AnyWord } else { Room::Any }
                 }
             };
             places.push(((*pointer).clone(), room));
         }
-        Ok(Predicate { rest, places, carried: carried(call) })
+        Ok(Predicate { method: call.method(), rest, places, carried: carried(call) })
     }
 
     /// Whether a call in its context is one of those that were granted in this one.
     pub fn covers(&self, call: &ToolCall, granted: &CallContext, context: &CallContext) -> bool {
-        call.method() == Decided::ToolsCall
-            && same_around(granted, context)
+        call.method() == self.method
+            && same_around(self.method, granted, context)
             && call.params().as_str().len() <= MAX_PARAMS
             && carried(call) == self.carried
-            && self.fits(call.params().view())
+            && self.fits(call)
     }
 
-    fn fits(&self, params: Json<'_>) -> bool {
+    fn fits(&self, call: &ToolCall) -> bool {
         let names: Vec<&str> = self.places.iter().map(|(pointer, _)| pointer.as_str()).collect();
-        let (rest, found) = split(params, &names);
+        let (rest, found) = split(call, &names);
         let fits = |(n, (_, room)): (usize, &(String, Room))| {
             let value = found.iter().find(|(place, _)| *place == n).map(|(_, value)| *value);
-            value.is_some_and(|value| match room {
-                Room::UpTo(most) => whole(value).is_some_and(|number| number <= *most),
-                Room::Any => visible(value).is_some(),
-            })
+            value.is_some_and(|value| room.has(value))
         };
         rest == self.rest && self.places.iter().enumerate().all(fits)
     }
@@ -117,20 +142,29 @@ impl Predicate {
         let environment = &context.environment;
         let definition = context.tool.definition.map(|digest| digest.to_string()).unwrap_or_default();
         let rules: Vec<String> = decision.rules.iter().map(|hit| quoted(&hit.rule)).collect();
+        let is_request = self.method == Decided::ApiRequest;
+        let what = match is_request {
+            true => format!("request {} to the API, by any code that runs for this principal", quoted(call.tool())),
+            false => {
+                format!("tool {}, definition {definition}, pin {}", quoted(call.tool()), context.tool.pin.as_str())
+            }
+        };
         let head = [
             format!("principal {}", quoted(&context.principal.name)),
             format!("server {}, environment {}", quoted(&context.server.name), quoted(&environment.name)),
-            format!("tool {}, definition {definition}, pin {}", quoted(call.tool()), context.tool.pin.as_str()),
+            what,
             format!("operation {} ({})", quoted(name), class.as_str()),
         ];
         head.iter().for_each(|line| push(&mut out, line));
-        match call.params().view().get("arguments") {
+        match arguments(call) {
             Some(arguments) => self.lines(arguments, String::new(), &mut out),
             None => push(&mut out, "no arguments"),
         }
-        let other = JsonText::without(call.params().view(), &["name", "arguments"]);
-        for (name, value) in other.view().members() {
-            push(&mut out, &format!("parameter {} is {}", name.text(), value.text()));
+        if !is_request {
+            let other = JsonText::without(call.params().view(), &["name", "arguments"]);
+            for (name, value) in other.view().members() {
+                push(&mut out, &format!("parameter {} is {}", name.text(), value.text()));
+            }
         }
         for (name, value) in &self.carried {
             push(&mut out, &format!("_meta {} is {value}", quoted(name)));
@@ -153,7 +187,11 @@ impl Predicate {
         let name = if path.is_empty() { "arguments".to_owned() } else { format!("argument {}", plain(&path)) };
         match self.room(&path) {
             Some(Room::UpTo(most)) => push(out, &format!("{name} is a whole number from 1 to {most}")),
+            Some(Room::UpToText(most)) => push(out, &format!("{name} is a whole number from 1 to {most}, as a text")),
             Some(Room::Any) => push(out, &format!("{name} is any visible text of at most {MAX_ANY} characters")),
+            Some(Room::AnyWord) => {
+                push(out, &format!("{name} is any visible text of at most {MAX_ANY} characters that is no number"));
+            }
             // The arguments are told one by one; what is in them only where something there may differ.
             None if is_inside || path.is_empty() => match value.kind() {
                 Kind::Object if value.members().next().is_some() => value.members().for_each(|(key, value)| {
@@ -172,30 +210,32 @@ impl Predicate {
 }
 
 /// Whether everything around two calls is the same that a grant is bound to.
-fn same_around(granted: &CallContext, context: &CallContext) -> bool {
-    // The amounts are arguments, and bounded there.
+fn same_around(method: Decided, granted: &CallContext, context: &CallContext) -> bool {
+    // Amounts are arguments, and bounded there where they are whole numbers.
+    let bounded = |amount: &String| amount.bytes().all(|byte| byte.is_ascii_digit());
     let without_amounts = |operation: &Operation| {
         let mut operation = operation.clone();
         if let Some(money) = &mut operation.money {
-            money.amount = None;
+            money.amount = money.amount.take().filter(|amount| !bounded(amount));
         }
         if let Some(magnitude) = &mut operation.magnitude {
-            magnitude.value = None;
+            magnitude.value = magnitude.value.take().filter(|value| !bounded(value));
         }
         operation
     };
+    // A request is no tool's, and which code asks for it is none of its terms: it is judged by itself.
+    let by_itself = method == Decided::ApiRequest;
     granted.principal == context.principal
         && granted.server == context.server
         && granted.environment == context.environment
         && granted.tool.name == context.tool.name
-        && granted.tool.definition.is_some()
+        && (by_itself || granted.tool.definition.is_some())
         && granted.tool.definition == context.tool.definition
         && granted.tool.pin == context.tool.pin
         && works_there(granted, context)
         && without_amounts(&granted.operation) == without_amounts(&context.operation)
         && granted.confirmations == context.confirmations
-        && granted.continues.is_none()
-        && context.continues.is_none()
+        && (by_itself || (granted.continues.is_none() && context.continues.is_none()))
 }
 
 /// Whether a session works where that of the approved call did, before that call or after it.
@@ -211,11 +251,33 @@ fn names_something(operation: &Operation, text: &str) -> bool {
     operation.targets.iter().chain(reach).chain(currency).any(|name| name == text) || operation.name == text
 }
 
+/// What pointers lead into: all of a request to an API.
+fn arguments(call: &ToolCall) -> Option<Json<'_>> {
+    let params = call.params().view();
+    if call.method() == Decided::ApiRequest { Some(params) } else { params.get("arguments") }
+}
+
+/// Whether a grant may let the value there differ.
+fn may_differ(call: &ToolCall, pointer: &str) -> bool {
+    let told = ["/query/", "/body/"].iter().any(|place| pointer.starts_with(place));
+    call.method() != Decided::ApiRequest || told || pointer == "/headers/idempotency-key"
+}
+
+/// Whether there is nothing else than texts there. Only a form says of what type it is.
+fn is_text(call: &ToolCall, pointer: &str) -> bool {
+    let is_form = || call.params().view().pointer("/headers/content-type").is_some();
+    let form = pointer.starts_with("/query/") || (pointer.starts_with("/body/") && is_form());
+    call.method() == Decided::ApiRequest && form
+}
+
 /// The parameters without what stands at these places of the arguments, and what stands there.
-fn split<'a>(params: Json<'a>, places: &[&str]) -> (Digest, Vec<(usize, Json<'a>)>) {
+fn split<'a>(call: &'a ToolCall, places: &[&str]) -> (Digest, Vec<(usize, Json<'a>)>) {
+    let params = call.params().view();
     let (mut out, mut found) = (String::with_capacity(params.text().len()), Vec::new());
-    JsonText::without(params, &["arguments"]).view().write_sorted(&mut out);
-    if let Some(arguments) = params.get("arguments") {
+    if call.method() != Decided::ApiRequest {
+        JsonText::without(params, &["arguments"]).view().write_sorted(&mut out);
+    }
+    if let Some(arguments) = arguments(call) {
         write_rest(arguments, String::new(), places, &mut out, &mut found);
     }
     (Digest::of_fields("countersign.grant/v1", &[out.as_bytes()]), found)
@@ -277,6 +339,19 @@ fn whole(value: Json<'_>) -> Option<u64> {
     let text = value.text();
     let digits = value.kind() == Kind::Number && text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|number| digits && *number > 0)
+}
+
+/// A whole number above zero, spelled as one in a text.
+fn whole_text(value: Json<'_>) -> Option<u64> {
+    let text = value.as_str()?;
+    let number: u64 = text.parse().ok()?;
+    (number > 0 && number.to_string() == text).then_some(number)
+}
+
+/// Visible text that nobody takes for a number.
+fn word(value: Json<'_>) -> Option<String> {
+    let is_number = |text: &str| text.trim().parse::<f64>().is_ok();
+    visible(value).filter(|text| !is_number(text))
 }
 
 /// A text that shows all that is in it, and is not too long.

@@ -5,6 +5,8 @@ use super::*;
 use crate::call::{Bound, Class, Decided, Digest, Effect, Money, Pin, Reach, ToolFacts, fixtures};
 use crate::json::{JsonText, Rules};
 
+mod requests;
+
 const ARGUMENTS: &str = r#"{"payment_intent":"pi_1","amount":100,"reason":"asked","items":[{"n":3,"id":7}],"x":1.0}"#;
 
 fn call(arguments: &str) -> ToolCall {

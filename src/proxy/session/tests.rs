@@ -14,7 +14,6 @@ use tokio_util::task::TaskTracker;
 use super::*;
 use crate::audit::AuditLog;
 use crate::call::{ClientInfo, Limits, Transport, fixtures};
-use crate::catalog::Catalog;
 use crate::config::{Budgets, Holds};
 use crate::credential::scrub::Scrubber;
 use crate::gate::{self, Gate};
@@ -103,7 +102,7 @@ impl Rig {
         let server = ServerRuntime {
             facts: fixtures::server("test"),
             environment: fixtures::environment("test"),
-            catalog: Catalog::default(),
+            catalog: Arc::default(),
             definitions: Arc::default(),
             handles: Arc::default(),
             upstream: super::super::upstream::Kind::Stdio(spec),

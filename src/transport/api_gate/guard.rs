@@ -14,8 +14,8 @@ use tokio::time::timeout;
 use super::{ApiGate, Holder};
 use crate::call::ToolCall;
 use crate::json::{JsonText, Rules};
-use crate::mcp::api_request;
-use crate::transport::http_front::is_json;
+use crate::mcp::api_request::{self, Body};
+use crate::transport::http_front::{JSON, is_utf8};
 
 /// The field by which a request that is sent twice counts once.
 static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -122,8 +122,8 @@ fn once<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>
     }
 }
 
-/// The body, which is strict JSON or nothing.
-async fn content(gate: &ApiGate, parts: &Parts, body: Incoming) -> Result<Option<JsonText>, Refused> {
+/// The body, which is strict JSON, a form, or nothing.
+async fn content(gate: &ApiGate, parts: &Parts, body: Incoming) -> Result<Option<Body>, Refused> {
     let limits = &gate.limits;
     let too_large = || {
         let reason = format!("a body of more than {} bytes (limits.message_bytes)", limits.message_bytes);
@@ -151,10 +151,17 @@ async fn content(gate: &ApiGate, parts: &Parts, body: Incoming) -> Result<Option
     if parts.method == http::Method::GET {
         return Err(bad("a GET with a body"));
     }
-    if !kind.is_some_and(is_json) {
-        return Err(unsupported("the Content-Type has to be application/json: other bodies cannot be judged"));
+    if kind.is_some_and(|kind| is_utf8(kind, api_request::FORM)) {
+        let text = String::from_utf8(bytes.into()).map_err(|_| bad("the form is not UTF-8"))?;
+        return Ok(Some(Body::Form(text)));
+    }
+    if !kind.is_some_and(|kind| is_utf8(kind, JSON)) {
+        return Err(unsupported(
+            "the Content-Type has to be application/json or application/x-www-form-urlencoded: other bodies, \
+             multipart/form-data among them, cannot be judged",
+        ));
     }
     let body =
         JsonText::parse(bytes, Rules::CLIENT).map_err(|error| bad(format!("the body is not strict JSON: {error}")))?;
-    Ok(Some(body))
+    Ok(Some(Body::Json(body)))
 }

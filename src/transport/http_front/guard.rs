@@ -230,7 +230,7 @@ pub(super) fn accepts(headers: &HeaderMap) -> Result<Accepts, Refused> {
 /// What the fields say about a POST's body, before it is read.
 pub(super) fn body_form(headers: &HeaderMap, limit: usize) -> Result<(), Refused> {
     let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    if !is_json(kind) {
+    if !is_utf8(kind, JSON) {
         return Err(Refused::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the Content-Type has to be application/json"));
     }
     if headers.contains_key(CONTENT_ENCODING) {
@@ -248,9 +248,12 @@ pub(super) fn too_large(limit: usize) -> Refused {
     Refused::new(StatusCode::PAYLOAD_TOO_LARGE, reason)
 }
 
-pub(in crate::transport) fn is_json(kind: &str) -> bool {
+pub(in crate::transport) const JSON: &str = "application/json";
+
+/// Whether a media type is this one, in UTF-8 and without any other parameter.
+pub(in crate::transport) fn is_utf8(kind: &str, wanted: &str) -> bool {
     let mut parts = kind.split(';').map(str::trim);
-    parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"))
+    parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case(wanted))
         && parts.all(|part| {
             let part = part.to_ascii_lowercase();
             matches!(part.as_str(), "" | "charset=utf-8" | "charset=\"utf-8\"")
@@ -303,10 +306,10 @@ mod tests {
     #[test]
     fn only_plain_json_bodies_are_read() {
         for good in ["application/json", "Application/JSON ; charset=UTF-8"] {
-            assert!(is_json(good), "{good}");
+            assert!(is_utf8(good, JSON), "{good}");
         }
         for bad in ["", "text/plain", "application/json-rpc", "application/json; charset=utf-16", "application/jsonx"] {
-            assert!(!is_json(bad), "{bad}");
+            assert!(!is_utf8(bad, JSON), "{bad}");
         }
     }
 

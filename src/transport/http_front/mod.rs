@@ -25,7 +25,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, debug, info_span, warn};
 
 use self::guard::Refused;
-pub(super) use self::guard::is_json;
+pub(super) use self::guard::{JSON, is_utf8};
 use self::joint::Joints;
 use self::respond::json;
 use self::session::Sessions;

@@ -9,7 +9,6 @@ use tokio_util::task::TaskTracker;
 use super::super::*;
 use crate::audit::AuditLog;
 use crate::call::{ClientInfo, Environment, Limits, Outcome, Principal, PrincipalKind, ServerFacts, Transport};
-use crate::catalog::Catalog;
 use crate::config::{Budgets, Holds};
 use crate::credential::scrub::Scrubber;
 use crate::gate::{Gate, Hold, Ruling, Says, Settings, State};
@@ -97,7 +96,7 @@ impl Scene {
         let server = ServerRuntime {
             facts: Arc::new(ServerFacts { name: "billing".into(), vendor: None, catalog: None }),
             environment: Arc::new(environment),
-            catalog: Catalog::builtin(None).unwrap(),
+            catalog: Arc::default(),
             definitions: Arc::default(),
             handles: Arc::default(),
             upstream: Kind::Stdio(StdioSpec {
