@@ -309,7 +309,13 @@ pub const TABLE: &[Binding] = &[
     ),
     bind(Main, &[Char('R')], "R", Action::RejectAndPause, "reject… and pause the session"),
     bind(Main, &[Char('c')], "c", Action::Claim, "claim for 60 s: others see it; again: give it back"),
-    bind(Main, &[Char('T')], "T", Action::Ticket, "ticket…: approve one retry, where the client is gone"),
+    bind(
+        Main,
+        &[Char('T')],
+        "T",
+        Action::Ticket,
+        "ticket…: approve one retry, where the client is gone; what ended without a ruling waits again first",
+    ),
     bind(
         Main,
         &[Char(' ')],
@@ -331,6 +337,13 @@ pub const TABLE: &[Binding] = &[
     bind(Pages, &[Char('J')], "J", Action::LineDown, "detail: one line down"),
     bind(Pages, &[Char('K')], "K", Action::LineUp, "detail: one line up"),
     bind(Pages, &[Char('o')], "o", Action::OpenRule, "policy: open the rule in your editor (VISUAL, EDITOR)"),
+    bind(
+        Pages,
+        &[Char('T')],
+        "T",
+        Action::Ticket,
+        "history: ticket…, in the queue, of the call that ended without a ruling",
+    ),
     bind(Pages, &[Char('/')], "/", Action::Filter, "filter the list"),
     bind(Pages, ESC, "Esc", Action::Back, "clear the filter"),
     bind(Sessions, &[Char('P')], "P", Action::Pause, "pause the session, or resume it: asks first"),

@@ -6,6 +6,7 @@ use crossterm::event::KeyEvent;
 use crate::call::CallId;
 use crate::console::app::{ANSWER, App, Effect, Event, Open, What};
 use crate::console::dialog::{ARMING, Answer, Dialog, FOCUS, FilterLine, Focus, Ready, Reject};
+use crate::console::doc::Layout;
 use crate::console::filter::{Filter, Of};
 use crate::console::holds::Entry;
 use crate::console::keys::{self, Action, Context, Page};
@@ -323,7 +324,7 @@ fn queue(app: &mut App, action: Action) -> Vec<Effect> {
         Action::Back if app.zoom => zoom(app, false),
         Action::Back if !app.filter.is_empty() => app.filter = Filter::default(),
         Action::Approve => ruling::ask_approve(app),
-        Action::Ticket => ruling::ask_ticket(app),
+        Action::Ticket => return ruling::ask_ticket(app),
         Action::Reject => ruling::ask_reject(app, false),
         Action::RejectAndPause => ruling::ask_reject(app, true),
         Action::Claim => return acts::claim(app),
@@ -353,6 +354,8 @@ fn page(app: &mut App, action: Action) -> Vec<Effect> {
         }
         Action::Filter => app.say("the filter is for the queue and the history"),
         Action::Back => app.pages.filter = Filter::default(),
+        Action::Ticket if app.page == Page::History => return ruling::ask_ticket_of_record(app),
+        Action::Ticket => app.say("a ticket is for a call: put the cursor on one in the queue or the history"),
         Action::Pause => acts::ask_session(app, false),
         Action::End => acts::ask_session(app, true),
         Action::Revoke => acts::ask_revoke(app),

@@ -17,6 +17,7 @@ mod invariants;
 mod keys;
 mod picture;
 mod plain;
+mod retries;
 mod screens;
 mod speed;
 mod support;

@@ -37,6 +37,7 @@ mod peers;
 mod pins;
 mod questions;
 mod recorder;
+mod reopening;
 mod replay;
 mod rotation;
 mod rust_client;
