@@ -176,7 +176,10 @@ pub struct Open {
     pub doc: Doc,
     pub layout: Layout,
     pub(super) width: u16,
+    pub(super) wrap: bool,
     pub scroll: usize,
+    /// Columns of every text that lie to the left of the screen; none while long lines are wrapped.
+    pub pan: usize,
 }
 
 #[derive(Debug)]
@@ -212,6 +215,8 @@ pub struct App {
     /// First row of the list on the screen.
     pub top: usize,
     pub zoom: bool,
+    /// Long lines of the detail are broken into rows.
+    pub wrap: bool,
     pub open: Option<Open>,
     pub dialog: Option<Dialog>,
     pub note: Option<Note>,
@@ -261,6 +266,7 @@ impl App {
             selected: None,
             top: 0,
             zoom: false,
+            wrap: true,
             open: None,
             dialog: None,
             note: None,

@@ -35,6 +35,7 @@ mod ruling;
 pub mod sweep;
 mod acts;
 mod mouse;
+mod pan;
 pub mod outside;
 pub mod view;
 pub mod sign;

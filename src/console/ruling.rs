@@ -144,7 +144,8 @@ fn unread(app: &App) -> String {
     if must == 0 {
         "read the call first: v until Pretty or Raw".to_owned()
     } else {
-        format!("seen {seen} of {}: read to the end first (PgDn, J)", plural(must, "line"))
+        let beside = if app.wrap { "" } else { "; l goes to the right, w wraps long lines" };
+        format!("seen {seen} of {}: read to the end first (PgDn, J{beside})", plural(must, "line"))
     }
 }
 

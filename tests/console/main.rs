@@ -23,3 +23,4 @@ mod speed;
 mod support;
 mod terminal;
 mod tui;
+mod wrapping;
