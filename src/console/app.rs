@@ -16,6 +16,7 @@ use ratatui::layout::Rect;
 use crate::call::CallId;
 use crate::console::dialog::{ARMING, Dialog};
 use crate::console::doc::{Doc, Layout};
+use crate::console::draft::Draft;
 use crate::console::filter::Filter;
 use crate::console::guard::Guard;
 use crate::console::holds::{Entry, Holds};
@@ -64,7 +65,7 @@ pub enum What {
     Link(Box<Link>),
     /// What came of [`Effect::Sign`].
     Signed(u64, Result<SignedBy, String>),
-    /// What came of [`Effect::Edit`] or [`Effect::Export`], in words that have not passed the escape function.
+    /// What came of [`Effect::Edit`], [`Effect::Draft`] or [`Effect::Export`], in words that have not passed the escape function.
     Did(Result<String, String>),
 }
 
@@ -112,6 +113,11 @@ pub enum Effect {
     Export {
         name: String,
         text: String,
+    },
+    /// Write a draft where nobody loads it, and show it in the operator's editor; not where these are.
+    Draft {
+        draft: Box<Draft>,
+        loaded: Vec<PathBuf>,
     },
     /// Stop this process until its shell goes on with it.
     Suspend,

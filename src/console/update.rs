@@ -308,6 +308,7 @@ fn queue(app: &mut App, action: Action) -> Vec<Effect> {
         Action::View => return view(app, app.tab.next()),
         Action::Rule => return view(app, Tab::Rule),
         Action::SameTool => return same_tool(app),
+        Action::Draft => return outside::draft(app),
         Action::Copy => return copy(app),
         Action::Wrap => pan::wrap(app),
         Action::Unfold if pan::right(app) => {}

@@ -7,6 +7,7 @@ mod batches;
 mod cli;
 mod commands;
 mod desk;
+mod drafts;
 mod dialogs;
 mod faithful;
 mod fake;

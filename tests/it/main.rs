@@ -21,6 +21,7 @@ mod continuations;
 mod crowd;
 mod daemon;
 mod doctor;
+mod drafting;
 mod edges;
 mod fixtures;
 mod front;
