@@ -363,6 +363,12 @@ pub enum Event {
         operator: String,
         approved_by: String,
     },
+    /// A hold that had ended without a ruling waits for one again, until then.
+    Reopened {
+        operator: String,
+        digest: Digest,
+        expires_at: String,
+    },
     /// An operator looks after a hold until then; or, where there is no time, no longer.
     Claimed {
         operator: String,
@@ -476,6 +482,7 @@ impl Event {
             Event::Ruled { .. } => "ruled",
             Event::RulingRefused { .. } => "ruling_refused",
             Event::TakenBack { .. } => "taken_back",
+            Event::Reopened { .. } => "reopened",
             Event::Claimed { .. } => "claimed",
             Event::Frozen { .. } => "frozen",
             Event::SessionRuled { .. } => "session_ruled",

@@ -58,6 +58,7 @@ impl Step {
             Event::TakenBack { .. } => Step::TakesBack,
             Event::Sending { .. } => Step::Enters(Stage::Sent),
             Event::Claimed { .. }
+            | Event::Reopened { .. }
             | Event::Frozen { .. }
             | Event::SessionRuled { .. }
             | Event::Started { .. }

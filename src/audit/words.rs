@@ -81,6 +81,7 @@ impl Words {
             }
             "ruling_refused" => format!("ruling of {} on {} had no effect: {}", t("operator"), t("id"), t("why")),
             "taken_back" => format!("the approval of {} was taken back by {}", t("approved_by"), t("operator")),
+            "reopened" => format!("waits again until {}, by {}", to_the_second(t("expires_at")), t("operator")),
             "claimed" => {
                 let until = to_the_second(t("until"));
                 let until = if until.is_empty() { until } else { format!(" until {until}") };

@@ -135,7 +135,9 @@ pub fn unreachable(error: &ControlError) -> Exit {
 pub fn run(args: Args) -> anyhow::Result<Exit> {
     let socket = args.daemon.socket()?;
     let options = Options { signing: args.sign.signing()?, read_only: args.read_only, ..Options::alone() };
-    let options = args.look.onto(options);
+    // Where it cannot be read here the daemon has read another, and what holds say of their rules has to do.
+    let loaded = config::load(args.daemon.config()).map(|config| config.policy.paths).unwrap_or_default();
+    let options = Options { loaded, ..args.look.onto(options) };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let ended = if args.plain || plain::is_wanted() {
         let Options { stop, ascii, bell, signing, .. } = options;

@@ -125,6 +125,15 @@ pub enum Command {
         /// The id, or its start
         id: String,
     },
+    /// Let a hold wait again that expired, was unattended or withdrawn: an approval then counts for one identical retry
+    Reopen {
+        #[command(flatten)]
+        daemon: DaemonArgs,
+        #[command(flatten)]
+        output: Output,
+        /// The id, or its start
+        id: String,
+    },
     /// Take an approval back before the call is sent: it waits for a ruling again
     Undo {
         #[command(flatten)]
@@ -225,6 +234,12 @@ async fn dispatch(command: Command) -> Result<(), Stop> {
             let id = hold.id;
             let build = |seq| wire::Command::Claim { seq, id, steal: false, off: true };
             act(operator, build, output.output, "not claimed any more").await
+        }
+        Command::Reopen { daemon, output, id } => {
+            let (operator, hold) = find(&daemon, &id, false).await?;
+            let (id, digest) = (hold.id, hold.digest);
+            let done = "waits again; an approval counts for one identical retry";
+            act(operator, |seq| wire::Command::Reopen { seq, id, digest }, output.output, done).await
         }
         Command::Undo { daemon, output, id } => {
             let (operator, hold) = find(&daemon, &id, false).await?;

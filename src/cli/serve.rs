@@ -49,7 +49,8 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         log_to_stderr(&scrubber);
     }
     let look = args.look.onto(Options::default());
-    let console = if args.console { Some(Options { signing: args.sign.signing()?, ..look }) } else { None };
+    let loaded = config.policy.paths.clone();
+    let console = if args.console { Some(Options { signing: args.sign.signing()?, loaded, ..look }) } else { None };
     runtime()?.block_on(serve(config, console, scrubber))
 }
 

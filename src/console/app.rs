@@ -16,6 +16,7 @@ use ratatui::layout::Rect;
 use crate::call::CallId;
 use crate::console::dialog::{ARMING, Dialog};
 use crate::console::doc::{Doc, Layout};
+use crate::console::draft::Draft;
 use crate::console::filter::Filter;
 use crate::console::guard::Guard;
 use crate::console::holds::{Entry, Holds};
@@ -64,7 +65,7 @@ pub enum What {
     Link(Box<Link>),
     /// What came of [`Effect::Sign`].
     Signed(u64, Result<SignedBy, String>),
-    /// What came of [`Effect::Edit`] or [`Effect::Export`], in words that have not passed the escape function.
+    /// What came of [`Effect::Edit`], [`Effect::Draft`] or [`Effect::Export`], in words that have not passed the escape function.
     Did(Result<String, String>),
 }
 
@@ -112,6 +113,11 @@ pub enum Effect {
     Export {
         name: String,
         text: String,
+    },
+    /// Write a draft where nobody loads it, and show it in the operator's editor; not where these are.
+    Draft {
+        draft: Box<Draft>,
+        loaded: Vec<PathBuf>,
     },
     /// Stop this process until its shell goes on with it.
     Suspend,
@@ -176,7 +182,10 @@ pub struct Open {
     pub doc: Doc,
     pub layout: Layout,
     pub(super) width: u16,
+    pub(super) wrap: bool,
     pub scroll: usize,
+    /// Columns of every text that lie to the left of the screen; none while long lines are wrapped.
+    pub pan: usize,
 }
 
 #[derive(Debug)]
@@ -212,6 +221,8 @@ pub struct App {
     /// First row of the list on the screen.
     pub top: usize,
     pub zoom: bool,
+    /// Long lines of the detail are broken into rows.
+    pub wrap: bool,
     pub open: Option<Open>,
     pub dialog: Option<Dialog>,
     pub note: Option<Note>,
@@ -261,6 +272,7 @@ impl App {
             selected: None,
             top: 0,
             zoom: false,
+            wrap: true,
             open: None,
             dialog: None,
             note: None,

@@ -157,6 +157,11 @@ pub fn tools(daemon: &Daemon) -> Option<String> {
 fn state(doc: &mut Doc, hold: &HoldView, zone: &TimeZone) {
     if let Some(text) = outcome(&hold.state, zone) {
         doc.fact("Ended", &text);
+        if hold.may_wait_again() {
+            let words =
+                "T or `countersign pending reopen` lets it wait again: an approval then counts for one identical retry";
+            doc.fact("Retry", words);
+        }
     } else if hold.waiting == 0 {
         doc.fact("Waiting", "client gone; an approval will count for one identical retry");
     }

@@ -16,7 +16,7 @@ mod layout;
 #[cfg(test)]
 mod tests;
 
-pub use layout::{Layout, Seen};
+pub use layout::{Layout, Seen, Window};
 
 /// Columns before the text of a payload row: a bar, a sign, a blank. Payload never reaches into them.
 pub const GUTTER: usize = 3;
@@ -55,6 +55,14 @@ impl Kind {
         match self {
             Kind::Warning | Kind::Payload { .. } | Kind::Note | Kind::Fold => true,
             Kind::Fact(_) | Kind::Heading | Kind::Quoted { .. } => false,
+        }
+    }
+
+    /// Whether a line of this kind can be one row, however long it is. What is ours is always wrapped.
+    fn may_go_on(self) -> bool {
+        match self {
+            Kind::Payload { .. } | Kind::Quoted { .. } | Kind::Note => true,
+            Kind::Fact(_) | Kind::Warning | Kind::Heading | Kind::Fold => false,
         }
     }
 
@@ -228,7 +236,12 @@ impl Doc {
 
     /// Breaks every line into rows of at most `width` columns.
     pub fn layout(&self, width: u16) -> Layout {
-        Layout::of(self, width)
+        Layout::of(self, width, true)
+    }
+
+    /// Lets every line be one row, which [`Layout::window`] shows a part of.
+    pub fn unwrapped(&self, width: u16) -> Layout {
+        Layout::of(self, width, false)
     }
 
     /// Row number `row` of a layout of this document.

@@ -35,7 +35,9 @@ mod ruling;
 pub mod sweep;
 mod acts;
 mod mouse;
+mod pan;
 pub mod outside;
+pub mod draft;
 pub mod view;
 pub mod sign;
 pub mod terminal;
@@ -45,7 +47,7 @@ mod link;
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::panic::AssertUnwindSafe;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crossterm::event::{Event as Input, EventStream};
@@ -85,6 +87,8 @@ pub struct Options {
     pub signals: bool,
     /// Who signs approvals, and with what.
     pub signing: Option<Signing>,
+    /// Where policies are loaded from, as far as that is known here: no draft is put there.
+    pub loaded: Vec<PathBuf>,
 }
 
 impl Options {
@@ -114,6 +118,7 @@ impl Default for Options {
             owns_daemon: true,
             signals: false,
             signing: None,
+            loaded: Vec::new(),
         };
         options.coloured(Theme::Auto, Colour::Auto)
     }
@@ -284,6 +289,13 @@ async fn watch(mut line: link::Line, options: Options) -> Result<Ended, ConsoleE
             Some(Effect::Export { name, text }) => {
                 let what = What::Did(terminal::write_new(&name, &text));
                 effects.extend(app::update(&mut app, Event { at: clock.now(), what }));
+            }
+            Some(Effect::Draft { draft, loaded }) => {
+                let loaded = [loaded, options.loaded.clone()].concat();
+                let (what, edit) = outside::write(&draft, &loaded, |name| std::env::var_os(name));
+                effects.extend(app::update(&mut app, Event { at: clock.now(), what: What::Did(what) }));
+                // Under the daemon's own console an editor that is suspended would stop the daemon.
+                effects.extend(edit.filter(|_| !options.owns_daemon));
             }
             Some(Effect::Quit) => return Ok(Ended::Quit),
             Some(Effect::Redraw) => screen.clear()?,

@@ -1,11 +1,13 @@
 //! What the console does beside its screen, at a key: the rule in the operator's editor, a hold or the history in a file.
 //! Here it is decided what; `terminal` and the loop do it.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use super::app::{App, Effect};
+use super::draft::{self, Draft, Makes};
 use super::keys::Page;
 use super::visible;
 
@@ -55,6 +57,38 @@ pub fn editor(variable: impl Fn(&str) -> Option<String>, file: &Path, line: usiz
     argv
 }
 
+/// Drafts a rule from the selected hold.
+pub(super) fn draft(app: &mut App) -> Vec<Effect> {
+    let Some(hold) = app.selected().map(|entry| &entry.view) else {
+        app.complain("no hold is selected");
+        return Vec::new();
+    };
+    match draft::draft(hold, Makes::Hold) {
+        Ok(draft) => vec![Effect::Draft { draft: Box::new(draft), loaded: draft::loaded(hold) }],
+        Err(why) => {
+            app.complain(why);
+            Vec::new()
+        }
+    }
+}
+
+/// Writes a draft into the drafts folder. What came of it, and the file to be shown.
+pub fn write(
+    draft: &Draft,
+    loaded: &[PathBuf],
+    variable: impl Fn(&str) -> Option<OsString>,
+) -> (Result<String, String>, Option<Effect>) {
+    let written = draft::folder(variable).and_then(|folder| draft::write(draft, &folder, loaded));
+    match written {
+        Ok(([file, _], fresh)) => {
+            let verb = if fresh { "drafted" } else { "drafted before, and left as it is" };
+            let words = format!("{verb}: {}, loaded by nobody", file.display());
+            (Ok(words), Some(Effect::Edit { file, line: draft.line }))
+        }
+        Err(why) => (Err(why), None),
+    }
+}
+
 /// Writes the selected hold, or the records that are known and that the filter takes.
 pub(super) fn export(app: &mut App) -> Vec<Effect> {
     let made = match app.page {
@@ -80,7 +114,7 @@ pub(super) fn export(app: &mut App) -> Vec<Effect> {
 
 /// JSON in one line, with nothing but ASCII: whatever a terminal would hide or draw oddly is spelled, which is the same
 /// value.
-fn ascii(value: &impl Serialize) -> Option<String> {
+pub(super) fn ascii(value: &impl Serialize) -> Option<String> {
     let text = serde_json::to_string(value).ok()?;
     let mut out = String::with_capacity(text.len());
     for letter in text.chars() {

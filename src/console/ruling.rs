@@ -7,10 +7,13 @@ use super::barrier;
 use super::batch;
 use super::describe;
 use super::dialog::{ARMING, Approve, Dialog, Reject, Wish};
+use super::filter::Filter;
 use super::holds::Entry;
+use super::keys::Page;
 use super::pages::{self, Asked};
 use super::risk::plural;
 use super::sign::{Signing, grant_text, ruling_text};
+use super::tabs::Tab;
 use super::visible;
 use crate::call::{CallId, Digest, Tier};
 use crate::control::wire::{Command, HoldState, RulingKind, SessionRuling, SignedBy};
@@ -65,24 +68,58 @@ pub(super) fn ask_approve(app: &mut App) {
     ask(app, 'a');
 }
 
-/// An approval of a call whose client is gone, which counts for one retry. The same question.
-pub(super) fn ask_ticket(app: &mut App) {
-    let Some(entry) = app.selected() else { return };
-    let id = entry.view.id.clone();
+/// An approval of a call whose client is gone, which counts for one retry. The same question, once the hold waits: one
+/// that ended without a ruling is opened again first, which approves nothing.
+pub(super) fn ask_ticket(app: &mut App) -> Vec<Effect> {
+    let Some(entry) = app.selected() else { return Vec::new() };
+    let (id, digest) = (entry.view.id.clone(), entry.view.digest);
     match &entry.view.state {
         HoldState::Pending if entry.view.waiting > 0 => {
             app.complain(format!("{id}: its client still waits; a approves the call itself"));
         }
         HoldState::Pending => ask(app, 'T'),
-        HoldState::Closed { .. } => {
-            app.complain(format!("{id} is closed and cannot be approved: an identical call is held anew"));
+        _ if entry.view.may_wait_again() => {
+            if let Some(text) = busy(app) {
+                app.complain(text);
+                return Vec::new();
+            }
+            let again = format!("{id} waits again; nothing is approved yet: read it, then T");
+            return pages::ask(app, Asked::Change(again), |seq| Command::Reopen { seq, id, digest });
+        }
+        HoldState::Closed { outcome, .. } => {
+            let outcome = outcome.as_str();
+            app.complain(format!(
+                "{id} ended as {outcome}, and such a call cannot wait again: an identical one is held anew"
+            ));
         }
         HoldState::Ticket { .. }
         | HoldState::Approved { .. }
         | HoldState::Rejected { .. }
         | HoldState::Stale { .. }
-        | HoldState::Done { .. } => app.complain(format!("{id} has been ruled on")),
+        | HoldState::Done { .. } => app.complain(format!("{id} has been ruled on: an identical call is held anew")),
     }
+    Vec::new()
+}
+
+/// The same from the history: the hold of the record is gone to, where the daemon still knows all that it would send.
+pub(super) fn ask_ticket_of_record(app: &mut App) -> Vec<Effect> {
+    let call = app.pages.records().nth(app.pages.row(Page::History)).map(|record| record.call.clone());
+    let Some(id) = call else { return Vec::new() };
+    let Some(id) = id else {
+        app.complain("this record is about no call");
+        return Vec::new();
+    };
+    if app.holds.get(&id).is_none() {
+        let text = format!("{id}: the daemon does not have its arguments any more; an identical call is held anew");
+        app.complain(text);
+        return Vec::new();
+    }
+    let effects = pages::open(app, Page::Queue);
+    app.filter = Filter::default();
+    app.tab = Tab::Pretty;
+    app.select(Some(id));
+    app.row = None;
+    effects.into_iter().chain(ask_ticket(app)).collect()
 }
 
 fn ask(app: &mut App, key: char) {
@@ -107,7 +144,8 @@ fn unread(app: &App) -> String {
     if must == 0 {
         "read the call first: v until Pretty or Raw".to_owned()
     } else {
-        format!("seen {seen} of {}: read to the end first (PgDn, J)", plural(must, "line"))
+        let beside = if app.wrap { "" } else { "; l goes to the right, w wraps long lines" };
+        format!("seen {seen} of {}: read to the end first (PgDn, J{beside})", plural(must, "line"))
     }
 }
 

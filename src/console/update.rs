@@ -6,13 +6,14 @@ use crossterm::event::KeyEvent;
 use crate::call::CallId;
 use crate::console::app::{ANSWER, App, Effect, Event, Open, What};
 use crate::console::dialog::{ARMING, Answer, Dialog, FOCUS, FilterLine, Focus, Ready, Reject};
+use crate::console::doc::Layout;
 use crate::console::filter::{Filter, Of};
 use crate::console::holds::Entry;
 use crate::console::keys::{self, Action, Context, Page};
 use crate::console::palette::Palette;
 use crate::console::rows::{Key, Row, Rows, Wanted};
 use crate::console::tabs::{self, Tab};
-use crate::console::{acts, batch, mouse, news, outside, pages, ruling, sweep, view, visible};
+use crate::console::{acts, batch, mouse, news, outside, pages, pan, ruling, sweep, view, visible};
 use crate::control::wire::RulingKind;
 
 /// A console that follows goes to the riskiest hold when no key and no mouse was touched for so long.
@@ -102,15 +103,16 @@ fn open_document(app: &mut App, width: u16) {
     match &mut app.open {
         Some(open) if open.id == id && open.tab == tab && open.alike == alike => {
             if open.width != width {
-                open.layout = open.doc.layout(width);
-                open.width = width;
+                pan::lay(open, width, app.wrap);
             }
         }
         known => {
             let kept = known.as_ref().filter(|open| open.id == id && open.tab == tab).map_or(0, |open| open.scroll);
             let doc = tabs::document(app, entry, tab);
-            let layout = doc.layout(width);
-            app.open = Some(Open { id, tab, alike, doc, layout, width, scroll: kept });
+            let mut open =
+                Open { id, tab, alike, doc, layout: Layout::default(), width, wrap: app.wrap, scroll: kept, pan: 0 };
+            pan::lay(&mut open, width, app.wrap);
+            app.open = Some(open);
         }
     }
 }
@@ -152,7 +154,7 @@ fn drawn(app: &mut App) {
             Tab::Raw => &mut entry.seen_raw,
             Tab::Diff | Tab::Rule | Tab::Session | Tab::Result => return,
         };
-        open.layout.mark_seen(rows, seen);
+        open.layout.mark_seen(&open.doc, rows, open.pan, seen);
         let must = open.layout.must_count();
         entry.read |= must > 0 && open.layout.seen_count(&open.doc, seen) >= must;
     }
@@ -306,7 +308,11 @@ fn queue(app: &mut App, action: Action) -> Vec<Effect> {
         Action::View => return view(app, app.tab.next()),
         Action::Rule => return view(app, Tab::Rule),
         Action::SameTool => return same_tool(app),
+        Action::Draft => return outside::draft(app),
         Action::Copy => return copy(app),
+        Action::Wrap => pan::wrap(app),
+        Action::Unfold if pan::right(app) => {}
+        Action::Fold if pan::left(app) => {}
         Action::Unfold => unfold(app),
         Action::Fold => fold(app),
         Action::SortIn => sort_in(app),
@@ -323,7 +329,7 @@ fn queue(app: &mut App, action: Action) -> Vec<Effect> {
         Action::Back if app.zoom => zoom(app, false),
         Action::Back if !app.filter.is_empty() => app.filter = Filter::default(),
         Action::Approve => ruling::ask_approve(app),
-        Action::Ticket => ruling::ask_ticket(app),
+        Action::Ticket => return ruling::ask_ticket(app),
         Action::Reject => ruling::ask_reject(app, false),
         Action::RejectAndPause => ruling::ask_reject(app, true),
         Action::Claim => return acts::claim(app),
@@ -353,6 +359,8 @@ fn page(app: &mut App, action: Action) -> Vec<Effect> {
         }
         Action::Filter => app.say("the filter is for the queue and the history"),
         Action::Back => app.pages.filter = Filter::default(),
+        Action::Ticket if app.page == Page::History => return ruling::ask_ticket_of_record(app),
+        Action::Ticket => app.say("a ticket is for a call: put the cursor on one in the queue or the history"),
         Action::Pause => acts::ask_session(app, false),
         Action::End => acts::ask_session(app, true),
         Action::Revoke => acts::ask_revoke(app),
@@ -400,7 +408,7 @@ fn unfold(app: &mut App) {
     if let Some(open) = &mut app.open
         && open.doc.unfold(&open.layout, open.scroll..open.scroll + height)
     {
-        open.layout = open.doc.layout(open.width);
+        pan::lay(open, open.width, open.wrap);
         return app.changed();
     }
     let folded = app.selected.as_ref().is_some_and(|id| app.rows.behind(id).len() > 1);
@@ -418,7 +426,7 @@ fn fold(app: &mut App) {
     if let Some(open) = &mut app.open
         && let Some(line) = open.doc.refold(&open.layout, open.scroll..open.scroll + height)
     {
-        open.layout = open.doc.layout(open.width);
+        pan::lay(open, open.width, open.wrap);
         open.scroll = open.layout.row_of_line(line);
         return app.changed();
     }

@@ -425,6 +425,7 @@ impl Connection {
             }
             Command::Claim { seq, id, steal, off } => self.claim(seq, &id, steal, off).await,
             Command::TakeBack { seq, id } => self.take_back(seq, &id).await,
+            Command::Reopen { seq, id, digest } => self.reopen(seq, &id, digest).await,
             Command::Freeze { seq, on, reason } => self.freeze(seq, on, reason).await,
             Command::Sessions { seq } => self.sessions(seq).await,
             Command::RuleSession { seq, session, ruling, reason } => {

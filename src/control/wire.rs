@@ -20,7 +20,7 @@ pub use view::{
     SessionView, TOOL_SCHEMA, ToolView,
 };
 
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 /// How long a claim lasts.
 pub const CLAIM_SECONDS: u32 = 60;
 /// Rulings in one batch.
@@ -82,6 +82,13 @@ pub enum Command {
     TakeBack {
         seq: u64,
         id: CallId,
+    },
+    /// Lets a hold wait for a ruling again that expired, was unattended or was withdrawn: its client is gone, and an
+    /// approval counts for one identical retry. `digest` has to be the hold's.
+    Reopen {
+        seq: u64,
+        id: CallId,
+        digest: Digest,
     },
     /// From here on every call that is not a read is held, and whatever waits is rejected; or no longer.
     Freeze {
@@ -174,6 +181,7 @@ impl Command {
             | Command::RuleBatch { seq, .. }
             | Command::Claim { seq, .. }
             | Command::TakeBack { seq, .. }
+            | Command::Reopen { seq, .. }
             | Command::Freeze { seq, .. }
             | Command::RuleSession { seq, .. }
             | Command::Grant { seq, .. }
@@ -292,7 +300,7 @@ pub enum Notice {
     Hold {
         hold: Box<HoldView>,
     },
-    /// Answers `Show`, `Claim` and `TakeBack`.
+    /// Answers `Show`, `Claim`, `TakeBack` and `Reopen`.
     Shown {
         seq: u64,
         hold: Box<HoldView>,
@@ -399,7 +407,7 @@ pub enum Failure {
     Malformed,
     /// There is no such hold.
     NotFound,
-    /// Nothing that could change so: the tool is not pinned, or is.
+    /// Nothing that could change so: the tool is not pinned, or is; the hold cannot wait again.
     NotSo,
     /// The hold is closed: somebody ruled, or it expired, or the client withdrew.
     Closed,

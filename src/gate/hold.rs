@@ -11,6 +11,8 @@
 //!    ├──frozen, session stopped──> rejected
 //!    ├──policy, tool or pin changed──> stale
 //!    └──expired, unattended, withdrawn, shutting down──> closed
+//!
+//! closed (expired, unattended, withdrawn; nothing released by it) ──reopened──> deciding ──recorded──> pending
 //! ```
 //! `leaving` is the time in which an approval can be taken back (`holds.take_back`). Whatever ends a hold that is pending
 //! ends one that is leaving.
@@ -45,6 +47,7 @@ mod lease;
 mod leaving;
 mod news;
 mod rate;
+mod reopen;
 mod room;
 mod ruling;
 mod view;
@@ -272,14 +275,7 @@ impl HoldQueue {
         context: &CallContext,
         decision: &Decision,
     ) -> Option<CallId> {
-        let same = |entry: &Entry| {
-            let theirs = &entry.hold.context;
-            // Both names are in the digest. They are looked at as well: this is where one approval meets another call.
-            entry.hold.digest == digest
-                && theirs.principal.name == context.principal.name
-                && theirs.server.name == context.server.name
-                && waiter::carry_the_same(&entry.hold.call, call)
-        };
+        let same = |entry: &Entry| entry.is_of(digest, call, context);
         let is_found = |id: &&CallId| inner.open.get(*id).is_some_and(same);
         let found: Vec<CallId> = inner.order.iter().filter(is_found).cloned().collect();
         let now = Instant::now();
@@ -308,7 +304,7 @@ impl HoldQueue {
         let state = State::Approved { by: by.clone(), at: *at };
         let entry = self.remove(inner, id)?;
         let decision = Arc::clone(&entry.hold.decision);
-        self.remember(inner, Hold { state, waiting: 0, ..entry.hold });
+        self.remember(inner, Hold { state, waiting: 0, ..entry.hold }, None);
         self.carry_on(inner, entry.waiters);
         Some(decision)
     }
@@ -316,9 +312,7 @@ impl HoldQueue {
     /// Opens a prompt for these calls, which are identical.
     fn open(&self, inner: &mut Inner, waiters: VecDeque<Waiter>, digest: Digest) {
         let Some(first) = waiters.front() else { return };
-        let others = inner.open.values().map(|entry| &entry.hold).chain(inner.past.iter());
-        let same = others.filter(|hold| hold.digest == digest);
-        let same_as = same.map(|hold| (hold.id().clone(), hold.state_word())).take(8).collect();
+        let same_as = same_as(inner, digest);
         let accepted = if first.context.environment.is_production() {
             self.settings.unsigned_production
         } else {
@@ -500,7 +494,7 @@ impl HoldQueue {
         // Whoever took the call back before it was stopped has the word.
         let stopped = entry.stopped.as_ref().filter(|stop| stop.reason() == reason);
         let state = stopped.map_or_else(closed, Stop::state);
-        self.remember(inner, Hold { state, waiting: 0, ..entry.hold });
+        self.remember(inner, Hold { state, waiting: 0, ..entry.hold }, Some(entry.presence));
     }
 
     fn remove(&self, inner: &mut Inner, id: &CallId) -> Option<Entry> {
@@ -508,11 +502,18 @@ impl HoldQueue {
         inner.open.remove(id)
     }
 
-    fn remember(&self, inner: &mut Inner, mut hold: Hold) -> Hold {
+    /// `presence`: where the hold may wait again.
+    fn remember(&self, inner: &mut Inner, mut hold: Hold, presence: Option<Presence>) -> Hold {
         self.announce(&mut hold);
-        inner.past.push(hold.clone());
+        inner.past.push(hold.clone(), presence);
         hold
     }
+}
+
+/// Holds of calls with this digest, and what became of them.
+fn same_as(inner: &Inner, digest: Digest) -> Vec<(CallId, &'static str)> {
+    let known = inner.open.values().map(|entry| &entry.hold).chain(inner.past.iter());
+    known.filter(|hold| hold.digest == digest).map(|hold| (hold.id().clone(), hold.state_word())).take(8).collect()
 }
 
 /// The wall clock's word for a moment to come.

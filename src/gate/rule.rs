@@ -4,10 +4,10 @@
 
 use std::sync::Arc;
 
-use super::hold::Begun;
+use super::hold::{Begun, Stop};
 use super::{Gate, Hold, LeaseAct, NoEffect, Ruling, Says};
 use crate::audit::{Entry, Event, Ruling as RulingKind, Signed};
-use crate::call::CallId;
+use crate::call::{CallId, Digest};
 use crate::signing::{self, RulingText, Signers};
 
 /// Reads the list of the operators who may sign, as it is now: whoever is taken off it approves nothing more.
@@ -74,6 +74,40 @@ impl Gate {
         let event = Event::Claimed { operator: operator.to_owned(), until, from };
         if let Err(error) = self.audit.note(Entry::new(Some(id), false, event)).await {
             tracing::error!(call = %id, %error, "a claim could not be recorded");
+        }
+        Ok(hold)
+    }
+
+    /// Lets a hold wait again that ended without a ruling, where it is still what would be judged. Nothing is approved by
+    /// it: an approval takes all that it always takes, and counts for one identical call.
+    ///
+    /// # Errors
+    /// [`NoEffect`]: it ended in another way, it is stale, or nothing could be recorded; it is as it was.
+    pub async fn reopen(self: &Arc<Self>, id: &CallId, digest: Digest, operator: &str) -> Result<Hold, NoEffect> {
+        let outcome = self.try_reopen(id, digest, operator).await;
+        match &outcome {
+            Ok(_) => tracing::info!(call = %id, operator, "a hold waits again"),
+            Err(why) => self.no_effect(id, operator, why).await,
+        }
+        outcome
+    }
+
+    async fn try_reopen(self: &Arc<Self>, id: &CallId, digest: Digest, operator: &str) -> Result<Hold, NoEffect> {
+        let (hold, presence) = self.holds.may_reopen(id, digest)?;
+        if let Some(reason) = self.is_stale(&hold, &presence).await {
+            return Err(NoEffect::NotSo(reason));
+        }
+        let (ended, hold) = self.holds.reopen(id, digest)?;
+        let event = Event::Reopened { operator: operator.to_owned(), digest, expires_at: hold.expires.to_string() };
+        let recorded = self.audit.append(Entry::new(Some(id), true, event)).await;
+        if let Err(error) = &recorded {
+            tracing::error!(call = %id, %error, "no record, so the hold stays closed");
+        }
+        let hold = self.holds.reopened(ended, recorded.is_ok())?;
+        // What was loaded in between has not looked at it.
+        if let Some(reason) = self.is_stale(&hold, &presence).await {
+            self.holds.stop(id, &Stop::Stale { reason: reason.clone() });
+            return Err(NoEffect::Closed(reason));
         }
         Ok(hold)
     }

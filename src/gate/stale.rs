@@ -35,7 +35,7 @@ impl Gate {
     }
 
     /// Why a hold is not what would be judged now. A policy that cannot say so now is asked again at release.
-    async fn is_stale(&self, hold: &Hold, presence: &Presence) -> Option<String> {
+    pub(super) async fn is_stale(&self, hold: &Hold, presence: &Presence) -> Option<String> {
         if presence.definition.differs_from(&hold.context.tool) {
             return Some(REDEFINED.to_owned());
         }

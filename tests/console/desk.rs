@@ -3,7 +3,6 @@
 
 use countersign::console::app::{Effect, Link, What};
 use countersign::console::dialog::Dialog;
-use countersign::console::filter::Filter;
 use countersign::console::keys::Page;
 use countersign::console::rows::Row;
 use countersign::control::wire::{
@@ -335,11 +334,6 @@ fn a_ticket_is_for_a_client_that_is_gone() {
     desk.key(KeyCode::Char('T'));
     assert!(matches!(desk.app.dialog, Some(Dialog::Approve(_))));
     assert_eq!(rulings(&desk.key(KeyCode::Char('y'))), approved(C));
-    let mut desk = Desk::new(SIZE, vec![expired(sandbox(C))]);
-    desk.app.filter = Filter::default();
-    desk.hold(rejected(sandbox(B), "no"));
-    desk.key(KeyCode::Char('T'));
-    assert_eq!(desk.app.dialog, None);
 }
 
 /// Ten quick approvals, and the next ones are typed; the rule that causes them is named.

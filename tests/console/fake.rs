@@ -94,6 +94,7 @@ impl Fake {
             | Command::Tool { .. }
             | Command::Claim { .. }
             | Command::TakeBack { .. }
+            | Command::Reopen { .. }
             | Command::Freeze { .. }
             | Command::Sessions { .. }
             | Command::RuleSession { .. }
@@ -151,6 +152,14 @@ impl World {
                     Notice::Shown { seq, hold: Box::new(hold.clone()) }
                 }
                 Some(_) | None => failed(seq, Failure::NotSo, "it has left"),
+            },
+            Command::Reopen { seq, id, .. } => match find(&mut holds, &id) {
+                Some(hold) if hold.may_wait_again() => {
+                    (hold.state, hold.waiting) = (HoldState::Pending, 0);
+                    let _ = self.changes.send(hold.clone());
+                    Notice::Shown { seq, hold: Box::new(hold.clone()) }
+                }
+                Some(_) | None => failed(seq, Failure::NotSo, "it has not ended so"),
             },
             Command::Freeze { seq, on, reason } => {
                 let at = "2026-11-21T14:08:00Z".to_owned();

@@ -62,6 +62,7 @@ fn approves(effects: &[Effect]) -> bool {
         | Effect::Copy(_)
         | Effect::Edit { .. }
         | Effect::Export { .. }
+        | Effect::Draft { .. }
         | Effect::Suspend => false,
     })
 }
@@ -260,7 +261,7 @@ fn the_mouse_never_rules() {
                     let rules = effects.iter().any(|effect| match effect {
                         Effect::Send { command, .. } => command.changes().is_some(),
                         Effect::Sign { .. } | Effect::Quit | Effect::Copy(_) | Effect::Suspend => true,
-                        Effect::Edit { .. } | Effect::Export { .. } => true,
+                        Effect::Edit { .. } | Effect::Export { .. } | Effect::Draft { .. } => true,
                         Effect::Redraw | Effect::Bell | Effect::Mouse(_) => false,
                     });
                     assert!(!rules, "{}: {kind:?} {column} {row}", place.0);

@@ -17,17 +17,17 @@ use crate::support::{A, B, START, daemon, gate, json, refund, rejected, rulings_
 use crate::terminal::{Pty, lately};
 
 /// A conversation and its clock.
-struct Chat {
+pub struct Chat {
     talk: Talk,
     now: Duration,
 }
 
 impl Chat {
-    fn new(holds: Vec<HoldView>) -> (Chat, Vec<Effect>) {
+    pub fn new(holds: Vec<HoldView>) -> (Chat, Vec<Effect>) {
         Chat::with(holds, None, None)
     }
 
-    fn with(holds: Vec<HoldView>, signing: Option<Signing>, watching: Option<&str>) -> (Chat, Vec<Effect>) {
+    pub fn with(holds: Vec<HoldView>, signing: Option<Signing>, watching: Option<&str>) -> (Chat, Vec<Effect>) {
         let now = Duration::from_secs(10);
         let talk = Talk::new(at(now), TimeZone::UTC, signing, watching.map(str::to_owned), true);
         let mut chat = Chat { talk, now };
@@ -36,27 +36,27 @@ impl Chat {
         (chat, said)
     }
 
-    fn step(&mut self, what: What) -> Vec<Effect> {
+    pub fn step(&mut self, what: What) -> Vec<Effect> {
         self.talk.update(at(self.now), what)
     }
 
-    fn link(&mut self, link: Link) -> Vec<Effect> {
+    pub fn link(&mut self, link: Link) -> Vec<Effect> {
         self.step(What::Link(Box::new(link)))
     }
 
-    fn news(&mut self, notice: Notice) -> Vec<Effect> {
+    pub fn news(&mut self, notice: Notice) -> Vec<Effect> {
         self.link(Link::Notice(notice))
     }
 
-    fn types(&mut self, line: &str) -> Vec<Effect> {
+    pub fn types(&mut self, line: &str) -> Vec<Effect> {
         self.step(What::Line(format!("{line}\n")))
     }
 
-    fn hold(&mut self, hold: HoldView) -> Vec<Effect> {
+    pub fn hold(&mut self, hold: HoldView) -> Vec<Effect> {
         self.news(Notice::Hold { hold: Box::new(hold) })
     }
 
-    fn after(&mut self, seconds: u64) -> Vec<Effect> {
+    pub fn after(&mut self, seconds: u64) -> Vec<Effect> {
         self.now += Duration::from_secs(seconds);
         self.step(What::Tick)
     }
@@ -68,7 +68,7 @@ fn at(mono: Duration) -> Now {
 }
 
 /// What was said, one line each, and the question at the end.
-fn said(effects: &[Effect]) -> Vec<String> {
+pub fn said(effects: &[Effect]) -> Vec<String> {
     let line = |effect: &Effect| match effect {
         Effect::Say(line) => Some(line.clone()),
         Effect::Ask { question, .. } => Some(question.clone()),
@@ -77,7 +77,7 @@ fn said(effects: &[Effect]) -> Vec<String> {
     effects.iter().filter_map(line).collect()
 }
 
-fn sent(effects: &[Effect]) -> Vec<Command> {
+pub fn sent(effects: &[Effect]) -> Vec<Command> {
     let command = |effect: &Effect| match effect {
         Effect::Send { command, .. } => Some(command.clone()),
         _ => None,

@@ -134,6 +134,7 @@ pub fn every_event() -> Vec<Event> {
         },
         Event::GrantRevoked { grant: CallId::random().unwrap(), operator: text(), reason: None, used: 1 },
         Event::TakenBack { operator: text(), approved_by: text() },
+        Event::Reopened { operator: text(), digest: Digest::of_bytes(b""), expires_at: text() },
         Event::Claimed { operator: text(), until: Some(text()), from: Some(text()) },
         Event::Frozen { operator: text(), on: true, reason: Some(text()), rejected: 2 },
         Event::SessionRuled {

@@ -1,9 +1,10 @@
 //! `countersign policy`: check, test, explain and try policies. Nothing here reads a key or calls a server; `explain
-//! --hold` alone talks to a daemon.
+//! --hold`, `draft` and `stats` alone talk to a daemon.
 #![allow(clippy::print_stderr)]
 
 pub(super) mod check;
 mod coverage;
+mod draft;
 mod eval;
 mod explain;
 mod report;
@@ -32,6 +33,8 @@ pub enum Command {
     Stats(stats::Args),
     /// Judge recorded calls once more, and say what comes out differently
     Replay(super::policy_replay::Replay),
+    /// Draft a rule, and its test, from a call that is held or was lately
+    Draft(draft::Args),
     /// Say which decisions differ between two sets of policies
     Diff(super::policy_diff::Diff),
     /// Say what policies in mode `shadow` or `warn` would have done
@@ -52,6 +55,7 @@ pub fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Explain(args) => explain::run(&args),
         Command::Coverage(args) => coverage::run(&args),
         Command::Stats(args) => stats::run(&args),
+        Command::Draft(args) => draft::run(&args),
         Command::Replay(args) => super::policy_replay::replay(&args),
         Command::Diff(args) => super::policy_diff::diff(&args),
         Command::Shadow(args) => super::policy_replay::shadow(&args),

@@ -17,9 +17,22 @@ struct RowStart {
     fold: Option<usize>,
 }
 
+/// What of a row is on the screen, and whether it goes on beside it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Window<'a> {
+    /// With the text that is on the screen.
+    pub row: Row<'a>,
+    pub left: bool,
+    pub right: bool,
+    /// Where that text stands in the document.
+    shown: Range<usize>,
+}
+
 /// Where the rows begin at one width.
 #[derive(Debug, Default)]
 pub struct Layout {
+    /// Where long lines are not wrapped: the columns that a row has.
+    unwrapped: Option<usize>,
     rows: Vec<RowStart>,
     /// Rows that have to be seen.
     must: Vec<Range<usize>>,
@@ -29,12 +42,14 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Breaks every line of a document into rows of at most `width` columns.
-    pub(super) fn of(doc: &Doc, width: u16) -> Layout {
+    /// Breaks every line of a document into rows of at most `width` columns; or, but for what is ours, lets each be one
+    /// row, however long it is.
+    pub(super) fn of(doc: &Doc, width: u16, wraps: bool) -> Layout {
         let width = usize::from(width).max(LABEL + 24);
         // Whatever the width, the longest escape has room.
         let deepest = u8::try_from(width - GUTTER - 24).unwrap_or(INDENT).min(INDENT);
-        let mut layout = Layout { rows: Vec::with_capacity(doc.lines.len()), deepest, ..Layout::default() };
+        let (rows, unwrapped) = (Vec::with_capacity(doc.lines.len()), (!wraps).then_some(width));
+        let mut layout = Layout { rows, deepest, unwrapped, ..Layout::default() };
         let mut number = 0;
         while let Some(line) = doc.lines.get(number) {
             let range = doc.line_range(number);
@@ -45,13 +60,18 @@ impl Layout {
                 Kind::Fact(_) | Kind::Warning | Kind::Heading | Kind::Quoted { .. } | Kind::Note | Kind::Fold => 0,
             };
             let payload = matches!(line.kind, Kind::Payload { .. } | Kind::Quoted { .. });
-            wrap(doc.slice(range.clone()), room - indent, room, payload, |start| {
+            let mut begin = |start| {
                 let start = range.start + start;
                 if let Some(last) = layout.rows.get_mut(first_row..).and_then(<[RowStart]>::last_mut) {
                     last.end = start;
                 }
                 layout.rows.push(RowStart { line: number, start, end: range.end, fold: None });
-            });
+            };
+            if wraps || !line.kind.may_go_on() {
+                wrap(doc.slice(range.clone()), room - indent, room, payload, begin);
+            } else {
+                begin(0);
+            }
             let fold = doc.closed_at(number);
             if let Some((fold, inside)) = fold {
                 layout.rows.push(RowStart { line: number, start: range.end, end: range.end, fold: Some(fold) });
@@ -98,13 +118,40 @@ impl Layout {
         Some(Row { kind, first: line.start == at.start, text: doc.slice(at.start..at.end) })
     }
 
+    /// What of a row is on the screen, with so many columns of its text to the left of it.
+    pub fn window<'a>(&self, doc: &'a Doc, row: usize, pan: usize) -> Option<Window<'a>> {
+        let at = self.rows.get(row)?;
+        let row = self.row(doc, row)?;
+        let whole = Window { row, left: false, right: false, shown: at.start..at.end };
+        let Some(width) = self.unwrapped.filter(|_| row.kind.may_go_on()) else {
+            return Some(whole);
+        };
+        // The last column is for the sign that it goes on.
+        let room = width.saturating_sub(visible::columns(&row.lead()) + 1);
+        let (mut start, mut end, mut column, mut used) = (0, 0, 0, 0);
+        for atom in visible::atoms(row.text) {
+            if column < pan {
+                start = end + atom.text.len();
+            } else if used + atom.columns > room {
+                break;
+            } else {
+                used += atom.columns;
+            }
+            column += atom.columns;
+            end += atom.text.len();
+        }
+        let text = row.text.get(start..end).unwrap_or_default();
+        let shown = at.start + start..at.start + end;
+        Some(Window { row: Row { text, ..row }, left: start > 0, right: end < row.text.len(), shown })
+    }
+
     /// The first closed fold among some rows.
     pub(super) fn fold_in(&self, rows: Range<usize>) -> Option<usize> {
         self.rows.get(rows.start..rows.end.min(self.rows.len()))?.iter().find_map(|row| row.fold)
     }
 
     /// The lines that some rows show.
-    pub(super) fn lines_of(&self, rows: Range<usize>) -> Range<usize> {
+    pub fn lines_of(&self, rows: Range<usize>) -> Range<usize> {
         let rows = self.rows.get(rows.start..rows.end.min(self.rows.len())).unwrap_or_default();
         rows.first().map_or(0, |row| row.line)..rows.last().map_or(0, |row| row.line + 1)
     }
@@ -137,8 +184,13 @@ impl Layout {
         rows + hidden.count()
     }
 
-    /// Notes that these rows are on the screen.
-    pub fn mark_seen(&self, rows: Range<usize>, seen: &mut Seen) {
+    /// Notes that these rows are on the screen, as far as they are.
+    pub fn mark_seen(&self, doc: &Doc, rows: Range<usize>, pan: usize, seen: &mut Seen) {
+        if self.unwrapped.is_some() {
+            let windows = rows.filter_map(|row| self.window(doc, row, pan));
+            // Where nothing of a text is left, nothing of it is shown.
+            return windows.filter(|w| !(w.left && w.shown.is_empty())).for_each(|window| seen.insert(window.shown));
+        }
         let mut run: Option<Range<usize>> = None;
         for row in self.rows.get(rows.start..rows.end.min(self.rows.len())).unwrap_or_default() {
             match &mut run {

@@ -61,13 +61,13 @@ fn seen_survives_another_width() {
     let (wide, narrow) = (doc.layout(120), doc.layout(60));
     let mut seen = Seen::default();
     assert_eq!(wide.seen_count(&doc, &seen), 0);
-    wide.mark_seen(0..2, &mut seen);
+    wide.mark_seen(&doc, 0..2, 0, &mut seen);
     assert_eq!(wide.seen_count(&doc, &seen), 2);
     // The second row at 120 columns ends inside a row at 60: that row does not count.
     assert_eq!(narrow.seen_count(&doc, &seen), 3);
-    wide.mark_seen(4..wide.len(), &mut seen);
+    wide.mark_seen(&doc, 4..wide.len(), 0, &mut seen);
     assert!(wide.seen_count(&doc, &seen) < wide.must_count());
-    wide.mark_seen(1..5, &mut seen);
+    wide.mark_seen(&doc, 1..5, 0, &mut seen);
     assert_eq!(wide.seen_count(&doc, &seen), wide.must_count());
     assert_eq!(narrow.seen_count(&doc, &seen), narrow.must_count());
     assert_eq!(seen.ranges.len(), 1);
@@ -175,18 +175,18 @@ fn long_parts_are_folded_and_unseen_until_they_are_opened() {
     assert_eq!(rows[4], "│    ],");
     assert_eq!(rows.len(), 10);
     let mut seen = Seen::default();
-    closed.mark_seen(0..closed.len(), &mut seen);
+    closed.mark_seen(&doc, 0..closed.len(), 0, &mut seen);
     assert_eq!((closed.seen_count(&doc, &seen), closed.must_count()), (10, 10 + 342));
     // The inner part stays folded when the outer one is opened.
     assert!(doc.unfold(&closed, 0..10));
     let half = doc.layout(80);
     assert_eq!((half.seen_count(&doc, &seen), half.must_count()), (9, 9 + 302 + 1 + 40));
-    half.mark_seen(0..half.len(), &mut seen);
+    half.mark_seen(&doc, 0..half.len(), 0, &mut seen);
     assert_eq!(half.must_count() - half.seen_count(&doc, &seen), 40);
     assert!(!doc.unfold(&half, 0..20), "none on these rows");
     assert!(doc.unfold(&half, 0..half.len()));
     let open = doc.layout(80);
-    open.mark_seen(0..open.len() - 1, &mut seen);
+    open.mark_seen(&doc, 0..open.len() - 1, 0, &mut seen);
     assert_eq!(open.seen_count(&doc, &seen), open.must_count());
     // What has been seen stays seen when it is folded again.
     assert_eq!(doc.refold(&open, 10..30), Some(2));
@@ -224,4 +224,43 @@ fn previews_stand_below_their_value_and_outside_of_the_bar() {
             "│  }",
         ]
     );
+}
+
+/// Where lines are not wrapped a row shows a part of one: from step to step all of it, and only then it was seen.
+#[test]
+fn a_line_that_is_not_wrapped_was_seen_when_all_of_it_was() {
+    let mut doc = Doc::default();
+    let long: String = (0..60).map(|n| format!("{n} \u{202e}手\u{feff}")).collect();
+    doc.payload(&JsonText::of(&serde_json::json!({ "a": 1, "long": long })).unwrap(), &[]);
+    for width in [59_u16, 80, 120] {
+        let layout = doc.unwrapped(width);
+        assert_eq!((layout.len(), layout.must_count()), (4, 4));
+        let (mut seen, mut shown, mut pan) = (Seen::default(), String::new(), 0);
+        let whole = doc.row(&layout, 2).unwrap().text;
+        loop {
+            layout.mark_seen(&doc, 0..4, pan, &mut seen);
+            let window = layout.window(&doc, 2, pan).unwrap();
+            let (lead, columns) = (visible::columns(&window.row.lead()), visible::columns(window.row.text));
+            assert!(lead + columns < usize::from(width), "the last column is for the sign");
+            assert_eq!(window.left, pan > 0);
+            // What was shown before and is shown now meet.
+            let start = whole.find(window.row.text).unwrap();
+            assert!(start <= shown.len());
+            shown.truncate(start);
+            shown.push_str(window.row.text);
+            if !window.right {
+                break;
+            }
+            assert_eq!(layout.seen_count(&doc, &seen), 3, "at {pan}");
+            pan += usize::from(width / 3);
+        }
+        assert_eq!((shown.as_str(), layout.seen_count(&doc, &seen)), (whole, 4));
+        assert_eq!(doc.layout(width).seen_count(&doc, &seen), doc.layout(width).must_count());
+        // Beyond its end nothing of it is shown.
+        let beyond = layout.window(&doc, 2, 100_000).unwrap();
+        assert!(beyond.left && !beyond.right && beyond.row.text.is_empty());
+        let mut nothing = Seen::default();
+        layout.mark_seen(&doc, 0..4, 100_000, &mut nothing);
+        assert_eq!(layout.seen_count(&doc, &nothing), 0);
+    }
 }

@@ -9,12 +9,13 @@ use crate::control::wire::{Command, GrantBounds, RulingKind, SessionRuling};
 /// Longest reason, in characters.
 const REASON: usize = 500;
 
-const HELP: [&str; 16] = [
+const HELP: [&str; 17] = [
     "approve, reject: rules on the call that is asked about. An approval may ask for more; nothing short of a whole word counts.",
     "details, details ID: reads a call out, all of it. skip: leaves it for later. list: the calls that wait and those that ended.",
     "note TEXT: a note for the record, which goes with an approval of the call that is asked about. note alone: none.",
     "claim, release: says that you look after the call that is asked about, or no longer. claim steal: also from somebody else.",
     "undo: takes your last approval back while it has not left.",
+    "reopen ID: lets a call that expired, was unattended or withdrawn wait again. An approval then counts for one identical retry.",
     "grant USES MINUTES [less /POINTER] [any /POINTER]: approves the call and as many like it; a number at a pointer may be",
     "less, a text at one may be anything. You are read the grant before it is made.",
     "batch ID ID: approves calls of tier low that are alike at once, where the configuration has holds.batches. You are read each.",
@@ -125,6 +126,7 @@ impl Talk {
                 Err(_) => self.say("Name the grant by its whole id: grants lists them."),
             },
             ("details", [id]) => self.details(id),
+            ("reopen", [id]) => self.reopen(id),
             ("batch", ids) => self.batch(ids),
             _ => match asked {
                 Some(id) => self.about(verb, &rest, id),
@@ -207,6 +209,17 @@ impl Talk {
                 self.turn_to(id.clone());
                 self.read_out(&id, true);
             }
+            Err(why) => self.say(why),
+        }
+    }
+
+    /// Approves nothing: the daemon says whether the hold may wait again, and then it is read out and asked about.
+    fn reopen(&mut self, start: &str) {
+        match self.find(start).map(|id| self.holds.get(&id).map(|entry| (id, entry.view.digest))) {
+            Ok(Some((id, digest))) => {
+                self.send(Asked::Answer("reopen"), |seq| Command::Reopen { seq, id, digest });
+            }
+            Ok(None) => self.say("There is no such hold: list names them."),
             Err(why) => self.say(why),
         }
     }

@@ -13,6 +13,9 @@ use crate::console::tabs::Tab;
 use crate::console::theme::Theme;
 use crate::console::visible;
 
+/// Columns of the words that say that long lines are not wrapped.
+const UNWRAPPED: u16 = 24;
+
 pub fn draw(app: &App, areas: &Areas, buf: &mut Buffer, theme: Theme) {
     let (Some(open), Some(entry)) = (&app.open, app.selected()) else {
         rule(buf, areas.title, theme, Vec::new(), Vec::new());
@@ -44,8 +47,20 @@ pub fn draw(app: &App, areas: &Areas, buf: &mut Buffer, theme: Theme) {
 
     let doc = areas.doc;
     for (row, y) in (open.scroll..).zip(doc.top()..doc.bottom()) {
-        let Some(row) = open.doc.row(&open.layout, row) else { break };
-        put(buf, doc.x, y, doc.width, row_spans(&row, theme));
+        let Some(window) = open.layout.window(&open.doc, row, open.pan) else { break };
+        let mut spans = row_spans(&window.row, theme);
+        if window.left {
+            // The last column of what stands before a text is a blank of ours.
+            put(buf, doc.x, y, doc.width, spans.drain(..1).collect());
+            let x = doc.x + columns(&window.row.lead());
+            put(buf, x.saturating_sub(1), y, 1, vec![Span::styled("‹", theme.warning())]);
+            put(buf, x, y, doc.right().saturating_sub(x), spans);
+        } else {
+            put(buf, doc.x, y, doc.width, spans);
+        }
+        if window.right {
+            put(buf, doc.right().saturating_sub(1), y, 1, vec![Span::styled("›", theme.warning())]);
+        }
     }
     if open.tab == Tab::Pretty && super::is_wide(app) && open.layout.len() < usize::from(doc.height) {
         super::below::draw(app, entry, areas, open.layout.len(), buf, theme);
@@ -59,9 +74,16 @@ pub fn draw(app: &App, areas: &Areas, buf: &mut Buffer, theme: Theme) {
         (must, _) if seen < must => (format!("seen {seen}/{must} lines"), theme.strong()),
         (must, _) => (format!("seen {seen}/{must} lines"), theme.dim()),
     };
-    let mut right = tabs(open.tab, areas.rule.width, theme);
+    let mut right = tabs(open.tab, areas.rule.width.saturating_sub(if open.wrap { 0 } else { UNWRAPPED }), theme);
+    if !open.wrap {
+        right.push(Span::styled(format!("· w not wrapped, +{} ", open.pan), theme.strong()));
+    }
     right.push(Span::styled(format!("· {more}"), theme.dim()));
     rule(buf, areas.rule, theme, vec![Span::styled(words, style)], right);
+}
+
+fn columns(text: &str) -> u16 {
+    u16::try_from(visible::columns(text)).unwrap_or(u16::MAX)
 }
 
 /// The views, the open one in brackets; where there is no room, that one and its number.

@@ -1,7 +1,7 @@
-//! What operators do about one hold beside ruling on it: claim it, take an approval back.
+//! What operators do about one hold beside ruling on it: claim it, take an approval back, have it wait again.
 
 use super::{Connection, Ended, failure};
-use crate::call::CallId;
+use crate::call::{CallId, Digest};
 use crate::control::wire::Notice;
 use crate::gate::{Hold, LeaseAct, NoEffect};
 
@@ -18,6 +18,11 @@ impl Connection {
 
     pub(super) async fn take_back(&mut self, seq: u64, id: &CallId) -> Result<(), Ended> {
         let done = self.control.gate.take_back(id, &self.operator).await;
+        self.answer_hold(seq, done).await
+    }
+
+    pub(super) async fn reopen(&mut self, seq: u64, id: &CallId, digest: Digest) -> Result<(), Ended> {
+        let done = self.control.gate.reopen(id, digest, &self.operator).await;
         self.answer_hold(seq, done).await
     }
 

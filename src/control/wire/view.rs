@@ -297,6 +297,18 @@ pub struct HoldView {
     pub before: Option<Before>,
 }
 
+impl HoldView {
+    /// It is a call of a tool that ended without a ruling, so that it may wait for one again. The daemon has the last word:
+    /// nothing may have been released by it, and it has to be what would be judged now.
+    pub fn may_wait_again(&self) -> bool {
+        let ended = matches!(
+            self.state,
+            HoldState::Closed { outcome: Outcome::Expired | Outcome::Unattended | Outcome::Withdrawn, .. }
+        );
+        ended && self.method == "tools/call"
+    }
+}
+
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Claimed {

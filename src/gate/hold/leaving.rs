@@ -212,6 +212,6 @@ impl Entry {
     }
 }
 
-fn poisoned(_: Poisoned) -> NoEffect {
+pub(super) fn poisoned(_: Poisoned) -> NoEffect {
     NoEffect::Unavailable("the hold queue failed".to_owned())
 }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::waiter::Entry;
 use super::{Hold, HoldQueue, Inner};
 use crate::call::{CallContext, CallId, Decision, MAX_HELD_BYTES, Outcome, ToolCall};
+use crate::gate::Presence;
 use crate::gate::permit::Ruling;
 
 /// What an operator is shown of one call, in bytes: its parameters, what they mean and what policy says. Whatever else a
@@ -103,32 +104,52 @@ impl HoldQueue {
 /// Holds that ended lately, the newest first.
 #[derive(Default)]
 pub(super) struct Past {
-    holds: VecDeque<Hold>,
+    holds: VecDeque<Gone>,
     bytes: usize,
+}
+
+/// A hold that ended. `presence`: of the call that was shown last, where nothing was released by it and nobody said no;
+/// only such a hold can ever wait again.
+pub(super) struct Gone {
+    pub hold: Hold,
+    pub presence: Option<Presence>,
 }
 
 impl Past {
     /// Remembers one more. What is too much goes: the oldest, and those whose call is on its way last. The newest stays.
-    pub fn push(&mut self, hold: Hold) {
+    pub fn push(&mut self, hold: Hold, presence: Option<Presence>) {
         self.bytes = self.bytes.saturating_add(hold.bytes);
-        self.holds.push_front(hold);
+        self.holds.push_front(Gone { hold, presence });
         while self.holds.len() > 1 && (self.holds.len() > MAX_PAST || self.bytes > MAX_PAST_BYTES) {
             let oldest = self.holds.len() - 1;
-            let over = self.holds.iter().rposition(|hold| !hold.state.is_on_its_way()).filter(|at| *at > 0);
+            let over = self.holds.iter().rposition(|gone| !gone.hold.state.is_on_its_way()).filter(|at| *at > 0);
             let Some(gone) = self.holds.remove(over.unwrap_or(oldest)) else { return };
-            self.bytes = self.bytes.saturating_sub(gone.bytes);
+            self.bytes = self.bytes.saturating_sub(gone.hold.bytes);
         }
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Hold> {
-        self.holds.iter()
+        self.holds.iter().map(|gone| &gone.hold)
     }
 
     pub fn find(&self, id: &CallId) -> Option<&Hold> {
-        self.holds.iter().find(|hold| hold.id() == id)
+        self.iter().find(|hold| hold.id() == id)
     }
 
     pub fn find_mut(&mut self, id: &CallId) -> Option<&mut Hold> {
-        self.holds.iter_mut().find(|hold| hold.id() == id)
+        self.holds.iter_mut().map(|gone| &mut gone.hold).find(|hold| hold.id() == id)
+    }
+
+    /// One of them, with what is kept beside it.
+    pub fn gone(&self, id: &CallId) -> Option<&Gone> {
+        self.holds.iter().find(|gone| gone.hold.id() == id)
+    }
+
+    /// It is over no longer.
+    pub fn take(&mut self, id: &CallId) -> Option<Gone> {
+        let at = self.holds.iter().position(|gone| gone.hold.id() == id)?;
+        let gone = self.holds.remove(at)?;
+        self.bytes = self.bytes.saturating_sub(gone.hold.bytes);
+        Some(gone)
     }
 }

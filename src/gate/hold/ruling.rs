@@ -148,7 +148,7 @@ impl HoldQueue {
             waiter.tell(Verdict::Rejected { hold: id.clone(), by: by.clone(), reason: reason.clone() });
         }
         let state = State::Rejected { by, at: Timestamp::now(), reason };
-        Some(self.remember(inner, Hold { state, waiting: 0, ..entry.hold }))
+        Some(self.remember(inner, Hold { state, waiting: 0, ..entry.hold }, None))
     }
 
     /// One call is released, or the approval becomes a ticket.
@@ -183,7 +183,7 @@ impl HoldQueue {
             ..entry.hold
         };
         waiter.tell(Verdict::Approved { hold: id.clone(), decision: Arc::clone(&released.decision) });
-        let released = self.remember(inner, released);
+        let released = self.remember(inner, released, None);
         self.carry_on(inner, entry.waiters);
         Some(released)
     }

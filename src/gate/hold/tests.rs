@@ -468,6 +468,7 @@ mod bounds;
 mod exhaustive;
 mod leaving;
 mod model;
+mod reopening;
 
 #[test]
 fn a_reason_that_nobody_was_told_is_stricter() {

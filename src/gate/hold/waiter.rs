@@ -72,7 +72,7 @@ fn is_plain(value: Json<'_>) -> bool {
 
 /// Whether two calls with one digest also carry the same beside it, and come from one client: what an operator was shown
 /// of `_meta` is what is sent, whichever of the two is released.
-pub(super) fn carry_the_same(one: &ToolCall, other: &ToolCall) -> bool {
+fn carry_the_same(one: &ToolCall, other: &ToolCall) -> bool {
     beside_numbers(one) == beside_numbers(other)
 }
 
@@ -190,6 +190,46 @@ impl Entry {
         };
         entry.refresh();
         Some(entry)
+    }
+
+    /// A hold that ended, as it waits once more: nobody waits behind it, and no approval of before counts.
+    pub fn again(
+        gone: Hold,
+        presence: Presence,
+        same_as: Vec<(CallId, &'static str)>,
+        ends: (Instant, Timestamp),
+    ) -> Entry {
+        let hold = Hold {
+            expires: ends.1,
+            state: State::Deciding,
+            approved_by: Vec::new(),
+            lease: None,
+            client_waits_until: None,
+            waiting: 0,
+            same_as,
+            ..gone
+        };
+        Entry {
+            hold,
+            deadline: ends.0,
+            waiters: VecDeque::new(),
+            open_for_retry: true,
+            shown: true,
+            presence,
+            departure: None,
+            before_ticket: None,
+            stopped: None,
+        }
+    }
+
+    /// Whether its approval would be one of this call: the same in all that an operator is shown of it.
+    pub fn is_of(&self, digest: Digest, call: &ToolCall, context: &CallContext) -> bool {
+        let theirs = &self.hold.context;
+        // Both names are in the digest. They are looked at as well: this is where one approval meets another call.
+        self.hold.digest == digest
+            && theirs.principal.name == context.principal.name
+            && theirs.server.name == context.server.name
+            && carry_the_same(&self.hold.call, call)
     }
 
     /// One more identical call.

@@ -147,7 +147,8 @@ impl Sim {
             64..70 => tokio::time::advance(Duration::from_secs(3)).await,
             70..82 => tokio::time::advance(Duration::from_millis(self.dice.roll(4000))).await,
             82..85 => tokio::time::advance(Duration::from_secs(20)).await,
-            85..89 => self.claim().await,
+            85..87 => self.claim().await,
+            87..89 => self.reopen().await,
             89..92 => self.reload().await,
             92..94 => self.fail_for_a_while().await,
             94..97 => self.freeze().await,
@@ -221,6 +222,13 @@ impl Sim {
         let _ = self.gate.take_back(hold.id(), "ana").await;
     }
 
+    async fn reopen(&mut self) {
+        let mut over = self.gate.holds().all();
+        over.retain(|hold| matches!(hold.state, State::Closed { .. }));
+        let Some(hold) = self.dice.pick(&over) else { return };
+        let _ = self.gate.reopen(hold.id(), hold.digest, "ana").await;
+    }
+
     async fn claim(&mut self) {
         let open = self.gate.holds().all();
         let Some(hold) = self.dice.pick(&open) else { return };
@@ -246,6 +254,7 @@ impl Sim {
         for _ in 0..3 {
             self.rule().await;
             self.take_back().await;
+            self.reopen().await;
             self.ask();
             tokio::time::advance(Duration::from_millis(1500)).await;
             tokio::task::yield_now().await;
@@ -333,6 +342,8 @@ impl Sim {
                 {
                     approved.insert(call.clone());
                 }
+                // Whatever was said before: it is asked about anew.
+                "reopened" => drop(approved.remove(call)),
                 "taken_back" => assert!(approved.remove(call), "taken back and never approved"),
                 "sending" => {
                     let hold = member("approved_as").unwrap_or_else(|| call.clone());

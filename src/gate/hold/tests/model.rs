@@ -23,6 +23,8 @@ enum Step {
     Cancel(usize),
     /// Its client cannot wait any longer.
     GiveUp(usize),
+    /// An operator opens the first hold again that may be; recorded, or not.
+    Reopen { recorded: bool },
     /// Time passes; whoever's time is over ends.
     Pass(u64),
     /// Policy asks for one more approval, or for one less.
@@ -38,6 +40,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..3_usize).prop_map(Step::Cancel),
         3 => (0..3_usize).prop_map(Step::GiveUp),
         1 => prop_oneof![Just(100), Just(300), Just(601)].prop_map(Step::Pass),
+        2 => prop::bool::weighted(0.8).prop_map(|recorded| Step::Reopen { recorded }),
         1 => any::<bool>().prop_map(|stricter| Step::Reload { stricter }),
     ]
 }
@@ -107,6 +110,7 @@ impl World {
                 }
                 self.queue.lapse();
             }
+            Step::Reopen { recorded } => self.reopen(recorded),
             Step::Reload { stricter } => self.need = if stricter { 2 } else { 1 },
         }
         self.look();
@@ -149,6 +153,20 @@ impl World {
         let counts = |state: &State| matches!(state, State::Approved { .. } | State::Ticket { .. });
         if settled.is_ok_and(|hold| counts(&hold.state)) {
             assert!(approve && self.approved.insert(hold), "approved twice, or by a no");
+        }
+    }
+
+    fn reopen(&mut self, recorded: bool) {
+        let begun = self.queue.all().into_iter().find_map(|hold| self.queue.reopen(hold.id(), hold.digest).ok());
+        let Some((ended, _)) = begun else { return };
+        let id = ended.id.clone();
+        assert!(!self.used.contains(&id), "opened again after its approval was used");
+        let open = self.queue.reopened(ended, recorded);
+        assert_eq!(open.is_ok(), recorded);
+        if let Ok(hold) = open {
+            assert!(hold.approved_by.is_empty() && hold.state == State::Pending);
+            // A ticket that nobody used in time: what was said then counts no more.
+            self.approved.remove(&id);
         }
     }
 
