@@ -10,7 +10,7 @@ use super::Exit;
 use super::ask::{self, Stop, connect, json, print, unexpected};
 use super::console::DaemonArgs;
 use super::pending::no_effect;
-use crate::console::visible;
+use crate::console::{describe, visible};
 use crate::control::wire::{self, CallLine, Daemon, Notice, SessionRuling, SessionView};
 
 /// Shortest start of a session's name.
@@ -20,7 +20,7 @@ const CALLS: usize = 5;
 
 #[derive(Subcommand, Debug)]
 pub enum Command {
-    /// The sessions that are open, each with its last calls
+    /// The sessions that are open, each with its last calls; and how servers are signed in to
     Ls {
         #[command(flatten)]
         daemon: DaemonArgs,
@@ -87,8 +87,12 @@ async fn dispatch(command: Command) -> Result<(), Stop> {
         Command::Ls { daemon, output } => {
             let mut operator = connect(&daemon, false, true).await?;
             match operator.ask(|seq| wire::Command::Sessions { seq }).await? {
-                Notice::Sessions { sessions, .. } => list(&sessions, output.output),
-                other => Err(unexpected(&other)),
+                Notice::Sessions { sessions, .. } => list(&sessions, output.output)?,
+                other => return Err(unexpected(&other)),
+            }
+            match operator.welcome() {
+                Notice::Welcome { daemon, .. } if output.output == Format::Table => sign_ins(daemon),
+                _ => Ok(()),
             }
         }
         Command::Pause(rule) => ruled(rule, SessionRuling::Pause, "paused").await,
@@ -141,6 +145,11 @@ fn list(sessions: &[SessionView], format: Format) -> Result<(), Stop> {
         return Ok(());
     }
     sessions.iter().try_for_each(|session| print(&words(session)))
+}
+
+fn sign_ins(daemon: &Daemon) -> Result<(), Stop> {
+    let mut words = daemon.servers.iter().filter_map(|server| Some((&server.name, describe::sign_in(server)?)));
+    words.try_for_each(|(server, words)| print(&visible::line(&format!("server {server}: {words}"))))
 }
 
 fn words(session: &SessionView) -> String {

@@ -1,10 +1,10 @@
 //! How an HTTP server is signed in to: `servers.<name>.upstream.http.auth`, and the key that sign-ins are kept under.
 
-use super::OAuth;
 use super::fields::{Context, Fields, Keys};
 use super::problem::{Code, quote};
 use super::servers;
 use super::yaml::{Data, Node};
+use super::{Grant, OAuth};
 
 /// Scopes of one server, and the length of one.
 const MAX_SCOPES: usize = 50;
@@ -12,9 +12,22 @@ const MAX_SCOPE: usize = 200;
 
 const AUTH: Keys = Keys { known: &["oauth"], later: &[] };
 const OAUTH: Keys = Keys {
-    known: &["client_id", "client_secret", "client_metadata_url", "scopes", "issuer", "callback_port"],
+    known: &[
+        "grant",
+        "client_id",
+        "client_secret",
+        "private_key",
+        "key_id",
+        "assertion",
+        "client_metadata_url",
+        "scopes",
+        "issuer",
+        "callback_port",
+    ],
     later: &[],
 };
+const GRANTS: [(&str, Grant); 3] =
+    [("authorization_code", Grant::Person), ("client_credentials", Grant::Client), ("jwt_bearer", Grant::Assertion)];
 const STORE: Keys = Keys { known: &["key"], later: &[] };
 const SECRET: Keys = Keys { known: &["secret"], later: &[] };
 
@@ -34,33 +47,95 @@ pub fn auth(cx: &mut Context<'_>, node: &Node, path: String) -> Option<OAuth> {
 
 fn oauth(cx: &mut Context<'_>, node: &Node, path: String) -> Option<OAuth> {
     let fields = Fields::of(cx, node, path, &OAUTH);
+    let grant = fields.choice(cx, "grant", &GRANTS).unwrap_or_default();
+    fits(cx, &fields, grant);
     let client_id = fields.text(cx, "client_id").map(str::to_owned);
     let client_secret = fields.get("client_secret").and_then(|node| secret(cx, node, fields.child("client_secret")));
+    let private_key = fields.get("private_key").and_then(|node| secret(cx, node, fields.child("private_key")));
+    let assertion = fields.get("assertion").and_then(|node| secret(cx, node, fields.child("assertion")));
+    let key_id = fields.text(cx, "key_id").map(str::to_owned);
     let document = fields.get("client_metadata_url").and_then(|node| document(cx, node, &fields));
     let scopes = scopes(cx, &fields);
     let issuer = fields.get("issuer").and_then(|node| servers::url(cx, node, &fields.child("issuer")));
     let port = fields.number(cx, "callback_port", 1024..=65535, 0);
-    if let Some(node) = fields.get("client_secret").filter(|_| fields.get("client_id").is_none()) {
+    if let Some(node) =
+        fields.get("client_secret").filter(|_| grant == Grant::Person && fields.get("client_id").is_none())
+    {
         let help =
             "write the client_id that it belongs to, or take it out: a client that registers by itself needs none";
         cx.problems.add(Code::Contradiction, &node.span, "a `client_secret` without a `client_id`", help);
     }
-    if let Some(node) = fields.get("client_metadata_url").filter(|_| fields.get("client_id").is_some()) {
+    let two_names = grant == Grant::Person && fields.get("client_id").is_some();
+    if let Some(node) = fields.get("client_metadata_url").filter(|_| two_names) {
         let help = "keep `client_id` for a client that is registered there, or `client_metadata_url`";
         cx.problems.add(Code::Contradiction, &node.span, "this is a second name for the same client", help);
     }
-    if let Some((node, text)) = fields.get("client_id").zip(client_id.as_ref())
-        && (text.is_empty() || text.len() > 1000 || text.chars().any(char::is_control))
-    {
-        cx.problems.add(
-            Code::Form,
-            &node.span,
-            "this cannot be a client id",
-            "write it as the authorization server gave it",
-        );
+    for (key, what, text) in [("client_id", "a client id", &client_id), ("key_id", "the name of a key", &key_id)] {
+        if let Some((node, text)) = fields.get(key).zip(text.as_ref())
+            && (text.is_empty() || text.len() > 1000 || text.chars().any(char::is_control))
+        {
+            let help = "write it as the authorization server has it";
+            cx.problems.add(Code::Form, &node.span, format!("this cannot be {what}"), help);
+        }
     }
     let callback_port = u16::try_from(port).ok().filter(|port| *port != 0);
-    Some(OAuth { client_id, client_secret, client_metadata_url: document, scopes, issuer, callback_port })
+    Some(OAuth {
+        grant,
+        client_id,
+        client_secret,
+        private_key,
+        key_id,
+        assertion,
+        client_metadata_url: document,
+        scopes,
+        issuer,
+        callback_port,
+    })
+}
+
+/// What has to be there for a grant, and what says nothing for it.
+fn fits(cx: &mut Context<'_>, fields: &Fields<'_>, grant: Grant) {
+    let (idle, help): (&[&str], _) = match grant {
+        Grant::Person => (
+            &["private_key", "key_id", "assertion"],
+            "write `grant: client_credentials` or `grant: jwt_bearer` where nobody signs in, or take it out",
+        ),
+        Grant::Client => (
+            &["client_metadata_url", "callback_port", "assertion"],
+            "take it out: the client shows who it is by `client_secret` or `private_key`, and nobody opens a page",
+        ),
+        Grant::Assertion => (
+            &["client_metadata_url", "callback_port", "client_secret", "private_key", "key_id"],
+            "take it out: the assertion shows who asks, and nobody opens a page",
+        ),
+    };
+    for name in idle {
+        if let Some(node) = fields.get(name) {
+            let word = GRANTS.iter().find(|(_, known)| *known == grant).map_or("", |(word, _)| *word);
+            let message = format!("`{name}` says nothing for `grant: {word}`");
+            cx.problems.add(Code::Contradiction, &node.span, message, help);
+        }
+    }
+    if grant == Grant::Person {
+        return;
+    }
+    // Nobody looks at a page, and nothing is remembered: without it the server could have the proof shown to anybody.
+    fields.need(cx, "issuer", "name the one authorization server that is shown who asks: issuer: https://...");
+    if grant == Grant::Assertion {
+        fields.need(cx, "assertion", "name the secret that holds it: assertion: { secret: NAME }");
+        return;
+    }
+    fields.need(cx, "client_id", "write the id that the client has at the authorization server: client_id: ID");
+    let proofs = ["client_secret", "private_key"];
+    let help = "write one of `client_secret: { secret: NAME }` and `private_key: { secret: NAME }`";
+    if fields.one_of(cx, &proofs, help).is_none() && !fields.entries().is_empty() {
+        let message = format!("`{}` does not say how the client shows who it is", fields.path);
+        cx.problems.add(Code::MissingKey, &fields.span, message, help);
+    }
+    if let Some(node) = fields.get("key_id").filter(|_| fields.get("private_key").is_none()) {
+        let message = "a `key_id` without a `private_key`";
+        cx.problems.add(Code::Contradiction, &node.span, message, "write the key that it names, or take it out");
+    }
 }
 
 fn secret(cx: &mut Context<'_>, node: &Node, path: String) -> Option<String> {

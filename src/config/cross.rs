@@ -49,6 +49,7 @@ pub fn check(cx: &mut Context<'_>, root: &Node, config: &Config) {
     same_sources(cx, config);
     tokens_are_no_keys(cx, root, config);
     issuers(cx, root, config);
+    assertions(cx, config);
     aliases(cx, root, config);
     sandbox::aliases(cx, root, config);
 }
@@ -132,6 +133,19 @@ fn issuers(cx: &mut Context<'_>, root: &Node, config: &Config) {
             cx.problems.add(Code::MissingKey, &span, message, help);
         }
         Some(_) => {}
+    }
+}
+
+/// An assertion ends soon, and what is read once would end with it.
+fn assertions(cx: &mut Context<'_>, config: &Config) {
+    for (server, _, oauth) in config.sign_ins() {
+        let Some(name) = &oauth.assertion else { continue };
+        let is_file = matches!(config.secrets.get(name), Some(SecretSource::File(_)) | None);
+        if let Some(span) = cx.secrets.get(name).cloned().filter(|_| !is_file) {
+            let message = format!("the secret `{name}` is the assertion of server `{server}`, and no `file`");
+            let help = "write { file: PATH }: a file is read again when it changes, as assertions do before they end";
+            cx.problems.add(Code::Contradiction, &span, message, help);
+        }
     }
 }
 

@@ -386,13 +386,13 @@ pub enum Upstream {
     Http {
         url: String,
         headers: Vec<(String, Value)>,
-        /// An operator signs in, and requests carry that sign-in's token.
+        /// Somebody signs in, and requests carry that sign-in's token.
         oauth: Option<OAuth>,
     },
 }
 
 impl Config {
-    /// The servers that an operator signs in to: name, address, how.
+    /// The servers that are signed in to: name, address, how.
     pub fn sign_ins(&self) -> impl Iterator<Item = (&str, &str, &OAuth)> {
         self.servers.iter().filter_map(|(name, server)| match &server.upstream {
             Upstream::Http { url, oauth: Some(oauth), .. } => Some((name.as_str(), url.as_str(), oauth)),
@@ -404,10 +404,16 @@ impl Config {
 /// How a server is signed in to. Without a word of it Countersign finds everything out by itself.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct OAuth {
+    pub grant: Grant,
     /// Countersign's name at the authorization server, where it is registered already.
     pub client_id: Option<String>,
     /// Name of the secret that goes with it.
     pub client_secret: Option<String>,
+    /// Name of the secret that holds the private key which signs for the client, and the key's own name there.
+    pub private_key: Option<String>,
+    pub key_id: Option<String>,
+    /// Name of the secret, a file, that holds the assertion.
+    pub assertion: Option<String>,
     /// The address of a client-id metadata document.
     pub client_metadata_url: Option<String>,
     /// Exactly these are asked for.
@@ -416,6 +422,25 @@ pub struct OAuth {
     pub issuer: Option<String>,
     /// The port on this machine that the browser comes back to; any that is free where it is absent.
     pub callback_port: Option<u16>,
+}
+
+/// Who signs in.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Grant {
+    /// An operator, in a browser.
+    #[default]
+    Person,
+    /// Countersign itself, as a client that is registered there.
+    Client,
+    /// Countersign itself, with an assertion that somebody else makes for it.
+    Assertion,
+}
+
+impl OAuth {
+    /// The names of the secrets that it takes.
+    pub fn secrets(&self) -> impl Iterator<Item = &str> {
+        [&self.client_secret, &self.private_key, &self.assertion].into_iter().filter_map(|name| name.as_deref())
+    }
 }
 
 impl Upstream {
@@ -437,15 +462,15 @@ impl Upstream {
 
     /// The names of the secrets that it gets, or that it is signed in to with.
     pub fn secrets(&self) -> impl Iterator<Item = &str> {
-        let client = match self {
-            Upstream::Http { oauth, .. } => oauth.as_ref().and_then(|oauth| oauth.client_secret.as_deref()),
+        let oauth = match self {
+            Upstream::Http { oauth, .. } => oauth.as_ref(),
             Upstream::Stdio { .. } => None,
         };
         let values = self.values().filter_map(|(_, value)| match value {
             Value::Secret { name, .. } => Some(name.as_str()),
             Value::Plain(_) => None,
         });
-        values.chain(client)
+        values.chain(oauth.into_iter().flat_map(OAuth::secrets))
     }
 }
 

@@ -14,7 +14,7 @@ use crate::console::money;
 use crate::console::preview::{self, Clock};
 use crate::console::risk::{Risk, plural};
 use crate::console::{tabs, visible};
-use crate::control::wire::{Approvals, Daemon, HoldState, HoldView, ServerView};
+use crate::control::wire::{Approvals, Daemon, HoldState, HoldView, ServerView, SignInState, SignInView};
 use crate::json::JsonText;
 
 /// Why an approval of this hold has no effect, and what would change that.
@@ -152,6 +152,32 @@ pub fn tools(daemon: &Daemon) -> Option<String> {
         (0, new) => Some(format!("TOOLS: {new} NEW")),
         (changed, new) => Some(format!("TOOLS: {changed} CHANGED, {new} NEW")),
     }
+}
+
+/// How a server is signed in to, where it is, in words that have not passed the escape function.
+pub fn sign_in(server: &ServerView) -> Option<String> {
+    let SignInView { state, by_itself, until, renewed, reason } = server.sign_in.as_ref()?;
+    let reason = reason.as_deref().unwrap_or_default();
+    Some(match (state, by_itself) {
+        (SignInState::Needed, _) => {
+            format!("sign-in needed: {reason} (countersign auth login {})", server.name)
+        }
+        (SignInState::Failed, true) => format!("countersign cannot sign in by itself: {reason}"),
+        (SignInState::Failed, false) => format!("the sign-in cannot be renewed: {reason}"),
+        (SignInState::Begins, _) => "countersign signs in by itself, and has not yet".to_owned(),
+        (SignInState::SignedIn, by_itself) => {
+            let who = if *by_itself { "signed in by itself" } else { "signed in" };
+            let until = until.as_ref().map_or_else(String::new, |until| format!(", the token until {until}"));
+            format!("{who}{until}, {}", if *renewed { "renewed by itself" } else { "not renewed" })
+        }
+    })
+}
+
+/// The servers without a sign-in that they should have, each with what there is to say.
+pub fn not_signed_in(daemon: &Daemon) -> impl Iterator<Item = (&ServerView, String)> {
+    let without = |view: &SignInView| matches!(view.state, SignInState::Needed | SignInState::Failed);
+    let servers = daemon.servers.iter().filter(move |server| server.sign_in.as_ref().is_some_and(without));
+    servers.filter_map(|server| Some((server, sign_in(server)?)))
 }
 
 fn state(doc: &mut Doc, hold: &HoldView, zone: &TimeZone) {

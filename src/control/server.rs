@@ -26,8 +26,8 @@ use crate::transport::runtime_dir::Listener;
 use grants::Asked;
 
 use super::wire::{
-    Command, Daemon, DefinitionView, Failure, MAX_LINE, Notice, RulingKind, ServerView, SignedBy, TOOL_SCHEMA,
-    ToolRuling, ToolView, VERSION,
+    Command, Daemon, DefinitionView, Failure, MAX_LINE, Notice, RulingKind, ServerView, SignInView, SignedBy,
+    TOOL_SCHEMA, ToolRuling, ToolView, VERSION,
 };
 
 mod batch;
@@ -47,7 +47,7 @@ const HELLO_TIME: Duration = Duration::from_secs(10);
 const WRITE_TIME: Duration = Duration::from_secs(10);
 /// Beside what is shown of its call a hold shows who ruled, why it ended, and the call that was approved before.
 const _: () = assert!(MAX_SHOWN + (5 << 20) < MAX_LINE);
-/// How often a watcher is told of new records, where there are any.
+/// How often a watcher is told what else has changed: new records, sign-ins.
 const LOOK: Duration = Duration::from_secs(1);
 /// How often an attached console is asked whether it is there.
 const PING: Duration = Duration::from_secs(5);
@@ -61,6 +61,9 @@ pub struct ServerStatus {
     pub environment: Arc<Environment>,
     pub sessions: Arc<AtomicUsize>,
 }
+
+/// How the server of a name is signed in to, where it is.
+pub type SignIns = Box<dyn Fn(&str) -> Option<SignInView> + Send + Sync>;
 
 /// What operators see of the daemon, beside its holds.
 #[derive(Debug)]
@@ -86,6 +89,7 @@ pub struct Control {
     pub status: Status,
     /// Whether a text holds a key that the daemon keeps: no word of an operator may carry one into a record or an answer.
     pub has_key: Box<dyn Fn(&str) -> bool + Send + Sync>,
+    pub sign_ins: SignIns,
 }
 
 /// Serves operators until `stop`.
@@ -218,7 +222,7 @@ async fn connection(
     let mut changes = connection.control.gate.holds().changes();
     let mut status = connection.control.status.changed.subscribe();
     let daemon = connection.control.daemon();
-    let mut records = daemon.records;
+    let mut seen = daemon.clone();
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut ping = tokio::time::interval_at(Instant::now() + PING, PING);
@@ -247,11 +251,13 @@ async fn connection(
                     return Ok(());
                 }
                 let daemon = connection.control.daemon();
+                seen = daemon.clone();
                 connection.send(&Notice::Daemon { daemon }).await?;
             }
             _ = look.tick(), if watch => {
                 let daemon = connection.control.daemon();
-                if std::mem::replace(&mut records, daemon.records) != daemon.records {
+                if seen != daemon {
+                    seen = daemon.clone();
                     connection.send(&Notice::Daemon { daemon }).await?;
                 }
             }
@@ -539,6 +545,7 @@ impl Control {
                 sessions: server.sessions.load(Ordering::Relaxed),
                 tools_changed: tools.changed,
                 tools_unpinned: tools.unpinned,
+                sign_in: (self.sign_ins)(&server.name),
             }
         });
         Daemon {

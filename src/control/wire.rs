@@ -460,4 +460,32 @@ pub struct ServerView {
     pub tools_changed: usize,
     /// Tools that nobody has pinned.
     pub tools_unpinned: usize,
+    /// Of a server that is signed in to.
+    pub sign_in: Option<SignInView>,
+}
+
+/// How a server is signed in to. Nothing of a token is in it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignInView {
+    pub state: SignInState,
+    /// Countersign signs in, and no person.
+    pub by_itself: bool,
+    /// When the token ends, where that was said, and whether another follows by itself.
+    pub until: Option<String>,
+    pub renewed: bool,
+    /// Why it is needed, or has failed.
+    pub reason: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SignInState {
+    /// `countersign auth login SERVER`.
+    Needed,
+    SignedIn,
+    /// There is no token; Countersign goes on trying.
+    Failed,
+    /// By itself, and not yet asked for.
+    Begins,
 }

@@ -34,6 +34,11 @@ impl Secret {
         &self.digest
     }
 
+    /// As a private key in PEM has them; every other key is one line.
+    pub fn has_lines(&self) -> bool {
+        self.text.contains(['\n', '\r'])
+    }
+
     /// Enough of its digest to tell it from others, and too little to tell what it is.
     pub fn fingerprint(&self) -> String {
         let [a, b, c, d, ..] = self.digest;

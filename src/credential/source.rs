@@ -85,7 +85,9 @@ pub enum Unfit {
     Repeats,
     #[error("it has more than {MAX_LENGTH} bytes, so it is probably something else")]
     Long,
-    #[error("it has a line end, tab or other control character: only its last line end is taken off")]
+    #[error(
+        "it has a line end, tab or other control character: only its last line end is taken off, and only a private key in PEM has lines"
+    )]
     Control,
     #[error("it has a character that is not ASCII")]
     NotAscii,
@@ -252,6 +254,13 @@ pub fn accept_line(mut text: Zeroizing<Vec<u8>>) -> Result<Secret, Unfit> {
     accept(text)
 }
 
+/// Whether a text is a private key as files have it (RFC 7468), which is the one that has lines.
+fn is_pem(text: &[u8]) -> bool {
+    let label = text.strip_prefix(b"-----BEGIN ").and_then(|rest| rest.split(|byte| *byte == b'-').next());
+    let title = label.filter(|label| label.ends_with(b"PRIVATE KEY") && !label.contains(&b'\n'));
+    title.is_some_and(|title| text.ends_with(&[b"-----END ", title, b"-----"].concat()))
+}
+
 /// The one door from a text to a key.
 ///
 /// # Errors
@@ -263,7 +272,8 @@ pub fn accept(mut text: Zeroizing<Vec<u8>>) -> Result<Secret, Unfit> {
     if text.iter().any(|byte| !byte.is_ascii()) {
         return Err(Unfit::NotAscii);
     }
-    if text.iter().any(u8::is_ascii_control) {
+    let may_have_lines = is_pem(&text);
+    if text.iter().any(|byte| byte.is_ascii_control() && !(may_have_lines && matches!(byte, b'\n' | b'\r'))) {
         return Err(Unfit::Control);
     }
     if text.first() == Some(&b' ') || text.last() == Some(&b' ') {
@@ -310,6 +320,17 @@ mod tests {
             ("\u{feff}sk_live_abcdef", Unfit::NotAscii),
         ] {
             assert_eq!(unfit(text), Some(expected), "{text:?}");
+        }
+        let pem = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2Vw\r\nBCIEIA==\n-----END PRIVATE KEY-----";
+        assert_eq!(unfit(pem), None, "a private key has lines");
+        for odd in [
+            pem.replace("MC4", "MC\t4"),
+            pem.replace("END PRIVATE", "END PUBLIC"),
+            format!("{pem}\nmore"),
+            pem.replace("PRIVATE KEY", "CERTIFICATE"),
+            pem.replace("-----BEGIN PRIVATE KEY-----", "-----BEGIN x\nPRIVATE KEY-----"),
+        ] {
+            assert_eq!(unfit(&odd), Some(Unfit::Control), "{odd:?}");
         }
         assert_eq!(unfit("xxxxxxxxxxxx"), Some(Unfit::Repeats));
         assert_eq!(unfit(&"k".repeat(MAX_LENGTH + 1)), Some(Unfit::Long));

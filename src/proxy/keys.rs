@@ -19,6 +19,7 @@ use super::{ServerRuntime, Shared, StartError, environment};
 use crate::audit::{Entry, Event};
 use crate::call::{Environment, EnvironmentSource};
 use crate::config::{self, Config, Match, SecretSource, Value};
+use crate::credential::oauth;
 use crate::credential::secret::{Secret, SecretCell};
 use crate::credential::source::{self, SecretError};
 use crate::sandbox::Yard;
@@ -140,6 +141,11 @@ impl Keys {
             let why = "sign-ins are sealed under the one before; to take it, restart and sign in again at every server";
             return Err(NotTaken::Refused(why.to_owned()));
         }
+        // A header field cannot carry them, and would be left out.
+        if secret.has_lines() && !before.has_lines() {
+            return Err(NotTaken::Refused("it has several lines, which the one before it had not".to_owned()));
+        }
+        self.signs(name, &secret)?;
         if let Some(other) = same_as(&self.config, &self.cells, name, &secret) {
             return Err(NotTaken::Refused(format!("it is the same as {other}; a token is nothing but a token")));
         }
@@ -163,6 +169,15 @@ impl Keys {
         self.shared.scrubber.learn(name, &new.current());
         cell.adopt(&new);
         Ok(Some(fingerprint))
+    }
+
+    /// What signs for a client has to be able to.
+    fn signs(&self, name: &str, secret: &Secret) -> Result<(), NotTaken> {
+        let mut signs = self.config.sign_ins().filter(|(_, _, oauth)| oauth.private_key.as_deref() == Some(name));
+        match signs.next() {
+            Some(_) => oauth::can_sign(secret).map_err(|bad| NotTaken::Refused(bad.to_string())),
+            None => Ok(()),
+        }
     }
 
     /// Whether a server works with the new key where it is known to work: what a start would find, and no less than

@@ -246,7 +246,10 @@ impl Daemon {
         let (gate, pins) = (Arc::clone(&shared.gate), Arc::clone(&shared.pins));
         let keys = Arc::clone(&shared.scrubber);
         let has_key = Box::new(move |text: &str| matches!(keys.line(text), std::borrow::Cow::Owned(_)));
-        let control = Arc::new(Control { gate, pins, status: status(&config, &servers), has_key });
+        let views = sign_ins.clone();
+        let sign_ins_of = Box::new(move |server: &str| views.as_ref().and_then(|views| views.view(server)));
+        let status = status(&config, &servers);
+        let control = Arc::new(Control { gate, pins, status, has_key, sign_ins: sign_ins_of });
         let keeper = Arc::clone(&shared.gate);
         let until = stop.clone();
         tracker.spawn(async move { keeper.keep_time(until).await });

@@ -1,14 +1,16 @@
-//! Servers that an operator signs in to: from the configuration to what their requests take tokens from.
+//! Servers that are signed in to, by an operator or by Countersign itself: from the configuration to what their requests
+//! take tokens from.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use http::Uri;
 use tokio_util::task::TaskTracker;
 use url::Url;
 
-use crate::config::{Config, OAuth};
-use crate::credential::oauth::{Bearer, Client, Http, Settings, Store, StoreError};
+use crate::config::{Config, Grant, OAuth};
+use crate::control::wire::{SignInState, SignInView};
+use crate::credential::oauth::{Alone, Bearer, Client, Http, Proof, Settings, Stands, Store, StoreError, can_sign};
 use crate::credential::scrub::Scrubber;
 use crate::credential::secret::SecretCell;
 use crate::transport::{Reach, oauth_http};
@@ -18,6 +20,8 @@ pub struct SignIns {
     store: Arc<Store>,
     scrubber: Arc<Scrubber>,
     tracker: TaskTracker,
+    /// By the names of their servers.
+    bearers: Mutex<BTreeMap<String, Arc<Bearer>>>,
 }
 
 impl SignIns {
@@ -35,15 +39,35 @@ impl SignIns {
             return Ok(None);
         }
         let (scrubber, tracker) = (Arc::clone(scrubber), tracker.clone());
-        Ok(Some(SignIns { store: store(config, secrets)?, scrubber, tracker }))
+        Ok(Some(SignIns { store: store(config, secrets)?, scrubber, tracker, bearers: Mutex::default() }))
     }
 
+    /// One for each server, however often it is made ready.
     pub(super) fn bearer(&self, settings: Settings) -> Result<Arc<Bearer>, String> {
-        let http = http(&settings)?;
+        let mut bearers = self.bearers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bearer) = bearers.get(&settings.server) {
+            return Ok(Arc::clone(bearer));
+        }
+        let (server, http) = (settings.server.clone(), http(&settings)?);
         let (store, scrubber) = (Arc::clone(&self.store), Arc::clone(&self.scrubber));
         let bearer = Bearer::new(settings, store, http, scrubber, self.tracker.clone());
         bearer.announce();
+        bearers.insert(server, Arc::clone(&bearer));
         Ok(bearer)
+    }
+
+    /// How one stands, as operators see it.
+    pub(super) fn view(&self, server: &str) -> Option<SignInView> {
+        let bearer = Arc::clone(self.bearers.lock().unwrap_or_else(PoisonError::into_inner).get(server)?);
+        let (state, until, renewed, reason) = match bearer.stands() {
+            Stands::Needed(why) => (SignInState::Needed, None, false, Some(why)),
+            Stands::SignedIn { until, renewed } => (SignInState::SignedIn, until, renewed, None),
+            Stands::Failed(why) => (SignInState::Failed, None, false, Some(why)),
+            Stands::Begins => (SignInState::Begins, None, true, None),
+        };
+        let until = until.and_then(|end| jiff::Timestamp::from_second(i64::try_from(end).ok()?).ok());
+        let until = until.map(|end| end.to_string());
+        Some(SignInView { state, by_itself: bearer.is_alone(), until, renewed, reason })
     }
 }
 
@@ -61,7 +85,7 @@ pub(crate) fn secrets_of<'a>(config: &'a Config, only: Option<&'a str>) -> impl 
     let of_clients = config
         .sign_ins()
         .filter(move |(name, _, _)| only.is_none_or(|only| only == *name))
-        .filter_map(|(_, _, oauth)| oauth.client_secret.as_deref());
+        .flat_map(|(_, _, oauth)| oauth.secrets());
     config.oauth_key.as_deref().into_iter().chain(of_clients)
 }
 
@@ -75,17 +99,37 @@ pub(crate) fn settings(
     oauth: &OAuth,
     secrets: &BTreeMap<String, SecretCell>,
 ) -> Result<Settings, String> {
-    let client = match (&oauth.client_id, &oauth.client_metadata_url) {
-        (Some(id), _) => {
-            let secret = oauth.client_secret.as_ref().map(|name| super::servers::find(name, secrets)).transpose()?;
-            Client::Registered { id: id.clone(), secret }
+    let find = |name: &Option<String>| name.as_ref().map(|name| super::servers::find(name, secrets)).transpose();
+    let secret = find(&oauth.client_secret)?;
+    let client = match (oauth.grant, &oauth.client_id, &oauth.client_metadata_url) {
+        (Grant::Client, None, _) => return Err("the client that signs in by itself has no `client_id`".to_owned()),
+        (Grant::Client | Grant::Assertion, id, _) => {
+            Client::Alone(Alone { id: id.clone(), proof: proof(oauth, secret, find)? })
         }
-        (None, Some(document)) => Client::Document(document.clone()),
-        (None, None) => Client::Dynamic,
+        (Grant::Person, Some(id), _) => Client::Registered { id: id.clone(), secret },
+        (Grant::Person, None, Some(document)) => Client::Document(document.clone()),
+        (Grant::Person, None, None) => Client::Dynamic,
     };
     let url = Url::parse(url).map_err(|error| format!("the URL cannot be used: {error}"))?;
     let (scopes, issuer) = (oauth.scopes.clone(), oauth.issuer.clone());
     Ok(Settings { server: server.to_owned(), url, client, scopes, issuer })
+}
+
+/// What shows who a client is that signs in by itself.
+fn proof(
+    oauth: &OAuth,
+    secret: Option<SecretCell>,
+    find: impl Fn(&Option<String>) -> Result<Option<SecretCell>, String>,
+) -> Result<Proof, String> {
+    if let Some(assertion) = find(&oauth.assertion)? {
+        return Ok(Proof::Assertion(assertion));
+    }
+    if let Some(key) = find(&oauth.private_key)? {
+        can_sign(&key.current()).map_err(|bad| format!("the secret `{}`: {bad}", key.name()))?;
+        return Ok(Proof::Key { key, id: oauth.key_id.clone() });
+    }
+    let missing = || "the client that signs in by itself has nothing that shows who it is".to_owned();
+    secret.map(Proof::Secret).ok_or_else(missing)
 }
 
 /// What sends the requests of its sign-ins.

@@ -1,6 +1,7 @@
 // Puts Countersign between the suite's server and the client that the suite examines: starts it toward the URL that
 // the suite gives, runs the client against it, stops it and ends as the client did. Where the suite is about signing in,
-// Countersign is who signs in, by `auth login` and a person who consents to everything, and the client only uses it.
+// Countersign is who signs in, by `auth login` and a person who consents to everything, or by itself where the suite
+// gives it a client of its own, and the client only uses it.
 //
 //     through.mjs URL       (COUNTERSIGN: the program; CLIENT: the client's file)
 import { spawn } from "node:child_process";
@@ -13,9 +14,25 @@ import { createInterface } from "node:readline";
 const TOKEN = "tok_conformance_4hWq8ZrT1nXc";
 const context = JSON.parse(process.env.MCP_CONFORMANCE_CONTEXT ?? "{}");
 const signsIn = (process.env.MCP_CONFORMANCE_SCENARIO ?? "").startsWith("auth/");
+const alone = /^auth\/(client-credentials-|wif-)/.test(process.env.MCP_CONFORMANCE_SCENARIO ?? "");
 const secrets = { token: { env: "TOKEN" } };
 const upstream = { url: process.argv[2], allow_plain_http: true };
-if (signsIn) {
+const dir = mkdtempSync(join(tmpdir(), "cs-conf-"));
+if (alone) {
+	// What an operator knows of the client that was made for it.
+	const metadata = new URL(`/.well-known/oauth-protected-resource${new URL(upstream.url).pathname}`, upstream.url);
+	const { authorization_servers: [issuer] } = await (await fetch(metadata)).json();
+	const oauth = { grant: "client_credentials", client_id: context.client_id, issuer };
+	secrets.client = { env: "CLIENT" };
+	if (context.valid_jwt) {
+		secrets.client = { file: join(dir, "assertion") };
+		writeFileSync(secrets.client.file, context.valid_jwt, { mode: 0o600 });
+		oauth.grant = "jwt_bearer";
+		oauth.assertion = { secret: "client" };
+	} else if (context.private_key_pem) oauth.private_key = { secret: "client" };
+	else oauth.client_secret = { secret: "client" };
+	upstream.auth = { oauth };
+} else if (signsIn) {
 	const oauth = { client_metadata_url: "https://conformance-test.local/client-metadata.json" };
 	if (context.client_id) {
 		delete oauth.client_metadata_url;
@@ -27,7 +44,6 @@ if (signsIn) {
 	}
 	upstream.auth = { oauth };
 }
-const dir = mkdtempSync(join(tmpdir(), "cs-conf-"));
 mkdirSync(join(dir, "policies"), { mode: 0o700 });
 writeFileSync(
 	join(dir, "policies", "all.rego"),
@@ -47,7 +63,7 @@ const config = {
 const file = join(dir, "countersign.yaml");
 writeFileSync(file, JSON.stringify(config), { mode: 0o600 });
 
-const env = { PATH: process.env.PATH, HOME: dir, TOKEN, CLIENT: context.client_secret ?? "" };
+const env = { PATH: process.env.PATH, HOME: dir, TOKEN, CLIENT: (context.client_secret ?? context.private_key_pem ?? "").trim() };
 
 /// A person at a browser, who is logged in already; the page sends it back to Countersign. Whether that is a sign-in.
 async function signIn() {
@@ -71,7 +87,7 @@ const desk = createServer(async (_, response) => {
 	response.end();
 });
 await new Promise((done) => desk.listen(0, "127.0.0.1", done));
-if (signsIn && !(await signIn())) process.exit(1);
+if (signsIn && !alone && !(await signIn())) process.exit(1);
 
 const daemon = spawn(process.env.COUNTERSIGN, ["serve", "--config", file], {
 	env,

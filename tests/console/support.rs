@@ -191,6 +191,7 @@ pub fn daemon() -> Daemon {
             sessions: 1,
             tools_changed: 0,
             tools_unpinned: 0,
+            sign_in: None,
         }],
         policy_version: "9c41e0b7".to_owned(),
         rules: 31,

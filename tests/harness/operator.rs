@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use countersign::call::{CallId, Digest};
 use countersign::control::client::{Commands, Operator};
-use countersign::control::wire::{Command, Daemon, Failure, HoldState, HoldView, Notice, RulingKind};
+use countersign::control::wire::{Command, Daemon, Failure, HoldState, HoldView, Notice, RulingKind, VERSION};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
@@ -167,7 +167,8 @@ impl Known {
         self.traffic.push('\n');
         let answers = notice.answers();
         match &notice {
-            Notice::Snapshot { holds, .. } => {
+            Notice::Snapshot { holds, daemon, .. } => {
+                self.daemon = Some(daemon.clone());
                 self.holds = holds.iter().map(|hold| (hold.id.clone(), hold.clone())).collect();
             }
             Notice::Hold { hold } | Notice::Shown { hold, .. } | Notice::Ruled { hold, .. } => {
@@ -213,7 +214,8 @@ impl RawOperator {
     /// Connected and welcomed.
     pub async fn hello(socket: &Path) -> RawOperator {
         let mut operator = RawOperator::connect(socket).await;
-        operator.send(r#"{"command":"hello","version":4,"watch":false,"read_only":false}"#).await;
+        let hello = format!(r#"{{"command":"hello","version":{VERSION},"watch":false,"read_only":false}}"#);
+        operator.send(&hello).await;
         let welcome = operator.next().await.expect("a welcome");
         assert!(welcome.get("welcome").is_some(), "{welcome}");
         operator

@@ -74,6 +74,21 @@ impl Provider {
     }
 }
 
+/// A private key in PEM, and its public half as the client's metadata have it.
+pub async fn key_pair(kind: &str) -> (String, Value) {
+    let options = match kind {
+        "rsa" => json!({"modulusLength": 2048}),
+        "ec" => json!({"namedCurve": "P-256"}),
+        _ => json!({}),
+    };
+    let script = "const { generateKeyPairSync } = require('node:crypto');\
+        const made = generateKeyPairSync(process.argv[1], JSON.parse(process.argv[2]));\
+        const pem = made.privateKey.export({ type: 'pkcs8', format: 'pem' });\
+        console.log(JSON.stringify([pem, made.publicKey.export({ format: 'jwk' })]));";
+    let made = output(Command::new(node()).args(["-e", script, kind, &options.to_string()])).await;
+    serde_json::from_str(&made).unwrap()
+}
+
 /// What a person does with the page.
 #[derive(Clone, Copy)]
 pub enum Person<'a> {

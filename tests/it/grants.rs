@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use countersign::control::wire::{Command, Failure, HoldView, Notice};
+use countersign::control::wire::{Command, Failure, HoldView, Notice, VERSION};
 
 use crate::harness::operator::RawOperator;
 use crate::signing::{Keys, shell};
@@ -225,7 +225,7 @@ async fn a_connection_that_may_only_watch_changes_nothing() {
     let mut scene = Scene::new().await;
     let hold = scene.hold("1", 150).await;
     let mut raw = RawOperator::connect(&scene.daemon.runtime_dir().join("operator.sock")).await;
-    raw.send(r#"{"command":"hello","version":4,"watch":false,"read_only":true}"#).await;
+    raw.send(&format!(r#"{{"command":"hello","version":{VERSION},"watch":false,"read_only":true}}"#)).await;
     raw.next().await.unwrap();
     let (id, digest) = (&hold.id, &hold.digest);
     let item = json!({"id": id, "digest": digest});

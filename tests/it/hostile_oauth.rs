@@ -21,10 +21,10 @@ fn honest(base: &str) -> (Value, Value) {
     (resource, issuer)
 }
 
-type Spoil = dyn Fn(&str, &mut Value, &mut Value) + Send + Sync;
+pub type Spoil = dyn Fn(&str, &mut Value, &mut Value) + Send + Sync;
 
 /// A server and its authorization server in one, spoiled.
-async fn web(spoil: Box<Spoil>) -> Web {
+pub async fn web(spoil: Box<Spoil>) -> Web {
     let base = Arc::new(Mutex::new(String::new()));
     let known = Arc::clone(&base);
     let web = Web::start(move |asked: Asked| {
@@ -46,6 +46,14 @@ async fn web(spoil: Box<Spoil>) -> Web {
                 }
                 "/.well-known/oauth-protected-resource/mcp" => document(&resource),
                 "/.well-known/oauth-authorization-server" => document(&issuer),
+                "/given" if asked.text().contains("c2lnbmF0dXJlLXR3bw") => {
+                    Answer::json(&json!({"access_token": "at_7Hq2mVx9Rt4Kd8Wz1Lp6", "token_type": "Bearer"}))
+                }
+                "/given" => {
+                    let said = json!({"error": "invalid_grant", "error_description": asked.text()});
+                    Answer::new(400, &[("content-type", "application/json")], said.to_string())
+                }
+                "/moved" => Answer::new(307, &[("location", &format!("{base}/elsewhere"))], ""),
                 "/register" => Answer::new(
                     201,
                     &[("content-type", "application/json")],
@@ -81,12 +89,15 @@ async fn login(web: &Web) -> (i32, String, bool) {
     (output.status.code().unwrap_or(-1), said, note.exists())
 }
 
-#[tokio::test]
-async fn what_metadata_names_is_judged_before_anything_is_asked_or_opened() {
-    let page = |page: &'static str| -> Box<Spoil> {
-        Box::new(move |_, _, issuer| issuer["authorization_endpoint"] = json!(page))
+/// What is wrong with metadata, and what is said of it.
+fn spoiled() -> Vec<(&'static str, Box<Spoil>, &'static str)> {
+    let issuer =
+        |name: &'static str, value: Value| -> Box<Spoil> { Box::new(move |_, _, issuer| issuer[name] = value.clone()) };
+    let resource = |name: &'static str, value: Value| -> Box<Spoil> {
+        Box::new(move |_, resource, _| resource[name] = value.clone())
     };
-    let cases: Vec<(&str, Box<Spoil>, &str)> = vec![
+    let page = |page: &str| issuer("authorization_endpoint", json!(page));
+    vec![
         ("a script", page("javascript:alert(1)"), "authorization endpoint cannot be used"),
         ("a file", page("file:///etc/passwd"), "neither https nor http"),
         ("a command", page("a:$(calc.exe)"), "authorization endpoint cannot be used"),
@@ -99,45 +110,33 @@ async fn what_metadata_names_is_judged_before_anything_is_asked_or_opened() {
         ("an option", page("--help"), "is not an address"),
         (
             "tokens in the clear",
-            Box::new(|_, _, issuer| issuer["token_endpoint"] = json!("http://evil.example/token")),
+            issuer("token_endpoint", json!("http://evil.example/token")),
             "the token endpoint cannot be used",
         ),
         (
             "registration elsewhere",
-            Box::new(|_, _, issuer| issuer["registration_endpoint"] = json!("https://169.254.169.254/register")),
+            issuer("registration_endpoint", json!("https://169.254.169.254/register")),
             "is not a public address",
         ),
         (
             "revocation elsewhere",
-            Box::new(|_, _, issuer| issuer["revocation_endpoint"] = json!("gopher://evil.example/")),
+            issuer("revocation_endpoint", json!("gopher://evil.example/")),
             "the revocation endpoint cannot be used",
         ),
         (
             "a cloud's own service",
-            Box::new(|_, resource, _| resource["authorization_servers"] = json!(["http://169.254.169.254/latest"])),
+            resource("authorization_servers", json!(["http://169.254.169.254/latest"])),
             "none published usable metadata",
         ),
         (
             "somebody in the network",
-            Box::new(|_, resource, _| resource["authorization_servers"] = json!(["https://10.0.0.1/"])),
+            resource("authorization_servers", json!(["https://10.0.0.1/"])),
             "none published usable metadata",
         ),
-        (
-            "another resource",
-            Box::new(|_, resource, _| resource["resource"] = json!("https://other.example/mcp")),
-            "resource mismatch",
-        ),
-        (
-            "another issuer",
-            Box::new(|_, _, issuer| issuer["issuer"] = json!("https://other.example")),
-            "issuer mismatch",
-        ),
-        ("no PKCE", Box::new(|_, _, issuer| issuer["code_challenge_methods_supported"] = json!(["plain"])), "PKCE"),
-        (
-            "nothing about PKCE",
-            Box::new(|_, _, issuer| drop(issuer.as_object_mut().unwrap().remove("code_challenge_methods_supported"))),
-            "PKCE",
-        ),
+        ("another resource", resource("resource", json!("https://other.example/mcp")), "resource mismatch"),
+        ("another issuer", issuer("issuer", json!("https://other.example")), "issuer mismatch"),
+        ("no PKCE", issuer("code_challenge_methods_supported", json!(["plain"])), "PKCE"),
+        ("nothing about PKCE", issuer("code_challenge_methods_supported", Value::Null), "PKCE"),
         (
             "a redirect",
             Box::new(|base, _, issuer| *issuer = json!(format!("{base}/elsewhere"))),
@@ -148,8 +147,12 @@ async fn what_metadata_names_is_judged_before_anything_is_asked_or_opened() {
             Box::new(|_, _, issuer| *issuer = json!(format!("{{\"x\":\"{}\"}}", "x".repeat(600_000)))),
             "longer than",
         ),
-    ];
-    for (name, spoil, why) in cases {
+    ]
+}
+
+#[tokio::test]
+async fn what_metadata_names_is_judged_before_anything_is_asked_or_opened() {
+    for (name, spoil, why) in spoiled() {
         let web = web(spoil).await;
         let (code, said, opened) = login(&web).await;
         assert!(code == 1 && said.contains(why), "{name}: {code} {said}");

@@ -14,6 +14,7 @@ mod author;
 mod bad_input;
 mod binding;
 mod bounded;
+mod by_itself;
 mod catalogs;
 mod code_mode;
 mod commands;

@@ -14,7 +14,7 @@ async fn daemon(provider: &Provider) -> Daemon {
 }
 
 /// The words of an answer, whether it is a result or an error.
-fn words(answer: &Value) -> String {
+pub fn words(answer: &Value) -> String {
     let text = answer.pointer("/result/content/0/text").or(answer.pointer("/error/message"));
     text.and_then(Value::as_str).unwrap_or_default().to_owned()
 }
@@ -36,7 +36,7 @@ async fn in_use(options: Value) -> (Provider, Daemon, Shim) {
 }
 
 /// Every file of a folder, in bytes.
-fn files(folder: &Path, into: &mut Vec<(String, Vec<u8>)>) {
+pub fn files(folder: &Path, into: &mut Vec<(String, Vec<u8>)>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {

@@ -234,6 +234,8 @@ async fn a_key_that_changes_is_used_from_then_on_and_no_session_ends() {
     // The key of another environment, one that others can read, one that is cut off: the one before stays.
     write(&key, LIVE);
     daemon.logs("`environment: sandbox` is declared, but that is not where it works").await;
+    write(&key, "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIA==\n-----END PRIVATE KEY-----");
+    daemon.logs("it has several lines").await;
     write(&key, "sk_te");
     daemon.logs("it has fewer than 8 characters").await;
     write(&key, "plain-and-without-any-form-0123");

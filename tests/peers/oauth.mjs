@@ -13,7 +13,8 @@
 //   noRegistration
 //   only          the one way for clients to authenticate that the metadata names
 //   documents     client-id metadata documents by their address: they are taken without a look at the network
-// The control endpoint takes {"do": "revoke"} (all grants are destroyed, and "refuse"), {"do": "issuer", "issuer": ...}
+// The control endpoint takes {"do": "revoke"} (all grants are destroyed, and "refuse"), {"do": "forget", "client": ID}
+// (there is no such client any more), {"do": "issuer", "issuer": ...}
 // (the protected-resource metadata names that one from now on), {"do": "refuse"} (the tokens that the MCP server has
 // accepted count no more there), and answers {"do": "seen"} with all that the MCP server got, {"do": "tokens"} with the
 // tokens that it accepted and {"do": "granted"} with what the authorization server gave out and revoked, by name.
@@ -56,6 +57,7 @@ const provider = new Provider(issuer, {
 	scopes: ["openid", "offline_access"],
 	features: {
 		registration: { enabled: !options.noRegistration },
+		clientCredentials: { enabled: true },
 		revocation: { enabled: true },
 		resourceIndicators: {
 			enabled: true,
@@ -85,15 +87,15 @@ const discovery = async () => {
 	if (options.documents) found.client_id_metadata_document_supported = true;
 	return found;
 };
-if (options.documents) {
+const forgotten = new Set();
+const find = provider.Client.find.bind(provider.Client);
+provider.Client.find = async (id) => {
+	if (forgotten.has(id)) return undefined;
 	// The documents are given, not fetched: no test reaches out.
-	const find = provider.Client.find.bind(provider.Client);
-	provider.Client.find = async (id) => {
-		const document = options.documents[id];
-		if (!document) return find(id);
-		return new provider.Client({ ...document, client_id: id, token_endpoint_auth_method: "none" });
-	};
-}
+	const document = options.documents?.[id];
+	if (!document) return find(id);
+	return new provider.Client({ ...document, client_id: id, token_endpoint_auth_method: "none" });
+};
 
 answer = async (request, response) => {
 	const url = new URL(request.url, origin);
@@ -184,6 +186,7 @@ const control = createServer(async (request, response) => {
 		for (const id of grants) await provider.Grant.adapter.destroy(id);
 		for (const id of refreshTokens) await provider.RefreshToken.adapter.destroy(id);
 	}
+	if (asked.do === "forget") forgotten.add(asked.client);
 	if (asked.do === "issuer") named = asked.issuer;
 	if (asked.do === "refuse" || asked.do === "revoke") for (const token of tokens) refused.add(token);
 	const told = { seen, granted, tokens: [...tokens] };

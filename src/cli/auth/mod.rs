@@ -38,7 +38,7 @@ pub enum Command {
         #[arg(long)]
         paste: bool,
     },
-    /// How the sign-ins stand; exits with 4 where somebody has to sign in
+    /// How the sign-ins stand; exits with 4 where somebody has to sign in, with 1 where countersign itself cannot
     Status {
         #[command(flatten)]
         at: At,
@@ -77,6 +77,7 @@ struct Place {
     settings: Settings,
     oauth: OAuth,
     store: Arc<Store>,
+    operator_socket: PathBuf,
 }
 
 impl Place {
@@ -92,13 +93,14 @@ pub fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Login { at, server, no_browser, paste } => runtime.block_on(async {
             let way = if paste { login::Way::Paste } else { login::Way::Browser { open: !no_browser } };
             match at.one(&server).await? {
+                Ok(place) if place.settings.client.alone().is_some() => Ok(nobody(&place)),
                 Ok(place) => login::login(&place, way).await,
                 Err(exit) => Ok(exit),
             }
         }),
         Command::Status { at, server, output } => runtime.block_on(async {
             match at.several(server.as_deref()).await? {
-                Ok(places) => status::status(&places, output),
+                Ok(places) => status::status(&places, output).await,
                 Err(exit) => Ok(exit),
             }
         }),
@@ -132,7 +134,8 @@ impl At {
         let mut places = Vec::new();
         for (name, url, oauth) in config.sign_ins().filter(|(name, _, _)| only.is_none_or(|only| only == *name)) {
             let settings = sign_in::settings(name, url, oauth, &secrets).map_err(|why| anyhow!(why))?;
-            places.push(Place { settings, oauth: oauth.clone(), store: Arc::clone(&store) });
+            let operator_socket = config.runtime_dir.join("operator.sock");
+            places.push(Place { settings, oauth: oauth.clone(), store: Arc::clone(&store), operator_socket });
         }
         Ok(Ok(places))
     }
@@ -168,9 +171,26 @@ async fn secrets(config: &Config, only: Option<&str>) -> anyhow::Result<BTreeMap
     Ok(secrets)
 }
 
+/// Where there is nothing to sign in to.
+fn nobody(place: &Place) -> Exit {
+    eprintln!(
+        "countersign: there is nothing to sign in to: at {} countersign signs in by itself (`grant` in its \
+         configuration)",
+        place.settings.server
+    );
+    Exit::NoEffect
+}
+
 async fn logout(place: &Place) -> anyhow::Result<Exit> {
     let server = &place.settings.server;
     match revoke(&place.settings, &place.store, &place.http()?).await? {
+        Revoked::Nothing if place.settings.client.alone().is_some() => {
+            eprintln!(
+                "countersign: nobody was signed in at {server}: countersign signs in there by itself; to end that, revoke \
+                 the client at the authorization server, and take the server out of the configuration"
+            );
+            Ok(Exit::Ok)
+        }
         Revoked::Nothing => {
             eprintln!("countersign: nobody was signed in at {server}");
             Ok(Exit::Ok)

@@ -168,6 +168,14 @@ pub fn sign_ins(ground: &Ground) -> Vec<Finding> {
 }
 
 fn signed_in(one: &SignIn, file: &Path) -> Finding {
+    if one.state == "by_itself" {
+        return Finding::note(&one.server, "countersign signs in by itself; a daemon that runs says how that stands");
+    }
+    if one.state == "failed" {
+        let why = one.reason.as_deref().unwrap_or_default();
+        let command = format!("countersign auth status {} --config {}", one.server, super::finding::shell(file));
+        return Finding::problem(&one.server, format!("countersign cannot sign in by itself: {why}")).run(command);
+    }
     if one.state == "signed_in" {
         let until = one.token_expires_at.as_ref().map_or_else(String::new, |end| format!(", the token until {end}"));
         return Finding::ok(&one.server, format!("signed in{until}"));
@@ -275,5 +283,9 @@ mod tests {
         assert_eq!((needed.level, needed.text.as_str()), (Level::Problem, "a sign-in is needed: the token has ended"));
         assert_eq!(needed.command.as_deref(), Some("countersign auth login s --config /c.yaml"));
         assert_eq!(signed_in(&one("signed_in"), Path::new("/c.yaml")).level, Level::Ok);
+        let failed = signed_in(&one("failed"), Path::new("/c.yaml"));
+        assert_eq!(failed.text, "countersign cannot sign in by itself: the token has ended");
+        assert_eq!((failed.level, failed.command.is_some()), (Level::Problem, true));
+        assert_eq!(signed_in(&one("by_itself"), Path::new("/c.yaml")).level, Level::Note);
     }
 }

@@ -31,6 +31,15 @@ fn gate(members: &str) -> String {
     upstream(&format!("{{ stdio: {{ command: x, env: {{ A: b }}, gate: {{ {members} }} }} }}"))
 }
 
+/// With a sign-in.
+fn oauth(members: &str) -> String {
+    upstream(&format!("{{ http: {{ url: \"https://a/mcp\", auth: {{ oauth: {{ {members} }} }} }} }}"))
+}
+
+const ALONE: &str = "grant: client_credentials, client_id: a";
+const GOOD_ALONE: &str =
+    "grant: client_credentials, client_id: a, issuer: \"https://b/\", client_secret: { secret: key }";
+
 /// What is refused, and where. Each is a file with one mistake.
 #[test]
 fn mistakes_are_found_where_they_are() {
@@ -101,6 +110,23 @@ fn mistakes_are_found_where_they_are() {
             ("C0113", 10, 72),
         ),
         (upstream("{ http: { url: \"https://a/mcp\", auth: { oauth: { callback_port: 80 } } } }"), ("C0104", 10, 79)),
+        // By itself.
+        (oauth("grant: password"), ("C0106", 10, 71)),
+        (oauth("private_key: { secret: key }"), ("C0110", 10, 77)),
+        (oauth("key_id: k"), ("C0110", 10, 72)),
+        (oauth("assertion: { secret: key }"), ("C0110", 10, 75)),
+        (oauth("grant: jwt_bearer, issuer: \"https://b/\""), ("C0102", 10, 62)),
+        (oauth("grant: jwt_bearer, assertion: { secret: key }"), ("C0102", 10, 62)),
+        (oauth("grant: jwt_bearer, issuer: \"https://b/\", assertion: { secret: key }"), ("C0110", 5, 3)),
+        (oauth("grant: jwt_bearer, issuer: \"https://b/\", assertion: { secret: key }, key_id: a"), ("C0110", 10, 141)),
+        (oauth(&format!("{ALONE}, issuer: \"https://b/\"")), ("C0102", 10, 62)),
+        (oauth(&format!("{ALONE}, client_secret: {{ secret: key }}")), ("C0102", 10, 62)),
+        (oauth("grant: client_credentials, issuer: \"https://b/\", client_secret: { secret: key }"), ("C0102", 10, 62)),
+        (oauth(&format!("{GOOD_ALONE}, private_key: {{ secret: key }}")), ("C0110", 10, 159)),
+        (oauth(&format!("{GOOD_ALONE}, key_id: k")), ("C0110", 10, 167)),
+        (oauth(&format!("{GOOD_ALONE}, callback_port: 4000")), ("C0110", 10, 174)),
+        (oauth(&format!("{GOOD_ALONE}, client_metadata_url: \"https://a/b\"")), ("C0110", 10, 180)),
+        (oauth(&format!("{ALONE}, issuer: \"https://b/\", private_key: {{ secret: none }}")), ("C0107", 10, 150)),
         (
             upstream("{ http: { url: \"https://a/mcp\", headers: { Authorization: { secret: key } }, auth: oauth } }"),
             ("C0110", 10, 98),

@@ -21,7 +21,9 @@ pub fn daemon(daemon: &Daemon) -> String {
         daemon.policy_error.as_ref().map(|error| format!(" The new policy was refused: {error}.")).unwrap_or_default();
     let frozen = daemon.frozen.as_ref().map(|_| format!(" {}", frozen(daemon))).unwrap_or_default();
     let tools = describe::tools(daemon).map(|tools| format!(" {tools}.")).unwrap_or_default();
-    format!("Servers: {}. {} rules.{unsigned}{error}{tools}{frozen}", servers.join(", "), daemon.rules)
+    let sign_ins: String =
+        describe::not_signed_in(daemon).map(|(server, words)| format!(" Server {}: {words}.", server.name)).collect();
+    format!("Servers: {}. {} rules.{unsigned}{error}{tools}{sign_ins}{frozen}", servers.join(", "), daemon.rules)
 }
 
 pub fn frozen(daemon: &Daemon) -> String {

@@ -59,6 +59,14 @@ pub fn banners(app: &App) -> Vec<(String, Style)> {
         );
         banners.push((text, bad));
     }
+    let without: Vec<_> = app.daemon.iter().flat_map(describe::not_signed_in).collect();
+    if let Some((server, words)) = without.first() {
+        let more = match without.len() {
+            1 => String::new(),
+            count => format!(" And {}.", plural(count - 1, "other server")),
+        };
+        banners.push((format!(" SERVER {}: {}.{more}", visible::line(&server.name), visible::line(words)), bad));
+    }
     banners
 }
 

@@ -1,5 +1,5 @@
 //! The token that requests to one server carry, for a daemon: read from the record, renewed before it ends, read again
-//! when somebody signs in or out.
+//! when somebody signs in or out. Where Countersign signs in by itself there is no record: `given`.
 //!
 //! Invariant: one renewal at a time, here and across processes; a new token is known to the scrubber before anybody gets
 //! it, and lost with the process alone; a token that the server refused is not given out again.
@@ -15,11 +15,16 @@ use tracing::{debug, error, info, warn};
 
 use super::discovery;
 use super::login::usable;
-use super::record::{self, Record, Slot, Standing};
+use super::record::{self, Record, Slot};
 use super::store::{Stamp, Store, StoreError};
 use super::{Client, Fault, Http, Settings, now, story};
 use crate::credential::scrub::Scrubber;
 use crate::credential::secret::Secret;
+
+mod given;
+mod stands;
+
+pub use stands::Stands;
 
 /// A token is renewed this many seconds before it ends, or a fifth of its life before, where that is less.
 const EARLY: u64 = 60;
@@ -27,13 +32,34 @@ const EARLY: u64 = 60;
 /// writing a record that could not be written.
 const PAUSE: u64 = 15;
 
+/// Of a server without a record.
+const NOBODY: &str = "nobody has signed in";
+
 /// Why there is no token.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum NoToken {
     /// Somebody has to sign in, and why.
     SignIn(String),
-    /// It cannot be renewed just now, and why.
+    /// Countersign signs in by itself and is not given one, and why: the operator has to see to it.
+    Refused(String),
+    /// It cannot be had just now, and why.
     Later(String),
+}
+
+impl NoToken {
+    pub fn words(&self) -> &str {
+        let (NoToken::SignIn(why) | NoToken::Refused(why) | NoToken::Later(why)) = self;
+        why
+    }
+
+    /// The same with something said after it.
+    fn with(&self, more: &str) -> NoToken {
+        match self {
+            NoToken::SignIn(why) => NoToken::SignIn(format!("{why}{more}")),
+            NoToken::Refused(why) => NoToken::Refused(format!("{why}{more}")),
+            NoToken::Later(why) => NoToken::Later(format!("{why}{more}")),
+        }
+    }
 }
 
 /// Shared by all links to one server.
@@ -45,6 +71,8 @@ pub struct Bearer {
     tracker: TaskTracker,
     held: ArcSwapOption<Held>,
     turn: Mutex<Turn>,
+    /// Why there was none the last time, and what the record was like then.
+    last: std::sync::Mutex<Option<(Option<Stamp>, NoToken)>>,
     /// Digest of a token that the server refused.
     refused: std::sync::Mutex<Option<[u8; 32]>>,
 }
@@ -54,17 +82,29 @@ struct Held {
     token: Arc<Secret>,
     stamp: Option<Stamp>,
     renew_at: u64,
+    /// Where the issuer said it.
+    ends_at: Option<u64>,
 }
 
 #[derive(Default)]
 struct Turn {
     unsaved: Option<Unsaved>,
     /// Not before this is a renewal tried again, and why the last one failed.
-    pause: Option<(u64, String)>,
+    pause: Option<(u64, NoToken)>,
+    /// What showed who asks when it failed.
+    tried: Option<[u8; 32]>,
     /// When a token was last renewed because the server refused it.
     forced_at: Option<u64>,
     /// What was last said about the need to sign in: each need is logged once.
     told: Option<String>,
+}
+
+impl Turn {
+    /// The same without the time to the next try, which is another one each time.
+    fn plain(&self, no: &NoToken) -> NoToken {
+        let paused = self.pause.as_ref().map(|(_, why)| why).filter(|why| no.words().starts_with(why.words()));
+        paused.unwrap_or(no).clone()
+    }
 }
 
 /// A record that could not be written. The one on the disk counts no more: what it could be renewed with has been used.
@@ -89,16 +129,23 @@ impl Bearer {
         scrubber: Arc<Scrubber>,
         tracker: TaskTracker,
     ) -> Arc<Bearer> {
-        let (held, turn, refused) = (ArcSwapOption::empty(), Mutex::default(), std::sync::Mutex::default());
-        Arc::new(Bearer { settings, store, http, scrubber, tracker, held, turn, refused })
+        let (held, turn) = (ArcSwapOption::empty(), Mutex::default());
+        let (last, refused) = (std::sync::Mutex::default(), std::sync::Mutex::default());
+        Arc::new(Bearer { settings, store, http, scrubber, tracker, held, turn, last, refused })
     }
 
     pub fn server(&self) -> &str {
         &self.settings.server
     }
 
-    /// Says at the start of a daemon whether somebody has to sign in. Nothing is asked of anybody.
-    pub fn announce(&self) {
+    /// Says at the start of a daemon whether somebody has to sign in, without asking anybody. Where nobody has to, the
+    /// first token is asked for: what is wrong is said before a call needs it.
+    pub fn announce(self: &Arc<Bearer>) {
+        if self.settings.client.alone().is_some() {
+            let me = Arc::clone(self);
+            self.tracker.spawn(async move { me.next().await });
+            return;
+        }
         if let Err(NoToken::SignIn(why)) = self.read() {
             let server = &self.settings.server;
             warn!(server, why, "sign-in is needed: countersign auth login {server}");
@@ -129,14 +176,29 @@ impl Bearer {
 
     async fn next(&self) -> Result<Arc<Secret>, NoToken> {
         let mut turn = self.turn.lock().await;
-        let token = self.take(&mut turn).await;
-        if let Err(NoToken::SignIn(why)) = &token
-            && turn.told.as_ref() != Some(why)
-        {
-            let server = &self.settings.server;
-            warn!(server, why, "sign-in is needed: countersign auth login {server}");
-            turn.told = Some(why.clone());
+        let token = match self.settings.client.alone() {
+            Some(alone) => self.given(&mut turn, alone).await,
+            None => self.take(&mut turn).await,
+        };
+        let no = token.as_ref().err().map(|no| turn.plain(no));
+        let server = &self.settings.server;
+        match &no {
+            None => turn.told = None,
+            Some(NoToken::Later(_)) => {}
+            Some(no @ (NoToken::SignIn(_) | NoToken::Refused(_))) => {
+                let why = no.words();
+                if turn.told.as_deref() != Some(why) {
+                    match no {
+                        NoToken::Refused(_) => error!(server, why, "countersign cannot sign in at the server"),
+                        NoToken::SignIn(_) | NoToken::Later(_) => {
+                            warn!(server, why, "sign-in is needed: countersign auth login {server}")
+                        }
+                    }
+                    turn.told = Some(why.to_owned());
+                }
+            }
         }
+        self.note(no);
         token
     }
 
@@ -158,6 +220,15 @@ impl Bearer {
         }
         let scopes = record::scopes(&challenge.scope.unwrap_or_default());
         let server = &self.settings.server;
+        if self.settings.client.alone().is_some() {
+            warn!(
+                server,
+                ?scopes,
+                "the sign-in covers too little; add to servers.{server}.upstream.http.auth.oauth.scopes what may be, \
+                 and restart"
+            );
+            return true;
+        }
         if self.settings.scopes.is_empty() {
             warn!(server, ?scopes, "the sign-in covers too little; to widen it: countersign auth login {server}");
         } else {
@@ -230,7 +301,7 @@ impl Bearer {
         }
         if let Some((until, why)) = turn.pause.as_ref().filter(|(until, _)| now() < *until) {
             let seconds = until.saturating_sub(now());
-            return self.still(&record).ok_or_else(|| NoToken::Later(format!("{why}; tried again in {seconds} s")));
+            return self.still(&record).ok_or_else(|| why.with(&format!("; tried again in {seconds} s")));
         }
         if self.current(&record).is_none() {
             // A token that is refused as soon as it is made will not get better by making more.
@@ -247,11 +318,11 @@ impl Bearer {
                 })?;
                 Ok(self.hold(turn, &record, stamp, token))
             }
-            Err(NoToken::SignIn(why)) => Err(NoToken::SignIn(why)),
-            Err(NoToken::Later(why)) => {
-                warn!(server = self.settings.server, why, "the token could not be renewed");
+            Err(why @ (NoToken::SignIn(_) | NoToken::Refused(_))) => Err(why),
+            Err(why @ NoToken::Later(_)) => {
+                warn!(server = self.settings.server, why = why.words(), "the token could not be renewed");
                 turn.pause = Some((now() + PAUSE, why.clone()));
-                self.still(&record).ok_or(NoToken::Later(why))
+                self.still(&record).ok_or(why)
             }
         }
     }
@@ -268,14 +339,12 @@ impl Bearer {
         // The stamp first: what is written between the two is read again.
         let stamp = self.store.stamp(&self.settings.server);
         let record = self.store.read(&self.settings.server).map_err(|error| NoToken::SignIn(error.to_string()))?;
-        let record = record.ok_or_else(|| NoToken::SignIn("nobody has signed in".to_owned()))?;
-        match record.standing(&self.settings) {
-            Standing::Good => {
-                record.secrets().for_each(|(name, key)| self.scrubber.learn(&name, &key));
-                Ok((stamp, record))
-            }
-            Standing::SignIn(why) => Err(NoToken::SignIn(why)),
+        let record = record.ok_or_else(|| NoToken::SignIn(NOBODY.to_owned()))?;
+        if let Some(why) = record.ended_by(&self.settings) {
+            return Err(NoToken::SignIn(why));
         }
+        record.secrets().for_each(|(name, key)| self.scrubber.learn(&name, &key));
+        Ok((stamp, record))
     }
 
     /// The record's token, where the server has not refused it.
@@ -292,7 +361,10 @@ impl Bearer {
     fn hold(&self, turn: &Turn, record: &Record, stamp: Option<Stamp>, token: Arc<Secret>) -> Arc<Secret> {
         let write_at = turn.unsaved.as_ref().map_or(u64::MAX, |_| now() + PAUSE);
         let renew_at = renew_at(record).min(write_at);
-        self.held.store(Some(Arc::new(Held { token: Arc::clone(&token), stamp, renew_at })));
+        // For as long as somebody holds it.
+        self.scrubber.learn(&record.token_name(), &token);
+        let ends_at = record.expires_at();
+        self.held.store(Some(Arc::new(Held { token: Arc::clone(&token), stamp, renew_at, ends_at })));
         token
     }
 
@@ -345,7 +417,7 @@ impl Bearer {
         }
         let client_id = record.client_id().ok_or(Fault::Token("it has no client"))?.to_owned();
         let secret = match &self.settings.client {
-            Client::Registered { .. } => None,
+            Client::Registered { .. } | Client::Alone(_) => None,
             Client::Document(_) | Client::Dynamic => record.client_secret().map(str::to_owned),
         };
         let redirect = record.redirect_uri.clone();
@@ -365,7 +437,12 @@ impl Bearer {
 /// When the record's token is to be renewed: early, so that nothing leaves with one that ends on its way.
 fn renew_at(record: &Record) -> u64 {
     match (record.expires_at(), record.lifetime()) {
-        (Some(end), Some(lifetime)) => end.saturating_sub((lifetime / 5).min(EARLY)),
+        (Some(end), Some(lifetime)) => end.saturating_sub(early(lifetime)),
         _ => u64::MAX,
     }
+}
+
+/// How long before its end a token is renewed that lives so long.
+fn early(lifetime: u64) -> u64 {
+    (lifetime / 5).min(EARLY)
 }

@@ -78,6 +78,9 @@ pub(super) async fn discover(settings: &Settings, http: &Http, resource: Option<
         return Err(Fault::Pinned { pinned: pinned.clone(), found: super::said(&issuer) });
     }
     judge(&metadata, &issuer, &settings.url)?;
+    if settings.client.alone().is_none() && !takes_pkce(&metadata) {
+        return Err(Fault::NoPkce);
+    }
     manager.set_metadata(metadata.clone());
     Ok(Found { manager, metadata, issuer })
 }
@@ -93,12 +96,30 @@ pub(super) fn speak_as(
     let mut config = OAuthClientConfig::new(client_id, redirect_uri);
     let configured = match &settings.client {
         Client::Registered { secret, .. } => secret.as_ref().map(|secret| secret.current().expose().to_owned()),
-        Client::Document(_) | Client::Dynamic => registered_secret.map(str::to_owned),
+        Client::Document(_) | Client::Dynamic | Client::Alone(_) => registered_secret.map(str::to_owned),
     };
     if let Some(secret) = configured {
         config = config.with_client_secret(secret);
     }
     manager.configure_client(config).map_err(|error| Fault::Failed(story(&error)))
+}
+
+/// What tokens are for, in the server's own words. rmcp says it nowhere but in the address of a page, which nobody goes
+/// to here: what such a page needs besides is made up.
+pub(super) async fn resource(found: &mut Found, settings: &Settings) -> Result<String, Fault> {
+    let mut metadata = found.metadata.clone();
+    metadata.response_types_supported = None;
+    metadata.code_challenge_methods_supported = Some(vec!["S256".to_owned()]);
+    found.manager.set_metadata(metadata);
+    speak_as(&mut found.manager, settings, "countersign", None, settings.url.as_str())?;
+    let page = found.manager.get_authorization_url(&[]).await.map_err(|error| Fault::Failed(story(&error)))?;
+    in_query(&page, "resource").ok_or_else(Fault::no_page)
+}
+
+/// What an address says under a name.
+pub(super) fn in_query(page: &str, name: &str) -> Option<String> {
+    let page = Url::parse(page).ok()?;
+    page.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
 }
 
 /// What an MCP client would say first, in the era of sessions and without: none of it carries a key or changes anything,
@@ -168,8 +189,12 @@ fn judge(metadata: &AuthorizationMetadata, issuer: &str, server: &Url) -> Result
             endpoint(address, server).map_err(|why| Fault::Address { what, why })?;
         }
     }
-    let methods = metadata.code_challenge_methods_supported.as_deref().unwrap_or_default();
-    if methods.iter().any(|method| method == "S256") { Ok(()) } else { Err(Fault::NoPkce) }
+    Ok(())
+}
+
+/// Without it a code that comes back through a browser is not safe.
+fn takes_pkce(metadata: &AuthorizationMetadata) -> bool {
+    metadata.code_challenge_methods_supported.iter().flatten().any(|method| method == "S256")
 }
 
 /// An address that metadata may name: https, or http on this machine where the server itself is there. What a shell or

@@ -84,6 +84,7 @@ impl Login {
                 discovery::speak_as(&mut manager, settings, address, None, redirect)?;
                 (KnownAs::Document, None)
             }
+            Client::Alone(_) => return Err(Fault::NoPerson),
             Client::Document(_) | Client::Dynamic => {
                 // Without scopes: some know those of the server only when it is asked for, and refuse them here.
                 let registered = manager.register_client(NAME, redirect, &[]).await.map_err(failed)?;
@@ -93,13 +94,8 @@ impl Login {
         let kept = Slot::default();
         manager.set_credential_store(kept.clone());
         let page = manager.get_authorization_url(&scopes).await.map_err(failed)?;
-        let query = |name: &str| {
-            let page = Url::parse(&page).ok()?;
-            page.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
-        };
-        let broken =
-            || Fault::Address { what: "the authorization endpoint", why: "it has a `state` of its own".to_owned() };
-        let (state, resource) = (query("state").ok_or_else(broken)?, query("resource").ok_or_else(broken)?);
+        let query = |name: &str| discovery::in_query(&page, name).ok_or_else(Fault::no_page);
+        let (state, resource) = (query("state")?, query("resource")?);
         let mut record = Record::new(settings, resource, issuer.clone(), known_as).with_client_secret(secret);
         record.redirect_uri = redirect.to_owned();
         let login = Login { manager, page, state, issuer, redirect: redirect_url, kept, store };

@@ -1,16 +1,12 @@
 //! The end of a sign-in: its tokens are revoked where the authorization server takes that (RFC 7009), and forgotten
 //! here in any case.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use http::Request;
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use url::form_urlencoded::{Serializer, byte_serialize};
+use url::form_urlencoded::Serializer;
 
-use super::discovery;
+use super::endpoint::{self, METHODS, SecretIn, secret_in};
 use super::record::Record;
 use super::store::{Store, StoreError};
-use super::{Client, Http, Settings};
+use super::{Alone, Client, Http, Proof, Settings, discovery};
 
 /// The token that others are made with.
 const RENEWING: &str = "refresh_token";
@@ -52,19 +48,18 @@ async fn tell(settings: &Settings, record: &Record, http: &Http) -> Result<(), S
     if found.issuer != record.issuer {
         return Err(format!("the server's authorization server is now {}", super::said(&found.issuer)));
     }
-    let field = |name: &str| found.metadata.additional_fields.get(name);
-    let endpoint = field("revocation_endpoint").and_then(|value| value.as_str());
+    let endpoint = found.metadata.additional_fields.get("revocation_endpoint").and_then(|value| value.as_str());
     let endpoint = endpoint.ok_or("the authorization server takes no revocations")?;
     let client_id = record.client_id().ok_or("there is no client")?;
     let secret = match &settings.client {
         Client::Registered { secret, .. } => secret.as_ref().map(|secret| secret.current().expose().to_owned()),
-        Client::Document(_) | Client::Dynamic => record.client_secret().map(str::to_owned),
+        // Of somebody who signed in before the configuration said that nobody does.
+        Client::Alone(Alone { proof: Proof::Secret(secret), .. }) => Some(secret.current().expose().to_owned()),
+        Client::Document(_) | Client::Dynamic | Client::Alone(_) => record.client_secret().map(str::to_owned),
     };
-    let methods = field("revocation_endpoint_auth_methods_supported")
-        .or_else(|| field("token_endpoint_auth_methods_supported"))
-        .and_then(|value| value.as_array());
-    let takes = |method: &str| methods.is_some_and(|methods| methods.iter().any(|known| known == method));
-    let by_form = takes("client_secret_post") && !takes("client_secret_basic");
+    let methods = endpoint::list(&found.metadata, "revocation_endpoint_auth_methods_supported")
+        .or_else(|| endpoint::list(&found.metadata, METHODS));
+    let place = secret_in(methods.as_deref()).unwrap_or(SecretIn::Header);
     let refresh = record.refresh_token().map(|token| (RENEWING, token.secret()));
     let access = record.access_token().map(|token| ("access_token", token.secret()));
     let mut refused = None;
@@ -72,21 +67,8 @@ async fn tell(settings: &Settings, record: &Record, http: &Http) -> Result<(), S
     for (kind, token) in access.into_iter().chain(refresh) {
         let mut form = Serializer::new(String::new());
         form.append_pair("token", token).append_pair("token_type_hint", kind);
-        let mut request = Request::post(endpoint).header(CONTENT_TYPE, "application/x-www-form-urlencoded");
-        match &secret {
-            Some(secret) if !by_form => {
-                let part = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
-                let pair = STANDARD.encode(format!("{}:{}", part(client_id), part(secret)));
-                request = request.header(AUTHORIZATION, format!("Basic {pair}"));
-            }
-            Some(secret) => {
-                form.append_pair("client_id", client_id).append_pair("client_secret", secret);
-            }
-            None => {
-                form.append_pair("client_id", client_id);
-            }
-        }
-        let request = request.body(form.finish().into_bytes()).map_err(|error| error.to_string())?;
+        let secret = secret.as_deref().map(|secret| (secret, place));
+        let request = endpoint::post(endpoint, form, Some(client_id), secret).map_err(|error| error.to_string())?;
         let answer = http(request).await.map_err(super::said)?;
         if !answer.status().is_success() {
             refused = Some(format!("the authorization server answered {} to the {kind}", answer.status()));

@@ -1,6 +1,6 @@
-//! Signing in at a server by OAuth 2.1: finding its authorization server, the sign-in of an operator, tokens that are
-//! kept and renewed, and their end. The protocol is `rmcp`'s `AuthorizationManager`; what it may reach, where tokens may
-//! go and when they count is decided here.
+//! Signing in at a server by OAuth 2.1: finding its authorization server, the sign-in of an operator or of Countersign
+//! itself, tokens that are kept and renewed, and their end. The protocol is `rmcp`'s `AuthorizationManager`; what it may
+//! reach, where tokens may go and when they count is decided here.
 //!
 //! Invariant: a token is used for the server, the resource and the issuer that it was given for, and nowhere else; the
 //! scrubber knows it before a request carries it.
@@ -12,18 +12,23 @@ use url::Url;
 
 use super::secret::SecretCell;
 
+mod alone;
 mod bearer;
 mod discovery;
+mod endpoint;
 mod login;
 mod logout;
 mod record;
 mod seal;
+mod signer;
 mod store;
 
-pub use bearer::{Bearer, NoToken};
+pub use alone::{Alone, Proof};
+pub use bearer::{Bearer, NoToken, Stands};
 pub use login::{Answer, Begun, Login, NoAnswer};
 pub use logout::{Revoked, revoke};
-pub use record::{KnownAs, Record, Standing};
+pub use record::{KnownAs, Record};
+pub use signer::{BadKey, can_sign};
 pub use store::{Store, StoreError};
 
 /// One exchange with a server that a sign-in has to do with. Given from outside, where it is decided which addresses
@@ -53,6 +58,8 @@ pub enum Client {
     Document(String),
     /// It registers each time somebody signs in.
     Dynamic,
+    /// It signs in by itself, and nobody else does.
+    Alone(Alone),
 }
 
 /// Why a step of a sign-in failed. Texts hold words of servers, cut short and without control characters.
@@ -74,8 +81,25 @@ pub enum Fault {
     Token(&'static str),
     #[error("the authorization server does not renew the sign-in: {0}")]
     Rejected(String),
+    #[error("the authorization server gives no token: {0}")]
+    Refused(String),
+    #[error("nobody signs in there: countersign does it by itself (`grant`)")]
+    NoPerson,
+    #[error("the configuration names no issuer, to whom alone it may show who asks")]
+    NoIssuer,
+    #[error("the client's private key cannot be used: {0}")]
+    Key(BadKey),
+    #[error("the system gives no random numbers")]
+    Unsigned,
     #[error("{0}")]
     Failed(String),
+}
+
+impl Fault {
+    /// A page that lacks what belongs to it.
+    fn no_page() -> Fault {
+        Fault::Address { what: "the authorization endpoint", why: "it has a `state` of its own".to_owned() }
+    }
 }
 
 /// Longest text of a server in an error of ours.

@@ -52,14 +52,6 @@ pub enum KnownAs {
     Dynamic,
 }
 
-/// Whether a record counts.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Standing {
-    Good,
-    /// Somebody has to sign in, and why.
-    SignIn(String),
-}
-
 impl Drop for Record {
     fn drop(&mut self) {
         self.client_secret.zeroize();
@@ -97,9 +89,16 @@ impl Record {
         &self.server
     }
 
-    /// Whether it counts under this configuration.
-    pub fn standing(&self, settings: &Settings) -> Standing {
-        let again = |why: String| Standing::SignIn(why);
+    /// Why it does not count under this configuration, where that is so, or cannot count on.
+    pub fn needs_sign_in(&self, settings: &Settings) -> Option<String> {
+        let over = self.expires_at().is_some_and(|end| end <= super::now()) && !self.can_be_renewed();
+        let over = || over.then(|| "the token has ended, and there is none to renew it with".to_owned());
+        self.ended_by(settings).or_else(over)
+    }
+
+    /// Why it does not count under this configuration, where that is so.
+    pub(super) fn ended_by(&self, settings: &Settings) -> Option<String> {
+        let again = |why: String| Some(why);
         if let Some(why) = &self.ended {
             return again(why.clone());
         }
@@ -118,6 +117,7 @@ impl Record {
                 KnownAs::Registered => false,
             },
             Client::Dynamic => self.known_as == KnownAs::Dynamic,
+            Client::Alone(_) => false,
         };
         if !same {
             return again("the client of the configuration is another one since the sign-in".to_owned());
@@ -125,7 +125,7 @@ impl Record {
         if credentials.token_response.is_none() {
             return again("there is no token".to_owned());
         }
-        Standing::Good
+        None
     }
 
     pub fn client_id(&self) -> Option<&str> {
@@ -171,12 +171,17 @@ impl Record {
             (".refresh", self.refresh_token().map(|token| token.secret().as_str())),
             (".client", self.client_secret()),
         ];
-        let server = &self.server;
+        let name = self.token_name();
         keys.into_iter().filter_map(move |(what, key)| {
             // Shorter ones would be found by chance.
             let key = key.filter(|key| key.len() >= MIN_LENGTH)?;
-            Some((format!("oauth.{server}{what}"), Arc::new(Secret::new(key.to_owned()))))
+            Some((format!("{name}{what}"), Arc::new(Secret::new(key.to_owned()))))
         })
+    }
+
+    /// What the scrubber calls the token that requests carry.
+    pub(super) fn token_name(&self) -> String {
+        format!("oauth.{}", self.server)
     }
 
     /// Notes what a server asks for beyond what was granted. True where that is news.

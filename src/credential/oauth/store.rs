@@ -187,7 +187,7 @@ mod tests {
     use serde_json::json;
     use url::Url;
 
-    use super::super::record::{KnownAs, Standing};
+    use super::super::record::KnownAs;
     use super::super::{Client, Settings};
     use super::*;
 
@@ -281,19 +281,19 @@ mod tests {
     #[test]
     fn a_record_counts_for_what_it_was_made_for() {
         let registered = |id: &str| Client::Registered { id: id.to_owned(), secret: None };
-        assert_eq!(record().standing(&plain()), Standing::Good);
+        assert_eq!(record().ended_by(&plain()), None);
         for (other, why) in [
             (settings("https://mcp.example/other", Client::Dynamic, None), "address has changed"),
             (settings("https://mcp.example/mcp", Client::Dynamic, Some("https://else.example")), "pins"),
             (settings("https://mcp.example/mcp", registered("abc"), None), "another one"),
         ] {
-            assert!(matches!(record().standing(&other), Standing::SignIn(said) if said.contains(why)), "{why}");
+            assert!(record().ended_by(&other).is_some_and(|said| said.contains(why)), "{why}");
         }
         let mut ended = record();
         ended.ended = Some("it was revoked".to_owned());
-        assert_eq!(ended.standing(&plain()), Standing::SignIn("it was revoked".to_owned()));
+        assert_eq!(ended.ended_by(&plain()).as_deref(), Some("it was revoked"));
         let mut empty = record();
         empty.credentials = None;
-        assert!(matches!(empty.standing(&plain()), Standing::SignIn(_)));
+        assert!(empty.ended_by(&plain()).is_some());
     }
 }

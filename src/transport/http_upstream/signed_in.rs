@@ -1,4 +1,4 @@
-//! Requests to a server that somebody signs in to: the token joins at the last moment, and what the server says about
+//! Requests to a server that somebody signs in to, or Countersign by itself: the token joins at the last moment, and what the server says about
 //! it is told to its source.
 //!
 //! Invariant: a request whose token was refused is not sent again; the next one has another token, or is not sent. Only the
@@ -43,6 +43,13 @@ impl Wire {
                 let reason =
                     format!("nobody is signed in; the operator does it with `countersign auth login {server}`");
                 Err(Loss::new(Fate::NotSent, Cause::SignIn, reason))
+            }
+            Err(NoToken::Refused(_)) => {
+                let reason = "countersign cannot sign in at the server; its operator finds why in its log";
+                Err(Loss::new(Fate::NotSent, Cause::Key, reason))
+            }
+            Err(NoToken::Later(_)) if oauth.is_alone() => {
+                Err(Loss::not_sent("countersign could not sign in at the server just now"))
             }
             Err(NoToken::Later(_)) => Err(Loss::not_sent("the sign-in could not be renewed just now")),
         }
@@ -99,6 +106,10 @@ impl Wire {
     pub(super) fn sign_in_refused(&self, response: &Response<Incoming>) -> Option<Loss> {
         Some(match response.extensions().get::<Said>()? {
             Said::Refused => Loss::new(Fate::Refused, Cause::Token, "its token counts no more"),
+            Said::Insufficient if self.spec.oauth().is_some_and(|oauth| oauth.is_alone()) => {
+                let reason = "the sign-in covers too little for it; the operator widens it in the configuration";
+                Loss::new(Fate::Refused, Cause::Key, reason)
+            }
             Said::Insufficient => {
                 let reason = format!(
                     "the sign-in covers too little for it; the operator widens it with `countersign auth login {}`",
