@@ -131,7 +131,8 @@ fn filter() -> tracing_subscriber::EnvFilter {
     let wanted = tracing_subscriber::EnvFilter::try_from_env("COUNTERSIGN_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("countersign=info,upstream=info,warn"));
     // What the way to the keyring says of itself holds the bytes of its messages.
-    let silent = ["zbus=off", "zbus_secret_service_keyring_store=off", "keyring_core=off"];
+    let silent =
+        ["zbus=off", "zbus_secret_service_keyring_store=off", "keyring_core=off", "apple_native_keyring_store=off"];
     silent.iter().filter_map(|directive| directive.parse().ok()).fold(wanted, |filter, one| filter.add_directive(one))
 }
 

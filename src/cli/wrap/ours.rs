@@ -16,6 +16,7 @@ use crate::config::edit::{self, Step, Value};
 use crate::config::{self, Config, ConfigError, Match, Mode, SecretSource, Server, Upstream};
 use crate::credential::secret::Secret;
 use crate::credential::{shape, source, store, trust};
+use crate::sandbox;
 
 const HEAD: &str = "# Written by `countersign wrap`. docs/configuration.md says what every key means. The daemon refuses this file\n\
                     # where others can change it.\nversion: 1\n";
@@ -128,7 +129,8 @@ impl Draft {
             server.push(("vendor".to_owned(), Value::text(vendor)));
         }
         server.push(("environment".to_owned(), Value::text(&environment)));
-        server.push(("upstream".to_owned(), upstream(&moved.reached, &names)));
+        let sandboxes = !sandbox::support().is_nothing();
+        server.push(("upstream".to_owned(), upstream(&moved.reached, &names, sandboxes)));
         for (name, key) in names.iter().zip(&moved.keys) {
             self.secret(name, key)?;
         }
@@ -136,6 +138,10 @@ impl Draft {
         let vendor =
             moved.vendor.as_ref().map_or_else(|| "no vendor is known".to_owned(), |name| format!("vendor {name}"));
         self.told.push(format!("server `{name}`: {environment}, {vendor}"));
+        if !sandboxes && matches!(moved.reached, Reached::Stdio { .. }) {
+            self.told
+                .push("sandbox: off; this system has none: the program may do whatever this account can".to_owned());
+        }
         Ok(names)
     }
 
@@ -366,7 +372,7 @@ fn base(server: &str, label: &str) -> String {
     name.chars().take(56).collect()
 }
 
-fn upstream(reached: &Reached, names: &[String]) -> Value {
+fn upstream(reached: &Reached, names: &[String], sandboxes: bool) -> Value {
     let value = |value: &Val| match value {
         Val::Plain(text) => Value::text(text),
         Val::Key { index, prefix } => {
@@ -390,6 +396,8 @@ fn upstream(reached: &Reached, names: &[String]) -> Value {
                 stdio.push(("inherit_env", texts(inherit)));
             }
             stdio.extend(cwd.as_ref().map(|cwd| ("cwd", Value::text(cwd))));
+            // Where there is none, the daemon starts only with the word for it.
+            stdio.extend((!sandboxes).then(|| ("sandbox", Value::text("off"))));
             Value::map([("stdio", Value::map(stdio))])
         }
         Reached::Http { url, headers } => {
