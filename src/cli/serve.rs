@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::console::LookArgs;
 use super::operator::SignArgs;
-use super::{Exit, log};
+use super::{Exit, log, ready};
 use crate::config::{self, Config};
 use crate::console::Options;
 use crate::credential::scrub::Scrubber;
@@ -73,6 +73,7 @@ async fn serve(config: Config, console: Option<Options>, scrubber: Arc<Scrubber>
     if console.is_none() {
         eprintln!("{}", readiness(&daemon));
     }
+    ready::tell(ready::READY);
     let stop = CancellationToken::new();
     let mut console_ended = console
         .clone()
@@ -95,6 +96,7 @@ async fn serve(config: Config, console: Option<Options>, scrubber: Arc<Scrubber>
             }
         }
     };
+    ready::tell(ready::STOPPING);
     stop.cancel();
     if let Some(console) = console_ended {
         let _ = console.await;
