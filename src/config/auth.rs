@@ -63,7 +63,7 @@ fn oauth(cx: &mut Context<'_>, node: &Node, path: String) -> Option<OAuth> {
     Some(OAuth { client_id, client_secret, client_metadata_url: document, scopes, issuer, callback_port })
 }
 
-fn secret(cx: &mut Context<'_>, node: &Node, path: String) -> Option<String> {
+pub(super) fn secret(cx: &mut Context<'_>, node: &Node, path: String) -> Option<String> {
     if let Data::Scalar { .. } = node.data {
         let help = "name a secret: { secret: NAME }";
         cx.problems.add(Code::PlainKey, &node.span, format!("`{path}` stands in the file"), help);

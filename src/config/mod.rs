@@ -31,6 +31,7 @@ mod known;
 mod notify;
 mod principals;
 mod problem;
+mod query;
 mod sandbox;
 mod scopes;
 mod sections;
@@ -39,6 +40,7 @@ mod yaml;
 
 pub use notify::{Notify, NotifyTo, QuietHours};
 pub use problem::{Code, Problem, Report};
+pub use query::parameters;
 pub use sandbox::closed;
 pub use servers::{header_names_a_key, names_a_key};
 
@@ -385,6 +387,8 @@ pub enum Upstream {
     },
     Http {
         url: String,
+        /// Parameters of the address that are keys: they join when a request is sent.
+        query: Vec<(String, Value)>,
         headers: Vec<(String, Value)>,
         /// An operator signs in, and requests carry that sign-in's token.
         oauth: Option<OAuth>,
@@ -428,11 +432,11 @@ impl Upstream {
 
     /// Everything that may carry a key to the server or to its API.
     pub fn values(&self) -> impl Iterator<Item = &(String, Value)> {
-        let (values, gate) = match self {
-            Upstream::Stdio { env, gate, .. } => (env, gate.as_ref()),
-            Upstream::Http { headers, .. } => (headers, None),
+        let (values, more) = match self {
+            Upstream::Stdio { env, gate, .. } => (env, gate.as_ref().map(|gate| &gate.headers)),
+            Upstream::Http { headers, query, .. } => (headers, Some(query)),
         };
-        values.iter().chain(gate.into_iter().flat_map(|gate| &gate.headers))
+        values.iter().chain(more.into_iter().flatten())
     }
 
     /// The names of the secrets that it gets, or that it is signed in to with.
