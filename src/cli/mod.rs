@@ -31,6 +31,7 @@ mod policy_replay;
 mod pretty;
 pub mod principal;
 mod progress;
+mod ready;
 pub mod secret;
 pub mod serve;
 pub mod session;

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::console::LookArgs;
 use super::operator::SignArgs;
-use super::{Exit, log};
+use super::{Exit, log, ready};
 use crate::config::{self, Config};
 use crate::console::Options;
 use crate::credential::scrub::Scrubber;
@@ -74,6 +74,7 @@ async fn serve(config: Config, console: Option<Options>, scrubber: Arc<Scrubber>
     if console.is_none() {
         eprintln!("{}", readiness(&daemon));
     }
+    ready::tell(ready::READY);
     let stop = CancellationToken::new();
     let mut console_ended = console
         .clone()
@@ -96,6 +97,7 @@ async fn serve(config: Config, console: Option<Options>, scrubber: Arc<Scrubber>
             }
         }
     };
+    ready::tell(ready::STOPPING);
     stop.cancel();
     if let Some(console) = console_ended {
         let _ = console.await;
@@ -132,7 +134,8 @@ fn filter() -> tracing_subscriber::EnvFilter {
     let wanted = tracing_subscriber::EnvFilter::try_from_env("COUNTERSIGN_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("countersign=info,upstream=info,warn"));
     // What the way to the keyring says of itself holds the bytes of its messages.
-    let silent = ["zbus=off", "zbus_secret_service_keyring_store=off", "keyring_core=off"];
+    let silent =
+        ["zbus=off", "zbus_secret_service_keyring_store=off", "keyring_core=off", "apple_native_keyring_store=off"];
     silent.iter().filter_map(|directive| directive.parse().ok()).fold(wanted, |filter, one| filter.add_directive(one))
 }
 

@@ -4,7 +4,48 @@ use super::fields::{Context, Fields, Keys};
 use super::problem::{Code, quote};
 use super::servers;
 use super::yaml::{Data, Node};
-use super::{Grant, OAuth};
+
+/// How a server is signed in to. Without a word of it Countersign finds everything out by itself.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct OAuth {
+    pub grant: Grant,
+    /// Countersign's name at the authorization server, where it is registered already.
+    pub client_id: Option<String>,
+    /// Name of the secret that goes with it.
+    pub client_secret: Option<String>,
+    /// Name of the secret that holds the private key which signs for the client, and the key's own name there.
+    pub private_key: Option<String>,
+    pub key_id: Option<String>,
+    /// Name of the secret, a file, that holds the assertion.
+    pub assertion: Option<String>,
+    /// The address of a client-id metadata document.
+    pub client_metadata_url: Option<String>,
+    /// Exactly these are asked for.
+    pub scopes: Vec<String>,
+    /// The one authorization server that is accepted.
+    pub issuer: Option<String>,
+    /// The port on this machine that the browser comes back to; any that is free where it is absent.
+    pub callback_port: Option<u16>,
+}
+
+/// Who signs in.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Grant {
+    /// An operator, in a browser.
+    #[default]
+    Person,
+    /// Countersign itself, as a client that is registered there.
+    Client,
+    /// Countersign itself, with an assertion that somebody else makes for it.
+    Assertion,
+}
+
+impl OAuth {
+    /// The names of the secrets that it takes.
+    pub fn secrets(&self) -> impl Iterator<Item = &str> {
+        [&self.client_secret, &self.private_key, &self.assertion].into_iter().filter_map(|name| name.as_deref())
+    }
+}
 
 /// Scopes of one server, and the length of one.
 const MAX_SCOPES: usize = 50;
@@ -138,7 +179,7 @@ fn fits(cx: &mut Context<'_>, fields: &Fields<'_>, grant: Grant) {
     }
 }
 
-fn secret(cx: &mut Context<'_>, node: &Node, path: String) -> Option<String> {
+pub(super) fn secret(cx: &mut Context<'_>, node: &Node, path: String) -> Option<String> {
     if let Data::Scalar { .. } = node.data {
         let help = "name a secret: { secret: NAME }";
         cx.problems.add(Code::PlainKey, &node.span, format!("`{path}` stands in the file"), help);

@@ -57,6 +57,7 @@ pub const KEYS: &[&str] = &[
     "servers.<name>.upstream.stdio.gate.allow_plain_http",
     "servers.<name>.upstream.http",
     "servers.<name>.upstream.http.url",
+    "servers.<name>.upstream.http.query",
     "servers.<name>.upstream.http.headers",
     "servers.<name>.upstream.http.allow_plain_http",
     "servers.<name>.upstream.http.auth",

@@ -31,14 +31,17 @@ mod known;
 mod notify;
 mod principals;
 mod problem;
+mod query;
 mod sandbox;
 mod scopes;
 mod sections;
 mod servers;
 mod yaml;
 
+pub use auth::{Grant, OAuth};
 pub use notify::{Notify, NotifyTo, QuietHours};
 pub use problem::{Code, Problem, Report};
+pub use query::parameters;
 pub use sandbox::closed;
 pub use servers::{header_names_a_key, names_a_key};
 
@@ -385,6 +388,8 @@ pub enum Upstream {
     },
     Http {
         url: String,
+        /// Parameters of the address that are keys: they join when a request is sent.
+        query: Vec<(String, Value)>,
         headers: Vec<(String, Value)>,
         /// Somebody signs in, and requests carry that sign-in's token.
         oauth: Option<OAuth>,
@@ -401,48 +406,6 @@ impl Config {
     }
 }
 
-/// How a server is signed in to. Without a word of it Countersign finds everything out by itself.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct OAuth {
-    pub grant: Grant,
-    /// Countersign's name at the authorization server, where it is registered already.
-    pub client_id: Option<String>,
-    /// Name of the secret that goes with it.
-    pub client_secret: Option<String>,
-    /// Name of the secret that holds the private key which signs for the client, and the key's own name there.
-    pub private_key: Option<String>,
-    pub key_id: Option<String>,
-    /// Name of the secret, a file, that holds the assertion.
-    pub assertion: Option<String>,
-    /// The address of a client-id metadata document.
-    pub client_metadata_url: Option<String>,
-    /// Exactly these are asked for.
-    pub scopes: Vec<String>,
-    /// The one authorization server that is accepted.
-    pub issuer: Option<String>,
-    /// The port on this machine that the browser comes back to; any that is free where it is absent.
-    pub callback_port: Option<u16>,
-}
-
-/// Who signs in.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub enum Grant {
-    /// An operator, in a browser.
-    #[default]
-    Person,
-    /// Countersign itself, as a client that is registered there.
-    Client,
-    /// Countersign itself, with an assertion that somebody else makes for it.
-    Assertion,
-}
-
-impl OAuth {
-    /// The names of the secrets that it takes.
-    pub fn secrets(&self) -> impl Iterator<Item = &str> {
-        [&self.client_secret, &self.private_key, &self.assertion].into_iter().filter_map(|name| name.as_deref())
-    }
-}
-
 impl Upstream {
     pub fn gate(&self) -> Option<&Gate> {
         match self {
@@ -453,11 +416,11 @@ impl Upstream {
 
     /// Everything that may carry a key to the server or to its API.
     pub fn values(&self) -> impl Iterator<Item = &(String, Value)> {
-        let (values, gate) = match self {
-            Upstream::Stdio { env, gate, .. } => (env, gate.as_ref()),
-            Upstream::Http { headers, .. } => (headers, None),
+        let (values, more) = match self {
+            Upstream::Stdio { env, gate, .. } => (env, gate.as_ref().map(|gate| &gate.headers)),
+            Upstream::Http { headers, query, .. } => (headers, Some(query)),
         };
-        values.iter().chain(gate.into_iter().flat_map(|gate| &gate.headers))
+        values.iter().chain(more.into_iter().flatten())
     }
 
     /// The names of the secrets that it gets, or that it is signed in to with.

@@ -10,7 +10,7 @@ use super::expand::is_variable;
 use super::fields::{Context, Fields, Keys};
 use super::problem::{Code, quote};
 use super::yaml::{Data, Key, Node};
-use super::{FirstUse, Probe, SecretSource, Server, Upstream, Value, auth, gate, sandbox, sections};
+use super::{FirstUse, Probe, SecretSource, Server, Upstream, Value, auth, gate, query, sandbox, sections};
 use crate::call::ServerFacts;
 use crate::credential::keyring::Item;
 use crate::credential::shape::Kinds;
@@ -29,7 +29,7 @@ const SERVER: Keys = Keys {
 const PROBE: Keys = Keys { known: &["required", "timeout"], later: &[] };
 const UPSTREAM: Keys = Keys { known: &["stdio", "http"], later: &[] };
 const STDIO: Keys = Keys { known: &["command", "args", "env", "inherit_env", "cwd", "sandbox", "gate"], later: &[] };
-const HTTP: Keys = Keys { known: &["url", "headers", "auth", "allow_plain_http"], later: &[] };
+const HTTP: Keys = Keys { known: &["url", "query", "headers", "auth", "allow_plain_http"], later: &[] };
 const VALUE: Keys = Keys { known: &["secret", "prefix"], later: &[] };
 
 /// What stands in place of a source for a key that countersign keeps itself.
@@ -382,7 +382,12 @@ fn http(cx: &mut Context<'_>, node: &Node, path: String) -> Option<Upstream> {
     let allow_plain = fields.yes(cx, "allow_plain_http");
     let path = fields.child("url");
     let url = fields.need(cx, "url", "write the server's address: url: https://...");
-    let url = url.and_then(|node| plain_url(cx, node, &path, allow_plain));
+    let url = url.and_then(|node| {
+        let url = plain_url(cx, node, &path, allow_plain)?;
+        query::no_key(cx, node, &path, &url);
+        Some(url)
+    });
+    let query = query::query(cx, fields.get("query"), fields.child("query"), url.as_deref().unwrap_or_default());
     let headers = fields.get("headers").map(|node| headers(cx, node, fields.child("headers"))).unwrap_or_default();
     let oauth = fields.get("auth").and_then(|node| auth::auth(cx, node, fields.child("auth")));
     if let Some((node, (name, _))) =
@@ -391,7 +396,7 @@ fn http(cx: &mut Context<'_>, node: &Node, path: String) -> Option<Upstream> {
         let message = format!("the header {} and `auth` both say who countersign is", quote(name));
         cx.problems.add(Code::Contradiction, &node.span, message, "keep one of them");
     }
-    Some(Upstream::Http { url: url?, headers, oauth })
+    Some(Upstream::Http { url: url?, query, headers, oauth })
 }
 
 /// An address that a key is sent to.

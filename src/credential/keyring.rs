@@ -1,4 +1,5 @@
-//! The keyring of the desktop's session: the Secret Service on the session's D-Bus (GNOME Keyring, KWallet, KeePassXC).
+//! The keyring of the desktop's session: the Secret Service on the session's D-Bus (GNOME Keyring, KWallet, KeePassXC);
+//! on macOS the login keychain.
 //!
 //! Invariant: nothing waits for it longer than [`TIME`], whatever a dialog, a lock or a broken service does; an item is
 //! only taken where exactly one has the two attributes.
@@ -13,7 +14,7 @@ use super::secret::Secret;
 /// Long enough for somebody to type a password into the keyring's dialog.
 pub const TIME: Duration = Duration::from_secs(30);
 
-/// An item, by its attributes `service` and `username`.
+/// An item, by its attributes `service` and `username` (in a keychain: service and account).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Item {
     pub service: String,
@@ -49,6 +50,9 @@ impl KeyringError {
     /// What to do about it.
     pub fn help(&self) -> String {
         match self {
+            KeyringError::Unreachable(_) | KeyringError::Locked(_) if cfg!(target_os = "macos") => {
+                "countersign must run in your session, with its login keychain unlocked: security unlock-keychain".to_owned()
+            }
             KeyringError::Unreachable(_) => "countersign must run in your session, with DBUS_SESSION_BUS_ADDRESS set and a \
                                              Secret Service such as gnome-keyring; else write `stored`, or { file: PATH }"
                 .to_owned(),
@@ -59,13 +63,12 @@ impl KeyringError {
             KeyringError::Several { item: Item { service, user }, .. } => format!(
                 "keep one of them: secret-tool search --all service '{service}' username '{user}' shows where they are"
             ),
+            KeyringError::Failed(_) if cfg!(target_os = "macos") => {
+                "look at the item in Keychain Access: whether countersign may use it is said there".to_owned()
+            }
             KeyringError::Failed(_) => "look at the keyring with its own program (Seahorse, KWalletManager)".to_owned(),
             KeyringError::Time => "see whether it waits for an answer in a dialog".to_owned(),
-            KeyringError::NotHere => {
-                "write `stored`, { file: PATH }, or a command that asks it, as on macOS: \
-                 { command: [security, find-generic-password, -w, -s, SERVICE, -a, USER] }"
-                    .to_owned()
-            }
+            KeyringError::NotHere => "write `stored`, { file: PATH }, or a command that asks it".to_owned(),
         }
     }
 }
@@ -112,12 +115,15 @@ async fn ask<T: Send + 'static>(
     }
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", target_os = "macos"))]
 mod service {
     use std::sync::Arc;
 
+    #[cfg(target_os = "macos")]
+    use apple_native_keyring_store::keychain::Store;
     use keyring_core::api::CredentialStoreApi as _;
     use keyring_core::{Entry, Error};
+    #[cfg(target_os = "linux")]
     use zbus_secret_service_keyring_store::Store;
     use zeroize::Zeroizing;
 
@@ -160,7 +166,7 @@ mod service {
     }
 }
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(any(target_os = "linux", target_os = "macos")))]
 mod service {
     use zeroize::Zeroizing;
 

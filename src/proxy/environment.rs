@@ -87,15 +87,14 @@ pub fn declared(
 
 /// Every secret that an upstream gets: how, and by which name. Arguments of programs carry none.
 fn keys(upstream: &Upstream) -> impl Iterator<Item = (String, &str)> {
-    let (values, what) = match upstream {
-        Upstream::Stdio { env, .. } => (env, "variable"),
-        Upstream::Http { headers, .. } => (headers, "header"),
+    let none: &[(String, Value)] = &[];
+    let (values, what, more, also) = match upstream {
+        Upstream::Stdio { env, gate, .. } => {
+            (env, "variable", gate.as_ref().map_or(none, |gate| &gate.headers), "header")
+        }
+        Upstream::Http { headers, query, .. } => (headers, "header", query.as_slice(), "parameter"),
     };
-    let gate = match upstream {
-        Upstream::Stdio { gate: Some(gate), .. } => gate.headers.as_slice(),
-        Upstream::Stdio { gate: None, .. } | Upstream::Http { .. } => &[],
-    };
-    let all = values.iter().map(move |value| (what, value)).chain(gate.iter().map(|value| ("header", value)));
+    let all = values.iter().map(move |value| (what, value)).chain(more.iter().map(move |value| (also, value)));
     all.filter_map(|(what, (name, value))| match value {
         Value::Secret { name: secret, .. } => Some((format!("{what} {name}"), secret.as_str())),
         Value::Plain(_) => None,

@@ -83,9 +83,11 @@ pub(super) fn runtime(
             }
             upstream::Kind::Stdio(spec)
         }
-        UpstreamConfig::Http { url, headers, oauth } => {
+        UpstreamConfig::Http { url, query, headers, oauth } => {
             let headers = fields(headers, secrets).map_err(wrong)?;
-            let mut spec = HttpSpec::new(name, url, headers).map_err(|error| wrong(error.to_string()))?;
+            let query = parameters(query, secrets).map_err(wrong)?;
+            let mut spec =
+                HttpSpec::new(name, url, headers).map_err(|error| wrong(error.to_string()))?.with_query(query);
             if let (Some(oauth), Some(sign_ins)) = (oauth, sign_ins) {
                 let settings = sign_in::settings(name, url, oauth, secrets).map_err(wrong)?;
                 let bearer = sign_ins.bearer(settings).map_err(wrong)?;
@@ -124,6 +126,18 @@ pub(super) fn fields(
     secrets: &BTreeMap<String, SecretCell>,
 ) -> Result<Vec<(String, HeaderSource)>, String> {
     headers.iter().map(|(name, value)| Ok((name.clone(), header(value, secrets)?))).collect()
+}
+
+/// Those of an address, all of which are keys.
+fn parameters(
+    query: &[(String, Value)],
+    secrets: &BTreeMap<String, SecretCell>,
+) -> Result<Vec<(String, SecretCell)>, String> {
+    let keys = query.iter().filter_map(|(name, value)| match value {
+        Value::Secret { name: secret, .. } => Some((name, secret)),
+        Value::Plain(_) => None,
+    });
+    keys.map(|(name, secret)| Ok((name.clone(), find(secret, secrets)?))).collect()
 }
 
 fn header(value: &Value, secrets: &BTreeMap<String, SecretCell>) -> Result<HeaderSource, String> {

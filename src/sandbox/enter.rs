@@ -9,7 +9,9 @@ use std::process::Command;
 
 use rustix::process::{Resource, Rlimit};
 
-use super::{Limits, Profile, Wishes, support};
+use super::{Limits, Profile};
+#[cfg(target_os = "linux")]
+use super::{Wishes, support};
 
 /// Does what the profile says, then runs the program.
 ///
@@ -54,14 +56,15 @@ fn give_up(profile: &Profile) -> Result<(), String> {
     use rustix::process::Signal;
     use rustix::thread::{CapabilitySet, CapabilitySets};
 
-    let wishes = Wishes { network: profile.network.clone(), unix_sockets: profile.unix_sockets, ..Wishes::default() };
+    let wishes = Wishes {
+        network: profile.network.clone(),
+        unix_sockets: profile.unix_sockets,
+        strict: profile.strict,
+        ..Wishes::default()
+    };
     let support = support();
-    let missing = support.missing(&wishes);
-    if profile.strict && !missing.is_empty() {
-        return Err(format!(
-            "this system cannot keep what its sandbox needs (strict): {}",
-            super::support::list(&missing)
-        ));
+    if let Some(refused) = support.refuses(&wishes) {
+        return Err(refused.to_string());
     }
     let none = CapabilitySet::empty();
     let none = CapabilitySets { effective: none, permitted: none, inheritable: none };
@@ -89,12 +92,8 @@ fn give_up(profile: &Profile) -> Result<(), String> {
     Ok(())
 }
 
-/// What can be missing has been said; limits are all that there is.
+/// There is nothing to enter. The daemon has refused it before.
 #[cfg(not(target_os = "linux"))]
-fn give_up(profile: &Profile) -> Result<(), String> {
-    let wishes = Wishes { network: profile.network.clone(), unix_sockets: profile.unix_sockets, ..Wishes::default() };
-    match profile.strict && !support().missing(&wishes).is_empty() {
-        true => Err("this system has no sandboxes (strict)".to_owned()),
-        false => Ok(()),
-    }
+fn give_up(_: &Profile) -> Result<(), String> {
+    Err(super::SandboxError::Nothing.to_string())
 }

@@ -1,13 +1,15 @@
 //! Files, ports and signals: the rules that Landlock keeps. What an older kernel does not know is left out; that it is
 //! missing was said before.
 
-use std::path::Path;
+use std::os::fd::OwnedFd;
+use std::path::{Component, Path};
 
 use landlock::{
     ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible as _, NetPort, PathBeneath, Ruleset,
     RulesetAttr as _, RulesetCreatedAttr as _, RulesetError, Scope,
 };
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 use super::{Network, Profile};
 
@@ -61,10 +63,10 @@ pub fn restrict(profile: &Profile) -> Result<(), String> {
         match rule(path, rights) {
             Ok(rule) => ruleset = ruleset.add_rule(rule).map_err(failed)?,
             // Gone since the daemon looked, which may happen to a file among many.
-            Err(rustix::io::Errno::NOENT) => {}
+            Err(Errno::NOENT) => {}
             Err(_) if !needed => {}
             // Folders of the system that this account cannot open it cannot use either.
-            Err(rustix::io::Errno::ACCESS) => {}
+            Err(Errno::ACCESS) => {}
             Err(error) => return Err(format!("`{}` cannot be opened: {error}", path.display())),
         }
     }
@@ -77,11 +79,53 @@ pub fn restrict(profile: &Profile) -> Result<(), String> {
     Ok(())
 }
 
-fn rule(path: &Path, rights: BitFlags<AccessFs>) -> rustix::io::Result<PathBeneath<std::os::fd::OwnedFd>> {
-    // The path was real when the daemon looked: whoever has put a link there since does not choose what is opened.
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let place = rustix::fs::openat2(rustix::fs::CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)?;
+fn rule(path: &Path, rights: BitFlags<AccessFs>) -> rustix::io::Result<PathBeneath<OwnedFd>> {
+    let place = open(path)?;
     let is_folder = rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&place)?.st_mode).is_dir();
     let rights = if is_folder { rights } else { rights & (AccessFs::from_file(KNOWN) | AccessFs::ResolveUnix) };
     Ok(PathBeneath::new(place, rights))
+}
+
+/// The path was real when the daemon looked: whoever has put a link there since does not choose what is opened. Step by
+/// step, because a service manager that keeps files from getting a set-user-ID bit takes `openat2` away.
+fn open(path: &Path) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    if !path.is_absolute() {
+        return Err(Errno::INVAL);
+    }
+    let mut at = rustix::fs::open("/", flags, Mode::empty())?;
+    for step in path.components() {
+        match step {
+            Component::RootDir => continue,
+            Component::Normal(name) => at = rustix::fs::openat(&at, name, flags, Mode::empty())?,
+            Component::CurDir | Component::ParentDir | Component::Prefix(_) => return Err(Errno::INVAL),
+        }
+        if rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&at)?.st_mode).is_symlink() {
+            return Err(Errno::LOOP);
+        }
+    }
+    Ok(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_link_on_the_way_is_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let real = folder.path().canonicalize().unwrap();
+        std::fs::create_dir_all(real.join("a/b")).unwrap();
+        symlink("a", real.join("link")).unwrap();
+        symlink("b", real.join("a/last")).unwrap();
+        assert!(open(&real.join("a/b")).is_ok() && open(Path::new("/")).is_ok());
+        for (path, error) in [("link/b", Errno::LOOP), ("a/last", Errno::LOOP), ("a/none", Errno::NOENT)] {
+            assert_eq!(open(&real.join(path)).unwrap_err(), error, "{path}");
+        }
+        for odd in [real.join("a/../a"), "a".into()] {
+            assert_eq!(open(&odd).unwrap_err(), Errno::INVAL);
+        }
+    }
 }

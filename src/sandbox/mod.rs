@@ -138,6 +138,11 @@ pub enum SandboxError {
     Path { path: PathBuf, error: io::Error },
     #[error("this system cannot keep what its sandbox needs (strict): {0}")]
     Missing(String),
+    #[error(
+        "this system has no sandboxes: run it on Linux, or say that its child may do whatever this account can, with \
+         `sandbox: off` in its `stdio`"
+    )]
+    Nothing,
     #[error("its folders cannot be made: {0}")]
     Folders(#[from] io::Error),
     #[error("a path of its sandbox is no text")]
@@ -170,16 +175,15 @@ impl Sandbox {
     /// Follows the links in what the configuration names, once: no child can lead a later one elsewhere by them.
     ///
     /// # Errors
-    /// A path that is not there, or a rule that is needed and missing.
+    /// A path that is not there, a rule that is needed and missing, or a system that keeps none.
     pub fn new(yard: Arc<Yard>, mut wishes: Wishes) -> Result<Sandbox, SandboxError> {
         for path in wishes.read.iter_mut().chain(&mut wishes.write) {
             *path = path.canonicalize().map_err(|error| SandboxError::Path { path: path.clone(), error })?;
         }
-        let missing = support().missing(&wishes);
-        if wishes.strict && !missing.is_empty() {
-            return Err(SandboxError::Missing(support::list(&missing)));
+        match support().refuses(&wishes) {
+            Some(refused) => Err(refused),
+            None => Ok(Sandbox { yard, wishes }),
         }
-        Ok(Sandbox { yard, wishes })
     }
 
     /// Rules that are needed and that this system cannot keep.

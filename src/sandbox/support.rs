@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Network, Wishes};
+use super::{Network, SandboxError, Wishes};
 
 /// What is kept from a child, by its own mechanism of the kernel each.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -72,6 +72,21 @@ pub struct Support {
 }
 
 impl Support {
+    /// No rule at all can be kept.
+    pub fn is_nothing(self) -> bool {
+        self.landlock == 0 && !self.filter
+    }
+
+    /// Why a child would not be in a sandbox that deserves the name. Where some rules can be kept the missing ones are
+    /// said, and refused where the sandbox is strict; where none can, only `sandbox: off` says the truth.
+    pub(super) fn refuses(self, wishes: &Wishes) -> Option<SandboxError> {
+        if self.is_nothing() {
+            return Some(SandboxError::Nothing);
+        }
+        let missing = self.missing(wishes);
+        (wishes.strict && !missing.is_empty()).then(|| SandboxError::Missing(list(&missing)))
+    }
+
     fn has(self, rule: Rule) -> bool {
         match rule.landlock() {
             Some((abi, _)) => self.landlock >= abi,
@@ -93,7 +108,7 @@ impl Support {
 impl fmt::Display for Support {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if cfg!(not(target_os = "linux")) {
-            return f.write_str("not available: sandboxes need Linux");
+            return f.write_str("not available: they need Linux");
         }
         match self.landlock {
             0 => f.write_str("no Landlock (not built into this kernel, or not turned on: lsm=...,landlock)")?,
@@ -105,7 +120,7 @@ impl fmt::Display for Support {
     }
 }
 
-pub(super) fn list(rules: &[Rule]) -> String {
+fn list(rules: &[Rule]) -> String {
     rules.iter().map(Rule::to_string).collect::<Vec<_>>().join(", ")
 }
 
@@ -137,6 +152,18 @@ mod tests {
         let sockets = Wishes { unix_sockets: true, ..Wishes::default() };
         assert!(none.missing(&Wishes::default()).contains(&Rule::Sockets));
         assert!(!none.missing(&sockets).contains(&Rule::Sockets) && none.missing(&sockets).contains(&Rule::Files));
+    }
+
+    #[test]
+    fn where_there_are_no_sandboxes_none_is_promised() {
+        let (none, some) = (Support { landlock: 0, filter: false }, Support { landlock: 0, filter: true });
+        let strict = Wishes { strict: true, ..Wishes::default() };
+        for wishes in [&Wishes::default(), &strict] {
+            let refused = none.refuses(wishes).unwrap().to_string();
+            assert!(refused.contains("sandbox: off"), "{refused}");
+        }
+        assert!(some.refuses(&Wishes::default()).is_none());
+        assert!(matches!(some.refuses(&strict), Some(SandboxError::Missing(_))));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 """Starts a program under the system calls that a systemd unit allows: confined.py UNIT PROGRAM [ARGUMENT...].
 
 Reads SystemCallFilter= as systemd does, resolves the groups by systemd-analyze, and installs the filter with
-NoNewPrivileges. Every other call fails with EPERM, as the unit says. Started by root it also drops the capabilities that
+NoNewPrivileges. Every other call fails with EPERM, as the unit says, and openat2 with ENOSYS where the unit keeps files
+from getting a set-user-ID bit, as systemd does it. Started by root it also drops the capabilities that
 the unit leaves out.
 """
 
@@ -62,6 +63,8 @@ def drop(unit):
 def confine(names):
     numbers = dict(re.findall(r"#define __NR_(\w+) (\d+)", open(HEADER).read()))
     program = [(0x20, 0, 0, 0)]
+    if "RestrictSUIDSGID=yes\n" in open(sys.argv[1]).read():
+        program += [(0x15, 0, 1, int(numbers["openat2"])), (0x06, 0, 0, 0x00050026)]
     for name in sorted(names):
         if name in numbers:
             program += [(0x15, 0, 1, int(numbers[name])), (0x06, 0, 0, 0x7FFF0000)]

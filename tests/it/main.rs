@@ -58,3 +58,4 @@ mod tokens;
 mod wrap;
 mod wrap_agents;
 mod wrap_ls;
+mod wrap_remote;

@@ -41,8 +41,11 @@ fn keys_of_entries_that_cannot_be_wrapped_are_counted() {
     for (said, state, keys) in [
         (json!({"command": "sg", "args": ["-u", "sk_live_CANARY12345:"]}), "blocked", 1),
         (json!({"command": "sg", "args": ["--token", "CANARY12345", "postgres://u:CANARY@h/d"]}), "blocked", 2),
-        (json!({"url": "https://x.example.com/mcp?api_key=CANARY1234"}), "blocked", 1),
+        (json!({"url": "https://x.example.com/mcp?api_key=CANARY1234"}), "open", 1),
+        (json!({"url": "https://u:CANARY1234@x.example.com/mcp"}), "blocked", 1),
         (json!({"url": "https://x.example.com", "oauth": {"clientSecret": "CANARY1"}}), "blocked", 1),
+        (json!({"url": "https://x.example.com", "oauth": {"clientId": "a", "clientSecret": "CANARY1"}}), "open", 1),
+        (json!({"url": "https://x.example.com"}), "open", 0),
         (json!({"command": "x", "envFile": ".env", "env": {"API_KEY": "CANARY12345"}}), "blocked", 1),
         (json!({"command": "x", "envFile": ".env", "env": {"API_KEY": "${env:KEY}"}}), "blocked", 0),
         (json!({"command": "x", "env": {"API_KEY": "CANARY12345"}}), "open", 1),

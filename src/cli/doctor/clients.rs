@@ -69,7 +69,9 @@ fn listed_entries(listed: &Listed, wanted: &[String], with: &dyn Fn(&str) -> Str
         }
     }
     if around > 0 {
-        let text = format!("{around} without a key: they go around countersign");
+        let text = format!(
+            "{around} without a key: they go around countersign; where the client signs in by itself, its sign-in counts as one"
+        );
         found.push(Finding::note("", text).run(look()));
     }
     found

@@ -10,13 +10,13 @@ use crate::config::{Config, Server, Upstream};
 use crate::credential::secret::SecretCell;
 use crate::credential::trust;
 use crate::proxy;
-use crate::sandbox;
+use crate::sandbox::{self, Support};
 
 pub fn check(ground: &Ground) -> Vec<Finding> {
     let Some(config) = &ground.config else { return Vec::new() };
     let had = |(name, had): (&String, &Result<SecretCell, _>)| Some((name.clone(), had.as_ref().ok()?.clone()));
     let secrets: BTreeMap<String, SecretCell> = ground.secrets.iter().filter_map(had).collect();
-    let mut found = Vec::new();
+    let (mut found, support) = (Vec::new(), sandbox::support());
     for (name, server) in &config.servers {
         let catalog = match Catalog::load(server.facts.vendor.as_deref(), &server.catalogs) {
             Ok(catalog) => catalog,
@@ -34,22 +34,32 @@ pub fn check(ground: &Ground) -> Vec<Finding> {
         if running.is_none() {
             found.extend(startable(name, server));
         }
-        found.extend(boxed(name, server));
+        found.extend(boxed(name, server, support));
     }
     let children = config.servers.values().any(|server| matches!(server.upstream, Upstream::Stdio { .. }));
-    found.extend(children.then(|| Finding::ok("sandboxes", sandbox::support().to_string())));
+    let level = if support.is_nothing() { Finding::note } else { Finding::ok };
+    found.extend(children.then(|| level("sandboxes", support.to_string())));
     found
 }
 
 /// What nothing keeps the server's child from.
-fn boxed(name: &str, server: &Server) -> Option<Finding> {
+fn boxed(name: &str, server: &Server, support: Support) -> Option<Finding> {
     let Upstream::Stdio { sandbox: wishes, .. } = &server.upstream else { return None };
     let Some(wishes) = wishes else {
         let text = "sandbox: off; its child can do whatever this account can, with the server's key";
-        let help = "take `sandbox: off` out, and name in `sandbox.read` and `sandbox.write` what it needs";
+        let help = match support.is_nothing() {
+            true => "this system has no sandboxes: run the daemon on Linux, or under an account of its own",
+            false => "take `sandbox: off` out, and name in `sandbox.read` and `sandbox.write` what it needs",
+        };
         return Some(Finding::warning(name, text).run(help));
     };
-    let missing = sandbox::support().missing(wishes);
+    if support.is_nothing() {
+        let text = "the daemon does not start: this system has no sandbox for its child";
+        let help =
+            "run it on Linux, or say that the child may do whatever this account can: `sandbox: off` in its `stdio`";
+        return Some(Finding::problem(name, text).run(help));
+    }
+    let missing = support.missing(wishes);
     let each: Vec<String> = missing.iter().map(ToString::to_string).collect();
     let text = format!("its sandbox cannot limit {}", each.join(", "));
     (!missing.is_empty()).then(|| Finding::warning(name, text).run("update the kernel, or run it on another machine"))
@@ -113,6 +123,27 @@ fn startable(name: &str, server: &Server) -> Option<Finding> {
 mod tests {
     use super::super::finding::Level;
     use super::*;
+
+    #[test]
+    fn what_keeps_a_child_in_is_said() {
+        let text = |sandbox: &str| {
+            format!(
+                "version: 1\nservers: {{ s: {{ environment: sandbox, upstream: {{ stdio: {{ command: a{sandbox} }} }} }} }}\n\
+                 principals: [{{ name: a, match: {{ uid: 1 }}, scopes: [] }}]\n"
+            )
+        };
+        let none = Support { landlock: 0, filter: false };
+        let said = |sandbox, support| {
+            let config = crate::config::parse(&text(sandbox), std::path::Path::new("/c.yaml")).unwrap();
+            boxed("s", &config.servers["s"], support)
+        };
+        let refused = said("", none).unwrap();
+        assert!(refused.level == Level::Problem && refused.command.unwrap().contains("`sandbox: off`"));
+        let off = said(", sandbox: off", none).unwrap();
+        assert!(off.level == Level::Warning && off.command.unwrap().contains("no sandboxes"));
+        assert_eq!(said("", Support { landlock: 9, filter: true }), None);
+        assert_eq!(said("", Support { landlock: 3, filter: true }).unwrap().level, Level::Warning);
+    }
 
     #[test]
     fn what_an_environment_rests_on_is_said() {

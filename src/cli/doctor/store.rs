@@ -89,18 +89,45 @@ fn tail(db: &Path, patience: Duration) -> Result<(bool, usize), String> {
 fn disk(folder: &Path) -> Vec<Finding> {
     // It may not be there yet: then what is above it counts.
     let Some(there) = folder.ancestors().find(|folder| folder.exists()) else { return Vec::new() };
-    let mut found: Vec<Finding> = rustix::fs::statvfs(there)
-        .map(|stat| room(there, stat.f_bavail.saturating_mul(stat.f_frsize)))
-        .into_iter()
-        .collect();
-    #[cfg(target_os = "linux")]
-    if let Ok(stat) = rustix::fs::statfs(there)
-        && let Some(name) = network(i128::from(stat.f_type) as u64 & 0xffff_ffff)
-    {
+    let free = rustix::fs::statvfs(there).map(|stat| room(there, stat.f_bavail.saturating_mul(stat.f_frsize)));
+    let far = network(there).map(|name| {
         let text = format!("it lies on {name}: locks and syncs cannot be relied on there");
-        found.push(Finding::problem(place(folder), text).run("set state_dir to a folder of a local disk"));
+        Finding::problem(place(folder), text).run("set state_dir to a folder of a local disk")
+    });
+    free.into_iter().chain(far).collect()
+}
+
+/// The file system of others' machines that a folder lies on.
+#[cfg(target_os = "linux")]
+fn network(folder: &Path) -> Option<&'static str> {
+    let stat = rustix::fs::statfs(folder).ok()?;
+    numbered(i128::from(stat.f_type) as u64 & 0xffff_ffff)
+}
+
+/// As `mount` names it: its lines are `SOURCE on FOLDER (KIND, ...)`.
+#[cfg(not(target_os = "linux"))]
+fn network(folder: &Path) -> Option<&'static str> {
+    let mounts = super::run::output(&["/sbin/mount"], &[])?;
+    mounted(&mounts, &folder.canonicalize().ok()?)
+}
+
+#[cfg(any(test, not(target_os = "linux")))]
+fn mounted(mounts: &str, folder: &Path) -> Option<&'static str> {
+    let line = |line: &str| {
+        let (on, kind) = line.rsplit_once(" (")?;
+        let (_, at) = on.split_once(" on ")?;
+        let kind = kind.split([',', ')']).next()?.to_owned();
+        folder.starts_with(at).then_some((at.len(), kind))
+    };
+    let (_, kind) = mounts.lines().filter_map(line).max_by_key(|(length, _)| *length)?;
+    match kind.as_str() {
+        "nfs" => Some("NFS"),
+        "smbfs" => Some("SMB"),
+        "afpfs" => Some("AFP"),
+        "webdav" => Some("WebDAV"),
+        kind if kind.contains("fuse") => Some("FUSE"),
+        _ => None,
     }
-    found
 }
 
 fn room(folder: &Path, free: u64) -> Finding {
@@ -117,7 +144,7 @@ fn room(folder: &Path, free: u64) -> Finding {
 
 /// By the numbers of `statfs(2)`.
 #[cfg(target_os = "linux")]
-fn network(kind: u64) -> Option<&'static str> {
+fn numbered(kind: u64) -> Option<&'static str> {
     match kind {
         0x6969 => Some("NFS"),
         0x517b | 0xfe53_4d42 | 0xff53_4d42 => Some("SMB"),
@@ -153,9 +180,14 @@ fn last(db: &Path) -> Option<(Timestamp, u64)> {
     last
 }
 
+#[cfg(target_os = "linux")]
+const SET_CLOCK: &str = "sudo timedatectl set-ntp true";
+#[cfg(not(target_os = "linux"))]
+const SET_CLOCK: &str = "sudo sntp -sS pool.ntp.org";
+
 /// A machine cannot have been started earlier than it was when it wrote the record: then its clock was set back.
 fn against(now: Timestamp, up_ms: u64, at: Timestamp, at_up_ms: u64) -> Finding {
-    let set = "sudo timedatectl set-ntp true";
+    let set = SET_CLOCK;
     let back = at.duration_since(now);
     if back > AHEAD {
         let text = format!("the clock is {} s behind the last record, of {at}", back.as_secs());
@@ -193,7 +225,7 @@ fn synchronised(said: Option<bool>) -> Option<Finding> {
         Some(true) => Some(Finding::ok("", "synchronised with a time server")),
         Some(false) => {
             let text = "not synchronised with a time server: expiry and validity of signatures follow this clock";
-            Some(Finding::note("", text).run("sudo timedatectl set-ntp true"))
+            Some(Finding::note("", text).run(SET_CLOCK))
         }
         None => None,
     }
@@ -213,7 +245,18 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn network_file_systems_are_known_by_their_numbers() {
-        assert_eq!((network(0x6969), network(0xef53)), (Some("NFS"), None));
+        assert_eq!((numbered(0x6969), numbered(0xef53)), (Some("NFS"), None));
+    }
+
+    #[test]
+    fn network_file_systems_are_known_by_their_names() {
+        let mounts = "/dev/disk3s1s1 on / (apfs, sealed, local, read-only, journaled)\n\
+                      /dev/disk3s5 on /System/Volumes/Data (apfs, local, journaled)\n\
+                      //ada@nas/home on /Volumes/nas (smbfs, nodev, nosuid, mounted by ada)\n\
+                      files:/srv on /Volumes/my (odd) files (nfs)\n";
+        let kind = |folder| mounted(mounts, Path::new(folder));
+        assert_eq!([kind("/Users/ada"), kind("/Volumes/nas/state"), kind("/Volumes/nasty")], [None, Some("SMB"), None]);
+        assert_eq!(kind("/Volumes/my (odd) files/state"), Some("NFS"));
     }
 
     #[test]

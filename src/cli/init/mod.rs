@@ -21,6 +21,7 @@ use super::{Exit, quoted};
 use crate::config;
 use crate::console::visible;
 use crate::credential::trust;
+use crate::sandbox;
 
 pub use tools::Tool;
 
@@ -95,7 +96,9 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         (None, false) => None,
     };
     let command = args.command.split_first();
-    let asked = template::Asked { vendor: args.server, name, command, env: &args.env, tools: tools.as_deref() };
+    let sandboxes = !sandbox::support().is_nothing();
+    let asked =
+        template::Asked { vendor: args.server, name, command, env: &args.env, tools: tools.as_deref(), sandboxes };
     let plan = template::plan(&asked)?;
     // A mistake in here would be ours, or a name that no server can have.
     if let Some(file) = plan.first() {

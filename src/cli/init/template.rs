@@ -19,6 +19,8 @@ pub struct Asked<'a> {
     /// Variables that the command needs.
     pub env: &'a [String],
     pub tools: Option<&'a [Tool]>,
+    /// Whether this system has sandboxes for the programs of servers.
+    pub sandboxes: bool,
 }
 
 /// A vendor's part of the files.
@@ -186,6 +188,9 @@ fn config(asked: &Asked<'_>, texts: &Texts, vendor: Option<&str>, catalog: Optio
         }
         None => out.push_str(texts.upstream),
     }
+    if !asked.sandboxes && (asked.command.is_some() || texts.upstream.trim_start().starts_with("stdio:")) {
+        out.push_str("        sandbox: off   # this system has none: the program may do whatever this account can\n");
+    }
     let scopes = texts.scopes.iter().map(|scope| yaml(&format!("{name}/{scope}"))).collect::<Vec<_>>().join(", ");
     let builtin = builtin_names().collect::<Vec<_>>().join(", ");
     let _ = write!(
@@ -285,6 +290,27 @@ fn yaml(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_system_without_sandboxes_gets_a_configuration_that_says_so() {
+        let program = "server".to_owned();
+        for (vendor, command, off) in [
+            (Vendor::Stripe, None, true),
+            (Vendor::Custom, None, true),
+            (Vendor::Custom, Some((&program, [].as_slice())), true),
+            (Vendor::Statsig, None, false),
+        ] {
+            for sandboxes in [true, false] {
+                let env = ["A_KEY".to_owned()];
+                let asked = Asked { vendor, name: "s", command, env: &env, tools: None, sandboxes };
+                let text = plan(&asked).unwrap().remove(0).text;
+                let config = crate::config::parse(&text, std::path::Path::new("/c/countersign.yaml")).unwrap();
+                let open =
+                    matches!(&config.servers["s"].upstream, crate::config::Upstream::Stdio { sandbox: None, .. });
+                assert_eq!(open, off && !sandboxes, "{text}");
+            }
+        }
+    }
 
     #[test]
     fn a_name_is_written_so_that_yaml_reads_it_back_and_people_see_it() {

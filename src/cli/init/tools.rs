@@ -16,7 +16,7 @@ use crate::console::visible;
 use crate::credential::scrub::Scrubber;
 use crate::json::{Json, JsonText, Rules};
 use crate::mcp::message::{Id, Message};
-use crate::sandbox::{Sandbox, Wishes, Yard};
+use crate::sandbox::{self, Sandbox, Wishes, Yard};
 use crate::transport::stdio_upstream::{EnvValue, StdioSpec, connect};
 use crate::transport::{FromUpstream, ToUpstream, UpstreamLink};
 
@@ -64,6 +64,9 @@ pub fn from_live(command: &[String], env: &[String], sandboxed: bool) -> anyhow:
     }
     let folder = Folder::new()?;
     let sandbox = if sandboxed {
+        if sandbox::support().is_nothing() {
+            bail!("this system has no sandboxes: --no-sandbox starts the command as any other of this account");
+        }
         let program = crate::policy::this_program().context("this program has no file")?;
         Some(Box::new(Sandbox::new(Arc::new(Yard::new(program, &folder.0, [])?), Wishes::default())?))
     } else {

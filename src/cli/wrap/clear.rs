@@ -3,7 +3,7 @@
 
 use super::clients::Variables;
 use super::entry::{Text, filled};
-use super::keys::{asks_with_a_key, has_login, hints_at_a_key, may_be_a_key};
+use super::keys::{has_login, hints_at_a_key, may_be_a_key};
 use super::tree::{Data, Node};
 use crate::config;
 use crate::credential::shape;
@@ -83,13 +83,18 @@ impl Look {
             return formed;
         }
         has_login(text)
-            || (text.contains("://") && asks_with_a_key(text, config::names_a_key))
+            || (text.contains("://") && config::parameters(text).any(|(name, value)| is_parameter(name, value)))
             || match named {
                 Named::Key => true,
                 Named::Perhaps => may_be_a_key(text),
                 Named::No => false,
             }
     }
+}
+
+/// Whether a parameter of an address carries a key.
+fn is_parameter(name: &str, value: &str) -> bool {
+    !value.is_empty() && (config::names_a_key(name) || (hints_at_a_key(name) && may_be_a_key(value)))
 }
 
 fn is_switch(text: &str) -> bool {

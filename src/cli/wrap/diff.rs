@@ -14,15 +14,26 @@ use crate::credential::shape;
 /// Lines that are shown around a change.
 const AROUND: usize = 3;
 /// Members whose values are not shown, whatever they are called.
-const CLOSED: &[&str] =
-    &["env", "envs", "environment", "headers", "http_headers", "oauth", "oauthAccount", "primaryApiKey", "inputs"];
+const CLOSED: &[&str] = &[
+    "env",
+    "envs",
+    "environment",
+    "headers",
+    "http_headers",
+    "oauth",
+    "auth",
+    "oauthAccount",
+    "primaryApiKey",
+    "inputs",
+];
 
 /// Whose a file is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Of {
     /// A client's: whatever may be a key is overwritten.
     Client(Format),
-    /// Ours, where keys stand by the names of secrets. What may be one all the same stands in `env` and `headers`.
+    /// Ours, where keys stand by the names of secrets. What may be one all the same stands in `env` and `headers`, and
+    /// among the parameters of a `url`.
     Configuration,
 }
 
@@ -112,6 +123,8 @@ fn closed(format: Format, text: &str, hide: impl Fn(&Node, &mut Vec<Range<usize>
 fn hide_plain(node: &Node, out: &mut Vec<Range<usize>>) {
     node.items().iter().for_each(|item| hide_plain(item, out));
     for member in node.members() {
+        let address = member.name == "url" && member.value.text().is_some_and(|url| url.contains('?'));
+        out.extend(address.then(|| member.value.span.clone()));
         if matches!(member.name.as_str(), "env" | "headers") {
             let plain = member.value.members().iter().filter(|inner| inner.value.members().is_empty());
             out.extend(plain.map(|inner| inner.value.span.clone()));
@@ -122,7 +135,11 @@ fn hide_plain(node: &Node, out: &mut Vec<Range<usize>>) {
 
 fn hide(node: &Node, hidden: bool, out: &mut Vec<Range<usize>>) {
     match &node.data {
-        Data::Text(_) | Data::Other(_) => out.extend(hidden.then(|| node.span.clone())),
+        Data::Text(text) | Data::Other(text) => {
+            // An address may have a key in it anywhere behind these.
+            let open = text.contains("://") && text.contains(['?', '@']);
+            out.extend((hidden || open).then(|| node.span.clone()));
+        }
         Data::List(items) => {
             let mut after_option = false;
             for item in items {
@@ -131,9 +148,8 @@ fn hide(node: &Node, hidden: bool, out: &mut Vec<Range<usize>>) {
                 let names = !name.is_empty()
                     && (config::names_a_key(name.trim_start_matches('-')) || matches!(name, "--header" | "-H"));
                 let text = item.text().unwrap_or_default();
-                let login = text.contains("://") && text.contains('@');
                 let assigned = text.split_once(['=', ':']).is_some_and(|(name, _)| config::header_names_a_key(name));
-                let whole = (names && value.is_some()) || (after_option && option.is_empty()) || login || assigned;
+                let whole = (names && value.is_some()) || (after_option && option.is_empty()) || assigned;
                 hide(item, hidden || whole, out);
                 after_option = names && value.is_none();
             }

@@ -6,13 +6,14 @@ use std::path::Path;
 use anyhow::{Context, bail};
 
 use super::clients::{Client, Shape, Variables};
+use super::sign_in;
 use super::tree::{Change, Node, Value};
 
 /// What an entry says.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Said {
     Stdio { command: String, args: Vec<String>, env: Vec<(String, Text)>, cwd: Option<String> },
-    Http { url: String, headers: Vec<(String, Text)> },
+    Http { url: Text, headers: Vec<(String, Text)>, sign_in: sign_in::Said },
 }
 
 /// A text of an entry.
@@ -42,9 +43,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("envFile", "put the variables that the server needs into `env`"),
     ("headersHelper", "put the headers into `headers`"),
     ("bearer_token", "Codex refuses it; use `bearer_token_env_var`"),
-    ("oauth", "the client signs in by itself: let countersign do it, see `countersign auth`"),
-    ("auth", "the client signs in by itself: let countersign do it, see `countersign auth`"),
-    ("authProviderType", "the client signs in by itself: let countersign do it, see `countersign auth`"),
+    ("oauth_resource", "write the server into countersign.yaml with `auth: oauth`"),
 ];
 
 pub fn kind(shape: Shape, entry: &Node) -> Kind {
@@ -86,7 +85,7 @@ pub fn read(client: Client, entry: &Node, folder: Option<&Path>) -> anyhow::Resu
     if let Some((member, help)) = ELSEWHERE.iter().find(|(member, _)| is_set(entry.get(member))) {
         bail!("it has `{member}`, which countersign cannot take over: {help}");
     }
-    let of = Reader { entry, variables: client.variables(), folder };
+    let of = Reader { client, entry, variables: client.variables(), folder };
     match client.shape() {
         Shape::Usual { .. } => of.usual(client),
         Shape::Codex => of.codex(),
@@ -95,11 +94,12 @@ pub fn read(client: Client, entry: &Node, folder: Option<&Path>) -> anyhow::Resu
     }
 }
 
-fn is_set(node: Option<&Node>) -> bool {
+pub fn is_set(node: Option<&Node>) -> bool {
     node.is_some_and(|node| !matches!(&node.data, super::tree::Data::Other(text) if text == "false" || text == "null"))
 }
 
 struct Reader<'a> {
+    client: Client,
     entry: &'a Node,
     variables: Variables,
     folder: Option<&'a Path>,
@@ -135,7 +135,9 @@ impl Reader<'_> {
             return Ok(Said::Stdio { command, args, env, cwd });
         }
         let url = self.entry.get("url").context("it has neither `command` nor `url`")?;
-        let Said::Http { url, mut headers } = self.http(url, "http_headers")? else { bail!("it is no address") };
+        let Said::Http { url, mut headers, sign_in } = self.http(url, "http_headers")? else {
+            bail!("it is no address")
+        };
         if let Some(name) = self.entry.get("bearer_token_env_var").and_then(Node::text) {
             let text = Text::Variable { name: name.to_owned(), prefix: "Bearer ".to_owned() };
             headers.push(("Authorization".to_owned(), text));
@@ -144,7 +146,7 @@ impl Reader<'_> {
             let name = member.value.text().context("`env_http_headers` has more than names")?.to_owned();
             headers.push((member.name.clone(), Text::Variable { name, prefix: String::new() }));
         }
-        Ok(Said::Http { url, headers })
+        Ok(Said::Http { url, headers, sign_in })
     }
 
     fn goose(&self) -> anyhow::Result<Said> {
@@ -186,9 +188,11 @@ impl Reader<'_> {
     }
 
     fn http(&self, url: &Node, headers: &str) -> anyhow::Result<Said> {
+        let url = with_folder(url.text().context("its address is no text")?, self.variables, self.folder);
         Ok(Said::Http {
-            url: self.fixed(url.text().context("its address is no text")?)?,
+            url: filled(&url, self.variables)?,
             headers: self.texts(headers)?,
+            sign_in: sign_in::read(self.client, self.entry)?,
         })
     }
 
@@ -227,13 +231,21 @@ impl Reader<'_> {
 
 /// A text in which nothing is left to fill in but the project's folder, which is known.
 pub fn fixed(said: &str, variables: Variables, folder: Option<&Path>) -> anyhow::Result<String> {
-    let mut said = said.to_owned();
-    if let (Variables::Named, Some(folder)) = (variables, folder) {
-        said = said.replace("${workspaceFolder}", &folder.display().to_string());
-    }
-    match filled(&said, variables)? {
+    match filled(&with_folder(said, variables, folder), variables)? {
         Text::Plain(text) => Ok(text),
-        Text::Variable { name, .. } => bail!("the client fills in the variable {name} here: write its value"),
+        Text::Variable { name, .. } => bail!("{}", open(&name)),
+    }
+}
+
+/// Where no variable can stand.
+pub fn open(variable: &str) -> String {
+    format!("the client fills in the variable {variable} here: write its value")
+}
+
+fn with_folder(said: &str, variables: Variables, folder: Option<&Path>) -> String {
+    match (variables, folder) {
+        (Variables::Named, Some(folder)) => said.replace("${workspaceFolder}", &folder.display().to_string()),
+        _ => said.to_owned(),
     }
 }
 
@@ -329,6 +341,10 @@ pub fn changes(client: Client, entry: &Node, ours: &Ours) -> Vec<Change> {
         "env_keys",
         "uri",
         "environment",
+        "oauth",
+        "auth",
+        "authProviderType",
+        "scopes",
     ];
     let gone: Vec<Change> = all
         .into_iter()

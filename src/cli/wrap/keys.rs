@@ -9,16 +9,29 @@ use anyhow::{Context, bail};
 use zeroize::Zeroizing;
 
 use super::clients::Variables;
-use super::entry::{Said, Text, filled, fixed};
+use super::entry::{self, Said, Text, filled, fixed};
+use super::sign_in::{self, Auth};
 use crate::catalog::{Catalog, KeyEvidence, key_forms};
 use crate::config;
 use crate::credential::shape;
+use crate::transport::http_upstream::is_this_machine;
 
 /// What the client started or reached, without keys.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Reached {
     Stdio { command: String, args: Vec<String>, env: Vec<(String, Val)>, inherit: Vec<String>, cwd: Option<String> },
-    Http { url: String, headers: Vec<(String, Val)> },
+    Http { url: String, query: Vec<(String, Val)>, headers: Vec<(String, Val)>, sign_in: Option<SignIn> },
+}
+
+/// How countersign signs in where the client did.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct SignIn {
+    pub client_id: Option<String>,
+    /// Which of the keys.
+    pub client_secret: Option<usize>,
+    pub scopes: Vec<String>,
+    pub issuer: Option<String>,
+    pub callback_port: Option<u16>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -61,6 +74,7 @@ pub struct Hints<'a> {
     pub vendor: Option<&'a str>,
     /// Names of variables, headers and options that hold keys whatever they look like.
     pub keys: &'a [String],
+    pub auth: Option<Auth>,
     pub folder: Option<&'a Path>,
 }
 
@@ -81,7 +95,7 @@ pub fn moved(said: Said, variables: Variables, hints: &Hints<'_>) -> anyhow::Res
     let mut of = Mover { catalog, variables, hints, keys: Vec::new(), open: Vec::new() };
     let reached = match said {
         Said::Stdio { command, args, env, cwd } => of.stdio(&command, &args, env, cwd)?,
-        Said::Http { url, headers } => of.http(url, headers)?,
+        Said::Http { url, headers, sign_in } => of.http(url, headers, sign_in)?,
     };
     let texts = of.keys.iter().filter_map(|key| match &key.from {
         From::File(text) => Some(text.as_str()),
@@ -111,6 +125,7 @@ fn vendor(said: &Said) -> Option<&'static str> {
             .find(|(package, _)| args.iter().chain([command]).any(|arg| is_package(arg, package)))
             .map(|(_, vendor)| *vendor),
         Said::Http { url, .. } => {
+            let (Text::Plain(url) | Text::Variable { prefix: url, .. }) = url;
             let uri: http::Uri = url.parse().ok()?;
             let host = uri.host()?.to_ascii_lowercase();
             HOSTS.iter().find(|(known, _)| *known == host).map(|(_, vendor)| *vendor)
@@ -141,7 +156,7 @@ fn bridged(said: Said, variables: Variables) -> anyhow::Result<Said> {
     };
     let mut rest = rest.iter();
     let url = rest.next().context("mcp-remote has no address")?;
-    let url = fixed(url, variables, None).context("the address of mcp-remote")?;
+    let url = through(url, env, variables).context("the address of mcp-remote")?;
     let mut headers = Vec::new();
     while let Some(arg) = rest.next() {
         match arg.as_str() {
@@ -163,7 +178,8 @@ fn bridged(said: Said, variables: Variables) -> anyhow::Result<Said> {
             ),
         }
     }
-    Ok(Said::Http { url, headers })
+    // It signs in by itself where a server wants it.
+    Ok(Said::Http { url, headers, sign_in: sign_in::Said::Nothing })
 }
 
 /// mcp-remote fills in variables of its own environment, which the entry sets.
@@ -300,13 +316,8 @@ impl Mover<'_> {
         Ok(out)
     }
 
-    fn http(&mut self, url: String, headers: Vec<(String, Text)>) -> anyhow::Result<Reached> {
-        if has_login(&url) || shape::key_like(&url).is_some() || asks_with_a_key(&url, |name| self.names(name)) {
-            bail!(
-                "its address carries a key, which ends up in logs: look up which header the server takes instead, put the \
-                 key there, and wrap again"
-            );
-        }
+    fn http(&mut self, url: Text, headers: Vec<(String, Text)>, said: sign_in::Said) -> anyhow::Result<Reached> {
+        let (url, query) = self.address(url)?;
         let mut values = Vec::new();
         for (name, text) in headers {
             if matches!(name.to_ascii_lowercase().as_str(), "accept" | "content-type" | "user-agent") {
@@ -330,7 +341,88 @@ impl Mover<'_> {
             };
             values.push((name, value));
         }
-        Ok(Reached::Http { url, headers: values })
+        let sign_in = self.sign_in(said, &url)?;
+        Ok(Reached::Http { url, query, headers: values, sign_in })
+    }
+
+    /// The address without its keys, and the parameters that carried them.
+    fn address(&mut self, url: Text) -> anyhow::Result<(String, Vec<(String, Val)>)> {
+        let (url, mut variable) = match url {
+            Text::Plain(url) => (url, None),
+            Text::Variable { name, prefix } => (prefix, Some(name)),
+        };
+        let (base, asked) = url.split_once('?').unwrap_or((&url, ""));
+        let (mut open, mut query) = (Vec::new(), Vec::new());
+        let mut rest = asked.split('&').filter(|pair| !pair.is_empty()).peekable();
+        while let Some(pair) = rest.next() {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let last = rest.peek().is_none();
+            if let Some(variable) = variable.take_if(|_| last && value.is_empty() && pair.ends_with('=')) {
+                query.push((name.to_owned(), self.key(name, From::Variable(variable), String::new())));
+            } else if !self.is_key(name, value) && !may_be_random(value) {
+                self.open.extend((!value.is_empty()).then(|| format!("the parameter {}", shape::mask(name))));
+                open.push(pair);
+            } else if value.contains(['%', '+', '#']) {
+                bail!(
+                    "the key in its address is spelled with `%`, `+` or `#`, and what it stands for is not certain: keep it with \
+                     `countersign secret set NAME`, write the server into countersign.yaml with `query: {{ {name}: {{ \
+                     secret: NAME }} }}`, take the entry out, and wrap the client with --server"
+                );
+            } else {
+                let from = From::File(value.to_owned().into());
+                query.push((name.to_owned(), self.key(name, from, String::new())));
+            }
+        }
+        if let Some(variable) = variable {
+            bail!("{}", entry::open(&variable));
+        }
+        let mut url = base.to_owned();
+        if !open.is_empty() {
+            url = format!("{url}?{}", open.join("&"));
+        }
+        if has_login(&url) {
+            bail!(
+                "its address has a password in it, which ends up in logs: keep what `printf %s USER:PASSWORD | base64` prints \
+                 with `countersign secret set NAME`, write the server into countersign.yaml with `headers: {{ Authorization: \
+                 {{ secret: NAME, prefix: \"Basic \" }} }}`, take the entry out, and wrap the client with --server"
+            );
+        }
+        let bare = config::parameters(&url).any(|(name, value)| value.is_empty() && may_be_random(name));
+        if bare || shape::key_like(&url).is_some() {
+            bail!(
+                "its address carries a key, which ends up in logs: look up which header or parameter the server takes \
+                 instead, put the key there, and wrap again"
+            );
+        }
+        Ok((url, query))
+    }
+
+    /// A server without a key is one that the client signs in to, unless somebody says otherwise or it is on this machine.
+    fn sign_in(&mut self, said: sign_in::Said, url: &str) -> anyhow::Result<Option<SignIn>> {
+        let host = url.parse::<http::Uri>().ok().and_then(|uri| uri.host().map(str::to_owned));
+        let here = host.is_some_and(|host| is_this_machine(&host));
+        let has_key = !self.keys.is_empty();
+        let registered = match (self.hints.auth, said) {
+            (Some(Auth::None), _) => return Ok(None),
+            (_, sign_in::Said::SignIn(registered)) => registered,
+            (Some(Auth::Oauth), _) => sign_in::Registered::default(),
+            (None, sign_in::Said::Nothing) if !has_key && !here => sign_in::Registered::default(),
+            (None, sign_in::Said::Nothing | sign_in::Said::Never) => return Ok(None),
+        };
+        if has_key {
+            bail!("it has a key, and is signed in to as well: take one of them out of the entry, or say --auth none");
+        }
+        let sign_in::Registered { client_id, client_secret, scopes, issuer, callback_port } = registered;
+        let client_secret = client_secret.map(|text| match text {
+            Text::Plain(text) => Ok(From::File(text.into())),
+            Text::Variable { name, prefix } if prefix.is_empty() => Ok(From::Variable(name)),
+            Text::Variable { name, .. } => Err(entry::open(&name)),
+        });
+        let client_secret = client_secret.transpose().map_err(anyhow::Error::msg)?.map(|from| {
+            self.key("oauth client secret", from, String::new());
+            self.keys.len() - 1
+        });
+        Ok(Some(SignIn { client_id, client_secret, scopes, issuer, callback_port }))
     }
 
     fn key(&mut self, label: &str, from: From, prefix: String) -> Val {
@@ -377,10 +469,11 @@ pub fn may_be_a_key(text: &str) -> bool {
     text.len() >= 8 && !text.starts_with(['/', '~', '.']) && !text.contains("://") && text.parse::<f64>().is_err()
 }
 
-/// `https://host/path?token=...`.
-pub fn asks_with_a_key(url: &str, names: impl Fn(&str) -> bool) -> bool {
-    let query = url.split_once('?').map_or("", |(_, query)| query);
-    query.split('&').any(|pair| pair.split_once('=').is_some_and(|(name, value)| !value.is_empty() && names(name)))
+/// What a generator may have made. In an address it costs nothing to take one too many for a key.
+pub fn may_be_random(text: &str) -> bool {
+    let has = |is: fn(&u8) -> bool| text.bytes().any(|byte| is(&byte));
+    let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~=:".contains(&byte));
+    plain && text.len() >= 16 && has(u8::is_ascii_digit) && has(u8::is_ascii_alphabetic)
 }
 
 /// `scheme://user:password@host`.

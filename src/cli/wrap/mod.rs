@@ -19,6 +19,7 @@ mod one;
 mod originals;
 mod ours;
 mod reach;
+mod sign_in;
 mod toml;
 mod tree;
 mod undo;
@@ -71,9 +72,13 @@ pub struct Args {
     /// Another name for the server in countersign.yaml
     #[arg(long = "as", id = "as_name", value_name = "NAME")]
     as_name: Option<String>,
-    /// A variable or header that holds a key although it does not look like it
+    /// A variable, header or parameter that holds a key although it does not look like it
     #[arg(long, value_name = "NAME")]
     key: Vec<String>,
+    /// How a server behind an address without a key is signed in to; else by what the entry says, and by OAuth where it
+    /// says nothing and the server is on another machine
+    #[arg(long, value_enum, value_name = "HOW")]
+    auth: Option<sign_in::Auth>,
     #[command(flatten)]
     common: Common,
 }
@@ -129,6 +134,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         vendor: args.vendor.clone(),
         as_name: args.as_name.clone(),
         keys: args.key.clone(),
+        auth: args.auth,
     };
     let (state_dir, config) = ours::known(&run.config)?;
     let _alone = (!run.files.dry_run).then(|| Alone::take(&state_dir)).transpose()?;

@@ -9,9 +9,10 @@ use super::clients::{Client, Place, Scope};
 use super::entry::{self, Ours};
 use super::files::{Files, Opened};
 use super::found::{Entry, marked};
-use super::keys::{self, From, Hints, Moved};
+use super::keys::{self, From, Hints, Moved, Reached};
 use super::originals::{self, Original, Was};
 use super::ours::Draft;
+use super::sign_in::Auth;
 use super::tree::{Format, Node};
 use crate::cli::quoted;
 
@@ -30,6 +31,7 @@ pub struct Run {
     pub as_name: Option<String>,
     /// Names of values that are keys.
     pub keys: Vec<String>,
+    pub auth: Option<Auth>,
 }
 
 impl Run {
@@ -50,6 +52,7 @@ impl Run {
         let mut told =
             vec![format!("{}: {}", if self.files.dry_run { "would wrap" } else { "wrapped" }, entry.shown())];
         told.extend(draft.told.drain(..).map(|line| format!("  {line}")));
+        told.extend(self.sign_in(&server, &moved.reached));
         told.extend(remarks(place, &changed, &moved));
         self.apply(place, &opened, &format!("{mark}{changed}"), &entry.path, &server, was, draft)?;
         told.push(format!("  undo: {}", self.undo(place, &entry.name)));
@@ -88,8 +91,31 @@ impl Run {
 
     fn moved(&self, place: &Place, node: &Node) -> anyhow::Result<Moved> {
         let said = entry::read(place.client, node, place.folder.as_deref())?;
-        let hints = Hints { vendor: self.vendor.as_deref(), keys: &self.keys, folder: place.folder.as_deref() };
+        let (keys, folder) = (self.keys.as_slice(), place.folder.as_deref());
+        let hints = Hints { vendor: self.vendor.as_deref(), keys, auth: self.auth, folder };
         keys::moved(said, place.client.variables(), &hints)
+    }
+
+    /// What is left to do where an operator signs in.
+    fn sign_in(&self, server: &str, reached: &Reached) -> Vec<String> {
+        let Reached::Http { sign_in: Some(sign_in), .. } = reached else { return Vec::new() };
+        let mut command = format!("countersign auth login {server}");
+        if self.explicit {
+            command.push_str(&format!(" --config {}", quoted(&self.config.display().to_string())));
+        }
+        let mut told = vec![
+            format!("  sign in next: {command}"),
+            "  the client's own sign-in stays where the client keeps it: sign out there when nothing else needs it; a server \
+             that asks for no sign-in is wrapped with --auth none"
+                .to_owned(),
+        ];
+        if let Some(id) = &sign_in.client_id {
+            let port = sign_in.callback_port.map_or_else(|| "PORT".to_owned(), |port| port.to_string());
+            told.push(format!(
+                "  the client id {id} has to be registered with countersign's address too: http://127.0.0.1:{port}/callback"
+            ));
+        }
+        told
     }
 
     /// The server's name in the configuration.
@@ -263,9 +289,15 @@ fn remarks(place: &Place, changed: &str, moved: &Moved) -> Vec<String> {
             out.push(format!("  the value of {} still stands in line {line} of the client's file", key.label));
         }
     }
-    if moved.keys.is_empty() {
+    if moved.keys.is_empty() && !matches!(moved.reached, Reached::Http { sign_in: Some(_), .. }) {
+        out.push("  no key was found in the entry".to_owned());
+    }
+    if let Reached::Http { url, .. } = &moved.reached
+        && url.split('?').next().unwrap_or_default().split('/').skip(3).any(keys::may_be_random)
+    {
         out.push(
-            "  no key was found in the entry; a server to which the client signs in by itself answers only the client"
+            "  a part of its address may be a key, and stays readable in the configuration: where it is one, ask for a \
+             header or parameter that the server takes instead"
                 .to_owned(),
         );
     }

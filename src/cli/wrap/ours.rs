@@ -8,14 +8,15 @@ use anyhow::{Context, bail};
 use zeroize::Zeroizing;
 
 use super::files::{Files, Opened};
-use super::keys::{From, Key, Moved, Reached, Val};
+use super::keys::{From, Key, Moved, Reached, SignIn, Val};
 use super::reach;
 use crate::call::Environment;
 use crate::catalog::KeyEvidence;
 use crate::config::edit::{self, Step, Value};
-use crate::config::{self, Config, ConfigError, Match, Mode, SecretSource, Server, Upstream};
+use crate::config::{self, Config, ConfigError, Match, Mode, OAuth, SecretSource, Server, Upstream};
 use crate::credential::secret::Secret;
 use crate::credential::{shape, source, store, trust};
+use crate::sandbox;
 
 const HEAD: &str = "# Written by `countersign wrap`. docs/configuration.md says what every key means. The daemon refuses this file\n\
                     # where others can change it.\nversion: 1\n";
@@ -128,7 +129,8 @@ impl Draft {
             server.push(("vendor".to_owned(), Value::text(vendor)));
         }
         server.push(("environment".to_owned(), Value::text(&environment)));
-        server.push(("upstream".to_owned(), upstream(&moved.reached, &names)));
+        let sandboxes = !sandbox::support().is_nothing();
+        server.push(("upstream".to_owned(), upstream(&moved.reached, &names, sandboxes)));
         for (name, key) in names.iter().zip(&moved.keys) {
             self.secret(name, key)?;
         }
@@ -136,6 +138,10 @@ impl Draft {
         let vendor =
             moved.vendor.as_ref().map_or_else(|| "no vendor is known".to_owned(), |name| format!("vendor {name}"));
         self.told.push(format!("server `{name}`: {environment}, {vendor}"));
+        if !sandboxes && matches!(moved.reached, Reached::Stdio { .. }) {
+            self.told
+                .push("sandbox: off; this system has none: the program may do whatever this account can".to_owned());
+        }
         Ok(names)
     }
 
@@ -366,7 +372,7 @@ fn base(server: &str, label: &str) -> String {
     name.chars().take(56).collect()
 }
 
-fn upstream(reached: &Reached, names: &[String]) -> Value {
+fn upstream(reached: &Reached, names: &[String], sandboxes: bool) -> Value {
     let value = |value: &Val| match value {
         Val::Plain(text) => Value::text(text),
         Val::Key { index, prefix } => {
@@ -390,19 +396,42 @@ fn upstream(reached: &Reached, names: &[String]) -> Value {
                 stdio.push(("inherit_env", texts(inherit)));
             }
             stdio.extend(cwd.as_ref().map(|cwd| ("cwd", Value::text(cwd))));
+            // Where there is none, the daemon starts only with the word for it.
+            stdio.extend((!sandboxes).then(|| ("sandbox", Value::text("off"))));
             Value::map([("stdio", Value::map(stdio))])
         }
-        Reached::Http { url, headers } => {
+        Reached::Http { url, query, headers, sign_in } => {
             let mut http = vec![("url", Value::text(url))];
             if url.starts_with("http://") {
                 http.push(("allow_plain_http", Value::Flag(true)));
             }
+            if !query.is_empty() {
+                http.push(("query", values(query)));
+            }
             if !headers.is_empty() {
                 http.push(("headers", values(headers)));
             }
+            http.extend(sign_in.as_ref().map(|sign_in| ("auth", auth(sign_in, names))));
             Value::map([("http", Value::map(http))])
         }
     }
+}
+
+fn auth(sign_in: &SignIn, names: &[String]) -> Value {
+    let SignIn { client_id, client_secret, scopes, issuer, callback_port } = sign_in;
+    let secret = client_secret.and_then(|index| names.get(index));
+    let list = Some(scopes).filter(|scopes| !scopes.is_empty());
+    let oauth: Vec<(&str, Value)> = [
+        client_id.as_ref().map(|id| ("client_id", Value::text(id))),
+        secret.map(|name| ("client_secret", Value::map([("secret", Value::text(name))]))),
+        list.map(|scopes| ("scopes", Value::List(scopes.iter().map(Value::text).collect()))),
+        issuer.as_ref().map(|issuer| ("issuer", Value::text(issuer))),
+        callback_port.map(|port| ("callback_port", Value::Number(port.into()))),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    if oauth.is_empty() { Value::text("oauth") } else { Value::map([("oauth", Value::map(oauth))]) }
 }
 
 /// Whether a server that is there reaches the same with the same keys.
@@ -425,7 +454,21 @@ fn same(server: &Server, reached: &Reached, names: &[String]) -> bool {
             Upstream::Stdio { command, args, env, inherit, cwd, .. },
             Reached::Stdio { command: c, args: a, env: e, inherit: i, cwd: w },
         ) => command == c && args == a && all(env, e) && inherit == i && *cwd == w.as_ref().map(PathBuf::from),
-        (Upstream::Http { url, headers, .. }, Reached::Http { url: u, headers: h }) => url == u && all(headers, h),
+        (Upstream::Http { url, query, headers, oauth }, Reached::Http { url: u, query: q, headers: h, sign_in }) => {
+            url == u && all(query, q) && all(headers, h) && signs_in(oauth.as_ref(), sign_in.as_ref(), names)
+        }
         _ => false,
     }
+}
+
+fn signs_in(there: Option<&OAuth>, sign_in: Option<&SignIn>, names: &[String]) -> bool {
+    let wanted = sign_in.map(|SignIn { client_id, client_secret, scopes, issuer, callback_port }| OAuth {
+        client_id: client_id.clone(),
+        client_secret: client_secret.and_then(|index| names.get(index).cloned()),
+        scopes: scopes.clone(),
+        issuer: issuer.clone(),
+        callback_port: *callback_port,
+        ..OAuth::default()
+    });
+    there == wanted.as_ref()
 }

@@ -81,6 +81,10 @@ fn mistakes_are_found_where_they_are() {
         (and("audit: { store: postgres }"), ("C0111", 13, 17)),
         (and("listen: { tls: { cert: a } }"), ("C0111", 13, 11)),
         // Signing in.
+        (upstream("{ http: { url: \"https://a/mcp?api_key=abc\" } }"), ("C0112", 10, 30)),
+        (upstream("{ http: { url: \"https://a/mcp\", query: { k: abc } } }"), ("C0112", 10, 59)),
+        (upstream("{ http: { url: \"https://a/mcp?k=1\", query: { k: { secret: key } } } }"), ("C0109", 10, 60)),
+        (upstream("{ http: { url: \"https://a/mcp\", query: { \"a&b\": { secret: key } } } }"), ("C0105", 10, 56)),
         (upstream("{ http: { url: \"https://a/mcp\", auth: bearer } }"), ("C0106", 10, 53)),
         (upstream("{ http: { url: \"https://a/mcp\", auth: {} } }"), ("C0102", 10, 53)),
         (upstream("{ http: { url: \"https://a/mcp\", auth: { jwt: x } } }"), ("C0101", 10, 55)),

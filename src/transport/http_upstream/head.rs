@@ -148,7 +148,7 @@ impl Head {
     fn build(&self, method: Method, accept: HeaderValue, body: Bytes) -> Request<Full<Bytes>> {
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
-        *request.uri_mut() = self.spec.target().clone();
+        *request.uri_mut() = self.spec.target();
         let fields = request.headers_mut();
         self.spec.write(fields);
         fields.insert(ACCEPT, accept);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use zeroize::Zeroizing;
 
 use crate::credential::oauth::Bearer;
 use crate::credential::secret::SecretCell;
@@ -41,6 +42,8 @@ pub struct HttpSpec {
     server: String,
     uri: Uri,
     target: Uri,
+    /// Parameters that are keys.
+    query: Vec<(String, SecretCell)>,
     host: HeaderValue,
     headers: Vec<(HeaderName, HeaderSource)>,
     definitions: Arc<Definitions>,
@@ -105,7 +108,14 @@ impl HttpSpec {
             checked.push((known, source));
         }
         let definitions = Arc::default();
-        Ok(HttpSpec { server, target, host: field, headers: checked, uri, definitions, oauth: None })
+        let query = Vec::new();
+        Ok(HttpSpec { server, target, query, host: field, headers: checked, uri, definitions, oauth: None })
+    }
+
+    /// The same with keys as parameters of the address.
+    #[must_use]
+    pub fn with_query(self, query: Vec<(String, SecretCell)>) -> HttpSpec {
+        HttpSpec { query, ..self }
     }
 
     /// The same with a token of a sign-in in each request.
@@ -139,9 +149,21 @@ impl HttpSpec {
         &self.uri
     }
 
-    /// What the request line names.
-    pub(super) fn target(&self) -> &Uri {
-        &self.target
+    /// What the request line names; the keys among its parameters join here. One that the system's longest address has
+    /// no room for is left out: the server refuses what comes without it.
+    pub(super) fn target(&self) -> Uri {
+        if self.query.is_empty() {
+            return self.target.clone();
+        }
+        let mut target = Zeroizing::new(self.target.to_string());
+        for (name, value) in &self.query {
+            let more = target.contains('?');
+            target.push(if more { '&' } else { '?' });
+            target.push_str(name);
+            target.push('=');
+            push_encoded(&mut target, value.current().expose());
+        }
+        target.parse().unwrap_or_else(|_| self.target.clone())
     }
 
     /// The configured fields and `Host`; the secrets join here.
@@ -151,6 +173,19 @@ impl HttpSpec {
             if let Some(value) = source.value() {
                 fields.append(name.clone(), value);
             }
+        }
+    }
+}
+
+/// Every byte that may mean something in an address is written as `%XX`.
+fn push_encoded(out: &mut String, text: &str) {
+    const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F'];
+    let digit = |value: u8| DIGITS.get(usize::from(value)).copied().unwrap_or_default();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.extend(['%', digit(byte >> 4), digit(byte & 15)]);
         }
     }
 }
@@ -201,6 +236,18 @@ mod tests {
     fn a_path_is_kept_and_a_missing_one_is_the_root() {
         assert_eq!(spec("https://h/v1/mcp?x=1").unwrap().target(), "/v1/mcp?x=1");
         assert_eq!(spec("https://h").unwrap().target(), "/");
+    }
+
+    #[test]
+    fn a_key_among_the_parameters_joins_late_and_is_never_shown() {
+        let key = SecretCell::new("key", Secret::new("sk+/=&ü1".to_owned()));
+        let with = |url| spec(url).unwrap().with_query(vec![("api_key".to_owned(), key.clone())]);
+        assert_eq!(with("https://h/mcp?a=1").target(), "/mcp?a=1&api_key=sk%2B%2F%3D%26%C3%BC1");
+        assert_eq!(with("https://h").target(), "/?api_key=sk%2B%2F%3D%26%C3%BC1");
+        let shown = format!("{:?} {}", with("https://h/mcp"), with("https://h/mcp").uri());
+        assert!(!shown.contains("sk+") && !shown.contains("sk%2B"), "{shown}");
+        let long = SecretCell::new("key", Secret::new("x".repeat(70_000)));
+        assert_eq!(spec("https://h/m").unwrap().with_query(vec![("k".to_owned(), long)]).target(), "/m");
     }
 
     #[test]
