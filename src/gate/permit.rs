@@ -7,6 +7,8 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
+use jiff::Timestamp;
+
 use crate::audit::Receipt;
 use crate::call::{CallId, Digest, ToolCall};
 use crate::json::JsonText;
@@ -125,8 +127,9 @@ pub struct Ruling {
     pub(super) signature: Option<String>,
     /// What the gate found that signature worth.
     pub(super) proof: Option<Verified>,
-    /// How often an approval of the hold had been taken back in the text that is signed.
+    /// How often an approval of the hold had been taken back, and when the hold ends, in the text that is signed.
     pub(super) taken_back: u32,
+    pub(super) expires: Option<Timestamp>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -150,6 +153,7 @@ impl Ruling {
             signature: None,
             proof: None,
             taken_back: 0,
+            expires: None,
         }
     }
 

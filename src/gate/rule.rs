@@ -177,7 +177,8 @@ impl Gate {
             .map_err(|why| bad(why.to_string()))?;
         let (key, signer) = (proof.key.clone(), proof.signer.clone());
         let signature = signature.trim().to_owned() + "\n";
-        (ruling.proof, ruling.taken_back) = (Some(proof), hold.taken_back);
+        (ruling.taken_back, ruling.expires) = (hold.taken_back, Some(hold.expires));
+        ruling.proof = Some(proof);
         Ok(Some(Signed { key, signer, text, signature }))
     }
 }

@@ -1,4 +1,5 @@
-//! Opening a hold again that ended without a ruling, so that an operator who comes late can still rule on it.
+//! Opening a hold again that ended and that nothing was released by, so that an operator who comes late can still rule on
+//! it; also one whose approval nobody came for in time.
 //!
 //! Nothing is approved here. The hold waits once more as one whose client had to give up does, for a time of its own, and
 //! whatever an approval takes is taken then: every approval anew, every signature over the new end. Its approval is a

@@ -76,6 +76,9 @@ impl HoldQueue {
                 if ruling.proof.is_some() && ruling.taken_back != entry.hold.taken_back {
                     return Err(NoEffect::BadSignature("an approval was taken back meanwhile: sign again".to_owned()));
                 }
+                if ruling.proof.is_some() && ruling.expires != Some(entry.hold.expires) {
+                    return Err(NoEffect::BadSignature("it waits until another time now: sign again".to_owned()));
+                }
                 let requester = &entry.hold.context.principal;
                 if requester.may_be(&ruling.operator) || requester.may_be(&ruling.account) {
                     return Err(NoEffect::Requester(requester.name.clone()));

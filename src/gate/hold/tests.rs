@@ -78,9 +78,9 @@ fn ask(queue: &HoldQueue, call: &Arc<ToolCall>, decision: Arc<Decision>) -> Resu
 }
 
 fn ruling(queue: &HoldQueue, call: &ToolCall, operator: &str, approve: bool) -> Ruling {
-    let digest = queue.find(call.id()).unwrap().digest;
+    let hold = queue.find(call.id()).unwrap();
     let says = if approve { Says::Approve { reason: None } } else { Says::Reject { reason: "no".into() } };
-    Ruling::new(call.id().clone(), digest, operator.into(), says)
+    Ruling { expires: Some(hold.expires), ..Ruling::new(call.id().clone(), hold.digest, operator.into(), says) }
 }
 
 fn rule(queue: &HoldQueue, ruling: Ruling) -> Result<Hold, NoEffect> {

@@ -170,3 +170,26 @@ async fn it_ends_with_its_time_and_keeps_to_the_bounds() {
     }
     assert_eq!(queue.ids().iter().filter(|id| *id == call.id()).count(), 1);
 }
+
+/// A signature that was checked against the hold as it had ended, and reaches the queue when it waits again.
+#[tokio::test(start_paused = true)]
+async fn a_signature_that_was_checked_before_it_waits_again_does_not_count() {
+    let queue = HoldQueue::new(SETTINGS);
+    let call = call(1);
+    let _place = place(&queue, &call, 1);
+    let proof = || Some(Verified { operator: "ana".into(), key: "SHA256:a".into(), signer: String::new() });
+    let signed = || Ruling { proof: proof(), ..ruling(&queue, &call, "ana", true) };
+    queue.end(call.id(), Outcome::Withdrawn, "gone");
+    let checked = signed();
+    tokio::time::advance(Duration::from_secs(1)).await;
+    reopen(&queue, &call).unwrap();
+    assert!(matches!(queue.begin(&checked), Err(NoEffect::BadSignature(_))));
+    assert!(matches!(rule(&queue, signed()).unwrap().state, State::Ticket { .. }));
+    tokio::time::advance(TICKET).await;
+    queue.lapse();
+    assert!(matches!(queue.find(call.id()).unwrap().state, State::Closed { outcome: Outcome::Expired, .. }));
+    let checked = signed();
+    let again = reopen(&queue, &call).unwrap();
+    assert!(again.approved_by.is_empty(), "an approval that nobody came for counts no more");
+    assert!(matches!(queue.begin(&checked), Err(NoEffect::BadSignature(_))));
+}
