@@ -423,4 +423,10 @@ async fn coverage_shows_what_a_server_has_listed_and_no_catalog_knows() {
     assert_eq!(row["unguarded"], "of class unknown: the catalog does not say what it does");
     let (_, code) = daemon.run(&["policy", "coverage", "--deny-unguarded"]).await;
     assert_eq!(code, 1);
+    // What cannot be looked at is not taken for guarded.
+    let store = daemon.state_dir().join("pins.db");
+    std::fs::set_permissions(&store, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    let words = ["policy", "coverage", "-o", "json", "--deny-unguarded", "--principal", "local"];
+    let (text, code) = daemon.run(&words).await;
+    assert_eq!((code, &serde_json::from_str::<Value>(&text).unwrap()["listed"]), (1, &json!(false)));
 }

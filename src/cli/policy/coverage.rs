@@ -34,7 +34,7 @@ pub struct Args {
     principal: Option<String>,
     #[arg(short, long, value_enum, default_value_t = Format::Human)]
     output: Format,
-    /// Exit with 1 where anything is unguarded
+    /// Exit with 1 where anything is unguarded, or where it is not known which tools servers have listed
     #[arg(long)]
     deny_unguarded: bool,
 }
@@ -69,22 +69,27 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     }
     let bench = Bench::of_settings(&policy_settings(&config))?;
     let mut known: Vec<(&Place, Vec<Known>)> = places.iter().map(|place| (place, place.known())).collect();
-    remember(&mut known, &config);
+    let listed = remember(&mut known, &config);
     let rows = rows(&bench, &known, &callers)?;
     match args.output {
         Format::Human => human(&known, &rows),
-        Format::Json => print_json(&report(&rows))?,
+        Format::Json => print_json(&report(&rows, listed))?,
     }
     let unguarded = rows.iter().any(|row| row.unguarded.is_some());
-    Ok(if args.deny_unguarded && unguarded { Exit::Problems } else { Exit::Ok })
+    Ok(if args.deny_unguarded && (unguarded || !listed) { Exit::Problems } else { Exit::Ok })
 }
 
-/// Adds the tools that a server has listed and its catalog does not know.
-fn remember(known: &mut [(&Place, Vec<Known>)], config: &Config) {
-    let listed = pins::names(&config.state_dir.join("pins.db")).unwrap_or_else(|error| {
-        eprintln!("warning: only operations of catalogs are shown; what servers have listed cannot be read: {error}");
-        Vec::new()
-    });
+/// Adds the tools that a server has listed and its catalog does not know. False where these cannot be read.
+fn remember(known: &mut [(&Place, Vec<Known>)], config: &Config) -> bool {
+    let listed = match pins::names(&config.state_dir.join("pins.db")) {
+        Ok(listed) => listed,
+        Err(error) => {
+            eprintln!(
+                "warning: only operations of catalogs are shown; what servers have listed cannot be read: {error}"
+            );
+            return false;
+        }
+    };
     for (server, tool) in listed {
         for (place, known) in known.iter_mut().filter(|(place, _)| place.facts.name == server) {
             if known.iter().any(|known| known.tool == tool) {
@@ -95,6 +100,7 @@ fn remember(known: &mut [(&Place, Vec<Known>)], config: &Config) {
             known.push(Known { name, class, tool: tool.clone(), selects: None, arguments });
         }
     }
+    true
 }
 
 fn rows(bench: &Bench, known: &[(&Place, Vec<Known>)], callers: &[Caller]) -> anyhow::Result<Vec<Row>> {
@@ -234,12 +240,12 @@ fn human(known: &[(&Place, Vec<Known>)], rows: &[Row]) {
     }
 }
 
-fn report(rows: &[Row]) -> serde_json::Value {
+fn report(rows: &[Row], listed: bool) -> serde_json::Value {
     let rows = rows.iter().map(|row| {
         json!({
             "server": row.server, "operation": row.operation, "class": row.class.as_str(),
             "principal": row.principal, "effects": row.effects, "rules": row.rules, "unguarded": row.unguarded,
         })
     });
-    json!({"schema": SCHEMA, "operations": rows.collect::<Vec<_>>()})
+    json!({"schema": SCHEMA, "listed": listed, "operations": rows.collect::<Vec<_>>()})
 }
