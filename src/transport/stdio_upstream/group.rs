@@ -7,6 +7,7 @@ use tokio::process::Child;
 use tokio::time::timeout;
 
 use super::AFTER_TERM;
+#[cfg(target_os = "linux")]
 use crate::sandbox;
 
 /// The child's process group, or that of its keeper, in which the child is. Dropping it kills whatever is left of it.
