@@ -60,7 +60,9 @@ pub struct Draft {
 #[derive(Default)]
 struct Terms {
     conditions: Vec<String>,
+    /// The first of those that are not looked at, and how many there are.
     left_out: Vec<String>,
+    others: usize,
 }
 
 /// The draft for a hold.
@@ -68,7 +70,7 @@ struct Terms {
 /// # Errors
 /// In words: a name in the call is too long for a rule.
 pub fn draft(hold: &HoldView, makes: Makes) -> Result<Draft, String> {
-    let name = format!("draft_{}", hold.id.as_str().to_lowercase());
+    let name = format!("draft_{}_{}", makes.word(), hold.id.as_str().to_lowercase());
     let mut terms = Terms::default();
     let used = terms.of(hold.arguments.view(), "input.arguments", DEPTH).unwrap_or_else(|| "{}".to_owned());
     let call = [
@@ -123,11 +125,14 @@ pub fn draft(hold: &HoldView, makes: Makes) -> Result<Draft, String> {
         rego += "}\n";
     }
     if !terms.left_out.is_empty() {
-        rego += "\n# Not looked at, because it is long, a list, or a number that rules would read in another way:\n";
+        rego += "\n# Not looked at, because it is long, a list, a number that rules would read in another way, or one too many:\n";
         terms.left_out.iter().for_each(|left| rego += &format!("#   {left}\n"));
+        if terms.others > terms.left_out.len() {
+            let _ = writeln!(rego, "#   and {} more", terms.others - terms.left_out.len());
+        }
     }
     let test = test(&name, makes, &call, &used, has_terms);
-    Ok(Draft { name, rego, test, line, left_out: terms.left_out.len() })
+    Ok(Draft { name, rego, test, line, left_out: terms.others })
 }
 
 fn test(name: &str, makes: Makes, call: &[(&str, &str)], used: &str, has_terms: bool) -> String {
@@ -174,6 +179,7 @@ impl Terms {
                 (sign, text)
             }
             Some(_) | None => {
+                self.others += 1;
                 if self.left_out.len() < CONDITIONS {
                     let short = path.len() <= NAME;
                     self.left_out.push(if short { path.to_owned() } else { "a place with a long name".to_owned() });
@@ -208,9 +214,11 @@ fn named(text: &str) -> String {
     if literal.len() <= NAME { literal } else { "something with a long name".to_owned() }
 }
 
-/// A string of Rego in plain ASCII.
+/// A string of Rego in plain ASCII. Editors take words with a colon for settings of theirs (`vim: ...`, `Local
+/// Variables:`); they stand after blanks.
 fn literal(text: &str) -> String {
-    ascii(&text).unwrap_or_else(|| "\"\"".to_owned())
+    let literal = ascii(&text).unwrap_or_else(|| "\"\"".to_owned());
+    if text.contains(' ') { literal.replace(':', "\\u003a") } else { literal }
 }
 
 /// Where drafts go that nobody has named a place for.
@@ -231,11 +239,11 @@ pub fn loaded(hold: &HoldView) -> Vec<PathBuf> {
 }
 
 /// Writes a draft into a folder, which is made where it is not there. `loaded`: files and folders that policies are loaded
-/// from. A draft that is there already stays as it is, because somebody may have edited it; false then.
+/// from. What is there already stays as it is, because somebody may have edited it. The files, and which are new.
 ///
 /// # Errors
 /// In words: the folder is one that is loaded, or others can write to it, or there is no writing.
-pub fn write(draft: &Draft, into: &Path, loaded: &[PathBuf]) -> Result<([PathBuf; 2], bool), String> {
+pub fn write(draft: &Draft, into: &Path, loaded: &[PathBuf]) -> Result<[(PathBuf, bool); 2], String> {
     let shown = into.display();
     DirBuilder::new().recursive(true).mode(0o700).create(into).map_err(|error| format!("{shown}: {error}"))?;
     let folder = into.canonicalize().map_err(|error| format!("{shown}: {error}"))?;
@@ -244,18 +252,32 @@ pub fn write(draft: &Draft, into: &Path, loaded: &[PathBuf]) -> Result<([PathBuf
         return Err(format!("{shown} is another account's, or others can write to it: a draft there could be changed"));
     }
     let real = |path: &PathBuf| path.canonicalize().ok();
-    if loaded.iter().filter_map(real).any(|path| folder.starts_with(&path) || path.parent() == Some(&folder)) {
+    // Beside a file that is loaded, and below: its folder may be what is loaded.
+    let is_loaded = |path: PathBuf| match path.parent().filter(|_| path.is_file()) {
+        Some(parent) => folder.starts_with(parent),
+        None => folder.starts_with(&path),
+    };
+    if loaded.iter().filter_map(real).any(is_loaded) {
         return Err(format!("policies are loaded from {shown}: a draft is not put there, name another folder"));
     }
     let files = [format!("{}.rego", draft.name), format!("{}_test.rego", draft.name)].map(|name| folder.join(name));
-    let mut fresh = true;
-    for (file, text) in files.iter().zip([&draft.rego, &draft.test]) {
-        let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
-        match made.and_then(|mut file| file.write_all(text.as_bytes())) {
-            Ok(()) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => fresh = false,
-            Err(error) => return Err(format!("{} was not written: {error}", file.display())),
-        }
+    let [rule, test] = files;
+    let made = (create(&rule, &draft.rego)?, create(&test, &draft.test)?);
+    Ok([(rule, made.0), (test, made.1)])
+}
+
+/// False where there is such a file.
+fn create(file: &Path, text: &str) -> Result<bool, String> {
+    let failed = |error: std::io::Error| format!("{} was not written: {error}", file.display());
+    let mut made = match OpenOptions::new().write(true).create_new(true).mode(0o600).open(file) {
+        Ok(made) => made,
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Ok(false),
+        Err(error) => return Err(failed(error)),
+    };
+    if let Err(error) = made.write_all(text.as_bytes()) {
+        // Half of a draft would be taken for one that somebody has edited.
+        let _ = std::fs::remove_file(file);
+        return Err(failed(error));
     }
-    Ok((files, fresh))
+    Ok(true)
 }

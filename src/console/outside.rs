@@ -80,7 +80,7 @@ pub fn write(
 ) -> (Result<String, String>, Option<Effect>) {
     let written = draft::folder(variable).and_then(|folder| draft::write(draft, &folder, loaded));
     match written {
-        Ok(([file, _], fresh)) => {
+        Ok([(file, fresh), _]) => {
             let verb = if fresh { "drafted" } else { "drafted before, and left as it is" };
             let words = format!("{verb}: {}, loaded by nobody", file.display());
             (Ok(words), Some(Effect::Edit { file, line: draft.line }))

@@ -110,7 +110,9 @@ pub(super) fn ask_ticket_of_record(app: &mut App) -> Vec<Effect> {
         return Vec::new();
     };
     if app.holds.get(&id).is_none() {
-        let text = format!("{id}: the daemon does not have its arguments any more; an identical call is held anew");
+        let text = format!(
+            "{id}: no hold of this id is known any more, or it shared the prompt of an identical call, which the queue shows"
+        );
         app.complain(text);
         return Vec::new();
     }

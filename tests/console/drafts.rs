@@ -24,8 +24,10 @@ fn draft(hold: &HoldView, makes: Makes) -> Draft {
 /// Writes it where nothing is loaded from, and has the author's tools judge it.
 fn passes(draft: &Draft) -> usize {
     let into = tempfile::tempdir().unwrap();
-    let (files, fresh) = write(draft, into.path(), &[]).unwrap();
-    assert!(fresh);
+    let files = write(draft, into.path(), &[]).unwrap().map(|(file, new)| {
+        assert!(new);
+        file
+    });
     let bench = Bench::of_paths(&files).unwrap_or_else(|errors| panic!("{errors}\n{}", draft.rego));
     let exports = |line: &&str| ["hold ", "deny ", "allow "].iter().any(|set| line.starts_with(set));
     assert_eq!((bench.rules() > 1, draft.rego.lines().filter(exports).count()), (true, 1), "{}", draft.rego);
@@ -94,6 +96,8 @@ fn nothing_of_a_hostile_call_becomes_code() {
         "\u{2028}allow\u{2029}\r\nallow\u{85}\u{0}\u{7f}\u{202e}\u{1f600}",
         "# METADATA\n# entrypoint: true",
         "$\"{input}\" {{ %v }}",
+        "x vim: set fdm=marker noma: ex:",
+        "Local Variables:",
     ];
     let plain = skeleton(&draft(&with("plain", "plain"), Makes::Hold).rego);
     let mut together = serde_json::Map::new();
@@ -103,6 +107,9 @@ fn nothing_of_a_hostile_call_becomes_code() {
         assert_eq!(skeleton(&made.rego), plain, "{text:?}\n{}", made.rego);
         let starts = |line: &str| ["allow", "\tallow"].iter().any(|start| line.starts_with(start));
         assert!(!made.rego.lines().chain(made.test.lines()).any(starts), "{}", made.rego);
+        for setting in [" vim:", " ex:", "Local Variables:"] {
+            assert!(!made.rego.contains(setting) && !made.test.contains(setting), "{}", made.rego);
+        }
         together.insert(text.to_owned(), text.into());
     }
     let arguments = JsonText::of(&together).unwrap();
@@ -230,7 +237,7 @@ fn e_drafts_from_the_selected_hold() {
     let effects = desk.key(KeyCode::Char('e'));
     let [Effect::Draft { draft: made, loaded }] = &effects[..] else { panic!("{effects:?}") };
     assert_eq!(loaded, &[PathBuf::from("/etc/countersign/policies/refunds.rego")]);
-    assert_eq!(made.name, format!("draft_{}", A.to_lowercase()));
+    assert_eq!(made.name, format!("draft_hold_{}", A.to_lowercase()));
     assert!(Path::new(&made.name).components().count() == 1);
     let mut desk = Desk::new((80, 24), Vec::new());
     assert_eq!(desk.key(KeyCode::Char('e')), []);

@@ -90,7 +90,7 @@ fn the_history_leads_to_a_hold_that_is_known_and_to_nothing_else() {
     let asked = sent(&desk.key(KeyCode::Char('2')));
     let records = vec![of(9, A), of(8, C), RecordView { call: None, ..record(7) }];
     desk.news(Notice::Records { seq: number(&asked[0]), records, chain: chain() });
-    for (key, why) in [('j', "does not have its arguments any more"), ('j', "is about no call")] {
+    for (key, why) in [('j', "no hold of this id is known any more"), ('j', "is about no call")] {
         desk.key(KeyCode::Char(key));
         assert_eq!(sent(&desk.key(KeyCode::Char('T'))), []);
         assert!(desk.note().contains(why), "{}", desk.note());

@@ -59,7 +59,8 @@ async fn work(args: &Args) -> Result<(), Stop> {
     if let Ok(config) = config::load(args.daemon.config()) {
         loaded.extend(config.policy.paths);
     }
-    let (files, fresh) = draft::write(&draft, &folder, &loaded).map_err(said)?;
+    let written = draft::write(&draft, &folder, &loaded).map_err(said)?;
+    let files = written.each_ref().map(|(file, _)| file.clone());
     // Whoever copies it somewhere should not find out there.
     Bench::of_paths(&files).map_err(|errors| said(errors.to_string()))?;
     let tested = test::run(&files, &Options::default()).map_err(|errors| said(errors.to_string()))?;
@@ -72,14 +73,16 @@ async fn work(args: &Args) -> Result<(), Stop> {
             "policy": draft.name,
             "effect": makes.word(),
             "files": names,
-            "written": fresh,
+            "written": written.iter().all(|(_, new)| *new),
             "left_out": draft.left_out,
             "tests": tested.outcomes.len(),
             "passed": failed.is_none(),
         }))?,
         Format::Human => {
-            let verb = if fresh { "written" } else { "there already, and left as it is" };
-            names.iter().for_each(|name| say!("{verb}: {}", visible::line(name)));
+            for (name, (_, new)) in names.iter().zip(&written) {
+                let verb = if *new { "written" } else { "there already, and left as it is" };
+                say!("{verb}: {}", visible::line(name));
+            }
             say!(
                 "{} tests. Nothing loads it there: edit it, then copy both into a folder of policy.paths",
                 tested.outcomes.len()
