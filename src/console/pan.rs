@@ -6,6 +6,9 @@
 use super::app::{App, Open};
 use super::view;
 
+/// Columns that a step to the right shows again.
+const AGAIN: usize = 4;
+
 /// Turns the wrapping of long lines on or off; the line at the top stays there.
 pub(super) fn wrap(app: &mut App) {
     app.wrap = !app.wrap;
@@ -33,24 +36,19 @@ pub(super) fn right(app: &mut App) -> bool {
     let doc = view::areas(app).doc;
     let Some(open) = app.open.as_mut().filter(|open| !open.wrap) else { return false };
     let rows = open.scroll..open.scroll + usize::from(doc.height);
-    let goes_on = rows.filter_map(|row| open.layout.window(&open.doc, row, open.pan)).any(|window| window.right);
-    if goes_on {
-        open.pan += step(doc.width);
-        app.changed();
-    }
-    goes_on
+    let windows = rows.filter_map(|row| open.layout.window(&open.doc, row, open.pan));
+    // Up to where each row has been on the screen, so that nothing lies between two steps.
+    let Some(until) = windows.filter(|window| window.right).map(|window| window.until).min() else { return false };
+    open.pan = until.saturating_sub(AGAIN).max(open.pan + 1);
+    app.changed();
+    true
 }
 
 /// Goes back to the left. False where the rows are at their beginning.
 pub(super) fn left(app: &mut App) -> bool {
     let width = view::areas(app).doc.width;
     let Some(open) = app.open.as_mut().filter(|open| open.pan > 0) else { return false };
-    open.pan = open.pan.saturating_sub(step(width));
+    open.pan = open.pan.saturating_sub(usize::from(width / 3).max(8));
     app.changed();
     true
-}
-
-/// Less than what a row shows, so that nothing lies between two steps.
-fn step(width: u16) -> usize {
-    usize::from(width / 3).max(8)
 }

@@ -84,6 +84,32 @@ fn in_ascii_the_marks_are_ascii() {
     desk.key(KeyCode::Char('l'));
     let screen = desk.screen();
     assert!(screen.is_ascii(), "{screen}");
-    let row = screen.lines().find(|row| row.starts_with("|    <e customer")).unwrap_or_else(|| panic!("{screen}"));
+    let row = screen.lines().find(|row| row.starts_with("|    < customer")).unwrap_or_else(|| panic!("{screen}"));
     assert!(row.ends_with('>'), "{row}");
+}
+
+/// Long escapes, deep inside, in the narrowest window: whatever their places, steps to the right show every one.
+#[test]
+fn every_escape_can_be_shown_where_lines_are_not_wrapped() {
+    for before in 0..24 {
+        let text = format!("{}{}", "x".repeat(before), "\u{200b}".repeat(40) + "abc").repeat(6);
+        let deep = (0..14).fold(serde_json::json!(text), |inner, _| serde_json::json!({ "a": inner }));
+        let hold = HoldView { arguments: JsonText::of(&deep).unwrap(), ..sandbox(A) };
+        let mut desk = Desk::new((60, 40), vec![sandbox("H7K5T6V7X8YZ")]);
+        desk.key(KeyCode::Char('w'));
+        desk.hold(hold);
+        desk.key(KeyCode::Char('j'));
+        desk.key(KeyCode::Enter);
+        // All that is short first, then along the one line that is not.
+        for key in [KeyCode::PageDown, KeyCode::PageUp] {
+            for _ in 0..6 {
+                desk.key(key);
+            }
+        }
+        for _ in 0..100 {
+            desk.key(KeyCode::Char('l'));
+        }
+        let (seen, must) = desk.app.seen();
+        assert_eq!(seen, must, "{before}: {}", desk.screen());
+    }
 }

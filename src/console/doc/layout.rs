@@ -24,6 +24,8 @@ pub struct Window<'a> {
     pub row: Row<'a>,
     pub left: bool,
     pub right: bool,
+    /// Columns of the row's text up to the end of what is on the screen.
+    pub until: usize,
     /// Where that text stands in the document.
     shown: Range<usize>,
 }
@@ -122,7 +124,7 @@ impl Layout {
     pub fn window<'a>(&self, doc: &'a Doc, row: usize, pan: usize) -> Option<Window<'a>> {
         let at = self.rows.get(row)?;
         let row = self.row(doc, row)?;
-        let whole = Window { row, left: false, right: false, shown: at.start..at.end };
+        let whole = Window { row, left: false, right: false, until: 0, shown: at.start..at.end };
         let Some(width) = self.unwrapped.filter(|_| row.kind.may_go_on()) else {
             return Some(whole);
         };
@@ -142,7 +144,8 @@ impl Layout {
         }
         let text = row.text.get(start..end).unwrap_or_default();
         let shown = at.start + start..at.start + end;
-        Some(Window { row: Row { text, ..row }, left: start > 0, right: end < row.text.len(), shown })
+        let (left, right) = (start > 0, end < row.text.len());
+        Some(Window { row: Row { text, ..row }, left, right, until: column, shown })
     }
 
     /// The first closed fold among some rows.
