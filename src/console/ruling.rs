@@ -147,11 +147,12 @@ fn unread(app: &App) -> String {
     if must == 0 {
         format!("read the call first: {} until Pretty or Raw", app.key(Action::View))
     } else {
-        let (page, line) = (app.key(Action::PageDown), app.key(Action::LineDown));
+        let here = |action| app.keys.key(app.context(), action);
+        let (page, line) = (here(Action::PageDown), here(Action::LineDown));
         let beside = match app.wrap {
             true => String::new(),
             false => {
-                format!("; {} goes to the right, {} wraps long lines", app.key(Action::Unfold), app.key(Action::Wrap))
+                format!("; {} goes to the right, {} wraps long lines", here(Action::Unfold), here(Action::Wrap))
             }
         };
         format!("seen {seen} of {}: read to the end first ({page}, {line}{beside})", plural(must, "line"))

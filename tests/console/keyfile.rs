@@ -224,7 +224,9 @@ fn write(path: &Path, text: &str, mode: u32) {
 fn the_file_of_the_user_is_obeyed_in_a_terminal() {
     let fake = Fake::start(vec![lately(sandbox(C))]);
     write(&fake.dir().join("countersign/keys.yaml"), "approve: F6\nquit: [Q]\n", 0o600);
-    let mut pty = console_with(&fake, |command| drop(command.env("XDG_CONFIG_HOME", fake.dir())));
+    let mut pty = console_with(&fake, |command| {
+        command.env("XDG_CONFIG_HOME", fake.dir());
+    });
     pty.until_text("F6 approve…");
     pty.look();
     pty.keys("a");
