@@ -9,6 +9,7 @@ use anyhow::Context;
 use super::Exit;
 use super::operator::SignArgs;
 use crate::config::{self, ConfigError};
+use crate::console::keymap::Keymap;
 use crate::console::theme::{Colour, Theme};
 use crate::console::{self, ConsoleError, Options, plain};
 use crate::control::client::ControlError;
@@ -52,6 +53,10 @@ pub struct LookArgs {
     /// No bell and no message of the terminal when a call is new
     #[arg(long)]
     no_bell: bool,
+    /// Keys of your own for the actions of the screens; by itself `keys.yaml` beside the user's configuration, where it
+    /// is there
+    #[arg(long, value_name = "FILE")]
+    keys: Option<PathBuf>,
 }
 
 impl LookArgs {
@@ -59,6 +64,12 @@ impl LookArgs {
         let (mouse, bell) = (options.mouse && !self.no_mouse, options.bell && !self.no_bell);
         let options = Options { ascii: options.ascii || self.ascii, mouse, bell, ..options };
         options.coloured(self.theme, self.color)
+    }
+
+    /// The keys that the operator wants; nothing where the file is wrong, which is said on stderr.
+    pub fn keys(&self) -> Option<Keymap> {
+        let keys = super::keyfile::load(self.keys.as_deref());
+        keys.inspect_err(|error| eprintln!("{}\n\ncountersign: no console without its keys", error.render(false))).ok()
     }
 }
 
@@ -140,11 +151,13 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     let options = Options { loaded, ..args.look.onto(options) };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let ended = if args.plain || plain::is_wanted() {
+        // Whole words are its keys.
         let Options { stop, ascii, bell, signing, .. } = options;
         let options = plain::Options { stop, signals: true, read_only: args.read_only, ascii, bell, signing };
         runtime.block_on(plain::run(&socket, options))
     } else {
-        runtime.block_on(console::run(&socket, options))
+        let Some(keys) = args.look.keys() else { return Ok(Exit::Usage) };
+        runtime.block_on(console::run(&socket, Options { keys, ..options }))
     };
     match ended {
         Ok(_) => Ok(Exit::Ok),

@@ -21,6 +21,7 @@ pub mod demo;
 pub mod doctor;
 pub mod grant;
 pub mod init;
+mod keyfile;
 mod log;
 pub mod man;
 pub mod operator;

@@ -50,7 +50,12 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     }
     let look = args.look.onto(Options::default());
     let loaded = config.policy.paths.clone();
-    let console = if args.console { Some(Options { signing: args.sign.signing()?, loaded, ..look }) } else { None };
+    let console = if args.console {
+        let Some(keys) = args.look.keys() else { return Ok(Exit::Usage) };
+        Some(Options { signing: args.sign.signing()?, loaded, keys, ..look })
+    } else {
+        None
+    };
     runtime()?.block_on(serve(config, console, scrubber))
 }
 

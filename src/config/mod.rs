@@ -36,6 +36,7 @@ mod sandbox;
 mod scopes;
 mod sections;
 mod servers;
+pub mod words;
 mod yaml;
 
 pub use auth::{Grant, OAuth};
@@ -119,11 +120,14 @@ fn list(paths: &[PathBuf]) -> String {
 pub fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
     let path = which(path)?;
     let bytes = trust::read(&path, Readers::Anyone, MAX_BYTES).map_err(ConfigError::File)?;
-    let text = std::str::from_utf8(&bytes).map_err(|error| {
+    read(utf8(&bytes, &path)?, &path, &|name| std::env::var_os(name), cross::trusted)
+}
+
+fn utf8<'b>(bytes: &'b [u8], path: &Path) -> Result<&'b str, ConfigError> {
+    std::str::from_utf8(bytes).map_err(|error| {
         let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
-        ConfigError::NotUtf8 { path: path.clone(), line: before.iter().filter(|byte| **byte == b'\n').count() + 1 }
-    })?;
-    read(text, &path, &|name| std::env::var_os(name), cross::trusted)
+        ConfigError::NotUtf8 { path: path.to_owned(), line: before.iter().filter(|byte| **byte == b'\n').count() + 1 }
+    })
 }
 
 /// The file that [`load`] reads.

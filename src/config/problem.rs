@@ -112,6 +112,12 @@ pub struct Problem {
 #[derive(Default, Debug)]
 pub struct Problems(Vec<Problem>);
 
+impl FromIterator<Problem> for Problems {
+    fn from_iter<I: IntoIterator<Item = Problem>>(problems: I) -> Problems {
+        Problems(problems.into_iter().collect())
+    }
+}
+
 impl Problems {
     pub fn add(&mut self, code: Code, span: &Range<usize>, message: impl Into<String>, help: impl Into<String>) {
         let problem = Problem { code, span: span.clone(), message: message.into(), help: help.into(), other: None };

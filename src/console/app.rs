@@ -20,7 +20,8 @@ use crate::console::draft::Draft;
 use crate::console::filter::Filter;
 use crate::console::guard::Guard;
 use crate::console::holds::{Entry, Holds};
-use crate::console::keys::Page;
+use crate::console::keymap::Keymap;
+use crate::console::keys::{Action, Context, Page};
 use crate::console::pages::{Asked, Pages};
 use crate::console::rows::{Key, Rows};
 use crate::console::sign::Signing;
@@ -194,6 +195,7 @@ pub struct App {
     pub zone: TimeZone,
     pub size: (u16, u16),
     pub theme: Theme,
+    pub keys: Keymap,
     /// The terminal has nothing but ASCII.
     pub ascii: bool,
     /// This console may only watch.
@@ -252,6 +254,7 @@ impl App {
             zone,
             size,
             theme: Theme::default(),
+            keys: Keymap::default(),
             ascii: false,
             read_only: false,
             mouse: true,
@@ -292,6 +295,21 @@ impl App {
 
     pub fn selected(&self) -> Option<&Entry> {
         self.holds.get(self.selected.as_ref()?)
+    }
+
+    /// The place in which a key is pressed while no question is open.
+    pub fn context(&self) -> Context {
+        match self.page {
+            Page::Queue if self.zoom => Context::Zoom,
+            Page::Queue => Context::Main,
+            Page::Sessions => Context::Sessions,
+            Page::History | Page::Policy => Context::Page,
+        }
+    }
+
+    /// The key of an action in the queue, for a text that names it.
+    pub fn key(&self, action: Action) -> &str {
+        self.keys.key(Context::Main, action)
     }
 
     pub fn too_small(&self) -> bool {

@@ -13,6 +13,7 @@ use super::dialog::{ARMING, Dialog};
 use super::doc::Doc;
 use super::guard::Guard;
 use super::holds::{Entry, Holds};
+use super::keys::Action;
 use super::pages::{self, Asked};
 use super::risk::plural;
 use super::rows::Key;
@@ -43,7 +44,13 @@ pub(super) fn mark(app: &mut App) {
     }
     let words = match app.marked.len() {
         0 => "nothing is marked".to_owned(),
-        count => format!("{} marked: a approves, r rejects, U takes the marks off", plural(count, "hold")),
+        count => format!(
+            "{} marked: {} approves, {} rejects, {} takes the marks off",
+            plural(count, "hold"),
+            app.key(Action::Approve),
+            app.key(Action::Reject),
+            app.key(Action::Unmark)
+        ),
     };
     app.say(words);
 }
@@ -60,7 +67,7 @@ pub(super) fn ask(app: &mut App) {
     }
     if !app.screen.since(app.now.mono, ARMING) {
         app.screen.disturbed = Some(app.now.mono);
-        return app.complain("not so fast: look at the calls first, then press a");
+        return app.complain(format!("not so fast: look at the calls first, then press {}", app.key(Action::Approve)));
     }
     let items = app.marked.iter().filter_map(|id| Some((id.clone(), app.holds.get(id)?.view.digest))).collect();
     app.open_dialog(Dialog::Batch(Batch { items, fits: false }));

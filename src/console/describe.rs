@@ -10,6 +10,7 @@ use crate::call::{
     ClientInfo, Confirmation, ConfirmedBy, Digest, Environment, EnvironmentSource, Outcome, Pin, Tier, Transport,
 };
 use crate::console::doc::Doc;
+use crate::console::keys::Action;
 use crate::console::money;
 use crate::console::preview::{self, Clock};
 use crate::console::risk::{Risk, plural};
@@ -184,9 +185,11 @@ fn state(doc: &mut Doc, hold: &HoldView, zone: &TimeZone) {
     if let Some(text) = outcome(&hold.state, zone) {
         doc.fact("Ended", &text);
         if hold.may_wait_again() {
-            let words =
-                "T or `countersign pending reopen` lets it wait again: an approval then counts for one identical retry";
-            doc.fact("Retry", words);
+            let key = doc.key(Action::Ticket);
+            let words = format!(
+                "{key} or `countersign pending reopen` lets it wait again: an approval then counts for one identical retry"
+            );
+            doc.fact("Retry", &words);
         }
     } else if hold.waiting == 0 {
         doc.fact("Waiting", "client gone; an approval will count for one identical retry");

@@ -8,7 +8,8 @@ use crossterm::event::KeyEvent;
 use crate::call::{CallId, Digest, Tier};
 use crate::console::batch::Batch;
 use crate::console::filter::{Filter, Of};
-use crate::console::keys::{self, Action, Context, PRESETS};
+use crate::console::keymap::Keymap;
+use crate::console::keys::{Action, Context, PRESETS, TABLE, typed};
 use crate::console::palette::Palette;
 use crate::console::visible;
 pub use crate::console::wish::{Leaf, Wish};
@@ -144,12 +145,12 @@ impl Dialog {
         }
     }
 
-    pub fn key(&mut self, key: &KeyEvent, ready: Ready) -> Answer {
-        let action = keys::action(self.context(), key);
+    pub fn key(&mut self, keys: &Keymap, key: &KeyEvent, ready: Ready) -> Answer {
+        let action = keys.action(self.context(), key);
         if action == Some(Action::Quit) {
             return Answer::Quit;
         }
-        let typed = keys::typed(key);
+        let typed = typed(key);
         match self {
             Dialog::Approve(approve) if approve.typed => approve.high(action, typed, ready),
             Dialog::Approve(approve) if approve.focus == Focus::Note => approve.noting(action, typed, ready),
@@ -289,7 +290,7 @@ impl FilterLine {
 }
 
 fn help_lines() -> u16 {
-    u16::try_from(keys::TABLE.len() + 3 * Context::ALL.len()).unwrap_or(u16::MAX)
+    u16::try_from(TABLE.len() + 3 * Context::ALL.len()).unwrap_or(u16::MAX)
 }
 
 /// The question before an approval. It names one digest of one hold.

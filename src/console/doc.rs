@@ -8,6 +8,8 @@
 use std::iter::Peekable;
 use std::ops::Range;
 
+use crate::console::keymap::Keymap;
+use crate::console::keys::{Action, Context};
 use crate::console::preview::{self, Clock};
 use crate::console::visible;
 use crate::json::{JsonText, Kind as Json, Token};
@@ -100,12 +102,24 @@ pub struct Doc {
     clock: Option<Clock>,
     /// For a terminal that has nothing but ASCII.
     ascii: bool,
+    /// Lines that name a key ask here.
+    keys: Keymap,
 }
 
 impl Doc {
     /// An empty one; `ascii`: for a terminal that has nothing else.
     pub fn for_terminal(ascii: bool) -> Doc {
         Doc { ascii, ..Doc::default() }
+    }
+
+    /// From here on lines that name a key name this one's.
+    pub fn name_keys_of(&mut self, keys: Keymap) {
+        self.keys = keys;
+    }
+
+    /// The key of an action in the queue, for a line that names it.
+    pub fn key(&self, action: Action) -> &str {
+        self.keys.key(Context::Main, action)
     }
 
     /// From here on values say below them what they come to.
@@ -180,7 +194,8 @@ impl Doc {
             let lines = self.lines.get(inside.clone()).unwrap_or_default();
             let open = lines.iter().any(|line| matches!(line.kind, Kind::Payload { marked: true, .. }));
             let bytes = self.line_range(inside.end).start - self.line_range(inside.start).start;
-            let words = format!("… {} lines, {bytes} bytes on the screen: folded, `l` opens", inside.len());
+            let key = self.key(Action::Unfold);
+            let words = format!("… {} lines, {bytes} bytes on the screen: folded, `{key}` opens", inside.len());
             self.folds.push(Fold { inside, words, open });
         }
     }

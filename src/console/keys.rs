@@ -1,8 +1,11 @@
-//! The one table of keys: what `update` obeys, what the help screen and the operator's guide print.
+//! The one table of keys: what `update` obeys, what the help screen and the operator's guide print. An operator's file may
+//! give the actions of the screens other keys; that is in `keymap`.
 //!
 //! No key approves. `a` opens a question, and only the question's own gesture answers it.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+
+use super::chord::Chord;
 
 /// Where a key is pressed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -94,7 +97,7 @@ impl Context {
     }
 
     /// This context, and those that it falls back to.
-    fn chain(self) -> impl Iterator<Item = Context> {
+    pub fn chain(self) -> impl Iterator<Item = Context> {
         std::iter::successors(Some(self), |context| context.wider())
     }
 }
@@ -193,39 +196,130 @@ pub enum Action {
 #[derive(Clone, Copy, Debug)]
 pub struct Binding {
     pub context: Context,
-    chords: &'static [Chord],
-    /// As printed.
-    pub keys: &'static str,
+    pub chords: &'static [Chord],
     pub action: Action,
     pub does: &'static str,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Chord {
-    Key(KeyCode),
-    Char(char),
-    Ctrl(char),
-}
-
-impl Chord {
-    fn matches(self, key: &KeyEvent) -> bool {
-        let modifiers = key.modifiers.difference(KeyModifiers::SHIFT);
-        match self {
-            Chord::Key(code) => key.code == code && modifiers.is_empty(),
-            Chord::Char(letter) => key.code == KeyCode::Char(letter) && modifiers.is_empty(),
-            Chord::Ctrl(letter) => key.code == KeyCode::Char(letter) && modifiers == KeyModifiers::CONTROL,
-        }
+impl Binding {
+    /// What an operator's file calls it; nothing inside a question, where every key stays.
+    pub fn name(&self) -> Option<&'static str> {
+        Some(match (self.context, self.action) {
+            (Context::Zoom, Action::LineDown) => "zoom-line-down",
+            (Context::Zoom, Action::LineUp) => "zoom-line-up",
+            (Context::Zoom, Action::Next) => "zoom-next",
+            (Context::Zoom, Action::Previous) => "zoom-previous",
+            (Context::Any | Context::Main | Context::Zoom | Context::Page | Context::Sessions, action) => {
+                action.name()?
+            }
+            (
+                Context::Ask
+                | Context::Type
+                | Context::Note
+                | Context::Grant
+                | Context::Reason
+                | Context::Filter
+                | Context::Palette
+                | Context::Read
+                | Context::Notice,
+                _,
+            ) => return None,
+        })
     }
 }
 
-const fn bind(
-    context: Context,
-    chords: &'static [Chord],
-    keys: &'static str,
-    action: Action,
-    does: &'static str,
-) -> Binding {
-    Binding { context, chords, keys, action, does }
+impl Action {
+    fn name(self) -> Option<&'static str> {
+        Some(match self {
+            Action::Next => "next",
+            Action::Previous => "previous",
+            Action::First => "first",
+            Action::Last => "last",
+            Action::NextMatch => "next-waiting",
+            Action::PreviousMatch => "previous-waiting",
+            Action::LineDown => "line-down",
+            Action::LineUp => "line-up",
+            Action::HalfDown => "half-page-down",
+            Action::HalfUp => "half-page-up",
+            Action::PageDown => "page-down",
+            Action::PageUp => "page-up",
+            Action::Open => "open",
+            Action::Back => "back",
+            Action::Go(Page::Queue) => "queue",
+            Action::Go(Page::History) => "history",
+            Action::Go(Page::Sessions) => "sessions",
+            Action::Go(Page::Policy) => "policy",
+            Action::NextPage => "next-screen",
+            Action::PreviousPage => "previous-screen",
+            Action::View => "view",
+            Action::Wrap => "wrap",
+            Action::Rule => "rule",
+            Action::SameTool => "same-tool",
+            Action::Copy => "copy",
+            Action::Mute => "mute",
+            Action::Suspend => "suspend",
+            Action::Fold => "fold",
+            Action::Unfold => "unfold",
+            Action::SortIn => "sort-in",
+            Action::Follow => "follow",
+            Action::Filter => "filter",
+            Action::Palette => "commands",
+            Action::OpenRule => "open-rule",
+            Action::Draft => "draft",
+            Action::Export => "export",
+            Action::Approve => "approve",
+            Action::Reject => "reject",
+            Action::RejectAndPause => "reject-and-pause",
+            Action::Claim => "claim",
+            Action::Mark => "mark",
+            Action::Unmark => "unmark",
+            Action::TakeBack => "take-back",
+            Action::Ticket => "ticket",
+            Action::Freeze => "freeze",
+            Action::Pause => "pause",
+            Action::End => "end",
+            Action::Revoke => "revoke",
+            Action::Mouse => "mouse",
+            Action::Help => "help",
+            Action::Redraw => "redraw",
+            Action::Quit => "quit",
+            Action::Yes
+            | Action::Grant
+            | Action::Note
+            | Action::Enter
+            | Action::Forward
+            | Action::Backward
+            | Action::Erase
+            | Action::Clear
+            | Action::Toggle
+            | Action::More
+            | Action::Fewer
+            | Action::Longer
+            | Action::Shorter
+            | Action::Preset(_) => return None,
+        })
+    }
+
+    /// Whether a question may come up of it, which other keys answer.
+    pub fn asks(self) -> bool {
+        matches!(
+            self,
+            Action::Approve
+                | Action::Ticket
+                | Action::Reject
+                | Action::RejectAndPause
+                | Action::Claim
+                | Action::Freeze
+                | Action::Pause
+                | Action::End
+                | Action::Revoke
+                | Action::Quit
+        )
+    }
+}
+
+const fn bind(context: Context, chords: &'static [Chord], action: Action, does: &'static str) -> Binding {
+    Binding { context, chords, action, does }
 }
 
 use Chord::{Char, Ctrl, Key};
@@ -243,192 +337,162 @@ const LAST: &[Chord] = &[Char('G'), Key(KeyCode::End)];
 
 /// All keys. The first row that matches counts.
 pub const TABLE: &[Binding] = &[
-    bind(Any, &[Char('1')], "1", Action::Go(Page::Queue), "the queue"),
-    bind(Any, &[Char('2')], "2", Action::Go(Page::History), "history: what is recorded"),
-    bind(Any, &[Char('3')], "3", Action::Go(Page::Sessions), "sessions and grants"),
-    bind(Any, &[Char('4')], "4", Action::Go(Page::Policy), "policy: what the rules did"),
-    bind(Any, &[Key(KeyCode::Tab)], "Tab", Action::NextPage, "next screen"),
-    bind(Any, &[Key(KeyCode::BackTab)], "S-Tab", Action::PreviousPage, "previous screen"),
-    bind(Any, &[Char('u')], "u", Action::TakeBack, "take an approval back that has not left yet"),
+    bind(Any, &[Char('1')], Action::Go(Page::Queue), "the queue"),
+    bind(Any, &[Char('2')], Action::Go(Page::History), "history: what is recorded"),
+    bind(Any, &[Char('3')], Action::Go(Page::Sessions), "sessions and grants"),
+    bind(Any, &[Char('4')], Action::Go(Page::Policy), "policy: what the rules did"),
+    bind(Any, &[Key(KeyCode::Tab)], Action::NextPage, "next screen"),
+    bind(Any, &[Key(KeyCode::BackTab)], Action::PreviousPage, "previous screen"),
+    bind(Any, &[Char('u')], Action::TakeBack, "take an approval back that has not left yet"),
     bind(
         Any,
         &[Char('!')],
-        "!",
         Action::Freeze,
         "freeze: asks first; every call that is not a read is held, the queue is rejected; again: thaw",
     ),
-    bind(Any, &[Char('m')], "m", Action::Mouse, "mouse off or on; it selects and scrolls and never rules"),
-    bind(Any, &[Char('M')], "M", Action::Mute, "no bell for 15 min but for tier high; again: it rings"),
-    bind(
-        Any,
-        &[Ctrl('z')],
-        "Ctrl-z",
-        Action::Suspend,
-        "suspend the console: its shell comes back, and fg brings it again",
-    ),
-    bind(Any, &[Char('?')], "?", Action::Help, "this help"),
-    bind(Any, &[Char(':')], ":", Action::Palette, "commands by their words: each does what its key does"),
-    bind(Any, &[Char('E')], "E", Action::Export, "export the call, or the records of the history, into a file here"),
-    bind(Any, &[Ctrl('l')], "Ctrl-l", Action::Redraw, "ask the daemon and draw the screen again"),
-    bind(Any, &[Char('q'), Ctrl('c')], "q Ctrl-c", Action::Quit, "quit: asks while holds wait and nobody else watches"),
-    bind(Main, DOWN, "j ↓", Action::Next, "next hold"),
-    bind(Main, UP, "k ↑", Action::Previous, "previous hold"),
-    bind(Main, FIRST, "g Home", Action::First, "first hold"),
-    bind(Main, LAST, "G End", Action::Last, "last hold"),
-    bind(Main, &[Char('n')], "n", Action::NextMatch, "next hold that waits"),
-    bind(Main, &[Char('N')], "N", Action::PreviousMatch, "previous hold that waits"),
-    bind(Main, &[Char('.')], ".", Action::SortIn, "sort the new holds in, by risk and time left"),
-    bind(Main, &[Char('F')], "F", Action::Follow, "follow: while no key is pressed for 10 s, go to the riskiest hold"),
+    bind(Any, &[Char('m')], Action::Mouse, "mouse off or on; it selects and scrolls and never rules"),
+    bind(Any, &[Char('M')], Action::Mute, "no bell for 15 min but for tier high; again: it rings"),
+    bind(Any, &[Ctrl('z')], Action::Suspend, "suspend the console: its shell comes back, and fg brings it again"),
+    bind(Any, &[Char('?')], Action::Help, "this help"),
+    bind(Any, &[Char(':')], Action::Palette, "commands by their words: each does what its key does"),
+    bind(Any, &[Char('E')], Action::Export, "export the call, or the records of the history, into a file here"),
+    bind(Any, &[Ctrl('l')], Action::Redraw, "ask the daemon and draw the screen again"),
+    bind(Any, &[Char('q'), Ctrl('c')], Action::Quit, "quit: asks while holds wait and nobody else watches"),
+    bind(Main, DOWN, Action::Next, "next hold"),
+    bind(Main, UP, Action::Previous, "previous hold"),
+    bind(Main, FIRST, Action::First, "first hold"),
+    bind(Main, LAST, Action::Last, "last hold"),
+    bind(Main, &[Char('n')], Action::NextMatch, "next hold that waits"),
+    bind(Main, &[Char('N')], Action::PreviousMatch, "previous hold that waits"),
+    bind(Main, &[Char('.')], Action::SortIn, "sort the new holds in, by risk and time left"),
+    bind(Main, &[Char('F')], Action::Follow, "follow: while no key is pressed for 10 s, go to the riskiest hold"),
     bind(
         Main,
         &[Char('l'), Key(KeyCode::Right)],
-        "l →",
         Action::Unfold,
         "open what is folded: a part of the detail, else the group; where lines are not wrapped, first to the right",
     ),
-    bind(Main, &[Char('h'), Key(KeyCode::Left)], "h ←", Action::Fold, "fold it again; or back to the left"),
-    bind(Main, &[Char('w')], "w", Action::Wrap, "wrap long lines of the detail, or not: h and l go along them then"),
-    bind(Main, &[Char('/')], "/", Action::Filter, "filter the list"),
-    bind(Main, &[Char('v')], "v", Action::View, "view: pretty, raw, diff, rule, session, result"),
-    bind(Main, &[Char('p')], "p", Action::Rule, "view: the rule, and which of its lines held"),
-    bind(Main, &[Char('o')], "o", Action::OpenRule, "open the rule in your editor (VISUAL, EDITOR)"),
+    bind(Main, &[Char('h'), Key(KeyCode::Left)], Action::Fold, "fold it again; or back to the left"),
+    bind(Main, &[Char('w')], Action::Wrap, "wrap long lines of the detail, or not: fold and unfold go along them then"),
+    bind(Main, &[Char('/')], Action::Filter, "filter the list"),
+    bind(Main, &[Char('v')], Action::View, "view: pretty, raw, diff, rule, session, result"),
+    bind(Main, &[Char('p')], Action::Rule, "view: the rule, and which of its lines held"),
+    bind(Main, &[Char('o')], Action::OpenRule, "open the rule in your editor (VISUAL, EDITOR)"),
     bind(
         Main,
         &[Char('e')],
-        "e",
         Action::Draft,
         "draft a rule from this hold, and its test, in a folder that nobody loads, and open it in your editor",
     ),
-    bind(Main, &[Char('H')], "H", Action::SameTool, "history: what was recorded of this operation"),
-    bind(Main, &[Char('y')], "y", Action::Copy, "copy the id and the digest, where the terminal takes it"),
-    bind(Main, &[Char('J')], "J", Action::LineDown, "detail: one line down"),
-    bind(Main, &[Char('K')], "K", Action::LineUp, "detail: one line up"),
-    bind(Main, &[Ctrl('d')], "Ctrl-d", Action::HalfDown, "detail: half a page down"),
-    bind(Main, &[Ctrl('u')], "Ctrl-u", Action::HalfUp, "detail: half a page up"),
-    bind(Main, &[Key(KeyCode::PageDown)], "PgDn", Action::PageDown, "detail: one page down"),
-    bind(Main, &[Key(KeyCode::PageUp)], "PgUp", Action::PageUp, "detail: one page up"),
-    bind(Main, ENTER, "Enter", Action::Open, "detail alone"),
-    bind(Main, ESC, "Esc", Action::Back, "back to the list; there: clear the filter"),
-    bind(Main, &[Char('a')], "a", Action::Approve, "approve…: asks first, in the manner of the tier"),
-    bind(
-        Main,
-        &[Char('r')],
-        "r",
-        Action::Reject,
-        "reject…: asks for a reason that the agent reads; all of a folded group",
-    ),
-    bind(Main, &[Char('R')], "R", Action::RejectAndPause, "reject… and pause the session"),
-    bind(Main, &[Char('c')], "c", Action::Claim, "claim for 60 s: others see it; again: give it back"),
+    bind(Main, &[Char('H')], Action::SameTool, "history: what was recorded of this operation"),
+    bind(Main, &[Char('y')], Action::Copy, "copy the id and the digest, where the terminal takes it"),
+    bind(Main, &[Char('J')], Action::LineDown, "detail: one line down"),
+    bind(Main, &[Char('K')], Action::LineUp, "detail: one line up"),
+    bind(Main, &[Ctrl('d')], Action::HalfDown, "detail: half a page down"),
+    bind(Main, &[Ctrl('u')], Action::HalfUp, "detail: half a page up"),
+    bind(Main, &[Key(KeyCode::PageDown)], Action::PageDown, "detail: one page down"),
+    bind(Main, &[Key(KeyCode::PageUp)], Action::PageUp, "detail: one page up"),
+    bind(Main, ENTER, Action::Open, "detail alone"),
+    bind(Main, ESC, Action::Back, "back to the list; there: clear the filter"),
+    bind(Main, &[Char('a')], Action::Approve, "approve…: asks first, in the manner of the tier"),
+    bind(Main, &[Char('r')], Action::Reject, "reject…: asks for a reason that the agent reads; all of a folded group"),
+    bind(Main, &[Char('R')], Action::RejectAndPause, "reject… and pause the session"),
+    bind(Main, &[Char('c')], Action::Claim, "claim for 60 s: others see it; again: give it back"),
     bind(
         Main,
         &[Char('T')],
-        "T",
         Action::Ticket,
         "ticket…: approve one retry, where the client is gone; what ended without a ruling waits again first",
     ),
     bind(
         Main,
         &[Char(' ')],
-        "Space",
         Action::Mark,
-        "mark it, or its folded group: a and r are about all that is marked",
+        "mark it, or its folded group: approve and reject are about all that is marked",
     ),
-    bind(Main, &[Char('U')], "U", Action::Unmark, "take the marks off"),
-    bind(Zoom, DOWN, "j ↓", Action::LineDown, "one line down"),
-    bind(Zoom, UP, "k ↑", Action::LineUp, "one line up"),
-    bind(Zoom, &[Char(']')], "]", Action::Next, "next hold"),
-    bind(Zoom, &[Char('[')], "[", Action::Previous, "previous hold"),
-    bind(Pages, DOWN, "j ↓", Action::Next, "next row"),
-    bind(Pages, UP, "k ↑", Action::Previous, "previous row"),
-    bind(Pages, FIRST, "g Home", Action::First, "first row"),
-    bind(Pages, LAST, "G End", Action::Last, "last row that is known"),
-    bind(Pages, &[Key(KeyCode::PageDown), Ctrl('d')], "PgDn Ctrl-d", Action::PageDown, "one page down"),
-    bind(Pages, &[Key(KeyCode::PageUp), Ctrl('u')], "PgUp Ctrl-u", Action::PageUp, "one page up"),
-    bind(Pages, &[Char('J')], "J", Action::LineDown, "detail: one line down"),
-    bind(Pages, &[Char('K')], "K", Action::LineUp, "detail: one line up"),
-    bind(Pages, &[Char('o')], "o", Action::OpenRule, "policy: open the rule in your editor (VISUAL, EDITOR)"),
+    bind(Main, &[Char('U')], Action::Unmark, "take the marks off"),
+    bind(Zoom, DOWN, Action::LineDown, "one line down"),
+    bind(Zoom, UP, Action::LineUp, "one line up"),
+    bind(Zoom, &[Char(']')], Action::Next, "next hold"),
+    bind(Zoom, &[Char('[')], Action::Previous, "previous hold"),
+    bind(Pages, DOWN, Action::Next, "next row"),
+    bind(Pages, UP, Action::Previous, "previous row"),
+    bind(Pages, FIRST, Action::First, "first row"),
+    bind(Pages, LAST, Action::Last, "last row that is known"),
+    bind(Pages, &[Key(KeyCode::PageDown), Ctrl('d')], Action::PageDown, "one page down"),
+    bind(Pages, &[Key(KeyCode::PageUp), Ctrl('u')], Action::PageUp, "one page up"),
+    bind(Pages, &[Char('J')], Action::LineDown, "detail: one line down"),
+    bind(Pages, &[Char('K')], Action::LineUp, "detail: one line up"),
+    bind(Pages, &[Char('o')], Action::OpenRule, "policy: open the rule in your editor (VISUAL, EDITOR)"),
     bind(
         Pages,
         &[Char('T')],
-        "T",
         Action::Ticket,
         "history: ticket…, in the queue, of the call that ended without a ruling",
     ),
-    bind(Pages, &[Char('/')], "/", Action::Filter, "filter the list"),
-    bind(Pages, ESC, "Esc", Action::Back, "clear the filter"),
-    bind(Sessions, &[Char('P')], "P", Action::Pause, "pause the session, or resume it: asks first"),
-    bind(Sessions, &[Char('X')], "X", Action::End, "end the session: asks first"),
-    bind(Sessions, &[Char('x')], "x", Action::Revoke, "revoke the grant: asks first"),
-    bind(Ask, &[Char('y')], "y", Action::Yes, "yes, once the question has been on the screen for 0.4 s"),
-    bind(
-        Ask,
-        &[Key(KeyCode::Esc), Char('n'), Key(KeyCode::Enter)],
-        "Esc n Enter",
-        Action::Back,
-        "back: nothing happens",
-    ),
-    bind(Ask, &[Char('g')], "g", Action::Grant, "grant…: approve calls like this one for a while"),
-    bind(Ask, &[Key(KeyCode::Tab)], "Tab", Action::Note, "a note, which the record keeps"),
-    bind(Ask, &[Ctrl('r')], "Ctrl-r", Action::Reject, "reject… instead"),
-    bind(Ask, &[Ctrl('c')], "Ctrl-c", Action::Quit, "quit"),
-    bind(Type, &[Key(KeyCode::Tab), Key(KeyCode::Down)], "Tab ↓", Action::Forward, "next field or button"),
-    bind(Type, &[Key(KeyCode::BackTab), Key(KeyCode::Up)], "S-Tab ↑", Action::Backward, "previous field or button"),
-    bind(Type, ENTER, "Enter", Action::Enter, "press the button; in a field that matches: go on to the next"),
-    bind(Type, ERASE, "Backspace", Action::Erase, "erase a character"),
-    bind(Type, &[Ctrl('u')], "Ctrl-u", Action::Clear, "empty the field"),
-    bind(Type, ESC, "Esc", Action::Back, "back: the call stays held"),
-    bind(Type, &[Ctrl('r')], "Ctrl-r", Action::Reject, "reject… instead"),
-    bind(Type, &[Ctrl('c')], "Ctrl-c", Action::Quit, "quit"),
-    bind(
-        Note,
-        &[Key(KeyCode::Enter), Key(KeyCode::Tab), Key(KeyCode::Esc)],
-        "Enter Tab Esc",
-        Action::Back,
-        "back to the question",
-    ),
-    bind(Note, ERASE, "Backspace", Action::Erase, "erase a character"),
-    bind(Note, &[Ctrl('u')], "Ctrl-u", Action::Clear, "empty the note"),
-    bind(Note, &[Ctrl('c')], "Ctrl-c", Action::Quit, "quit"),
-    bind(Grant, DOWN, "j ↓", Action::Next, "next argument"),
-    bind(Grant, UP, "k ↑", Action::Previous, "previous argument"),
-    bind(Grant, &[Char(' ')], "Space", Action::Toggle, "the argument may vary, or has to be the same"),
-    bind(Grant, &[Char('+')], "+", Action::More, "one call more"),
-    bind(Grant, &[Char('-')], "-", Action::Fewer, "one call fewer"),
-    bind(Grant, &[Char('>')], ">", Action::Longer, "five minutes longer"),
-    bind(Grant, &[Char('<')], "<", Action::Shorter, "five minutes shorter"),
-    bind(Grant, ENTER, "Enter", Action::Enter, "have the daemon write the grant; it is made by y, below its text"),
-    bind(Grant, ESC, "Esc", Action::Back, "back: the call stays held"),
-    bind(Grant, &[Ctrl('c')], "Ctrl-c", Action::Quit, "quit"),
-    bind(Reason, &[Char('1')], "1", Action::Preset(0), PRESETS[0]),
-    bind(Reason, &[Char('2')], "2", Action::Preset(1), PRESETS[1]),
-    bind(Reason, &[Char('3')], "3", Action::Preset(2), PRESETS[2]),
-    bind(Reason, &[Char('4')], "4", Action::Preset(3), PRESETS[3]),
-    bind(Reason, &[Char('5')], "5", Action::Preset(4), PRESETS[4]),
-    bind(Reason, ENTER, "Enter", Action::Enter, "send the reason: the call is rejected"),
-    bind(Reason, ERASE, "Backspace", Action::Erase, "erase a character"),
-    bind(Reason, &[Ctrl('u')], "Ctrl-u", Action::Clear, "empty the field"),
-    bind(Reason, ESC, "Esc", Action::Back, "back: the call stays held"),
-    bind(Reason, &[Ctrl('c')], "Ctrl-c", Action::Quit, "quit"),
-    bind(Filter, ENTER, "Enter", Action::Enter, "use the filter"),
-    bind(Filter, ERASE, "Backspace", Action::Erase, "erase a character"),
-    bind(Filter, &[Ctrl('u')], "Ctrl-u", Action::Clear, "empty the filter"),
-    bind(Filter, ESC, "Esc", Action::Back, "leave the filter as it was"),
-    bind(Filter, &[Ctrl('c')], "Ctrl-c", Action::Quit, "quit"),
-    bind(Palette, ENTER, "Enter", Action::Enter, "do what the key of the command does"),
-    bind(Palette, &[Key(KeyCode::Down)], "↓", Action::Next, "next command"),
-    bind(Palette, &[Key(KeyCode::Up)], "↑", Action::Previous, "previous command"),
-    bind(Palette, ERASE, "Backspace", Action::Erase, "erase a character"),
-    bind(Palette, &[Ctrl('u')], "Ctrl-u", Action::Clear, "empty the line"),
-    bind(Palette, ESC, "Esc", Action::Back, "close"),
-    bind(Palette, &[Ctrl('c')], "Ctrl-c", Action::Quit, "quit"),
-    bind(Read, DOWN, "j ↓", Action::LineDown, "one line down"),
-    bind(Read, UP, "k ↑", Action::LineUp, "one line up"),
-    bind(Read, &[Key(KeyCode::PageDown)], "PgDn", Action::PageDown, "one page down"),
-    bind(Read, &[Key(KeyCode::PageUp)], "PgUp", Action::PageUp, "one page up"),
-    bind(Read, &[Key(KeyCode::Esc), Char('q'), Char('?'), Key(KeyCode::Enter)], "Esc q ? Enter", Action::Back, "close"),
-    bind(Read, &[Ctrl('c')], "Ctrl-c", Action::Quit, "quit"),
-    bind(Notice, ESC, "Esc", Action::Back, "close"),
-    bind(Notice, &[Ctrl('c')], "Ctrl-c", Action::Quit, "quit"),
+    bind(Pages, &[Char('/')], Action::Filter, "filter the list"),
+    bind(Pages, ESC, Action::Back, "clear the filter"),
+    bind(Sessions, &[Char('P')], Action::Pause, "pause the session, or resume it: asks first"),
+    bind(Sessions, &[Char('X')], Action::End, "end the session: asks first"),
+    bind(Sessions, &[Char('x')], Action::Revoke, "revoke the grant: asks first"),
+    bind(Ask, &[Char('y')], Action::Yes, "yes, once the question has been on the screen for 0.4 s"),
+    bind(Ask, &[Key(KeyCode::Esc), Char('n'), Key(KeyCode::Enter)], Action::Back, "back: nothing happens"),
+    bind(Ask, &[Char('g')], Action::Grant, "grant…: approve calls like this one for a while"),
+    bind(Ask, &[Key(KeyCode::Tab)], Action::Note, "a note, which the record keeps"),
+    bind(Ask, &[Ctrl('r')], Action::Reject, "reject… instead"),
+    bind(Ask, &[Ctrl('c')], Action::Quit, "quit"),
+    bind(Type, &[Key(KeyCode::Tab), Key(KeyCode::Down)], Action::Forward, "next field or button"),
+    bind(Type, &[Key(KeyCode::BackTab), Key(KeyCode::Up)], Action::Backward, "previous field or button"),
+    bind(Type, ENTER, Action::Enter, "press the button; in a field that matches: go on to the next"),
+    bind(Type, ERASE, Action::Erase, "erase a character"),
+    bind(Type, &[Ctrl('u')], Action::Clear, "empty the field"),
+    bind(Type, ESC, Action::Back, "back: the call stays held"),
+    bind(Type, &[Ctrl('r')], Action::Reject, "reject… instead"),
+    bind(Type, &[Ctrl('c')], Action::Quit, "quit"),
+    bind(Note, &[Key(KeyCode::Enter), Key(KeyCode::Tab), Key(KeyCode::Esc)], Action::Back, "back to the question"),
+    bind(Note, ERASE, Action::Erase, "erase a character"),
+    bind(Note, &[Ctrl('u')], Action::Clear, "empty the note"),
+    bind(Note, &[Ctrl('c')], Action::Quit, "quit"),
+    bind(Grant, DOWN, Action::Next, "next argument"),
+    bind(Grant, UP, Action::Previous, "previous argument"),
+    bind(Grant, &[Char(' ')], Action::Toggle, "the argument may vary, or has to be the same"),
+    bind(Grant, &[Char('+')], Action::More, "one call more"),
+    bind(Grant, &[Char('-')], Action::Fewer, "one call fewer"),
+    bind(Grant, &[Char('>')], Action::Longer, "five minutes longer"),
+    bind(Grant, &[Char('<')], Action::Shorter, "five minutes shorter"),
+    bind(Grant, ENTER, Action::Enter, "have the daemon write the grant; it is made by y, below its text"),
+    bind(Grant, ESC, Action::Back, "back: the call stays held"),
+    bind(Grant, &[Ctrl('c')], Action::Quit, "quit"),
+    bind(Reason, &[Char('1')], Action::Preset(0), PRESETS[0]),
+    bind(Reason, &[Char('2')], Action::Preset(1), PRESETS[1]),
+    bind(Reason, &[Char('3')], Action::Preset(2), PRESETS[2]),
+    bind(Reason, &[Char('4')], Action::Preset(3), PRESETS[3]),
+    bind(Reason, &[Char('5')], Action::Preset(4), PRESETS[4]),
+    bind(Reason, ENTER, Action::Enter, "send the reason: the call is rejected"),
+    bind(Reason, ERASE, Action::Erase, "erase a character"),
+    bind(Reason, &[Ctrl('u')], Action::Clear, "empty the field"),
+    bind(Reason, ESC, Action::Back, "back: the call stays held"),
+    bind(Reason, &[Ctrl('c')], Action::Quit, "quit"),
+    bind(Filter, ENTER, Action::Enter, "use the filter"),
+    bind(Filter, ERASE, Action::Erase, "erase a character"),
+    bind(Filter, &[Ctrl('u')], Action::Clear, "empty the filter"),
+    bind(Filter, ESC, Action::Back, "leave the filter as it was"),
+    bind(Filter, &[Ctrl('c')], Action::Quit, "quit"),
+    bind(Palette, ENTER, Action::Enter, "do what the key of the command does"),
+    bind(Palette, &[Key(KeyCode::Down)], Action::Next, "next command"),
+    bind(Palette, &[Key(KeyCode::Up)], Action::Previous, "previous command"),
+    bind(Palette, ERASE, Action::Erase, "erase a character"),
+    bind(Palette, &[Ctrl('u')], Action::Clear, "empty the line"),
+    bind(Palette, ESC, Action::Back, "close"),
+    bind(Palette, &[Ctrl('c')], Action::Quit, "quit"),
+    bind(Read, DOWN, Action::LineDown, "one line down"),
+    bind(Read, UP, Action::LineUp, "one line up"),
+    bind(Read, &[Key(KeyCode::PageDown)], Action::PageDown, "one page down"),
+    bind(Read, &[Key(KeyCode::PageUp)], Action::PageUp, "one page up"),
+    bind(Read, &[Key(KeyCode::Esc), Char('q'), Char('?'), Key(KeyCode::Enter)], Action::Back, "close"),
+    bind(Read, &[Ctrl('c')], Action::Quit, "quit"),
+    bind(Notice, ESC, Action::Back, "close"),
+    bind(Notice, &[Ctrl('c')], Action::Quit, "quit"),
 ];
 
 /// Reasons at hand, while the field is empty.
@@ -440,85 +504,11 @@ pub const PRESETS: [&str; 5] = [
     "Use the test environment for this.",
 ];
 
-/// What a key press means in a context; nothing for a key that is not bound, for a release and for a repeat.
-pub fn action(context: Context, key: &KeyEvent) -> Option<Action> {
-    if key.kind != KeyEventKind::Press {
-        return None;
-    }
-    let bound = |context: Context| {
-        TABLE
-            .iter()
-            .find(|binding| binding.context == context && binding.chords.iter().any(|chord| chord.matches(key)))
-            .map(|binding| binding.action)
-    };
-    context.chain().find_map(bound)
-}
-
-/// What can be asked for in a place, each thing once, the place's own first.
-pub fn commands(context: Context) -> impl Iterator<Item = &'static Binding> {
-    let mut known = vec![Action::Palette];
-    let all = context.chain().flat_map(|context| TABLE.iter().filter(move |binding| binding.context == context));
-    all.filter(move |binding| {
-        let is_new = !known.contains(&binding.action);
-        known.push(binding.action);
-        is_new
-    })
-}
-
-/// The first key that the table prints for an action there.
-pub fn shortest(context: Context, action: Action) -> Option<&'static str> {
-    let find = |context: Context| TABLE.iter().find(|binding| binding.context == context && binding.action == action);
-    context.chain().find_map(find)?.keys.split(' ').next()
-}
-
 /// The character that a key types, where it types one.
 pub fn typed(key: &KeyEvent) -> Option<char> {
     let plain = key.modifiers.difference(KeyModifiers::SHIFT).is_empty();
     match key.code {
         KeyCode::Char(letter) if plain && key.kind == KeyEventKind::Press => Some(letter),
         _ => None,
-    }
-}
-
-/// The table of the operator's guide.
-pub fn markdown() -> String {
-    let mut out = String::new();
-    for context in Context::ALL {
-        out.push_str(&format!("### {}\n\n| Key | What it does |\n|---|---|\n", context.title()));
-        for binding in TABLE.iter().filter(|binding| binding.context == context) {
-            let keys: Vec<_> = binding.keys.split(' ').map(|key| format!("`{key}`")).collect();
-            out.push_str(&format!("| {} | {} |\n", keys.join(" "), binding.does));
-        }
-        out.push('\n');
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_key_of_one_context_is_bound_twice() {
-        for (n, binding) in TABLE.iter().enumerate() {
-            for other in TABLE.iter().skip(n + 1).filter(|other| other.context == binding.context) {
-                for chord in binding.chords {
-                    let clash = other.chords.iter().any(|other| format!("{other:?}") == format!("{chord:?}"));
-                    assert!(!clash, "{} and {} share {chord:?}", binding.does, other.does);
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn releases_repeats_and_alt_are_nothing() {
-        let mut key = KeyEvent::new(KeyCode::Char('a'), KeyModifiers::NONE);
-        assert_eq!(action(Context::Main, &key), Some(Action::Approve));
-        key.kind = KeyEventKind::Repeat;
-        assert_eq!(action(Context::Main, &key), None);
-        key.kind = KeyEventKind::Release;
-        assert_eq!(action(Context::Main, &key), None);
-        let alt = KeyEvent::new(KeyCode::Char('a'), KeyModifiers::ALT);
-        assert_eq!((action(Context::Main, &alt), typed(&alt)), (None, None));
     }
 }

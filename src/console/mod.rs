@@ -18,7 +18,9 @@ pub mod tabs;
 pub mod filter;
 pub mod holds;
 pub mod rows;
+pub mod chord;
 pub mod keys;
+pub mod keymap;
 pub mod barrier;
 pub mod alert;
 pub mod wish;
@@ -63,6 +65,7 @@ use crate::control::client::ControlError;
 use crate::control::wire::Command;
 use alert::Alert;
 use app::{App, Effect, Event, Now, What};
+use keymap::Keymap;
 use sign::Signing;
 use terminal::{Guard, Lent, Steady, Title};
 use theme::{Colour, Theme};
@@ -89,6 +92,7 @@ pub struct Options {
     pub signing: Option<Signing>,
     /// Where policies are loaded from, as far as that is known here: no draft is put there.
     pub loaded: Vec<PathBuf>,
+    pub keys: Keymap,
 }
 
 impl Options {
@@ -119,6 +123,7 @@ impl Default for Options {
             signals: false,
             signing: None,
             loaded: Vec::new(),
+            keys: Keymap::default(),
         };
         options.coloured(Theme::Auto, Colour::Auto)
     }
@@ -197,6 +202,7 @@ async fn watch(mut line: link::Line, options: Options) -> Result<Ended, ConsoleE
     (app.mouse, app.read_only) = (options.mouse, options.read_only);
     app.owns_daemon = options.owns_daemon;
     app.signing = options.signing.clone();
+    app.keys = options.keys.clone();
     let mut effects = VecDeque::new();
     loop {
         if effects.is_empty() {

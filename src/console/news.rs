@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::app::{App, Effect, Link, State};
 use super::dialog::Dialog;
 use super::holds::Change;
+use super::keys::Action;
 use super::pages::{self, Asked};
 use super::tabs::Tab;
 use super::{acts, batch, describe, sweep, visible};
@@ -170,7 +171,7 @@ fn new_hold(app: &mut App, hold: HoldView) -> Vec<Effect> {
 fn ruled(app: &mut App, seq: u64, hold: HoldView) -> Vec<Effect> {
     done(app, seq);
     let flight = app.flight.take_if(|flight| flight.seq == seq);
-    let mine = flight.as_ref().map(|flight| ruled_words(&hold, flight.kind));
+    let mine = flight.as_ref().map(|flight| ruled_words(app, &hold, flight.kind));
     upserted(app, hold);
     if let Some(text) = mine {
         app.say(text);
@@ -190,12 +191,12 @@ fn ruled_batch(app: &mut App, results: Vec<BatchResult>) {
         }
     }
     match words {
-        Ok(words) => app.say(format!("{words}; u takes one back until it leaves")),
+        Ok(words) => app.say(format!("{words}; {} takes one back until it leaves", app.key(Action::TakeBack))),
         Err(words) => app.complain(words),
     }
 }
 
-fn ruled_words(hold: &HoldView, ruling: RulingKind) -> String {
+fn ruled_words(app: &App, hold: &HoldView, ruling: RulingKind) -> String {
     match ruling {
         RulingKind::Reject => format!("{}: rejected, nothing is sent; the agent reads the reason", hold.id),
         RulingKind::Approve if hold.state.is_pending() => {
@@ -205,7 +206,7 @@ fn ruled_words(hold: &HoldView, ruling: RulingKind) -> String {
             format!("{}: approved, counts for one identical retry: the client is gone", hold.id)
         }
         RulingKind::Approve if acts::is_leaving(&hold.state) => {
-            format!("{}: approved; u takes it back until it leaves", hold.id)
+            format!("{}: approved; {} takes it back until it leaves", hold.id, app.key(Action::TakeBack))
         }
         RulingKind::Approve => format!("{}: approved, the call is released", hold.id),
     }

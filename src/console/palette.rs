@@ -4,7 +4,8 @@
 //! that question is answered by its own gesture.
 
 use super::dialog::{Answer, Ready};
-use super::keys::{Action, Binding, Context, commands};
+use super::keymap::{Bound, Keymap};
+use super::keys::{Action, Context};
 
 /// Longest text that is looked for, in characters.
 const TEXT: usize = 60;
@@ -14,20 +15,24 @@ const TEXT: usize = 60;
 pub struct Palette {
     /// Where the command would be obeyed.
     pub context: Context,
+    pub keys: Keymap,
     pub text: String,
     /// The row of the command that Enter runs.
     pub cursor: usize,
 }
 
 impl Palette {
-    pub fn new(context: Context) -> Palette {
-        Palette { context, text: String::new(), cursor: 0 }
+    pub fn new(context: Context, keys: Keymap) -> Palette {
+        Palette { context, keys, text: String::new(), cursor: 0 }
     }
 
     /// The commands that have every word of the text, the best first.
-    pub fn found(&self) -> Vec<&'static Binding> {
-        let mut found: Vec<_> =
-            commands(self.context).filter_map(|binding| Some((distance(&self.text, binding)?, binding))).collect();
+    pub fn found(&self) -> Vec<&Bound> {
+        let mut found: Vec<_> = self
+            .keys
+            .commands(self.context)
+            .filter_map(|binding| Some((distance(&self.text, binding)?, binding)))
+            .collect();
         found.sort_by_key(|(distance, _)| *distance);
         found.into_iter().map(|(_, binding)| binding).collect()
     }
@@ -64,7 +69,7 @@ impl Palette {
 
 /// How far a command is from what is typed; nothing where a word of it is not in there. A word counts most as a key,
 /// then as the start of a word, then as a part of one, then by its letters in their order.
-fn distance(text: &str, binding: &Binding) -> Option<usize> {
+fn distance(text: &str, binding: &Bound) -> Option<usize> {
     let does = binding.does.to_lowercase();
     let words = || does.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty());
     let mut sum = 0;
@@ -96,7 +101,7 @@ mod tests {
     use super::*;
 
     fn first(text: &str) -> Option<Action> {
-        let palette = Palette { text: text.to_owned(), ..Palette::new(Context::Main) };
+        let palette = Palette { text: text.to_owned(), ..Palette::new(Context::Main, Keymap::default()) };
         palette.found().first().map(|binding| binding.action)
     }
 
@@ -116,7 +121,8 @@ mod tests {
             assert_eq!(first(text), Some(action), "{text}");
         }
         assert_eq!(first("no such command"), None);
-        let all = Palette::new(Context::Main).found();
+        let palette = Palette::new(Context::Main, Keymap::default());
+        let all = palette.found();
         assert_eq!(all.first().map(|binding| binding.action), Some(Action::Next), "the place's own come first");
         assert!(all.iter().all(|binding| binding.action != Action::Palette));
     }

@@ -70,6 +70,8 @@ pub struct Wanted<'a> {
     pub filter: &'a Filter,
     pub unfolded: &'a HashSet<Key>,
     pub selected: Option<&'a CallId>,
+    /// The key that sorts new holds in.
+    pub sort_in: &'a str,
     pub now: Timestamp,
 }
 
@@ -86,7 +88,7 @@ impl Rows {
         let new = shown(new);
         rows.new = new.len();
         if !new.is_empty() {
-            rows.push(Row::Line(format!("{} new · press . to sort in", new.len())));
+            rows.push(Row::Line(format!("{} new · press {} to sort in", new.len(), wanted.sort_in)));
             new.into_iter().for_each(|id| rows.push(Row::Hold(id)));
         }
         let lately = |entry: &Entry| {

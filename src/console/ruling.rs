@@ -9,7 +9,7 @@ use super::describe;
 use super::dialog::{ARMING, Approve, Dialog, Reject, Wish};
 use super::filter::Filter;
 use super::holds::Entry;
-use super::keys::Page;
+use super::keys::{Action, Page};
 use super::pages::{self, Asked};
 use super::risk::plural;
 use super::sign::{Signing, grant_text, ruling_text};
@@ -41,7 +41,7 @@ pub(super) fn busy(app: &App) -> Option<String> {
 }
 
 /// Whether the selected hold can be ruled on and has been on the screen for long enough to press this key.
-fn may_ask(app: &mut App, key: char) -> bool {
+fn may_ask(app: &mut App, action: Action) -> bool {
     let obstacle = match app.selected() {
         Some(entry) => obstacle(app, entry),
         None => Some("no hold is selected".to_owned()),
@@ -51,11 +51,11 @@ fn may_ask(app: &mut App, key: char) -> bool {
         return false;
     }
     // A call that has changed has to be looked at anew before it is approved; no is no to the old one as well.
-    let approves = !matches!(key, 'r' | 'R');
+    let approves = !matches!(action, Action::Reject | Action::RejectAndPause);
     let looked = app.selected().and_then(|entry| entry.shown).is_some_and(|shown| app.now.mono >= shown + ARMING);
     if !app.screen.since(app.now.mono, ARMING) || approves && !looked {
         app.screen.disturbed = Some(app.now.mono);
-        app.complain(format!("not so fast: look at the call first, then press {key}"));
+        app.complain(format!("not so fast: look at the call first, then press {}", app.key(action)));
         return false;
     }
     true
@@ -65,7 +65,7 @@ pub(super) fn ask_approve(app: &mut App) {
     if !app.marked.is_empty() {
         return batch::ask(app);
     }
-    ask(app, 'a');
+    ask(app, Action::Approve);
 }
 
 /// An approval of a call whose client is gone, which counts for one retry. The same question, once the hold waits: one
@@ -75,15 +75,18 @@ pub(super) fn ask_ticket(app: &mut App) -> Vec<Effect> {
     let (id, digest) = (entry.view.id.clone(), entry.view.digest);
     match &entry.view.state {
         HoldState::Pending if entry.view.waiting > 0 => {
-            app.complain(format!("{id}: its client still waits; a approves the call itself"));
+            app.complain(format!(
+                "{id}: its client still waits; {} approves the call itself",
+                app.key(Action::Approve)
+            ));
         }
-        HoldState::Pending => ask(app, 'T'),
+        HoldState::Pending => ask(app, Action::Ticket),
         _ if entry.view.may_wait_again() => {
             if let Some(text) = busy(app) {
                 app.complain(text);
                 return Vec::new();
             }
-            let again = format!("{id} waits again; nothing is approved yet: read it, then T");
+            let again = format!("{id} waits again; nothing is approved yet: read it, then {}", app.key(Action::Ticket));
             return pages::ask(app, Asked::Change(again), |seq| Command::Reopen { seq, id, digest });
         }
         HoldState::Closed { outcome, .. } => {
@@ -124,8 +127,8 @@ pub(super) fn ask_ticket_of_record(app: &mut App) -> Vec<Effect> {
     effects.into_iter().chain(ask_ticket(app)).collect()
 }
 
-fn ask(app: &mut App, key: char) {
-    if !may_ask(app, key) {
+fn ask(app: &mut App, action: Action) {
+    if !may_ask(app, action) {
         return;
     }
     let Some(entry) = app.selected() else { return };
@@ -144,16 +147,23 @@ fn ask(app: &mut App, key: char) {
 fn unread(app: &App) -> String {
     let (seen, must) = app.seen();
     if must == 0 {
-        "read the call first: v until Pretty or Raw".to_owned()
+        format!("read the call first: {} until Pretty or Raw", app.key(Action::View))
     } else {
-        let beside = if app.wrap { "" } else { "; l goes to the right, w wraps long lines" };
-        format!("seen {seen} of {}: read to the end first (PgDn, J{beside})", plural(must, "line"))
+        let here = |action| app.keys.key(app.context(), action);
+        let (page, line) = (here(Action::PageDown), here(Action::LineDown));
+        let beside = match app.wrap {
+            true => String::new(),
+            false => {
+                format!("; {} goes to the right, {} wraps long lines", here(Action::Unfold), here(Action::Wrap))
+            }
+        };
+        format!("seen {seen} of {}: read to the end first ({page}, {line}{beside})", plural(must, "line"))
     }
 }
 
 /// `pause`: and the session is paused. What is marked, or else a folded group, is rejected as a whole.
 pub(super) fn ask_reject(app: &mut App, pause: bool) {
-    if !may_ask(app, if pause { 'R' } else { 'r' }) {
+    if !may_ask(app, if pause { Action::RejectAndPause } else { Action::Reject }) {
         return;
     }
     let marked = app.marked.first().and_then(|id| app.holds.get(id)).filter(|_| !pause);

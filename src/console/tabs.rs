@@ -9,6 +9,7 @@ use crate::console::describe::{self, clock};
 use crate::console::diff::{Change, diff};
 use crate::console::doc::Doc;
 use crate::console::holds::Entry;
+use crate::console::keys::Action;
 use crate::console::risk::plural;
 use crate::console::spark;
 use crate::control::wire::{Before, CallLine, Excerpt, HoldView, RecordView, SessionView};
@@ -58,6 +59,7 @@ impl Tab {
 pub fn document(app: &App, entry: &Entry, tab: Tab) -> Doc {
     let hold = &entry.view;
     let mut doc = Doc::for_terminal(app.ascii);
+    doc.name_keys_of(app.keys.clone());
     match tab {
         Tab::Pretty => {
             let alike = app.rows.behind(&hold.id);
@@ -80,6 +82,7 @@ pub fn document(app: &App, entry: &Entry, tab: Tab) -> Doc {
 /// The part of a view that stands below the pretty one where there is room; nothing where it says nothing yet.
 pub fn excerpt(app: &App, hold: &HoldView, tab: Tab) -> Option<Doc> {
     let mut doc = Doc::for_terminal(app.ascii);
+    doc.name_keys_of(app.keys.clone());
     match tab {
         Tab::Rule => match &app.pages.explained {
             Some((id, Ok(excerpts))) if *id == hold.id => excerpts.iter().for_each(|excerpt| part(&mut doc, excerpt)),
@@ -109,7 +112,8 @@ fn group(app: &App, ids: &[crate::call::CallId]) -> Vec<String> {
     if ids.len() < 2 {
         return Vec::new();
     }
-    let mut lines = vec![format!("{} alike wait; approving is about this one; l shows each", ids.len())];
+    let mut lines =
+        vec![format!("{} alike wait; approving is about this one; {} shows each", ids.len(), app.key(Action::Unfold))];
     let mut calls = ids.iter().filter_map(|id| app.holds.get(id)).map(|entry| &entry.view);
     let Some(first) = calls.next() else { return lines };
     for other in calls {

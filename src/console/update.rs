@@ -9,7 +9,7 @@ use crate::console::dialog::{ARMING, Answer, Dialog, FOCUS, FilterLine, Focus, R
 use crate::console::doc::Layout;
 use crate::console::filter::{Filter, Of};
 use crate::console::holds::Entry;
-use crate::console::keys::{self, Action, Context, Page};
+use crate::console::keys::{Action, Context, Page};
 use crate::console::palette::Palette;
 use crate::console::rows::{Key, Row, Rows, Wanted};
 use crate::console::tabs::{self, Tab};
@@ -91,8 +91,13 @@ fn refit(app: &mut App) {
 
 fn rebuild(app: &mut App) {
     batch::settle(app);
-    let wanted =
-        Wanted { filter: &app.filter, unfolded: &app.unfolded, selected: app.selected.as_ref(), now: app.now.wall };
+    let wanted = Wanted {
+        filter: &app.filter,
+        unfolded: &app.unfolded,
+        selected: app.selected.as_ref(),
+        sort_in: app.key(Action::SortIn),
+        now: app.now.wall,
+    };
     app.rows = Rows::of(&app.holds, wanted);
 }
 
@@ -184,18 +189,9 @@ fn tick(app: &mut App) -> Vec<Effect> {
     pages::tick(app)
 }
 
-fn context(app: &App) -> Context {
-    match app.page {
-        Page::Queue if app.zoom => Context::Zoom,
-        Page::Queue => Context::Main,
-        Page::Sessions => Context::Sessions,
-        Page::History | Page::Policy => Context::Page,
-    }
-}
-
 fn key_pressed(app: &mut App, key: &KeyEvent) -> Vec<Effect> {
     if app.too_small() {
-        return match keys::action(Context::Main, key) {
+        return match app.keys.action(Context::Main, key) {
             Some(Action::Quit) => vec![Effect::Quit],
             _ => Vec::new(),
         };
@@ -203,7 +199,7 @@ fn key_pressed(app: &mut App, key: &KeyEvent) -> Vec<Effect> {
     if app.dialog.is_some() {
         return dialog_key(app, key);
     }
-    let Some(action) = keys::action(context(app), key) else { return Vec::new() };
+    let Some(action) = app.keys.action(app.context(), key) else { return Vec::new() };
     obey(app, action)
 }
 
@@ -265,7 +261,7 @@ fn everywhere(app: &mut App, action: Action) -> Option<Vec<Effect>> {
         }
         Action::Suspend => vec![Effect::Suspend],
         Action::Palette => {
-            app.open_dialog(Dialog::Palette(Palette::new(context(app))));
+            app.open_dialog(Dialog::Palette(Palette::new(app.context(), app.keys.clone())));
             Vec::new()
         }
         Action::OpenRule => outside::edit(app),
@@ -499,7 +495,7 @@ fn ready(app: &App) -> Ready {
 fn dialog_key(app: &mut App, key: &KeyEvent) -> Vec<Effect> {
     let ready = ready(app);
     let Some(dialog) = &mut app.dialog else { return Vec::new() };
-    let answer = dialog.key(key, ready);
+    let answer = dialog.key(&app.keys, key, ready);
     answered(app, answer)
 }
 

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use countersign::call::RuleHit;
 use countersign::console::app::{Effect, What};
 use countersign::console::dialog::Dialog;
-use countersign::console::keys::{Context, commands};
+use countersign::console::keymap::Keymap;
+use countersign::console::keys::Context;
 use countersign::control::wire::{HoldView, Notice};
 use crossterm::event::KeyCode;
 
@@ -25,7 +26,7 @@ fn a_command_does_what_its_key_does() {
             desk.read_all();
             desk
         };
-        for (n, binding) in commands(context).enumerate() {
+        for (n, binding) in Keymap::default().commands(context).enumerate() {
             let key = binding.keys.split(' ').next().unwrap();
             let mut letters = key.chars();
             let (Some(letter), None) = (letters.next(), letters.next()) else { continue };

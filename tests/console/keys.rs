@@ -47,7 +47,7 @@ const MODIFIERS: [KeyModifiers; 4] =
     [KeyModifiers::NONE, KeyModifiers::SHIFT, KeyModifiers::CONTROL, KeyModifiers::ALT];
 
 /// Whether anything among these lets a call pass.
-fn approves(effects: &[Effect]) -> bool {
+pub fn approves(effects: &[Effect]) -> bool {
     effects.iter().any(|effect| match effect {
         Effect::Send { command, .. } => match command {
             Command::Rule { ruling, .. } => *ruling == RulingKind::Approve,

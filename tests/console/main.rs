@@ -15,6 +15,7 @@ mod filters;
 mod floods;
 mod grants;
 mod invariants;
+mod keyfile;
 mod keys;
 mod picture;
 mod plain;

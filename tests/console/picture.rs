@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use countersign::console::keys;
+use countersign::console::keymap::Keymap;
 use crossterm::event::KeyCode;
 use ratatui::buffer::{Buffer, Cell};
 use ratatui::style::{Color, Modifier};
@@ -55,7 +55,7 @@ fn the_guide_has_the_keys_of_the_table() {
     let guide = std::fs::read_to_string(docs("console.md")).unwrap();
     let (before, rest) = guide.split_once(START).expect("the guide has a place for the keys");
     let (_, after) = rest.split_once(END).expect("and an end of it");
-    same("console.md", &format!("{before}{START}\n{}{END}{after}", keys::markdown()));
+    same("console.md", &format!("{before}{START}\n{}{END}{after}", Keymap::default().markdown()));
 }
 
 fn svg(buffer: &Buffer) -> String {

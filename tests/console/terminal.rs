@@ -158,6 +158,8 @@ pub fn console_with(fake: &Fake, more: impl FnOnce(&mut Command)) -> Pty {
     let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
     command.arg("console").arg("--socket").arg(fake.socket());
     command.env("TERM", "xterm-256color").env("LC_ALL", "C.UTF-8");
+    // Nothing of whoever runs the tests.
+    command.env("XDG_CONFIG_HOME", fake.dir());
     command.env_remove("NO_COLOR").env_remove("CLICOLOR").env_remove("CLICOLOR_FORCE");
     more(&mut command);
     Pty::start(command)

@@ -9,6 +9,7 @@ use super::{Areas, put, rule};
 use crate::console::app::App;
 use crate::console::doc::Doc;
 use crate::console::holds::Entry;
+use crate::console::keys::Action;
 use crate::console::tabs::{self, Tab};
 use crate::console::theme::Theme;
 
@@ -31,13 +32,13 @@ pub fn draw(app: &App, entry: &Entry, areas: &Areas, used: usize, buf: &mut Buff
         }
         let title = Rect { y, height: 1, ..doc };
         rule(buf, title, theme, vec![Span::styled(tab.title(), theme.label())], Vec::new());
-        let taken = rows(part, Rect { y: y + 1, height: doc.bottom() - y - 1, ..doc }, share - 1, buf, theme);
+        let taken = rows(app, part, Rect { y: y + 1, height: doc.bottom() - y - 1, ..doc }, share - 1, buf, theme);
         y = y.saturating_add(u16::try_from(taken + 1).unwrap_or(u16::MAX));
     }
 }
 
 /// At most so many rows of a document; how many it took.
-fn rows(part: &Doc, area: Rect, most: usize, buf: &mut Buffer, theme: Theme) -> usize {
+fn rows(app: &App, part: &Doc, area: Rect, most: usize, buf: &mut Buffer, theme: Theme) -> usize {
     let layout = part.layout(area.width);
     let fits = layout.len() <= most;
     let shown = if fits { layout.len() } else { most - 1 };
@@ -47,7 +48,7 @@ fn rows(part: &Doc, area: Rect, most: usize, buf: &mut Buffer, theme: Theme) -> 
     }
     if !fits {
         let y = area.y.saturating_add(u16::try_from(shown).unwrap_or(u16::MAX));
-        let words = format!("… {} more: v", layout.len() - shown);
+        let words = format!("… {} more: {}", layout.len() - shown, app.key(Action::View));
         put(buf, area.x, y, area.width, vec![Span::styled(words, theme.dim())]);
     }
     if fits { shown } else { most }

@@ -9,12 +9,13 @@ use super::{Areas, put, rule};
 use crate::console::app::App;
 use crate::console::describe;
 use crate::console::doc::{Kind, Row};
+use crate::console::keys::Action;
 use crate::console::tabs::Tab;
 use crate::console::theme::Theme;
 use crate::console::visible;
 
 /// Columns of the words that say that long lines are not wrapped.
-const UNWRAPPED: u16 = 24;
+const UNWRAPPED: u16 = 23;
 
 pub fn draw(app: &App, areas: &Areas, buf: &mut Buffer, theme: Theme) {
     let (Some(open), Some(entry)) = (&app.open, app.selected()) else {
@@ -70,13 +71,15 @@ pub fn draw(app: &App, areas: &Areas, buf: &mut Buffer, theme: Theme) {
     let more = if below > 0 { format!("{below} more below") } else { "end".to_owned() };
     let (words, style) = match (must, entry.read) {
         (0, true) => ("read".to_owned(), theme.dim()),
-        (0, false) => ("not read: v".to_owned(), theme.strong()),
+        (0, false) => (format!("not read: {}", app.key(Action::View)), theme.strong()),
         (must, _) if seen < must => (format!("seen {seen}/{must} lines"), theme.strong()),
         (must, _) => (format!("seen {seen}/{must} lines"), theme.dim()),
     };
-    let mut right = tabs(open.tab, areas.rule.width.saturating_sub(if open.wrap { 0 } else { UNWRAPPED }), theme);
+    let wrap = app.key(Action::Wrap);
+    let rest = if open.wrap { 0 } else { UNWRAPPED + columns(wrap) };
+    let mut right = tabs(open.tab, app.key(Action::View), areas.rule.width.saturating_sub(rest), theme);
     if !open.wrap {
-        right.push(Span::styled(format!("· w not wrapped, +{} ", open.pan), theme.strong()));
+        right.push(Span::styled(format!("· {} not wrapped, +{} ", wrap, open.pan), theme.strong()));
     }
     right.push(Span::styled(format!("· {more}"), theme.dim()));
     rule(buf, areas.rule, theme, vec![Span::styled(words, style)], right);
@@ -87,10 +90,11 @@ fn columns(text: &str) -> u16 {
 }
 
 /// The views, the open one in brackets; where there is no room, that one and its number.
-fn tabs(open: Tab, width: u16, theme: Theme) -> Vec<Span<'static>> {
+fn tabs(open: Tab, key: &str, width: u16, theme: Theme) -> Vec<Span<'static>> {
     let place = Tab::ALL.iter().position(|tab| *tab == open).unwrap_or(0) + 1;
     if width < 76 {
-        return vec![Span::styled(format!("v {} {place}/{} ", open.title(), Tab::ALL.len()), theme.dim())];
+        let words = format!("{key} {} {place}/{} ", open.title(), Tab::ALL.len());
+        return vec![Span::styled(words, theme.dim())];
     }
     let tab = |tab: &Tab| match *tab == open {
         true => Span::styled(format!("[{}] ", tab.title()), theme.strong()),

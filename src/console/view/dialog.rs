@@ -14,7 +14,7 @@ use crate::console::describe;
 use crate::console::dialog::{Approve, Confirm, Dialog, Focus, Reject, Wish};
 use crate::console::doc::Doc;
 use crate::console::holds::Entry;
-use crate::console::keys::{Context, PRESETS, TABLE};
+use crate::console::keys::{Context, PRESETS};
 use crate::console::palette::Palette;
 use crate::console::risk::plural;
 use crate::console::theme::Theme;
@@ -65,7 +65,7 @@ pub fn draw(app: &App, areas: &Areas, buf: &mut Buffer, theme: Theme) {
         Dialog::Filter(_) => return,
         Dialog::Palette(palette) => commands(palette, inner, height, theme),
         Dialog::Quit => quit(app, inner, theme),
-        Dialog::Help { scroll } => help(*scroll, height, theme),
+        Dialog::Help { scroll } => help(app, *scroll, height, theme),
         Dialog::Notice { title, lines } => notice(title, lines, inner, theme),
     };
     sheet.draw(buf, space, width, theme);
@@ -392,11 +392,11 @@ fn notice(title: &str, texts: &[String], width: u16, theme: Theme) -> Sheet {
     }
 }
 
-fn help(scroll: u16, height: u16, theme: Theme) -> Sheet {
+fn help(app: &App, scroll: u16, height: u16, theme: Theme) -> Sheet {
     let mut lines = Vec::new();
     for context in Context::ALL {
         lines.push(Line::from(Span::styled(context.title(), theme.strong())));
-        for binding in TABLE.iter().filter(|binding| binding.context == context) {
+        for binding in app.keys.rows(context) {
             lines.push(Line::from(vec![
                 Span::styled(format!("  {:<16}", binding.keys), theme.label()),
                 Span::raw(binding.does),
@@ -421,17 +421,16 @@ fn commands(palette: &Palette, width: u16, height: u16, theme: Theme) -> Sheet {
     let first = (palette.cursor + 1).saturating_sub(window);
     for (n, binding) in found.iter().enumerate().skip(first).take(window) {
         let (sign, style) = if n == palette.cursor { ('>', theme.strong()) } else { (' ', Style::new()) };
-        let does = super::cut(binding.does, width.saturating_sub(14));
-        lines.push(Line::from(vec![
-            Span::styled(format!("{sign} {:<12}", binding.keys), style),
-            Span::styled(does, style),
-        ]));
+        let keys = format!("{sign} {:<12}", binding.keys);
+        let does =
+            super::cut(binding.does, width.saturating_sub(u16::try_from(visible::columns(&keys)).unwrap_or(width)));
+        lines.push(Line::from(vec![Span::styled(keys, style), Span::styled(does, style)]));
     }
     if found.is_empty() {
         lines.push(Line::from("No command is called so."));
     }
     // The box stays where it is while it is typed in.
-    let all = 2 + crate::console::keys::commands(palette.context).count();
+    let all = 2 + palette.keys.commands(palette.context).count();
     lines.resize(all.min(usize::from(height)).max(lines.len()), Line::default());
     let below = found.len().saturating_sub(first + window);
     let right = if below > 0 { format!(" {below} more below ") } else { String::new() };

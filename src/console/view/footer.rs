@@ -8,7 +8,7 @@ use ratatui::text::Span;
 use super::{Areas, cut, fill, put};
 use crate::console::app::{App, State};
 use crate::console::dialog::Dialog;
-use crate::console::keys::{Action, Context, Page, shortest};
+use crate::console::keys::{Action, Context, Page};
 use crate::console::theme::Theme;
 use crate::console::{describe, visible};
 
@@ -36,7 +36,8 @@ pub fn status(app: &App, buf: &mut Buffer, areas: &Areas, theme: Theme) {
         return put(buf, area.x, area.y, area.width, visible::spans(&text, theme.strong()));
     }
     if let Some((entry, seconds)) = app.leaving() {
-        let text = format!(" {} approved, leaves in {seconds} s: u takes it back", entry.view.id);
+        let text =
+            format!(" {} approved, leaves in {seconds} s: {} takes it back", entry.view.id, app.key(Action::TakeBack));
         return put(buf, area.x, area.y, area.width, vec![Span::styled(fill(&text, area.width), theme.ask())]);
     }
     if let Some(note) = &app.note {
@@ -49,13 +50,7 @@ pub fn status(app: &App, buf: &mut Buffer, areas: &Areas, theme: Theme) {
 }
 
 pub fn draw(app: &App, buf: &mut Buffer, area: Rect, theme: Theme) {
-    let context = match (&app.dialog, app.page) {
-        (Some(dialog), _) => dialog.context(),
-        (None, Page::Queue) if app.zoom => Context::Zoom,
-        (None, Page::Queue) => Context::Main,
-        (None, Page::Sessions) => Context::Sessions,
-        (None, Page::History | Page::Policy) => Context::Page,
-    };
+    let context = app.dialog.as_ref().map_or_else(|| app.context(), Dialog::context);
     let mut spans = vec![Span::raw(" ")];
     let mut room = usize::from(area.width).saturating_sub(1);
     for (action, word) in words(context) {
@@ -76,7 +71,7 @@ pub fn draw(app: &App, buf: &mut Buffer, area: Rect, theme: Theme) {
         if changes && (app.state != State::Live || app.read_only || question || granting) {
             continue;
         }
-        let Some(keys) = shortest(context, *action) else { continue };
+        let keys = app.keys.key(context, *action);
         let columns = visible::columns(keys) + visible::columns(word) + 3;
         if columns > room {
             break;

@@ -9,7 +9,7 @@ use ratatui::text::Span;
 
 use super::{put, put_right};
 use crate::console::app::{App, State};
-use crate::console::keys::Page;
+use crate::console::keys::{Action, Page};
 use crate::console::risk::plural;
 use crate::console::theme::Theme;
 use crate::console::{describe, visible};
@@ -35,8 +35,9 @@ pub fn banners(app: &App) -> Vec<(String, Style)> {
     if let Some(frozen) = app.daemon.as_ref().and_then(|daemon| daemon.frozen.as_ref()) {
         let reason = frozen.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
         let text = format!("by {} at {}{reason}", frozen.by, describe::clock(&frozen.at, &app.zone));
-        banners
-            .push((format!(" FROZEN {}. Every call that is not a read is held; ! thaws.", visible::line(&text)), bad));
+        let thaws = app.key(Action::Freeze);
+        let text = format!(" FROZEN {}. Every call that is not a read is held; {thaws} thaws.", visible::line(&text));
+        banners.push((text, bad));
     }
     if let Some(error) = app.daemon.as_ref().and_then(|daemon| daemon.policy_error.as_ref()) {
         let text =

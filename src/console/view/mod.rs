@@ -15,7 +15,7 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
 use crate::console::app::{App, MIN, State};
-use crate::console::keys::Page;
+use crate::console::keys::{Action, Page};
 use crate::console::theme::Theme;
 use crate::console::visible;
 pub use dialog::fits;
@@ -116,7 +116,7 @@ pub fn render(app: &App, frame: &mut Frame<'_>) {
 fn draw(app: &App, buf: &mut Buffer, area: Rect) {
     let theme = app.theme;
     if app.too_small() || area.width < MIN.0 || area.height < MIN.1 {
-        return too_small(buf, area);
+        return too_small(app, buf, area);
     }
     let areas = areas(app);
     header::draw(app, buf, areas.header, theme);
@@ -172,12 +172,12 @@ fn ascii(buf: &mut Buffer) {
     }
 }
 
-fn too_small(buf: &mut Buffer, area: Rect) {
+fn too_small(app: &App, buf: &mut Buffer, area: Rect) {
     let lines = [
         format!("This window is {}x{}; the console needs {}x{}.", area.width, area.height, MIN.0, MIN.1),
         "Make it larger, or rule from a shell:".to_owned(),
         "  countersign pending ls".to_owned(),
-        "q quits.".to_owned(),
+        format!("{} quits.", app.key(Action::Quit)),
     ];
     for (line, y) in lines.into_iter().zip(area.top()..area.bottom()) {
         put(buf, area.x, y, area.width, vec![Span::raw(line)]);
