@@ -35,6 +35,8 @@ mod yard;
 
 /// The argument that makes this program enter a sandbox.
 pub const ARGUMENT: &str = "sandboxed";
+/// Characters of a mark.
+const MARK: usize = 32;
 /// The system takes no longer argument.
 const MAX_PROFILE: usize = 120 << 10;
 
@@ -92,12 +94,11 @@ impl Default for Limits {
 /// What goes to the run of this program that becomes the child. No key is in it: it is an argument.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Profile {
-    /// Stands before what that run says, so that nothing that the child says later is taken for it.
-    pub mark: String,
+    /// Stands before what that run says, so that nothing that the child says later is taken for it. It has it from its
+    /// keeper, which gets none here: the child can read its keeper's arguments as long as it lives.
+    pub mark: Option<String>,
     /// The daemon, and its keeper once there is one: without it there is no child.
     pub parent: i32,
-    /// Whether there is one.
-    pub kept: bool,
     /// Real paths: one that has become a link since is an error.
     pub read: Vec<PathBuf>,
     pub write: Vec<PathBuf>,
@@ -157,6 +158,7 @@ pub enum SandboxError {
 #[derive(Debug)]
 pub struct Prepared {
     pub program: PathBuf,
+    /// What that program has to read before anything else, as a line of its input.
     pub mark: String,
     /// Of its own, and kept for the next child of the server that the same principal starts.
     pub home: PathBuf,
@@ -211,13 +213,12 @@ impl Sandbox {
         write.extend([home.clone(), scratch.path().to_owned()]);
         let mut read = self.wishes.read.clone();
         read.extend(reach::read(subject, self.yard.closed(), &write));
-        let mut mark = [0; 16];
+        let mut mark = [0; MARK / 2];
         getrandom::fill(&mut mark).map_err(|error| io::Error::other(error.to_string()))?;
         let mark = mark.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let profile = Profile {
-            mark: mark.clone(),
+            mark: None,
             parent: rustix::process::getpid().as_raw_nonzero().get(),
-            kept: false,
             read,
             write,
             network: self.wishes.network.clone(),
