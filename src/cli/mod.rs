@@ -224,19 +224,19 @@ fn policy_worker(limited: bool) -> anyhow::Result<Exit> {
 fn sandboxed(profile: &str, command: &[std::ffi::OsString]) -> anyhow::Result<Exit> {
     let profile: crate::sandbox::Profile = serde_json::from_str(profile)?;
     let Some((program, args)) = command.split_first() else { anyhow::bail!("there is no program") };
-    let entered = |mark: &str| format!("{mark} {}", crate::sandbox::enter(&profile, program, args));
-    let said = match &profile.mark {
-        // The daemon knows by the mark that this is not the child's word.
-        Some(mark) => entered(mark),
-        #[cfg(target_os = "linux")]
-        None => match crate::sandbox::keep(profile, program, args) {
+    let mark = crate::sandbox::mark()?;
+    #[cfg(target_os = "linux")]
+    let why = match profile.kept {
+        true => crate::sandbox::enter(&profile, program, args),
+        false => match crate::sandbox::keep(profile, program, args) {
             Ok(code) => std::process::exit(code),
-            Err(said) => said,
+            Err(why) => why,
         },
-        #[cfg(not(target_os = "linux"))]
-        None => entered(""),
     };
-    eprintln!("{said}");
+    #[cfg(not(target_os = "linux"))]
+    let why = crate::sandbox::enter(&profile, program, args);
+    // The daemon knows by the mark that this is not the child's word.
+    eprintln!("{mark} {why}");
     Ok(Exit::Usage)
 }
 

@@ -4,14 +4,12 @@
 //!
 //! Invariant: it ends with the child, when the daemon says so and when the daemon ends, however that is; and before it
 //! ends it has ended everything below it, by the word of the kernel and not by what `/proc` shows. Only what has been
-//! killed and does not end for [`LAST`] is left: it hangs in the kernel. Nothing that the child can read of it, its
-//! arguments among that, has the mark.
+//! killed and does not end for [`LAST`] is left: it hangs in the kernel.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _};
-use std::os::fd::AsFd as _;
+use std::fs::OpenOptions;
+use std::io;
 use std::process::Command;
 use std::time::Duration;
 
@@ -23,7 +21,7 @@ use rustix::process::{
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
-use super::{ARGUMENT, MARK, Profile, Stat};
+use super::{ARGUMENT, Profile, Stat};
 
 /// What tells it to end everything. Nothing else uses it.
 const END: Signal = Signal::POWER;
@@ -54,29 +52,16 @@ pub fn end(keeper: Pid) {
 /// Runs the program as the profile says until it ends, and returns the code to end with.
 ///
 /// # Errors
-/// What to say of why it does not run, in one line, with the mark before it.
+/// Why it does not run, in one line.
 pub fn keep(profile: Profile, program: &OsString, args: &[OsString]) -> Result<i32, String> {
-    let mark = mark().map_err(|error| format!("its keeper is not told what to do: {error}"))?;
-    let failed = |what: &str, error: io::Error| format!("{mark} {what}: {error}");
+    let failed = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| failed("its keeper cannot run", error))?;
-    let inner = Profile { parent: getpid().as_raw_nonzero().get(), mark: Some(mark.clone()), ..profile };
-    runtime
-        .block_on(kept(profile.parent, &inner, program, args))
-        .map_err(|error| failed("its keeper cannot do its work", error))
-}
-
-/// The line that the daemon writes before anything else. Not a byte more is read: what follows is the child's.
-fn mark() -> io::Result<String> {
-    let mut line = [0; MARK + 1];
-    File::from(io::stdin().as_fd().try_clone_to_owned()?).read_exact(&mut line)?;
-    let text = std::str::from_utf8(&line).ok().and_then(|line| line.strip_suffix('\n'));
-    let mark = text.filter(|text| text.bytes().all(|byte| byte.is_ascii_hexdigit()));
-    mark.map(str::to_owned).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    let runtime = runtime.map_err(failed("its keeper cannot run"))?;
+    runtime.block_on(kept(profile, program, args)).map_err(failed("its keeper cannot do its work"))
 }
 
 /// Comes back with an error only where no program was started.
-async fn kept(daemon: i32, inner: &Profile, program: &OsString, args: &[OsString]) -> io::Result<i32> {
+async fn kept(profile: Profile, program: &OsString, args: &[OsString]) -> io::Result<i32> {
     let listen = |of: Signal| signal(SignalKind::from_raw(of.as_raw()));
     let (mut told, mut ended) = (listen(END)?, signal(SignalKind::child())?);
     for ignored in IGNORED {
@@ -86,12 +71,12 @@ async fn kept(daemon: i32, inner: &Profile, program: &OsString, args: &[OsString
     set_child_subreaper(Some(me))?;
     set_parent_process_death_signal(Some(END))?;
     // The daemon may have ended before that.
-    if getppid().is_none_or(|parent| parent.as_raw_nonzero().get() != daemon) {
+    if getppid().is_none_or(|parent| parent.as_raw_nonzero().get() != profile.parent) {
         return Err(io::Error::other("the daemon is gone"));
     }
     let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
-    // In the arguments of that run the mark is gone when it becomes the program.
-    let inner = serde_json::to_string(inner)?;
+    let inner = Profile { parent: me.as_raw_nonzero().get(), kept: true, ..profile };
+    let inner = serde_json::to_string(&inner)?;
     let child = Command::new(PROGRAM).args([ARGUMENT, &inner, "--"]).arg(program).args(args).spawn()?;
     // The pipes are the child's alone: their ends have to show. The program runs; nothing may say otherwise now.
     let _ = rustix::stdio::dup2_stdin(&null);

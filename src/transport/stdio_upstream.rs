@@ -163,6 +163,7 @@ pub fn connect(
     let (outbound, from_session) = mpsc::channel(limits.in_flight + limits.queue);
     let (to_session, inbound) = mpsc::channel(limits.queue);
     let budget = Budget::new(200, Duration::from_millis(20));
+    let greeting = prepared.as_ref().map(Prepared::greeting);
     let (mark, scratch) = prepared.map_or((None, None), |prepared| (Some(prepared.mark), Some(prepared.scratch)));
     let log = Log {
         server: spec.server.clone(),
@@ -172,7 +173,8 @@ pub fn connect(
         not_run: OnceLock::new(),
         spoke: AtomicBool::new(false),
     };
-    let work = Work { child, group, to_session, log, limits, pending: Pending::default(), scratch, _keys: keys };
+    let work =
+        Work { child, group, greeting, to_session, log, limits, pending: Pending::default(), scratch, _keys: keys };
     let span = info_span!("upstream", server = %spec.server, pid = work.child.id());
     tracker.spawn(work.run(stdin, stdout, stderr, from_session).instrument(span));
     Ok(UpstreamLink { outbound, inbound })
@@ -279,6 +281,8 @@ impl Log {
 struct Work {
     child: Child,
     group: Group,
+    /// For what becomes the child: it reads that before it does.
+    greeting: Option<String>,
     to_session: mpsc::Sender<FromUpstream>,
     log: Log,
     limits: Limits,
@@ -317,14 +321,15 @@ impl Work {
         stderr: ChildStderr,
         from_session: &mut mpsc::Receiver<ToUpstream>,
     ) {
-        let Work { child, group, to_session, log, limits, pending, scratch: _, _keys: _ } = self;
+        let Work { child, group, greeting, to_session, log, limits, pending, scratch: _, _keys: _ } = self;
         let mut stdin = Some(stdin);
         let mut reading = std::pin::pin!(read_loop(stdout, to_session, log, limits.answer_bytes, pending));
         let mut text = std::pin::pin!(text_loop(stderr, log));
         let mut text_over = false;
         let end = {
-            let mark = log.mark.as_deref();
-            let mut writing = std::pin::pin!(write_loop(mark, &mut stdin, from_session, to_session, *limits, pending));
+            let greeting = greeting.take();
+            let mut writing =
+                std::pin::pin!(write_loop(greeting, &mut stdin, from_session, to_session, *limits, pending));
             let mut deadlines = std::pin::pin!(deadline_loop(to_session, limits.answer_timeout, pending));
             loop {
                 tokio::select! {
@@ -422,17 +427,16 @@ fn exited(status: std::io::Result<ExitStatus>) -> String {
     }
 }
 
-/// `mark` is for what becomes the child, which reads it before it does.
 async fn write_loop(
-    mark: Option<&str>,
+    greeting: Option<String>,
     stdin: &mut Option<ChildStdin>,
     from_session: &mut mpsc::Receiver<ToUpstream>,
     to_session: &mpsc::Sender<FromUpstream>,
     limits: Limits,
     pending: &Pending,
 ) -> End {
-    if let (Some(mark), Some(stdin)) = (mark, stdin.as_mut())
-        && stdin.write_all(format!("{mark}\n").as_bytes()).await.is_err()
+    if let (Some(greeting), Some(stdin)) = (greeting, stdin.as_mut())
+        && stdin.write_all(greeting.as_bytes()).await.is_err()
     {
         return End::Failed(CLOSED.to_owned());
     }
