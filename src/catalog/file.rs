@@ -72,6 +72,26 @@ pub struct Operations {
     /// Header fields of requests that would move them to another account or environment.
     #[serde(default)]
     pub switches: Vec<String>,
+    /// What the bodies of requests are to the API; absent: JSON.
+    pub body: Option<Body>,
+}
+
+/// How an API reads the body of a request.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Body {
+    #[default]
+    Json,
+    Form,
+}
+
+impl Body {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Body::Json => "JSON",
+            Body::Form => "a form",
+        }
+    }
 }
 
 /// The beginning of a key, and what it says.

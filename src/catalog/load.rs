@@ -242,6 +242,7 @@ impl<'a> Builder<'a> {
             }
             catalog.routes.insert(route.clone(), operation.clone());
         }
+        catalog.body = file.operations.body.unwrap_or(catalog.body);
         for name in &file.operations.switches {
             if name.parse::<http::HeaderName>().is_err() {
                 let help = "write it as X-ENVIRONMENT-ID";
@@ -411,6 +412,9 @@ fn loosened(shipped: &Catalog, catalog: &Catalog, sources: &[Source]) -> Vec<Str
             }
             (_, Some(_) | None) => {}
         }
+    }
+    if shipped.body != catalog.body && !shipped.routes.is_empty() {
+        note("body", format!("that it is {}", shipped.body.as_str()), catalog.body.as_str().to_owned());
     }
     said.sort();
     said

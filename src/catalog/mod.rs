@@ -53,6 +53,7 @@ pub struct Catalog {
     /// From `METHOD /path`.
     routes: HashMap<String, String>,
     routes_by_path: Routes,
+    body: file::Body,
     /// The server's process holds no key: code that it runs is judged by what it asks of the API.
     trusts_code: bool,
     arguments: HashMap<String, Vec<String>>,

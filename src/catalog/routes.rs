@@ -12,6 +12,7 @@ use crate::json::{Json, JsonText, Kind, Rules};
 
 use super::Catalog;
 use super::facts::{Facts, both, word};
+use super::file::Body;
 use super::pointer::Arguments;
 
 /// What a request is named that the catalog does not know: never an operation's name.
@@ -109,18 +110,27 @@ impl Catalog {
         let Ok(parameters) = JsonText::of(&members) else {
             return unknown("a request whose path cannot be read".to_owned());
         };
-        let (query, body) = (request.get("query").map(plain), request.get("body"));
+        // Elsewhere the body may be all that counts: there nothing in a query is a number within some limit.
+        let counts = matches!(&*method, "GET" | "HEAD" | "DELETE");
+        let query = request.get("query").map(|query| if counts { plain(query) } else { JsonText::owned(query) });
         // Only a form says so.
-        let form = request.get("headers").and_then(|headers| headers.get("content-type"));
-        let form = body.filter(|_| form.is_some()).map(plain);
-        let body = form.as_ref().map(JsonText::view).or(body);
-        let said = [Some(parameters.view()), query.as_ref().map(JsonText::view), body];
+        let form = request.get("headers").and_then(|headers| headers.get("content-type")).is_some();
+        let kind = if form { Body::Form } else { Body::Json };
+        let fits = kind == self.body;
+        // What the API does not read as we do says nothing.
+        let body = request.get("body").filter(|_| fits);
+        let body = body.map(|body| if form { plain(body) } else { JsonText::owned(body) });
+        let said = [Some(parameters.view()), query.as_ref().map(JsonText::view), body.as_ref().map(JsonText::view)];
         let arguments = Arguments::all(said.into_iter().flatten());
         let mut operation = facts.describe_inside(found.operation, &[], &arguments);
         operation.environment = both(self.environment.read(&arguments), operation.environment);
         let worst = found.others.iter().filter_map(|name| self.operations.get(*name)).map(Facts::worst).max();
         operation.class = operation.class.max(worst.unwrap_or(Class::Read));
-        if arguments.odd().is_some() {
+        if !fits && request.get("body").is_some() {
+            operation.class = Class::Unknown;
+            let (said, read) = (kind.as_str(), self.body.as_str());
+            operation.effect = Some(format!("the body is {said}, and what this API reads is {read}"));
+        } else if arguments.odd().is_some() {
             operation.class = Class::Unknown;
             operation.effect = Some("the body is no object".to_owned());
         } else if let Some(stray) = self.stray(found.operation, request) {
@@ -303,13 +313,44 @@ mod tests {
             assert_eq!((refund.name.as_str(), money.amount.as_deref()), ("PostRefunds", Some(read)), "{said}");
             assert_eq!(refund.targets, ["ch_1"]);
         }
-        // A query is read in the same way, and two amounts are none.
+        // Two amounts are none.
         let twice = of("stripe", "POST", "/v1/refunds", &format!(r#","query":{{"amount":"9"}}{FORM}{{"amount":"1"}}"#));
-        assert_eq!(twice.money.unwrap().amount.as_deref(), Some("[9,1]"));
+        assert_eq!(twice.money.unwrap().amount.as_deref(), Some(r#"["9",1]"#));
         let list = form("/v1/refunds", r#"{"amount":["1","900"]}"#);
         assert_eq!(list.money.unwrap().amount.as_deref(), Some(r"[1,900]"));
-        let text = of("stripe", "POST", "/v1/refunds", r#","body":{"amount":"500"}"#);
+        let cost = r#","body":{"amount":5,"cost":{"amount":"500","currency":"usd"}}"#;
+        let text = of("stigg", "POST", "/api/v1/credits/grants", cost);
         assert_eq!(text.money.unwrap().amount.as_deref(), Some("\"500\""), "in JSON a text is no number");
+    }
+
+    /// A vendor may leave a query aside where there should be a body, and reads one kind of body alone.
+    #[test]
+    fn what_the_api_may_not_read_makes_nothing_harmless() {
+        let alone = of("stripe", "POST", "/v1/refunds", r#","query":{"charge":"ch_1","amount":"1"}"#);
+        assert_eq!(alone.money.unwrap().amount.as_deref(), Some("\"1\""), "no number");
+        for body in [r#"{"charge":"ch_1","amount":1}"#, r#"{"charge":"ch_1","amount":"1"}"#, "{}", "null", "[]"] {
+            let json = of("stripe", "POST", "/v1/refunds", &format!(r#","body":{body}"#));
+            assert_eq!((json.class, json.name.as_str()), (Class::Unknown, "PostRefunds"), "{body}");
+            assert!(json.effect.as_deref().unwrap().contains("the body is JSON"), "{json:?}");
+            assert!(json.money.is_none_or(|money| money.amount.is_none()), "{body}");
+        }
+        let form = of("stigg", "PATCH", "/api/v1/customers/c", &format!(r#"{FORM}{{"name":"x"}}"#));
+        assert_eq!(form.class, Class::Unknown);
+        assert!(form.effect.as_deref().unwrap().contains("reads is JSON"), "{form:?}");
+
+        let dispute = |rest: &str| of("stripe", "POST", "/v1/disputes/dp_1", rest);
+        let harmless = dispute(&format!(r#"{FORM}{{"submit":"false"}}"#));
+        let worse = dispute("");
+        assert!(worse.class > harmless.class, "{worse:?}");
+        for rest in [
+            r#","query":{"submit":"false"}"#.to_owned(),
+            format!(r#","query":{{"submit":"false"}}{FORM}{{"evidence":{{"x":"y"}}}}"#),
+            format!(r#","query":{{"submit":"false"}}{FORM}{{"submit":"true"}}"#),
+        ] {
+            assert_eq!(dispute(&rest).class, worse.class, "{rest}");
+        }
+        let more = dispute(r#","body":{"submit":false}"#);
+        assert_eq!(more.class, Class::Unknown);
     }
 
     #[test]
@@ -324,7 +365,7 @@ mod tests {
         let update = of("stripe", "POST", "/v1/subscriptions/sub_1", &format!("{FORM}{update}"));
         assert_eq!(update.magnitude.unwrap().value.as_deref(), Some("40"));
         let hidden = of("stripe", "POST", "/v1/subscriptions/s", r#","query":{"items":{"7":{"quantity":"40"}}}"#);
-        assert_eq!(hidden.magnitude.unwrap().value.as_deref(), Some(r#"[{"7":{"quantity":40}}]"#));
+        assert_eq!(hidden.magnitude.unwrap().value.as_deref(), Some(r#"[{"7":{"quantity":"40"}}]"#));
         let elsewhere = of("stripe", "POST", "/v1/payment_intents", &format!(r#"{FORM}{{"on_behalf_of":"acct_2"}}"#));
         assert_eq!(elsewhere.environment.unwrap().accounts, ["acct_2"]);
     }

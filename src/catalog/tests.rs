@@ -257,6 +257,9 @@ fn catalogs_are_strict_and_errors_have_places() {
         ("version: 1\noperations:\n  routes:\n    get /a: PostRefunds\n", 4, "no method and path"),
         ("version: 1\noperations:\n  routes:\n    GET /a: Nope\n", 4, "names Nope"),
         ("version: 1\noperations:\n  others:\n    a: {class: write, inside: /b}\n", 4, "says `inside`"),
+        ("version: 1\noperations:\n  body: xml\n", 3, "unknown variant"),
+        ("version: 1\noperations:\n  body: [form]\n", 3, "invalid type"),
+        ("version: 1\noperations:\n  body: form\n  body: json\n", 3, "duplicate field"),
         ("version: 1\narguments:\n  nope: [a]\n", 3, "names nope"),
     ] {
         let error = extra(text).unwrap_err();
@@ -348,6 +351,7 @@ fn what_an_own_file_loosens_is_said_and_what_it_tightens_is_not() {
         ),
         ("operations: { reads: [PostRefunds] }", "PostRefunds counts as read"),
         ("operations: { others: { PostPayouts: { like: PostProducts } } }", "PostPayouts counts as write"),
+        ("operations: { body: json }", "body counts as JSON; the built-in catalog says that it is a form"),
     ] {
         let said = loosened(&format!("version: 1\n# create_refund, update_dispute\n{text}\n"));
         assert!(said.len() == 1 && said[0].contains(says), "{text}: {said:?}");

@@ -225,7 +225,7 @@ fn policy_worker(limited: bool) -> anyhow::Result<Exit> {
 fn sandboxed(profile: &str, command: &[std::ffi::OsString]) -> anyhow::Result<Exit> {
     let profile: crate::sandbox::Profile = serde_json::from_str(profile)?;
     let Some((program, args)) = command.split_first() else { anyhow::bail!("there is no program") };
-    let mark = profile.mark.clone();
+    let mark = crate::sandbox::mark()?;
     #[cfg(target_os = "linux")]
     let why = match profile.kept {
         true => crate::sandbox::enter(&profile, program, args),

@@ -2,18 +2,19 @@
 //! Brackets are read as vendors of APIs read them: `a[b]=1` is `{"a":{"b":"1"}}`, `a[0]=1` and `a[]=1` are `{"a":["1"]}`.
 //!
 //! Invariant: what two readers could take differently is refused: a name that came twice, that is a value here and an
-//! object or a list there, whose numbers do not count from 0, or whose brackets are odd. What is written is made from
+//! object or a list there, whose numbers do not count from 0, whose brackets are odd, or that is another where `.` is read
+//! as `_`. What is written is made from
 //! the object alone and reads as the same object. Every value is a text.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
 
 use serde_json::json;
 
 use crate::json::{Json, Kind};
 
-/// Parts of one name, and its bytes.
-const DEEPEST: usize = 10;
+/// Parts of one name, and its bytes. Readers that nest less deep than that are not known; `qs` nests as deep.
+const DEEPEST: usize = 6;
 const LONGEST_NAME: usize = 512;
 /// Names by which some servers take a request for one of another method, or its text for one in another encoding.
 const OVERRIDES: [&str; 5] = ["_method", "x-http-method-override", "x-http-method", "x-method-override", "_charset_"];
@@ -33,11 +34,11 @@ impl Place {
         }
     }
 
-    /// Names with values.
+    /// Names with values. PHP and `qs` drop what is beyond 1000.
     fn most(self) -> usize {
         match self {
             Place::Query => 256,
-            Place::Body => 1024,
+            Place::Body => 512,
         }
     }
 }
@@ -71,7 +72,7 @@ enum Key {
 /// Why two readers could take it differently.
 pub fn read(text: &str, place: Place) -> Result<Read, String> {
     let said = |what: &str| format!("the {} {what}", place.named());
-    let mut root = Node::Object(Vec::new());
+    let (mut root, mut heads) = (Node::Object(Vec::new()), HashMap::new());
     for (n, pair) in text.split('&').enumerate() {
         if n >= place.most() {
             return Err(said("has too many names"));
@@ -91,6 +92,13 @@ pub fn read(text: &str, place: Place) -> Result<Read, String> {
             return Err(said("has a name that is too long"));
         }
         let keys = keys(&name).map_err(said)?;
+        if let Some(Key::Name(head)) = keys.first() {
+            // As PHP names it.
+            let one = heads.entry(head.replace(['.', ' '], "_")).or_insert_with(|| head.clone());
+            if one != head {
+                return Err(said(&format!("has names that are one where `.` counts as `_`: {one:?} and {head:?}")));
+            }
+        }
         put(&mut root, &keys, value).map_err(|why| said(&format!("{why}: {name:?}")))?;
     }
     let (mut object, mut unnumbered) = (String::new(), Vec::new());
@@ -385,6 +393,11 @@ mod tests {
             "a[b=1",
             "a]=1",
             "a[b]c=1",
+            "a.b=1&a_b=2",
+            "a_b=1&a.b=2",
+            "a.b[c]=1&a_b[d]=2",
+            "a.b.c=1&a_b.c=2",
+            "a%2Eb=1&a_b=2",
             "a[b]]=1",
             "a[[b]]=1",
             "a[b[c]]=1",
@@ -409,7 +422,16 @@ mod tests {
         ] {
             assert!(body(bad).is_err(), "{bad:?}: {:?}", body(bad));
         }
-        assert!(body(&format!("a{}=1", "[b]".repeat(DEEPEST - 1))).is_ok());
+        for good in [
+            format!("a{}=1", "[b]".repeat(DEEPEST - 1)),
+            vec!["a[]=1"; Place::Body.most()].join("&"),
+            "a.b=1&a.c=2&a_c_=3&m[a.b]=1&m[a_b]=2".to_owned(),
+            "a.b[]=1&a.b[]=2".to_owned(),
+        ] {
+            assert!(body(&good).is_ok(), "{good}");
+        }
+        // What known readers keep, whatever they are.
+        assert!(DEEPEST <= 6 && Place::Body.most() < 1000 && Place::Query.most() < 1000);
         for (bad, why) in [
             ("a=1&a=2", "the form has a name twice; lists are written `name[]`: \"a\""),
             ("a=1&a[b]=2", "the form has a name that stands for several of a value, a list and an object: \"a[b]\""),

@@ -7,7 +7,9 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -35,6 +37,8 @@ mod yard;
 
 /// The argument that makes this program enter a sandbox.
 pub const ARGUMENT: &str = "sandboxed";
+/// Characters of a mark.
+const MARK: usize = 32;
 /// The system takes no longer argument.
 const MAX_PROFILE: usize = 120 << 10;
 
@@ -89,11 +93,10 @@ impl Default for Limits {
     }
 }
 
-/// What goes to the run of this program that becomes the child. No key is in it: it is an argument.
+/// What goes to the run of this program that becomes the child. No key and no mark is in it: it is an argument, and
+/// every child can read it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Profile {
-    /// Stands before what that run says, so that nothing that the child says later is taken for it.
-    pub mark: String,
     /// The daemon, and its keeper once there is one: without it there is no child.
     pub parent: i32,
     /// Whether there is one.
@@ -157,6 +160,7 @@ pub enum SandboxError {
 #[derive(Debug)]
 pub struct Prepared {
     pub program: PathBuf,
+    /// Stands before what that program says of why there is no child, so that nothing that a child says is taken for it.
     pub mark: String,
     /// Of its own, and kept for the next child of the server that the same principal starts.
     pub home: PathBuf,
@@ -169,6 +173,23 @@ impl Prepared {
     pub fn arguments(&self) -> [&str; 3] {
         [ARGUMENT, &self.profile, "--"]
     }
+
+    /// What has to come first on its input: a line for each run on the way to the child.
+    pub fn greeting(&self) -> String {
+        format!("{}\n", self.mark).repeat(if KEPT { 2 } else { 1 })
+    }
+}
+
+/// The line that the daemon writes for this run. Not a byte more is read: what follows is for the next run, or the child.
+///
+/// # Errors
+/// There is no such line: the daemon is gone.
+pub fn mark() -> io::Result<String> {
+    let mut line = [0; MARK + 1];
+    File::from(io::stdin().as_fd().try_clone_to_owned()?).read_exact(&mut line)?;
+    let text = std::str::from_utf8(&line).ok().and_then(|line| line.strip_suffix('\n'));
+    let mark = text.filter(|text| text.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    mark.map(str::to_owned).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 impl Sandbox {
@@ -211,11 +232,10 @@ impl Sandbox {
         write.extend([home.clone(), scratch.path().to_owned()]);
         let mut read = self.wishes.read.clone();
         read.extend(reach::read(subject, self.yard.closed(), &write));
-        let mut mark = [0; 16];
+        let mut mark = [0; MARK / 2];
         getrandom::fill(&mut mark).map_err(|error| io::Error::other(error.to_string()))?;
         let mark = mark.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let profile = Profile {
-            mark: mark.clone(),
             parent: rustix::process::getpid().as_raw_nonzero().get(),
             kept: false,
             read,

@@ -8,8 +8,6 @@ pub struct Stat {
     pub session: i32,
     /// Ticks since the system's start: with its number it tells one process from all others.
     pub began: u64,
-    /// It has ended, and its parent has not taken notice yet.
-    pub over: bool,
 }
 
 impl Stat {
@@ -19,10 +17,11 @@ impl Stat {
         // The name in parentheses may hold anything; the fields begin after the last one.
         let end = text.iter().rposition(|byte| *byte == b')')?;
         let mut fields = std::str::from_utf8(text.get(end + 1..)?).ok()?.split_whitespace();
-        let over = matches!(fields.next()?, "Z" | "X");
+        // The state comes first.
+        fields.next()?;
         let mut number = || fields.next()?.parse().ok();
         let (parent, group, session) = (number()?, number()?, number()?);
         let began = fields.nth(15)?.parse().ok()?;
-        Some(Stat { parent, group, session, began, over })
+        Some(Stat { parent, group, session, began })
     }
 }

@@ -74,7 +74,7 @@ mod table {
         let mut fields = line.split_whitespace().map(|field| field.parse().ok());
         let (pid, parent, group) = (fields.next()??, fields.next()??, fields.next()??);
         // `ps` of macOS knows no leader of a session.
-        Some((pid, Stat { parent, group, session: group, began: 0, over: false }))
+        Some((pid, Stat { parent, group, session: group, began: 0 }))
     }
 }
 

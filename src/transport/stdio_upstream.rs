@@ -6,9 +6,11 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -42,6 +44,7 @@ const AFTER_EOF: Duration = Duration::from_secs(2);
 const AFTER_TERM: Duration = Duration::from_secs(3);
 /// What still stands in a dead child's pipe is read for this long; a grandchild may hold the pipe open.
 const AFTER_EXIT: Duration = Duration::from_millis(500);
+const CLOSED: &str = "the upstream process closed its input";
 /// Longest line of text that is read for the log, and how much of it is shown.
 const TEXT_LINE: usize = 8 << 10;
 const TEXT_SHOWN: usize = 1 << 10;
@@ -160,9 +163,18 @@ pub fn connect(
     let (outbound, from_session) = mpsc::channel(limits.in_flight + limits.queue);
     let (to_session, inbound) = mpsc::channel(limits.queue);
     let budget = Budget::new(200, Duration::from_millis(20));
+    let greeting = prepared.as_ref().map(Prepared::greeting);
     let (mark, scratch) = prepared.map_or((None, None), |prepared| (Some(prepared.mark), Some(prepared.scratch)));
-    let log = Log { server: spec.server.clone(), scrubber, budget, mark, not_run: OnceLock::new() };
-    let work = Work { child, group, to_session, log, limits, pending: Pending::default(), scratch, _keys: keys };
+    let log = Log {
+        server: spec.server.clone(),
+        scrubber,
+        budget,
+        mark,
+        not_run: OnceLock::new(),
+        spoke: AtomicBool::new(false),
+    };
+    let work =
+        Work { child, group, greeting, to_session, log, limits, pending: Pending::default(), scratch, _keys: keys };
     let span = info_span!("upstream", server = %spec.server, pid = work.child.id());
     tracker.spawn(work.run(stdin, stdout, stderr, from_session).instrument(span));
     Ok(UpstreamLink { outbound, inbound })
@@ -229,12 +241,14 @@ struct Log {
     mark: Option<String>,
     /// Why there never was a child.
     not_run: OnceLock<String>,
+    /// Something came on its stdout: there is a child.
+    spoke: AtomicBool,
 }
 
 impl Log {
     /// A line of the child's stderr, or the last one of what was to become the child.
     fn text(&self, line: &[u8], cut: bool) {
-        let mark = self.mark.as_deref().map(str::as_bytes);
+        let mark = self.mark.as_deref().filter(|_| !self.spoke.load(Ordering::Relaxed)).map(str::as_bytes);
         match mark.and_then(|mark| line.strip_prefix(mark)) {
             None => self.say("stderr", line, cut),
             Some(why) => {
@@ -242,6 +256,11 @@ impl Log {
                 let _ = self.not_run.set(why.chars().take(TEXT_SHOWN).flat_map(char::escape_debug).collect());
             }
         }
+    }
+
+    /// Why there never was a child, where there was none.
+    fn not_run(&self) -> Option<&str> {
+        self.not_run.get().filter(|_| !self.spoke.load(Ordering::Relaxed)).map(String::as_str)
     }
 
     fn say(&self, stream: &str, line: &[u8], cut: bool) {
@@ -262,6 +281,8 @@ impl Log {
 struct Work {
     child: Child,
     group: Group,
+    /// For what becomes the child: it reads that before it does.
+    greeting: Option<String>,
     to_session: mpsc::Sender<FromUpstream>,
     log: Log,
     limits: Limits,
@@ -300,13 +321,15 @@ impl Work {
         stderr: ChildStderr,
         from_session: &mut mpsc::Receiver<ToUpstream>,
     ) {
-        let Work { child, group, to_session, log, limits, pending, scratch: _, _keys: _ } = self;
+        let Work { child, group, greeting, to_session, log, limits, pending, scratch: _, _keys: _ } = self;
         let mut stdin = Some(stdin);
         let mut reading = std::pin::pin!(read_loop(stdout, to_session, log, limits.answer_bytes, pending));
         let mut text = std::pin::pin!(text_loop(stderr, log));
         let mut text_over = false;
         let end = {
-            let mut writing = std::pin::pin!(write_loop(&mut stdin, from_session, to_session, *limits, pending));
+            let greeting = greeting.take();
+            let mut writing =
+                std::pin::pin!(write_loop(greeting, &mut stdin, from_session, to_session, *limits, pending));
             let mut deadlines = std::pin::pin!(deadline_loop(to_session, limits.answer_timeout, pending));
             loop {
                 tokio::select! {
@@ -347,7 +370,7 @@ impl Work {
             // Its last words, which may say why.
             let _ = timeout(AFTER_EXIT, text).await;
         }
-        if let Some(why) = log.not_run.get() {
+        if let Some(why) = log.not_run() {
             // With places of this machine in it, which are none of the client's business.
             error!(%why, "the upstream could not be put into its sandbox and was not run");
             let reason = "its sandbox could not be made, and it was not run; the log of countersign says why";
@@ -405,12 +428,18 @@ fn exited(status: std::io::Result<ExitStatus>) -> String {
 }
 
 async fn write_loop(
+    greeting: Option<String>,
     stdin: &mut Option<ChildStdin>,
     from_session: &mut mpsc::Receiver<ToUpstream>,
     to_session: &mpsc::Sender<FromUpstream>,
     limits: Limits,
     pending: &Pending,
 ) -> End {
+    if let (Some(greeting), Some(stdin)) = (greeting, stdin.as_mut())
+        && stdin.write_all(greeting.as_bytes()).await.is_err()
+    {
+        return End::Failed(CLOSED.to_owned());
+    }
     while let Some(event) = from_session.recv().await {
         let message = match event {
             ToUpstream::Send(message) => message,
@@ -439,7 +468,7 @@ async fn write_loop(
             Ok(Err(failed)) => failed.written,
             Err(_) => return End::Failed("the upstream process does not read its input".to_owned()),
         };
-        let reason = "the upstream process closed its input".to_owned();
+        let reason = CLOSED.to_owned();
         if let Some(id) = request.filter(|_| written == 0) {
             pending.remove(&id);
             let _ = to_session.send(FromUpstream::Lost { id, loss: Loss::not_sent(reason.as_str()) }).await;
@@ -458,7 +487,11 @@ async fn read_loop(
 ) -> End {
     let mut lines = LineReader::new(stdout, limit);
     loop {
-        let line = match lines.next().await {
+        let frame = lines.next().await;
+        if !matches!(frame, Ok(Frame::End) | Err(_)) {
+            log.spoke.store(true, Ordering::Relaxed);
+        }
+        let line = match frame {
             Ok(Frame::Line(line)) => line,
             Ok(Frame::TooLong) => {
                 log.say("stdout", head(lines.head()), true);

@@ -4,6 +4,7 @@
 import ctypes
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -119,7 +120,42 @@ def family():
     )
     command = [sys.executable, "-I", "-S", "-c", leaves, stubborn]
     left = subprocess.run(command, stdout=subprocess.PIPE, start_new_session=True, check=True).stdout
-    return [os.getpid(), child.pid, int(left)]
+    # One more that does, and that looks as if it had ended: its first thread has, another goes on.
+    headless = (
+        "import ctypes, signal, threading, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+        "goes_on = threading.Thread(target=time.sleep, args=(1000,)); goes_on.start(); "
+        "print(goes_on.native_id, flush=True); ctypes.CDLL(None).pthread_exit(None)"
+    )
+    leaves = (
+        "import subprocess, sys; "
+        "left = subprocess.Popen([sys.executable, '-I', '-S', '-c', sys.argv[1]], start_new_session=True, "
+        "stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL); "
+        "print(left.stdout.readline().decode())"
+    )
+    command = [sys.executable, "-I", "-S", "-c", leaves, headless]
+    thread = subprocess.run(command, stdout=subprocess.PIPE, start_new_session=True, check=True).stdout
+    return [os.getpid(), child.pid, int(left), int(thread)]
+
+
+def betray():
+    """Claims that it was never run, with every word that it can read of itself and whatever it comes from, and ends."""
+    pid, words = os.getpid(), []
+    while pid > 1:
+        for name in ("cmdline", "environ"):
+            try:
+                with open(f"/proc/{pid}/{name}", "rb") as file:
+                    text = file.read().decode(errors="replace").replace("\0", "\n")
+            except OSError:
+                continue
+            words += text.splitlines() + re.findall("[0-9a-f]{16,}", text)
+        try:
+            with open(f"/proc/{pid}/stat") as file:
+                pid = int(file.read().rsplit(")", 1)[1].split()[1])
+        except OSError:
+            break
+    for word in words:
+        print(word, "it cannot be run", file=sys.stderr, flush=True)
+    os._exit(1)
 
 
 def main():
@@ -134,10 +170,14 @@ def main():
         print("a word on the output", flush=True)
         print("[1, 2", "{", "null", sep="\n", flush=True)
         said = None
+    elif what == "betray":
+        said = None
     else:
         said = tries(json.loads(rest[0]))
     for line in sys.stdin:
         message = json.loads(line)
+        if what == "betray" and message.get("method") == rest[0]:
+            betray()
         if message.get("method") == "initialize":
             info = {"name": json.dumps(said), "version": "1"}
             result = {"protocolVersion": message["params"]["protocolVersion"], "capabilities": {}, "serverInfo": info}

@@ -57,15 +57,15 @@ fn zombies(parent: u32) -> usize {
 }
 
 /// A family that ignores the end of its input and SIGTERM, and of which one has left its group, its session and its
-/// parent. All of it ends with the session, with the child and with the daemon, also where that is killed. Crashes of the
-/// child are 20 and not 1,000.
+/// parent, and one more that looks ended because its first thread is. All of it ends with the session, with the child and
+/// with the daemon, also where that is killed. Crashes of the child are 20 and not 1,000.
 #[tokio::test]
 async fn prc_001() {
     let mut daemon = with(child(&["family"])).start().await;
     let mut shim = daemon.raw_shim();
     let answer = shim.initialize().await;
     let family = pids(&serde_json::from_str(answer["result"]["serverInfo"]["name"].as_str().unwrap()).unwrap());
-    assert!(family.len() == 3 && family.iter().all(|pid| is_running(*pid)));
+    assert!(family.len() == 4 && family.iter().all(|pid| is_running(*pid)));
     drop(shim);
     gone(&family).await;
     let mut shim = daemon.raw_shim();
@@ -101,7 +101,9 @@ async fn prc_001() {
     let keeper = rustix::process::getpgid(Pid::from_raw(family[0].cast_signed())).unwrap();
     rustix::process::kill_process(keeper, Signal::KILL).unwrap();
     gone(&family[..2]).await;
-    let _ = rustix::process::kill_process(Pid::from_raw(family[2].cast_signed()).unwrap(), Signal::KILL);
+    for left in &family[2..] {
+        let _ = rustix::process::kill_process(Pid::from_raw(left.cast_signed()).unwrap(), Signal::KILL);
+    }
     assert!(daemon.stop().await.success());
 }
 
@@ -289,6 +291,80 @@ async fn a_child_that_gets_no_sandbox_is_not_run() {
     let message = answer["error"]["message"].as_str().unwrap();
     assert!(message.contains("sandbox") && !message.contains("nonexistent"), "{answer}");
     daemon.logs("add the folder to `sandbox.read`").await;
+}
+
+/// A child that was run cannot say that it was not, by nothing that it finds out about its ancestors.
+#[tokio::test]
+async fn a_child_that_was_run_cannot_deny_it() {
+    for method in ["initialize", "tools/call"] {
+        let mut daemon = with(child(&["betray", method])).start().await;
+        let mut shim = daemon.raw_shim();
+        let answer = if method == "initialize" {
+            shim.send(&crate::harness::request("a", "initialize", crate::harness::hello())).await;
+            shim.answer("a").await
+        } else {
+            shim.initialize().await;
+            shim.send(&call("a", "get_x", json!({}))).await;
+            shim.answer("a").await
+        };
+        let said = &answer["error"]["data"]["dev.countersign/no_answer"];
+        assert_eq!((said["sent"].as_bool(), said["carried_out"].as_str()), (Some(true), Some("unknown")), "{answer}");
+        drop(shim);
+        assert!(daemon.stop().await.success());
+        if method == "tools/call" {
+            let records = daemon.records().await;
+            assert!(records.iter().any(|record| record.to_string().contains("outcome_unknown")), "{records:?}");
+        }
+    }
+}
+
+/// What a child ended with is not lost where its keeper is told to end everything at the same time.
+#[tokio::test]
+async fn how_a_child_ended_is_known_also_where_its_keeper_is_told_meanwhile() {
+    let daemon = with(child(&["arguments"])).start().await;
+    for n in 1..=8 {
+        let mut shim = daemon.raw_shim();
+        shim.initialize().await;
+        // The daemon, its keepers, their children.
+        let below = |pid: u32| -> Vec<u32> {
+            let all = std::fs::read_dir("/proc").unwrap().flatten();
+            let all = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+            all.filter(|one| parent(*one) == Some(pid) && is_running(*one)).collect()
+        };
+        let (keeper, child) =
+            below(daemon.pid()).into_iter().find_map(|keeper| Some((keeper, *below(keeper).first()?))).unwrap();
+        let [keeper, child] = [keeper, child].map(|pid| Pid::from_raw(pid.cast_signed()).unwrap());
+        rustix::process::kill_process(keeper, Signal::STOP).unwrap();
+        rustix::process::kill_process(child, Signal::SEGV).unwrap();
+        // It has been told: the daemon has seen the end of the child's output.
+        let told = || {
+            let status = std::fs::read_to_string(format!("/proc/{}/status", keeper.as_raw_nonzero())).ok()?;
+            let pending = status.lines().find_map(|line| line.strip_prefix("ShdPnd:"))?;
+            let pending = u64::from_str_radix(pending.trim(), 16).unwrap();
+            Some(pending & (1 << (Signal::POWER.as_raw() - 1)) != 0)
+        };
+        let wait = async {
+            while told() == Some(false) && daemon.log().matches("the upstream is gone").count() < n {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, wait).await.expect("the keeper to be told");
+        let _ = rustix::process::kill_process(keeper, Signal::CONT);
+        let wait = async {
+            while daemon.log().matches("the upstream is gone").count() < n {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, wait).await.expect("the child's end to be noticed");
+        // 128 and the signal, as shells say it.
+        let ends = daemon.log().matches(&format!("unix_wait_status({})", 139 << 8)).count();
+        assert_eq!(ends, n, "{}", daemon.log());
+    }
+}
+
+fn parent(pid: u32) -> Option<u32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// Scratch is a child's own and goes with it; the home of its server and principal stays, and nobody else's child sees

@@ -1,14 +1,15 @@
 //! The processes that come with a child.
 //!
-//! Invariant: when this is gone nothing of them is left. Only a number that cannot be another's by now is signalled.
+//! Invariant: when this is gone nothing of them is left, or their keeper is at it. Only a number that cannot be another's
+//! by now is signalled.
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::Child;
 use tokio::time::timeout;
+use tracing::warn;
 
 use super::AFTER_TERM;
-#[cfg(target_os = "linux")]
-use crate::sandbox;
+use crate::sandbox::{self, Rule};
 
 /// The child's process group, or that of its keeper, in which the child is. Dropping it kills whatever is left of it.
 #[derive(Debug)]
@@ -42,7 +43,12 @@ impl Group {
         }
         if self.kept {
             self.tell();
-            let _ = timeout(AFTER_TERM, leader.wait()).await;
+            let late = timeout(AFTER_TERM, leader.wait()).await.is_err();
+            // Only where a child can hold its keeper up is the keeper killed with it: else it does what can be done.
+            if late && !sandbox::support().lacks().contains(&Rule::Signals) {
+                warn!("something of the upstream does not end although it is killed; its keeper goes on with it");
+                self.id = None;
+            }
         }
         self.kill();
     }
