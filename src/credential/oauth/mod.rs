@@ -73,6 +73,8 @@ pub enum Fault {
     NoMetadata,
     #[error("the authorization server is {found}, and the configuration pins {pinned}")]
     Pinned { pinned: String, found: String },
+    #[error("the metadata that call themselves those of {issuer} stand at `{at}`, where it does not publish them")]
+    Elsewhere { issuer: String, at: String },
     #[error("the server's authorization server has changed from {stored} to {found}")]
     IssuerChanged { stored: String, found: String },
     #[error("the authorization server does not say that it takes PKCE with S256, without which a sign-in is not safe")]
@@ -98,7 +100,7 @@ pub enum Fault {
 impl Fault {
     /// A page that lacks what belongs to it.
     fn no_page() -> Fault {
-        Fault::Address { what: "the authorization endpoint", why: "it has a `state` of its own".to_owned() }
+        Fault::Address { what: "the authorization endpoint", why: "it makes no page".to_owned() }
     }
 }
 

@@ -71,6 +71,7 @@ fn no_token(fault: &Fault) -> (NoToken, u64) {
         Fault::Address { .. }
         | Fault::NoMetadata
         | Fault::Pinned { .. }
+        | Fault::Elsewhere { .. }
         | Fault::IssuerChanged { .. }
         | Fault::NoPkce
         | Fault::Token(_)
