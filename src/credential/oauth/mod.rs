@@ -43,7 +43,7 @@ pub struct Settings {
     /// The server's own address.
     pub url: Url,
     pub client: Client,
-    /// Exactly these are asked for; without any, those that the server names.
+    /// Exactly these are asked for; without any, those that the server names, but for a client that signs in by itself.
     pub scopes: Vec<String>,
     /// The one authorization server that is accepted.
     pub issuer: Option<String>,
@@ -133,3 +133,6 @@ fn story(error: &(dyn std::error::Error + 'static)) -> String {
 fn now() -> u64 {
     u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;
