@@ -1,7 +1,7 @@
 //! Keeps keys out of every text that leaves the daemon.
 //!
 //! Looked for are the key itself, its base64 (both alphabets, wherever it starts inside a longer encoded text) and its
-//! hex digits; each also behind JSON escapes and percent-encoding in any spelling, up to two of them around each other.
+//! hex digits, and of a key with lines each long one; each also behind JSON escapes and percent-encoding in any spelling, up to two of them around each other.
 //! A piece of a long key, half of it or more, is taken like the whole: what is cut over two texts leaves less than half
 //! in either. In the answers of servers keys of other people are looked for as well, by their form.
 //! A peer that wants to smuggle a key out has other encodings: this is against leaks, not against a hostile upstream.
@@ -190,6 +190,7 @@ impl Known {
         let before = self.values.iter().position(is_it).map(|at| self.values.remove(at));
         let mut value = before.unwrap_or_else(|| {
             let mut texts = spellings(secret.expose().as_bytes());
+            texts.extend(lines(secret.expose().as_bytes()));
             texts.retain(|text| !text.is_empty());
             Value { name, taken, holders: Vec::new(), texts: texts.into_iter().map(Arc::new).collect() }
         });
@@ -396,6 +397,23 @@ fn spellings(key: &[u8]) -> Vec<Zeroizing<Vec<u8>>> {
         }
     }
     spellings
+}
+
+/// The lines of a key that has several, as whoever reads line by line sees them, and what they are in one.
+fn lines(key: &[u8]) -> Vec<Zeroizing<Vec<u8>>> {
+    if !key.contains(&b'\n') && !key.contains(&b'\r') {
+        return Vec::new();
+    }
+    // What a private key is called (RFC 7468) is no secret.
+    let body = || key.split(|byte| matches!(byte, b'\n' | b'\r')).filter(|line| !line.starts_with(b"-----"));
+    let mut joined = Zeroizing::new(Vec::with_capacity(key.len()));
+    body().for_each(|line| joined.extend_from_slice(line));
+    let long = |line: &[u8]| line.len() >= PIECES_FROM;
+    let mut texts: Vec<_> = body().filter(|line| long(line)).map(|line| Zeroizing::new(line.to_vec())).collect();
+    if long(&joined) {
+        texts.extend(spellings(&joined));
+    }
+    texts
 }
 
 const STANDARD: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

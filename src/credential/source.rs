@@ -89,6 +89,8 @@ pub enum Unfit {
         "it has a line end, tab or other control character: only its last line end is taken off, and only a private key in PEM has lines"
     )]
     Control,
+    #[error("it begins like a file in PEM and is not a whole private key")]
+    Pem,
     #[error("it has a character that is not ASCII")]
     NotAscii,
     #[error("it starts or ends with a space")]
@@ -254,9 +256,12 @@ pub fn accept_line(mut text: Zeroizing<Vec<u8>>) -> Result<Secret, Unfit> {
     accept(text)
 }
 
+/// How every text in PEM begins.
+const PEM: &[u8] = b"-----BEGIN ";
+
 /// Whether a text is a private key as files have it (RFC 7468), which is the one that has lines.
 fn is_pem(text: &[u8]) -> bool {
-    let label = text.strip_prefix(b"-----BEGIN ").and_then(|rest| rest.split(|byte| *byte == b'-').next());
+    let label = text.strip_prefix(PEM).and_then(|rest| rest.split(|byte| *byte == b'-').next());
     let title = label.filter(|label| label.ends_with(b"PRIVATE KEY") && !label.contains(&b'\n'));
     title.is_some_and(|title| text.ends_with(&[b"-----END ", title, b"-----"].concat()))
 }
@@ -275,6 +280,9 @@ pub fn accept(mut text: Zeroizing<Vec<u8>>) -> Result<Secret, Unfit> {
     let may_have_lines = is_pem(&text);
     if text.iter().any(|byte| byte.is_ascii_control() && !(may_have_lines && matches!(byte, b'\n' | b'\r'))) {
         return Err(Unfit::Control);
+    }
+    if text.starts_with(PEM) && !may_have_lines {
+        return Err(Unfit::Pem);
     }
     if text.first() == Some(&b' ') || text.last() == Some(&b' ') {
         return Err(Unfit::Space);
@@ -332,6 +340,7 @@ mod tests {
         ] {
             assert_eq!(unfit(&odd), Some(Unfit::Control), "{odd:?}");
         }
+        assert_eq!(unfit("-----BEGIN PRIVATE KEY-----"), Some(Unfit::Pem));
         assert_eq!(unfit("xxxxxxxxxxxx"), Some(Unfit::Repeats));
         assert_eq!(unfit(&"k".repeat(MAX_LENGTH + 1)), Some(Unfit::Long));
         assert_eq!(unfit("12345678"), None);

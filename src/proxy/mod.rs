@@ -172,7 +172,8 @@ impl Daemon {
         let secrets = keys::read(&config).await?;
         secrets.iter().for_each(|(name, secret)| scrubber.learn(name, &secret.current()));
         let (tracker, session_tracker) = (TaskTracker::new(), TaskTracker::new());
-        let sign_ins = SignIns::open(&config, &secrets, &scrubber, &tracker)?.map(Arc::new);
+        let (fronts, stop) = (CancellationToken::new(), CancellationToken::new());
+        let sign_ins = SignIns::open(&config, &secrets, &scrubber, &tracker, &stop)?.map(Arc::new);
         let child_listener = match config.servers.values().any(|server| server.upstream.gate().is_some()) {
             false => None,
             true => Some(api_gate::bind().await.map_err(|source| StartError::Listen { address: LOOPBACK, source })?),
@@ -214,7 +215,6 @@ impl Daemon {
             None => gate,
         });
         gate.remember().await?;
-        let (fronts, stop) = (CancellationToken::new(), CancellationToken::new());
         let http_client = HttpClient::new(config.limits, tracker.clone())?;
         let (rejected, from_fronts) = mpsc::channel(HANDOVER);
         let api = child_address.map(|address| {

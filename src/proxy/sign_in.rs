@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::Uri;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use url::Url;
 
@@ -20,6 +21,7 @@ pub struct SignIns {
     store: Arc<Store>,
     scrubber: Arc<Scrubber>,
     tracker: TaskTracker,
+    stop: CancellationToken,
     /// By the names of their servers.
     bearers: Mutex<BTreeMap<String, Arc<Bearer>>>,
 }
@@ -34,12 +36,13 @@ impl SignIns {
         secrets: &BTreeMap<String, SecretCell>,
         scrubber: &Arc<Scrubber>,
         tracker: &TaskTracker,
+        stop: &CancellationToken,
     ) -> Result<Option<SignIns>, StoreError> {
         if config.sign_ins().next().is_none() {
             return Ok(None);
         }
-        let (scrubber, tracker) = (Arc::clone(scrubber), tracker.clone());
-        Ok(Some(SignIns { store: store(config, secrets)?, scrubber, tracker, bearers: Mutex::default() }))
+        let (scrubber, tracker, stop) = (Arc::clone(scrubber), tracker.clone(), stop.clone());
+        Ok(Some(SignIns { store: store(config, secrets)?, scrubber, tracker, stop, bearers: Mutex::default() }))
     }
 
     /// One for each server, however often it is made ready.
@@ -50,7 +53,7 @@ impl SignIns {
         }
         let (server, http) = (settings.server.clone(), http(&settings)?);
         let (store, scrubber) = (Arc::clone(&self.store), Arc::clone(&self.scrubber));
-        let bearer = Bearer::new(settings, store, http, scrubber, self.tracker.clone());
+        let bearer = Bearer::new(settings, store, http, scrubber, self.tracker.clone(), self.stop.clone());
         bearer.announce();
         bearers.insert(server, Arc::clone(&bearer));
         Ok(bearer)

@@ -167,14 +167,14 @@ async fn nobody_has_to_sign_in_and_the_commands_say_so() {
 
 #[tokio::test]
 async fn a_token_is_had_again_before_it_ends_and_once_for_all() {
-    let (provider, daemon, first) = in_use(json!({"ttl": 5})).await;
+    let (provider, daemon, first) = in_use(json!({"ttl": 16})).await;
     let mut shims = vec![first];
     for _ in 0..3 {
         shims.push(daemon.shim().await);
     }
     let before = provider.granted("client_credentials").await;
-    within("two more tokens", async {
-        while provider.granted("client_credentials").await < before + 2 {
+    within("another token", async {
+        while provider.granted("client_credentials").await == before {
             for shim in &mut shims {
                 let answer = shim.call("x", "get_thing", json!({})).await;
                 // On a slow machine its time may be over on the way.
@@ -280,6 +280,22 @@ async fn what_shows_who_it_is_goes_to_the_token_endpoint_of_its_issuer_alone() {
             "another resource",
             Box::new(|_, resource, _| resource["resource"] = json!("https://other.example/mcp")),
             "resource mismatch",
+        ),
+        (
+            "forged",
+            Box::new(|base, resource, issuer| {
+                issuer["token_endpoint"] = json!(format!("{base}/given"));
+                resource["authorization_servers"] = json!([format!("{base}/.well-known/x")]);
+            }),
+            "where it does not publish them",
+        ),
+        (
+            "a page with another resource",
+            Box::new(|base, _, issuer| {
+                let page = format!("{base}/authorize?resource=https://other.example/mcp");
+                issuer["authorization_endpoint"] = json!(page);
+            }),
+            "a `resource` of its own",
         ),
         ("no token endpoint", issuer("token_endpoint", Value::Null), "none published usable"),
     ];

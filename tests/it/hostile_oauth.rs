@@ -45,7 +45,7 @@ pub async fn web(spoil: Box<Spoil>) -> Web {
                     Answer::new(401, &[("www-authenticate", &format!("Bearer resource_metadata=\"{pointer}\""))], "")
                 }
                 "/.well-known/oauth-protected-resource/mcp" => document(&resource),
-                "/.well-known/oauth-authorization-server" => document(&issuer),
+                "/.well-known/oauth-authorization-server" | "/.well-known/x" => document(&issuer),
                 "/given" if asked.text().contains("c2lnbmF0dXJlLXR3bw") => {
                     Answer::json(&json!({"access_token": "at_7Hq2mVx9Rt4Kd8Wz1Lp6", "token_type": "Bearer"}))
                 }
@@ -135,6 +135,12 @@ fn spoiled() -> Vec<(&'static str, Box<Spoil>, &'static str)> {
         ),
         ("another resource", resource("resource", json!("https://other.example/mcp")), "resource mismatch"),
         ("another issuer", issuer("issuer", json!("https://other.example")), "issuer mismatch"),
+        (
+            "metadata of its own making",
+            resource("authorization_servers", json!(["/.well-known/x"])),
+            "where it does not publish them",
+        ),
+        ("a page for another resource", page("https://a.example/?resource=https://b.example/mcp"), "of its own"),
         ("no PKCE", issuer("code_challenge_methods_supported", json!(["plain"])), "PKCE"),
         ("nothing about PKCE", issuer("code_challenge_methods_supported", Value::Null), "PKCE"),
         (

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::harness::daemon::{ALLOW_ALL, SERVER};
 use crate::harness::sign_in::{CLIENT_SECRET, Person, Provider, auth, login, signed_in};
+use crate::harness::web::{Answer, Asked, Web};
 use crate::harness::{Countersign, Daemon, Shim, hello, request, within};
 
 async fn daemon(provider: &Provider) -> Daemon {
@@ -305,6 +306,34 @@ async fn another_issuer_gets_no_token_and_the_operator_is_told_which() {
     assert_eq!(other.control(json!({"do": "granted"})).await, json!([]));
     let (code, stands) = status(daemon.config()).await;
     assert!(code == 4 && stands["reason"].as_str().unwrap().contains(&changed), "{stands}");
+}
+
+/// The server has forged metadata of the right issuer, for a renewal and for the end of the sign-in.
+#[tokio::test]
+async fn forged_metadata_of_the_right_issuer_get_no_token() {
+    let (provider, daemon, mut shim) = in_use(json!({})).await;
+    assert!(words(&shim.call("0", "get_thing", json!({})).await).starts_with("as operator"));
+    let issuer = provider.issuer.clone();
+    let evil = Web::start(move |asked: Asked| {
+        let at = format!("http://{}", asked.header("host"));
+        let forged = json!({
+            "issuer": issuer, "authorization_endpoint": format!("{at}/authorize"), "token_endpoint": format!("{at}/token"),
+            "revocation_endpoint": format!("{at}/revoke"), "code_challenge_methods_supported": ["S256"],
+        });
+        async move { Answer::json(&forged) }
+    })
+    .await;
+    let named = format!("http://{}/.well-known/x", evil.address);
+    provider.control(json!({"do": "issuer", "issuer": named})).await;
+    provider.control(json!({"do": "refuse"})).await;
+    for id in ["1", "2"] {
+        assert!(!shim.call(id, "get_thing", json!({})).await["error"].is_null());
+    }
+    daemon.logs("where it does not publish them").await;
+    let (code, _, said) = auth(daemon.config(), &["logout", SERVER]).await;
+    assert!(said.contains("where it does not publish them"), "{code}: {said}");
+    let asked: Vec<String> = evil.asked().iter().map(Asked::line).collect();
+    assert!(!asked.is_empty() && asked.iter().all(|line| line == "GET /.well-known/x"), "{asked:?}");
 }
 
 #[tokio::test]

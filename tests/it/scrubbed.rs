@@ -6,10 +6,34 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 
+use crate::harness::daemon::SERVER;
+use crate::harness::sign_in::key_pair;
 use crate::harness::spy::Received;
-use crate::harness::{Act, Countersign, Spy, request};
+use crate::harness::{Act, Countersign, Spy, hello, peers, request};
 
 const KEY: &str = "sk_test_CANARY9hTq3WmB7xKd2Rf5";
+
+/// What a child says on stderr is read line by line, and so is its private key.
+#[tokio::test]
+async fn a_private_key_is_in_no_line_of_a_child() {
+    let own = tempfile::tempdir().unwrap();
+    let (file, (pem, _)) = (own.path().join("key.pem"), key_pair("rsa").await);
+    crate::secrets::write(&file, &pem);
+    let script = "import os, sys; key = os.environ['KEY']; print(key, file=sys.stderr);\
+        print(''.join(key.splitlines()[1:-1]), 'is all of it', file=sys.stderr, flush=True); sys.stdin.read()";
+    let child =
+        json!({"command": peers::python(), "args": ["-I", "-S", "-c", script], "env": {"KEY": {"secret": "pem"}}});
+    let server = json!({"environment": "sandbox", "upstream": {"stdio": child}});
+    let daemon = Countersign::new().set("/secrets/pem", json!({"file": file})).server(SERVER, server).start().await;
+    let mut shim = daemon.raw_shim();
+    shim.send(&request(0, "initialize", hello())).await;
+    daemon.logs("[secret:pem] is all of it").await;
+    let log = daemon.log();
+    assert!(log.contains("-----BEGIN PRIVATE KEY"), "{log}");
+    for line in pem.lines().filter(|line| !line.starts_with('-') && line.len() >= 24) {
+        assert!(!log.contains(line), "{line} in {log}");
+    }
+}
 
 fn tools(changed: bool) -> Value {
     let tool = |name: &str, more: Value| {

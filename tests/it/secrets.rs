@@ -4,8 +4,9 @@ use std::path::Path;
 use std::process::Stdio;
 
 use rustix::process::Signal;
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
 use crate::harness::daemon::{SERVER, binary, set_mode};
@@ -61,7 +62,12 @@ async fn a_key_is_stored_from_stdin_listed_without_being_shown_and_kept_while_it
     assert_eq!(run(&config, None, &["secret", "set", "filed"], SECOND).await.0, 0);
     assert_eq!((std::fs::read_to_string(&file).unwrap(), mode(&file)), (SECOND.to_owned(), 0o600));
 
-    for (bad, why) in [("", "it is empty"), ("short", "fewer than 8"), ("a b\nc d e f g", "control character")] {
+    for (bad, why) in [
+        ("", "it is empty"),
+        ("short", "fewer than 8"),
+        ("a b\nc d e f g", "control character"),
+        ("-----BEGIN PRIVATE KEY-----\n", "countersign secret set stripe < FILE"),
+    ] {
         let refused = run(&config, None, &["secret", "set", "stripe"], bad).await;
         assert!(refused.0 == 2 && refused.2.contains(why), "{bad:?}: {}", refused.2);
     }
@@ -106,6 +112,43 @@ async fn a_key_is_stored_from_stdin_listed_without_being_shown_and_kept_while_it
     assert_eq!(run(&config, None, &["secret", "rm", "stripe", "--force"], "").await.0, 0);
     let (status, said) = daemon.again().refuses().await;
     assert!(!status.success() && said.contains("countersign secret set stripe"), "{said}");
+}
+
+/// Of a paste with lines nothing is kept, and nothing is left for the shell to run.
+#[tokio::test]
+async fn a_pasted_private_key_is_refused_and_read_to_its_end() {
+    let setup = Countersign::new().upstream(&Spy::stdio().await).set("/secrets/stripe", json!("stored"));
+    let config = setup.write();
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let name = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
+    let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY;
+    let line = rustix::fs::open(name, flags, rustix::fs::Mode::empty()).unwrap();
+    let mut command = Command::new(binary());
+    command.args(["secret", "set", "stripe", "--config"]).arg(&config).env_clear();
+    command.stdin(line.try_clone().unwrap()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn().unwrap();
+    let (mut said, mut stderr) = (Vec::new(), child.stderr.take().unwrap());
+    within("the question", async {
+        while !said.ends_with(b"then Enter: ") {
+            said.push(stderr.read_u8().await.unwrap());
+        }
+    })
+    .await;
+    // A paste does not come at once.
+    let mut pieces = tokio::time::interval(std::time::Duration::from_millis(20));
+    for text in ["-----BEGIN PRIVATE KEY-----\r", "touch /\r", "touch /\r", "touch /\r", "-----END PRIVATE KEY-----\r"]
+    {
+        pieces.tick().await;
+        rustix::io::write(&master, text.as_bytes()).unwrap();
+    }
+    let mut said = String::new();
+    within("the command to end", stderr.read_to_string(&mut said)).await.unwrap();
+    assert_eq!(child.wait().await.unwrap().code(), Some(2), "{said}");
+    assert!(said.contains("countersign secret set stripe < FILE") && !said.contains("touch"), "{said}");
+    assert_eq!(rustix::io::ioctl_fionread(&line).unwrap(), 0, "the shell gets the rest");
+    assert!(!setup.dir().join("state/secrets/stripe").exists());
 }
 
 #[tokio::test]

@@ -3,13 +3,18 @@
 //! Invariant: the one buffer that holds it does not move, and is wiped.
 
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios};
 use zeroize::Zeroizing;
 
 use crate::credential::secret::Secret;
-use crate::credential::source::{MAX_LENGTH, accept_line};
+use crate::credential::source::{MAX_LENGTH, Unfit, accept_line};
+
+/// In tenths of a second: a paste has no longer breaks.
+const QUIET: u8 = 2;
+const LONGEST_PASTE: Duration = Duration::from_secs(5);
 
 /// A key and a line end.
 const ROOM: usize = MAX_LENGTH + 3;
@@ -18,7 +23,13 @@ const ROOM: usize = MAX_LENGTH + 3;
 /// Where nothing comes, or something that cannot be a key.
 pub fn secret(name: &str) -> anyhow::Result<Secret> {
     let text = if io::stdin().is_terminal() { typed(name)? } else { piped()? };
-    accept_line(text).map_err(|unfit| anyhow::anyhow!("this cannot be the key of `{name}`: {unfit}"))
+    accept_line(text).map_err(|unfit| {
+        let help = match unfit {
+            Unfit::Pem => format!("; what has lines comes from its file: countersign secret set {name} < FILE"),
+            _ => String::new(),
+        };
+        anyhow::anyhow!("this cannot be the key of `{name}`: {unfit}{help}")
+    })
 }
 
 fn piped() -> anyhow::Result<Zeroizing<Vec<u8>>> {
@@ -58,9 +69,21 @@ fn typed(name: &str) -> anyhow::Result<Zeroizing<Vec<u8>>> {
     rustix::termios::tcsetattr(&terminal, OptionalActions::Flush, &silent).context("the terminal would show it")?;
     let back = Back { terminal: terminal.try_clone()?, before };
     let text = line(&mut terminal);
+    silent.special_codes[SpecialCodeIndex::VMIN] = 0;
+    silent.special_codes[SpecialCodeIndex::VTIME] = QUIET;
+    if text.is_ok() && rustix::termios::tcsetattr(&terminal, OptionalActions::Now, &silent).is_ok() {
+        drain(&mut terminal);
+    }
     drop(back);
     writeln!(screen)?;
     text
+}
+
+/// Reads what goes on behind the line, until nothing comes: of a paste with more lines the shell would run the rest.
+fn drain(terminal: &mut std::fs::File) {
+    let mut rest = Zeroizing::new([0; 256]);
+    let end = Instant::now() + LONGEST_PASTE;
+    while Instant::now() < end && terminal.read(&mut *rest).is_ok_and(|count| count > 0) {}
 }
 
 /// Puts the terminal right again.

@@ -7,6 +7,7 @@
 //! The scrubber knows what comes back before anybody gets it, and nothing of it is written down.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Request, Response, StatusCode};
 use oauth2::TokenResponse as _;
@@ -14,7 +15,7 @@ use rmcp::transport::auth::{AuthorizationMetadata, OAuthTokenResponse};
 use url::form_urlencoded::Serializer;
 use zeroize::Zeroizing;
 
-use super::discovery::{self, Found};
+use super::discovery;
 use super::endpoint::{self, METHODS, secret_in};
 use super::login::usable;
 use super::signer::{BadKey, Signer};
@@ -66,20 +67,25 @@ pub(super) struct Given {
 }
 
 const ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
-/// What a person's sign-in may be about, and a client's own never is.
-const OF_PERSONS: [&str; 2] = ["openid", "offline_access"];
+/// How long it may take to find the authorization server and to be given a token.
+const TIME: Duration = Duration::from_secs(60);
 /// Codes of an authorization server that say nothing about the client: it may be asked again.
 const PASSING: [&str; 3] = ["temporarily_unavailable", "server_error", "slow_down"];
 
 /// Asks for a token.
 pub(super) async fn ask(settings: &Settings, alone: &Alone, http: &Http, scrubber: &Scrubber) -> Result<Given, Fault> {
+    let late = |_| Fault::Failed(format!("no token was given within {} s", TIME.as_secs()));
+    tokio::time::timeout(TIME, asked(settings, alone, http, scrubber)).await.unwrap_or_else(|over| Err(late(over)))
+}
+
+async fn asked(settings: &Settings, alone: &Alone, http: &Http, scrubber: &Scrubber) -> Result<Given, Fault> {
     // Nobody remembers who was asked the last time, so the configuration has to say it.
     let issuer = settings.issuer.as_deref().ok_or(Fault::NoIssuer)?;
     let mut found = discovery::discover(settings, http, None).await?;
     let resource = discovery::resource(&mut found, settings).await?;
-    let scopes = scopes(settings, &found).await;
     let mut asked = vec![("grant_type", alone.grant().to_owned()), ("resource", resource)];
-    asked.extend((!scopes.is_empty()).then(|| ("scope", scopes.join(" "))));
+    // Never what the server asks for: nobody looks at it.
+    asked.extend((!settings.scopes.is_empty()).then(|| ("scope", settings.scopes.join(" "))));
     let learn = |shown: &Arc<Secret>| scrubber.learn(&format!("oauth.{}.assertion", settings.server), shown);
     let request = request(alone, issuer, &found.metadata, &asked, learn)?;
     let answer = http(request).await.map_err(|why| Fault::Failed(said(why)))?;
@@ -93,6 +99,9 @@ pub(super) async fn ask(settings: &Settings, alone: &Alone, http: &Http, scrubbe
     let token = Arc::new(Secret::new(tokens.access_token().secret().clone()));
     scrubber.learn(&format!("oauth.{}", settings.server), &token);
     let lifetime = tokens.expires_in().map(|lifetime| lifetime.as_secs());
+    if lifetime == Some(0) {
+        return Err(Fault::Token("it ends at once (`expires_in` is 0)"));
+    }
     let ends = lifetime.and_then(|lifetime| Some((now().checked_add(lifetime)?, lifetime)));
     Ok(Given { token, ends })
 }
@@ -139,16 +148,6 @@ fn request(
         }
     };
     request.map_err(|error| Fault::Failed(error.to_string()))
-}
-
-/// The configured scopes, else what the server asks for.
-async fn scopes(settings: &Settings, found: &Found) -> Vec<String> {
-    if !settings.scopes.is_empty() {
-        return settings.scopes.clone();
-    }
-    let mut scopes = found.manager.select_initial_scopes(&[]).await;
-    scopes.retain(|scope| !OF_PERSONS.contains(&scope.as_str()));
-    scopes
 }
 
 /// What an answer says that is no token. What it repeats of ours is taken out before it is cut short.

@@ -10,6 +10,7 @@ use arc_swap::ArcSwapOption;
 use http::HeaderMap;
 use rmcp::transport::auth::{AuthError, WWWAuthenticateParams};
 use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error, info, warn};
 
@@ -69,6 +70,8 @@ pub struct Bearer {
     http: Http,
     scrubber: Arc<Scrubber>,
     tracker: TaskTracker,
+    /// Once the daemon stops, no token is waited for that another daemon can ask for as well.
+    stop: CancellationToken,
     held: ArcSwapOption<Held>,
     turn: Mutex<Turn>,
     /// Why there was none the last time, and what the record was like then.
@@ -128,10 +131,11 @@ impl Bearer {
         http: Http,
         scrubber: Arc<Scrubber>,
         tracker: TaskTracker,
+        stop: CancellationToken,
     ) -> Arc<Bearer> {
         let (held, turn) = (ArcSwapOption::empty(), Mutex::default());
         let (last, refused) = (std::sync::Mutex::default(), std::sync::Mutex::default());
-        Arc::new(Bearer { settings, store, http, scrubber, tracker, held, turn, last, refused })
+        Arc::new(Bearer { settings, store, http, scrubber, tracker, stop, held, turn, last, refused })
     }
 
     pub fn server(&self) -> &str {
@@ -312,7 +316,7 @@ impl Bearer {
         }
         match self.renew(turn, &record).await {
             Ok((stamp, record)) => {
-                turn.pause = None;
+                turn.pause = (renew_at(&record) <= now()).then(|| too_short(record.lifetime().unwrap_or_default()));
                 let token = self.current(&record).ok_or_else(|| {
                     NoToken::SignIn("the server does not take the token, and renewing it gives the same".to_owned())
                 })?;
@@ -440,6 +444,11 @@ fn renew_at(record: &Record) -> u64 {
         (Some(end), Some(lifetime)) => end.saturating_sub(early(lifetime)),
         _ => u64::MAX,
     }
+}
+
+/// The pause after a token that would have to be renewed for every request.
+fn too_short(lifetime: u64) -> (u64, NoToken) {
+    (now() + PAUSE, NoToken::Later(format!("the authorization server gives tokens for {lifetime} s")))
 }
 
 /// How long before its end a token is renewed that lives so long.

@@ -2,9 +2,10 @@
 //! issuer that it names. rmcp reads them; what they say is judged here.
 //!
 //! Invariant: nothing is sent to an address of the metadata that is not https, or http on this machine for a server on
-//! this machine; a token request names the resource that the sign-in is for.
+//! this machine; what an issuer is said to publish stands where it publishes it; a token request names the resource that
+//! the sign-in is for, and that resource is the server.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use http::header::{CONTENT_TYPE, LOCATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, Method, Request, StatusCode};
@@ -19,6 +20,15 @@ use super::{Client, Fault, Http, Settings, story};
 /// Longest address that a browser is given, and that is taken from metadata.
 const LONGEST: usize = 8 << 10;
 
+/// How many documents are read until the authorization server is found. An honest server needs ten of them at most.
+const DOCUMENTS: usize = 16;
+
+/// In place of a page that nobody goes to.
+const NO_PAGE: &str = "https://countersign.invalid/";
+
+/// What a page's address may not say already: it is said, and read again, here.
+const OURS: [&str; 2] = ["resource", "state"];
+
 /// The authorization server as its metadata says it is.
 pub(super) struct Found {
     pub(super) manager: AuthorizationManager,
@@ -31,6 +41,17 @@ struct Guarded {
     http: Http,
     /// What a token request must name as its resource, where that is known.
     resource: Option<String>,
+    /// Nobody goes to a page.
+    alone: bool,
+    read: Arc<Mutex<Read>>,
+}
+
+/// The documents that were asked for.
+#[derive(Default)]
+struct Read {
+    count: usize,
+    /// Where the last one stood, if it was there. rmcp reads nothing more once it has metadata.
+    last: Option<String>,
 }
 
 impl OAuthHttpClient for Guarded {
@@ -43,11 +64,45 @@ impl OAuthHttpClient for Guarded {
             {
                 return Err(format!("the server's metadata names another resource than {resource}").into());
             }
+            let document = (request.method() == Method::GET).then(|| request.uri().to_string());
+            if document.is_some() {
+                self.count()?;
+            }
             let mut answer = (self.http)(request).await?;
             answer.headers_mut().remove(LOCATION);
+            if document.is_some() {
+                let is_there = answer.status() == StatusCode::OK;
+                self.read.lock().unwrap_or_else(PoisonError::into_inner).last = document.filter(|_| is_there);
+                if let Some(whole) = self.alone.then(|| with_a_page(answer.body())).flatten() {
+                    *answer.body_mut() = whole;
+                }
+            }
             Ok(answer)
         })
     }
+}
+
+impl Guarded {
+    /// One document more, where that is not too many: each of them may name thousands.
+    fn count(&self) -> Result<(), String> {
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        read.last = None;
+        read.count += 1;
+        let found = read.count <= DOCUMENTS;
+        found.then_some(()).ok_or_else(|| format!("no authorization server was found in {DOCUMENTS} documents"))
+    }
+}
+
+/// Metadata of an authorization server that has no pages (RFC 8414, 2), with one that leads nowhere: rmcp reads none
+/// without. Nothing where there is one already, or no metadata.
+fn with_a_page(body: &[u8]) -> Option<Vec<u8>> {
+    let mut document: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(body).ok()?;
+    let has = |name: &str| document.get(name).is_some_and(|value| !value.is_null());
+    if !has("token_endpoint") || has("authorization_endpoint") {
+        return None;
+    }
+    document.insert("authorization_endpoint".to_owned(), NO_PAGE.into());
+    serde_json::to_vec(&document).ok()
 }
 
 fn is_form(request: &Request<Vec<u8>>) -> bool {
@@ -63,7 +118,9 @@ fn names_resource(body: &[u8], resource: &str) -> bool {
 /// Asks the server without a token, and goes where its challenge points. `resource`: the one that tokens are for, where
 /// somebody has signed in before.
 pub(super) async fn discover(settings: &Settings, http: &Http, resource: Option<&str>) -> Result<Found, Fault> {
-    let guarded = Guarded { http: Arc::clone(http), resource: resource.map(str::to_owned) };
+    let (read, alone) = (Arc::new(Mutex::new(Read::default())), settings.client.alone().is_some());
+    let guarded =
+        Guarded { http: Arc::clone(http), resource: resource.map(str::to_owned), alone, read: Arc::clone(&read) };
     let failed = |error| Fault::Failed(story(&error));
     let manager = AuthorizationManager::new_with_oauth_http_client(settings.url.as_str(), Arc::new(guarded));
     let mut manager = manager.await.map_err(failed)?;
@@ -76,6 +133,11 @@ pub(super) async fn discover(settings: &Settings, http: &Http, resource: Option<
     let issuer = metadata.issuer.clone().ok_or(Fault::NoMetadata)?;
     if let Some(pinned) = settings.issuer.as_ref().filter(|pinned| **pinned != issuer) {
         return Err(Fault::Pinned { pinned: pinned.clone(), found: super::said(&issuer) });
+    }
+    // rmcp takes the word of a document for whose it is where an address has a form that it does not know.
+    let at = read.lock().unwrap_or_else(PoisonError::into_inner).last.take().unwrap_or_default();
+    if !publishes(&issuer, &at) {
+        return Err(Fault::Elsewhere { issuer: super::said(&issuer), at: super::said(&at) });
     }
     judge(&metadata, &issuer, &settings.url)?;
     if settings.client.alone().is_none() && !takes_pkce(&metadata) {
@@ -110,10 +172,45 @@ pub(super) async fn resource(found: &mut Found, settings: &Settings) -> Result<S
     let mut metadata = found.metadata.clone();
     metadata.response_types_supported = None;
     metadata.code_challenge_methods_supported = Some(vec!["S256".to_owned()]);
+    NO_PAGE.clone_into(&mut metadata.authorization_endpoint);
     found.manager.set_metadata(metadata);
     speak_as(&mut found.manager, settings, "countersign", None, settings.url.as_str())?;
     let page = found.manager.get_authorization_url(&[]).await.map_err(|error| Fault::Failed(story(&error)))?;
-    in_query(&page, "resource").ok_or_else(Fault::no_page)
+    resource_of(&page, &settings.url)
+}
+
+/// What tokens are for, of the address of a page.
+pub(super) fn resource_of(page: &str, server: &Url) -> Result<String, Fault> {
+    let resource = in_query(page, "resource").ok_or_else(Fault::no_page)?;
+    if covers(&resource, server) {
+        return Ok(resource);
+    }
+    Err(Fault::Address { what: "the resource", why: format!("`{}` is not the server", super::said(&resource)) })
+}
+
+/// Whether a resource is the server: of its origin, and its path or one that leads there.
+fn covers(resource: &str, server: &Url) -> bool {
+    let Ok(resource) = Url::parse(resource) else { return false };
+    let below = server.path().strip_prefix(resource.path());
+    resource.origin() == server.origin()
+        && below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || resource.path().ends_with('/'))
+}
+
+/// Whether an issuer publishes its metadata there (RFC 8414, 3; OpenID Connect Discovery, 4). What stands elsewhere is
+/// somebody else's word about it.
+fn publishes(issuer: &str, at: &str) -> bool {
+    let (Ok(issuer), Ok(at)) = (Url::parse(issuer), Url::parse(at)) else { return false };
+    if issuer.query().is_some() || issuer.fragment().is_some() {
+        return false;
+    }
+    let path = issuer.path().trim_matches('/');
+    let path = if path.is_empty() { String::new() } else { format!("/{path}") };
+    let (oauth, openid) = ("/.well-known/oauth-authorization-server", "/.well-known/openid-configuration");
+    [format!("{oauth}{path}"), format!("{openid}{path}"), format!("{path}{openid}")].iter().any(|place| {
+        let mut own = issuer.clone();
+        own.set_path(place);
+        own == at
+    })
 }
 
 /// What an address says under a name.
@@ -188,6 +285,10 @@ fn judge(metadata: &AuthorizationMetadata, issuer: &str, server: &Url) -> Result
         if let Some(address) = address {
             endpoint(address, server).map_err(|why| Fault::Address { what, why })?;
         }
+    }
+    let page = &metadata.authorization_endpoint;
+    if let Some(own) = OURS.iter().find(|name| in_query(page, name).is_some()) {
+        return Err(Fault::Address { what: "the authorization endpoint", why: format!("it has a `{own}` of its own") });
     }
     Ok(())
 }
@@ -283,6 +384,57 @@ mod tests {
             "bearer resource_metadata=https://a/b"
         );
         assert_eq!(fields(&["Basic x", "Bearer scope=\"a\""]).unwrap(), "Bearer scope=\"a\"");
+    }
+
+    #[test]
+    fn an_issuer_publishes_in_three_places() {
+        let plain = "https://auth.example";
+        for (issuer, at) in [
+            (plain, "https://auth.example/.well-known/oauth-authorization-server"),
+            ("https://auth.example/", "https://auth.example:443/.well-known/openid-configuration"),
+            ("https://auth.example/a/b", "https://auth.example/.well-known/oauth-authorization-server/a/b"),
+            ("https://auth.example/a/", "https://auth.example/.well-known/openid-configuration/a"),
+            ("https://auth.example/a", "https://auth.example/a/.well-known/openid-configuration"),
+        ] {
+            assert!(publishes(issuer, at), "{issuer} {at}");
+        }
+        for (issuer, at) in [
+            (plain, ""),
+            (plain, "https://evil.example/.well-known/oauth-authorization-server"),
+            (plain, "http://auth.example/.well-known/oauth-authorization-server"),
+            (plain, "https://auth.example:8443/.well-known/oauth-authorization-server"),
+            (plain, "https://auth.example/.well-known/x"),
+            (plain, "https://auth.example/~evil/.well-known/openid-configuration"),
+            (plain, "https://auth.example/.well-known/oauth-authorization-server/evil"),
+            (plain, "https://auth.example/.well-known/oauth-authorization-server?x"),
+            ("https://auth.example/a", "https://auth.example/.well-known/oauth-authorization-server"),
+            ("https://auth.example/a", "https://auth.example/a/.well-known/oauth-authorization-server"),
+            ("https://auth.example?x", "https://auth.example/.well-known/oauth-authorization-server?x"),
+            ("data:x", "data:x"),
+        ] {
+            assert!(!publishes(issuer, at), "{issuer} {at}");
+        }
+    }
+
+    #[test]
+    fn a_resource_is_the_server_or_above_it() {
+        let server = Url::parse("https://mcp.example/a/mcp?x=1").unwrap();
+        for good in
+            ["https://mcp.example/a/mcp", "https://mcp.example", "https://mcp.example/a/", "https://mcp.example/a"]
+        {
+            assert!(covers(good, &server), "{good}");
+        }
+        for bad in [
+            "https://other.example/a/mcp",
+            "http://mcp.example/a/mcp",
+            "https://mcp.example:8443/a/mcp",
+            "https://mcp.example/a/mcp/more",
+            "https://mcp.example/a/m",
+            "https://mcp.example/b",
+            "mcp",
+        ] {
+            assert!(!covers(bad, &server), "{bad}");
+        }
     }
 
     #[test]

@@ -95,7 +95,7 @@ impl Login {
         manager.set_credential_store(kept.clone());
         let page = manager.get_authorization_url(&scopes).await.map_err(failed)?;
         let query = |name: &str| discovery::in_query(&page, name).ok_or_else(Fault::no_page);
-        let (state, resource) = (query("state")?, query("resource")?);
+        let (state, resource) = (query("state")?, discovery::resource_of(&page, &settings.url)?);
         let mut record = Record::new(settings, resource, issuer.clone(), known_as).with_client_secret(secret);
         record.redirect_uri = redirect.to_owned();
         let login = Login { manager, page, state, issuer, redirect: redirect_url, kept, store };

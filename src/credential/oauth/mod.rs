@@ -43,7 +43,7 @@ pub struct Settings {
     /// The server's own address.
     pub url: Url,
     pub client: Client,
-    /// Exactly these are asked for; without any, those that the server names.
+    /// Exactly these are asked for; without any, those that the server names, but for a client that signs in by itself.
     pub scopes: Vec<String>,
     /// The one authorization server that is accepted.
     pub issuer: Option<String>,
@@ -73,6 +73,8 @@ pub enum Fault {
     NoMetadata,
     #[error("the authorization server is {found}, and the configuration pins {pinned}")]
     Pinned { pinned: String, found: String },
+    #[error("the metadata that call themselves those of {issuer} stand at `{at}`, where it does not publish them")]
+    Elsewhere { issuer: String, at: String },
     #[error("the server's authorization server has changed from {stored} to {found}")]
     IssuerChanged { stored: String, found: String },
     #[error("the authorization server does not say that it takes PKCE with S256, without which a sign-in is not safe")]
@@ -98,7 +100,7 @@ pub enum Fault {
 impl Fault {
     /// A page that lacks what belongs to it.
     fn no_page() -> Fault {
-        Fault::Address { what: "the authorization endpoint", why: "it has a `state` of its own".to_owned() }
+        Fault::Address { what: "the authorization endpoint", why: "it makes no page".to_owned() }
     }
 }
 
@@ -131,3 +133,6 @@ fn story(error: &(dyn std::error::Error + 'static)) -> String {
 fn now() -> u64 {
     u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

@@ -55,6 +55,30 @@ fn the_key_is_replaced_by_its_name() {
     assert!(matches!(Scrubber::new([]).line(KEY), Cow::Borrowed(_)));
 }
 
+#[test]
+fn a_key_with_lines_is_looked_for_line_by_line() {
+    let lines = [
+        "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgevZzL1gdAFr88hb2",
+        "OF/2NxApJCzGCEDdfSp6VQO30hyhRANCAAQRWz+jn65BtOMvdyHKcvjBeBSDZH2r",
+        "1RTwjmYSi9R/zpBnuQ4EiMnCqfMPWiZqB4QdbAd0E7oH50VpuZ1P087G",
+    ];
+    let key = format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----", lines.join("\r\n"));
+    let scrubber = one(&key);
+    for line in lines {
+        assert_eq!(scrubber.line(&format!("key: {line}!")), "key: [secret:key]!");
+    }
+    let whole = lines.concat();
+    for text in [whole.clone(), base64(whole.as_bytes(), STANDARD)] {
+        let said = scrubber.line(&text).into_owned();
+        assert!(said.starts_with("[secret:key]") && said.len() < 16, "{said}");
+    }
+    assert_eq!(scrubber.line(&key), "[secret:key]");
+    assert!(matches!(scrubber.line("-----BEGIN PRIVATE KEY-----"), Cow::Borrowed(_)));
+    // A short line alone is looked for in no text.
+    let short = one("-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2Vw\n-----END PRIVATE KEY-----");
+    assert!(matches!(short.line("MC4CAQAwBQYDK2Vw"), Cow::Borrowed(_)));
+}
+
 /// Another value of a key for each number.
 fn value(n: usize) -> Arc<Secret> {
     Arc::new(Secret::new(char::from(b'a' + u8::try_from(n).unwrap()).to_string().repeat(20)))

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tracing::{info, warn};
 
-use super::{Bearer, Held, NoToken, PAUSE, Turn, early};
+use super::{Bearer, Held, NoToken, PAUSE, Turn, early, too_short};
 use crate::credential::oauth::alone::{self, Alone};
 use crate::credential::oauth::{Fault, now};
 use crate::credential::secret::Secret;
@@ -37,7 +37,12 @@ impl Bearer {
             }
             turn.forced_at = Some(now());
         }
-        match alone::ask(&self.settings, alone, &self.http, &self.scrubber).await {
+        // Nothing is lost with it: another one can be asked for.
+        let asked = alone::ask(&self.settings, alone, &self.http, &self.scrubber);
+        let Some(asked) = self.stop.run_until_cancelled(asked).await else {
+            return Err(NoToken::Later("countersign stops".to_owned()));
+        };
+        match asked {
             Ok(given) if self.is_refused(&given.token) => {
                 let why = "the server does not take the token, and the authorization server gives the same again";
                 Err(NoToken::Refused(why.to_owned()))
@@ -49,7 +54,8 @@ impl Bearer {
                 let stamp = self.store.stamp(&self.settings.server);
                 let token = Arc::clone(&given.token);
                 self.held.store(Some(Arc::new(Held { token: given.token, stamp, renew_at, ends_at })));
-                turn.pause = None;
+                turn.pause =
+                    given.ends.filter(|(_, lifetime)| *lifetime < PAUSE).map(|(_, lifetime)| too_short(lifetime));
                 Ok(token)
             }
             Err(fault) => {
@@ -71,6 +77,7 @@ fn no_token(fault: &Fault) -> (NoToken, u64) {
         Fault::Address { .. }
         | Fault::NoMetadata
         | Fault::Pinned { .. }
+        | Fault::Elsewhere { .. }
         | Fault::IssuerChanged { .. }
         | Fault::NoPkce
         | Fault::Token(_)
