@@ -237,12 +237,13 @@ fn a_key_that_countersign_does_not_take_over_is_kept_nowhere() {
     }
     // What a bridge fills in by itself from the entry's own variables moves out, and leaves none.
     let home = Home::new();
+    let place = ".config/Claude/claude_desktop_config.json";
     let text = r#"{"mcpServers": {"s": {"command": "npx", "args": ["mcp-remote", "https://x/mcp", "--header", "Authorization:${AUTH}"], "env": {"AUTH": "Bearer hunter2CANARY"}}}}"#;
-    home.write(".cursor/mcp.json", text);
-    home.good(&["wrap", "cursor", "--environment", "test"]);
+    home.write(place, text);
+    home.good(&["wrap", "claude-desktop", "--environment", "test"]);
     assert!(home.with_text("CANARY").iter().all(|path| path.starts_with(STORE)), "{:?}", home.with_text("CANARY"));
-    home.good(&["unwrap", "cursor"]);
-    assert_eq!(home.read(".cursor/mcp.json"), text);
+    home.good(&["unwrap", "claude-desktop"]);
+    assert_eq!(home.read(place), text);
 }
 
 #[test]
