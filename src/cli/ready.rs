@@ -26,7 +26,10 @@ fn tell_at(socket: &OsStr, what: &str) -> io::Result<()> {
         Some((b'@', name)) => SocketAddr::from_abstract_name(name)?,
         _ => return Err(io::Error::other("NOTIFY_SOCKET names no unix socket")),
     };
-    UnixDatagram::unbound()?.send_to_addr(what.as_bytes(), &address).map(drop)
+    let socket = UnixDatagram::unbound()?;
+    // A manager that does not read must not keep the daemon from its work, or from its end.
+    socket.set_nonblocking(true)?;
+    socket.send_to_addr(what.as_bytes(), &address).map(drop)
 }
 
 #[cfg(test)]
@@ -52,5 +55,14 @@ mod tests {
             assert_eq!(&heard[..length], b"STOPPING=1");
         }
         assert!(tell_at(OsStr::new("vsock:2:1"), READY).is_err());
+    }
+
+    #[test]
+    fn a_service_manager_that_does_not_read_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let _listener = UnixDatagram::bind(&path).unwrap();
+        let full = (0..100_000).find_map(|_| tell_at(path.as_os_str(), READY).err());
+        assert_eq!(full.unwrap().kind(), io::ErrorKind::WouldBlock);
     }
 }

@@ -17,7 +17,7 @@ use super::{Exit, log, ready};
 use crate::config::{self, Config};
 use crate::console::Options;
 use crate::credential::scrub::Scrubber;
-use crate::proxy::Daemon;
+use crate::proxy::{Daemon, StartError};
 
 #[derive(clap::Args, Debug)]
 pub struct Args {
@@ -69,8 +69,19 @@ async fn serve(config: Config, console: Option<Options>, scrubber: Arc<Scrubber>
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
-    let daemon = match Daemon::start(config, Arc::clone(&scrubber)).await {
+    // A key that a program fetches and a server that is asked for its account may take minutes.
+    let stopped = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    let daemon = match Daemon::start(config, Arc::clone(&scrubber), stopped).await {
         Ok(daemon) => daemon,
+        Err(error @ StartError::Stopped) => {
+            tracing::info!("{error}");
+            return Ok(Exit::Ok);
+        }
         Err(error) => {
             eprintln!("error: {}", scrubber.line(&error.to_string()));
             return Ok(Exit::Usage);

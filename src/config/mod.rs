@@ -26,6 +26,7 @@ pub mod edit;
 mod expand;
 mod fields;
 mod gate;
+mod hidden;
 mod issuers;
 mod known;
 mod notify;
@@ -222,9 +223,14 @@ fn read(
         problems.add(Code::TooMuch, &(0..0), message, "it is probably another file than the one you mean");
         return Err(ConfigError::Invalid(problems.report(origin, "")));
     }
+    let mut hidden = Vec::new();
     let Some(root) = yaml::read(text, &mut problems) else {
+        hidden::lines(text, &mut hidden);
+        problems.hide(hidden);
         return Err(ConfigError::Invalid(problems.report(origin, text)));
     };
+    hidden::values(&root, &mut hidden);
+    problems.hide(hidden);
     let origin_absolute = std::path::absolute(origin).unwrap_or_else(|_| origin.to_owned());
     let folder = origin_absolute.parent().unwrap_or(Path::new("/"));
     let mut cx = Context {

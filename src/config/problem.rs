@@ -110,7 +110,11 @@ pub struct Problem {
 
 /// Problems as they are found.
 #[derive(Default, Debug)]
-pub struct Problems(Vec<Problem>);
+pub struct Problems {
+    found: Vec<Problem>,
+    /// Places of the text that are never shown.
+    hidden: Vec<Range<usize>>,
+}
 
 impl FromIterator<Problem> for Problems {
     fn from_iter<I: IntoIterator<Item = Problem>>(problems: I) -> Problems {
@@ -121,37 +125,44 @@ impl FromIterator<Problem> for Problems {
 impl Problems {
     pub fn add(&mut self, code: Code, span: &Range<usize>, message: impl Into<String>, help: impl Into<String>) {
         let problem = Problem { code, span: span.clone(), message: message.into(), help: help.into(), other: None };
-        self.0.push(problem);
+        self.hidden.extend((code == Code::PlainKey).then(|| span.clone()));
+        self.found.push(problem);
+    }
+
+    /// What stands at these places is shown with no problem.
+    pub fn hide(&mut self, places: Vec<Range<usize>>) {
+        self.hidden.extend(places);
     }
 
     /// The last problem has to do with another place.
     pub fn with(&mut self, other: &Range<usize>, label: impl Into<String>) {
-        if let Some(last) = self.0.last_mut() {
+        if let Some(last) = self.found.last_mut() {
             last.other = Some((other.clone(), label.into()));
         }
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.found.is_empty()
     }
 
     /// So many that no more work goes into finding others or into what was meant.
     pub fn are_enough(&self) -> bool {
-        self.0.len() >= 4 * SHOWN
+        self.found.len() >= 4 * SHOWN
     }
 
     /// In the order of the file, with the text they are about.
     pub fn report(mut self, origin: &Path, text: &str) -> Report {
-        self.0.sort_by_key(|problem| (problem.span.start, problem.code));
-        self.0.dedup();
-        Report { origin: origin.to_owned(), text: shape::mask(text).into_owned(), problems: self.0 }
+        self.found.sort_by_key(|problem| (problem.span.start, problem.code));
+        self.found.dedup();
+        let text = covered(&shape::mask(text), &self.hidden);
+        Report { origin: origin.to_owned(), text, problems: self.found }
     }
 }
 
 /// All that is wrong with one file.
 pub struct Report {
     origin: PathBuf,
-    /// What looks like a key is overwritten.
+    /// What looks like a key is overwritten, and so is what must not be shown.
     text: String,
     problems: Vec<Problem>,
 }
@@ -261,6 +272,18 @@ pub fn quote(text: &str) -> String {
     format!("`{visible}{dots}`")
 }
 
+/// The text with these places overwritten by `*`, but for the ends of lines. Its length in bytes stays the same.
+fn covered(text: &str, places: &[Range<usize>]) -> String {
+    let mut bytes = text.as_bytes().to_vec();
+    for place in places {
+        let end = text.ceil_char_boundary(place.end);
+        let piece = bytes.get_mut(text.floor_char_boundary(place.start)..end).unwrap_or_default();
+        piece.iter_mut().filter(|byte| !matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b'*');
+    }
+    // Whole characters are overwritten.
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 /// Of a byte of a text; both from 1, columns count characters.
 pub(super) fn line_and_column(text: &str, byte: usize) -> (usize, usize) {
     let before = text.get(..text.floor_char_boundary(byte)).unwrap_or_default();
@@ -277,6 +300,14 @@ mod tests {
         assert_eq!(quote("a\u{1b}[31m\n"), r"`a\u{1b}[31m\n`");
         assert_eq!(quote("sk_live_abcdef"), "`sk_live_******`");
         assert_eq!(quote(&"é".repeat(100)).chars().count(), 65);
+    }
+
+    #[test]
+    fn what_is_covered_keeps_its_length_and_its_lines() {
+        assert_eq!(covered("a: é1\r\n  b\n", &[3..4, 4..11]), "a: ***\r\n***\n");
+        // In the middle of a character, beyond the end, and the wrong way round.
+        let wrong = Range { start: 3, end: 1 };
+        assert_eq!(covered("é1é", &[1..2, 4..90, wrong]), "**1**");
     }
 
     #[test]

@@ -33,7 +33,7 @@ const HTTP: Keys = Keys { known: &["url", "query", "headers", "auth", "allow_pla
 const VALUE: Keys = Keys { known: &["secret", "prefix"], later: &[] };
 
 /// What stands in place of a source for a key that countersign keeps itself.
-const STORED: &str = "stored";
+pub(super) const STORED: &str = "stored";
 
 /// `store` is the folder of the keys that countersign keeps itself.
 pub fn secrets(cx: &mut Context<'_>, node: Option<&Node>, store: &Path) -> BTreeMap<String, SecretSource> {

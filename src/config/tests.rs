@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod clear;
 mod files;
 mod mistakes;
 mod sandbox;

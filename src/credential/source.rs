@@ -169,16 +169,16 @@ async fn command(name: &str, argv: &[String]) -> Result<Zeroizing<Vec<u8>>, Secr
         }
     }
     let mut child = command.spawn().map_err(|error| SecretError::Start { name: owned(), error })?;
-    let group = child.id().and_then(|id| rustix::process::Pid::from_raw(id.cast_signed()));
+    let mut group = Group(child.id().and_then(|id| rustix::process::Pid::from_raw(id.cast_signed())));
     let ended = tokio::time::timeout(COMMAND_TIME, finish(&mut child)).await;
     let overflow = |unfit| SecretError::Unfit { name: owned(), unfit };
     let (status, mut stdout, stderr) = match ended {
-        Ok(Ok(Some(ended))) => ended,
+        Ok(Ok(Some(ended))) => {
+            group.0 = None;
+            ended
+        }
         unfinished => {
-            // Whatever it started ends with it.
-            if let Some(group) = group {
-                _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-            }
+            drop(group);
             _ = child.wait().await;
             return Err(match unfinished {
                 Ok(Err(error)) => SecretError::Start { name: owned(), error },
@@ -192,6 +192,17 @@ async fn command(name: &str, argv: &[String]) -> Result<Zeroizing<Vec<u8>>, Secr
         return Err(SecretError::Failed { name: owned(), status, stderr: shown(name, &stdout, &stderr) });
     }
     Ok(stdout)
+}
+
+/// A command that has not ended. Whatever it started ends with it, and it does when nobody waits for it any more.
+struct Group(Option<rustix::process::Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        }
+    }
 }
 
 type Ended = (ExitStatus, Zeroizing<Vec<u8>>, Zeroizing<Vec<u8>>);

@@ -147,7 +147,7 @@ async fn watch(
 
 async fn start(stage: &Stage) -> Result<Daemon, PlayError> {
     let config = config::parse(&stage.config(), &stage.config_path())?;
-    Ok(Daemon::start(config, std::sync::Arc::default()).await?)
+    Ok(Daemon::start(config, std::sync::Arc::default(), std::future::pending()).await?)
 }
 
 async fn agent(socket: &Path, transcript: Transcript, pace: Duration) -> Result<Report, AgentError> {

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::probe::{self, Asked};
-use super::servers::{catalog, runtime};
+use super::servers::{catalog, has_room, runtime};
 use super::sign_in::SignIns;
 use super::{ServerRuntime, Shared, StartError, environment};
 use crate::audit::{Entry, Event};
@@ -183,6 +183,7 @@ impl Keys {
     /// Whether a server works with the new key where it is known to work: what a start would find, and no less than
     /// this one has found.
     async fn fits(&self, settings: &config::Server, running: &ServerRuntime, keys: &Cells) -> Result<(), NotTaken> {
+        has_room(settings, keys).map_err(NotTaken::Refused)?;
         let now = environment::declared(settings, &running.catalog, &self.config, keys);
         let contradicts = |text: &dyn std::fmt::Display| NotTaken::Refused(one_line(&text.to_string()));
         let mut now = now.map_err(|contradiction| contradicts(&contradiction))?;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -105,6 +106,8 @@ struct Shared {
 /// Why the daemon does not start. Nothing is left half-started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    #[error("stopped before it had started")]
+    Stopped,
     #[error("{error}{place}\n  help: a secret is read when the daemon starts, from where its line says")]
     Secret { error: SecretError, place: String },
     #[error(
@@ -164,12 +167,21 @@ pub struct Daemon {
 
 impl Daemon {
     /// Checks everything, then opens the sockets. The scrubber learns every key; the log may go through it as well.
+    /// `stopped` ends the waits for keys and for what servers answer.
     ///
     /// # Errors
     /// The first thing that is wrong, in words for the operator.
-    pub async fn start(config: Config, scrubber: Arc<Scrubber>) -> Result<Daemon, StartError> {
+    pub async fn start(
+        config: Config,
+        scrubber: Arc<Scrubber>,
+        stopped: impl Future<Output = ()>,
+    ) -> Result<Daemon, StartError> {
+        let mut stopped = pin!(stopped);
         let read = keys::stamps(&config);
-        let secrets = keys::read(&config).await?;
+        let secrets = tokio::select! {
+            secrets = keys::read(&config) => secrets?,
+            () = &mut stopped => return Err(StartError::Stopped),
+        };
         secrets.iter().for_each(|(name, secret)| scrubber.learn(name, &secret.current()));
         let (tracker, session_tracker) = (TaskTracker::new(), TaskTracker::new());
         let (fronts, stop) = (CancellationToken::new(), CancellationToken::new());
@@ -236,7 +248,11 @@ impl Daemon {
         if let Some((listener, gate)) = child_listener.zip(api) {
             tracker.spawn(api_gate::serve(listener, gate));
         }
-        if let Err(error) = probe(&config, &mut servers, &shared).await {
+        let probed = tokio::select! {
+            probed = probe(&config, &mut servers, &shared) => probed,
+            () = &mut stopped => Err(StartError::Stopped),
+        };
+        if let Err(error) = probed {
             fronts.cancel();
             abandon(&shared, &tracker, &error).await;
             return Err(error);

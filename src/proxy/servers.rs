@@ -86,8 +86,8 @@ pub(super) fn runtime(
         UpstreamConfig::Http { url, query, headers, oauth } => {
             let headers = fields(headers, secrets).map_err(wrong)?;
             let query = parameters(query, secrets).map_err(wrong)?;
-            let mut spec =
-                HttpSpec::new(name, url, headers).map_err(|error| wrong(error.to_string()))?.with_query(query);
+            let spec = HttpSpec::new(name, url, headers).and_then(|spec| spec.with_query(query));
+            let mut spec = spec.map_err(|error| wrong(error.to_string()))?;
             if let (Some(oauth), Some(sign_ins)) = (oauth, sign_ins) {
                 let settings = sign_in::settings(name, url, oauth, secrets).map_err(wrong)?;
                 let bearer = sign_ins.bearer(settings).map_err(wrong)?;
@@ -126,6 +126,14 @@ pub(super) fn fields(
     secrets: &BTreeMap<String, SecretCell>,
 ) -> Result<Vec<(String, HeaderSource)>, String> {
     headers.iter().map(|(name, value)| Ok((name.clone(), header(value, secrets)?))).collect()
+}
+
+/// Whether the keys of a server's address fit into it.
+pub(super) fn has_room(server: &config::Server, secrets: &BTreeMap<String, SecretCell>) -> Result<(), String> {
+    let UpstreamConfig::Http { url, query, .. } = &server.upstream else { return Ok(()) };
+    let query = parameters(query, secrets)?;
+    let spec = HttpSpec::new(&server.facts.name, url, Vec::new()).and_then(|spec| spec.with_query(query));
+    spec.map(drop).map_err(|error| error.to_string())
 }
 
 /// Those of an address, all of which are keys.

@@ -7,7 +7,10 @@ use serde_json::{Value, json};
 
 use crate::harness::daemon::{FIXTURE_POLICY, SERVER, binary, set_mode};
 use crate::harness::http::HttpClient;
-use crate::harness::{Countersign, Shim, Spy, outcome, request};
+use crate::harness::process::is_running;
+use crate::harness::web::Web;
+use crate::harness::{Countersign, Shim, Spy, outcome, request, within};
+use crate::secrets::run;
 
 /// One server that needs nothing.
 fn countersign() -> Countersign {
@@ -26,6 +29,51 @@ async fn it_listens_and_stops() {
     }
     assert!(daemon.stop().await.success());
     assert!(!daemon.operator_socket.exists(), "the socket stays behind");
+}
+
+/// A key is being fetched: the program that does so is stopped too, with all that it has started.
+#[tokio::test]
+async fn it_is_stopped_while_it_waits_for_a_key() {
+    let setup = countersign();
+    let started = setup.dir().join("started");
+    let fetch = format!("sleep 300 & echo $! > {}; kill -TERM $PPID; wait", started.display());
+    let setup = setup.set("/secrets/slow", json!({"command": ["/bin/sh", "-c", fetch]}));
+    let folder = setup.kept();
+    let (status, said) = setup.refuses().await;
+    assert!(status.success() && said.contains("stopped before it had started"), "{said}");
+    let pid = std::fs::read_to_string(folder.path().join("started")).unwrap().trim().parse().unwrap();
+    within("what it has started to end", async {
+        while is_running(pid) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn it_is_stopped_while_it_asks_a_server_for_its_account() {
+    let setup = countersign();
+    let pid = setup.dir().join("pid");
+    let told = pid.clone();
+    let web = Web::start(move |_| {
+        let pid = std::fs::read_to_string(&told).unwrap().trim().parse().unwrap();
+        rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), Signal::TERM).unwrap();
+        std::future::pending()
+    })
+    .await;
+    let upstream = json!({"http": {"url": format!("http://{}/mcp", web.address), "allow_plain_http": true,
+        "headers": {"Authorization": {"secret": "key", "prefix": "Bearer "}}}});
+    let probe = json!({"required": true, "timeout": "5m"});
+    let server = json!({"environment": "sandbox", "vendor": "stripe", "probe": probe, "upstream": upstream});
+    let fetch = format!("echo $PPID > {}; printf sk_test_%s a1Wq7Zt9XeVb4Jm2", pid.display());
+    let setup = setup.server(SERVER, server).set("/secrets/key", json!({"command": ["/bin/sh", "-c", fetch]}));
+    let (config, kept) = (setup.write(), setup.kept());
+    let (status, said) = setup.refuses().await;
+    assert!(status.success() && said.contains("stopped before it had started"), "{said}");
+    let exported = run(&config, None, &["audit", "export"], "").await;
+    let last = exported.1.lines().last().unwrap_or_default();
+    assert!(last.contains("not started: stopped before it had started"), "{}{}", exported.1, exported.2);
+    drop(kept);
 }
 
 /// Two daemons on one state folder would be two audits: the second does not start, the first goes on.

@@ -206,3 +206,25 @@ async fn the_secrets_of_a_sign_in_are_in_use() {
         assert!(code == 5 && said.contains(&format!("for {user}")), "{said}");
     }
 }
+
+/// Without its keys a request could count as somebody else's: what has no room for them is not sent, and not begun.
+#[tokio::test]
+async fn a_key_that_an_address_has_no_room_for_is_not_taken() {
+    let long = "+/=a".repeat(4_000);
+    let own = tempfile::tempdir().unwrap();
+    let (first, second) = (own.path().join("first"), own.path().join("second"));
+    write(&first, FIRST);
+    write(&second, &format!("{long}="));
+    let query = json!({"a": {"secret": "first"}, "b": {"secret": "second"}});
+    let http = json!({"url": "http://127.0.0.1:9/mcp", "allow_plain_http": true, "query": query});
+    let setup = Countersign::new().server(SERVER, json!({"environment": "sandbox", "upstream": {"http": http}}));
+    let setup = setup.set("/secrets/first", json!({"file": first})).set("/secrets/second", json!({"file": second}));
+    let mut daemon = setup.start().await;
+    write(&first, &long);
+    daemon.signal(Signal::HUP);
+    daemon.logs("the upstream's address cannot be built").await;
+    daemon.stop().await;
+    assert_eq!(kinds_of(&daemon, "secret_rotated").await, Vec::<Value>::new());
+    let (status, said) = daemon.again().refuses().await;
+    assert!(!status.success() && said.contains("the upstream's address cannot be built"), "{said}");
+}

@@ -190,6 +190,62 @@ fn nobody_signs_in_where_that_is_not_wanted() {
     assert_eq!(home.read(".claude.json"), before);
 }
 
+/// Wherever it stands: what an entry was is kept readable, so a key that does not move out is refused.
+#[test]
+fn a_key_that_countersign_does_not_take_over_is_kept_nowhere() {
+    let none = &["--auth", "none"][..];
+    for (entry, more, member) in [
+        (
+            r#"{"url": "https://x/mcp", "headers": {"Authorization": "Bearer tok-first0123456789"}, "oauth": {"clientId": "c", "clientSecret": "hunter2CANARY"}}"#,
+            none,
+            "oauth",
+        ),
+        (r#"{"url": "https://x/mcp", "auth": {"CLIENT_ID": "c", "CLIENT_SECRET": "hunter2CANARY"}}"#, none, "auth"),
+        (
+            r#"{"url": "https://x/mcp", "oauth": {"enabled": false, "clientId": "c", "clientSecret": "hunter2CANARY"}}"#,
+            &[],
+            "oauth",
+        ),
+        (r#"{"url": "https://x/mcp", "oauth": {"enabled": false, "code": "hunter2CANARY"}}"#, &[], "oauth.code"),
+        (
+            r#"{"command": "npx", "args": ["other-mcp"], "oauth": {"clientId": "c", "clientSecret": "hunter2CANARY"}}"#,
+            &[],
+            "oauth",
+        ),
+        (r#"{"command": "npx", "args": ["other-mcp"], "auth": "hunter2CANARY"}"#, &[], "auth"),
+        (
+            r#"{"command": "npx", "args": ["mcp-remote", "https://x/mcp"], "auth": {"CLIENT_ID": "c", "CLIENT_SECRET": "hunter2CANARY"}}"#,
+            &[],
+            "auth",
+        ),
+        (
+            r#"{"command": "npx", "args": ["mcp-remote", "https://x/mcp"], "env": {"OTHER_TOKEN": "hunter2CANARY"}}"#,
+            &[],
+            "env",
+        ),
+        (r#"{"command": "npx", "args": ["other-mcp"], "headers": {"Authorization": "hunter2CANARY"}}"#, &[], "headers"),
+        (r#"{"command": "npx", "args": ["other-mcp", "https://x/mcp?api_key=hunter2CANARY"]}"#, &[], "args"),
+        (r#"{"url": "https://x/mcp", "env": {"API_KEY": "hunter2CANARY"}}"#, &[], "env"),
+    ] {
+        let home = Home::new();
+        let text = format!("{{\"mcpServers\": {{\"s\": {entry}}}}}");
+        home.write(".cursor/mcp.json", &text);
+        let said = home.bad(2, &[&["wrap", "cursor", "--environment", "test"], more].concat());
+        assert!(said.contains(&format!("`{member}`")) && !said.contains("CANARY"), "{entry}\n{said}");
+        assert_eq!(home.with_text("CANARY"), [std::path::PathBuf::from(".cursor/mcp.json")], "{entry}");
+        assert_eq!(home.read(".cursor/mcp.json"), text);
+    }
+    // What a bridge fills in by itself from the entry's own variables moves out, and leaves none.
+    let home = Home::new();
+    let place = ".config/Claude/claude_desktop_config.json";
+    let text = r#"{"mcpServers": {"s": {"command": "npx", "args": ["mcp-remote", "https://x/mcp", "--header", "Authorization:${AUTH}"], "env": {"AUTH": "Bearer hunter2CANARY"}}}}"#;
+    home.write(place, text);
+    home.good(&["wrap", "claude-desktop", "--environment", "test"]);
+    assert!(home.with_text("CANARY").iter().all(|path| path.starts_with(STORE)), "{:?}", home.with_text("CANARY"));
+    home.good(&["unwrap", "claude-desktop"]);
+    assert_eq!(home.read(place), text);
+}
+
 #[test]
 fn a_variable_at_the_end_of_an_address_becomes_one_of_the_daemon() {
     let home = Home::new();

@@ -3,8 +3,8 @@
 
 use super::clients::Variables;
 use super::entry::{Text, filled};
-use super::keys::{has_login, hints_at_a_key, may_be_a_key};
-use super::tree::{Data, Node};
+use super::keys::{after_scheme, has_login, hints_at_a_key, may_be_a_key};
+use super::tree::{Data, Member, Node};
 use crate::config;
 use crate::credential::shape;
 
@@ -23,9 +23,18 @@ enum Named {
     No,
 }
 
+/// Stands where a key has been cut out, and in no file.
+pub const MARK: &str = "\u{e000}KEY\u{e000}";
+
 /// How many keys there are. `ours`: the entry reaches countersign by its address, and the token for it is no key.
 pub fn keys(entry: &Node, variables: Variables, ours: bool) -> usize {
     Look { variables, ours }.node(entry, Named::No, false)
+}
+
+/// The first member of an entry that has a key left when those that move out are cut.
+pub fn left(entry: &Node, variables: Variables) -> Option<&str> {
+    let look = Look { variables, ours: false };
+    entry.members().iter().find(|member| look.member(member, false) > 0).map(|member| member.name.as_str())
 }
 
 struct Look {
@@ -39,22 +48,22 @@ impl Look {
             Data::Text(text) => usize::from(self.is_key(text, named)),
             Data::Other(text) => usize::from(!is_switch(text) && self.is_key(text, named)),
             Data::List(items) => self.list(items),
-            Data::Map(members) => {
-                let each = members.iter().filter(|member| !NAMES.contains(&member.name.as_str())).map(|member| {
-                    let value = &member.value;
-                    if self.ours && member.name.eq_ignore_ascii_case("authorization") && value.text().is_some_and(own) {
-                        return 0;
-                    }
-                    let named = match () {
-                        () if config::header_names_a_key(&member.name) => Named::Key,
-                        () if environment && hints_at_a_key(&member.name) => Named::Perhaps,
-                        () => Named::No,
-                    };
-                    self.node(value, named, ENVIRONMENTS.contains(&member.name.as_str()))
-                });
-                each.sum()
-            }
+            Data::Map(members) => members.iter().map(|member| self.member(member, environment)).sum(),
         }
+    }
+
+    fn member(&self, member: &Member, environment: bool) -> usize {
+        let (name, value) = (member.name.as_str(), &member.value);
+        let ours = self.ours && name.eq_ignore_ascii_case("authorization") && value.text().is_some_and(own);
+        if ours || NAMES.contains(&name) {
+            return 0;
+        }
+        let named = match () {
+            () if config::header_names_a_key(name) => Named::Key,
+            () if environment && hints_at_a_key(name) => Named::Perhaps,
+            () => Named::No,
+        };
+        self.node(value, named, ENVIRONMENTS.contains(&name))
     }
 
     /// `--token KEY`, `--token=KEY`, `TOKEN=KEY`, `Authorization: KEY`.
@@ -79,7 +88,11 @@ impl Look {
 
     fn is_key(&self, text: &str, named: Named) -> bool {
         let formed = shape::key_like(text).is_some();
-        if formed || text.is_empty() || !matches!(filled(text, self.variables), Ok(Text::Plain(_))) {
+        if formed
+            || text.is_empty()
+            || stands_for_one(text)
+            || !matches!(filled(text, self.variables), Ok(Text::Plain(_)))
+        {
             return formed;
         }
         has_login(text)
@@ -94,7 +107,15 @@ impl Look {
 
 /// Whether a parameter of an address carries a key.
 fn is_parameter(name: &str, value: &str) -> bool {
-    !value.is_empty() && (config::names_a_key(name) || (hints_at_a_key(name) && may_be_a_key(value)))
+    !value.is_empty()
+        && !stands_for_one(value)
+        && (config::names_a_key(name) || (hints_at_a_key(name) && may_be_a_key(value)))
+}
+
+/// What has been cut out, or what a bridge fills in by itself: nothing that anybody could use.
+fn stands_for_one(text: &str) -> bool {
+    let (_, bare) = after_scheme(text);
+    bare == MARK || matches!(filled(bare, Variables::Braces), Ok(Text::Variable { prefix, .. }) if prefix.is_empty())
 }
 
 fn is_switch(text: &str) -> bool {
@@ -146,6 +167,26 @@ mod tests {
             (r#"{"command": "x", "args": ["--token", "${env:TOKEN}"], "env": {"A_KEY": "sk_live_CANARY1${B}"}}"#, 1),
         ] {
             assert_eq!(found(entry, Variables::Named), keys, "{entry}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_has_been_cut_out_is_none_and_one_beside_it_is() {
+        for (entry, member) in [
+            (
+                r#"{"headers": {"Authorization": "bearer KEY", "X-Api-Key": "KEY"}, "url": "https://x/?token=KEY"}"#,
+                None,
+            ),
+            (r#"{"args": ["--header", "Authorization:Bearer ${A_TOKEN}"], "env": {"A_TOKEN": "KEY"}}"#, None),
+            (r#"{"headers": {"Authorization": "Bearer KEY"}, "oauth": {"clientSecret": "hunter2"}}"#, Some("oauth")),
+            (r#"{"command": "x", "auth": {"CLIENT_SECRET": "hunter2"}, "env": {"A_KEY": "KEY"}}"#, Some("auth")),
+            (r#"{"command": "x", "env": {"A_TOKEN": "KEYhunter2"}}"#, Some("env")),
+            (r#"{"command": "x", "headers": {"Authorization": "hunter2"}}"#, Some("headers")),
+            (r#"{"url": "https://x", "password": "hunter2"}"#, Some("password")),
+        ] {
+            let entry =
+                Format::Jsonc.read(&entry.replace("KEY\"", &format!("{MARK}\"")).replace("KEYh", &format!("{MARK}h")));
+            assert_eq!(left(&entry.unwrap(), Variables::None), member);
         }
     }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use similar::{Algorithm, DiffTag, capture_diff_slices, group_diff_ops};
 
+use super::keys::has_random_part;
 use super::tree::{Data, Format, Node};
 use crate::config;
 use crate::console::visible;
@@ -33,7 +34,7 @@ pub enum Of {
     /// A client's: whatever may be a key is overwritten.
     Client(Format),
     /// Ours, where keys stand by the names of secrets. What may be one all the same stands in `env` and `headers`, and
-    /// among the parameters of a `url`.
+    /// in addresses.
     Configuration,
 }
 
@@ -121,10 +122,9 @@ fn closed(format: Format, text: &str, hide: impl Fn(&Node, &mut Vec<Range<usize>
 
 /// Of our configuration.
 fn hide_plain(node: &Node, out: &mut Vec<Range<usize>>) {
+    out.extend(node.text().is_some_and(is_open).then(|| node.span.clone()));
     node.items().iter().for_each(|item| hide_plain(item, out));
     for member in node.members() {
-        let address = member.name == "url" && member.value.text().is_some_and(|url| url.contains('?'));
-        out.extend(address.then(|| member.value.span.clone()));
         if matches!(member.name.as_str(), "env" | "headers") {
             let plain = member.value.members().iter().filter(|inner| inner.value.members().is_empty());
             out.extend(plain.map(|inner| inner.value.span.clone()));
@@ -133,12 +133,15 @@ fn hide_plain(node: &Node, out: &mut Vec<Range<usize>>) {
     }
 }
 
+/// An address that may have a key in it: anywhere behind these marks, or as a part of its path.
+fn is_open(text: &str) -> bool {
+    text.contains("://") && (text.contains(['?', '@']) || has_random_part(text))
+}
+
 fn hide(node: &Node, hidden: bool, out: &mut Vec<Range<usize>>) {
     match &node.data {
         Data::Text(text) | Data::Other(text) => {
-            // An address may have a key in it anywhere behind these.
-            let open = text.contains("://") && text.contains(['?', '@']);
-            out.extend((hidden || open).then(|| node.span.clone()));
+            out.extend((hidden || is_open(text)).then(|| node.span.clone()));
         }
         Data::List(items) => {
             let mut after_option = false;
@@ -179,6 +182,26 @@ mod tests {
         assert!(diff.contains("-    \"command\": \"npx\",\n+    \"command\": \"countersign\",\n"), "{diff}");
         assert!(!diff.contains("CANARY") && !diff.contains("hunter2"), "{diff}");
         assert_eq!(unified(Path::new("a"), Of::Client(Format::Jsonc), before, before), "");
+    }
+
+    #[test]
+    fn an_address_that_may_have_a_key_in_it_is_not_shown() {
+        let part = "zN9mQ4tXcV7bH2kL1pRw";
+        for address in ["https://a/mcp/K", "https://a/K/mcp", "https://a/x?k=K", "https://a/x#/K", "sse+https://u:K@a"]
+        {
+            let address = address.replace('K', part);
+            let client = format!("{{\"url\": \"{address}\", \"args\": [\"{address}\"]}}");
+            let diff = unified(Path::new("/a.json"), Of::Client(Format::Jsonc), &client, "{}");
+            assert!(diff.contains("*****") && !diff.contains(part), "{diff}");
+            let config = format!("a: {{ url: \"{address}\", args: [\"{address}\"] }}\n");
+            let diff = unified(Path::new("/c.yaml"), Of::Configuration, "", &config);
+            assert!(diff.contains("*****") && !diff.contains(part), "{diff}");
+        }
+        let plain = "a: { url: \"https://a.example/v1/mcp\" }\n";
+        assert!(
+            unified(Path::new("/c.yaml"), Of::Configuration, "", plain)
+                .contains("+a: { url: \"https://a.example/v1/mcp\" }")
+        );
     }
 
     /// A password that looks like nothing is not taken for a key, and is shown all the same to nobody.

@@ -85,7 +85,9 @@ pub fn read(client: Client, entry: &Node, folder: Option<&Path>) -> anyhow::Resu
     if let Some((member, help)) = ELSEWHERE.iter().find(|(member, _)| is_set(entry.get(member))) {
         bail!("it has `{member}`, which countersign cannot take over: {help}");
     }
-    let of = Reader { client, entry, variables: client.variables(), folder };
+    // Where there is nothing to sign in to, it is read all the same: what cannot be read may be a key.
+    let sign_in = sign_in::read(client, entry)?;
+    let of = Reader { entry, variables: client.variables(), folder, sign_in };
     match client.shape() {
         Shape::Usual { .. } => of.usual(client),
         Shape::Codex => of.codex(),
@@ -99,10 +101,10 @@ pub fn is_set(node: Option<&Node>) -> bool {
 }
 
 struct Reader<'a> {
-    client: Client,
     entry: &'a Node,
     variables: Variables,
     folder: Option<&'a Path>,
+    sign_in: sign_in::Said,
 }
 
 impl Reader<'_> {
@@ -192,7 +194,7 @@ impl Reader<'_> {
         Ok(Said::Http {
             url: filled(&url, self.variables)?,
             headers: self.texts(headers)?,
-            sign_in: sign_in::read(self.client, self.entry)?,
+            sign_in: self.sign_in.clone(),
         })
     }
 

@@ -325,14 +325,9 @@ impl Mover<'_> {
             }
             let value = match text {
                 Text::Variable { name: variable, prefix } => self.key(&name, From::Variable(variable), prefix),
-                Text::Plain(text) if config::header_names_a_key(&name) || self.is_key(&name, &text) => {
-                    let scheme = ["Bearer ", "Basic ", "Token "].iter().find_map(|scheme| {
-                        let start = text.get(..scheme.len())?;
-                        start.eq_ignore_ascii_case(scheme).then(|| start.to_owned())
-                    });
-                    let prefix = scheme.unwrap_or_default();
-                    let key = text.get(prefix.len()..).unwrap_or_default().to_owned();
-                    self.key(&name, From::File(key.into()), prefix)
+                Text::Plain(text) if self.is_key(&name, &text) => {
+                    let (prefix, key) = after_scheme(&text);
+                    self.key(&name, From::File(key.to_owned().into()), prefix.to_owned())
                 }
                 Text::Plain(text) => {
                     self.open.push(name.clone());
@@ -433,15 +428,13 @@ impl Mover<'_> {
     /// Whether a name says that what it stands for is a key.
     fn names(&self, name: &str) -> bool {
         let plain = |name: &str| name.to_ascii_lowercase().replace('-', "_");
-        self.hints.keys.iter().any(|key| plain(key) == plain(name)) || config::names_a_key(name)
+        self.hints.keys.iter().any(|key| plain(key) == plain(name)) || config::header_names_a_key(name)
     }
 
     /// `TOKEN=...`, as `docker run -e` takes it, and `Authorization: ...`.
     fn assigns_a_key(&self, arg: &str) -> bool {
         let variable = arg.split_once('=').is_some_and(|(name, value)| !value.is_empty() && self.names(name));
-        let header = arg.split_once(':').is_some_and(|(name, value)| {
-            !value.trim().is_empty() && (config::header_names_a_key(name) || self.names(name))
-        });
+        let header = arg.split_once(':').is_some_and(|(name, value)| !value.trim().is_empty() && self.names(name));
         variable || header
     }
 
@@ -474,6 +467,19 @@ pub fn may_be_random(text: &str) -> bool {
     let has = |is: fn(&u8) -> bool| text.bytes().any(|byte| is(&byte));
     let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~=:".contains(&byte));
     plain && text.len() >= 16 && has(u8::is_ascii_digit) && has(u8::is_ascii_alphabetic)
+}
+
+/// What stands before a key in a header and is none of it, and the key.
+pub fn after_scheme(text: &str) -> (&str, &str) {
+    let is = |scheme: &&&str| text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
+    let scheme = ["Bearer ", "Basic ", "Token "].iter().find(is).map_or(0, |scheme| scheme.len());
+    text.split_at(scheme)
+}
+
+/// Whether a part of an address's path may be a key.
+pub fn has_random_part(url: &str) -> bool {
+    let path = url.split('?').next().unwrap_or_default().split_once("://").map_or("", |(_, rest)| rest);
+    path.split('/').skip(1).any(may_be_random)
 }
 
 /// `scheme://user:password@host`.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, bail};
 use zeroize::Zeroizing;
 
+use super::clear;
 use super::clients::{Client, Place, Scope};
 use super::entry::{self, Ours};
 use super::files::{Files, Opened};
@@ -13,8 +14,9 @@ use super::keys::{self, From, Hints, Moved, Reached};
 use super::originals::{self, Original, Was};
 use super::ours::Draft;
 use super::sign_in::Auth;
-use super::tree::{Format, Node};
+use super::tree::Node;
 use crate::cli::quoted;
+use crate::credential::shape;
 
 /// What was asked for, and what has been done so far.
 pub struct Run {
@@ -48,7 +50,7 @@ impl Run {
         let names = draft.server(&server, &moved, self.environment.as_deref())?;
         let ours = self.ours(place, &server, &mut draft)?;
         let changed = format.change(text, &entry.path, &entry::changes(client, node, &ours))?;
-        let was = Was::Entry(original(format, text, &entry.path, &moved, &names)?);
+        let was = Was::Entry(original(client, text, &entry.path, &moved, &names)?);
         let mut told =
             vec![format!("{}: {}", if self.files.dry_run { "would wrap" } else { "wrapped" }, entry.shown())];
         told.extend(draft.told.drain(..).map(|line| format!("  {line}")));
@@ -225,12 +227,13 @@ fn program() -> anyhow::Result<String> {
 
 /// The entry's text without keys.
 fn original(
-    format: Format,
+    client: Client,
     text: &str,
     path: &[String],
     moved: &Moved,
     names: &[String],
 ) -> anyhow::Result<Vec<originals::Piece>> {
+    let (format, variables) = (client.format(), client.variables());
     let region = format.region(text, path)?;
     let keys = moved.keys.iter().zip(names).filter_map(|(key, name)| match &key.from {
         From::File(text) => Some((name.clone(), text.clone())),
@@ -243,16 +246,25 @@ fn original(
         .iter()
         .map(|piece| match piece {
             originals::Piece::Text(text) => text.as_str(),
-            originals::Piece::Secret(_) => "KEY",
+            originals::Piece::Secret(_) => clear::MARK,
         })
         .collect();
     // What is left is read as the client would read it: a key that is spelled in two ways is still there in one.
     let (before, after) = (text.get(..region.start).unwrap_or_default(), text.get(region.end..).unwrap_or_default());
     let read = format.read(&format!("{before}{masked}{after}"))?;
     let mut texts = Vec::new();
-    read.at(path).context("the entry")?.texts(&mut texts);
+    let entry = read.at(path).context("the entry")?;
+    entry.texts(&mut texts);
     if keys.iter().any(|(_, key)| texts.iter().any(|text| text.contains(key.as_str()))) {
         bail!("its key is spelled with escapes in the file: write it plainly, and wrap again");
+    }
+    // Not every member says how the server is reached, and what is kept here is not sealed.
+    if let Some(member) = clear::left(entry, variables) {
+        bail!(
+            "its `{}` has a key in the clear that countersign does not take over, and would keep readable: take it out, and \
+             wrap again",
+            shape::mask(member)
+        );
     }
     Ok(pieces)
 }
@@ -293,7 +305,7 @@ fn remarks(place: &Place, changed: &str, moved: &Moved) -> Vec<String> {
         out.push("  no key was found in the entry".to_owned());
     }
     if let Reached::Http { url, .. } = &moved.reached
-        && url.split('?').next().unwrap_or_default().split('/').skip(3).any(keys::may_be_random)
+        && keys::has_random_part(url)
     {
         out.push(
             "  a part of its address may be a key, and stays readable in the configuration: where it is one, ask for a \

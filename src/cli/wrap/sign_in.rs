@@ -84,14 +84,13 @@ fn member(client: Client, name: &str, node: &Node) -> anyhow::Result<Said> {
 }
 
 fn registered(variables: Variables, of: &str, members: &[Member]) -> anyhow::Result<Said> {
-    let mut registered = Registered::default();
+    let (mut registered, mut never) = (Registered::default(), false);
     for Member { name, value } in members {
         let place = || format!("`{of}.{name}`");
         let text = || fixed(value.text().context("it is no text")?, variables, None).with_context(place);
         match name.as_str() {
             _ if !is_set(Some(value)) && name != "enabled" => {}
-            "enabled" if !is_set(Some(value)) => return Ok(Said::Never),
-            "enabled" => {}
+            "enabled" => never = !is_set(Some(value)),
             "clientId" | "client_id" | "CLIENT_ID" => registered.client_id = Some(text()?).filter(|id| !id.is_empty()),
             "clientSecret" | "client_secret" | "CLIENT_SECRET" => {
                 let secret = filled(value.text().with_context(place)?, variables).with_context(place)?;
@@ -113,6 +112,9 @@ fn registered(variables: Variables, of: &str, members: &[Member]) -> anyhow::Res
                 place()
             ),
         }
+    }
+    if never {
+        return Ok(Said::Never);
     }
     if registered.client_secret.is_some() && registered.client_id.is_none() {
         bail!("`{of}` has the secret of a client and not its id");

@@ -93,12 +93,12 @@ impl Head {
     }
 
     /// # Errors
-    /// Where a part of the message does not fit into the field that has to repeat it.
+    /// Where a part of the message does not fit into the field that has to repeat it, or the keys into the address.
     pub(super) fn post(&self, message: Message, asked: &Asked) -> Result<Request<Full<Bytes>>, Loss> {
         // A session of the older era has no modern requests; a large message is not read through to find that out.
         let version = if asked.legacy { None } else { message.modern_version() };
         let mirrored = version.map(|version| self.mirrored(version, &message)).transpose()?;
-        let mut request = self.build(Method::POST, BOTH, message.into_text().into_bytes());
+        let mut request = self.build(Method::POST, BOTH, message.into_text().into_bytes())?;
         let fields = request.headers_mut();
         fields.insert(CONTENT_TYPE, JSON);
         if let Some(mirrored) = mirrored {
@@ -133,22 +133,28 @@ impl Head {
     }
 
     /// A stream for what belongs to no request, or the one that goes on after the event of this id.
-    pub(super) fn get(&self, last_event: Option<&str>) -> Request<Full<Bytes>> {
-        let mut request = self.build(Method::GET, EVENTS, Bytes::new());
+    ///
+    /// # Errors
+    /// Where the keys do not fit into the address.
+    pub(super) fn get(&self, last_event: Option<&str>) -> Result<Request<Full<Bytes>>, Loss> {
+        let mut request = self.build(Method::GET, EVENTS, Bytes::new())?;
         if let Some(last) = last_event.and_then(|last| HeaderValue::from_bytes(last.as_bytes()).ok()) {
             request.headers_mut().insert(LAST_EVENT_ID, last);
         }
-        request
+        Ok(request)
     }
 
-    pub(super) fn delete(&self) -> Request<Full<Bytes>> {
+    /// # Errors
+    /// Where the keys do not fit into the address.
+    pub(super) fn delete(&self) -> Result<Request<Full<Bytes>>, Loss> {
         self.build(Method::DELETE, BOTH, Bytes::new())
     }
 
-    fn build(&self, method: Method, accept: HeaderValue, body: Bytes) -> Request<Full<Bytes>> {
+    fn build(&self, method: Method, accept: HeaderValue, body: Bytes) -> Result<Request<Full<Bytes>>, Loss> {
+        let target = self.spec.target().map_err(|_| Loss::not_sent("the upstream's address cannot be built"))?;
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
-        *request.uri_mut() = self.spec.target();
+        *request.uri_mut() = target;
         let fields = request.headers_mut();
         self.spec.write(fields);
         fields.insert(ACCEPT, accept);
@@ -159,7 +165,7 @@ impl Head {
         if let Some(version) = self.version.get() {
             fields.insert(PROTOCOL_VERSION, version.clone());
         }
-        request
+        Ok(request)
     }
 
     /// The session that an accepted `initialize` opened.

@@ -34,6 +34,8 @@ pub enum SpecError {
     TwoAuthorizations { server: String },
     #[error("server `{server}`: the value for header field `{name}` has characters that a field cannot carry")]
     Value { server: String, name: String },
+    #[error("server `{server}`: the upstream's address cannot be built: with the keys of `query` it is too long")]
+    Target { server: String },
 }
 
 /// An HTTP upstream.
@@ -113,9 +115,12 @@ impl HttpSpec {
     }
 
     /// The same with keys as parameters of the address.
-    #[must_use]
-    pub fn with_query(self, query: Vec<(String, SecretCell)>) -> HttpSpec {
-        HttpSpec { query, ..self }
+    ///
+    /// # Errors
+    /// Where they do not fit into it.
+    pub fn with_query(self, query: Vec<(String, SecretCell)>) -> Result<HttpSpec, SpecError> {
+        let spec = HttpSpec { query, ..self };
+        spec.target().map(|_| spec)
     }
 
     /// The same with a token of a sign-in in each request.
@@ -149,11 +154,13 @@ impl HttpSpec {
         &self.uri
     }
 
-    /// What the request line names; the keys among its parameters join here. One that the system's longest address has
-    /// no room for is left out: the server refuses what comes without it.
-    pub(super) fn target(&self) -> Uri {
+    /// What the request line names; the keys among its parameters join here.
+    ///
+    /// # Errors
+    /// Where they do not fit into an address. Nothing is sent without them then: it might count as somebody else's.
+    pub(super) fn target(&self) -> Result<Uri, SpecError> {
         if self.query.is_empty() {
-            return self.target.clone();
+            return Ok(self.target.clone());
         }
         let mut target = Zeroizing::new(self.target.to_string());
         for (name, value) in &self.query {
@@ -163,7 +170,7 @@ impl HttpSpec {
             target.push('=');
             push_encoded(&mut target, value.current().expose());
         }
-        target.parse().unwrap_or_else(|_| self.target.clone())
+        target.parse().map_err(|_| SpecError::Target { server: self.server.clone() })
     }
 
     /// The configured fields and `Host`; the secrets join here.
@@ -234,20 +241,30 @@ mod tests {
 
     #[test]
     fn a_path_is_kept_and_a_missing_one_is_the_root() {
-        assert_eq!(spec("https://h/v1/mcp?x=1").unwrap().target(), "/v1/mcp?x=1");
-        assert_eq!(spec("https://h").unwrap().target(), "/");
+        assert_eq!(spec("https://h/v1/mcp?x=1").unwrap().target().unwrap(), "/v1/mcp?x=1");
+        assert_eq!(spec("https://h").unwrap().target().unwrap(), "/");
     }
 
     #[test]
     fn a_key_among_the_parameters_joins_late_and_is_never_shown() {
         let key = SecretCell::new("key", Secret::new("sk+/=&ü1".to_owned()));
-        let with = |url| spec(url).unwrap().with_query(vec![("api_key".to_owned(), key.clone())]);
-        assert_eq!(with("https://h/mcp?a=1").target(), "/mcp?a=1&api_key=sk%2B%2F%3D%26%C3%BC1");
-        assert_eq!(with("https://h").target(), "/?api_key=sk%2B%2F%3D%26%C3%BC1");
+        let with = |url| spec(url).unwrap().with_query(vec![("api_key".to_owned(), key.clone())]).unwrap();
+        assert_eq!(with("https://h/mcp?a=1").target().unwrap(), "/mcp?a=1&api_key=sk%2B%2F%3D%26%C3%BC1");
+        assert_eq!(with("https://h").target().unwrap(), "/?api_key=sk%2B%2F%3D%26%C3%BC1");
         let shown = format!("{:?} {}", with("https://h/mcp"), with("https://h/mcp").uri());
         assert!(!shown.contains("sk+") && !shown.contains("sk%2B"), "{shown}");
-        let long = SecretCell::new("key", Secret::new("x".repeat(70_000)));
-        assert_eq!(spec("https://h/m").unwrap().with_query(vec![("k".to_owned(), long)]).target(), "/m");
+    }
+
+    #[test]
+    fn an_address_that_its_keys_do_not_fit_into_is_none() {
+        let cell = |length| SecretCell::new("key", Secret::new("x".repeat(length)));
+        let with = |key: &SecretCell| spec("https://h/m").unwrap().with_query(vec![("k".to_owned(), key.clone())]);
+        assert!(matches!(with(&cell(70_000)), Err(SpecError::Target { .. })));
+        let key = cell(10);
+        let spec = with(&key).unwrap();
+        key.adopt(&cell(70_000));
+        assert!(matches!(spec.target(), Err(SpecError::Target { .. })));
+        assert!(!spec.target().unwrap_err().to_string().contains("xx"));
     }
 
     #[test]

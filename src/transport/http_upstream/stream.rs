@@ -143,10 +143,9 @@ impl Wire {
     }
 
     async fn open(&self, last_event: Option<&str>) -> Opened {
-        let request = self.head.get(last_event);
-        let sending = match self.token().await {
-            Ok(token) => self.send(request, token),
-            Err(loss) => {
+        let sending = match (self.token().await, self.head.get(last_event)) {
+            (Ok(token), Ok(request)) => self.send(request, token),
+            (Err(loss), _) | (_, Err(loss)) => {
                 debug!(reason = %loss.reason, "a stream of the upstream could not be opened");
                 return Opened::Failed;
             }

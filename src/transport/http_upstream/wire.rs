@@ -247,7 +247,7 @@ impl Wire {
     /// Whether a stream of the upstream begins as one of 2024-11-05 does.
     async fn begins_with_an_endpoint(&self) -> bool {
         let looking = async {
-            let request = self.head.get(None);
+            let request = self.head.get(None).ok()?;
             let (response, connection) = self.send(request, self.token().await.ok()?).await.ok()?;
             if response.status() != StatusCode::OK || !matches!(form(response.headers()), Form::Events) {
                 return None;
@@ -349,9 +349,9 @@ impl Wire {
         if !self.head.has_session() {
             return;
         }
-        let ended = match self.token().await {
-            Ok(token) => self.send(self.head.delete(), token).await,
-            Err(loss) => Err(loss),
+        let ended = match (self.token().await, self.head.delete()) {
+            (Ok(token), Ok(request)) => self.send(request, token).await,
+            (Err(loss), _) | (_, Err(loss)) => Err(loss),
         };
         match ended {
             Ok((response, connection)) => self.read_rest(Rest { body: response.into_body(), connection }).await,
