@@ -118,7 +118,10 @@ pub struct Problems {
 
 impl FromIterator<Problem> for Problems {
     fn from_iter<I: IntoIterator<Item = Problem>>(problems: I) -> Problems {
-        Problems(problems.into_iter().collect())
+        let found: Vec<Problem> = problems.into_iter().collect();
+        let secret = found.iter().filter(|problem| problem.code == Code::PlainKey);
+        let hidden = secret.map(|problem| problem.span.clone()).collect();
+        Problems { found, hidden }
     }
 }
 
