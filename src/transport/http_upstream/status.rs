@@ -53,8 +53,7 @@ pub(super) fn report(server: &str, status: StatusCode, headers: &HeaderMap, scru
             .collect();
         error!(
             server, %status, challenge,
-            "the upstream does not accept the key; see to its secret and to `headers` or `query` of servers.{server}.upstream.http, \
-             then restart: secrets are read at the start"
+            "the upstream does not accept the key; see to its secret, and to servers.{server}.upstream.http.headers or `query`"
         );
     } else if is_busy(status) {
         let seconds = retry_after(headers, Timestamp::now()).map(|wait| wait.as_secs());
