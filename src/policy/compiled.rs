@@ -24,6 +24,10 @@ const INSTRUCTIONS: usize = 10_000_000;
 /// Instructions between two looks at the clock.
 const LOOK: NonZeroU32 = NonZeroU32::MIN.saturating_add(63);
 
+/// Where the program begins: a rule whose value is the array of all sets. One evaluation costs less than one for each
+/// set, and what several sets ask for is found out once.
+const ALL: &str = "data.countersign.compiled.sets";
+
 /// A program and its data. Cheap to start a machine from.
 #[derive(Debug)]
 pub struct Compiled {
@@ -31,9 +35,9 @@ pub struct Compiled {
     data: Value,
 }
 
-/// One evaluation of a program: all its sets, on one input.
+/// What a program says about one input: all its sets.
 #[derive(Debug)]
-pub struct Machine(RegoVM);
+pub struct Sets(Value);
 
 impl Compiled {
     /// Compiles the sets at these paths. `None` where there are none.
@@ -41,7 +45,9 @@ impl Compiled {
     /// # Errors
     /// Where the compiler does not take the texts: a fault of ours, which a test would have shown.
     pub fn new(sources: &[&Source], data: &Value, paths: &[String]) -> Result<Option<Compiled>, PolicyErrors> {
-        let Some(first) = paths.first() else { return Ok(None) };
+        if paths.is_empty() {
+            return Ok(None);
+        }
         let failed = |error: String| {
             let help = "this is a fault of countersign: please report it";
             PolicyErrors::from(Problem::of_file("the built-in policies", "compile", error, help))
@@ -52,22 +58,27 @@ impl Compiled {
                 .add_policy(source.name.clone(), source.text.clone())
                 .map_err(|error| failed(format!("{error:#}")))?;
         }
+        let all = format!("package countersign.compiled\n\nsets := [{}]\n", paths.join(", "));
+        engine.add_policy("compiled".to_owned(), all).map_err(|error| failed(format!("{error:#}")))?;
         engine.add_data(data.clone()).map_err(|error| failed(format!("{error:#}")))?;
-        let policy =
-            engine.compile_with_entrypoint(&first.as_str().into()).map_err(|error| failed(format!("{error:#}")))?;
-        let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
-        let program = Compiler::compile_from_policy(&policy, &paths).map_err(|error| failed(error.to_string()))?;
+        let policy = engine.compile_with_entrypoint(&ALL.into()).map_err(|error| failed(format!("{error:#}")))?;
+        let program = Compiler::compile_from_policy(&policy, &[ALL]).map_err(|error| failed(error.to_string()))?;
         let compiled = Compiled { program, data: data.clone() };
         // Rules and data that are at odds are found here and not with the first call.
-        compiled.start(Value::new_object(), Duration::ZERO).map_err(failed)?;
+        compiled.machine(Value::new_object(), Duration::ZERO).map_err(failed)?;
         Ok(Some(compiled))
     }
 
-    /// A machine for one input. Each set may take `limit`.
+    /// All sets, on one input, within `limit`.
     ///
     /// # Errors
-    /// Where the data does not fit the rules.
-    pub fn start(&self, input: Value, limit: Duration) -> Result<Machine, String> {
+    /// Where the data does not fit the rules, and what the machine says.
+    pub fn evaluate(&self, input: Value, limit: Duration) -> Result<Sets, String> {
+        let mut machine = self.machine(input, limit)?;
+        machine.execute_entry_point_by_index(0).map(Sets).map_err(|error| error.to_string())
+    }
+
+    fn machine(&self, input: Value, limit: Duration) -> Result<RegoVM, String> {
         let mut vm = RegoVM::new();
         vm.load_program(Arc::clone(&self.program));
         vm.set_data(self.data.clone()).map_err(|error| error.to_string())?;
@@ -76,17 +87,17 @@ impl Compiled {
         vm.set_strict_builtin_errors(true);
         vm.set_max_instructions(INSTRUCTIONS);
         vm.set_execution_timer_config(Some(ExecutionTimerConfig { limit, check_interval: LOOK }));
-        Ok(Machine(vm))
+        Ok(vm)
     }
 }
 
-impl Machine {
-    /// The set at this place of the paths that were compiled.
-    ///
-    /// # Errors
-    /// What the machine says.
-    pub fn evaluate(&mut self, entry_point: usize) -> Result<Value, String> {
-        self.0.execute_entry_point_by_index(entry_point).map_err(|error| error.to_string())
+impl Sets {
+    /// The set at this place of the paths that were compiled. Undefined where one of them all is.
+    pub fn set(&self, place: usize) -> Value {
+        match &self.0 {
+            Value::Array(sets) => sets.get(place).cloned().unwrap_or(Value::Undefined),
+            _ => Value::Undefined,
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use regorus::{Engine, Value};
 
 use super::check;
 use super::combine::{Entry, Found, Kind, combine};
-use super::compiled::{Compiled, Machine};
+use super::compiled::{Compiled, Sets};
 use super::history::HistoryUses;
 use super::input::{self, Text};
 use super::problem::{PolicyErrors, Problem};
@@ -56,7 +56,7 @@ pub(super) struct EntryPoint {
     pub mode: Mode,
     /// Of the first rule that adds to the set, for entries whose id is computed.
     pub line: usize,
-    /// Its place in the compiled program; `None`: the interpreter evaluates it.
+    /// Its place among the sets of the compiled program; `None`: the interpreter evaluates it.
     compiled: Option<usize>,
 }
 
@@ -94,7 +94,7 @@ struct Evaluation<'a> {
     set: &'a PolicySet,
     compiled: Option<&'a Compiled>,
     input: Value,
-    machine: Option<Machine>,
+    sets: Option<Sets>,
     interpreter: Option<Engine>,
 }
 
@@ -154,7 +154,7 @@ impl PolicySet {
             Document::Given(text) => (Value::from_json_str(text).map_err(|error| error.to_string()), None),
         };
         let input = input.map_err(PolicyFault::Input)?;
-        let mut evaluation = Evaluation { set: self, compiled, input, machine: None, interpreter: None };
+        let mut evaluation = Evaluation { set: self, compiled, input, sets: None, interpreter: None };
         let mut found = Vec::new();
         for point in &self.entries {
             let entries = evaluation.value(point).and_then(|value| point.entries(&value)).and_then(|entries| {
@@ -190,12 +190,12 @@ impl PolicySet {
         PolicySet { engine, compiled: None, entries, lines, version, rules: self.rules, history, time_limit }
     }
 
-    /// What interpreter and machine say about every set that both evaluate.
+    /// What interpreter and program say about every set that both evaluate.
     #[cfg(test)]
     pub(super) fn both_for_test(&self, document: &str) -> Vec<(String, [Result<Value, PolicyFault>; 2])> {
         let input = Value::from_json_str(document).unwrap();
         let compiled = self.compiled.as_ref();
-        let mut both = Evaluation { set: self, compiled, input, machine: None, interpreter: None };
+        let mut both = Evaluation { set: self, compiled, input, sets: None, interpreter: None };
         let shipped = self.entries.iter().filter(|point| point.compiled.is_some());
         shipped
             .map(|point| {
@@ -222,14 +222,14 @@ impl PolicySet {
 impl Evaluation<'_> {
     fn value(&mut self, point: &EntryPoint) -> Result<Value, PolicyFault> {
         let failed = |message: String| PolicyFault::Engine { policy: point.policy.clone(), message };
-        let Evaluation { set, compiled, input, machine, interpreter } = self;
+        let Evaluation { set, compiled, input, sets, interpreter } = self;
         match (compiled, point.compiled) {
             (Some(compiled), Some(place)) => {
-                let machine = match machine {
-                    Some(machine) => machine,
-                    None => machine.insert(compiled.start(input.clone(), set.time_limit).map_err(failed)?),
+                let sets = match sets {
+                    Some(sets) => sets,
+                    None => sets.insert(compiled.evaluate(input.clone(), set.time_limit).map_err(failed)?),
                 };
-                machine.evaluate(place).map_err(failed)
+                Ok(sets.set(place))
             }
             (None, _) | (_, None) => {
                 let interpreter = interpreter.get_or_insert_with(|| {
