@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -333,6 +334,8 @@ pub struct ToolCall {
     arguments: JsonText,
     params: JsonText,
     message: JsonText,
+    /// Where `_meta` stands in the message.
+    meta: Option<Range<usize>>,
 }
 
 impl ToolCall {
@@ -345,7 +348,9 @@ impl ToolCall {
         params: JsonText,
         message: JsonText,
     ) -> ToolCall {
-        ToolCall { id, method, tool, arguments, params, message }
+        let meta = message.view().get("params").and_then(|params| params.get("_meta"));
+        let meta = meta.and_then(|meta| message.place(meta));
+        ToolCall { id, method, tool, arguments, params, message, meta }
     }
 
     pub fn id(&self) -> &CallId {
@@ -373,7 +378,7 @@ impl ToolCall {
 
     /// `_meta`, which travels too.
     pub fn meta(&self) -> Option<Json<'_>> {
-        self.message.view().pointer("/params/_meta")
+        self.message.at(self.meta.clone()?)
     }
 
     /// What the client answers to questions of an earlier answer of the server, by the names of the questions.

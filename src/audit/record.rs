@@ -502,7 +502,7 @@ impl Event {
     /// # Errors
     /// Where it cannot be written as strict JSON, for example because a rule's details nest too deeply.
     pub fn body(&self) -> Result<JsonText, JsonError> {
-        let body = JsonText::of(self)?;
+        let body = JsonText::of_ours(self)?;
         let (Event::Decided { facts, .. } | Event::Failed { facts, .. } | Event::Invalid { facts, .. }) = self else {
             return bounded(body, None, None);
         };

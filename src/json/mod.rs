@@ -9,6 +9,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -106,6 +107,22 @@ impl JsonText {
         JsonText::parse(text, Rules::UPSTREAM)
     }
 
+    /// As [`JsonText::of`], for a type of ours that names every key: none can come twice, so most texts need not be read
+    /// once more. `serde_json` writes them minified; what is left are line separators and nesting.
+    ///
+    /// # Errors
+    /// Where the value cannot be written as JSON, or nests too deeply.
+    pub fn of_ours(value: &impl Serialize) -> Result<JsonText, JsonError> {
+        let text = serde_json::to_string(value).map_err(|_| JsonError { fault: Fault::Syntax, offset: 0 })?;
+        let separates = memchr::memchr2(0xC2, 0xE2, text.as_bytes()).is_some();
+        let nests = text.bytes().filter(|byte| matches!(byte, b'{' | b'[')).count() > Rules::UPSTREAM.max_depth;
+        if separates || nests {
+            return JsonText::parse(text, Rules::UPSTREAM);
+        }
+        debug_assert_eq!(JsonText::parse(text.as_str(), Rules::UPSTREAM).map(|read| read.0.len()), Ok(text.len()));
+        Ok(JsonText(Arc::new(text)))
+    }
+
     /// `{}`.
     pub fn empty_object() -> JsonText {
         JsonText(Arc::new("{}".to_owned()))
@@ -148,12 +165,23 @@ impl JsonText {
         JsonText(Arc::new(out))
     }
 
+    /// Where a part of this text stands in it; nothing where the part is not of this text.
+    pub fn place(&self, part: Json<'_>) -> Option<Range<usize>> {
+        let start = (part.0.as_ptr() as usize).checked_sub(self.0.as_ptr() as usize)?;
+        let end = start.checked_add(part.0.len())?;
+        (end <= self.0.len()).then_some(start..end)
+    }
+
+    /// The part at a place that [`JsonText::place`] gave.
+    pub fn at(&self, place: Range<usize>) -> Option<Json<'_>> {
+        self.0.get(place).map(Json)
+    }
+
     /// The same text with one part of it written otherwise; nothing where the result would not be strict, or where the
     /// part is not of this text.
     pub fn replaced(&self, part: Json<'_>, with: &str) -> Option<JsonText> {
-        let start = (part.0.as_ptr() as usize).checked_sub(self.0.as_ptr() as usize)?;
-        let before = self.0.get(..start)?;
-        let after = self.0.get(start.checked_add(part.0.len())?..)?;
+        let place = self.place(part)?;
+        let (before, after) = (self.0.get(..place.start)?, self.0.get(place.end..)?);
         JsonText::parse(format!("{before}{with}{after}"), Rules::UPSTREAM).ok()
     }
 
@@ -272,7 +300,7 @@ impl<'a> Json<'a> {
 
     /// The member of an object by its decoded key.
     pub fn get(self, name: &str) -> Option<Json<'a>> {
-        self.members().find(|(key, _)| key.as_str().is_some_and(|key| key == name)).map(|(_, value)| value)
+        self.members().find(|(key, _)| key.is_text(name)).map(|(_, value)| value)
     }
 
     /// The value at a JSON pointer (RFC 6901); the empty pointer is the value itself.
@@ -310,6 +338,13 @@ impl<'a> Json<'a> {
     pub fn as_str(self) -> Option<Cow<'a, str>> {
         let inner = self.0.strip_prefix('"')?.strip_suffix('"')?;
         Some(decode(inner))
+    }
+
+    /// Whether this is a string with these characters.
+    fn is_text(self, text: &str) -> bool {
+        let Some(inner) = self.0.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else { return false };
+        // An escape takes more bytes than what it stands for.
+        inner.len() >= text.len() && (inner == text && !text.contains('\\') || decode(inner) == text)
     }
 
     /// The integer, where the value is one that fits. `1.0` and `1e2` are not spelled as integers.

@@ -161,36 +161,18 @@ impl<'a> Reader<'a> {
         let bytes = self.text.as_bytes();
         self.at += 1;
         loop {
-            let rest = bytes.get(self.at..).unwrap_or_default();
-            let open = JsonError { fault: Fault::Syntax, offset: bytes.len() };
-            let end = self.at + memchr::memchr2(b'"', b'\\', rest).ok_or(open)?;
-            self.plain(end)?;
-            if self.peek() == Some(b'"') {
-                self.at += 1;
-                return Ok(());
-            }
-            self.escape()?;
-        }
-    }
-
-    /// Characters of a string up to a quote or an escape. Block by block, so that the common case is vectorized and a
-    /// text full of special characters costs no more than its length.
-    fn plain(&mut self, end: usize) -> Result<(), JsonError> {
-        const BLOCK: usize = 64;
-        let bytes = self.text.as_bytes();
-        while self.at < end {
-            let block = bytes.get(self.at..end.min(self.at + BLOCK)).unwrap_or_default();
-            if !block.iter().fold(false, |found, &byte| found | is_special(byte)) {
-                self.at += block.len();
-                continue;
-            }
-            self.at += block.iter().position(|&byte| is_special(byte)).unwrap_or(0);
+            self.at += plain(bytes.get(self.at..).unwrap_or_default());
             match self.peek() {
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                Some(b'\\') => self.escape()?,
                 Some(0xC2 | 0xE2) => self.line_separator(),
-                _ => return Err(self.fault(Fault::Control)),
+                Some(_) => return Err(self.fault(Fault::Control)),
+                None => return Err(self.fault(Fault::Syntax)),
             }
         }
-        Ok(())
     }
 
     /// Some line readers end a line at these three characters: they are written as escapes.
@@ -278,9 +260,30 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Control characters, and the first bytes of the characters that some readers take for a line end.
+/// How many bytes of a string come before one that has to be looked at. Most strings are short, and are read byte by
+/// byte; what is longer goes block by block, so that the common case is vectorized and a text full of special characters
+/// costs no more than its length.
+fn plain(bytes: &[u8]) -> usize {
+    const SHORT: usize = 24;
+    const BLOCK: usize = 64;
+    let (short, long) = bytes.split_at_checked(SHORT).unwrap_or((bytes, &[]));
+    if let Some(at) = short.iter().position(|&byte| is_special(byte)) {
+        return at;
+    }
+    let mut at = short.len();
+    for block in long.chunks(BLOCK) {
+        if block.iter().fold(false, |found, &byte| found | is_special(byte)) {
+            return at + block.iter().position(|&byte| is_special(byte)).unwrap_or(0);
+        }
+        at += block.len();
+    }
+    at
+}
+
+/// What ends a string or may not stand in one: quotes, escapes, control characters, and the first bytes of the
+/// characters that some readers take for a line end.
 fn is_special(byte: u8) -> bool {
-    (byte < 0x20) | (byte == 0xC2) | (byte == 0xE2)
+    (byte < 0x20) | (byte == b'"') | (byte == b'\\') | (byte == 0xC2) | (byte == 0xE2)
 }
 
 /// True where reading the spelling as a double and writing the double gives the same decimal value.
