@@ -275,14 +275,15 @@ impl Gate {
                 }
             },
             Effect::Hold => match origin.filter(|origin| origin.covers(&decision)) {
-                Some(origin) => match self.goes_on(&call, &context, &decision, presence).await {
+                Some(origin) => match Box::pin(self.goes_on(&call, &context, &decision, presence)).await {
                     Ok(receipt) => Ok(Admission::Permitted(PermittedCall::new(call, receipt, None, origin, counted))),
                     Err((outcome, reason)) => {
                         self.history.give_back(counted);
                         Err(self.close(&id, outcome, reason).await)
                     }
                 },
-                None => self.hold(call, context, digest, decision, presence).await,
+                // Aside: the work of a call that is not held is moved about, and would have room for this.
+                None => Box::pin(self.hold(call, context, digest, decision, presence)).await,
             },
         }
     }

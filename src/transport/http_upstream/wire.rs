@@ -155,15 +155,16 @@ impl Wire {
 
     async fn ask(&self, id: &Id, message: Message, token: Token, asked: &Asked) -> Result<Answered, Loss> {
         let request = self.head.post(message, asked)?;
-        // A stream that stays has no deadline; the way to it has.
+        // A stream that stays has no deadline; the way to it has. What is rare is put aside: the work of every request is
+        // moved about, and would have room for all of it.
         let (response, connection) = match asked {
-            Asked { begins: true, .. } => self.begin(request, token).await?,
-            Asked { stays: true, .. } => self.in_time(self.send(request, token)).await?,
+            Asked { begins: true, .. } => Box::pin(self.begin(request, token)).await?,
+            Asked { stays: true, .. } => Box::pin(self.in_time(self.send(request, token))).await?,
             Asked { .. } => self.send(request, token).await?,
         };
         let status = response.status();
         if !status.is_success() {
-            return self.refused(id, response, connection, asked).await;
+            return Box::pin(self.refused(id, response, connection, asked)).await;
         }
         self.known.store(true, Ordering::Relaxed);
         if asked.begins && status == StatusCode::OK {
@@ -189,7 +190,7 @@ impl Wire {
             }
             (StatusCode::OK, Form::Events) => {
                 self.tell(FromUpstream::Streams { id: id.clone() }).await;
-                self.stream(id, Rest { body: response.into_body(), connection }, asked).await
+                Box::pin(self.stream(id, Rest { body: response.into_body(), connection }, asked)).await
             }
             (StatusCode::OK, Form::Other) => Err(Loss::unknown("the upstream answered neither JSON nor events")),
             _ => Err(status::loss(status, response.headers())),
