@@ -349,20 +349,17 @@ struct Line {
 
 fn table(title: &str, lines: &mut [Line], base: usize) {
     println!("\n{title}");
-    println!("{:24} {:>10} {:>10} {:>12} {:>12} {:>12}", "", "p50 µs", "p99 µs", "calls/s", "p50/direct", "p50/hop");
-    let against: Vec<Vec<f64>> = vec![lines[0].p50.clone(), lines[base].p50.clone()];
+    let heads = ["p50 µs", "p99 µs", "calls/s", "p50/direct", "p50/hop", "p99/hop"];
+    println!("{:24} {}", "", heads.map(|head| format!("{head:>10}")).join(" "));
+    let (direct, hop, hop_99) = (lines[0].p50.clone(), lines[base].p50.clone(), lines[base].p99.clone());
+    let ratio = |one: &[f64], other: &[f64]| {
+        let ratio = median(&mut one.iter().zip(other).map(|(a, b)| a / b).collect::<Vec<_>>());
+        format!("{ratio:>10.2}")
+    };
     for line in lines {
-        let ratio = |other: &[f64]| median(&mut line.p50.iter().zip(other).map(|(a, b)| a / b).collect::<Vec<_>>());
-        let (direct, hop) = (ratio(&against[0]), ratio(&against[1]));
-        println!(
-            "{:24} {:>10.0} {:>10.0} {:>12.0} {:>12.2} {:>12.2}",
-            line.name,
-            median(&mut line.p50.clone()),
-            median(&mut line.p99),
-            median(&mut line.per_second),
-            direct,
-            hop
-        );
+        let ratios = [ratio(&line.p50, &direct), ratio(&line.p50, &hop), ratio(&line.p99, &hop_99)].join(" ");
+        let [p50, p99, rate] = [&mut line.p50, &mut line.p99, &mut line.per_second].map(|values| median(values));
+        println!("{:24} {p50:>10.0} {p99:>10.0} {rate:>10.0} {ratios}", line.name);
     }
 }
 
@@ -460,6 +457,7 @@ async fn measure() {
     http_table(&endpoints, 1, 200, calls, rounds).await;
     http_table(&endpoints, 64, 200, calls * 8, rounds).await;
     http_table(&endpoints, 1, 1 << 20, (calls / 20).max(10), rounds).await;
+    http_table(&endpoints, 64, 1 << 20, 128, rounds).await;
     stdio_table(&proxy, 200, calls, rounds).await;
     stdio_table(&proxy, 1 << 20, (calls / 20).max(10), rounds).await;
     println!("\nRSS after the run: {:.1} MiB", rss_mib(pid));
