@@ -270,7 +270,8 @@ fn stdio(
         }
     }
     let cwd = fields.path(cx, "cwd");
-    let sandbox = sandbox::sandbox(cx, fields.get("sandbox"), fields.child("sandbox"));
+    let gated = fields.get("gate").is_some();
+    let sandbox = sandbox::sandbox(cx, fields.get("sandbox"), fields.child("sandbox"), gated);
     let gate =
         fields.get("gate").map(|node| gate::gate(cx, node, fields.child("gate"), &env, &inherit, sandbox.as_ref()));
     Some(Upstream::Stdio {
