@@ -196,7 +196,7 @@ fn server(
 
 /// The keys of others that are hidden in answers: `all`, `none`, or a list of kinds.
 fn hidden(cx: &mut Context<'_>, fields: &Fields<'_>) -> Kinds {
-    let Some(node) = fields.get("hide_keys") else { return Kinds::ALL };
+    let Some(node) = fields.get("hide_keys") else { return Kinds::usual() };
     let path = fields.child("hide_keys");
     if let Data::Scalar { .. } = &node.data {
         let choice = fields.choice(cx, "hide_keys", &[("all", Kinds::ALL), ("none", Kinds::NONE)]);
