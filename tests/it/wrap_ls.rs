@@ -211,6 +211,43 @@ fn entries_of_named_files_and_other_projects_are_listed() {
     assert_eq!(home.read("work/shop/config/mcp.json"), before);
 }
 
+/// Nobody could approve a call of it: that is said before the first one waits.
+#[test]
+fn whom_to_enroll_is_said_where_approvals_are_signed() {
+    for (key, signed) in [("sk_live_CANARY7Qm2Zt9XeVb4", true), (KEY, false)] {
+        let home = Home::new();
+        home.write(".cursor/mcp.json", &entry(&json!({"command": "npx", "env": {"STRIPE_SECRET_KEY": key}})));
+        let told = home.good(&["wrap", "cursor", "--server", "s"]);
+        for words in
+            ["next: approvals of s have to be signed", "operator enroll NAME", "operators: { allowed_signers: "]
+        {
+            assert_eq!(told.contains(words), signed, "{words}: {told}");
+        }
+    }
+}
+
+/// A key that a program starts with becomes a variable of the daemon's child, and comes back where it was.
+#[test]
+fn variables_among_the_arguments_are_taken_over() {
+    let home = Home::new();
+    let args = ["run", "-i", "--rm", "-e", "API_KEY=CANARY12345", "image"];
+    for said in
+        [json!({"command": "docker", "args": args}), json!({"command": "env", "args": ["API_KEY=CANARY12345", "x"]})]
+    {
+        let before = entry(&said);
+        home.write(".cursor/mcp.json", &before);
+        let name = if said["command"] == "docker" { "d" } else { "e" };
+        let told = home.good(&["wrap", "cursor", "--server", "s", "--as", name, "--environment", "test"]);
+        assert_eq!(told.contains("`sandbox: { unix_sockets: true }`"), name == "d", "{told}");
+        assert!(home.with_text("CANARY").iter().all(|path| path.starts_with(STORE)), "{:?}", home.with_text("CANARY"));
+        assert_eq!(row(&home, "s")["state"], "wrapped");
+        home.good(&["unwrap", "cursor"]);
+        assert_eq!(home.read(".cursor/mcp.json"), before);
+    }
+    let config = home.read(CONFIG);
+    assert!(config.contains("\"-e\", API_KEY, image]"), "{config}");
+}
+
 /// VS Code has them in each profile, in its edition for the curious, and in its settings of old.
 #[test]
 fn every_place_of_an_editor_is_looked_at() {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use clap::Parser as _;
+use sha2::{Digest as _, Sha256};
 
 use super::clear::ENVIRONMENTS;
 use super::entry::{self, Said, Text};
@@ -15,7 +16,6 @@ use super::found::Entry;
 use super::tree::Node;
 use crate::cli::connect;
 use crate::config::{Config, HttpListen, Match, SecretSource};
-use crate::credential::secret::Secret;
 use crate::credential::{shape, store};
 use crate::shim;
 
@@ -124,17 +124,15 @@ fn turned_away(entry: &Entry, config: &Config) -> Option<String> {
         return shown.is_none().then(|| "it has no token, and the front takes nobody without one".to_owned());
     };
     let token = shown.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))?.1.trim();
-    let token = Secret::new(token.to_owned());
+    let digest: [u8; 32] = Sha256::digest(token.as_bytes()).into();
     let folder = store::folder(&config.state_dir);
     for principal in &config.principals {
         let same = match &principal.by {
             Match::Uid(_) | Match::Jwt { .. } => false,
-            Match::TokenHash(hash) => hash == token.digest(),
+            Match::TokenHash(hash) => *hash == digest,
             Match::Token(name) => match config.secrets.get(name)? {
                 // What cannot be read may be it.
-                SecretSource::Stored(_) => {
-                    store::get(&folder, name).ok()?.is_some_and(|one| one.matches(token.expose()))
-                }
+                SecretSource::Stored(_) => store::get(&folder, name).ok()?.is_some_and(|one| one.matches(token)),
                 _ => return None,
             },
         };
