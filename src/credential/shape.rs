@@ -179,7 +179,7 @@ impl Kinds {
     /// What is hidden where nothing is said: all but tokens of the form of a JWT. A server's cursors and states may be
     /// such too, and have to come back as they are.
     pub fn usual() -> Kinds {
-        Kinds(u32::MAX & !Kinds::of(JWT_KIND).unwrap_or(Kinds::NONE).0)
+        Kinds(!Kinds::of(JWT_KIND).unwrap_or(Kinds::NONE).0)
     }
 
     /// Every name that [`of`](Self::of) knows.
