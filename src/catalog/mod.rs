@@ -153,6 +153,17 @@ impl Catalog {
         }
     }
 
+    /// A tool that runs code of the agent, of a server whose API has routes: behind a gate the code holds no key, and what
+    /// it asks for is judged.
+    pub fn runs_code(&self) -> Option<&str> {
+        let runs = |(name, entry): (_, &Entry)| match entry {
+            Entry::Facts(facts) => facts.gated.map(|_| name),
+            Entry::Dispatcher(_) => None,
+        };
+        let tools = self.tools.iter().map(|(name, entry)| (name.as_str(), entry));
+        tools.filter_map(runs).min().filter(|_| !self.routes.is_empty())
+    }
+
     /// Header fields of a request to the API that would move it to another account or environment.
     pub fn switches(&self) -> &[String] {
         &self.switches

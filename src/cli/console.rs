@@ -144,6 +144,7 @@ pub fn unreachable(error: &ControlError) -> Exit {
 }
 
 pub fn run(args: Args) -> anyhow::Result<Exit> {
+    crate::credential::harden::harden().context("cannot protect this process")?;
     let socket = args.daemon.socket()?;
     let options = Options { signing: args.sign.signing()?, read_only: args.read_only, ..Options::alone() };
     // Where it cannot be read here the daemon has read another, and what holds say of their rules has to do.

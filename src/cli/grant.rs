@@ -87,6 +87,7 @@ pub struct Add {
 }
 
 pub fn run(command: Command) -> anyhow::Result<Exit> {
+    crate::credential::harden::harden()?;
     ask::run(async {
         match command {
             Command::Ls { daemon, output } => {

@@ -3,9 +3,9 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
-use std::fs::OpenOptions;
+use std::fs::{OpenOptions, Permissions};
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -121,6 +121,7 @@ fn beside(config: &Config) -> PathBuf {
 }
 
 pub fn run(command: Command) -> anyhow::Result<Exit> {
+    crate::credential::harden::harden().context("cannot protect this process")?;
     match command {
         Command::Enroll { name, key, list } => enroll(&name, &key, &list),
         Command::Ls { list, output } => show(&list, output),
@@ -189,6 +190,8 @@ fn replace(path: &Path, text: &str) -> anyhow::Result<()> {
     let written = || -> std::io::Result<()> {
         let _ = std::fs::remove_file(&new);
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&new)?;
+        // It is no secret, and a daemon of another account reads it: this process's mask is not for it.
+        file.set_permissions(Permissions::from_mode(0o644))?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         std::fs::rename(&new, path)

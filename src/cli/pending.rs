@@ -173,6 +173,7 @@ pub enum Ruling {
 }
 
 pub fn run(command: Command) -> anyhow::Result<Exit> {
+    crate::credential::harden::harden().context("cannot protect this process")?;
     ask::run(dispatch(command))
 }
 

@@ -75,10 +75,12 @@ enum Format {
 }
 
 pub fn run(command: Command) -> anyhow::Result<Exit> {
+    crate::credential::harden::harden()?;
     ask::run(dispatch(command))
 }
 
 pub fn freeze(args: Freeze, on: bool) -> anyhow::Result<Exit> {
+    crate::credential::harden::harden()?;
     ask::run(frozen(args, on))
 }
 

@@ -14,9 +14,11 @@ const MAX_PATHS: usize = 100;
 const MAX_PORTS: usize = 100;
 const HELP: &str = "write a mapping, as in { read: [/srv/data], network: [443] }, or `off`";
 
-/// What is not written is the default sandbox; `None` where it is turned off.
-pub fn sandbox(cx: &mut Context<'_>, node: Option<&Node>, path: String) -> Option<Wishes> {
-    let Some(node) = node else { return Some(Wishes::default()) };
+/// What is not written is the default sandbox; `None` where it is turned off. A child that is `gated` needs no network
+/// for its API, and gets one where that is said.
+pub fn sandbox(cx: &mut Context<'_>, node: Option<&Node>, path: String, gated: bool) -> Option<Wishes> {
+    let usual = if gated { Network::Ports([].into()) } else { Network::Any };
+    let Some(node) = node else { return Some(Wishes { network: usual, ..Wishes::default() }) };
     match &node.data {
         Data::Scalar { text, .. } if text == "off" => return None,
         Data::Scalar { .. } | Data::List(_) => {
@@ -29,7 +31,7 @@ pub fn sandbox(cx: &mut Context<'_>, node: Option<&Node>, path: String) -> Optio
     let fields = Fields::of(cx, node, path, &SANDBOX);
     let read = paths(cx, &fields, "read");
     let write = paths(cx, &fields, "write");
-    let network = network(cx, &fields);
+    let network = network(cx, &fields, usual);
     let (unix_sockets, strict) = (fields.yes(cx, "unix_sockets"), fields.yes(cx, "strict"));
     let limits = fields.get("limits").map_or_else(Limits::default, |node| limits(cx, node, fields.child("limits")));
     Some(Wishes { read, write, network, unix_sockets, strict, limits })
@@ -46,9 +48,9 @@ fn paths(cx: &mut Context<'_>, fields: &Fields<'_>, name: &str) -> Vec<PathBuf> 
 }
 
 /// `any`, `none`, or a list of ports.
-fn network(cx: &mut Context<'_>, fields: &Fields<'_>) -> Network {
+fn network(cx: &mut Context<'_>, fields: &Fields<'_>, usual: Network) -> Network {
     let path = fields.child("network");
-    let Some(node) = fields.get("network") else { return Network::Any };
+    let Some(node) = fields.get("network") else { return usual };
     let Data::List(items) = &node.data else {
         let closed = Network::Ports([].into());
         let choices = [("any", false), ("none", true)];

@@ -196,7 +196,7 @@ fn server(
 
 /// The keys of others that are hidden in answers: `all`, `none`, or a list of kinds.
 fn hidden(cx: &mut Context<'_>, fields: &Fields<'_>) -> Kinds {
-    let Some(node) = fields.get("hide_keys") else { return Kinds::ALL };
+    let Some(node) = fields.get("hide_keys") else { return Kinds::usual() };
     let path = fields.child("hide_keys");
     if let Data::Scalar { .. } = &node.data {
         let choice = fields.choice(cx, "hide_keys", &[("all", Kinds::ALL), ("none", Kinds::NONE)]);
@@ -270,7 +270,8 @@ fn stdio(
         }
     }
     let cwd = fields.path(cx, "cwd");
-    let sandbox = sandbox::sandbox(cx, fields.get("sandbox"), fields.child("sandbox"));
+    let gated = fields.get("gate").is_some();
+    let sandbox = sandbox::sandbox(cx, fields.get("sandbox"), fields.child("sandbox"), gated);
     let gate =
         fields.get("gate").map(|node| gate::gate(cx, node, fields.child("gate"), &env, &inherit, sandbox.as_ref()));
     Some(Upstream::Stdio {

@@ -1,4 +1,6 @@
-//! Makes the process a place where keys may live. Called once, first of all, by every command that will hold one.
+//! Makes the process a place where keys may live, and where nobody else answers for the operator. Called once, first of
+//! all, by every command that will hold a key or ask for a ruling. Not by `connect`: it holds what its client has anyway,
+//! and the daemon asks the kernel in which folder it runs, which is not said of a process like this.
 
 use std::io;
 

@@ -1,7 +1,8 @@
 //! Keeps keys out of every text that leaves the daemon.
 //!
 //! Looked for are the key itself, its base64 (both alphabets, wherever it starts inside a longer encoded text) and its
-//! hex digits, and of a key with lines each long one; each also behind JSON escapes and percent-encoding in any spelling, up to two of them around each other.
+//! hex digits, and of a key with lines each long one; each also behind JSON escapes and percent-encoding in any spelling,
+//! up to two of them around each other, and broken into lines, or hex into groups.
 //! A piece of a long key, half of it or more, is taken like the whole: what is cut over two texts leaves less than half
 //! in either. In the answers of servers keys of other people are looked for as well, by their form.
 //! A peer that wants to smuggle a key out has other encodings: this is against leaks, not against a hostile upstream.
@@ -18,9 +19,12 @@ use std::sync::{Arc, Weak};
 use arc_swap::ArcSwap;
 use zeroize::Zeroizing;
 
+use self::view::View;
 use super::secret::Secret;
 use super::shape::{self, Kinds};
 use crate::json::{JsonText, Rules};
+
+mod view;
 
 /// How many encodings around each other are undone.
 const DEPTH: usize = 2;
@@ -292,6 +296,9 @@ impl Known {
         let outward = |range| outer.iter().rev().fold(range, |range, view| view.outward(range));
         self.search(text, |range, name| found.push((outward(range), Whose::Ours(name))));
         shape::foreign(text, foreign, |range, kind| found.push((outward(range), Whose::Foreign(kind))));
+        if let Some(whole) = View::joined(text) {
+            self.search(&whole.text, |range, name| found.push((outward(whole.outward(range)), Whose::Ours(name))));
+        }
         let Some(depth) = depth.checked_sub(1) else { return };
         for undo in [View::json, View::percent] {
             if let Some(view) = undo(text) {
@@ -431,103 +438,6 @@ fn base64_core(key: &[u8], offset: usize, alphabet: &[u8; 64]) -> Zeroizing<Vec<
         alphabet.get(usize::from(value)).copied().unwrap_or_default()
     };
     Zeroizing::new((first..after).map(letter).collect())
-}
-
-/// A text with one kind of encoding undone, and how to find the way back.
-struct View {
-    text: Zeroizing<Vec<u8>>,
-    /// The escapes, in order.
-    steps: Vec<Step>,
-}
-
-/// One escape: where it begins and ends, in the view and in the text that the view was made from.
-struct Step {
-    inner: Range<usize>,
-    outer: Range<usize>,
-}
-
-impl View {
-    /// JSON string escapes undone; nothing where there are none.
-    fn json(text: &[u8]) -> Option<View> {
-        View::undo(text, b'\\', |rest| {
-            let plain = match rest.get(1)? {
-                letter @ (b'"' | b'\\' | b'/') => *letter,
-                b'n' => b'\n',
-                b't' => b'\t',
-                b'r' => b'\r',
-                b'b' => 8,
-                b'f' => 12,
-                b'u' => {
-                    let unit = rest.get(2..6)?.iter().try_fold(0, |unit, digit| Some(unit << 4 | hex(*digit)?))?;
-                    // Half a pair stands for nothing that a key can have.
-                    return Some((char::from_u32(unit).unwrap_or('?'), 6));
-                }
-                _ => return None,
-            };
-            Some((char::from(plain), 2))
-        })
-    }
-
-    /// Percent-encoding undone; nothing where there is none. Keys are ASCII: other bytes stay as they are.
-    fn percent(text: &[u8]) -> Option<View> {
-        View::undo(text, b'%', |rest| {
-            let byte = hex(*rest.get(1)?)? << 4 | hex(*rest.get(2)?)?;
-            char::from_u32(byte).filter(char::is_ascii).map(|plain| (plain, 3))
-        })
-    }
-
-    /// `read` gets the text from an escape's first byte on, and answers what it stands for and how long it is.
-    fn undo(text: &[u8], sign: u8, read: impl Fn(&[u8]) -> Option<(char, usize)>) -> Option<View> {
-        // The quick look: most texts have none.
-        if !text.contains(&sign) {
-            return None;
-        }
-        let mut view: Option<View> = None;
-        let (mut at, mut copied) = (0, 0);
-        while let Some(next) = text.get(at..).and_then(|rest| rest.iter().position(|byte| *byte == sign)) {
-            at += next;
-            let Some((plain, length)) = text.get(at..).and_then(&read) else {
-                at += 1;
-                continue;
-            };
-            let view = view.get_or_insert_with(|| View {
-                // Undoing never makes a text longer: the buffer does not move, and one wipe reaches all of it.
-                text: Zeroizing::new(Vec::with_capacity(text.len())),
-                steps: Vec::new(),
-            });
-            view.text.extend_from_slice(text.get(copied..at).unwrap_or_default());
-            let inner = view.text.len();
-            view.text.extend_from_slice(plain.encode_utf8(&mut [0; 4]).as_bytes());
-            view.steps.push(Step { inner: inner..view.text.len(), outer: at..at + length });
-            at += length;
-            copied = at;
-        }
-        let mut view = view?;
-        view.text.extend_from_slice(text.get(copied..).unwrap_or_default());
-        Some(view)
-    }
-
-    /// A place of the view in the text it was made from; an escape is only ever taken whole.
-    fn outward(&self, range: Range<usize>) -> Range<usize> {
-        let last = range.end.saturating_sub(1);
-        self.place(range.start).start..self.place(last).end
-    }
-
-    fn place(&self, at: usize) -> Range<usize> {
-        let after = self.steps.partition_point(|step| step.inner.start <= at);
-        match after.checked_sub(1).and_then(|index| self.steps.get(index)) {
-            None => at..at + 1,
-            Some(step) if at < step.inner.end => step.outer.clone(),
-            Some(step) => {
-                let outer = step.outer.end + (at - step.inner.end);
-                outer..outer + 1
-            }
-        }
-    }
-}
-
-fn hex(digit: u8) -> Option<u32> {
-    char::from(digit).to_digit(16)
 }
 
 #[cfg(test)]

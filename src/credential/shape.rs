@@ -123,6 +123,8 @@ enum Body {
     Loose(usize),
     /// Exactly so many capitals and digits.
     Capitals(usize),
+    /// Exactly so many hex digits.
+    Hex(usize),
 }
 
 /// The kinds of keys whose form alone says what they are, even in the middle of an answer.
@@ -135,6 +137,9 @@ const FORMS: &[(&str, &str, Body)] = &[
     ("stripe", "whsec_", Body::Loose(16)),
     ("statsig", "console-", Body::Solid(24)),
     ("statsig", "secret-", Body::Solid(24)),
+    ("statsig", "client-", Body::Solid(36)),
+    ("stigg", "server-", Body::Hex(32)),
+    ("stigg", "client-", Body::Hex(32)),
     ("anthropic", "sk-ant-", Body::Loose(20)),
     ("openai", "sk-proj-", Body::Loose(20)),
     ("github", "ghp_", Body::Solid(24)),
@@ -158,6 +163,10 @@ const FORMS: &[(&str, &str, Body)] = &[
 ];
 /// Of private keys in PEM's armour.
 const PEM_KIND: &str = "pem";
+/// Of tokens that say in themselves what they are for (RFC 7519): three parts, the first two of them JSON.
+const JWT_KIND: &str = "jwt";
+const JSON_BEGINS: &[u8] = b"eyJ";
+const JWT_PART: usize = 12;
 
 /// A choice among the kinds of keys.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -167,9 +176,15 @@ impl Kinds {
     pub const ALL: Kinds = Kinds(u32::MAX);
     pub const NONE: Kinds = Kinds(0);
 
+    /// What is hidden where nothing is said: all but tokens of the form of a JWT. A server's cursors and states may be
+    /// such too, and have to come back as they are.
+    pub fn usual() -> Kinds {
+        Kinds(!Kinds::of(JWT_KIND).unwrap_or(Kinds::NONE).0)
+    }
+
     /// Every name that [`of`](Self::of) knows.
     pub fn names() -> Vec<&'static str> {
-        let mut names: Vec<&str> = FORMS.iter().map(|(kind, ..)| *kind).chain([PEM_KIND]).collect();
+        let mut names: Vec<&str> = FORMS.iter().map(|(kind, ..)| *kind).chain([PEM_KIND, JWT_KIND]).collect();
         names.dedup();
         names
     }
@@ -201,8 +216,7 @@ pub fn foreign(text: &[u8], kinds: Kinds, mut report: impl FnMut(Range<usize>, &
         if starts
             && at >= done
             && may_begin(*pair)
-            && let Some((found, kind)) = text.get(at..).and_then(form_at)
-            && kinds.has(kind)
+            && let Some((found, kind)) = text.get(at..).and_then(|text| form_at(text, kinds))
         {
             done = at + found.end;
             report(at + found.start..done, kind);
@@ -218,7 +232,9 @@ fn may_begin(pair: [u8; 2]) -> bool {
             | b"rk"
             | b"wh"
             | b"co"
+            | b"cl"
             | b"se"
+            | b"ey"
             | b"gh"
             | b"gi"
             | b"gl"
@@ -235,7 +251,8 @@ fn may_begin(pair: [u8; 2]) -> bool {
     )
 }
 
-fn form_at(text: &[u8]) -> Option<(Range<usize>, &'static str)> {
+/// The key of one of these kinds that a text begins with.
+fn form_at(text: &[u8], kinds: Kinds) -> Option<(Range<usize>, &'static str)> {
     for (kind, prefix, body) in FORMS {
         let Some(rest) = text.strip_prefix(prefix.as_bytes()) else { continue };
         let length = match body {
@@ -251,17 +268,39 @@ fn form_at(text: &[u8]) -> Option<(Range<usize>, &'static str)> {
                 let capitals = rest.iter().take_while(|byte| capital(byte)).count();
                 Some(capitals).filter(|capitals| capitals == exactly && solid(rest) == *exactly)
             }
+            Body::Hex(exactly) => {
+                let digits = rest.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+                Some(digits).filter(|digits| digits == exactly && run_of(rest) == *exactly)
+            }
         };
-        if let Some(length) = length {
+        if let Some(length) = length.filter(|_| kinds.has(kind)) {
             return Some((prefix.len()..prefix.len() + length, kind));
         }
     }
-    let rest = text.strip_prefix(PEM.as_bytes())?;
+    if text.starts_with(JSON_BEGINS) {
+        return Some((JSON_BEGINS.len()..jwt(text)?, JWT_KIND)).filter(|_| kinds.has(JWT_KIND));
+    }
+    let rest = text.strip_prefix(PEM.as_bytes()).filter(|_| kinds.has(PEM_KIND))?;
     let title = rest.array_windows::<5>().take(64).position(|five| five == b"-----")?;
     rest.get(..title)?.ends_with(b"PRIVATE KEY").then_some(())?;
     let start = PEM.len() + title;
     let end = text.windows(9).position(|nine| nine == b"-----END ").unwrap_or(text.len());
     (end > start).then_some((start..end, PEM_KIND))
+}
+
+/// How long the JWT is that a text begins with.
+fn jwt(text: &[u8]) -> Option<usize> {
+    let part = |text: &[u8]| {
+        text.iter().take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')).count()
+    };
+    let mut at = 0;
+    for last in [false, false, true] {
+        let rest = text.get(at..)?;
+        let length = part(rest);
+        let fits = length >= JWT_PART && (last || (rest.starts_with(JSON_BEGINS) && rest.get(length) == Some(&b'.')));
+        at += fits.then_some(length + usize::from(!last))?;
+    }
+    Some(at)
 }
 
 fn solid(text: &[u8]) -> usize {
@@ -321,7 +360,11 @@ mod tests {
     fn keys_that_a_server_hands_out_are_found_by_their_kind() {
         let body = "4eC39HqLyjWDarjtT1zdp7dc0aB1";
         for (kind, prefix, how) in FORMS {
-            let body = if matches!(how, Body::Capitals(_)) { "IOSFODNN7EXAMPLE".to_owned() } else { body.repeat(2) };
+            let body = match how {
+                Body::Capitals(_) => "IOSFODNN7EXAMPLE".to_owned(),
+                Body::Hex(_) => "8f2c1d7e4b9a4f0e9c3d5a7b6e1f2c3d".to_owned(),
+                Body::Solid(_) | Body::Loose(_) => body.repeat(2),
+            };
             let text = format!("{{\"key\":\"{prefix}{body}\"}}");
             assert_eq!(found(&text, Kinds::ALL), [(body.clone(), *kind)], "{prefix}");
             assert_eq!(found(&text, Kinds::of(kind).unwrap()), [(body, *kind)], "{prefix}");
@@ -332,6 +375,12 @@ mod tests {
         let pem = "x -----BEGIN EC PRIVATE KEY-----\nMHcCAQEE\n-----END EC PRIVATE KEY----- y";
         assert_eq!(found(pem, Kinds::ALL), [("-----\nMHcCAQEE\n".to_owned(), "pem")]);
         assert_eq!(Kinds::of("strpe"), None);
+        let token = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U";
+        for kinds in [Kinds::ALL, Kinds::of("jwt").unwrap()] {
+            assert_eq!(found(&format!("({token})."), kinds), [(token["eyJ".len()..].to_owned(), "jwt")]);
+        }
+        assert!(found(token, Kinds::usual()).is_empty() && found(token, Kinds::of("pem").unwrap()).is_empty());
+        assert_eq!(found("whsec_4eC39HqLyjWDarjtT1zdp7dc", Kinds::usual()).len(), 1);
     }
 
     #[test]
@@ -340,6 +389,12 @@ mod tests {
             "sk_test_... is the form of a key",
             "secret-manager-version-2024-01-rollout",
             "secret-3f2504e0-4f89-11d3-9a0c-0305e82c3301",
+            "server-3f2504e0-4f89-11d3-9a0c-0305e82c3301",
+            "server-8f2c1d7e4b9a4f0e9c3d5a7b6e1f2c3d00",
+            "client-8f2c1d7e4b9a4f0e9c3d5a7b6e1f2c3d-rollout-of-a-feature",
+            "eyJhbGciOiJIUzI1NiJ9.not.ajwt",
+            "eyJhbGciOiJIUzI1NiJ9eyJzdWIiOiIxMjM0NTY3ODkwIn0",
+            "eye.of.the.needle",
             "console-application-with-25-windows",
             "npm_config_registry_mirror_v2_fallback",
             "ASIA-Pacific-region-2026-traffic",

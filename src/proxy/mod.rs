@@ -229,9 +229,8 @@ impl Daemon {
         gate.remember().await?;
         let http_client = HttpClient::new(config.limits, tracker.clone())?;
         let (rejected, from_fronts) = mpsc::channel(HANDOVER);
-        let api = child_address.map(|address| {
-            Arc::new(ApiGate::new(address, config.limits, rejected.clone(), tracker.clone(), fronts.clone()))
-        });
+        let api = child_address
+            .map(|address| Arc::new(ApiGate::new(address, config.limits, tracker.clone(), fronts.clone())));
         let shared = Arc::new(Shared {
             gate,
             pins,
@@ -246,7 +245,7 @@ impl Daemon {
         });
         // What is asked at start may be asked through it.
         if let Some((listener, gate)) = child_listener.zip(api) {
-            tracker.spawn(api_gate::serve(listener, gate));
+            tracker.spawn(api_gate::serve(listener, gate, rejected.clone()));
         }
         let probed = tokio::select! {
             probed = probe(&config, &mut servers, &shared) => probed,

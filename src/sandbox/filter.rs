@@ -61,6 +61,10 @@ fn program(profile: &Profile) -> Result<BpfProgram, String> {
             let bit = SeccompCondition::new(flags, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(fast), fast);
             rules.insert(call, vec![bit.and_then(|bit| SeccompRule::new(vec![bit])).map_err(failed)?]);
         }
+        // A socket that listens without a name gets a port that no rule sees.
+        if !profile.unix_sockets {
+            rules.insert(libc::SYS_listen, Vec::new());
+        }
     }
     // A list without a rule in it means any.
     rules.retain(|call, rules| *call != libc::SYS_socket || !rules.is_empty());
@@ -84,21 +88,33 @@ fn pair(kind: libc::c_int) -> Result<SeccompRule, seccompiler::BackendError> {
 fn sockets(profile: &Profile) -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
     let family = |op, value| SeccompCondition::new(0, SeccompCmpArgLen::Dword, op, value);
     let protocol = |value| SeccompCondition::new(2, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, value);
-    let Network::Ports(ports) = &profile.network else {
-        let unix = (!profile.unix_sockets).then(|| SeccompRule::new(vec![family(SeccompCmpOp::Eq, UNIX)?]));
-        return unix.into_iter().collect();
+    // Which families there are beside the local ones, and which protocols of theirs.
+    let (versions, protocols): (&[u64], &[u64]) = match &profile.network {
+        Network::Any => {
+            let unix = (!profile.unix_sockets).then(|| SeccompRule::new(vec![family(SeccompCmpOp::Eq, UNIX)?]));
+            return unix.into_iter().collect();
+        }
+        Network::Ports(ports) if ports.is_empty() => (&[], &[]),
+        Network::Ports(_) => (&[INET, INET6], &[0, TCP, UDP]),
+        Network::Only(_) => (&[INET], &[0, TCP]),
     };
     let mut families = vec![NETLINK];
     families.extend(profile.unix_sockets.then_some(UNIX));
-    if !ports.is_empty() {
-        families.extend([INET, INET6]);
-    }
+    families.extend(versions);
     let other = families.iter().map(|known| family(SeccompCmpOp::Ne, *known)).collect::<Result<Vec<_>, _>>()?;
     let mut rules = vec![SeccompRule::new(other)?];
-    if !ports.is_empty() {
-        for version in [INET, INET6] {
-            let named = [family(SeccompCmpOp::Eq, version)?, protocol(0)?, protocol(TCP)?, protocol(UDP)?];
-            rules.push(SeccompRule::new(named.to_vec())?);
+    for version in versions {
+        let mut named = vec![family(SeccompCmpOp::Eq, *version)?];
+        for known in protocols {
+            named.push(protocol(*known)?);
+        }
+        rules.push(SeccompRule::new(named)?);
+    }
+    if let Network::Only(_) = &profile.network {
+        // There is no word for "another kind": each of those that fit below the flags is named.
+        for kind in (0..16).filter(|kind| *kind != libc::SOCK_STREAM as u64) {
+            let kind = SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(0xf), kind)?;
+            rules.push(SeccompRule::new(vec![family(SeccompCmpOp::Eq, INET)?, kind])?);
         }
     }
     Ok(rules)

@@ -70,10 +70,13 @@ pub fn restrict(profile: &Profile) -> Result<(), String> {
             Err(error) => return Err(format!("`{}` cannot be opened: {error}", path.display())),
         }
     }
-    if let Network::Ports(ports) = &profile.network {
-        for port in ports {
-            ruleset = ruleset.add_rule(NetPort::new(*port, AccessNet::ConnectTcp)).map_err(failed)?;
-        }
+    let ports: Vec<u16> = match &profile.network {
+        Network::Any => Vec::new(),
+        Network::Ports(ports) => ports.iter().copied().collect(),
+        Network::Only(port) => vec![*port],
+    };
+    for port in ports {
+        ruleset = ruleset.add_rule(NetPort::new(port, AccessNet::ConnectTcp)).map_err(failed)?;
     }
     ruleset.restrict_self().map_err(failed)?;
     Ok(())

@@ -64,13 +64,18 @@ pub enum Network {
     Any,
     /// TCP to these ports, and names that are looked up; without one there is no network at all.
     Ports(BTreeSet<u16>),
+    /// TCP over IPv4 to this port, and nothing else: no name is looked up, no datagram is sent.
+    Only(u16),
 }
 
 impl Network {
-    /// One more port, where they are listed.
+    /// One more port, where not all are open. Where there was no network it stays the only thing that there is.
     pub fn allow(&mut self, port: u16) {
-        if let Network::Ports(ports) = self {
-            ports.insert(port);
+        match self {
+            Network::Ports(ports) if ports.is_empty() => *self = Network::Only(port),
+            Network::Ports(ports) => drop(ports.insert(port)),
+            Network::Only(one) if *one != port => *self = Network::Ports([*one, port].into()),
+            Network::Any | Network::Only(_) => {}
         }
     }
 }

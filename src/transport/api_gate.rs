@@ -106,7 +106,6 @@ pub struct ApiGate {
     address: SocketAddr,
     holders: Holders,
     limits: Limits,
-    refusals: Refusals,
     strangers: Strangers,
     tracker: TaskTracker,
     stop: CancellationToken,
@@ -148,15 +147,9 @@ pub async fn bind() -> std::io::Result<TcpListener> {
 }
 
 impl ApiGate {
-    pub fn new(
-        address: SocketAddr,
-        limits: Limits,
-        rejected: mpsc::Sender<Rejected>,
-        tracker: TaskTracker,
-        stop: CancellationToken,
-    ) -> ApiGate {
-        let (holders, refusals, strangers) = (Holders::default(), Refusals::new(rejected), Strangers::default());
-        ApiGate { address, holders, limits, refusals, strangers, tracker, stop }
+    pub fn new(address: SocketAddr, limits: Limits, tracker: TaskTracker, stop: CancellationToken) -> ApiGate {
+        let (holders, strangers) = (Holders::default(), Strangers::default());
+        ApiGate { address, holders, limits, strangers, tracker, stop }
     }
 
     /// A key for the child of a session. Its requests come through the receiver.
@@ -203,8 +196,10 @@ impl ApiGate {
     }
 }
 
-/// Accepts until the endpoint's `stop`.
-pub async fn serve(listener: TcpListener, gate: Arc<ApiGate>) {
+/// Accepts until the endpoint's `stop`. What is refused goes to `rejected`, which is held by this and by connections
+/// alone: whoever writes it down is done when they are.
+pub async fn serve(listener: TcpListener, gate: Arc<ApiGate>, rejected: mpsc::Sender<Rejected>) {
+    let refusals = Arc::new(Refusals::new(rejected));
     let places = Arc::new(Semaphore::new(gate.limits.connections));
     loop {
         let accepted = tokio::select! {
@@ -229,16 +224,22 @@ pub async fn serve(listener: TcpListener, gate: Arc<ApiGate>) {
             },
             Err(_) => continue,
         };
-        let (of_task, stranger) = (Arc::clone(&gate), gate.strangers.one());
+        let (of_task, refusals, stranger) = (Arc::clone(&gate), Arc::clone(&refusals), gate.strangers.one());
         let work = async move {
-            connection(stream, peer, of_task, stranger).await;
+            connection(stream, peer, of_task, refusals, stranger).await;
             drop(place);
         };
         gate.tracker.spawn(work.instrument(info_span!("child", transport = "api", %peer)));
     }
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, gate: Arc<ApiGate>, stranger: Stranger) {
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    gate: Arc<ApiGate>,
+    refusals: Arc<Refusals>,
+    stranger: Stranger,
+) {
     let _ = stream.set_nodelay(true);
     let (stream, limits, stop) = (Arc::new(stream), gate.limits, gate.stop.clone());
     let answered = CancellationToken::new();
@@ -246,9 +247,9 @@ async fn connection(stream: TcpStream, peer: SocketAddr, gate: Arc<ApiGate>, str
     let (watched, said, known) = (Arc::clone(&stream), answered.clone(), Arc::clone(&stranger));
     let service = service_fn(move |request| {
         let (gate, stream) = (Arc::clone(&gate), Arc::clone(&watched));
-        let (said, known) = (said.clone(), Arc::clone(&known));
+        let (refusals, said, known) = (Arc::clone(&refusals), said.clone(), Arc::clone(&known));
         async move {
-            let response = gate.handle(request, peer, &stream, &known).await;
+            let response = gate.handle(request, peer, &stream, &refusals, &known).await;
             said.cancel();
             Ok::<_, Infallible>(response)
         }
@@ -282,6 +283,7 @@ impl ApiGate {
         request: Request<Incoming>,
         peer: SocketAddr,
         stream: &Arc<TcpStream>,
+        refusals: &Refusals,
         stranger: &Stranger,
     ) -> Response<Full<Bytes>> {
         let (parts, body) = request.into_parts();
@@ -305,7 +307,7 @@ impl ApiGate {
             let code = i64::from(status.as_u16());
             let reason = format!("a request to the API: {reason}");
             let said = format!("refused by countersign: {reason}. Nothing was sent.");
-            self.refusals.report(Rejected { server, principal, client, code, reason });
+            refusals.report(Rejected { server, principal, client, code, reason });
             Answered::ours(status, &said, None)
         });
         let mut response = Response::new(Full::new(body));

@@ -68,6 +68,12 @@ def fast_open(port):
     socket.socket().sendto(b"x", 0x20000000, ("127.0.0.1", int(port)))
 
 
+def gate():
+    address, port = re.fullmatch("http://([0-9.]+):([0-9]+)", os.environ["API_URL"]).groups()
+    with socket.create_connection((address, int(port)), timeout=5):
+        return "connected"
+
+
 def datagram(kind):
     """One end of a pair can be turned to any path, and no system call for sockets of others was made."""
     ends = socket.socketpair(socket.AF_UNIX, getattr(socket, kind))
@@ -92,6 +98,11 @@ def tries(wanted):
         "tcp": tcp,
         "other_tcp": other_tcp,
         "fast_open": fast_open,
+        "gate": lambda _: gate(),
+        "udp": lambda port: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("127.0.0.1", int(port))),
+        "raw": lambda _: socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP) and True,
+        "version_6": lambda kind: socket.socket(socket.AF_INET6, getattr(socket, kind)) and True,
+        "listen": lambda _: socket.socket().listen(),
         "abstract": lambda name: socket.socket(socket.AF_UNIX).connect("\0" + name),
         "unix": lambda path: socket.socket(socket.AF_UNIX).connect(path),
         "datagram": datagram,

@@ -221,6 +221,7 @@ async fn prc_006() {
         ("other_tcp", other.to_string()),
         ("other_tcp", allowed.to_string()),
         ("fast_open", other.to_string()),
+        ("listen", String::new()),
         ("environ", String::new()),
         ("memory", String::new()),
         ("trace", String::new()),
@@ -247,6 +248,46 @@ async fn prc_006() {
     let closed: Vec<_> = done.iter().filter(|attempt| !of(attempt).starts_with("done: ")).collect();
     assert!(closed.is_empty(), "{closed:?}: {found:#}");
     daemon.logs("sandboxes of children").await;
+}
+
+/// Code behind a gate reaches the gate. Nothing that it learns leaves as a datagram or to another port.
+#[tokio::test]
+async fn a_child_behind_a_gate_has_no_other_way_out() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let datagrams = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let (tcp, udp) = (listener.local_addr().unwrap().port(), datagrams.local_addr().unwrap().port());
+    let refused = [
+        ("tcp", tcp.to_string()),
+        ("fast_open", tcp.to_string()),
+        ("other_tcp", tcp.to_string()),
+        ("udp", udp.to_string()),
+        ("raw", String::new()),
+        ("version_6", "SOCK_STREAM".to_owned()),
+        ("version_6", "SOCK_DGRAM".to_owned()),
+        ("listen", String::new()),
+    ];
+    let done = ("gate", String::new());
+    let wanted = json!(refused.iter().chain([&done]).collect::<Vec<_>>()).to_string();
+    let countersign = Countersign::new();
+    let key = countersign.dir().join("api.key");
+    std::fs::write(&key, "server-k3y-of-the-api-0123").unwrap();
+    set_mode(&key, 0o600);
+    let mut upstream = child(&["try", &wanted]);
+    upstream["stdio"]["gate"] = json!({
+        "url": "https://api.stigg.io", "headers": {"X-API-KEY": {"secret": "api"}},
+        "url_env": "API_URL", "key_env": "API_KEY",
+    });
+    let server = json!({"vendor": "stigg", "environment": "sandbox", "upstream": upstream});
+    let mut daemon = countersign.set("/secrets/api", json!({"file": key})).server(SERVER, server).start().await;
+    let found = said(&daemon).await;
+    let of = |(way, what): &(&str, String)| found[format!("{way} {what}")].as_str().unwrap_or("nothing").to_owned();
+    // The log names what this system cannot keep.
+    let ports = !daemon.log().contains("cannot limit which ports");
+    let kept = |(way, _): &&(&str, String)| ports || !matches!(*way, "tcp");
+    let open: Vec<_> = refused.iter().filter(kept).filter(|attempt| !of(attempt).starts_with("refused: ")).collect();
+    assert!(open.is_empty(), "{open:?}: {found:#}");
+    assert!(of(&done).starts_with("done: "), "{found:#}");
+    daemon.stop().await;
 }
 
 /// Where unix sockets are allowed, neither a child nor a child of its gets a word of the daemon.

@@ -180,6 +180,16 @@ fn watch_tells_every_change_once() {
     assert_eq!(next(), gate(B));
     fake.put(rejected(refund(A), "no"));
     assert_eq!(next(), rejected(refund(A), "no"));
+    // What an operator is shown is read by no other program of the account.
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        let of = |name: &str| std::fs::read_to_string(format!("/proc/{}/{name}", child.id())).unwrap();
+        assert!(of("status").contains("Umask:\t0077"), "{}", of("status"));
+        let core = of("limits").lines().find(|line| line.starts_with("Max core file size")).unwrap().to_owned();
+        assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
+        assert_eq!(std::fs::metadata(format!("/proc/{}/maps", child.id())).unwrap().uid(), 0, "it can be traced");
+    }
     // Somebody who only reads is no console: nothing waits for them.
     let hello = |command: &Command_| matches!(command, Command_::Hello { watch: true, read_only: true, .. });
     assert!(fake.heard().iter().any(hello), "{:?}", fake.heard());

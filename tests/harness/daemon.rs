@@ -360,10 +360,26 @@ impl Daemon {
         rustix::process::kill_process(pid, signal).unwrap();
     }
 
-    /// SIGTERM, and how it ended.
+    /// SIGTERM, and how it ended: with everything that it had begun.
     pub async fn stop(&mut self) -> ExitStatus {
         self.signal(rustix::process::Signal::TERM);
-        self.ended().await
+        let status = self.ended().await;
+        self.log_ended().await;
+        let log = self.log();
+        let late = log.contains("some tasks did not end in time") || log.contains("some sessions did not end in time");
+        assert!(!late, "something of the daemon went on without an end:\n{log}");
+        status
+    }
+
+    /// Nothing more is written to the log.
+    async fn log_ended(&self) {
+        let mut changed = self.log.changed.subscribe();
+        within("the log to end", async {
+            while *changed.borrow_and_update() != usize::MAX {
+                changed.changed().await.unwrap();
+            }
+        })
+        .await;
     }
 
     pub async fn ended(&mut self) -> ExitStatus {

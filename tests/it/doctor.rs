@@ -327,7 +327,14 @@ async fn ways_that_nobody_can_go_are_said_not_to_be_checked() {
     let said = doctor.run(&[]).await;
     said.says("paths", "note", "not checked: the way by the shim: no principal has match: { uid:", "");
     said.says("paths", "note", "not checked: the way by HTTP: its port is chosen at each start", "");
-    said.says("account", "ok", "no principal is this account", "");
+    said.says("account", "ok", "no principal is this account, and no client of this home has an entry", "");
+    // A client of this home comes in by a token, and is this account all the same.
+    let entry = json!({"command": binary(), "args": ["connect", "fixture"]});
+    std::fs::create_dir_all(doctor.dir.join(".cursor")).unwrap();
+    std::fs::write(doctor.dir.join(".cursor/mcp.json"), json!({"mcpServers": {"s": entry}}).to_string()).unwrap();
+    let said = doctor.run(&[]).await;
+    said.says("account", "note", "clients run under this account (an entry in this home)", "an account of its own");
+    assert!(said.at("account", "ok").is_empty());
 }
 
 #[tokio::test]

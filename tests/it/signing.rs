@@ -178,6 +178,8 @@ hold contains {"rule": "two.people", "reason": "two people look at it", "approva
     let output =
         run(&["operator", "enroll", "anna", "--key"], &[&public, Path::new("--allowed-signers"), &keys.list()]);
     assert!(output.status.success(), "{output:?}");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(keys.list()).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o644, "a daemon of another account reads the list");
     let countersign =
         Countersign::with_policy(TWO).upstream(&spy).set("/servers/fixture/environment", json!("production"));
     let daemon = countersign.set("/operators", json!({"allowed_signers": keys.list()})).start().await;

@@ -355,7 +355,7 @@ fn what_cannot_be_wrapped_is_said_and_nothing_is_written() {
             "--token` carries a key",
         ),
         (
-            entry(r#"{"command": "docker", "args": ["run", "-e", "MY_TOKEN=CANARY12345"]}"#),
+            entry(r#"{"command": "docker", "args": ["run", "image", "-e", "MY_TOKEN=CANARY12345"]}"#),
             2,
             "MY_TOKEN...` carries a key",
         ),

@@ -30,7 +30,8 @@ fn with_config(home: &Home, more: &str) {
     let text = format!(
         "version: 1\nservers:\n  stripe: {{ environment: test, upstream: {{ stdio: {{ command: cat }} }} }}\n\
          principals: [{{ name: agent, match: {{ token: {{ sha256: {} }} }}, scopes: [] }}]\n{more}",
-        "ab".repeat(32)
+        // Of csgn_abcd.
+        "71fe432863fdc87ba249777cfc6dec50ba8122a74760164e41af0c5ca054ed6b"
     );
     home.write(CONFIG, &text);
     set_mode(&home.path(CONFIG), 0o600);
@@ -85,6 +86,12 @@ fn an_entry_that_does_not_get_to_the_configuration_is_said() {
         (json!({"command": "/x/countersign", "args": ["connect", "stripe"]}), Some("/x/countersign is not there")),
         (json!({"url": "http://localhost:8377/mcp/stripe", "headers": {"Authorization": "Bearer csgn_abcd"}}), None),
         (json!({"url": "http://127.0.0.1:8377/mcp/strpie"}), Some("no server `strpie`")),
+        (
+            json!({"url": "http://localhost:8377/mcp/stripe", "headers": {"Authorization": "Bearer csgn_abce"}}),
+            Some("no principal of the configuration has its token"),
+        ),
+        (json!({"url": "http://localhost:8377/mcp/stripe"}), Some("it has no token")),
+        (json!({"url": "http://localhost:8377/mcp/stripe", "headers": {"Authorization": "Bearer ${env:T}"}}), None),
     ] {
         home.write(".cursor/mcp.json", &entry(&said));
         let row = row(&home, "s");
@@ -102,6 +109,21 @@ fn an_entry_that_does_not_get_to_the_configuration_is_said() {
     with_config(&home, "");
     let row = row(&home, "s");
     assert!(row["state"] == "wrapped" && row["problem"].as_str().unwrap().contains("no server `s`"), "{row}");
+}
+
+/// The token was replaced, and the client's file has the old one.
+#[test]
+fn an_entry_whose_token_was_replaced_is_said() {
+    let home = Home::new();
+    home.write(".cursor/mcp.json", &entry(&json!({"command": "cat", "env": {"API_KEY": KEY}})));
+    home.good(&["wrap", "cursor", "--server", "s", "--environment", "test", "--http"]);
+    assert_eq!(row(&home, "s")["problem"], Value::Null);
+    let token = home.path(STORE).join("cursor_token");
+    assert!(std::fs::read_to_string(&token).unwrap().starts_with("csgn_"));
+    std::fs::write(&token, format!("csgn_{}", "0".repeat(64))).unwrap();
+    let row = row(&home, "s");
+    assert!(row["state"] == "wrapped" && row["http"] == true, "{row}");
+    assert!(row["problem"].as_str().unwrap().contains("no principal of the configuration has its token"), "{row}");
 }
 
 /// A run that ended between keeping the original and changing the entry, and a person who put it back by hand.
@@ -187,6 +209,69 @@ fn entries_of_named_files_and_other_projects_are_listed() {
     assert!(gone["state"] == "edited" && gone["problem"].as_str().unwrap().starts_with("the file has been"), "{gone}");
     home.good(&["unwrap", "cursor", "--file", &link]);
     assert_eq!(home.read("work/shop/config/mcp.json"), before);
+}
+
+/// Nobody could approve a call of it: that is said before the first one waits.
+#[test]
+fn whom_to_enroll_is_said_where_approvals_are_signed() {
+    for (key, signed) in [("sk_live_CANARY7Qm2Zt9XeVb4", true), (KEY, false)] {
+        let home = Home::new();
+        home.write(".cursor/mcp.json", &entry(&json!({"command": "npx", "env": {"STRIPE_SECRET_KEY": key}})));
+        let told = home.good(&["wrap", "cursor", "--server", "s"]);
+        for words in
+            ["next: approvals of s have to be signed", "operator enroll NAME", "operators: { allowed_signers: "]
+        {
+            assert_eq!(told.contains(words), signed, "{words}: {told}");
+        }
+    }
+}
+
+/// A key that a program starts with becomes a variable of the daemon's child, and comes back where it was.
+#[test]
+fn variables_among_the_arguments_are_taken_over() {
+    let home = Home::new();
+    let args = ["run", "-i", "--rm", "-e", "API_KEY=CANARY12345", "image"];
+    for said in
+        [json!({"command": "docker", "args": args}), json!({"command": "env", "args": ["API_KEY=CANARY12345", "x"]})]
+    {
+        let before = entry(&said);
+        home.write(".cursor/mcp.json", &before);
+        let name = if said["command"] == "docker" { "d" } else { "e" };
+        let told = home.good(&["wrap", "cursor", "--server", "s", "--as", name, "--environment", "test"]);
+        assert_eq!(told.contains("`sandbox: { unix_sockets: true }`"), name == "d", "{told}");
+        assert!(home.with_text("CANARY").iter().all(|path| path.starts_with(STORE)), "{:?}", home.with_text("CANARY"));
+        assert_eq!(row(&home, "s")["state"], "wrapped");
+        home.good(&["unwrap", "cursor"]);
+        assert_eq!(home.read(".cursor/mcp.json"), before);
+    }
+    let config = home.read(CONFIG);
+    assert!(config.contains("\"-e\", API_KEY, image]"), "{config}");
+}
+
+/// VS Code has them in each profile, in its edition for the curious, and in its settings of old.
+#[test]
+fn every_place_of_an_editor_is_looked_at() {
+    let home = Home::new();
+    let server = |name: &str| json!({"servers": {name: {"command": "x", "env": {"API_KEY": "CANARY12345"}}}});
+    home.write(".config/Code/User/profiles/-1a2b/mcp.json", &server("profile").to_string());
+    home.write(".config/Code - Insiders/User/mcp.json", &server("insiders").to_string());
+    home.write(".config/Code/User/settings.json", &json!({"editor.x": 1, "mcp": server("settings")}).to_string());
+    home.write("work/.vscode/settings.json", "{ \"a\": 1 /* no servers */ }");
+    for name in ["profile", "insiders", "settings"] {
+        let row = row(&home, name);
+        assert!(row["client"] == "vscode" && row["state"] == "open" && row["keys"] == 1, "{row}");
+    }
+    let before = home.read(".config/Code/User/settings.json");
+    home.good(&["wrap", "vscode", "--server", "settings", "--environment", "test"]);
+    assert!(!home.read(".config/Code/User/settings.json").contains("CANARY"));
+    assert_eq!(row(&home, "settings")["state"], "wrapped");
+    home.good(&["unwrap", "vscode"]);
+    assert_eq!(home.read(".config/Code/User/settings.json"), before);
+    // A new entry goes where VS Code has them now.
+    with_config(&home, "");
+    home.good(&["wrap", "vscode", "--server", "stripe", "--file", home.path("n/mcp.json").to_str().unwrap()]);
+    home.good(&["wrap", "vscode", "--server", "stripe"]);
+    assert!(!home.read(".config/Code/User/settings.json").contains("stripe"));
 }
 
 /// Each would take the other's keys for stored already, and one that fails takes its own out again.

@@ -7,6 +7,7 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
+use super::clients;
 use super::finding::{Finding, count, place, shell};
 use super::ground::Ground;
 use super::operators;
@@ -24,10 +25,25 @@ pub fn shared(ground: &Ground) -> Vec<Finding> {
     let mut found = Vec::new();
     let same = config.principals.iter().find(|entry| entry.by == Match::Uid(ground.me));
     let terminals = terminals(ground.me);
-    match same {
-        None => found.push(Finding::ok("", "no principal is this account: clients come from others, or over HTTP")),
-        Some(entry) => {
-            let who = &entry.principal.name;
+    // Whoever has an entry here reads it under this account, whatever it is taken for at the front.
+    let who = match same {
+        Some(entry) => Ok(entry.principal.name.clone()),
+        None => match clients::through_us(ground) {
+            Some(0) => Err(Finding::ok("", "no principal is this account, and no client of this home has an entry")),
+            Some(entries) => Ok(match entries {
+                1 => "an entry in this home".to_owned(),
+                entries => format!("{entries} entries in this home"),
+            }),
+            None => Err(Finding::note(
+                "",
+                "no principal is this account; whether a client of this home has an entry is not known",
+            )
+            .run(ground.with_config("countersign wrap ls"))),
+        },
+    };
+    match who {
+        Err(finding) => found.push(finding),
+        Ok(who) => {
             let text = if operators::signed(config).next().is_some() {
                 format!(
                     "clients run under this account ({who}): signatures keep them from approving, not from typing into your console"

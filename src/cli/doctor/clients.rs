@@ -23,18 +23,34 @@ struct Entry {
     name: String,
     file: String,
     state: String,
+    #[serde(default)]
+    http: bool,
     keys: usize,
     problem: Option<String>,
     record: Option<String>,
 }
 
-/// Entries that hold a key, or go around countersign; of `wanted` clients only, where some are named.
-pub fn entries(ground: &Ground, wanted: &[String]) -> Vec<Finding> {
+/// How many entries of this home name countersign: their clients run under this account. Nothing where that is not known.
+pub fn through_us(ground: &Ground) -> Option<usize> {
+    let listed: Listed = serde_json::from_str(&listing(ground)?).ok()?;
+    let ours = |entry: &&Entry| matches!(entry.state.as_str(), "wrapped" | "ours" | "edited");
+    let count = listed.entries.iter().filter(ours).count();
+    // A file that could not be read may have one.
+    (count > 0 || listed.unread.is_empty()).then_some(count)
+}
+
+/// `wrap ls`, of the configuration that is looked at.
+fn listing(ground: &Ground) -> Option<String> {
     let file = ground.file.as_ref().map(|file| file.display().to_string());
     let config = file.iter().flat_map(|file| ["--config", file]);
     let words: Vec<&str> = ["wrap", "ls", "-o", "json"].into_iter().chain(config).collect();
+    asked(ground, &words)
+}
+
+/// Entries that hold a key, or go around countersign; of `wanted` clients only, where some are named.
+pub fn entries(ground: &Ground, wanted: &[String]) -> Vec<Finding> {
     let look = ground.with_config("countersign wrap ls");
-    let Some(text) = asked(ground, &words) else {
+    let Some(text) = listing(ground) else {
         let unseen = |about: &str| {
             Finding::warning(about, "the clients' files could not be looked at: what is in them is not known")
                 .run(&look)
@@ -106,7 +122,9 @@ fn through(entry: &Entry, with: &dyn Fn(&str) -> String) -> Vec<Finding> {
         (state, Some(why)) => {
             let text = format!("it names countersign, and does not get there: {why}");
             let command = if state == "wrapped" {
-                format!("{} && {}", with(&entry.command("unwrap")), with(&entry.command("wrap")))
+                // By the way that it had.
+                let again = entry.command("wrap") + if entry.http { " --http" } else { "" };
+                format!("{} && {}", with(&entry.command("unwrap")), with(&again))
             } else {
                 format!("correct the entry in {}", entry.file)
             };
@@ -205,6 +223,8 @@ mod tests {
             serde_json::json!({"client": "cursor", "scope": "user", "name": name, "file": "/f", "state": state,
                 "keys": keys, "problem": problem, "record": (state == "edited").then_some("/r/a b.json")})
         };
+        let mut by_http = entry("l", "wrapped", 0, Some("its token is nobody's"));
+        by_http["http"] = true.into();
         let entries = [
             entry("a", "wrapped", 0, None),
             entry("b", "edited", 0, Some("edited")),
@@ -216,6 +236,7 @@ mod tests {
             entry("i", "ours", 0, Some("no server `x`")),
             entry("j", "wrapped", 0, Some("no server `y`")),
             entry("k", "edited", 3, Some("edited")),
+            by_http,
         ];
         serde_json::from_value(serde_json::json!({"schema": "x", "entries": entries, "unread": ["/g: not JSON"]}))
             .unwrap()
@@ -237,6 +258,7 @@ mod tests {
             ("cursor i in /f: it names countersign, and does not", Level::Problem, "correct the entry in /f"),
             ("no server `y`", Level::Problem, "unwrap cursor --server j --config F && countersign wrap cursor"),
             ("cursor k in /f: it names countersign, and has 3 keys", Level::Problem, "replace it"),
+            ("its token is nobody's", Level::Problem, "wrap cursor --server l --http --config F"),
             ("1 without a key", Level::Note, "wrap ls"),
             ("/g: not JSON", Level::Warning, "wrap ls"),
         ] {

@@ -147,7 +147,11 @@ fn by_hand(server: &str, ground: &Ground) -> String {
         Some(Upstream::Stdio { command, args, .. }) => {
             let words: Vec<String> =
                 std::iter::once(command).chain(args).map(|word| crate::cli::quoted(word)).collect();
-            format!("start it by hand, with its key, and see what it says: {}", words.join(" "))
+            format!(
+                "look at the daemon's log for what it said in its sandbox; start it by hand, without one and with its key, \
+                 to compare: {}",
+                words.join(" ")
+            )
         }
         Some(Upstream::Http { url, .. }) => {
             format!("curl -sS -o /dev/null -w '%{{http_code}}\\n' {}", crate::cli::quoted(url))

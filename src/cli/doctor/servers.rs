@@ -6,7 +6,7 @@ use super::finding::Finding;
 use super::ground::Ground;
 use crate::call::{Environment, EnvironmentSource};
 use crate::catalog::Catalog;
-use crate::config::{Config, Server, Upstream};
+use crate::config::{Config, Server, Upstream, Value};
 use crate::credential::secret::SecretCell;
 use crate::credential::trust;
 use crate::proxy;
@@ -35,6 +35,7 @@ pub fn check(ground: &Ground) -> Vec<Finding> {
             found.extend(startable(name, server));
         }
         found.extend(boxed(name, server, support));
+        found.extend(beside_the_key(name, server, &catalog));
     }
     let children = config.servers.values().any(|server| matches!(server.upstream, Upstream::Stdio { .. }));
     let level = if support.is_nothing() { Finding::note } else { Finding::ok };
@@ -63,6 +64,17 @@ fn boxed(name: &str, server: &Server, support: Support) -> Option<Finding> {
     let each: Vec<String> = missing.iter().map(ToString::to_string).collect();
     let text = format!("its sandbox cannot limit {}", each.join(", "));
     (!missing.is_empty()).then(|| Finding::warning(name, text).run("update the kernel, or run it on another machine"))
+}
+
+/// Code of the agent that runs where the key is.
+fn beside_the_key(name: &str, server: &Server, catalog: &Catalog) -> Option<Finding> {
+    let Upstream::Stdio { env, gate: None, .. } = &server.upstream else { return None };
+    let tool = catalog.runs_code()?;
+    env.iter().any(|(_, value)| matches!(value, Value::Secret { .. })).then(|| {
+        let text = format!("its tool {tool} runs code of the agent beside the key: whoever may call it has the key");
+        let help = "give it a `gate`: docs/configuration.md, A gate for servers that run code";
+        Finding::warning(name, text).run(help)
+    })
 }
 
 /// By the keys alone: nobody has asked the server.
@@ -143,6 +155,28 @@ mod tests {
         assert!(off.level == Level::Warning && off.command.unwrap().contains("no sandboxes"));
         assert_eq!(said("", Support { landlock: 9, filter: true }), None);
         assert_eq!(said("", Support { landlock: 3, filter: true }).unwrap().level, Level::Warning);
+    }
+
+    #[test]
+    fn code_that_runs_beside_a_key_is_said() {
+        let said = |vendor: &str, more: &str| {
+            let text = format!(
+                "version: 1\nsecrets: {{ k: {{ env: K }} }}\nservers: {{ s: {{ vendor: {vendor}, environment: sandbox, \
+                 upstream: {{ stdio: {{ command: a, {more} }} }} }} }}\n\
+                 principals: [{{ name: a, match: {{ uid: 1 }}, scopes: [] }}]\n"
+            );
+            let config = crate::config::parse(&text, std::path::Path::new("/c.yaml")).unwrap();
+            beside_the_key("s", &config.servers["s"], &Catalog::builtin(Some(vendor)).unwrap())
+        };
+        let held = said("stigg", "env: { STIGG_API_KEY: { secret: k } }").unwrap();
+        assert!(held.level == Level::Warning && held.text.contains("execute") && held.command.is_some());
+        let gate =
+            "gate: { url: 'https://api.stigg.io', headers: { X-API-KEY: { secret: k } }, url_env: U, key_env: K }";
+        for (vendor, more) in
+            [("stigg", gate), ("stigg", "env: { LEVEL: debug }"), ("stripe", "env: { K: { secret: k } }")]
+        {
+            assert_eq!(said(vendor, more), None, "{vendor} {more}");
+        }
     }
 
     #[test]

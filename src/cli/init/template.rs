@@ -77,7 +77,18 @@ fn texts(vendor: Vendor) -> Texts {
                 environment: "sandbox",
                 note: "Stigg's keys look alike in every environment: say which one the key is of",
                 key: Some(("STIGG_SERVER_KEY", "stigg_key")),
-                upstream: "      http:\n        url: https://mcp.stigg.io\n        headers: { X-API-KEY: { secret: stigg_key } }\n",
+                upstream: "      http:\n        url: https://mcp.stigg.io\n        headers: { X-API-KEY: { secret: stigg_key } }\n\
+                           \x20     # Or on this machine, and no key where the agent's code runs (docs/configuration.md, \"A gate for servers\n\
+                           \x20     # that run code\"). Each request of the code needs a scope then, and a person where it is dangerous: add\n\
+                           \x20     # stigg/write to the scopes below for what it may change.\n\
+                           \x20     # stdio:\n\
+                           \x20     #   command: node\n\
+                           \x20     #   args: [/opt/stigg-mcp/index.js, --code-execution-mode=local]   # installed: it has no way to npm\n\
+                           \x20     #   gate:\n\
+                           \x20     #     url: https://api.stigg.io\n\
+                           \x20     #     headers: { X-API-KEY: { secret: stigg_key } }\n\
+                           \x20     #     url_env: STIGG_BASE_URL\n\
+                           \x20     #     key_env: STIGG_API_KEY\n",
                 scopes: &["read", "search_docs", "execute"],
             }
         }
@@ -310,6 +321,20 @@ mod tests {
                 assert_eq!(open, off && !sandboxes, "{text}");
             }
         }
+    }
+
+    /// What stands there to be uncommented is a configuration.
+    #[test]
+    fn the_gate_of_a_server_that_runs_code_is_there_to_be_taken() {
+        let env = [];
+        let asked =
+            Asked { vendor: Vendor::Stigg, name: "stigg", command: None, env: &env, tools: None, sandboxes: true };
+        let text = plan(&asked).unwrap().remove(0).text;
+        let (before, rest) = text.split_once("      http:\n").unwrap();
+        let (_, gate) = rest.split_once("      # stdio:\n").unwrap();
+        let text = format!("{before}      stdio:\n{}", gate.replace("      #   ", "        "));
+        let config = crate::config::parse(&text, std::path::Path::new("/c/countersign.yaml")).unwrap();
+        assert_eq!(config.servers["stigg"].upstream.gate().unwrap().key_env, "STIGG_API_KEY", "{text}");
     }
 
     #[test]

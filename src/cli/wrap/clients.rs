@@ -138,7 +138,7 @@ impl Client {
         match self {
             Client::ClaudeCode => &[".mcp.json"],
             Client::Cursor => &[".cursor/mcp.json"],
-            Client::Vscode => &[".vscode/mcp.json"],
+            Client::Vscode => &[".vscode/mcp.json", ".vscode/settings.json"],
             Client::Codex => &[".codex/config.toml"],
             Client::Gemini => &[".gemini/settings.json"],
             Client::Zed => &[".zed/settings.json"],
@@ -216,7 +216,11 @@ impl Surroundings {
             Client::ClaudeCode => vec![self.claude_json()],
             Client::ClaudeDesktop => vec![applications.join("Claude/claude_desktop_config.json")],
             Client::Cursor => vec![home.join(".cursor/mcp.json")],
-            Client::Vscode => vec![applications.join("Code/User/mcp.json")],
+            Client::Vscode => ["Code", "Code - Insiders"]
+                .iter()
+                .flat_map(|edition| profiles(&applications.join(edition).join("User")))
+                .flat_map(|profile| [profile.join("mcp.json"), profile.join(SETTINGS)])
+                .collect(),
             Client::Windsurf => vec![home.join(".codeium/windsurf/mcp_config.json")],
             Client::Codex => vec![self.codex.clone().unwrap_or_else(|| home.join(".codex")).join("config.toml")],
             Client::Gemini => vec![home.join(".gemini/settings.json")],
@@ -243,8 +247,10 @@ impl Surroundings {
     /// one that the file lies in.
     pub fn place(&self, client: Client, scope: Scope, file: PathBuf) -> Place {
         let section = client.section().to_owned();
+        let settings = client == Client::Vscode && file.file_name().is_some_and(|name| name == SETTINGS);
         let section = match scope {
             Scope::Local => vec!["projects".to_owned(), "*".to_owned(), section],
+            Scope::User | Scope::Project if settings => vec!["mcp".to_owned(), section],
             Scope::User | Scope::Project => vec![section],
         };
         let folder = (scope == Scope::Project).then(|| {
@@ -259,6 +265,20 @@ impl Surroundings {
     fn claude_json(&self) -> PathBuf {
         self.claude.as_ref().unwrap_or(&self.home).join(".claude.json")
     }
+}
+
+/// Where VS Code had its servers before they had a file of their own. They are read there, and no new ones written.
+pub const SETTINGS: &str = "settings.json";
+/// More profiles than anybody has.
+const MAX_PROFILES: usize = 100;
+
+/// The folders of a user of VS Code: the usual one, and one for each profile.
+fn profiles(user: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(user.join("profiles")).into_iter().flatten().flatten().take(MAX_PROFILES);
+    let mut profiles: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+    profiles.sort();
+    profiles.insert(0, user.to_owned());
+    profiles
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use zeroize::Zeroizing;
 
+use super::assigned;
 use super::clients::Variables;
 use super::entry::{self, Said, Text, filled, fixed};
 use super::sign_in::{self, Auth};
@@ -213,7 +214,8 @@ impl Mover<'_> {
         mut env: Vec<(String, Text)>,
         cwd: Option<String>,
     ) -> anyhow::Result<Reached> {
-        let args = self.arguments(command, args, &mut env)?;
+        let (command, args) = self.assigned(command, args, &mut env)?;
+        let (command, args) = (command.as_str(), self.arguments(&command, &args, &mut env)?);
         let mut values: Vec<(String, Val)> = Vec::new();
         let mut inherit = Vec::new();
         for (name, text) in env {
@@ -244,6 +246,22 @@ impl Mover<'_> {
         }
         let (command, cwd) = self.places(command, &args, cwd)?;
         Ok(Reached::Stdio { command, args, env: values, inherit, cwd })
+    }
+
+    /// Keys that are variables among the arguments become variables.
+    fn assigned(
+        &self,
+        command: &str,
+        args: &[String],
+        env: &mut Vec<(String, Text)>,
+    ) -> anyhow::Result<(String, Vec<String>)> {
+        let Some(taken) = assigned::taken(command, args, |name, value| self.is_key(name, value)) else {
+            return Ok((command.to_owned(), args.to_vec()));
+        };
+        for (name, value) in taken.variables {
+            env.push((name.to_owned(), filled(value, self.variables)?));
+        }
+        Ok((taken.command, taken.args))
     }
 
     /// The program and its folder. What is relative to where the client started it must be so still.

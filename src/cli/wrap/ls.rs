@@ -58,6 +58,8 @@ struct Row {
     name: String,
     file: String,
     state: State,
+    /// Whether it names an address, and no program.
+    http: bool,
     /// Keys that stand in the entry in the clear.
     keys: usize,
     /// Why it cannot be wrapped, or does not get to a server of the configuration.
@@ -153,6 +155,7 @@ fn row(entry: &Entry, known: &Known) -> anyhow::Result<Row> {
         name: entry.name.clone(),
         file: place.file.display().to_string(),
         state,
+        http: entry::address(&entry.node).is_some(),
         keys,
         problem,
         record,
@@ -174,6 +177,7 @@ fn elsewhere(around: &Surroundings, files: &Files, original: &Original, known: &
         name: original.name().to_owned(),
         file: original.file.display().to_string(),
         state: State::Edited,
+        http: false,
         keys: 0,
         problem: Some(original.edited(&known.state_dir, what)),
         record: Some(original.place(&known.state_dir).display().to_string()),

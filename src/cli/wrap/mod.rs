@@ -6,6 +6,7 @@
 
 #![allow(clippy::print_stderr)]
 
+mod assigned;
 mod clear;
 mod clients;
 mod diff;
@@ -29,10 +30,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-use super::Exit;
-use crate::config::Config;
+use super::{Exit, quoted};
+use crate::call::Environment;
+use crate::config::{Config, UnsignedRulings};
 use crate::console::visible;
-use clients::{Client, Scope, Surroundings};
+use clients::{Client, Place, SETTINGS, Scope, Surroundings};
 use entry::Kind;
 use files::Files;
 use found::Entry;
@@ -231,6 +233,8 @@ fn add(args: &Args, surroundings: &Surroundings, run: &mut Run) -> anyhow::Resul
     };
     let scope = args.scope.unwrap_or(Scope::User);
     let mut places = found::places(surroundings, client, Some(scope), args.file.as_deref());
+    let old = |place: &Place| client == Client::Vscode && place.file.file_name().is_some_and(|name| name == SETTINGS);
+    places.retain(|place| args.file.is_some() || !old(place));
     places.sort_by_key(|place| place.file.symlink_metadata().is_err());
     let place = places.into_iter().next();
     let place = place.with_context(|| format!("{} has no file of the scope {}", client.as_str(), scope.as_str()))?;
@@ -299,8 +303,36 @@ fn finish(files: &Files, config: &Path, wrapped: bool) {
             say!("{}", diff::unified(path, of, before, after).trim_end_matches('\n'));
         }
     } else if wrapped {
+        for line in enroll(config).iter().flatten() {
+            say!("next: {line}");
+        }
         say!("next: start `countersign serve` again, then the client");
     }
+}
+
+/// What has to be done before anybody can approve, where approvals have to be signed and no operator is listed.
+fn enroll(config: &Path) -> Option<Vec<String>> {
+    let loaded = crate::config::load(Some(config)).ok()?;
+    let needs = |server: &crate::config::Server| match loaded.operators.unsigned_rulings {
+        Some(UnsignedRulings::Refuse) => true,
+        Some(UnsignedRulings::Accept) => false,
+        None => Environment::declared(&server.environment).is_production(),
+    };
+    let (name, _) = loaded.servers.iter().find(|(_, server)| needs(server))?;
+    let listed = loaded.operators.allowed_signers.as_deref();
+    if listed.is_some_and(|list| crate::proxy::signers(list).map_or(true, |signers| signers.iter().next().is_some())) {
+        return None;
+    }
+    let list = listed.map_or_else(|| config.with_file_name("operators.pub"), Path::to_owned);
+    let list = quoted(&list.display().to_string());
+    let mut told = vec![format!(
+        "approvals of {name} have to be signed, and nobody can yet: countersign operator enroll NAME --key ~/.ssh/KEY.pub \
+         --allowed-signers {list}"
+    )];
+    if listed.is_none() {
+        told.push(format!("write into {}: operators: {{ allowed_signers: {list} }}", config.display()));
+    }
+    Some(told)
 }
 
 /// Lines in which every character is visible.

@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use zeroize::Zeroizing;
 
+use super::assigned;
 use super::files::{Files, Opened};
 use super::keys::{From, Key, Moved, Reached, SignIn, Val};
 use super::reach;
 use crate::call::Environment;
-use crate::catalog::KeyEvidence;
+use crate::catalog::{Catalog, KeyEvidence};
 use crate::config::edit::{self, Step, Value};
 use crate::config::{self, Config, ConfigError, Match, Mode, OAuth, SecretSource, Server, Upstream};
 use crate::credential::secret::Secret;
@@ -138,6 +139,8 @@ impl Draft {
         let vendor =
             moved.vendor.as_ref().map_or_else(|| "no vendor is known".to_owned(), |name| format!("vendor {name}"));
         self.told.push(format!("server `{name}`: {environment}, {vendor}"));
+        self.told.extend(beside_the_key(moved));
+        self.told.extend(by_socket(&moved.reached).filter(|_| sandboxes));
         if !sandboxes && matches!(moved.reached, Reached::Stdio { .. }) {
             self.told
                 .push("sandbox: off; this system has none: the program may do whatever this account can".to_owned());
@@ -352,6 +355,28 @@ impl Draft {
         }
         done.map(|()| new)
     }
+}
+
+/// What to do about a server that runs code of the agent and has the key.
+fn beside_the_key(moved: &Moved) -> Option<String> {
+    let Reached::Stdio { env, .. } = &moved.reached else { return None };
+    let catalog = Catalog::builtin(moved.vendor.as_deref()).ok()?;
+    let tool = catalog.runs_code().filter(|_| env.iter().any(|(_, value)| matches!(value, Val::Key { .. })))?;
+    Some(format!(
+        "its tool {tool} runs code of the agent beside the key, and whoever may call it has the key: give the server a \
+         `gate` (docs/configuration.md, \"A gate for servers that run code\")"
+    ))
+}
+
+/// What a program that starts containers needs more than others, and what that gives away.
+fn by_socket(reached: &Reached) -> Option<String> {
+    let Reached::Stdio { command, .. } = reached else { return None };
+    let name = Some(assigned::program(command)).filter(|name| assigned::CONTAINERS.contains(name))?;
+    Some(format!(
+        "{name} speaks to its daemon by a unix socket, which the sandbox closes: write `sandbox: {{ unix_sockets: true }}` \
+         into its `stdio`, and know that whoever may speak to it can do everything on this machine; a server that runs \
+         without a container needs none of this"
+    ))
 }
 
 /// 32 bytes nobody can guess.

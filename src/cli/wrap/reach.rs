@@ -1,5 +1,5 @@
 //! Whether an entry that names countersign gets to a server of the configuration: by the program, the socket or the
-//! address that stand in it.
+//! address that stand in it, and the token.
 
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -8,14 +8,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use clap::Parser as _;
+use sha2::{Digest as _, Sha256};
 
 use super::clear::ENVIRONMENTS;
-use super::entry;
+use super::entry::{self, Said, Text};
 use super::found::Entry;
 use super::tree::Node;
 use crate::cli::connect;
-use crate::config::{Config, HttpListen};
-use crate::credential::shape;
+use crate::config::{Config, HttpListen, Match, SecretSource};
+use crate::credential::{shape, store};
 use crate::shim;
 
 /// How a client of this machine reaches the front: scheme and authority.
@@ -101,8 +102,45 @@ pub fn astray(entry: &Entry, config: Option<&Config>) -> Option<String> {
             server
         }
     };
-    let known = config?.servers.contains_key(&server);
-    (!known).then(|| format!("the configuration has no server `{}`", shape::mask(&server)))
+    if !config?.servers.contains_key(&server) {
+        return Some(format!("the configuration has no server `{}`", shape::mask(&server)));
+    }
+    if started.is_empty() { turned_away(entry, config?) } else { None }
+}
+
+/// Why the front turns an entry away by its token; nothing where that cannot be told from the files.
+fn turned_away(entry: &Entry, config: &Config) -> Option<String> {
+    let Said::Http { headers, .. } =
+        entry::read(entry.place.client, &entry.node, entry.place.folder.as_deref()).ok()?
+    else {
+        return None;
+    };
+    // Clients may sign in by themselves there.
+    if !config.issuers.is_empty() {
+        return None;
+    }
+    let shown = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("authorization"));
+    let Some((_, Text::Plain(shown))) = shown else {
+        return shown.is_none().then(|| "it has no token, and the front takes nobody without one".to_owned());
+    };
+    let token = shown.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))?.1.trim();
+    let digest: [u8; 32] = Sha256::digest(token.as_bytes()).into();
+    let folder = store::folder(&config.state_dir);
+    for principal in &config.principals {
+        let same = match &principal.by {
+            Match::Uid(_) | Match::Jwt { .. } => false,
+            Match::TokenHash(hash) => *hash == digest,
+            Match::Token(name) => match config.secrets.get(name)? {
+                // What cannot be read may be it.
+                SecretSource::Stored(_) => store::get(&folder, name).ok()?.is_some_and(|one| one.matches(token)),
+                _ => return None,
+            },
+        };
+        if same {
+            return None;
+        }
+    }
+    Some("no principal of the configuration has its token: it may have been replaced since".to_owned())
 }
 
 /// A variable as the shim of an entry sees it.

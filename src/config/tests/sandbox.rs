@@ -4,10 +4,15 @@ use super::*;
 
 /// A file with one stdio server whose sandbox is as given.
 fn boxed(sandbox: &str) -> Result<Config, ConfigError> {
+    with(&format!("sandbox: {sandbox}"))
+}
+
+/// A file with one stdio server of which this is said too.
+fn with(more: &str) -> Result<Config, ConfigError> {
     let text = format!(
         "version: 1\nstate_dir: /var/lib/cs\nruntime_dir: /run/cs\nsecrets: {{ k: {{ file: /keys/k }} }}\n\
          policy: {{ paths: [/rules] }}\nprincipals: [{{ name: a, match: {{ uid: 1 }}, scopes: [] }}]\n\
-         servers:\n  s: {{ environment: test, upstream: {{ stdio: {{ command: x, sandbox: {sandbox} }} }} }}\n"
+         servers:\n  s: {{ environment: test, upstream: {{ stdio: {{ command: x, {more} }} }} }}\n"
     );
     parse(&text, Path::new("/etc/cs/countersign.yaml"))
 }
@@ -35,6 +40,24 @@ fn a_sandbox_is_read_and_is_off_only_where_that_is_said() {
     assert_eq!(all, Some(wishes));
     assert_eq!(of("{ network: none }").unwrap().network, Network::Ports([].into()));
     assert_eq!(of("{ network: any }").unwrap().network, Network::Any);
+}
+
+/// What reaches its API through us has no use for a network, unless its operator says so.
+#[test]
+fn a_child_behind_a_gate_has_no_network_of_its_own() {
+    use crate::sandbox::Network;
+
+    let gate = "gate: { url: 'https://a.example', headers: { K: { secret: k } }, url_env: U, key_env: K }";
+    let of = |more: &str| match &with(&format!("{gate}{more}")).unwrap().servers["s"].upstream {
+        Upstream::Stdio { sandbox, .. } => sandbox.as_deref().map(|wishes| wishes.network.clone()),
+        Upstream::Http { .. } => panic!(),
+    };
+    for none in ["", ", sandbox: {}", ", sandbox: { unix_sockets: true }", ", sandbox: { network: none }"] {
+        assert_eq!(of(none), Some(Network::Ports([].into())), "{none}");
+    }
+    assert_eq!(of(", sandbox: { network: any }"), Some(Network::Any));
+    assert_eq!(of(", sandbox: { network: [443] }"), Some(Network::Ports([443].into())));
+    assert_eq!(of(", sandbox: off"), None);
 }
 
 #[test]

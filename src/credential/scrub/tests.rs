@@ -79,6 +79,51 @@ fn a_key_with_lines_is_looked_for_line_by_line() {
     assert!(matches!(short.line("MC4CAQAwBQYDK2Vw"), Cow::Borrowed(_)));
 }
 
+/// In lines of this many characters, each behind `before`.
+fn broken(text: &str, width: usize, before: &str) -> String {
+    let lines = text.as_bytes().chunks(width).map(|line| format!("{before}{}", String::from_utf8_lossy(line)));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// A long key in lines of which none holds half of it.
+#[test]
+fn a_key_that_is_encoded_and_broken_is_found() {
+    let key = format!("sk_live_{}", "CANARY7Qm2Zt9XeVb4-Kd6Lw".repeat(4));
+    let pairs: Vec<String> = key.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let (code, hex) = (base64(key.as_bytes(), STANDARD), pairs.concat());
+    let longer = base64(format!("STRIPE_SECRET_KEY={key}\n").as_bytes(), STANDARD);
+    let url = base64(format!("?{key}").as_bytes(), URL_SAFE);
+    for text in [
+        broken(&code, 76, ""),
+        broken(&code, 64, ""),
+        broken(&code, 16, "   "),
+        broken(&longer, 76, ""),
+        broken(&url, 64, "\t"),
+        broken(&code, 64, "\r"),
+        broken(&hex, 32, ""),
+        broken(&hex.to_uppercase(), 60, "  "),
+        pairs.join(" "),
+        pairs.join(":"),
+        broken(&pairs.join(":"), 45, "    "),
+        pairs.chunks(2).map(<[String]>::concat).collect::<Vec<_>>().join(" "),
+    ] {
+        let nested = serde_json::json!([serde_json::json!({"key": text}).to_string()]).to_string();
+        for said in [one(&key).line(&text), one(&key).line(&nested)] {
+            assert_eq!(said.matches("[secret:key]").count(), 1, "{text} became {said}");
+            let left = said.replace("[secret:key]", "");
+            let least = if text.starts_with("U1RS") { 32 } else { 8 };
+            let kept = left.split(|letter: char| !letter.is_ascii_alphanumeric()).map(str::len).max();
+            assert!(kept < Some(least), "{text} became {said}");
+        }
+    }
+    // What is no code stays apart, and so does what is far away.
+    for text in [pairs.join(", "), broken(&hex, 32, &" ".repeat(65)), broken(&hex, 32, "| ")] {
+        assert!(matches!(one(&key).line(&text), Cow::Borrowed(_)), "{text}");
+    }
+    let prose = "Passwords should be changed often, decoded deadbeef 10:20:30 12 34 notwithstanding ".repeat(4);
+    assert!(matches!(one(&key).line(&prose), Cow::Borrowed(_)));
+}
+
 /// Another value of a key for each number.
 fn value(n: usize) -> Arc<Secret> {
     Arc::new(Secret::new(char::from(b'a' + u8::try_from(n).unwrap()).to_string().repeat(20)))
@@ -296,7 +341,12 @@ fn a_long_text_costs_little_whatever_is_in_it() {
     let ends = "mnop0001".repeat(1 << 17);
     let nested = "%25255c\\\\u005c".repeat(1 << 16);
     let begins = "sk_live_0001CANARY".repeat(1 << 16);
-    for (text, clean) in [(ordinary, true), (near, false), (begins, true), (ends, true), (nested, true)] {
+    let lines = "QUJDREVGR0hJSktMTU5PUFFS\n".repeat(1 << 16);
+    let groups = "73:6b 5f ".repeat(1 << 17);
+    let odd = "a0b ".repeat(1 << 18);
+    let mut texts = vec![(ordinary, true), (near, false), (begins, true), (ends, true), (nested, true)];
+    texts.extend([(lines, true), (groups, true), (odd, true)]);
+    for (text, clean) in texts {
         let start = Instant::now();
         assert_eq!(matches!(scrubber.line(&text), Cow::Borrowed(_)), clean, "{text:.20}");
         let taken = start.elapsed();
