@@ -5,6 +5,7 @@
 
 pub mod explain;
 mod lint;
+mod numbers;
 mod sample;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 use regorus::{Engine, Value};
 
 pub use lint::{Known, Vocabulary};
+pub use numbers::{Number, numbers};
 pub use sample::Sample;
 
 use super::combine::{Entry, Found, combine};
