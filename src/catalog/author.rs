@@ -27,8 +27,9 @@ pub struct Known {
     pub numbers: Numbers,
     /// Arguments by which the catalog tells mode, account or environment.
     pub elsewhere: BTreeSet<Path>,
-    /// Arguments that are lists.
+    /// Arguments that are lists, and that are objects.
     pub lists: BTreeSet<Path>,
+    pub objects: BTreeSet<Path>,
 }
 
 /// How a call comes to an operation.
@@ -98,8 +99,8 @@ struct Selected<'a> {
 impl Known {
     fn new(name: &str, class: Class, tool: &str, way: Reached, arguments: Arguments) -> Known {
         let (name, tool) = (name.to_owned(), tool.to_owned());
-        let (numbers, elsewhere, lists) = <(Numbers, BTreeSet<Path>, BTreeSet<Path>)>::default();
-        Known { name, class, tool, way, arguments, numbers, elsewhere, lists }
+        let (numbers, [elsewhere, lists, objects]) = <(Numbers, [BTreeSet<Path>; 3])>::default();
+        Known { name, class, tool, way, arguments, numbers, elsewhere, lists, objects }
     }
 
     /// A tool of which nothing is known but its class.
@@ -189,6 +190,7 @@ impl Catalog {
         let below = |way: fn(&Pointer) -> Path, pointer: &Pointer| {
             places.iter().map(|place| [place.clone(), way(pointer)].concat()).collect::<Vec<_>>()
         };
+        known.objects = places.iter().cloned().collect();
         let own = facts.environment.iter().flat_map(reaches).collect::<Vec<_>>();
         known.elsewhere = reaches(&self.environment)
             .flat_map(|pointer| [vec![path(pointer)], below(path, pointer)].concat())
@@ -393,9 +395,9 @@ mod tests {
             stripe.known(Some("stripe")).into_iter().filter(|known| known.name == "PostWebhookEndpoints").collect();
         assert_eq!(
             through.iter().map(|known| known.tool.as_str()).collect::<Vec<_>>(),
-            ["stripe_api_execute", "stripe_api_write"]
+            ["POST /v1/webhook_endpoints", "stripe_api_execute", "stripe_api_write"]
         );
-        let Reached::Says { value, .. } = &through[0].way else { panic!("{:?}", through[0].way) };
+        let Reached::Says { value, .. } = &through[1].way else { panic!("{:?}", through[1].way) };
         assert_eq!(value, "PostWebhookEndpoints");
     }
 

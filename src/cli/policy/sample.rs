@@ -9,13 +9,22 @@ use serde_json::{Map, Value, json};
 use super::subject::{Caller, Place, api_request, request, tool_call};
 use crate::call::{CallContext, Class, Environment, ToolCall};
 use crate::catalog::author::{HANDLE, Known, Path, Reached};
+use crate::config::{Config, Match};
 use crate::json::{JsonText, Rules};
 use crate::mcp::api_request::Body;
 use crate::policy::author::{self, Number, Sample, Vocabulary};
 
-/// What every catalog of these servers knows.
-pub fn vocabulary(places: &[Place]) -> Vocabulary {
+/// What every catalog of these servers knows, and the names of the configuration where there is one.
+pub fn vocabulary(places: &[Place], config: Option<&Config>) -> Vocabulary {
     let mut vocabulary = Vocabulary::default();
+    if let Some(config) = config {
+        vocabulary.names("server", config.servers.keys().cloned());
+        vocabulary.names("environment", config.servers.values().map(|server| server.environment.clone()));
+        // Principals of signed tokens may have a name for each subject.
+        if !config.principals.iter().any(|entry| matches!(entry.by, Match::Jwt { .. })) {
+            vocabulary.names("principal", config.principals.iter().map(|entry| entry.principal.name.clone()));
+        }
+    }
     for known in places.iter().flat_map(Place::every) {
         let (arguments, listed) = (known.arguments.paths, known.arguments.complete);
         vocabulary.add(&known.name, author::Known { arguments, listed, open: !listed });
@@ -172,6 +181,7 @@ fn usual_arguments(known: &Known) -> Map<String, Value> {
             Value::Null => continue,
             _ if known.lists.contains(path) => json!([]),
             // Something else in place of an object is odd.
+            _ if known.objects.contains(path) => json!({}),
             _ if paths.iter().any(|other| other.len() > path.len() && other.starts_with(path)) => json!({}),
             value => value,
         };

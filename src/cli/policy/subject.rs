@@ -28,7 +28,7 @@ pub struct Asked {
     #[arg(long)]
     server: Option<String>,
     /// The tool
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     tool: Option<String>,
     /// A request to the vendor's API in place of a tool: `POST /v1/things?full=1`
     #[arg(long, conflicts_with = "tool", value_name = "METHOD PATH")]
