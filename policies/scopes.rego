@@ -40,19 +40,22 @@ covers(scope) if names(scope)
 
 covers(scope) if is_like(scope)
 
-names(scope) if {
-	[server, what] := split(scope, "/")
-	server in ["*", input.server.name]
-	what in [input.operation.class, input.operation.name, "*"]
+names(scope) if scope in covering
+
+# Every scope without a pattern that covers the call. An operation may have `/` in its name.
+covering contains concat("/", [server, what]) if {
+	some server in ["*", input.server.name]
+	some what in [input.operation.class, input.operation.name, "*"]
 	not another_class(what)
 }
 
 is_like(scope) if {
 	contains(scope, "*")
-	[server, what] := split(scope, "/")
+	some server in ["*", input.server.name]
+	startswith(scope, concat("", [server, "/"]))
+	what := substring(scope, count(server) + 1, -1)
 	contains(what, "*")
 	what != "*"
-	server in ["*", input.server.name]
 	glob.match(what, null, input.operation.name)
 }
 

@@ -63,6 +63,17 @@ test_odd_scopes_cover_nothing if {
 	}
 }
 
+test_an_operation_may_have_slashes_and_spaces if {
+	launch := "PUT /console/v1/gates/{id}/launch"
+	allowed(launch, "destructive", concat("/", ["stripe", launch]))
+	allowed(launch, "destructive", "stripe/PUT /console/v1/gates/*")
+	allowed("resources/read", "read", "*/resources/read")
+	allowed("resources/read", "read", "stripe/resources/*")
+	not allowed(launch, "destructive", "stripe/PUT /console/v1/gates")
+	not allowed(launch, "destructive", concat("/", ["other", launch]))
+	not allowed("other/list", "write", "other/*")
+}
+
 test_no_scopes_allow_nothing if {
 	scopes.allow == set() with input as call("list_customers", "read", [])
 	scopes.allow == set() with input as {}

@@ -26,7 +26,7 @@ pub use environment::{Environment, EnvironmentSource};
 pub use limits::{Limits, MAX_HELD_BYTES};
 pub use narrow::narrowed;
 pub use remembered::{Bound, Confirmation, ConfirmedBy, Seen};
-pub use scope::{AmountLimit, Claim, ConditionalScope, Hours, Test, TestKind};
+pub use scope::{AmountLimit, Claim, ConditionalScope, Hours, Test, TestKind, is_operation_name};
 pub use spelling::{is_slip, meant};
 pub use tool::{Pin, SchemaCheck, ToolFacts};
 

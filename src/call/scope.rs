@@ -89,7 +89,53 @@ pub enum Claim {
     Many(Vec<String>),
 }
 
+/// Whether a scope or a budget may name this: an operation (a tool, a method, or a route such as
+/// `POST /v1/things/{id}`), a pattern with `*`, or a class. Braces are of routes alone: a pattern has another use for
+/// them.
+pub fn is_operation_name(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./*".contains(&byte);
+    let is_route = |method: &str, path: &str| {
+        let pattern = path.contains('*') && path.contains(['{', '}']);
+        let path = path.strip_prefix('/').filter(|_| !pattern);
+        !method.is_empty()
+            && method.bytes().all(|byte| byte.is_ascii_uppercase())
+            && path.is_some_and(|path| path.bytes().all(|byte| plain(byte) || b"{}:".contains(&byte)))
+    };
+    let form = text.split_once(' ').map_or(text.bytes().all(plain), |(method, path)| is_route(method, path));
+    form && (1..=128).contains(&text.len())
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
 fn is_false(value: &bool) -> bool {
     !value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn operations_of_every_form_have_a_name_that_can_be_written() {
+        for name in
+            ["create_refund", "create_*", "resources/read", "PUT*launch", "POST /v1/things/{id}", "GET /v1/*", "read"]
+        {
+            assert!(is_operation_name(name), "{name}");
+        }
+        for name in [
+            "",
+            "a b",
+            " a",
+            "a ",
+            "{id}",
+            "post /v1",
+            "POST v1",
+            "POST /v1/{id}/*",
+            "POST  /v1",
+            "a\u{e9}",
+            "POST /a b",
+        ] {
+            assert!(!is_operation_name(name), "{name}");
+        }
+        assert!(!is_operation_name(&"a".repeat(129)));
+    }
 }

@@ -8,7 +8,8 @@ use serde::Deserialize;
 
 use super::dispatch::{Dispatcher, Way};
 use super::facts::Facts;
-use super::file::{Currency, Reaches, Unique};
+use super::file::{Body, Currency, Reaches, Unique};
+use super::handles::Handles;
 use super::pointer::Pointer;
 use super::{Catalog, Entry};
 use crate::call::Class;
@@ -19,10 +20,38 @@ pub struct Known {
     pub name: String,
     /// Of a dispatcher by itself: unknown.
     pub class: Class,
-    /// The tool to call, and the argument that selects the operation with its value.
+    /// The tool to call; of a request its method and path.
     pub tool: String,
-    pub selects: Option<(Path, String)>,
+    pub way: Reached,
     pub arguments: Arguments,
+    pub numbers: Numbers,
+    /// Arguments by which the catalog tells mode, account or environment.
+    pub elsewhere: BTreeSet<Path>,
+    /// Arguments that are lists, and that are objects.
+    pub lists: BTreeSet<Path>,
+    pub objects: BTreeSet<Path>,
+}
+
+/// How a call comes to an operation.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Reached {
+    /// The tool is the operation.
+    Tool,
+    /// No operation at all: a dispatcher by itself.
+    Nothing,
+    /// What this argument says selects it, and its own arguments are in `holder` alone.
+    Says { at: Path, value: String, holder: Option<Path> },
+    /// A handle that the server gave out.
+    Handle { at: Path },
+    /// A request to the vendor's API.
+    Request { method: String, path: String, is_form: bool },
+}
+
+/// Arguments whose value is a number by which a call is judged. A step `*` is an item of a list.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Numbers {
+    pub at: Vec<Path>,
+    pub currency: Option<Path>,
 }
 
 /// The arguments of an operation.
@@ -35,6 +64,9 @@ pub struct Arguments {
 
 /// Names below the arguments of a call.
 pub type Path = Vec<String>;
+
+/// The handle of samples.
+pub const HANDLE: &str = "sample_1";
 
 /// `policies/catalog/arguments.yaml`.
 #[derive(Deserialize)]
@@ -57,52 +89,162 @@ static LISTED: LazyLock<BTreeMap<(String, String), BTreeSet<Path>>> = LazyLock::
     listed
 });
 
+/// An operation behind a dispatcher: what the selector says, and the argument that holds its own where there is one.
+struct Selected<'a> {
+    says: &'a str,
+    name: &'a str,
+    holder: Option<&'a Pointer>,
+}
+
+impl Known {
+    fn new(name: &str, class: Class, tool: &str, way: Reached, arguments: Arguments) -> Known {
+        let (name, tool) = (name.to_owned(), tool.to_owned());
+        let (numbers, [elsewhere, lists, objects]) = <(Numbers, [BTreeSet<Path>; 3])>::default();
+        Known { name, class, tool, way, arguments, numbers, elsewhere, lists, objects }
+    }
+
+    /// A tool of which nothing is known but its class.
+    pub fn listed(tool: &str, class: Class) -> Known {
+        Known::new(tool, class, tool, Reached::Tool, Arguments::default())
+    }
+}
+
 impl Catalog {
-    /// Every operation of the catalog, which is for servers of this vendor, through every tool whose arguments select
-    /// it, and the dispatchers themselves. What only a handle selects nobody can call by its name.
+    /// Every operation of the catalog, which is for servers of this vendor, through every tool whose arguments or
+    /// handles select it and as a request to the vendor's API, and the dispatchers themselves.
     pub fn known(&self, vendor: Option<&str>) -> Vec<Known> {
         let mut known = Vec::new();
         for (tool, entry) in &self.tools {
-            let class = match entry {
-                Entry::Facts(facts) => facts.class,
-                Entry::Dispatcher(_) => Class::Unknown,
-            };
             let arguments = self.arguments_of(vendor, tool).unwrap_or_default();
-            known.push(Known { name: tool.clone(), class, tool: tool.clone(), selects: None, arguments });
-            let Entry::Dispatcher(dispatcher) = entry else { continue };
-            for (selector, name) in self.selected(dispatcher) {
+            let dispatcher = match entry {
+                Entry::Facts(facts) => {
+                    let new = Known::new(tool, facts.class, tool, Reached::Tool, arguments);
+                    known.push(self.described(new, facts, &facts.inside.iter().map(path).collect::<Vec<_>>()));
+                    continue;
+                }
+                Entry::Dispatcher(dispatcher) => dispatcher,
+            };
+            let nothing = Known::new(tool, Class::Unknown, tool, Reached::Nothing, arguments);
+            known.push(self.described(nothing.clone(), &Facts::of_class(Class::Unknown), &[]));
+            for Selected { says, name, holder } in self.selected(dispatcher) {
                 let Some(facts) = self.operations.get(name) else { continue };
-                known.push(Known {
-                    name: name.to_owned(),
-                    class: facts.class,
-                    tool: tool.clone(),
-                    selects: Some((path(&dispatcher.selects), selector.to_owned())),
-                    arguments: self.arguments_of(vendor, name).unwrap_or_default(),
-                });
+                let at = path(&dispatcher.selects);
+                let way = match &dispatcher.way {
+                    Way::Handle => Reached::Handle { at: at.clone() },
+                    Way::Name(_) | Way::Choice(_) => {
+                        Reached::Says { at: at.clone(), value: says.to_owned(), holder: holder.map(path) }
+                    }
+                };
+                let places: Vec<Path> =
+                    holder.map_or_else(|| dispatcher.inside.iter().map(path).collect(), |own| vec![path(own)]);
+                // Of all tools that reach it, this one takes its own arguments alone.
+                let mut takes: BTreeSet<Option<String>> =
+                    places.iter().chain([&at]).map(|path| path.first().cloned()).collect();
+                if holder.is_none() {
+                    takes.extend(nothing.arguments.paths.iter().map(|path| path.first().cloned()));
+                }
+                let mut arguments = self.arguments_of(vendor, name).unwrap_or_default();
+                let anywhere = holder.is_none() && dispatcher.inside.is_empty();
+                arguments.paths.retain(|path| anywhere || takes.contains(&path.first().cloned()));
+                known.push(self.described(Known::new(name, facts.class, tool, way, arguments), facts, &places));
             }
         }
+        known.extend(self.requests());
         known.sort_by(|a, b| (&a.name, &a.tool).cmp(&(&b.name, &b.tool)));
         known
     }
 
+    /// Every operation as a request to the vendor's API.
+    fn requests(&self) -> impl Iterator<Item = Known> {
+        self.routes_by_path.all().filter_map(|(method, template, operation)| {
+            let facts = self.operations.get(operation)?;
+            // The words of a template that stand for something are no arguments of the body.
+            let parameter = |step: &str| Some(step.strip_prefix('{')?.strip_suffix('}')?.to_owned());
+            let parameters: BTreeSet<String> = template.split('/').filter_map(parameter).collect();
+            let filled = template.split('/').map(|step| if parameter(step).is_some() { "sample_1" } else { step });
+            let way = Reached::Request {
+                method: method.to_owned(),
+                path: filled.collect::<Vec<_>>().join("/"),
+                is_form: self.body == Body::Form,
+            };
+            let place = if matches!(method, "GET" | "HEAD" | "DELETE") { "query" } else { "body" };
+            let own = self.arguments.get(operation).filter(|own| !own.is_empty());
+            let takes = |path: &Path| {
+                let first = path.first();
+                first.is_some_and(|first| !parameters.contains(first) && own.is_none_or(|own| own.contains(first)))
+            };
+            let listed = own.into_iter().flatten().map(|name| vec![name.clone()]);
+            let below: BTreeSet<Path> = pointers(facts).into_iter().map(path).chain(listed).filter(takes).collect();
+            let ways = ["method", "path", "query", "headers", "body"].map(|name| vec![name.to_owned()]);
+            let below = below.iter().map(|below| [vec![place.to_owned()], below.clone()].concat());
+            let arguments = Arguments { paths: below.chain(ways).collect(), complete: false };
+            let new = Known::new(operation, facts.class, &format!("{method} {template}"), way, arguments);
+            Some(self.described(new, facts, &[vec![place.to_owned()]]))
+        })
+    }
+
+    /// With what the catalog reads of it below these places.
+    fn described(&self, mut known: Known, facts: &Facts, places: &[Path]) -> Known {
+        let top = [Path::new()];
+        let places = if places.is_empty() { &top } else { places };
+        let below = |way: fn(&Pointer) -> Path, pointer: &Pointer| {
+            places.iter().map(|place| [place.clone(), way(pointer)].concat()).collect::<Vec<_>>()
+        };
+        known.objects = places.iter().cloned().collect();
+        let own = facts.environment.iter().flat_map(reaches).collect::<Vec<_>>();
+        known.elsewhere = reaches(&self.environment)
+            .flat_map(|pointer| [vec![path(pointer)], below(path, pointer)].concat())
+            .collect();
+        known
+            .elsewhere
+            .extend(own.into_iter().filter(|pointer| !is_listed(pointer)).flat_map(|pointer| below(path, pointer)));
+        known.lists = pointers(facts)
+            .into_iter()
+            .filter(|pointer| is_listed(pointer))
+            .flat_map(|pointer| below(path, pointer))
+            .collect();
+        let amounts = facts.money.iter().flat_map(|money| &money.amount.0);
+        let values = facts.magnitude.iter().flat_map(|magnitude| &magnitude.value);
+        known.numbers.at = amounts.chain(values).flat_map(|pointer| below(steps, pointer)).collect();
+        known.numbers.currency = facts.money.iter().find_map(|money| match &money.currency {
+            Some(Currency::At(pointer)) => below(path, pointer).into_iter().next(),
+            Some(Currency::Always(_)) | None => None,
+        });
+        known
+    }
+
+    /// What a session knows after the server gave out [`HANDLE`] for this operation.
+    pub fn handles_for(&self, known: &Known) -> Handles {
+        let mut handles = Handles::default();
+        if let Reached::Handle { .. } = known.way {
+            handles.give(HANDLE, &known.tool, &known.name);
+        }
+        handles
+    }
+
     /// What the selector has to say for an operation that goes through this tool.
-    fn selected<'a>(&'a self, dispatcher: &'a Dispatcher) -> Vec<(&'a str, &'a str)> {
+    fn selected<'a>(&'a self, dispatcher: &'a Dispatcher) -> Vec<Selected<'a>> {
         let goes = |name: &str| {
             let class = self.operations.get(name).map(|facts| facts.class);
             class.is_some_and(|class| dispatcher.classes.as_ref().is_none_or(|classes| classes.contains(&class)))
         };
+        let names = self.operations.keys().map(String::as_str).filter(|name| goes(name));
+        let named = |name: &'a str| Selected { says: name, name, holder: None };
         match &dispatcher.way {
             Way::Name(verbs) => {
                 let begins = |name: &&str| verbs.iter().any(|verb| name.starts_with(verb.as_str()));
-                let names = self.operations.keys().map(String::as_str).filter(begins).filter(|name| goes(name));
-                names.map(|name| (name, name)).collect()
+                names.filter(begins).map(named).collect()
             }
             Way::Choice(choices) => {
                 let all = choices.iter().flat_map(|(says, options)| options.iter().map(move |option| (says, option)));
-                let names = all.map(|(says, option)| (says.as_str(), option.operation.as_str()));
-                names.filter(|(_, name)| goes(name)).collect()
+                let all = all.map(|(says, option)| Selected {
+                    says: says.as_str(),
+                    name: option.operation.as_str(),
+                    holder: Some(&option.holder),
+                });
+                all.filter(|selected| goes(selected.name)).collect()
             }
-            Way::Handle => Vec::new(),
+            Way::Handle => names.map(named).collect(),
         }
     }
 
@@ -161,8 +303,8 @@ impl Catalog {
 }
 
 /// Where the arguments of an operation lie in a call of a dispatcher; nowhere where it does not go through it.
-fn places(dispatcher: &Dispatcher, name: &str, selected: &[(&str, &str)]) -> Vec<Path> {
-    if !selected.iter().any(|(_, operation)| *operation == name) {
+fn places(dispatcher: &Dispatcher, name: &str, selected: &[Selected<'_>]) -> Vec<Path> {
+    if !selected.iter().any(|selected| selected.name == name) {
         return Vec::new();
     }
     match &dispatcher.way {
@@ -208,8 +350,17 @@ fn pointers(facts: &Facts) -> Vec<&Pointer> {
 
 /// The names on the way, as far as they lead through no list.
 fn path(pointer: &Pointer) -> Path {
-    let steps = pointer.as_str().strip_prefix('/').unwrap_or_default().split('/').take_while(|step| *step != "*");
+    steps(pointer).into_iter().take_while(|step| step != "*").collect()
+}
+
+/// All of the way.
+fn steps(pointer: &Pointer) -> Path {
+    let steps = pointer.as_str().strip_prefix('/').unwrap_or_default().split('/');
     steps.map(|step| step.replace("~1", "/").replace("~0", "~")).collect()
+}
+
+fn is_listed(pointer: &Pointer) -> bool {
+    pointer.as_str().split('/').any(|step| step == "*")
 }
 
 #[cfg(test)]
@@ -244,8 +395,43 @@ mod tests {
             stripe.known(Some("stripe")).into_iter().filter(|known| known.name == "PostWebhookEndpoints").collect();
         assert_eq!(
             through.iter().map(|known| known.tool.as_str()).collect::<Vec<_>>(),
-            ["stripe_api_execute", "stripe_api_write"]
+            ["POST /v1/webhook_endpoints", "stripe_api_execute", "stripe_api_write"]
         );
-        assert_eq!(through[0].selects.as_ref().unwrap().1, "PostWebhookEndpoints");
+        let Reached::Says { value, .. } = &through[1].way else { panic!("{:?}", through[1].way) };
+        assert_eq!(value, "PostWebhookEndpoints");
+    }
+
+    #[test]
+    fn what_only_a_handle_or_a_request_reaches_is_known_and_judged_as_such() {
+        let statsig = Catalog::builtin(Some("statsig")).unwrap();
+        let keys = statsig.known(Some("statsig")).into_iter().filter(|known| known.name == "POST /console/v1/keys");
+        let keys: Vec<Known> = keys.collect();
+        let handle = keys.iter().find(|known| known.tool == "api_write").unwrap();
+        let arguments =
+            crate::json::JsonText::parse(format!(r#"{{"operationHandle":"{HANDLE}"}}"#), crate::json::Rules::CLIENT);
+        let call = |tool: &str| {
+            let (id, said) = (crate::call::CallId::random().unwrap(), arguments.clone().unwrap());
+            crate::call::ToolCall::new(
+                id,
+                crate::call::Decided::ToolsCall,
+                tool.to_owned(),
+                said.clone(),
+                said.clone(),
+                said,
+            )
+        };
+        let judged = statsig.operation_with(&call("api_write"), &statsig.handles_for(handle));
+        assert_eq!((judged.name.as_str(), judged.class), ("POST /console/v1/keys", handle.class));
+        assert!(!keys.iter().any(|known| known.tool == "api_read"), "its class does not go through there");
+
+        let stigg = Catalog::builtin(Some("stigg")).unwrap();
+        let all = stigg.known(Some("stigg"));
+        let cancel = all.iter().find(|known| known.name == "v1.subscriptions.cancel").unwrap();
+        let Reached::Request { method, path, is_form } = &cancel.way else { panic!("{:?}", cancel.way) };
+        assert_eq!(
+            (method.as_str(), path.as_str(), *is_form),
+            ("POST", "/api/v1/subscriptions/sample_1/cancel", false)
+        );
+        assert!(paths(&cancel.arguments).contains(&"body/endDate".to_owned()), "{:?}", cancel.arguments);
     }
 }

@@ -49,6 +49,11 @@ impl Handles {
         self.known.get(&Digest::of_bytes(handle.as_bytes()))
     }
 
+    /// As if the server had given it out.
+    pub(super) fn give(&mut self, handle: &str, lane: &str, operation: &str) {
+        self.remember(handle, Known::Operation { lane: lane.to_owned(), operation: operation.to_owned() });
+    }
+
     /// Takes up what the result of a call says, in its structured content or in texts that are JSON.
     pub(super) fn learn(&mut self, forms: &[Form], result: Json<'_>) {
         if result.get("isError").is_some_and(|error| error.as_bool() != Some(false)) || result.text().len() > MAX_ANSWER

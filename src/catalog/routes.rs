@@ -56,6 +56,18 @@ impl Routes {
         self.0.entry(method.to_owned()).or_default().push(Route { parts, operation: operation.to_owned() });
     }
 
+    /// The method, the template of the path and the operation of each.
+    pub fn all(&self) -> impl Iterator<Item = (&str, String, &str)> {
+        let all = self.0.iter().flat_map(|(method, routes)| routes.iter().map(move |route| (method, route)));
+        all.map(|(method, route)| {
+            let parts = route.parts.iter().map(|part| match part {
+                Part::Literal(literal) => format!("/{literal}"),
+                Part::Parameter(name) => format!("/{{{name}}}"),
+            });
+            (method.as_str(), parts.collect(), route.operation.as_str())
+        })
+    }
+
     fn find<'a>(&'a self, method: &str, path: &'a [String]) -> Option<Found<'a>> {
         let candidates = self.0.get(method)?.iter().filter(|route| route.fits(path, str::eq_ignore_ascii_case));
         let (exact, others): (Vec<_>, Vec<_>) = candidates.partition(|route| route.fits(path, str::eq));

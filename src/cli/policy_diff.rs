@@ -2,24 +2,25 @@
 //! know, and over recorded calls where a time is given.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
 
 use super::Exit;
-use super::policy::subject;
+use super::policy::sample;
+use super::policy::subject::{self, Caller, Place};
 use super::policy_replay::{
     Came, Change, Counts, Files, Moment, Output, Times, Window, again, behind, engine, judge_all, listed,
     print_changes, runtime,
 };
 use crate::call::{
-    Bound, CallContext, Class, ClientInfo, Environment, Operation, Pin, Principal, PrincipalKind, SchemaCheck,
-    ServerFacts, ToolCall, ToolFacts, Transport,
+    CallContext, Class, ClientInfo, Environment, Operation, Principal, PrincipalKind, ToolCall, Transport,
 };
-use crate::catalog::Catalog;
-use crate::config::{self, Config};
+use crate::catalog::author::Reached;
+use crate::config;
+use crate::policy::author::{Number, numbers};
 use crate::policy::{self, PolicyEngine, Settings};
 use crate::proxy::policy_settings;
 
@@ -50,7 +51,8 @@ pub struct Diff {
 }
 
 pub fn diff(args: &Diff) -> anyhow::Result<Exit> {
-    let (old, new) = (set(&args.old)?, set(&args.new)?);
+    let (old_settings, new_settings) = (settings(&args.old)?, settings(&args.new)?);
+    let (old, new) = (set(&args.old, &old_settings)?, set(&args.new, &new_settings)?);
     let mut changes: BTreeMap<Change, Times> = BTreeMap::new();
     let (mut before, mut after) = (Counts::default(), Counts::default());
     let mut compare = |server: &str, operation: &str, example: &str, [old, new]: [Decided; 2]| {
@@ -70,7 +72,9 @@ pub fn diff(args: &Diff) -> anyhow::Result<Exit> {
             Some(judge_all(&log, &window, [&old, &new], each)?)
         }
         None => {
-            over_catalogs(&args.files, [&old, &new], compare)?;
+            let mut either = numbers(&old_settings)?;
+            either.extend(numbers(&new_settings)?);
+            over_catalogs(&args.files, &either, [&old, &new], compare)?;
             None
         }
     };
@@ -101,123 +105,110 @@ pub fn diff(args: &Diff) -> anyhow::Result<Exit> {
 type Decided = Result<crate::call::Decision, policy::PolicyFault>;
 
 /// A set by its name on the command line.
-fn set(name: &str) -> anyhow::Result<PolicyEngine> {
+fn settings(name: &str) -> anyhow::Result<Settings> {
     let path = Path::new(name);
     let is_config = path.is_file()
         && path.extension().is_some_and(|kind| kind == "yaml" || kind == "yml")
         && path.file_stem().is_some_and(|stem| stem != "data");
-    let settings = if name == "builtin" {
+    Ok(if name == "builtin" {
         Settings::default()
     } else if is_config {
         policy_settings(&config::load(Some(path))?)
     } else {
         Settings { paths: name.split(',').map(PathBuf::from).collect(), ..Settings::default() }
-    };
-    engine(settings).with_context(|| format!("the set {name}"))
+    })
 }
 
-/// A server, by what rules see of it.
-struct Site {
-    facts: Arc<ServerFacts>,
-    environment: Arc<Environment>,
-    catalog: Catalog,
+fn set(name: &str, settings: &Settings) -> anyhow::Result<PolicyEngine> {
+    engine(settings.clone()).with_context(|| format!("the set {name}"))
 }
 
-/// Every operation that a catalog knows in every class, and a tool that none knows, by every principal.
+/// Every operation that a catalog knows: in every class, as a usual call, and with amounts on both sides of every number
+/// that either set has; and a tool that no catalog knows. By every principal.
 fn over_catalogs(
     files: &Files,
+    numbers: &BTreeSet<Number>,
     engines: [&PolicyEngine; 2],
     mut each: impl FnMut(&str, &str, &str, [Decided; 2]),
 ) -> anyhow::Result<()> {
-    let (sites, principals) = match &files.config {
-        Some(path) => of_config(&config::load(Some(path))?)?,
+    let (places, callers) = match &files.config {
+        Some(path) => {
+            let config = config::load(Some(path))?;
+            (Place::all(&config)?, Caller::all(&config))
+        }
         None => everywhere()?,
     };
     let runtime = runtime()?;
     let now = policy::now();
-    for site in &sites {
-        let known = site.catalog.entries().flat_map(|(name, class, worst)| [(name, class), (name, worst)]);
-        let strange = CLASSES.iter().map(|class| (STRANGER, *class));
-        let mut operations: Vec<(&str, Class)> = known.chain(strange).collect();
-        operations.sort_by_key(|(name, class)| (name.to_owned(), class.as_str()));
-        operations.dedup();
-        for (name, class) in operations {
-            let call = call(name)?;
-            for principal in &principals {
-                let context = context(site, principal, name, class);
-                let digest = call.digest(&context);
-                let both =
-                    engines.map(|engine| again(|| runtime.block_on(engine.evaluate(&call, &context, digest, now))));
-                let server = format!("{} in {}", site.facts.name, site.environment.name);
-                each(&server, &format!("{name} ({})", class.as_str()), &principal.name, both);
+    for place in &places {
+        let server = format!("{} in {}", place.facts.name, place.environment.name);
+        let mut compare = |call: &ToolCall, context: &CallContext, what: &str| {
+            let digest = call.digest(context);
+            let both = engines.map(|engine| again(|| runtime.block_on(engine.evaluate(call, context, digest, now))));
+            let operation = format!("{} ({})", context.operation.name, context.operation.class.as_str());
+            each(&server, &operation, &format!("{}{what}", context.principal.name), both);
+        };
+        for (name, class) in in_every_class(place) {
+            let call = bare(name)?;
+            for caller in &callers {
+                let mut context = place.context(&call, caller, SESSION);
+                context.operation = Operation::bare(name, class);
+                context.tool.name = name.to_owned();
+                compare(&call, &context, "");
+            }
+        }
+        let mut seen = BTreeSet::new();
+        for known in place.known() {
+            let way = matches!(known.way, Reached::Request { .. });
+            if known.way == Reached::Nothing || !seen.insert((known.name.clone(), way)) {
+                continue;
+            }
+            let plain = sample::usual(&known).map(|call| (String::new(), call));
+            let numbered = numbers.iter().flat_map(|number| sample::with_number(&known, number));
+            let numbered = numbered.map(|(what, call)| (format!(" with {what}"), call));
+            for (what, call) in plain.into_iter().chain(numbered) {
+                for caller in &callers {
+                    compare(&call, &sample::context(place, &known, &call, caller), &what);
+                }
             }
         }
     }
     Ok(())
 }
 
+const SESSION: &str = "diff";
 const CLASSES: [Class; 5] = [Class::Read, Class::Write, Class::Financial, Class::Destructive, Class::Unknown];
 
-fn of_config(config: &Config) -> anyhow::Result<(Vec<Site>, Vec<Arc<Principal>>)> {
-    let site = |server: &config::Server| {
-        Ok(Site {
-            facts: Arc::clone(&server.facts),
-            environment: Arc::new(Environment::declared(&server.environment)),
-            catalog: Catalog::load(server.facts.vendor.as_deref(), &server.catalogs)?,
-        })
-    };
-    let sites = config.servers.values().map(site).collect::<anyhow::Result<_>>()?;
-    Ok((sites, config.principals.iter().map(|entry| Arc::clone(&entry.principal)).collect()))
+fn in_every_class(place: &Place) -> Vec<(&str, Class)> {
+    let known = place.catalog.entries().flat_map(|(name, class, worst)| [(name, class), (name, worst)]);
+    let strange = CLASSES.iter().map(|class| (STRANGER, *class));
+    let mut operations: Vec<(&str, Class)> = known.chain(strange).collect();
+    operations.sort_by_key(|(name, class)| (name.to_owned(), class.as_str()));
+    operations.dedup();
+    operations
 }
 
-fn everywhere() -> anyhow::Result<(Vec<Site>, Vec<Arc<Principal>>)> {
-    let mut sites = Vec::new();
-    for vendor in crate::catalog::vendors() {
+fn everywhere() -> anyhow::Result<(Vec<Place>, Vec<Caller>)> {
+    let mut places = Vec::new();
+    for place in Place::builtin()? {
         for environment in ["production", "sandbox"] {
-            let catalog = Catalog::builtin(Some(vendor))?;
-            let facts =
-                ServerFacts { name: vendor.to_owned(), vendor: Some(vendor.to_owned()), catalog: catalog.digest() };
-            sites.push(Site {
-                facts: Arc::new(facts),
-                environment: Arc::new(Environment::declared(environment)),
-                catalog,
-            });
+            // Requests are asked about where a configuration has them.
+            let environment = Arc::new(Environment::declared(environment));
+            places.push(Place { environment, gated: false, ..place.clone() });
         }
     }
-    let principal = |name: &str, scopes: &[&str]| {
+    let caller = |name: &str, scopes: &[&str]| {
         let scopes = scopes.iter().map(|scope| (*scope).to_owned()).collect();
-        Arc::new(Principal::plain(name, PrincipalKind::Token, scopes))
+        let principal = Arc::new(Principal::plain(name, PrincipalKind::Token, scopes));
+        Caller { principal, client: ClientInfo::silent(Transport::Http) }
     };
-    let principals = vec![principal("everything", &["*/*"]), principal("reader", &["*/read"])];
-    Ok((sites, principals))
+    Ok((places, vec![caller("everything", &["*/*"]), caller("reader", &["*/read"])]))
 }
 
 /// A call of a tool without arguments. What a dispatcher selects need not have the name of a tool: then it is called
 /// by another one.
-fn call(name: &str) -> anyhow::Result<ToolCall> {
+fn bare(name: &str) -> anyhow::Result<ToolCall> {
     let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte));
     let call = subject::tool_call(if plain { name } else { STRANGER }, "{}");
     call.with_context(|| format!("a call of {name}"))
-}
-
-fn context(site: &Site, principal: &Arc<Principal>, name: &str, class: Class) -> CallContext {
-    CallContext {
-        bound: Bound::default(),
-        history: None,
-        confirmations: Vec::new(),
-        session: "diff".to_owned(),
-        principal: Arc::clone(principal),
-        client: ClientInfo::silent(Transport::Http),
-        server: Arc::clone(&site.facts),
-        environment: Arc::clone(&site.environment),
-        tool: ToolFacts {
-            name: name.to_owned(),
-            annotations: None,
-            definition: None,
-            pin: Pin::Unknown,
-            schema: SchemaCheck::None,
-        },
-        operation: Operation::bare(name, class),
-        continues: None,
-    }
 }

@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::fields::{Context, Fields, Keys};
 use super::problem::{Code, quote};
 use super::yaml::{Data, Node};
-use crate::call::{AmountLimit, ConditionalScope, Hours, Test, TestKind};
+use crate::call::{AmountLimit, ConditionalScope, Hours, Test, TestKind, is_operation_name};
 use crate::json::{JsonText, Rules};
 
 const CONDITIONAL: Keys = Keys { known: &["scope", "where", "amount", "environments", "hours", "until"], later: &[] };
@@ -73,13 +73,11 @@ pub fn scopes(cx: &mut Context<'_>, node: &Node, path: &str) -> Scopes {
 }
 
 fn scope(cx: &mut Context<'_>, node: &Node, text: &str) -> Option<String> {
-    let valid = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.*".contains(&byte);
-    let parts = text
-        .split_once('/')
-        .filter(|(server, what)| !server.is_empty() && (1..=128).contains(&what.len()) && what.bytes().all(valid));
+    let parts = text.split_once('/').filter(|(server, what)| !server.is_empty() && is_operation_name(what));
     let Some((server, _)) = parts else {
         let message = format!("{} is not a scope", quote(text));
-        let help = "write SERVER/WHAT, as in stripe/read, stripe/create_refund or */read";
+        let help = "write SERVER/WHAT, as in stripe/read, stripe/create_refund, */read or statsig/POST /console/v1/gates; \
+                    in a pattern `*` stands for whatever is in braces";
         cx.problems.add(Code::Form, &node.span, message, help);
         return None;
     };

@@ -60,7 +60,11 @@ pub fn budgets_are_for(files: &[Source], known: &[String]) -> Result<(), PolicyE
     Ok(())
 }
 
-fn document(file: &Source) -> Result<Map<String, Value>, PolicyErrors> {
+/// The members of a file.
+///
+/// # Errors
+/// Text that is not strict, and data where rules live.
+pub fn document(file: &Source) -> Result<Map<String, Value>, PolicyErrors> {
     let value = if file.name.ends_with(".json") { json(file)? } else { yaml(file)? };
     let Value::Object(members) = value else {
         let help = "write `name: value` lines";

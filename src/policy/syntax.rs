@@ -1,7 +1,7 @@
 //! What the loader needs to know of a policy's syntax tree: packages, rule heads, references, calls and object
 //! literals, each with its place. Read from the interpreter's own tree, so that there is one parser. No judgement.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde_json::Value;
 
@@ -202,7 +202,14 @@ fn head_of(rule: &Value) -> Option<(Chain<'_>, Head, Option<&Value>)> {
 
 fn read_rule(node: &Value, module: &Module, names: &HashSet<String>) -> Option<Rule> {
     let (chain, head, key) = head_of(node)?;
-    let mut walk = Walk { module, names, locals: HashSet::new(), found: Rule::new(&chain, head), failed: false };
+    let mut walk = Walk {
+        module,
+        names,
+        locals: HashSet::new(),
+        aliases: HashMap::new(),
+        found: Rule::new(&chain, head),
+        failed: false,
+    };
     body::read(node, &module.source.text, &mut walk.found)?;
     walk.locals(node);
     walk.node(node);
@@ -323,10 +330,19 @@ fn literal(object: &Value) -> Option<ObjectLiteral> {
     Some(ObjectLiteral { members, offset: start(object)? })
 }
 
+/// `name := input.member...`
+fn part_of_input((name, value): (&Value, &Value)) -> Option<(String, Vec<String>)> {
+    let name = name.get("Var")?.get("value")?.as_str()?.to_owned();
+    let chain = chain(value).filter(|chain| chain.constant && chain.root.is_none())?;
+    (chain.path.len() > 1 && chain.path.first().is_some_and(|root| root == "input")).then_some((name, chain.path))
+}
+
 struct Walk<'a> {
     module: &'a Module,
     names: &'a HashSet<String>,
     locals: HashSet<String>,
+    /// What stands for a part of the input alone, as in `x := input.arguments`.
+    aliases: HashMap<String, Vec<String>>,
     found: Rule,
     failed: bool,
 }
@@ -340,7 +356,10 @@ impl Walk<'_> {
                 for (kind, inner) in members {
                     match kind.as_str() {
                         "AssignExpr" if inner.get("op").and_then(Value::as_str) == Some("ColEq") => {
-                            self.bind(inner.get("lhs"))
+                            let part = inner.get("lhs").zip(inner.get("rhs")).and_then(part_of_input);
+                            let known = part.as_ref().is_some_and(|(name, _)| self.locals.contains(name));
+                            self.bind(inner.get("lhs"));
+                            self.aliases.extend(part.filter(|_| !known));
                         }
                         "SomeIn" => {
                             self.bind(inner.get("key"));
@@ -368,7 +387,10 @@ impl Walk<'_> {
             Some(Value::Object(members)) => {
                 for (kind, inner) in members {
                     if kind == "Var" {
-                        self.locals.extend(inner.get("value").and_then(Value::as_str).map(str::to_owned));
+                        let name = inner.get("value").and_then(Value::as_str);
+                        // Bound twice it may be something else each time.
+                        name.filter(|name| self.locals.contains(*name)).map(|name| self.aliases.remove(name));
+                        self.locals.extend(name.map(str::to_owned));
                     } else {
                         self.bind(Some(inner));
                     }
@@ -384,6 +406,7 @@ impl Walk<'_> {
         if let Some(items) = node.as_array() {
             items.iter().for_each(|item| self.spans(Some(item)));
         } else if let Some(name) = text_of(node, &self.module.source) {
+            self.aliases.remove(name);
             self.locals.insert(name.to_owned());
         }
     }
@@ -453,7 +476,8 @@ impl Walk<'_> {
     fn resolve(&mut self, path: &[String], hidden_by_locals: bool) -> Vec<String> {
         let Some((first, rest)) = path.split_first() else { return Vec::new() };
         if hidden_by_locals && self.locals.contains(first) {
-            return path.to_vec();
+            let stands_for = self.aliases.get(first).map_or(std::slice::from_ref(first), Vec::as_slice);
+            return [stands_for, rest].concat();
         }
         let mut resolved = if self.names.contains(first) {
             let mut resolved = vec!["data".to_owned()];

@@ -306,14 +306,6 @@ async fn coverage_says_what_is_decided_by_which_rule_and_what_is_not() {
     let expected = "
 allowed by a wildcard alone: covered by scope */write:
   crm/update_customer for agent
-
-no rule says anything about it: denied by default:
-  crm/get_customer for lead
-  crm/get_invoice for lead
-  crm/list_customers for lead
-  crm/list_invoices for lead
-  crm/list_subscriptions for lead
-  crm/update_customer for lead
 ";
     assert_eq!(unguarded, expected);
     assert_eq!(home.run(&[&cover[..], &["--deny-unguarded"]].concat()).await.code, 1);
@@ -464,6 +456,82 @@ async fn init_takes_tools_from_a_file() {
         let ran = home.run(&["init", "other", "--server", "custom", "--from-tools", "bad.json"]).await;
         assert_eq!(ran.code, 2, "{bad}: {ran:?}");
         assert!(!home.path("other").exists());
+    }
+}
+
+/// What is usual stays in the server's own account and mode, dispatchers by themselves are one line, and what a gate or
+/// a handle reaches is in the table.
+#[tokio::test]
+async fn coverage_of_what_init_writes_is_what_eval_says() {
+    let home = Home::new();
+    for vendor in ["stripe", "statsig"] {
+        assert_eq!(home.run(&["init", vendor, "--server", vendor]).await.code, 0);
+        let config = format!("{vendor}/countersign.yaml");
+        let cover = ["policy", "coverage", "--config", &config, "--deny-unguarded", "-o", "json"];
+        let ran = home.run(&cover).await;
+        let report: Value = serde_json::from_str(&ran.out).unwrap();
+        let rows = report["operations"].as_array().unwrap();
+        let row = |name: &str| rows.iter().find(|row| row["operation"] == name).unwrap_or_else(|| panic!("{name}"));
+        let elsewhere = rows.iter().filter(|row| row["rules"].to_string().contains("environment.elsewhere"));
+        assert_eq!(elsewhere.collect::<Vec<_>>(), Vec::<&Value>::new(), "{vendor}");
+        assert_eq!(ran.code, 0, "{vendor}: {}", ran.err);
+        assert_eq!(row("(unplaced calls)")["effects"], json!(["deny"]));
+        match vendor {
+            "stripe" => {
+                assert!(row("create_refund")["effects"].as_array().unwrap().contains(&json!("hold")));
+                assert_eq!(row("retrieve_balance")["effects"], json!(["allow"]));
+                assert!(rows.iter().all(|row| row["operation"] != "stripe_api_write"));
+            }
+            _ => assert_eq!(row("POST /console/v1/keys")["effects"], json!(["deny"])),
+        }
+    }
+    let gate = "{ url: \"https://api.stigg.io\", headers: { X-API-KEY: { secret: key } }, url_env: URL, key_env: KEY }";
+    let config = CONFIG
+        .replace("vendor: billing", "vendor: stigg")
+        .replace("command: \"false\", env: { KEY: { secret: key } }", &format!("command: \"false\", gate: {gate}"))
+        .replace("\"crm/create_refund\", ", "");
+    home.write("countersign.yaml", &config);
+    let rule = "package countersign.policy.x\n\ndeny contains {\"rule\": \"x.a\", \"reason\": \"r\"} if {\n\tinput.operation.name == \"v1.subscriptions.cancel\"\n\tinput.arguments.body.endDate\n}\n";
+    home.write("policies/x.rego", rule);
+    let ran =
+        home.run(&["policy", "coverage", "--config", "countersign.yaml", "--principal", "agent", "-o", "json"]).await;
+    let report: Value = serde_json::from_str(&ran.out).unwrap();
+    let rows = report["operations"].as_array().unwrap();
+    let cancel = rows.iter().find(|row| row["operation"] == "v1.subscriptions.cancel").unwrap();
+    assert_eq!(cancel["rules"], json!(["x.a"]), "{cancel}");
+    let checked = home.run(&["policy", "check", "--config", "countersign.yaml"]).await;
+    assert!(!checked.err.contains("unknown-name") && !checked.err.contains("[argument]"), "{checked:?}");
+}
+
+/// A budget for a misspelt operation would be none.
+#[tokio::test]
+async fn a_misspelt_operation_in_data_is_found() {
+    let home = Home::new();
+    home.write("countersign.yaml", CONFIG);
+    let check = ["policy", "check", "--config", "countersign.yaml"];
+    for (data, code, said) in [
+        ("budgets: { crm: { create_refund: { hour: { count: 5 } } } }", 0, "ok:"),
+        ("budgets: { crm: { financial: { hour: { count: 5 } }, \"create_*\": { day: { count: 5 } } } }", 0, "ok:"),
+        (
+            "budgets: { crm: { creat_refund: { hour: { count: 5 } } } }",
+            1,
+            "data.yaml:1:19: error[unknown-name]: a budget for `creat_refund`, and crm has no such operation",
+        ),
+        (
+            "budgets: { crm: { create_refund: { with: [pay_the_moon], hour: { count: 5 } } } }",
+            0,
+            "warning[unknown-name]: a budget for `pay_the_moon`",
+        ),
+        (
+            "destructive: { limits: { sandbox: { creat_refund: { minor: 5000 } } } }",
+            0,
+            "warning[unknown-name]: a limit for `creat_refund`, and no server has such an operation",
+        ),
+    ] {
+        home.write("policies/data.yaml", data);
+        let ran = home.run(&check).await;
+        assert_eq!(ran.code, code, "{data}: {ran:?}");
+        assert!(format!("{}{}", ran.out, ran.err).contains(said), "{data}: {ran:?}");
     }
 }
 

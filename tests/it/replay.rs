@@ -163,5 +163,18 @@ async fn two_sets_of_policies_are_compared_over_every_operation() {
         "{differs}"
     );
     assert_eq!(daemon.run(&["policy", "diff", "builtin", path, "--fail-on-change"]).await.1, 1);
+    // A limit that is raised lets more through, and nothing else about the two sets differs.
+    let limit = |name: &str, most: u32| {
+        let data = format!("destructive: {{ limits: {{ production: {{ create_refund: {{ minor: {most} }} }} }} }}\n");
+        std::fs::create_dir(folder.path().join(name)).unwrap();
+        std::fs::write(folder.path().join(name).join("data.yaml"), data).unwrap();
+        folder.path().join(name).display().to_string()
+    };
+    let (low, high) = (limit("low", 5000), limit("high", 500_000));
+    let raised = report(&daemon, &["policy", "diff", &low, &high]).await;
+    let rows = raised["changes"].as_array().unwrap();
+    let row = rows.iter().find(|row| row["server"] == "stripe in production").unwrap_or_else(|| panic!("{raised}"));
+    assert_eq!((&row["from"], &row["to"]), (&json!("hold (high)"), &json!("allow")), "{raised}");
+    assert_eq!(row["examples"][0], "everything with /amount 5001", "{raised}");
     assert_eq!(daemon.run(&["policy", "diff", "builtin", "/nowhere"]).await.1, 2);
 }

@@ -169,6 +169,32 @@ async fn what_init_writes_for_every_vendor_is_sound() {
     }
 }
 
+/// The call that the document names for each vendor waits, with what `init` writes and nothing else.
+#[tokio::test]
+async fn the_first_call_of_every_vendor_waits() {
+    let spy = Spy::stdio().await;
+    let gate = |more: &str| {
+        format!(
+            r#"{{"params":{{"path_id":"new_checkout","application/json":{{"rules":[{{"name":"all","passPercentage":20{more}}}]}}}}}}"#
+        )
+    };
+    let refund = r#"{"payment_intent":"pi_1","amount":5000}"#.to_owned();
+    for (vendor, tool, arguments) in [
+        ("stripe", "create_refund", refund),
+        ("stigg", "execute", r#"{"code":"async function run(client) { return 1 }","intent":"look"}"#.to_owned()),
+        ("statsig", "Update_Gate_Entirely", gate("")),
+        ("statsig", "Update_Gate_Entirely", gate(r#","environments":["production"]"#)),
+        ("statsig", "Create_Gate", gate("")),
+    ] {
+        let home = Home::new(&spy);
+        assert_eq!(home.run(&["countersign", "init", "--server", vendor]).await.1, 0);
+        let words = ["countersign", "policy", "eval", "--server", vendor, "--tool", tool, "--arguments", &arguments];
+        let (decided, _) = home.run(&[&words[..], &["-o", "json"]].concat()).await;
+        let decided: Value = serde_json::from_str(&decided).unwrap();
+        assert_eq!(decided["effect"], "hold", "{vendor} {tool} {arguments}: {decided}");
+    }
+}
+
 /// The configuration for an account of its own is whole: it loads as it stands, beside the policies of `init`.
 #[tokio::test]
 async fn the_configuration_for_an_account_of_its_own_loads() {

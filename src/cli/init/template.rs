@@ -104,7 +104,7 @@ fn texts(vendor: Vendor) -> Texts {
                 key: Some(("STATSIG_CONSOLE_KEY", "statsig_key")),
                 upstream: "      http:\n        url: https://api.statsig.com/v1/mcp\n        \
                            headers: { statsig-api-key: { secret: statsig_key } }\n",
-                scopes: &["read", "write"],
+                scopes: &["read", "write", "Create_Gate", "Update_Gate_Entirely"],
             }
         }
         Vendor::Custom => {
@@ -186,7 +186,11 @@ fn config(asked: &Asked<'_>, texts: &Texts, vendor: Option<&str>, catalog: Optio
     if let Some(catalog) = catalog {
         let _ = writeln!(out, "    catalog: [{}]   # what tools do that no built-in catalog has", yaml(catalog));
     }
-    let _ = writeln!(out, "    # {}\n    environment: {}\n    upstream:", texts.note, texts.environment);
+    let _ = writeln!(out, "    # {}\n    environment: {}", texts.note, texts.environment);
+    if vendor.is_some() {
+        out.push_str("    # probe: {}   # asks the server at start where its key works\n");
+    }
+    out.push_str("    upstream:\n");
     match asked.command {
         Some((program, args)) => {
             let args = args.iter().map(|arg| yaml(arg)).collect::<Vec<_>>().join(", ");

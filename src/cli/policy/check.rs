@@ -1,13 +1,15 @@
 //! `countersign policy check`: what the loader refuses, what is probably a mistake, and what fails on a sample.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::report::{self, Form};
 use super::subject::Place;
 use super::{Exit, sample};
 use crate::config;
-use crate::policy::author::Bench;
-use crate::policy::{PolicyErrors, Problem, Severity};
+use crate::pins;
+use crate::policy::author::{Bench, misnamed};
+use crate::policy::{PolicyErrors, Problem, Settings, Severity};
 use crate::proxy::policy_settings;
 
 #[derive(clap::Args, Debug)]
@@ -30,7 +32,10 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         Some(config) if args.paths.is_empty() => of_config(config)?,
         Some(_) | None => {
             let places = config.as_ref().map_or_else(Place::builtin, Place::all)?;
-            judged(Bench::of_paths(&args.paths), &places)
+            let settings = Settings { paths: args.paths.clone(), ..Settings::default() };
+            let (rules, mut found) = judged(Bench::of_paths(&args.paths), &places, config.as_ref());
+            found.extend(rules.map(|_| misnamed_by(&settings, &places, config.as_ref())).into_iter().flatten());
+            (rules, found)
         }
     };
     report::print(args.format, rules, &problems)?;
@@ -44,18 +49,41 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
 /// # Errors
 /// Where its catalogs cannot be read.
 pub(in crate::cli) fn of_config(config: &config::Config) -> anyhow::Result<(Option<usize>, Vec<Problem>)> {
-    let places = Place::all(config)?;
-    Ok(judged(Bench::of_settings(&policy_settings(config)), &places))
+    let (places, settings) = (Place::all(config)?, policy_settings(config));
+    let (rules, mut found) = judged(Bench::of_settings(&settings), &places, Some(config));
+    found.extend(rules.map(|_| misnamed_by(&settings, &places, Some(config))).into_iter().flatten());
+    Ok((rules, found))
 }
 
-fn judged(loaded: Result<Bench, PolicyErrors>, places: &[Place]) -> (Option<usize>, Vec<Problem>) {
+/// Names in data that nothing has. What a server has listed counts as well as its catalog.
+fn misnamed_by(settings: &Settings, places: &[Place], config: Option<&config::Config>) -> Vec<Problem> {
+    let listed = config.and_then(|config| pins::names(&config.state_dir.join("pins.db")).ok()).unwrap_or_default();
+    let of = |place: &Place| -> BTreeSet<String> {
+        let listed = listed.iter().filter(|(server, _)| *server == place.facts.name).map(|(_, tool)| tool.clone());
+        place.every().into_iter().flat_map(|known| [known.name, known.tool]).chain(listed).collect()
+    };
+    let known = |server: Option<&str>| {
+        let places = places.iter().filter(|place| server.is_none_or(|server| place.facts.name == server));
+        let names: Vec<BTreeSet<String>> = places.map(of).collect();
+        // Of a server without a catalog anything may come.
+        let open = names.is_empty() || names.iter().any(BTreeSet::is_empty);
+        (!open).then(|| names.into_iter().flatten().collect())
+    };
+    misnamed(settings, known).unwrap_or_else(|errors| errors.problems().to_vec())
+}
+
+fn judged(
+    loaded: Result<Bench, PolicyErrors>,
+    places: &[Place],
+    config: Option<&config::Config>,
+) -> (Option<usize>, Vec<Problem>) {
     match loaded {
-        Ok(bench) => (Some(bench.rules()), problems(&bench, places)),
+        Ok(bench) => (Some(bench.rules()), problems(&bench, places, config)),
         Err(errors) => (None, errors.problems().to_vec()),
     }
 }
 
-fn problems(bench: &Bench, places: &[Place]) -> Vec<Problem> {
+fn problems(bench: &Bench, places: &[Place], config: Option<&config::Config>) -> Vec<Problem> {
     let samples = sample::samples(places, &bench.arguments_read(), &bench.names_read());
-    bench.problems(&sample::vocabulary(places), samples)
+    bench.problems(&sample::vocabulary(places, config), samples)
 }

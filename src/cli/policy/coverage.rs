@@ -1,6 +1,6 @@
 //! `countersign policy coverage`: what is decided about every operation of every configured server, for each principal,
 //! and by which rules; then what no rule of the operator's has a say in. Operations are those of its catalog, and the
-//! tools that it has listed.
+//! tools that it has listed. What no rule allows is denied, and so is guarded.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use super::sample::{document, is_unknown, plain};
 use super::subject::{Caller, Place};
 use super::{Exit, Format, print_json};
 use crate::call::{Class, Effect};
-use crate::catalog::author::{Arguments, Known};
+use crate::catalog::author::{Known, Reached};
 use crate::config::{self, Config};
 use crate::console::visible;
 use crate::pins;
@@ -19,6 +19,8 @@ use crate::policy::author::{Bench, Judged, Kind, Said};
 use crate::policy::{Phase, builtin_names};
 use crate::proxy::policy_settings;
 
+/// Calls of tools whose arguments select no operation that the catalog knows.
+const UNPLACED: &str = "(unplaced calls)";
 const SCHEMA: &str = "countersign.policy-coverage/v1";
 
 #[derive(clap::Args, Debug)]
@@ -95,9 +97,7 @@ fn remember(known: &mut [(&Place, Vec<Known>)], config: &Config) -> bool {
             if known.iter().any(|known| known.tool == tool) {
                 continue;
             }
-            let class = place.catalog.listed(&tool).class;
-            let (name, arguments) = (tool.clone(), Arguments::default());
-            known.push(Known { name, class, tool: tool.clone(), selects: None, arguments });
+            known.push(Known::listed(&tool, place.catalog.listed(&tool).class));
         }
     }
     true
@@ -116,7 +116,7 @@ fn rows(bench: &Bench, known: &[(&Place, Vec<Known>)], callers: &[Caller]) -> an
                     rows.insert((row.server.clone(), row.operation.clone(), row.principal.clone()), row);
                 }
                 for call in calls {
-                    documents.push((Phase::Call, document(place, &call, caller)));
+                    documents.push((Phase::Call, document(place, known, &call, caller)));
                     about.push((*place, known, caller));
                 }
             }
@@ -140,7 +140,7 @@ impl Row {
     fn new(place: &Place, known: &Known, caller: &Caller) -> Row {
         Row {
             server: place.facts.name.clone(),
-            operation: known.name.clone(),
+            operation: operation(known).to_owned(),
             class: known.class,
             principal: caller.principal.name.clone(),
             effects: BTreeSet::new(),
@@ -148,6 +148,11 @@ impl Row {
             unguarded: is_unknown(known).then(|| "of class unknown: the catalog does not say what it does".to_owned()),
         }
     }
+}
+
+/// Calls of dispatchers that select nothing are one row: what they are by themselves nobody can say better.
+fn operation(known: &Known) -> &str {
+    if known.way == Reached::Nothing { UNPLACED } else { &known.name }
 }
 
 fn effect(judged: &Judged) -> &'static str {
@@ -171,7 +176,6 @@ fn unguarded(judged: &Judged, server: &str) -> Option<String> {
     let enforced: Vec<&Said> = judged.said.iter().filter(|said| said.enforced).collect();
     match judged.decision.as_ref().map(|decision| decision.effect) {
         Err(fault) => Some(format!("a rule fails on it: {fault}")),
-        Ok(_) if enforced.is_empty() => Some("no rule says anything about it: denied by default".to_owned()),
         Ok(Effect::Allow) => {
             let allows = || enforced.iter().filter(|said| said.kind == Kind::Allow);
             if allows().any(|said| !is_builtin(said) || is_exact(said, server)) {

@@ -8,7 +8,7 @@ mod draft;
 mod eval;
 mod explain;
 mod report;
-mod sample;
+pub(super) mod sample;
 mod stats;
 pub(super) mod subject;
 mod test;

@@ -28,7 +28,7 @@ pub struct Asked {
     #[arg(long)]
     server: Option<String>,
     /// The tool
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     tool: Option<String>,
     /// A request to the vendor's API in place of a tool: `POST /v1/things?full=1`
     #[arg(long, conflicts_with = "tool", value_name = "METHOD PATH")]
@@ -50,6 +50,8 @@ pub struct Place {
     pub facts: Arc<ServerFacts>,
     pub environment: Arc<Environment>,
     pub catalog: Arc<Catalog>,
+    /// Requests to the vendor's API come through here.
+    pub gated: bool,
 }
 
 /// Somebody who could call.
@@ -103,6 +105,7 @@ impl Place {
                 ..Environment::declared(&server.environment)
             }),
             catalog: Arc::new(catalog),
+            gated: server.upstream.gate().is_some(),
         })
     }
 
@@ -122,14 +125,22 @@ impl Place {
                     facts: Arc::new(facts),
                     environment: Arc::new(Environment::declared("production")),
                     catalog: Arc::new(catalog),
+                    gated: true,
                 })
             })
             .collect()
     }
 
-    /// What the catalog knows.
-    pub fn known(&self) -> Vec<author::Known> {
+    /// What the catalog knows, whichever way a call comes to it.
+    pub fn every(&self) -> Vec<author::Known> {
         self.catalog.known(self.facts.vendor.as_deref())
+    }
+
+    /// What a call of this server can come to: requests to the API where they come through here alone.
+    pub fn known(&self) -> Vec<author::Known> {
+        let mut known = self.every();
+        known.retain(|known| self.gated || !matches!(known.way, author::Reached::Request { .. }));
+        known
     }
 
     pub fn context(&self, call: &ToolCall, caller: &Caller, session: &str) -> CallContext {
@@ -213,7 +224,7 @@ pub fn tool_call(tool: &str, arguments: &str) -> anyhow::Result<ToolCall> {
 ///
 /// # Errors
 /// What the gate would refuse before policy.
-fn api_request(request: &str, body: Option<Body>) -> anyhow::Result<ToolCall> {
+pub fn api_request(request: &str, body: Option<Body>) -> anyhow::Result<ToolCall> {
     let (method, target) = request.split_once(' ').context("write a request as `POST /v1/things`")?;
     let parts = api_request::Parts { method, target, headers: Vec::new(), dropped: Vec::new(), body };
     api_request::call(&parts).map_err(|malformed| anyhow::anyhow!("{}", malformed.reason))

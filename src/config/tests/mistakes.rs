@@ -452,7 +452,7 @@ fn mistakes_are_found_where_they_are() {
         (with("scopes: [billing/read]", "scopes: [read]"), ("C0105", 12, 66)),
         (with("scopes: [billing/read]", "scopes: [biling/read]"), ("C0107", 12, 66)),
         (with("scopes: [billing/read]", "scopes: [\"billing/a b\"]"), ("C0105", 12, 66)),
-        (with("scopes: [billing/read]", "scopes: [billing/a/b]"), ("C0105", 12, 66)),
+        (with("scopes: [billing/read]", "scopes: [\"billing/GET /a/{b}*\"]"), ("C0105", 12, 66)),
         (with("scopes: [billing/read]", "scopes: billing/read"), ("C0103", 12, 65)),
         (with("scopes: [billing/read]", "scopes: [\"*\"]"), ("C0105", 12, 66)),
         // Scopes with conditions.

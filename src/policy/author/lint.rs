@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::check;
 use super::super::problem::Problem;
-use super::super::syntax::{Asks, Body, Module, Reference, Rule, Span};
+use super::super::syntax::{Asks, Body, Module, Reference, Rule};
+use super::helpers::{self, About};
 use crate::call::{is_slip, meant};
 
 /// What is known about an operation or a tool.
@@ -19,32 +20,39 @@ pub struct Known {
     pub open: bool,
 }
 
-/// Operations and tools by name.
+/// What rules may ask for by name.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Vocabulary(BTreeMap<String, Known>);
+pub struct Vocabulary {
+    /// Operations and tools.
+    operations: BTreeMap<String, Known>,
+    /// Names of the configuration by member of the input: `server`, `principal`, `environment`.
+    names: BTreeMap<&'static str, BTreeSet<String>>,
+}
 
 impl Vocabulary {
     /// The same name in two catalogs may have the arguments of both.
     pub fn add(&mut self, name: &str, known: Known) {
-        match self.0.get_mut(name) {
+        match self.operations.get_mut(name) {
             Some(there) => {
                 there.arguments.extend(known.arguments);
                 there.listed |= known.listed;
                 there.open |= known.open;
             }
             None => {
-                self.0.insert(name.to_owned(), known);
+                self.operations.insert(name.to_owned(), known);
             }
         }
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    /// All names that this member of the input can have.
+    pub fn names(&mut self, member: &'static str, names: impl IntoIterator<Item = String>) {
+        self.names.entry(member).or_default().extend(names);
     }
 }
 
+pub const CLASSES: [&str; 5] = ["read", "write", "financial", "destructive", "unknown"];
 /// Methods that are judged beside calls: their names are operations too.
-const METHODS: [&str; 12] = [
+pub const METHODS: [&str; 12] = [
     "tools/call",
     "resources/read",
     "resources/subscribe",
@@ -67,6 +75,7 @@ pub fn problems(
     vocabulary: &Vocabulary,
 ) -> Vec<Problem> {
     let mut found = Vec::new();
+    let around = helpers::around(modules);
     for module in modules.iter().filter(|module| own.contains(&module.source.name)) {
         unused_imports(module, &mut found);
         no_export(module, &mut found);
@@ -76,9 +85,8 @@ pub fn problems(
             found.push(module.problem(0, "untested", "no test reads a rule of this file", help).warning());
         }
         for rule in &module.rules {
-            for body in &rule.bodies {
-                names(module, rule, body, vocabulary, &mut found);
-            }
+            let around = around.get(&module.full_path(rule)).unwrap_or(&About::Anything);
+            names(module, rule, around, vocabulary, &mut found);
         }
     }
     found
@@ -108,34 +116,89 @@ fn no_export(module: &Module, found: &mut Vec<Problem>) {
     found.push(module.problem(first.map_or(0, |rule| rule.offset), "no-export", message, help));
 }
 
-/// What a body asks for by name, and the arguments that are read where it holds.
-fn names(module: &Module, rule: &Rule, body: &Body, vocabulary: &Vocabulary, found: &mut Vec<Problem>) {
-    let mut about: Option<Vec<&str>> = None;
-    for asks in body.statements.iter().filter_map(|statement| statement.asks.as_ref()) {
-        if !is_name(asks) {
-            continue;
+/// What the bodies of a rule ask for by name, and the arguments that are read where they hold.
+fn names(module: &Module, rule: &Rule, around: &About, vocabulary: &Vocabulary, found: &mut Vec<Problem>) {
+    let mut seen = BTreeSet::new();
+    let nothing = Body { is_else: false, value: None, statements: Vec::new(), unifies: false };
+    let bodies = if rule.bodies.is_empty() { std::slice::from_ref(&nothing) } else { &rule.bodies };
+    for body in bodies {
+        for asks in body.statements.iter().filter_map(|statement| statement.asks.as_ref()) {
+            for (value, place) in &asks.values {
+                if is_name(asks) {
+                    unknown_name(module, asks, value, *place, vocabulary, found);
+                } else {
+                    unknown_word(module, asks, value, *place, vocabulary, found);
+                }
+            }
         }
-        for (value, place) in &asks.values {
-            unknown_name(module, asks, value, *place, vocabulary, found);
+        let about = helpers::asked(body).unwrap_or_else(|| around.clone());
+        for reference in rule.references.iter().filter(|reference| helpers::is_in(rule, body, reference.offset)) {
+            let known: Option<Vec<(&str, &Known)>> = match &about {
+                About::Anything => None,
+                // Only what is known about all of them can be said about a rule for several.
+                About::Names(names) => {
+                    names.iter().map(|name| Some((name.as_str(), vocabulary.operations.get(name)?))).collect()
+                }
+            };
+            if !seen.insert((reference.offset, known.is_some())) {
+                continue;
+            }
+            match known {
+                Some(known) => argument(module, reference, &known, found),
+                None if about == About::Anything => of_no_operation(module, reference, vocabulary, found),
+                None => {}
+            }
         }
-        let names = asks.values.iter().map(|(value, _)| value.as_str()).collect();
-        about = Some(about.unwrap_or(names));
-    }
-    let Some(about) = about else { return };
-    // Only what is known about all of them can be said about a rule for several.
-    let known: Vec<(&str, &Known)> = about.iter().filter_map(|name| Some((*name, vocabulary.0.get(*name)?))).collect();
-    if known.len() != about.len() || known.is_empty() {
-        return;
-    }
-    let parts = body.statements.iter().map(|statement| statement.span).chain(rule.value).chain(body.value);
-    let parts: Vec<Span> = parts.collect();
-    let inside = |offset: usize| parts.iter().any(|part| part.start <= offset && offset < part.end);
-    for reference in rule.references.iter().filter(|reference| inside(reference.offset)) {
-        argument(module, reference, &known, found);
     }
 }
 
-fn is_name(asks: &Asks) -> bool {
+/// An argument that a rule for everything reads and no operation has.
+fn of_no_operation(module: &Module, reference: &Reference, vocabulary: &Vocabulary, found: &mut Vec<Problem>) {
+    let [root, member, name, ..] = reference.path.as_slice() else { return };
+    let all = || vocabulary.operations.values().flat_map(|known| &known.arguments).filter_map(|path| path.first());
+    if root != "input" || member != "arguments" || vocabulary.operations.is_empty() || all().any(|known| known == name)
+    {
+        return;
+    }
+    let help = match meant(name, all().map(String::as_str)) {
+        Some(meant) => format!("did you mean `{meant}`?"),
+        None => "list it under `arguments` in the server's catalog, and check with --config".to_owned(),
+    };
+    let message = format!("no operation of any catalog has an argument `{name}`");
+    found.push(module.problem(reference.place(2), "argument", message, help).warning());
+}
+
+/// A word that can never stand where it is looked for, so that the line never holds.
+fn unknown_word(
+    module: &Module,
+    asks: &Asks,
+    value: &str,
+    place: usize,
+    vocabulary: &Vocabulary,
+    found: &mut Vec<Problem>,
+) {
+    let path: Vec<&str> = asks.path.iter().map(String::as_str).collect();
+    let fixed: &[&str] = match path.as_slice() {
+        ["input", "operation", "class"] => &CLASSES,
+        ["input", "phase"] => &["call", "list"],
+        ["input", "method"] => &METHODS,
+        ["input", "principal", "kind"] => &["token", "jwt", "uid", "builtin"],
+        ["input", member, "name"] => {
+            let Some(names) = vocabulary.names.get(member).filter(|names| !names.contains(value)) else { return };
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let message = format!("the configuration has no {member} `{value}`");
+            found.push(module.problem(place, "unknown-name", message, check::instead(value, &names)).warning());
+            return;
+        }
+        _ => return,
+    };
+    if !fixed.contains(&value) {
+        let message = format!("{} is never `{value}`", path.join("."));
+        found.push(module.problem(place, "unknown-word", message, check::instead(value, fixed)));
+    }
+}
+
+pub(super) fn is_name(asks: &Asks) -> bool {
     let path: Vec<&str> = asks.path.iter().map(String::as_str).collect();
     matches!(path.as_slice(), ["input", "operation" | "tool", "name"])
 }
@@ -148,11 +211,11 @@ fn unknown_name(
     vocabulary: &Vocabulary,
     found: &mut Vec<Problem>,
 ) {
-    if vocabulary.is_empty() || vocabulary.0.contains_key(value) || METHODS.contains(&value) {
+    if vocabulary.operations.is_empty() || vocabulary.operations.contains_key(value) || METHODS.contains(&value) {
         return;
     }
     let kind = asks.path.get(1).map_or("operation", String::as_str);
-    let help = match meant(value, vocabulary.0.keys().map(String::as_str)) {
+    let help = match meant(value, vocabulary.operations.keys().map(String::as_str)) {
         Some(meant) => format!("did you mean `{meant}`?"),
         None => "name the server's catalog in a configuration and check with --config".to_owned(),
     };

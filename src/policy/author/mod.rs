@@ -4,7 +4,10 @@
 //! Invariant: a [`Bench`] is made of files that passed every check of the loader, so nothing here has to repeat one.
 
 pub mod explain;
+mod helpers;
 mod lint;
+mod named;
+mod numbers;
 mod sample;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -15,6 +18,8 @@ use std::time::{Duration, Instant};
 use regorus::{Engine, Value};
 
 pub use lint::{Known, Vocabulary};
+pub use named::misnamed;
+pub use numbers::{Number, numbers};
 pub use sample::Sample;
 
 use super::combine::{Entry, Found, combine};

@@ -123,6 +123,67 @@ fn a_name_that_no_catalog_has_is_a_warning_with_what_was_meant() {
     }
 }
 
+/// The style that the docs recommend: what is allowed is in the body, and when in a helper.
+#[test]
+fn a_misspelt_argument_in_a_helper_or_under_another_name_is_found() {
+    let refund = "package countersign.policy.x\n\nallow contains {\"rule\": \"x.a\", \"reason\": \"r\"} if {\n\tinput.operation.name == \"create_refund\"\n\tnot big\n}\n\n";
+    let of = |rest: &str| {
+        let found = Files::of(&[("x.rego", &format!("{refund}{rest}"))]).problems();
+        found.into_iter().map(|(code, severity, line, _)| (code, severity, line)).collect::<Vec<_>>()
+    };
+    let error = |line: usize| vec![("argument", Severity::Error, line)];
+    assert_eq!(of("big if input.arguments.amount > 1000\n"), []);
+    assert_eq!(of("big if input.arguments.amuont > 1000\n"), error(8));
+    assert_eq!(of("big if amount > 1000\n\namount := input.arguments.amuont\n"), error(10));
+    assert_eq!(of("big if is_big(1000)\n\nis_big(most) if input.arguments.amuont > most\n"), error(10));
+    assert_eq!(of("big if {\n\tx := input.arguments\n\tx.amuont > 1000\n}\n"), error(10));
+    // A helper for two operations may read the arguments of either.
+    let two = "deny contains {\"rule\": \"x.b\", \"reason\": \"r\"} if {\n\tinput.operation.name == \"pay_out\"\n\tbig\n}\n\n";
+    assert_eq!(of(&format!("{two}big if input.arguments.reason == \"x\"\n")), []);
+    assert_eq!(of(&format!("{two}big if input.arguments.amuont > 1\n")), error(13));
+}
+
+#[test]
+fn an_argument_that_no_operation_has_is_a_warning_where_no_name_is_asked_for() {
+    let of = |body: &str| {
+        let found = Files::of(&[("x.rego", &deny(body))]).problems();
+        found.into_iter().map(|(code, severity, ..)| (code, severity)).collect::<Vec<_>>()
+    };
+    assert_eq!(of("\tinput.arguments.amuont > 1000"), [("argument", Severity::Warning)]);
+    assert_eq!(of("\tinput.arguments.amount > 1000"), []);
+    assert_eq!(of("\tx := input.arguments.payment\n\tx.id == \"p\""), []);
+}
+
+#[test]
+fn a_word_that_can_never_be_there_is_found() {
+    let of = |body: &str| {
+        let mut vocabulary = vocabulary();
+        vocabulary.names("server", ["stripe".to_owned()]);
+        vocabulary.names("principal", ["agent".to_owned()]);
+        vocabulary.names("environment", ["production".to_owned()]);
+        let found = Files::of(&[("x.rego", &deny(body))]).bench().problems(&vocabulary, Vec::new());
+        let found = found.into_iter().filter(|problem| problem.code != "untested");
+        found.map(|problem| (problem.code.to_string(), problem.severity, problem.help)).collect::<Vec<_>>()
+    };
+    for (body, code, severity, meant) in [
+        ("\tinput.operation.class == \"finacial\"", "unknown-word", Severity::Error, "financial"),
+        ("\tinput.operation.class in {\"write\", \"destuctive\"}", "unknown-word", Severity::Error, "destructive"),
+        ("\tinput.method == \"tools/cal\"", "unknown-word", Severity::Error, "tools/call"),
+        ("\tinput.phase == \"cal\"", "unknown-word", Severity::Error, "call"),
+        ("\tinput.server.name == \"strpie\"", "unknown-name", Severity::Warning, "stripe"),
+        ("\tinput.principal.name == \"agnet\"", "unknown-name", Severity::Warning, "agent"),
+        ("\tinput.environment.name == \"prodution\"", "unknown-name", Severity::Warning, "production"),
+    ] {
+        let found = of(body);
+        assert_eq!(found.len(), 1, "{body}: {found:#?}");
+        assert_eq!((found[0].0.as_str(), found[0].1), (code, severity), "{body}");
+        assert!(found[0].2.contains(&format!("did you mean `{meant}`?")), "{body}: {}", found[0].2);
+    }
+    for body in ["\tinput.server.name == \"stripe\"", "\tinput.phase == \"list\""] {
+        assert_eq!(of(body), [], "{body}");
+    }
+}
+
 #[test]
 fn what_is_not_used_or_has_no_effect_is_said() {
     let text = format!(
@@ -131,7 +192,7 @@ fn what_is_not_used_or_has_no_effect_is_said() {
     );
     let found = Files::of(&[("x.rego", &text)]).problems();
     assert_eq!(found.iter().map(|found| (found.0, found.2)).collect::<Vec<_>>(), [("unused-import", 3)]);
-    let decision = "package countersign.policy.x\n\ndefault decision := \"allow\"\n\ndecision := \"deny\" if input.arguments.a > 1\n";
+    let decision = "package countersign.policy.x\n\ndefault decision := \"allow\"\n\ndecision := \"deny\" if input.arguments.amount > 1\n";
     let found = Files::of(&[("x.rego", decision)]).problems();
     assert_eq!(found.iter().map(|found| (found.0, found.1)).collect::<Vec<_>>(), [("no-export", Severity::Error)]);
     assert!(found[0].3.contains("`decision` is not read"), "{}", found[0].3);
@@ -139,14 +200,14 @@ fn what_is_not_used_or_has_no_effect_is_said() {
 
 #[test]
 fn a_file_without_a_test_is_a_warning() {
-    let policy = deny("\tinput.method == \"x\"");
+    let policy = deny("\tinput.method == \"tools/call\"");
     let bench = Files::of(&[("x.rego", &policy)]);
     let found = bench.bench().problems(&vocabulary(), Vec::new());
     assert_eq!(
         found.iter().map(|found| (&*found.code, found.severity)).collect::<Vec<_>>(),
         [("untested", Severity::Warning)]
     );
-    let tests = "package countersign.policy.x_test\n\nimport data.countersign.policy.x\n\ntest_a if count(x.deny) == 1 with input as {\"method\": \"x\"}\n";
+    let tests = "package countersign.policy.x_test\n\nimport data.countersign.policy.x\n\ntest_a if count(x.deny) == 1 with input as {\"method\": \"tools/call\"}\n";
     let files = Files::of(&[("x.rego", &policy), ("x_test.rego", tests)]);
     assert_eq!(files.bench().problems(&vocabulary(), Vec::new()), []);
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 
 use super::super::problem::{PolicyErrors, Problem};
 use super::super::source::Source;
+use crate::call::is_operation_name;
 
 const CLASSES: [&str; 5] = ["read", "write", "financial", "destructive", "unknown"];
 const HELP: &str = "write it as in `budgets: { stripe: { create_refund: { hour: { count: 5, sum: { eur: 50000 } } } } }`: \
@@ -49,8 +50,7 @@ struct Most;
 impl<'de> Deserialize<'de> for What {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<What, D::Error> {
         let text = String::deserialize(from)?;
-        let valid = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./*".contains(&byte);
-        if (1..=128).contains(&text.len()) && text.bytes().all(valid) {
+        if is_operation_name(&text) {
             return Ok(What(text));
         }
         Err(D::Error::custom(format!("{text:?} is no operation, no pattern with `*` and no class")))

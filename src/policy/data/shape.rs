@@ -33,7 +33,7 @@ pub fn check(
     defaults: &Map<String, Value>,
     environments: &BTreeSet<String>,
 ) -> Result<(), PolicyErrors> {
-    for document in ["environment", "destructive"] {
+    for document in ["environment", "destructive", "pins"] {
         let Some(value) = members.get(document).filter(|_| defaults.contains_key(document)) else { continue };
         // The readers below take nothing for an empty mapping.
         if let Some(name) = nothing(document, value) {
@@ -43,6 +43,7 @@ pub fn check(
         }
         match document {
             "environment" => read::<EnvironmentDocument>(file, document)?,
+            "pins" => read::<PinsDocument>(file, document)?,
             _ => read::<DestructiveDocument>(file, document)?,
         }
     }
@@ -129,6 +130,55 @@ struct Destructive {
     _limits: Checked<Table<EnvironmentName, Table<Limited, Limit>>>,
     #[serde(default, rename = "one_operator")]
     _one_operator: Checked<Table<EnvironmentName, Table<Limited, Limit>>>,
+}
+
+#[derive(Deserialize)]
+struct PinsDocument {
+    #[serde(default, rename = "pins")]
+    _pins: Checked<Pins>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Pins {
+    #[serde(default, rename = "needs")]
+    _needs: Checked<PinNeeds>,
+    #[serde(default, rename = "schema")]
+    _schema: Checked<SchemaNeeds>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PinNeeds {
+    #[serde(default, rename = "changed")]
+    _changed: Checked<PinNeed>,
+    #[serde(default, rename = "unpinned")]
+    _unpinned: Checked<PinNeed>,
+    #[serde(default, rename = "unknown")]
+    _unknown: Checked<PinNeed>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SchemaNeeds {
+    #[serde(default, rename = "unusable")]
+    _unusable: Checked<PinNeed>,
+    #[serde(default, rename = "partial")]
+    _partial: Checked<PinNeed>,
+    #[serde(default, rename = "checked")]
+    _checked: Checked<PinNeed>,
+    #[serde(default, rename = "none")]
+    _none: Checked<PinNeed>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum PinNeed {
+    Pass,
+    Low,
+    Medium,
+    High,
+    Deny,
 }
 
 #[derive(Deserialize)]
@@ -339,6 +389,7 @@ mod tests {
         let defaults = [
             Source { name: "d.yaml".into(), text: include_str!("../../../policies/destructive.yaml").into() },
             Source { name: "e.yaml".into(), text: include_str!("../../../policies/environment.yaml").into() },
+            Source { name: "p.yaml".into(), text: include_str!("../../../policies/pins.yaml").into() },
         ];
         let environments = BTreeSet::from(["production".to_owned(), "prod-eu".to_owned()]);
         let file = Source { name: name.to_owned(), text: text.to_owned() };
@@ -349,6 +400,7 @@ mod tests {
     fn the_defaults_have_the_form() {
         assert_eq!(problem("a.yaml", include_str!("../../../policies/destructive.yaml")), None);
         assert_eq!(problem("a.yaml", include_str!("../../../policies/environment.yaml")), None);
+        assert_eq!(problem("a.yaml", include_str!("../../../policies/pins.yaml")), None);
     }
 
     #[test]
@@ -380,6 +432,10 @@ mine: { anything: [1, null] }
             ("destructive:\n  limits:\n    production: { unknown: { minor: 5 } }\n", 3, 19, "unknown"),
             ("destructive:\n  limits:\n    production: { x: { minor: { USD: 5 } } }\n", 3, 33, "USD"),
             ("environment:\n  account: {}\n", 2, 3, "account"),
+            ("pins:\n  needs: { changd: high }\n", 2, 12, "changd"),
+            ("pins:\n  needs: { unpinned: hihg }\n", 2, 22, "hihg"),
+            ("pins:\n  shema: {}\n", 2, 3, "shema"),
+            ("pins:\n  schema: { partly: deny }\n", 2, 13, "partly"),
             ("environment:\n  accounts: { Stripe: [] }\n", 2, 15, "Stripe"),
         ] {
             let problem = problem("a.yaml", text).expect(text);
