@@ -174,6 +174,17 @@ pub fn sign_in(server: &ServerView) -> Option<String> {
     })
 }
 
+/// Principals for which nothing is sent any more.
+pub fn cut_off(daemon: &Daemon) -> Option<String> {
+    let who = daemon.cut_off.join(", ");
+    (!who.is_empty()).then(|| {
+        format!(
+            "CUT OFF {who}: pieces of keys were in what servers answered, as if somebody guessed a key. Look at the \
+             record and replace the key; a restart of countersign lets them in again."
+        )
+    })
+}
+
 /// The servers without a sign-in that they should have, each with what there is to say.
 pub fn not_signed_in(daemon: &Daemon) -> impl Iterator<Item = (&ServerView, String)> {
     let without = |view: &SignInView| matches!(view.state, SignInState::Needed | SignInState::Failed);
