@@ -203,8 +203,8 @@ fn tool_call(method: Decided, message: &Message) -> Result<ToolCall, Malformed> 
     Ok(ToolCall::new(fresh_id()?, method, tool, arguments, decisive, message.text().clone()))
 }
 
-/// Refuses parameters that the protocol does not have: no rule would know them, and the server might. An answer to
-/// questions is one of the modern era alone, a task of the call's own one of the other.
+/// Refuses parameters that the protocol does not have: no rule would know them, and the server might. Answers to
+/// questions are parameters of the modern era alone.
 fn known_members(method: Decided, modern: bool, params: Json<'_>) -> Result<(), Malformed> {
     let own: &[&str] = match method {
         Decided::ToolsCall | Decided::PromptsGet => &["name", "arguments"],
@@ -218,7 +218,7 @@ fn known_members(method: Decided, modern: bool, params: Json<'_>) -> Result<(), 
     let known = |name: &str| match name {
         "_meta" => true,
         "inputResponses" | "requestState" if modern && answers => true,
-        "task" => !modern && method == Decided::ToolsCall,
+        "task" => method == Decided::ToolsCall,
         name => own.contains(&name),
     };
     for (name, value) in params.members() {

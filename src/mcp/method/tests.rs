@@ -195,9 +195,9 @@ fn parameters_that_the_protocol_does_not_have_are_refused() {
         assert!(of(method, &format!("{params},{answers}"), false).is_err(), "{method}");
     }
     let call = |task: &str, modern| of("tools/call", &format!(r#""name":"t","task":{task}"#), modern).is_ok();
-    assert!(call(r#"{"ttl":60000}"#, false) && call("{}", false) && !call("{}", true));
+    assert!(call(r#"{"ttl":60000}"#, false) && call("{}", false) && call("{}", true));
     for odd in [r#"{"ttl":"60000"}"#, r#"{"ttl":1,"account":"acct_other"}"#, "[]", "null", "1"] {
-        assert!(!call(odd, false), "{odd}");
+        assert!(!call(odd, false) && !call(odd, true), "{odd}");
     }
     let listen = r#""notifications":{}"#;
     assert!(of("subscriptions/listen", listen, true).is_ok());
