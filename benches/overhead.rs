@@ -2,8 +2,8 @@
 //!
 //! `cargo bench --bench overhead` starts an upstream, a bare hyper hop, a bare stdio relay and `countersign serve`
 //! with the built-in policies and the record on, then alternates batches over all of them. Read the ratios: they are
-//! medians over the rounds of one run. Environment: `ROUNDS` (7), `CALLS` a batch (400), `PIN=1` pins everything to
-//! one CPU through `taskset`.
+//! medians over the rounds of one run. Environment: `ROUNDS` (7), `CALLS` a batch (400), `PIN=1` pins the
+//! upstream, the hops and the proxy to one CPU through `taskset`; the client, which is this process, is not pinned.
 
 #![allow(
     clippy::unwrap_used,
@@ -179,7 +179,7 @@ async fn proxy(upstream: SocketAddr) -> Proxy {
          pipe: {{ vendor: billing, environment: production, upstream: {{ stdio: {{ command: '{myself}', args: [stdio-upstream] }} }} }}\n\
          principals:\n  - {{ name: bench, match: {{ token: {{ secret: token }} }}, scopes: ['*/read'] }}\n  \
          - {{ name: local, match: {{ uid: {uid} }}, scopes: ['*/read'] }}\n\
-         operators: {{ unsigned_rulings: accept }}\n"
+         operators: {{ unsigned_rulings: accept }}\nlimits: {{ sessions_per_principal: 1000 }}\n"
     );
     let path = folder.path().join("countersign.yaml");
     std::fs::write(&path, config).unwrap();

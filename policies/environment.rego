@@ -76,9 +76,9 @@ fits_everywhere(named) if {
 	input.environment.production == true
 }
 
-# Keys have no business in arguments, nor in what a client answers to a server's questions, and a live one may be the way
-# out of a sandbox. The first look is cheap, since nearly every call ends there.
-deny contains {"rule": "environment.live_key", "reason": "the arguments or answers contain what looks like a live key"} if {
+# Keys have no business in arguments, in what a client answers to a server's questions or in `_meta`, and a live one may be
+# the way out of a sandbox. The first look is cheap, since nearly every call ends there.
+deny contains {"rule": "environment.live_key", "reason": "the arguments, answers or _meta contain what looks like a live key"} if {
 	has_live_key
 }
 
@@ -92,6 +92,13 @@ has_live_key if {
 has_live_key if {
 	input.responses
 	text := json.marshal(input.responses)
+	contains(text, "k_live_")
+	is_live_key(text)
+}
+
+has_live_key if {
+	input.meta
+	text := json.marshal(input.meta)
 	contains(text, "k_live_")
 	is_live_key(text)
 }

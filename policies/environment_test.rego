@@ -149,6 +149,14 @@ test_a_live_key_is_found_in_answers_as_in_arguments if {
 	}
 }
 
+test_a_live_key_is_found_in_meta if {
+	every where in [production, sandbox] {
+		denied := environment.deny with input as object.union(where, {"meta": {"x/y": {"a": ["sk_live_abc"]}}})
+		rules(denied) == {"environment.live_key"}
+		environment.deny == set() with input as object.union(where, {"meta": {"progressToken": 5, "x/y": "sk_test_abc"}})
+	}
+}
+
 # Neither half of a key is one.
 test_a_key_does_not_reach_from_arguments_into_answers if {
 	environment.deny == set() with input as object.union(sandbox, {"arguments": "sk_live_", "responses": "abc"})

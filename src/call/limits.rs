@@ -27,6 +27,7 @@ pub struct Limits {
     /// Grace for calls that are already sent when the daemon stops.
     pub drain: std::time::Duration,
     pub sessions: usize,
+    pub sessions_per_principal: usize,
     pub connections: usize,
     /// Requests of one session that are not answered yet.
     pub in_flight: usize,
@@ -50,6 +51,7 @@ impl Default for Limits {
             resume_window: Duration::from_secs(10),
             drain: Duration::from_secs(10),
             sessions: 1000,
+            sessions_per_principal: 64,
             connections: 2000,
             in_flight: 256,
             queue: 64,

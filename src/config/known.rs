@@ -144,6 +144,7 @@ pub const KEYS: &[&str] = &[
     "limits.resume_window",
     "limits.drain",
     "limits.sessions",
+    "limits.sessions_per_principal",
     "limits.connections",
     "limits.in_flight",
     "limits.queue",

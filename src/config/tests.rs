@@ -269,6 +269,7 @@ limits:
   resume_window: 0s
   drain: 0s
   sessions: 1
+  sessions_per_principal: 5
   connections: 2
   in_flight: 3
   queue: 4
@@ -319,6 +320,7 @@ limits:
         resume_window: Duration::ZERO,
         drain: Duration::ZERO,
         sessions: 1,
+        sessions_per_principal: 5,
         connections: 2,
         in_flight: 3,
         queue: 4,

@@ -16,7 +16,7 @@ use crate::console::preview::{self, Clock};
 use crate::console::risk::{Risk, plural};
 use crate::console::{tabs, visible};
 use crate::control::wire::{Approvals, Daemon, HoldState, HoldView, ServerView, SignInState, SignInView};
-use crate::json::JsonText;
+use crate::json::{Json, JsonText, Kind};
 
 /// Why an approval of this hold has no effect, and what would change that.
 pub const UNSIGNED_HELP: [&str; 3] = [
@@ -65,8 +65,13 @@ pub fn pretty(doc: &mut Doc, hold: &HoldView, risk: &Risk, zone: &TimeZone) {
     if let Some(other) = &hold.other_params {
         payload(doc, "Other parameters that are sent", other, &[]);
     }
-    if let Some(meta) = &hold.meta {
-        payload(doc, META, meta, &[]);
+    match &hold.meta {
+        Some(meta) if is_numbering(meta) => {
+            heading(doc, META, meta);
+            doc.raw(meta);
+        }
+        Some(meta) => payload(doc, META, meta, &[]),
+        None => {}
     }
     doc.heading("Proof");
     doc.fact("Hold", hold.id.as_str());
@@ -171,6 +176,17 @@ pub fn sign_in(server: &ServerView) -> Option<String> {
             let until = until.as_ref().map_or_else(String::new, |until| format!(", the token until {until}"));
             format!("{who}{until}, {}", if *renewed { "renewed by itself" } else { "not renewed" })
         }
+    })
+}
+
+/// Principals for which nothing is sent any more.
+pub fn cut_off(daemon: &Daemon) -> Option<String> {
+    let who = daemon.cut_off.join(", ");
+    (!who.is_empty()).then(|| {
+        format!(
+            "CUT OFF {who}: pieces of keys were in what servers answered, as if somebody guessed a key. Look at the \
+             record and replace the key; a restart of countersign lets them in again."
+        )
     })
 }
 
@@ -403,6 +419,13 @@ pub fn approvals(approvals: &Approvals) -> String {
 fn payload(doc: &mut Doc, title: &str, value: &JsonText, marked: &[Range<usize>]) {
     heading(doc, title, value);
     doc.payload(value, marked);
+}
+
+/// Whether a value only numbers a request: so little that it takes one line, so that it costs no screen.
+fn is_numbering(value: &JsonText) -> bool {
+    let view = value.view();
+    let short = |number: Json<'_>| number.kind() == Kind::Number && number.text().len() <= 9;
+    value.as_str().len() <= 60 && view.kind() == Kind::Object && view.members().all(|(_, number)| short(number))
 }
 
 fn heading(doc: &mut Doc, title: &str, value: &JsonText) {

@@ -558,6 +558,7 @@ impl Control {
             consoles: *self.gate.holds().consoles().borrow(),
             operators: self.status.attached().clone(),
             batches: self.gate.holds().settings().batches,
+            cut_off: self.gate.cut_off(),
             frozen: self.gate.frozen().map(|halt| sessions::frozen(&halt)),
             unsigned_rulings: self.status.unsigned_rulings,
             records: self.gate.audit().records(),

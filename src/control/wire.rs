@@ -441,6 +441,9 @@ pub struct Daemon {
     pub operators: Vec<String>,
     #[serde(default)]
     pub frozen: Option<Frozen>,
+    /// Principals for which nothing is sent until the daemon is started again: they may have been guessing a key.
+    #[serde(default)]
+    pub cut_off: Vec<String>,
     /// Rulings on at least one production server are accepted without a signature.
     pub unsigned_rulings: bool,
     /// Several holds of one group may be approved at once.

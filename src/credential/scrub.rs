@@ -4,7 +4,7 @@
 //! hex digits, and of a key with lines each long one; each also behind JSON escapes and percent-encoding in any spelling,
 //! up to two of them around each other, and broken into lines, or hex into groups.
 //! A piece of a long key, half of it or more, is taken like the whole: what is cut over two texts leaves less than half
-//! in either. In the answers of servers keys of other people are looked for as well, by their form.
+//! in either. What a client says is searched for whole keys alone (`whole`). In the answers of servers keys of other people are looked for as well, by their form.
 //! A peer that wants to smuggle a key out has other encodings: this is against leaks, not against a hostile upstream.
 //!
 //! The search is this module's own because the automata of the usual libraries keep copies of what they look for and do
@@ -19,12 +19,18 @@ use std::sync::{Arc, Weak};
 use arc_swap::ArcSwap;
 use zeroize::Zeroizing;
 
+use self::found::{Found, Sought, Whose, has_pieces};
 use self::view::View;
+use self::whole::Whole;
 use super::secret::Secret;
 use super::shape::{self, Kinds};
 use crate::json::{JsonText, Rules};
 
+pub use found::Scrubbed;
+
+mod found;
 mod view;
+mod whole;
 
 /// How many encodings around each other are undone.
 const DEPTH: usize = 2;
@@ -83,29 +89,32 @@ impl Scrubber {
         });
     }
 
+    /// Whether a client's text holds a key of ours: a whole one, in any of its encodings. A piece counts for nothing
+    /// here: whoever could ask for pieces could guess a key one character at a time.
+    pub fn has_whole(&self, text: &str) -> bool {
+        matches!(self.whole(text), Cow::Owned(_))
+    }
+
+    /// What a client is told that may quote it: whole keys of ours, for the same reason.
+    pub fn whole<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        self.0.load().text(text, Kinds::NONE, Sought::Whole).text
+    }
+
     /// A log line, an error text, a header: our own keys.
     pub fn line<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        self.0.load().text(text, Kinds::NONE).0
+        self.0.load().text(text, Kinds::NONE, Sought::Pieces).text
     }
 
-    /// What a server says that is no JSON: our own keys, and those of these kinds; and whose they were.
-    pub fn text<'a>(&self, text: &'a str, foreign: Kinds) -> (Cow<'a, str>, Vec<String>) {
-        self.0.load().text(text, foreign)
+    /// What a server says that is no JSON: our own keys, and those of these kinds.
+    pub fn text<'a>(&self, text: &'a str, foreign: Kinds) -> Scrubbed<Cow<'a, str>> {
+        self.0.load().text(text, foreign, Sought::Pieces)
     }
 
-    /// A message of a server: our own keys, and those of these kinds.
-    pub fn message(&self, text: &JsonText, foreign: Kinds) -> Scrubbed {
+    /// A message of a server: our own keys, and those of these kinds. JSON again, or nothing where it could not be kept
+    /// JSON.
+    pub fn message(&self, text: &JsonText, foreign: Kinds) -> Scrubbed<Option<JsonText>> {
         self.0.load().message(text, foreign)
     }
-}
-
-/// A message without keys.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Scrubbed {
-    /// JSON again, or nothing where it could not be kept JSON.
-    pub text: Option<JsonText>,
-    /// Whose keys stood in it: the names of our own, and `form:KIND` for others.
-    pub names: Vec<String>,
 }
 
 /// What is looked for.
@@ -123,6 +132,7 @@ struct Known {
     filter: Zeroizing<Vec<u64>>,
     /// How far a hash is shifted down to be an index into the filter.
     shift: u32,
+    whole: Whole,
 }
 
 /// Whether a value was ever in use.
@@ -141,6 +151,8 @@ struct Value {
     holders: Vec<Weak<Secret>>,
     /// It and what it looks like in other encodings.
     texts: Vec<Text>,
+    /// Its long lines, each a piece of it.
+    lines: Vec<Text>,
 }
 
 type Text = Arc<Zeroizing<Vec<u8>>>;
@@ -155,6 +167,8 @@ impl Value {
 struct Needle {
     text: Text,
     name: usize,
+    /// It is no line of a longer key.
+    whole: bool,
 }
 
 impl Needle {
@@ -167,17 +181,6 @@ impl Needle {
 
 /// Eight bytes of a needle, the needle's index, and how many of its bytes come before.
 type Gram = (u64, usize, usize);
-
-/// Whose key stands somewhere.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Whose {
-    /// By the index of its name.
-    Ours(usize),
-    Foreign(&'static str),
-}
-
-/// A place in a text, and what stands there.
-type Found = (Range<usize>, Whose);
 
 impl Known {
     /// A value of a key. Of those that nobody holds, the oldest is forgotten where there are too many.
@@ -194,9 +197,11 @@ impl Known {
         let before = self.values.iter().position(is_it).map(|at| self.values.remove(at));
         let mut value = before.unwrap_or_else(|| {
             let mut texts = spellings(secret.expose().as_bytes());
-            texts.extend(lines(secret.expose().as_bytes()));
+            let (lines, joined) = lines(secret.expose().as_bytes());
+            texts.extend(joined);
             texts.retain(|text| !text.is_empty());
-            Value { name, taken, holders: Vec::new(), texts: texts.into_iter().map(Arc::new).collect() }
+            let shared = |texts: Vec<_>| texts.into_iter().map(Arc::new).collect();
+            Value { name, taken, holders: Vec::new(), texts: shared(texts), lines: shared(lines) }
         });
         if taken == Taken::Yes {
             value.taken = Taken::Yes;
@@ -218,10 +223,13 @@ impl Known {
     }
 
     fn index(&mut self) {
-        let needles = self.values.iter().flat_map(|Value { name, texts, .. }| {
-            texts.iter().map(|text| Needle { text: Arc::clone(text), name: *name })
+        let needle = |text: &Text, name, whole| Needle { text: Arc::clone(text), name, whole };
+        let needles = self.values.iter().flat_map(|Value { name, texts, lines, .. }| {
+            let texts = texts.iter().map(|text| needle(text, *name, true));
+            texts.chain(lines.iter().map(|line| needle(line, *name, false)))
         });
         self.needles = needles.collect();
+        self.whole = Whole::of(&self.needles);
         let looked_for = |needle: &&Needle| needle.text.len() >= LOOK;
         let shortest = self.needles.iter().filter(looked_for).map(Needle::piece).min();
         let step = shortest.map_or(1, |length| (length + 1 - LOOK).min(MAX_STEP));
@@ -255,36 +263,36 @@ impl Known {
         (self.grams, self.filter) = (grams, filter);
     }
 
-    fn text<'a>(&self, text: &'a str, foreign: Kinds) -> (Cow<'a, str>, Vec<String>) {
+    fn text<'a>(&self, text: &'a str, foreign: Kinds, sought: Sought) -> Scrubbed<Cow<'a, str>> {
         let mut found = Vec::new();
-        self.search_all(text.as_bytes(), &[], DEPTH, foreign, &mut found);
-        let names = self.names(&found);
-        (self.replace(text, found), names)
+        self.search_all(text.as_bytes(), &[], DEPTH, (foreign, sought), &mut found);
+        let (names, pieces) = (self.names(&found), has_pieces(&found));
+        Scrubbed { text: self.replace(text, found), names, pieces }
     }
 
-    fn message(&self, text: &JsonText, foreign: Kinds) -> Scrubbed {
-        let mut found = Vec::new();
+    fn message(&self, text: &JsonText, foreign: Kinds) -> Scrubbed<Option<JsonText>> {
+        let (mut found, what) = (Vec::new(), (foreign, Sought::Pieces));
         // What a JSON reader sees is what counts: the spelling itself is not searched where it has escapes, because a
         // match could begin inside of one.
         match View::json(text.as_str().as_bytes()) {
-            None => self.search_all(text.as_str().as_bytes(), &[], DEPTH, foreign, &mut found),
-            Some(view) => self.search_all(&view.text, &[&view], DEPTH, foreign, &mut found),
+            None => self.search_all(text.as_str().as_bytes(), &[], DEPTH, what, &mut found),
+            Some(view) => self.search_all(&view.text, &[&view], DEPTH, what, &mut found),
         }
-        let names = self.names(&found);
+        let (names, pieces) = (self.names(&found), has_pieces(&found));
         let text = match self.replace(text.as_str(), found) {
             Cow::Borrowed(_) => Some(text.clone()),
             Cow::Owned(scrubbed) => JsonText::parse(scrubbed, Rules::UPSTREAM).ok(),
         };
-        Scrubbed { text, names }
+        Scrubbed { text, names, pieces }
     }
 
     /// Whose keys were found, each once.
     fn names(&self, found: &[Found]) -> Vec<String> {
-        let mut whose: Vec<Whose> = found.iter().map(|(_, whose)| *whose).collect();
+        let mut whose: Vec<Whose> = found.iter().map(|(_, whose)| whose.all_of()).collect();
         whose.sort_unstable();
         whose.dedup();
         let name = |whose| match whose {
-            Whose::Ours(name) => self.names.get(name).cloned().unwrap_or_default(),
+            Whose::Ours(name) | Whose::Piece(name) => self.names.get(name).cloned().unwrap_or_default(),
             Whose::Foreign(kind) => format!("form:{kind}"),
         };
         whose.into_iter().map(name).collect()
@@ -292,28 +300,42 @@ impl Known {
 
     /// Searches a text and what it says when up to `depth` encodings are undone. `outer` are the views that led to it,
     /// the outermost first.
-    fn search_all(&self, text: &[u8], outer: &[&View], depth: usize, foreign: Kinds, found: &mut Vec<Found>) {
+    fn search_all(
+        &self,
+        text: &[u8],
+        outer: &[&View],
+        depth: usize,
+        (foreign, sought): (Kinds, Sought),
+        found: &mut Vec<Found>,
+    ) {
         let outward = |range| outer.iter().rev().fold(range, |range, view| view.outward(range));
-        self.search(text, |range, name| found.push((outward(range), Whose::Ours(name))));
+        self.search(text, sought, |range, whose| found.push((outward(range), whose)));
         shape::foreign(text, foreign, |range, kind| found.push((outward(range), Whose::Foreign(kind))));
-        if let Some(whole) = View::joined(text) {
-            self.search(&whole.text, |range, name| found.push((outward(whole.outward(range)), Whose::Ours(name))));
+        if let Some(joined) = View::joined(text) {
+            self.search(&joined.text, sought, |range, whose| found.push((outward(joined.outward(range)), whose)));
         }
         let Some(depth) = depth.checked_sub(1) else { return };
         for undo in [View::json, View::percent] {
             if let Some(view) = undo(text) {
                 let path: Vec<&View> = outer.iter().copied().chain([&view]).collect();
-                self.search_all(&view.text, &path, depth, foreign, found);
+                self.search_all(&view.text, &path, depth, (foreign, sought), found);
             }
         }
     }
 
-    fn search(&self, text: &[u8], mut report: impl FnMut(Range<usize>, usize)) {
+    fn search(&self, text: &[u8], sought: Sought, report: impl FnMut(Range<usize>, Whose)) {
+        match sought {
+            Sought::Pieces => self.search_pieces(text, report),
+            Sought::Whole => self.whole.search(&self.needles, text, report),
+        }
+    }
+
+    fn search_pieces(&self, text: &[u8], mut report: impl FnMut(Range<usize>, Whose)) {
         // Keys that were resolved are never shorter than a look.
         for needle in self.needles.iter().filter(|needle| needle.text.len() < LOOK) {
             for (start, window) in text.windows(needle.text.len()).enumerate() {
                 if window == needle.text.as_slice() {
-                    report(start..start + window.len(), needle.name);
+                    report(start..start + window.len(), Whose::Ours(needle.name));
                 }
             }
         }
@@ -337,7 +359,7 @@ impl Known {
 
     /// Whether needles, or pieces of them, stand where a look saw something of one. The farthest end, where there is one.
     #[cold]
-    fn verify(&self, text: &[u8], at: usize, seen: u64, report: &mut impl FnMut(Range<usize>, usize)) -> Option<usize> {
+    fn verify(&self, text: &[u8], at: usize, seen: u64, report: &mut impl FnMut(Range<usize>, Whose)) -> Option<usize> {
         let first = self.grams.partition_point(|(gram, _, _)| *gram < seen);
         let mut farthest = None;
         for (_, index, before) in self.grams.iter().skip(first).take_while(|(gram, _, _)| *gram == seen) {
@@ -348,7 +370,9 @@ impl Known {
             let left = left.iter().rev().zip(head.iter().rev()).take_while(same).count();
             let right = right.iter().zip(rest).take_while(same).count();
             if left + right >= needle.piece() {
-                report(at - left..at + right, needle.name);
+                let all = left + right == needle.text.len();
+                let whose = if all { Whose::Ours(needle.name) } else { Whose::Piece(needle.name) };
+                report(at - left..at + right, whose);
                 farthest = farthest.max(Some(at + right));
             }
         }
@@ -376,7 +400,7 @@ impl Known {
             let start = text.floor_char_boundary(range.start);
             out.push_str(text.get(copied..start).unwrap_or_default());
             match whose {
-                Whose::Ours(name) => {
+                Whose::Ours(name) | Whose::Piece(name) => {
                     out.push_str("[secret:");
                     out.push_str(self.names.get(name).map_or("", String::as_str));
                     out.push(']');
@@ -406,21 +430,20 @@ fn spellings(key: &[u8]) -> Vec<Zeroizing<Vec<u8>>> {
     spellings
 }
 
+type Texts = Vec<Zeroizing<Vec<u8>>>;
+
 /// The lines of a key that has several, as whoever reads line by line sees them, and what they are in one.
-fn lines(key: &[u8]) -> Vec<Zeroizing<Vec<u8>>> {
+fn lines(key: &[u8]) -> (Texts, Texts) {
     if !key.contains(&b'\n') && !key.contains(&b'\r') {
-        return Vec::new();
+        return (Vec::new(), Vec::new());
     }
     // What a private key is called (RFC 7468) is no secret.
     let body = || key.split(|byte| matches!(byte, b'\n' | b'\r')).filter(|line| !line.starts_with(b"-----"));
     let mut joined = Zeroizing::new(Vec::with_capacity(key.len()));
     body().for_each(|line| joined.extend_from_slice(line));
     let long = |line: &[u8]| line.len() >= PIECES_FROM;
-    let mut texts: Vec<_> = body().filter(|line| long(line)).map(|line| Zeroizing::new(line.to_vec())).collect();
-    if long(&joined) {
-        texts.extend(spellings(&joined));
-    }
-    texts
+    let lines = body().filter(|line| long(line)).map(|line| Zeroizing::new(line.to_vec())).collect();
+    (lines, if long(&joined) { spellings(&joined) } else { Vec::new() })
 }
 
 const STANDARD: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

@@ -21,6 +21,7 @@ mod history;
 mod hold;
 mod issued;
 mod permit;
+mod pieces;
 mod pin;
 mod place;
 mod presence;
@@ -42,6 +43,7 @@ pub use hold::{
     Approver, Change, Hold, HoldQueue, LEASE, Lease, LeaseAct, MAX_SHOWN, NoEffect, Settings, State, TICKET, Told,
 };
 pub use permit::{PermittedCall, Ruling, Says, SentCall};
+pub use pieces::CUT_OFF;
 pub use pin::DefinitionNow;
 pub use place::Place;
 pub use presence::Presence;
@@ -72,6 +74,7 @@ pub struct Gate {
     operators: Option<Operators>,
     freeze: stops::Freeze,
     sessions: sessions::Sessions,
+    pieces: pieces::Pieces,
 }
 
 /// What a call that is not refused gets.
@@ -110,6 +113,7 @@ impl Gate {
             operators: None,
             freeze: stops::Freeze::default(),
             sessions: sessions::Sessions::default(),
+            pieces: pieces::Pieces::default(),
         }
     }
 

@@ -157,6 +157,7 @@ fn tool_call(method: Decided, message: &Message) -> Result<ToolCall, Malformed> 
     if message.is_modern() && !(must_be("inputResponses", Kind::Object) && must_be("requestState", Kind::String)) {
         return Err(invalid("inputResponses must be an object, requestState a string"));
     }
+    known_members(method, message.is_modern(), params)?;
     let text = |name: &str| params.get(name).and_then(Json::as_str).map(std::borrow::Cow::into_owned);
     let decisive = JsonText::without(params, &["_meta"]);
     let (tool, arguments) = match method {
@@ -200,6 +201,45 @@ fn tool_call(method: Decided, message: &Message) -> Result<ToolCall, Malformed> 
         }
     };
     Ok(ToolCall::new(fresh_id()?, method, tool, arguments, decisive, message.text().clone()))
+}
+
+/// Refuses parameters that the protocol does not have: no rule would know them, and the server might. Answers to
+/// questions are parameters of the modern era alone.
+fn known_members(method: Decided, modern: bool, params: Json<'_>) -> Result<(), Malformed> {
+    let own: &[&str] = match method {
+        Decided::ToolsCall | Decided::PromptsGet => &["name", "arguments"],
+        Decided::ResourcesRead | Decided::ResourcesSubscribe => &["uri"],
+        Decided::Complete => &["ref", "argument", "context"],
+        Decided::Listen => &["notifications"],
+        Decided::TasksUpdate => &["taskId", "inputResponses"],
+        Decided::Elicited | Decided::Sampled | Decided::Roots | Decided::TaskOutcome | Decided::ApiRequest => &[],
+    };
+    let answers = matches!(method, Decided::ToolsCall | Decided::PromptsGet | Decided::ResourcesRead);
+    let known = |name: &str| match name {
+        "_meta" => true,
+        "inputResponses" | "requestState" if modern && answers => true,
+        "task" => method == Decided::ToolsCall,
+        name => own.contains(&name),
+    };
+    for (name, value) in params.members() {
+        let name = name.as_str().unwrap_or_default();
+        if !known(&name) {
+            let (method, name) = (method.as_str(), clip(&name));
+            return Err(invalid(&format!(
+                "the parameters of {method} have no member {name} in this revision; leave it out"
+            )));
+        }
+        let plain = |task: Json<'_>| {
+            let mut members = task.members();
+            task.kind() == Kind::Object
+                && members
+                    .all(|(name, ttl)| name.as_str().is_some_and(|name| name == "ttl") && ttl.kind() == Kind::Number)
+        };
+        if name == "task" && !plain(value) {
+            return Err(invalid("task must be an object with nothing but a number `ttl`"));
+        }
+    }
+    Ok(())
 }
 
 const REFERENCE: &str = "ref must be of type ref/prompt with a name and no uri, or ref/resource with a uri and no name";

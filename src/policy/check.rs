@@ -17,7 +17,7 @@ const ENTRY_FIELDS: [&str; 9] =
     ["rule", "reason", "details", "tier", "approvals", "ttl_seconds", "confirm_with", "grantable", "redact"];
 
 /// The members of the input document; an empty list means that what lies below is free.
-const INPUT: [(&str, &[&str]); 16] = [
+const INPUT: [(&str, &[&str]); 17] = [
     ("version", &[]),
     ("now", &[]),
     ("phase", &[]),
@@ -31,6 +31,7 @@ const INPUT: [(&str, &[&str]); 16] = [
     ("operation", &["name", "class", "reversible", "money", "targets", "magnitude", "environment", "confirmations"]),
     ("arguments", &[]),
     ("responses", &[]),
+    ("meta", &[]),
     ("continues", &[]),
     ("digest", &[]),
     ("history", &["adds", "principal", "session"]),

@@ -321,7 +321,8 @@ pub(super) mod tests {
             ),
             ("operation", prop_oneof![8 => operation, 1 => odd()].boxed()),
             ("arguments", object(vec![("a", argument.clone().boxed()), ("b", odd().boxed())])),
-            ("responses", prop_oneof![object(vec![("a", argument.boxed())]), odd()].boxed()),
+            ("responses", prop_oneof![object(vec![("a", argument.clone().boxed())]), odd()].boxed()),
+            ("meta", prop_oneof![object(vec![("a", argument.boxed())]), odd()].boxed()),
         ])
     }
 
@@ -538,6 +539,7 @@ pub(super) mod tests {
             context in context(),
             arguments in object(vec![("a", odd().boxed()), ("b", amount().boxed())]),
             responses in prop::option::of(object(vec![("a", key().boxed()), ("b", odd().boxed())])),
+            meta in prop::option::of(object(vec![("progressToken", odd().boxed()), ("x/y", key().boxed())])),
             listed in any::<bool>(),
             now in select(vec![0, 1_770_000_000_000_000_000]),
             which in 0..3_usize,
@@ -547,7 +549,9 @@ pub(super) mod tests {
             let (method, arguments) = ("tools/call", arguments.as_str());
             let responses = responses.map(|responses| JsonText::of(&responses).unwrap());
             let responses = responses.as_ref().map(JsonText::view);
-            let subject = input::Subject { phase, method, arguments, responses, digest: None };
+            let meta = meta.map(|meta| JsonText::of(&meta).unwrap());
+            let meta = meta.as_ref().map(JsonText::view);
+            let subject = input::Subject { phase, method, arguments, responses, meta, digest: None };
             let document = input::document(now, subject, &context);
             for (path, [interpreted, compiled]) in SETS[which].both_for_test(document.as_str()) {
                 prop_assert!(interpreted.is_ok(), "{path}: {interpreted:?}");

@@ -22,6 +22,8 @@ pub struct Subject<'a> {
     pub arguments: &'a str,
     /// What the client answers to questions of the server.
     pub responses: Option<Json<'a>>,
+    /// `_meta` of the request, which travels too.
+    pub meta: Option<Json<'a>>,
     pub digest: Option<Digest>,
 }
 
@@ -32,13 +34,14 @@ impl<'a> Subject<'a> {
             method: call.method().as_str(),
             arguments: call.arguments().as_str(),
             responses: call.responses(),
+            meta: call.meta(),
             digest: Some(digest),
         }
     }
 
     pub fn listed() -> Subject<'a> {
         let method = Decided::ToolsCall.as_str();
-        Subject { phase: Phase::List, method, arguments: "{}", responses: None, digest: None }
+        Subject { phase: Phase::List, method, arguments: "{}", responses: None, meta: None, digest: None }
     }
 }
 
@@ -147,6 +150,9 @@ pub fn document(now: u64, subject: Subject<'_>, context: &CallContext) -> Text {
     out.raw("arguments", subject.arguments);
     if let Some(responses) = subject.responses {
         out.raw("responses", responses.text());
+    }
+    if let Some(meta) = subject.meta {
+        out.raw("meta", meta.text());
     }
     out.optional("continues", context.continues.as_ref().map(CallId::as_str));
     if let Some(history) = &context.history {

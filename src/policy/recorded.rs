@@ -78,8 +78,8 @@ pub fn document(body: &str) -> Result<Recorded, NotReplayable> {
     if body.get("judged").is_none() {
         return Err(NotReplayable::Older);
     }
-    // What was cut besides is not of the input: a decision with long details, `_meta`.
-    let is_input = |name: Json<'_>| name.as_str().is_none_or(|name| !["meta", "decision", "fault"].contains(&&*name));
+    // What was cut besides is not of the input: a decision with long details.
+    let is_input = |name: Json<'_>| name.as_str().is_none_or(|name| !["decision", "fault"].contains(&&*name));
     if body.get("cut").is_some_and(|cut| cut.items().any(is_input)) {
         return Err(NotReplayable::Cut);
     }
@@ -95,6 +95,7 @@ pub fn document(body: &str) -> Result<Recorded, NotReplayable> {
         method: &facts.method,
         arguments,
         responses: params.get("inputResponses"),
+        meta: body.get("meta"),
         digest: Some(facts.digest),
     };
     let tool = ToolFacts {
@@ -176,7 +177,11 @@ mod tests {
             request("tools/call", &format!(r#"{{"name": "t"{arguments}{responses}, "_meta": {{META}}}}"#))
         });
         let other = (select(vec!["resources/read", "prompts/get"]), object()).prop_map(|(method, object)| {
-            request(method, &format!(r#"{{"uri": "u:x", "name": "n", "arguments": {object}, "_meta": {{META}}}}"#))
+            let own = match method {
+                "prompts/get" => format!(r#""name": "n", "arguments": {object}"#),
+                _ => r#""uri": "u:x""#.to_owned(),
+            };
+            request(method, &format!(r#"{{{own}, "_meta": {{META, "x/y": {object}}}}}"#))
         });
         let answered = (select(vec![Decided::Elicited, Decided::Sampled, Decided::Roots]), object());
         prop_oneof![6 => tool, 1 => other, 1 => answered.prop_map(|(decided, object)| answer(decided, &object))].boxed()
@@ -235,9 +240,8 @@ mod tests {
         assert_eq!(document(&recorded(&long(crate::audit::MAX_BODY), |_| ())), Err(NotReplayable::Cut));
         let claims = |n: usize| JsonText::of(&json!({"title": "x".repeat(n)})).ok();
         assert_eq!(document(&recorded(&short, |facts| facts.annotations = claims(1 << 16))), Err(NotReplayable::Cut));
-        // A long `_meta` is not of the input.
         let body = recorded(&short, |facts| facts.meta = claims(crate::audit::MAX_BODY));
-        assert!(body.contains(r#""cut":["meta"]"#) && document(&body).is_ok());
+        assert!(body.contains(r#""cut":["meta"]"#) && document(&body) == Err(NotReplayable::Cut));
         for odd in ["", "{}", "[]", r#"{"judged":1}"#, r#"{"judged":{"now":1}}"#] {
             assert!(matches!(document(odd), Err(NotReplayable::Form | NotReplayable::Older)), "{odd}");
         }
@@ -249,7 +253,9 @@ mod tests {
     /// A call cannot make its own record look as if it were cut.
     #[test]
     fn a_call_cannot_hide_from_a_replay() {
-        let call = request("tools/call", r#"{"name":"t","arguments":{"cut":true,"judged":null},"cut":["params"]}"#);
+        let params =
+            r#"{"name":"t","arguments":{"cut":true,"judged":null},"_meta":{META,"cut":["params"],"judged":1}}"#;
+        let call = request("tools/call", params);
         let document: Value = serde_json::from_str(document(&recorded(&call, |_| ())).unwrap().0.as_str()).unwrap();
         assert_eq!(document["arguments"], json!({"cut": true, "judged": null}));
     }

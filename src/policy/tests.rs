@@ -22,7 +22,9 @@ fn answering(tool: &str, arguments: &Value) -> ToolCall {
     let text = |value: &Value| JsonText::parse(value.to_string(), Rules::CLIENT).unwrap();
     let params =
         text(&json!({"name": tool, "arguments": arguments, "inputResponses": {"confirm": {"action": "accept"}}}));
-    let message = text(&json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}));
+    let mut sent: Value = serde_json::from_str(params.as_str()).unwrap();
+    sent["_meta"] = json!({"progressToken": 5});
+    let message = text(&json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": sent}));
     let id = CallId::random().unwrap();
     ToolCall::new(id, Decided::ToolsCall, tool.to_owned(), text(arguments), params, message)
 }

@@ -21,7 +21,7 @@ use crate::config::Gate;
 use crate::credential::scrub::{Scrubbed, Scrubber};
 use crate::credential::secret::SecretCell;
 use crate::credential::shape::Kinds;
-use crate::gate::{Admission, PermittedCall, Presence, SentCall};
+use crate::gate::{Admission, CUT_OFF, PermittedCall, Presence, SentCall};
 use crate::json::{JsonText, Rules};
 use crate::mcp::{definitions, reply};
 use crate::transport::api_gate::{Answered, ApiSpec, Asked, Lost, Pass};
@@ -171,7 +171,10 @@ impl Requests {
     }
 
     async fn carry_through(&self, call: ToolCall, presence: &Presence) -> Answered {
-        if let std::borrow::Cow::Owned(_) = self.shared.scrubber.line(call.arguments().as_str()) {
+        if self.shared.gate.is_cut_off(&self.base().principal.name) {
+            return self.refuse(StatusCode::FORBIDDEN, CUT_OFF).await;
+        }
+        if self.shared.scrubber.has_whole(call.arguments().as_str()) {
             let reason = "refused by countersign: the request contains a key that countersign keeps";
             return self.refuse(StatusCode::BAD_REQUEST, reason).await;
         }
@@ -227,7 +230,9 @@ impl Requests {
             }
         };
         // An operator may have stopped the session while the permit was on its way here.
-        match gate.session_stopped(&self.base().session) {
+        let base = self.base();
+        let cut_off = || gate.is_cut_off(&base.principal.name).then(|| CUT_OFF.to_owned());
+        match gate.session_stopped(&base.session).or_else(cut_off) {
             Some(why) => Err(gate.unsent(permit, Outcome::Denied, &why).await),
             None => Ok(permit),
         }
@@ -259,9 +264,13 @@ impl Requests {
     async fn answered(&self, mut sent: SentCall, answered: Answered) -> Answered {
         let shared = &self.shared;
         let Answered { status, headers, body } = answered;
-        let (cleaned, names) = clean(body, &shared.scrubber, self.hidden);
+        let Scrubbed { text: cleaned, names, pieces } = clean(body, &shared.scrubber, self.hidden);
         sent.without(names);
-        let Some((body, json)) = cleaned else {
+        let in_one =
+            |value: &HeaderValue| value.to_str().is_ok_and(|text| shared.scrubber.text(text, Kinds::NONE).pieces);
+        let pieces = pieces || headers.values().any(in_one);
+        let cut_off = pieces && shared.gate.took_piece(&self.base()).await;
+        let Some((body, json)) = cleaned.filter(|_| !cut_off) else {
             let note = format!("HTTP {}, and the answer could not be passed on safely", status.as_u16());
             shared.gate.completed(sent, Answer::Undeliverable, 0, None, Some(note)).await;
             let said = "countersign: the request was sent, and its answer could not be passed on safely";
@@ -312,21 +321,22 @@ fn refused(refusal: &Refusal) -> Answered {
     Answered::ours(status, &said, Some(decision))
 }
 
-/// The body of an answer without keys, and its JSON where it is some; and whose keys stood in it. No body where it is no
-/// text, or was JSON and could not be kept so.
-fn clean(body: Bytes, scrubber: &Scrubber, foreign: Kinds) -> (Option<Cleaned>, Vec<String>) {
+/// The body of an answer without keys, and its JSON where it is some. No body where it is no text, or was JSON and could
+/// not be kept so.
+fn clean(body: Bytes, scrubber: &Scrubber, foreign: Kinds) -> Scrubbed<Option<Cleaned>> {
+    let nothing = |text| Scrubbed { text, names: Vec::new(), pieces: false };
     if body.is_empty() {
-        return (Some((body, None)), Vec::new());
+        return nothing(Some((body, None)));
     }
     match JsonText::parse(body.clone(), Rules::UPSTREAM) {
         Ok(text) => {
-            let Scrubbed { text, names } = scrubber.message(&text, foreign);
-            (text.map(|text| (text.clone().into_bytes(), Some(text))), names)
+            let Scrubbed { text, names, pieces } = scrubber.message(&text, foreign);
+            Scrubbed { text: text.map(|text| (text.clone().into_bytes(), Some(text))), names, pieces }
         }
         Err(_) => {
-            let Ok(text) = std::str::from_utf8(&body) else { return (None, Vec::new()) };
-            let (text, names) = scrubber.text(text, foreign);
-            (Some((text.into_owned().into(), None)), names)
+            let Ok(text) = std::str::from_utf8(&body) else { return nothing(None) };
+            let Scrubbed { text, names, pieces } = scrubber.text(text, foreign);
+            Scrubbed { text: Some((text.into_owned().into(), None)), names, pieces }
         }
     }
 }
@@ -380,18 +390,18 @@ mod tests {
         let scrubber = Scrubber::new([("stigg", &key)]);
         let of = |text: &'static str| {
             clean(Bytes::from_static(text.as_bytes()), &scrubber, Kinds::ALL)
-                .0
+                .text
                 .map(|(bytes, _)| String::from_utf8(bytes.to_vec()).unwrap())
         };
         assert_eq!(of(r#"{"n": 1.0}"#).as_deref(), Some(r#"{"n":1.0}"#));
         assert_eq!(of(r#"{"k":"server-0123456789\u0061bcdef"}"#).as_deref(), Some(r#"{"k":"[secret:stigg]"}"#));
         assert_eq!(of("a=server-0123456789abcdef").as_deref(), Some("a=[secret:stigg]"));
         let several = b"{\"k\":1,\"k\":\"server-0123456789abcdef\"}\nwhsec_CANARY7Qm2Zt9XeVb4Lk8Rp1Ws5Yd3";
-        let (cleaned, names) = clean(Bytes::from_static(several), &scrubber, Kinds::ALL);
+        let Scrubbed { text: cleaned, names, .. } = clean(Bytes::from_static(several), &scrubber, Kinds::ALL);
         let text = String::from_utf8(cleaned.unwrap().0.to_vec()).unwrap();
         assert!(!text.contains("0123456789abcdef") && !text.contains("CANARY7Qm2Z"), "{text}");
         assert_eq!(names.len(), 2, "{names:?}");
         assert_eq!(of("").as_deref(), Some(""));
-        assert!(clean(Bytes::from_static(b"\xff"), &scrubber, Kinds::ALL).0.is_none());
+        assert!(clean(Bytes::from_static(b"\xff"), &scrubber, Kinds::ALL).text.is_none());
     }
 }

@@ -32,6 +32,7 @@ use crate::transport::runtime_dir::{self, SocketError};
 use crate::transport::{Handover, NewSession, Rejected, client_socket, http_front};
 
 mod handles;
+use doors::Doors;
 pub(crate) use environment::declared as declared_environment;
 pub use environment::{Contradiction, Contradictions};
 use keys::Keys;
@@ -40,6 +41,7 @@ use sign_in::SignIns;
 
 mod api;
 mod boxes;
+mod doors;
 mod environment;
 mod keys;
 mod listing;
@@ -567,6 +569,7 @@ fn accept(
     let (session_to, mut session_from) = mpsc::channel::<NewSession>(HANDOVER);
     let (gate, scrubber) = (Arc::clone(&shared.gate), Arc::clone(&shared.scrubber));
     let session_tracker = sessions.clone();
+    let doors = Doors::new(rejected_to.clone());
     tracker.spawn(async move {
         while let Some(new) = session_from.recv().await {
             let Some(server) = servers.get(&new.server).map(Arc::clone) else { continue };
@@ -574,8 +577,10 @@ fn accept(
                 tracing::warn!(server = new.server, "limits.sessions is reached; a session was turned away");
                 continue;
             }
+            let Some((new, place)) = doors.enter(new, &shared) else { continue };
             let shared = Arc::clone(&shared);
             session_tracker.spawn(async move {
+                let _place = place;
                 server.sessions.fetch_add(1, Ordering::Relaxed);
                 session::run(new, shared, Arc::clone(&server)).await;
                 server.sessions.fetch_sub(1, Ordering::Relaxed);

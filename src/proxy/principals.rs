@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::StartError;
-use crate::config::{Config, HttpListen, Issuer, KeySource, Match};
+use crate::config::{Config, HttpListen, Issuer, KeySource, Match, Mode};
 use crate::credential::secret::SecretCell;
 use crate::transport::fetch::{fetch, max_age};
 use crate::transport::http_client::HttpClient;
@@ -45,7 +45,10 @@ pub(super) async fn principals(
         }
         issuers.push(Trusted { issuer: issuer.clone(), keys, holders: holders(config, name) });
     }
-    Ok(Principals::new(tokens, uids).with_issuers(issuers))
+    // Where the shipped rule does not decide, a call needs no scope.
+    let enforced = !matches!(config.policy.modes.get("scopes"), Some(Mode::Warn | Mode::Shadow));
+    let scoped = enforced && config.policy.builtin.iter().any(|name| name == "scopes");
+    Ok(Principals::new(tokens, uids).with_issuers(issuers).with_scopes(scoped))
 }
 
 /// In the order of the file.

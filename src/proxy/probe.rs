@@ -278,7 +278,7 @@ impl<'a> Conversation<'a> {
                 Some(FromUpstream::Lost { id: lost, loss }) if lost == *id => return Err(self.clean(&loss.reason)),
                 Some(FromUpstream::Message { message, .. }) => match message.shape() {
                     Shape::Response { id: Some(of), .. } if of == id => {
-                        let (clean, _) = Upstream::clean(message, &self.shared.scrubber, self.server.hidden);
+                        let clean = Upstream::clean(message, &self.shared.scrubber, self.server.hidden).text;
                         return clean.ok_or_else(|| "the server's answer holds a key and cannot be read".to_owned());
                     }
                     Shape::Request { id, .. } => {

@@ -10,7 +10,6 @@
 //! The loop never waits for a decision or for an operator: those are tasks that it hears from beside its links. It never
 //! waits for an upstream either. An answer is passed on only where its request has really been sent.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
@@ -25,7 +24,8 @@ use tracing::Instrument as _;
 use crate::audit::Event;
 use crate::call::{Bound, CallContext, Decided, Outcome, Refusal, ToolCall, Transport};
 use crate::catalog::Handles;
-use crate::gate::{Admission, Gate, OpenSession, PermittedCall, Presence, SentCall};
+use crate::credential::scrub::Scrubbed;
+use crate::gate::{Admission, CUT_OFF, Gate, OpenSession, PermittedCall, Presence, SentCall};
 use crate::json::{JsonText, Kind};
 use crate::mcp::definitions;
 use crate::mcp::loss::{Loss, NO_ANSWER, OVERLOADED};
@@ -306,7 +306,10 @@ impl Session {
     }
 
     async fn message(&mut self, message: Message) {
-        if let Cow::Owned(_) = self.shared.scrubber.line(message.text().as_str()) {
+        if self.shared.gate.is_cut_off(&self.base.principal.name) {
+            return self.refuse(named(Malformed::new(INVALID_REQUEST, CUT_OFF), &message)).await;
+        }
+        if self.shared.scrubber.has_whole(message.text().as_str()) {
             let reason = "refused by countersign: the message contains a key that countersign keeps";
             let malformed = Malformed::new(INVALID_REQUEST, reason);
             return self.refuse(named(malformed, &message)).await;
@@ -340,11 +343,13 @@ impl Session {
         }
     }
 
-    /// Answers and records a message that goes nowhere. What is said about it may quote it.
+    /// Answers and records a message that goes nowhere. What is said about it may quote it: for the record pieces of
+    /// keys are taken out of that, for whoever said it whole ones only.
     async fn refuse(&mut self, malformed: Malformed) {
         let reason = self.shared.scrubber.line(&malformed.reason).into_owned();
+        self.note_refused(&Malformed { reason, ..malformed.clone() }).await;
+        let reason = self.shared.scrubber.whole(&malformed.reason).into_owned();
         let malformed = Malformed { reason, ..malformed };
-        self.note_refused(&malformed).await;
         if let Some(text) = reply::malformed(&malformed) {
             self.tell(text, malformed.id).await;
         }
@@ -434,7 +439,9 @@ impl Session {
 
     async fn send(&mut self, id: Id, permit: PermittedCall) {
         // The session may have been stopped while the permit was on its way here.
-        if let Some((outcome, why)) = self.registered.stopped() {
+        let cut_off = || self.shared.gate.is_cut_off(&self.base.principal.name);
+        let stopped = || cut_off().then(|| (Outcome::Denied, CUT_OFF.to_owned()));
+        if let Some((outcome, why)) = self.registered.stopped().or_else(stopped) {
             let refusal = self.shared.gate.unsent(permit, outcome, &why).await;
             return self.decided_against(id, refusal).await;
         }
@@ -537,9 +544,11 @@ impl Session {
             FromUpstream::Message { message, related } => {
                 let shape = message.shape().clone();
                 // Before anything of it is looked at: what is kept, judged, recorded or shown holds no key.
-                let (clean, names) = Upstream::clean(message, &self.shared.scrubber, self.server.hidden);
+                let Scrubbed { text: clean, names, pieces } =
+                    Upstream::clean(message, &self.shared.scrubber, self.server.hidden);
                 self.redacted(&shape, related.as_ref(), names);
-                match clean {
+                let cut_off = pieces && self.shared.gate.took_piece(&self.base).await;
+                match clean.filter(|_| !cut_off) {
                     Some(message) => self.said(message, related).await,
                     None => self.unclean(shape).await,
                 }

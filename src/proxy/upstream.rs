@@ -102,13 +102,11 @@ impl Upstream {
     }
 
     /// A server's message as everything on this side may see, keep and show it: without keys. Its id and its method
-    /// are read again. Nothing where it could not be kept a message; and whose keys stood in it.
-    pub fn clean(message: Message, scrubber: &Scrubber, foreign: Kinds) -> (Option<Message>, Vec<String>) {
-        let Scrubbed { text, names } = scrubber.message(message.text(), foreign);
-        if names.is_empty() {
-            return (Some(message), names);
-        }
-        (text.and_then(Message::ours), names)
+    /// are read again. Nothing where it could not be kept a message.
+    pub fn clean(message: Message, scrubber: &Scrubber, foreign: Kinds) -> Scrubbed<Option<Message>> {
+        let Scrubbed { text, names, pieces } = scrubber.message(message.text(), foreign);
+        let text = if names.is_empty() { Some(message) } else { text.and_then(Message::ours) };
+        Scrubbed { text, names, pieces }
     }
 
     /// One whose other end a test holds.

@@ -194,6 +194,13 @@ async fn greet(
         let name = serde_json::Value::String(server.clone());
         return Err(Some((Turned::Usage, Some(server), format!("unknown server {name}; servers: {known}"))));
     }
+    if !front.principals.may_ask(&principal, &server) {
+        let reason = format!(
+            "the principal {} has no scope for the server {server}; add one to its `scopes:`, such as {server}/read",
+            principal.name
+        );
+        return Err(Some((Turned::Principal, Some(server), reason)));
+    }
     Ok((server, principal))
 }
 

@@ -200,3 +200,21 @@ fn what_is_folded_has_to_be_opened_before_an_approval() {
     desk.key(KeyCode::Char('a'));
     assert!(desk.app.dialog.is_some(), "{}", desk.note());
 }
+
+/// What only numbers a request costs no screen, and nothing of it is hidden; anything else is shown value by value.
+#[test]
+fn what_numbers_a_request_takes_one_line() {
+    let rows_of = |meta: &str| {
+        let meta = Some(JsonText::parse(meta, countersign::json::Rules::CLIENT).unwrap());
+        let mut desk = Desk::new((80, 60), vec![HoldView { meta, ..sandbox(A) }]);
+        let all = everything(&mut desk);
+        assert_eq!(desk.app.seen().0, desk.app.seen().1);
+        all
+    };
+    let has = |rows: &[String], text: &str| rows.iter().any(|row| row.trim_end() == text);
+    assert!(has(&rows_of(r#"{"progressToken":5}"#), r#"│  {"progressToken":5}"#));
+    for odd in [r#"{"progressToken":"5"}"#, r#"{"progressToken":1234567890}"#, r#"{"progressToken":5,"x":{"a":1}}"#] {
+        let rows = rows_of(odd);
+        assert!(has(&rows, "│  {") && !has(&rows, &format!("│  {odd}")), "{rows:#?}");
+    }
+}

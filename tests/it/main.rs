@@ -22,6 +22,7 @@ mod continuations;
 mod crowd;
 mod daemon;
 mod doctor;
+mod door;
 mod drafting;
 mod edges;
 mod fixtures;

@@ -94,6 +94,7 @@ mod tests {
             policy_version: String::new(),
             rules: 1,
             policy_error: None,
+            cut_off: Vec::new(),
             consoles: 1,
             operators: Vec::new(),
             frozen: None,

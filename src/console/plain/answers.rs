@@ -23,7 +23,12 @@ pub fn daemon(daemon: &Daemon) -> String {
     let tools = describe::tools(daemon).map(|tools| format!(" {tools}.")).unwrap_or_default();
     let sign_ins: String =
         describe::not_signed_in(daemon).map(|(server, words)| format!(" Server {}: {words}.", server.name)).collect();
-    format!("Servers: {}. {} rules.{unsigned}{error}{tools}{sign_ins}{frozen}", servers.join(", "), daemon.rules)
+    let cut_off = describe::cut_off(daemon).map(|words| format!(" {words}")).unwrap_or_default();
+    format!(
+        "Servers: {}. {} rules.{unsigned}{error}{tools}{sign_ins}{cut_off}{frozen}",
+        servers.join(", "),
+        daemon.rules
+    )
 }
 
 pub fn frozen(daemon: &Daemon) -> String {

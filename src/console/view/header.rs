@@ -44,6 +44,9 @@ pub fn banners(app: &App) -> Vec<(String, Style)> {
             format!(" POLICY: the last reload was refused, the old rules are in force. {}", visible::line(error));
         banners.push((text, bad));
     }
+    if let Some(words) = app.daemon.as_ref().and_then(describe::cut_off) {
+        banners.push((format!(" {}", visible::line(&words)), bad));
+    }
     let servers = app.daemon.iter().flat_map(|daemon| &daemon.servers);
     let contradicted: Vec<_> =
         servers.filter_map(|server| Some((server, server.environment.conflict.as_ref()?))).collect();

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
+use serde_json::json;
 
 use super::*;
 
@@ -352,4 +353,79 @@ fn a_long_text_costs_little_whatever_is_in_it() {
         let taken = start.elapsed();
         assert!(taken < Duration::from_secs(5), "{taken:?} for {} bytes of {:.20}", text.len(), text);
     }
+}
+
+/// A key of which all but the last characters are known to everybody, as of a signed token.
+const KNOWN: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJyb2xlIjoic2VydmljZV9yb2xlIn0.";
+
+#[test]
+fn a_client_learns_nothing_from_a_piece_of_a_key() {
+    let key = format!("{KNOWN}Zm9vYmFyYmF6cXV4Y29ycmVjdGhvcnNlYmF0dGVyeQ");
+    let scrubber = one(&key);
+    assert!(matches!(scrubber.line(&key[key.len() / 2..]), Cow::Owned(_)), "in an answer a piece is taken out");
+    for length in 1..key.len() {
+        for piece in [&key[..length], &key[key.len() - length..]] {
+            for text in [piece.to_owned(), json!([piece, piece]).to_string(), format!("{piece} {}", piece.repeat(3))] {
+                assert!(!scrubber.has_whole(&text), "{length} bytes");
+            }
+            // The first and the last bytes of base64 depend on what stands beside it.
+            if length < key.len() - 2 {
+                assert!(!scrubber.has_whole(&base64(piece.as_bytes(), STANDARD)), "{length} bytes");
+            }
+            let digits: String = piece.bytes().map(|byte| format!("{byte:02x}")).collect();
+            assert!(!scrubber.has_whole(&digits), "{length} bytes");
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_client_cannot_send_a_whole_key_in_any_encoding(
+        key in "[ -~]{8,80}",
+        before in "[ -~]{0,40}",
+        after in "[ -~]{0,40}",
+    ) {
+        let scrubber = one(&key);
+        let around = |text: &str| format!("{before}{text}{after}");
+        let bytes = around(&key);
+        let digits: String = key.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let spelled = [
+            bytes.clone(),
+            base64(bytes.as_bytes(), STANDARD),
+            base64(bytes.as_bytes(), URL_SAFE),
+            around(&digits),
+            around(&digits.to_uppercase()),
+            around(&percent(&key, true)),
+            json!({"a": [bytes]}).to_string(),
+            format!("{{\"a\":\"{}\"}}", unicode(&bytes)),
+            json!(json!(bytes).to_string()).to_string(),
+        ];
+        for text in &spelled {
+            prop_assert!(scrubber.has_whole(text), "{key:?} in {text:?}");
+        }
+    }
+}
+
+#[test]
+fn a_whole_key_in_an_answer_is_no_guess_and_a_piece_may_be_one() {
+    let pem = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgevZzL1gdAFr88hb2\n\
+               OF/2NxApJCzGCEDdfSp6VQO30hyhRANCAAQRWz+jn65BtOMvdyHKcvjBeBSDZH2r\n-----END PRIVATE KEY-----";
+    for key in [KEY, pem] {
+        let scrubber = one(key);
+        let pieces = |text: &str| {
+            (scrubber.text(text, Kinds::NONE).pieces, scrubber.message(&json_of(text), Kinds::NONE).pieces)
+        };
+        let line = key.lines().nth(1).unwrap_or(key);
+        for whole in [key.to_owned(), format!("{key}{key}"), base64(key.as_bytes(), STANDARD), line.to_owned()] {
+            assert_eq!(pieces(&format!("a {whole} b")), (false, false), "{whole}");
+        }
+        let cut = &line[..line.len() - 1];
+        assert_eq!(pieces(&format!("a {cut} b")), (true, true));
+        assert_eq!(pieces(&format!("a {key} b {cut} c")), (true, true), "also beside a whole one");
+        assert_eq!(pieces("nothing"), (false, false));
+    }
+}
+
+fn json_of(text: &str) -> JsonText {
+    json(&json!(text).to_string())
 }

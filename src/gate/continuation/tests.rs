@@ -252,7 +252,7 @@ fn a_task_belongs_to_the_principal_whose_call_became_it() {
     for (call, created) in [
         (CASE, r#"{"resultType":"task","taskId":"t"}"#),
         (CASE.more(r#","task":{"ttl":1}"#), legacy),
-        (CASE.more(r#","task":null"#), r#"{"resultType":"task","taskId":"t"}"#),
+        (CASE.more(r#","task":{}"#), r#"{"resultType":"task","taskId":"t"}"#),
     ] {
         let following = Following::default();
         // One that the call did not ask for is none.

@@ -157,3 +157,52 @@ fn a_completion_is_named_by_the_one_thing_that_its_reference_says() {
         assert_eq!(refusal(&completion(reference)).code, INVALID_PARAMS, "{reference}");
     }
 }
+
+#[test]
+fn parameters_that_the_protocol_does_not_have_are_refused() {
+    let of = |method: &str, params: &str, modern: bool| {
+        let meta = match modern {
+            true => r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","a/b":1}"#,
+            false => r#""_meta":{"progressToken":1,"a/b":1}"#,
+        };
+        let text = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{{params},{meta}}}}}"#);
+        match sorted(&text) {
+            Sorted::Decide(_) => Ok(()),
+            Sorted::Refuse(malformed) => Err(malformed),
+            other => panic!("{other:?}"),
+        }
+    };
+    let answers = r#""inputResponses":{},"requestState":"s""#;
+    for (method, params) in [
+        ("tools/call", r#""name":"t","arguments":{"a":1}"#),
+        ("prompts/get", r#""name":"p","arguments":{"a":"1"}"#),
+        ("resources/read", r#""uri":"u:x""#),
+        (
+            "completion/complete",
+            r#""ref":{"type":"ref/prompt","name":"p"},"argument":{"name":"a","value":""},"context":{}"#,
+        ),
+    ] {
+        for modern in [false, true] {
+            assert!(of(method, params, modern).is_ok(), "{method}");
+            for more in ["account", "tool", "\\u006eame2", "cursor", "taskId"] {
+                let refused = of(method, &format!(r#"{params},"{more}":"acct_other""#), modern).unwrap_err();
+                assert_eq!(refused.code, INVALID_PARAMS);
+                assert!(refused.reason.contains("have no member") && refused.id.is_some(), "{}", refused.reason);
+            }
+        }
+        let answered = method != "completion/complete";
+        assert_eq!(of(method, &format!("{params},{answers}"), true).is_ok(), answered, "{method}");
+        assert!(of(method, &format!("{params},{answers}"), false).is_err(), "{method}");
+    }
+    let call = |task: &str, modern| of("tools/call", &format!(r#""name":"t","task":{task}"#), modern).is_ok();
+    assert!(call(r#"{"ttl":60000}"#, false) && call("{}", false) && call("{}", true));
+    for odd in [r#"{"ttl":"60000"}"#, r#"{"ttl":1,"account":"acct_other"}"#, "[]", "null", "1"] {
+        assert!(!call(odd, false) && !call(odd, true), "{odd}");
+    }
+    let listen = r#""notifications":{}"#;
+    assert!(of("subscriptions/listen", listen, true).is_ok());
+    assert!(of("subscriptions/listen", &format!(r#"{listen},"uri":"u""#), true).is_err());
+    let update = r#""taskId":"t","inputResponses":{}"#;
+    assert!(of("tasks/update", update, true).is_ok());
+    assert!(of("tasks/update", &format!(r#"{update},"arguments":{{}}"#), true).is_err());
+}

@@ -71,7 +71,7 @@ pub(super) async fn first(link: &mut ClientLink, shared: &Shared, owner: &Owner)
         };
         let FromClient::Message(message) = &event else { return Some(event) };
         // What must not go anywhere does not go into a task either: the session refuses it.
-        if shared.scrubber.line(message.text().as_str()) != message.text().as_str() {
+        if shared.scrubber.has_whole(message.text().as_str()) {
             return Some(event);
         }
         let Some(text) = shared.tasks.answer(message, owner) else { return Some(event) };

@@ -96,7 +96,7 @@ impl Session {
         if text.len() > self.shared.limits.message_bytes {
             return Err(refused("with these answers the call is longer than limits.message_bytes"));
         }
-        if self.shared.scrubber.line(&text) != text.as_str() {
+        if self.shared.scrubber.has_whole(&text) {
             return Err(refused("the answers contain a key that countersign keeps"));
         }
         match method::sort(Message::from_client(text)?) {

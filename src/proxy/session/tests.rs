@@ -153,7 +153,14 @@ impl Rig {
     /// A request, the answer to it, and what the upstream asks and tells in between.
     async fn round(&mut self, era: Era, request: &str, case: &Case) {
         let id = self.id();
-        let needs = needs(request);
+        // What is decided has no parameters but those of the protocol: a call carries the others in its arguments.
+        let (needs, free) = match table::request(era, request) {
+            Some(Row::Decide(Decided::ToolsCall)) => {
+                (format!(r#""name":"a","arguments":{{"b":1.50,"a":[]{}}},"#, more(&case.params)), String::new())
+            }
+            Some(Row::Decide(_)) => (needs(request).to_owned(), String::new()),
+            _ => (needs(request).to_owned(), more(&case.params)),
+        };
         let meta = match era {
             Era::Legacy => format!(r#""_meta":{{"progressToken":{id}{}}}"#, more(&case.meta)),
             Era::Modern => format!(
@@ -161,7 +168,7 @@ impl Rig {
                 more(&case.meta)
             ),
         };
-        let params = format!("{{{needs}{meta}{}}}", more(&case.params));
+        let params = format!("{{{needs}{meta}{free}}}");
         self.up(&format!(r#"{{"id":{id},"jsonrpc":"2.0","method":"{request}","params":{params}}}"#)).await;
         for (notification, ..) in table::NEWS.iter().filter(|(method, ..)| table::news(era, method)) {
             // News of tasks have to be of a task; there is one from the start.
@@ -219,7 +226,6 @@ const CAPABILITIES: &str =
 /// What a method's parameters have to have.
 fn needs(method: &str) -> &'static str {
     match method {
-        "tools/call" => r#""name":"a","arguments":{"b":1.50,"a":[]},"#,
         "prompts/get" => r#""name":"p","#,
         "resources/read" | "resources/subscribe" | "resources/unsubscribe" => r#""uri":"x://y","#,
         "completion/complete" => r#""ref":{"type":"ref/prompt","name":"p"},"#,

@@ -93,6 +93,11 @@ pub(super) async fn admit(front: &HttpFront, parts: &Parts, peer: SocketAddr) ->
         let refused = Refused::new(StatusCode::NOT_FOUND, format!("unknown server; servers: {known}"));
         return Err(Refused { principal: Some(principal), ..refused });
     }
+    if !front.principals.may_ask(&principal, server) {
+        let reason = "this client has no scope for this server; its operator adds one to the principal's `scopes:`";
+        let refused = Refused::new(StatusCode::FORBIDDEN, reason);
+        return Err(Refused { server: Some(server.to_owned()), principal: Some(principal), ..refused });
+    }
     Ok(Admitted { server: server.to_owned(), principal, peer, until, replaced })
 }
 
