@@ -256,7 +256,8 @@ pub enum By {
     Handle,
 }
 
-/// A tool whose answers say what handles do. The pointers lead into any object of the answer that has all three.
+/// A tool whose answers say what handles do. The pointers lead into any object of the answer that has the handle, the
+/// lane, and the operation or its method and path.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HandleSource {
@@ -276,6 +277,9 @@ impl<'de> Deserialize<'de> for Places {
         struct OneOrMore;
         impl<'de> Visitor<'de> for OneOrMore {
             type Value = Places;
+    /// Both or neither: where the answer has them, they say what the operation is.
+    pub method: Option<Pointer>,
+    pub path: Option<Pointer>,
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a JSON pointer or a list of them")

@@ -224,8 +224,16 @@ impl<'a> Builder<'a> {
         // The operator's are made first.
         catalog.probes.splice(0..0, file.probe.iter().cloned());
         for handle in &file.handles {
-            let form =
-                Form { handle: handle.handle.clone(), lane: handle.lane.clone(), operation: handle.operation.clone() };
+            if handle.method.is_some() != handle.path.is_some() {
+                let message = format!("handles from {} have a method or a path alone", handle.from);
+                return Err(source.problem(&handle.from, message, "say `method` and `path`, or neither"));
+            }
+            let form = Form {
+                handle: handle.handle.clone(),
+                lane: handle.lane.clone(),
+                operation: handle.operation.clone(),
+                route: handle.method.clone().zip(handle.path.clone()),
+            };
             if !self.tools.contains_key(handle.from.as_str()) {
                 let message = format!("handles come from {}, which is no tool of the catalog", handle.from);
                 return Err(source.problem(&handle.from, message, "list the tool under `reads`"));

@@ -56,6 +56,15 @@ impl Routes {
         self.0.entry(method.to_owned()).or_default().push(Route { parts, operation: operation.to_owned() });
     }
 
+    /// The operation whose template differs from this one in the names of parameters alone; nothing where several do.
+    pub fn alike(&self, method: &str, template: &str) -> Option<&str> {
+        let mut other = Routes::default();
+        other.add(&format!("{method} {template}"), "");
+        let wanted = other.0.values().flatten().next()?;
+        let mut same = self.0.get(method)?.iter().filter(|route| route.is_alike(wanted));
+        same.next().filter(|_| same.next().is_none()).map(|route| route.operation.as_str())
+    }
+
     fn find<'a>(&'a self, method: &str, path: &'a [String]) -> Option<Found<'a>> {
         let candidates = self.0.get(method)?.iter().filter(|route| route.fits(path, str::eq_ignore_ascii_case));
         let (exact, others): (Vec<_>, Vec<_>) = candidates.partition(|route| route.fits(path, str::eq));
@@ -80,6 +89,15 @@ impl Route {
             Part::Parameter(_) => true,
         };
         self.parts.len() == path.len() && self.parts.iter().zip(path).all(fits)
+    }
+
+    fn is_alike(&self, other: &Route) -> bool {
+        let alike = |pair: (&Part, &Part)| match pair {
+            (Part::Literal(one), Part::Literal(other)) => one == other,
+            (Part::Parameter(_), Part::Parameter(_)) => true,
+            (Part::Literal(_), Part::Parameter(_)) | (Part::Parameter(_), Part::Literal(_)) => false,
+        };
+        self.parts.len() == other.parts.len() && self.parts.iter().zip(&other.parts).all(alike)
     }
 
     fn shape(&self) -> Vec<bool> {

@@ -347,6 +347,11 @@ fn what_an_own_file_loosens_is_said_and_what_it_tightens_is_not() {
         ),
         (
             "reads: [stripe_api_write]",
+        (
+            "version: 1\nhandles:\n  - {from: list_coupons, handle: /a, lane: /b, operation: /c, path: /d}\n",
+            3,
+            "a method or a path alone",
+        ),
             "stripe_api_write counts as read; the built-in catalog says that it depends on its arguments",
         ),
         ("operations: { reads: [PostRefunds] }", "PostRefunds counts as read"),
