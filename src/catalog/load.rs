@@ -289,14 +289,23 @@ impl<'a> Builder<'a> {
             let message = format!("the magnitude of {name} needs either `value` or `count`");
             return Err(source.problem(name, message, FORM_HELP));
         }
+        let both = |optional: bool, absent: &Option<String>| optional && absent.is_some();
+        if facts.money.as_ref().is_some_and(|money| both(money.optional, &money.absent))
+            || facts.magnitude.as_ref().is_some_and(|magnitude| both(magnitude.optional, &magnitude.absent))
+        {
+            let help = "keep `absent` where leaving it out means something, else `optional`";
+            return Err(source.problem(name, format!("{name} says both `optional` and `absent`"), help));
+        }
         Ok(Facts {
             class,
             reversible: facts.reversible,
             money: facts.money,
             targets: facts.targets.unwrap_or_default(),
             magnitude: facts.magnitude,
+            unmeasured: facts.unmeasured.unwrap_or_default(),
             environment: facts.environment,
-            raises: facts.raises.into_iter().flatten().filter(|raise| raise.class > class).collect(),
+            // Those that it takes over may be no worse than its class: they still say what is not measured.
+            raises: facts.raises.unwrap_or_default(),
             effect: facts.effect,
             inside: facts.inside.map(|places| places.0).unwrap_or_default(),
             gated: facts.gated,
@@ -332,6 +341,7 @@ impl<'a> Builder<'a> {
             money: facts.money.clone().or(base.money),
             targets: facts.targets.clone().or(base.targets),
             magnitude: facts.magnitude.clone().or(base.magnitude),
+            unmeasured: facts.unmeasured.clone().or(base.unmeasured),
             environment: facts.environment.clone().or(base.environment),
             raises: facts.raises.clone().or(base.raises),
             effect: facts.effect.clone().or(base.effect),
@@ -430,9 +440,12 @@ fn loosened(shipped: &Catalog, catalog: &Catalog, sources: &[Source]) -> Vec<Str
 
 fn is_looser(before: &Facts, now: &Facts) -> bool {
     let gated = |facts: &Facts| facts.gated.unwrap_or(facts.class);
+    let unmeasured =
+        |facts: &Facts| facts.unmeasured.len() + facts.raises.iter().filter(|raise| !raise.measured).count();
     now.class < before.class
         || now.worst() < before.worst()
         || now.raises.len() < before.raises.len()
+        || unmeasured(now) < unmeasured(before)
         || gated(now) < gated(before)
 }
 

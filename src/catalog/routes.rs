@@ -143,17 +143,17 @@ impl Catalog {
         let mut operation = facts.describe_inside(found.operation, &[], &arguments);
         operation.environment = both(self.environment.read(&arguments), operation.environment);
         let worst = found.others.iter().filter_map(|name| self.operations.get(*name)).map(Facts::worst).max();
-        operation.class = operation.class.max(worst.unwrap_or(Class::Read));
+        if let Some(worst) = worst.filter(|worst| *worst > operation.class) {
+            operation.class = worst;
+            operation.unmeasured = true;
+        }
         if !fits && request.get("body").is_some() {
-            operation.class = Class::Unknown;
             let (said, read) = (kind.as_str(), self.body.as_str());
-            operation.effect = Some(format!("the body is {said}, and what this API reads is {read}"));
+            operation.make_unknown(format!("the body is {said}, and what this API reads is {read}"));
         } else if arguments.odd().is_some() {
-            operation.class = Class::Unknown;
-            operation.effect = Some("the body is no object".to_owned());
+            operation.make_unknown("the body is no object");
         } else if let Some(stray) = self.stray(found.operation, request) {
-            operation.class = Class::Unknown;
-            operation.effect = Some(format!("the request carries {stray}, which it is not known to take"));
+            operation.make_unknown(format!("the request carries {stray}, which it is not known to take"));
         }
         operation
     }
