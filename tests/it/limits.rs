@@ -74,7 +74,7 @@ async fn effect(home: &std::path::Path, operation: &str, parameters: Value) -> S
     command.env_clear().env("HOME", home).current_dir(home).stdin(Stdio::null()).kill_on_drop(true);
     let ran = within("policy eval", command.output()).await.unwrap();
     let said: Value = serde_json::from_slice(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran:?}"));
-    said.pointer("/decision/effect").and_then(Value::as_str).unwrap_or_else(|| panic!("{said}")).to_owned()
+    said["effect"].as_str().unwrap_or_else(|| panic!("{said}")).to_owned()
 }
 
 #[tokio::test]
