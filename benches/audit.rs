@@ -53,6 +53,7 @@ fn decided(effect: Effect) -> Event {
             money: None,
             targets: vec!["ch_3PqR2sLkdIwHu7ix0pZ1Qx2a".into()],
             magnitude: None,
+            unmeasured: false,
             environment: None,
             effect: Some("Sends money back to the customer".into()),
         },

@@ -61,10 +61,12 @@ operation := input.operation.name if {
 }
 
 # A call is within a limit where everything that says how much it does is a positive whole number and no more than the
-# limit. What it leaves out, or says in a unit or currency that the limit does not name, is more.
+# limit. What it leaves out, or says in a unit or currency that the limit does not name, is more; and so is a call that
+# does something besides, or of which nothing is known.
 is_within(limit) if {
 	is_object(limit)
 	limit != {}
+	is_measured
 	says["money"]
 	is_small("money", "amount", limit)
 	is_small("magnitude", "value", limit)
@@ -73,9 +75,15 @@ is_within(limit) if {
 is_within(limit) if {
 	is_object(limit)
 	limit != {}
+	is_measured
 	says["magnitude"]
 	is_small("money", "amount", limit)
 	is_small("magnitude", "value", limit)
+}
+
+is_measured if {
+	not input.operation.unmeasured
+	not class == "unknown"
 }
 
 says contains name if {

@@ -199,6 +199,23 @@ test_a_misspelt_need_is_the_highest if {
 	tiers(held) == {"high"}
 }
 
+besides(mark) := object.union(amount(1), {"operation": {"unmeasured": mark}})
+
+test_what_the_amounts_do_not_tell_is_within_no_limit if {
+	destructive.hold == set() with input as besides(false) with data.destructive.limits as limit
+	every mark in [true, null, "", 0] {
+		held := destructive.hold with input as besides(mark) with data.destructive.limits as limit
+		tiers(held) == {"low"}
+	}
+}
+
+test_what_is_not_known_is_within_no_limit if {
+	unknown := object.union(amount(1), {"operation": {"class": "unknown"}})
+	tiers(destructive.hold) == {"medium"} with input as unknown with data.destructive.limits as limit
+	nameless := json.remove(unknown, ["operation/class"])
+	tiers(destructive.hold) == {"medium"} with input as nameless with data.destructive.limits as limit
+}
+
 approvals(entries) := {entry.approvals | some entry in entries; entry.rule == "destructive.two_operators"}
 
 alone := {"production": {"financial": {"minor": 5000}}}
@@ -215,6 +232,11 @@ test_more_than_one_may_let_through_takes_two if {
 	}
 	full := json.remove(paid(1), ["operation/money/amount"])
 	approvals(destructive.hold) == {2} with input as full with data.destructive.one_operator as alone
+}
+
+test_what_the_amounts_do_not_tell_takes_two if {
+	more := object.union(paid(1), {"operation": {"unmeasured": true}})
+	approvals(destructive.hold) == {2} with input as more with data.destructive.one_operator as alone
 }
 
 undone(reversible) := object.union(call("financial", true), {"operation": {"money": {"amount": 9999}, "reversible": reversible}})

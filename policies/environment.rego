@@ -14,7 +14,7 @@ deny contains {"rule": "environment.conflict", "reason": reason} if {
 deny contains {"rule": "environment.elsewhere", "reason": reason} if {
 	named := input.operation.environment
 	not is_bound(named)
-	reason := sprintf("the arguments reach for %v, but server %v is not bound to it", [json.marshal(named), server])
+	reason := sprintf("the arguments reach for %v, but server %v is not bound to it", [words(named), server])
 }
 
 # One session works in one place: the first call that was let through and named a mode or accounts says which.
@@ -22,10 +22,27 @@ deny contains {"rule": "environment.session", "reason": reason} if {
 	input.operation.environment
 	leaves_session
 	reason := sprintf("the arguments reach for %v, but this session works in %v; begin a new session for it", [
-		json.marshal(input.operation.environment),
-		json.marshal(object.remove(input.session, ["id"])),
+		words(input.operation.environment),
+		words(input.session),
 	])
 }
+
+# A place in words; one of another form as it is spelled.
+words(place) := concat(", ", parts(place)) if count(parts(place)) > 0
+
+words(place) := json.marshal(place) if count(parts(place)) == 0
+
+parts(place) := [] if not is_object(place)
+
+parts(place) := array.concat(array.concat(mode, all), array.concat(accounts, environments)) if {
+	is_object(place)
+	mode := [text | place.mode; text := sprintf("mode %v", [json.marshal(place.mode)])]
+	all := ["every environment" | place.everywhere == true]
+	accounts := named("account", object.get(place, "accounts", []))
+	environments := named("environment", object.get(place, "environments", []))
+}
+
+named(word, names) := [text | is_array(names); some name in names; text := sprintf("%v %v", [word, json.marshal(name)])]
 
 leaves_session if {
 	input.operation.environment.mode != input.session.mode
@@ -55,6 +72,18 @@ names_another(named) if {
 names_another(named) if {
 	some name in named.environments
 	not name == input.environment.name
+	not is_declared(name)
+}
+
+# Another environment that the operator has declared for the server; out of a sandbox, no more than another sandbox.
+is_declared(name) if {
+	name in data.environment.environments[input.server.name]
+	input.environment.production == true
+}
+
+is_declared(name) if {
+	name in data.environment.environments[input.server.name]
+	name in ["sandbox", "test", "development", "staging"]
 }
 
 fits_mode(named) if not "mode" in object.keys(named)

@@ -112,6 +112,48 @@ test_another_environment_by_name_is_denied if {
 	environment.deny == set() with input as object.union(production, names({"environments": ["production"]}))
 }
 
+declared := {"stripe": ["development", "staging", "production", "canary"]}
+
+test_environments_that_are_declared_may_be_named if {
+	every names_of in [["development"], ["production", "staging"], ["staging", "canary"]] {
+		environment.deny == set() with input as object.union(production, names({"environments": names_of}))
+			with data.environment.environments as declared
+	}
+	every other in ["live", "Staging", "", null, ["staging"]] {
+		denied := environment.deny with input as object.union(production, names({"environments": ["staging", other]}))
+			with data.environment.environments as declared
+		rules(denied) == {"environment.elsewhere"}
+	}
+	another := environment.deny with input as object.union(production, names({"environments": ["staging"]}))
+		with data.environment.environments as {"statsig": ["staging"]}
+	rules(another) == {"environment.elsewhere"}
+}
+
+test_what_is_declared_leads_out_of_no_sandbox if {
+	environment.deny == set() with input as object.union(sandbox, names({"environments": ["sandbox", "staging"]}))
+		with data.environment.environments as declared
+	every name in ["production", "canary"] {
+		denied := environment.deny with input as object.union(sandbox, names({"environments": [name]}))
+			with data.environment.environments as declared
+		rules(denied) == {"environment.elsewhere"}
+	}
+}
+
+reason(denied) := text if some {"reason": text} in denied
+
+test_a_reason_names_the_place_in_words if {
+	reach := {"mode": "test", "accounts": ["acct_1", "acct_2"], "environments": ["staging"], "everywhere": true}
+	denied := environment.deny with input as object.union(production, names(reach))
+	contains(reason(denied), `reach for mode "test", every environment, account "acct_1", account "acct_2", environment "staging", but`)
+
+	odd := environment.deny with input as object.union(production, {"operation": {"environment": {"accounts": "acct_1"}}})
+	contains(reason(odd), `reach for {"accounts":"acct_1"}, but`)
+
+	live := object.union(production, names({"mode": "production"}))
+	moved := environment.deny with input as object.union(live, works({"mode": "test", "accounts": ["acct_1"]}))
+	contains(reason(moved), `reach for mode "production", but this session works in mode "test", account "acct_1"; begin`)
+}
+
 test_everywhere_is_for_production_alone if {
 	environment.deny == set() with input as object.union(production, names({"everywhere": true}))
 	denied := environment.deny with input as object.union(sandbox, names({"everywhere": true}))

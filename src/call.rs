@@ -166,6 +166,9 @@ pub struct Operation {
     pub targets: Vec<String>,
     /// How much besides money.
     pub magnitude: Option<Magnitude>,
+    /// Money and magnitude do not say how much the call does: something in it makes it worse than they tell.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unmeasured: bool,
     /// Where the arguments want it to take effect; absent where they name no place.
     pub environment: Option<Reach>,
     /// One sentence from the catalog about what this does.
@@ -182,9 +185,17 @@ impl Operation {
             money: None,
             targets: Vec::new(),
             magnitude: None,
+            unmeasured: false,
             environment: None,
             effect: None,
         }
+    }
+
+    /// Nothing is known any more about what it does, and how much.
+    pub fn make_unknown(&mut self, why: impl Into<String>) {
+        self.class = Class::Unknown;
+        self.unmeasured = true;
+        self.effect = Some(why.into());
     }
 }
 

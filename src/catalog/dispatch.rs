@@ -81,8 +81,7 @@ impl Dispatcher {
         let mut operation = facts.describe_inside(name, inside, arguments);
         if let Some(stray) = self.takes.as_ref().and_then(|takes| arguments.names().find(|name| !takes.contains(*name)))
         {
-            operation.class = Class::Unknown;
-            operation.effect = Some(format!("the call carries {}, which {tool} is not known to take", quoted(stray)));
+            operation.make_unknown(format!("the call carries {}, which {tool} is not known to take", quoted(stray)));
         }
         operation
     }

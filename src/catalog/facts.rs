@@ -22,6 +22,7 @@ pub struct Facts {
     pub money: Option<MoneyFacts>,
     pub targets: Vec<Pointer>,
     pub magnitude: Option<MagnitudeFacts>,
+    pub unmeasured: Vec<Pointer>,
     pub environment: Option<Reaches>,
     pub raises: Vec<Raise>,
     pub effect: Option<String>,
@@ -37,6 +38,7 @@ impl Facts {
             money: None,
             targets: Vec::new(),
             magnitude: None,
+            unmeasured: Vec::new(),
             environment: None,
             raises: Vec::new(),
             effect: None,
@@ -56,8 +58,8 @@ impl Facts {
         let nothing = Arguments::default();
         Operation {
             reversible,
-            money: self.money.as_ref().map(|money| money.read(&nothing)),
-            magnitude: self.magnitude.as_ref().map(|magnitude| magnitude.read(&nothing)),
+            money: self.money.as_ref().and_then(|money| money.read(&nothing)),
+            magnitude: self.magnitude.as_ref().and_then(|magnitude| magnitude.read(&nothing)),
             effect,
             ..Operation::bare(name, self.class)
         }
@@ -71,8 +73,7 @@ impl Facts {
         let inside = arguments.inside(places);
         let mut operation = self.describe(name, &inside);
         if inside.odd().is_some() {
-            operation.class = Class::Unknown;
-            operation.effect = Some("something that is no object stands in place of the arguments".to_owned());
+            operation.make_unknown("something that is no object stands in place of the arguments");
         }
         operation
     }
@@ -82,11 +83,13 @@ impl Facts {
         let mut operation = Operation {
             targets: named(self.targets.iter(), arguments),
             environment: self.environment.as_ref().and_then(|reaches| reaches.read(arguments)),
-            money: self.money.as_ref().map(|money| money.read(arguments)),
-            magnitude: self.magnitude.as_ref().map(|magnitude| magnitude.read(arguments)),
+            money: self.money.as_ref().and_then(|money| money.read(arguments)),
+            magnitude: self.magnitude.as_ref().and_then(|magnitude| magnitude.read(arguments)),
+            unmeasured: self.unmeasured.iter().any(|pointer| arguments.carries(pointer)),
             ..self.listed(name)
         };
         for raise in self.raises.iter().filter(|raise| raise.when.hold(arguments)) {
+            operation.unmeasured |= !raise.measured;
             if raise.reversible == Some(false) {
                 operation.reversible = Some(false);
             }
@@ -100,9 +103,10 @@ impl Facts {
 }
 
 impl MoneyFacts {
-    fn read(&self, arguments: &Arguments<'_>) -> Money {
-        Money {
-            amount: Tally::of(&self.amount.0, arguments).only(),
+    fn read(&self, arguments: &Arguments<'_>) -> Option<Money> {
+        let amount = Tally::of(&self.amount.0, arguments).only();
+        (amount.is_some() || !self.optional).then(|| Money {
+            amount,
             unit: self.unit.as_str().to_owned(),
             currency: match &self.currency {
                 Some(Currency::At(pointer)) => arguments.value(pointer).map(word),
@@ -110,17 +114,18 @@ impl MoneyFacts {
                 None => None,
             },
             absent: self.absent.clone(),
-        }
+        })
     }
 }
 
 impl MagnitudeFacts {
-    fn read(&self, arguments: &Arguments<'_>) -> Magnitude {
+    fn read(&self, arguments: &Arguments<'_>) -> Option<Magnitude> {
         let value = match self.count.is_empty() {
             true => Tally::of(&self.value, arguments).largest(),
             false => counted(&self.count, arguments),
         };
-        Magnitude { value, unit: self.unit.clone(), absent: self.absent.clone() }
+        let is_there = value.is_some() || !self.optional;
+        is_there.then(|| Magnitude { value, unit: self.unit.clone(), absent: self.absent.clone() })
     }
 }
 

@@ -153,6 +153,8 @@ pub struct Facts {
     pub money: Option<MoneyFacts>,
     pub targets: Option<Vec<Pointer>>,
     pub magnitude: Option<MagnitudeFacts>,
+    /// What money and magnitude do not count: a call that carries any of it is within no limit.
+    pub unmeasured: Option<Vec<Pointer>>,
     pub environment: Option<Reaches>,
     /// When it is worse than `class` says.
     pub raises: Option<Vec<Raise>>,
@@ -175,6 +177,9 @@ pub struct Raise {
     pub when: Conditions,
     pub class: Class,
     pub reversible: Option<bool>,
+    /// Money and magnitude say how much of this a call does, too.
+    #[serde(default)]
+    pub measured: bool,
     pub effect: Option<String>,
 }
 
@@ -187,6 +192,9 @@ pub struct MoneyFacts {
     pub currency: Option<Currency>,
     /// What leaving the amount out means.
     pub absent: Option<String>,
+    /// Leaving the amount out means that the call moves no money by it.
+    #[serde(default)]
+    pub optional: bool,
 }
 
 /// Where the currency is said, or the currency.
@@ -208,6 +216,9 @@ pub struct MagnitudeFacts {
     pub unit: String,
     /// What leaving the value out means.
     pub absent: Option<String>,
+    /// Leaving the value out means that the call is not about it.
+    #[serde(default)]
+    pub optional: bool,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -256,7 +267,8 @@ pub enum By {
     Handle,
 }
 
-/// A tool whose answers say what handles do. The pointers lead into any object of the answer that has all three.
+/// A tool whose answers say what handles do. The pointers lead into any object of the answer that has the handle, the
+/// lane, and the operation or its method and path.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HandleSource {
@@ -265,6 +277,9 @@ pub struct HandleSource {
     /// The dispatcher that takes the handle.
     pub lane: Pointer,
     pub operation: Pointer,
+    /// Both or neither: where the answer has them, they say what the operation is.
+    pub method: Option<Pointer>,
+    pub path: Option<Pointer>,
 }
 
 /// One pointer or several.

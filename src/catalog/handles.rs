@@ -24,6 +24,15 @@ pub struct Form {
     /// The tool that takes it.
     pub lane: Pointer,
     pub operation: Pointer,
+    /// Its method and path.
+    pub route: Option<(Pointer, Pointer)>,
+}
+
+/// What a catalog knows of the operations that an answer names.
+pub(super) trait Names {
+    fn has(&self, operation: &str) -> bool;
+    /// The operation behind a method and the template of a path.
+    fn at(&self, method: &str, path: &str) -> Option<String>;
 }
 
 /// What is known about a handle.
@@ -55,39 +64,46 @@ impl Handles {
     }
 
     /// Takes up what the result of a call says, in its structured content or in texts that are JSON.
-    pub(super) fn learn(&mut self, forms: &[Form], result: Json<'_>) {
+    pub(super) fn learn(&mut self, forms: &[Form], names: &impl Names, result: Json<'_>) {
         if result.get("isError").is_some_and(|error| error.as_bool() != Some(false)) || result.text().len() > MAX_ANSWER
         {
             return;
         }
         if let Some(structured) = result.get("structuredContent") {
-            self.walk(forms, structured);
+            self.walk(forms, names, structured);
         }
         for part in result.get("content").into_iter().flat_map(Json::items) {
             let Some(text) = part.get("text").and_then(Json::as_str) else { continue };
             if let Ok(text) = JsonText::parse(text.into_owned(), Rules::UPSTREAM) {
-                self.walk(forms, text.view());
+                self.walk(forms, names, text.view());
             }
         }
     }
 
-    fn walk(&mut self, forms: &[Form], value: Json<'_>) {
+    fn walk(&mut self, forms: &[Form], names: &impl Names, value: Json<'_>) {
         match value.kind() {
             Kind::Object => {
-                forms.iter().for_each(|form| self.read(form, value));
-                value.members().for_each(|(_, inner)| self.walk(forms, inner));
+                forms.iter().for_each(|form| self.read(form, names, value));
+                value.members().for_each(|(_, inner)| self.walk(forms, names, inner));
             }
-            Kind::Array => value.items().for_each(|item| self.walk(forms, item)),
+            Kind::Array => value.items().for_each(|item| self.walk(forms, names, item)),
             Kind::String | Kind::Number | Kind::Bool | Kind::Null => {}
         }
     }
 
-    fn read(&mut self, form: &Form, object: Json<'_>) {
+    fn read(&mut self, form: &Form, names: &impl Names, object: Json<'_>) {
         let name = |pointer: &Pointer| text(pointer, object).filter(|name| (1..=MAX_NAME).contains(&name.len()));
-        let Some(handle) = text(&form.handle, object) else { return };
-        if let (Some(lane), Some(operation)) = (name(&form.lane), name(&form.operation)) {
-            self.remember(&handle, Known::Operation { lane, operation });
-        }
+        let (Some(handle), Some(lane)) = (text(&form.handle, object), name(&form.lane)) else { return };
+        let route = form.route.as_ref().and_then(|(method, path)| Some((name(method)?, name(path)?)));
+        let at = route.as_ref().and_then(|(method, path)| names.at(&method.to_ascii_uppercase(), path));
+        let known = match (name(&form.operation), at) {
+            (Some(operation), Some(at)) if operation != at && names.has(&operation) => Known::Ambiguous,
+            // Method and path of something else than what the name says.
+            (Some(operation), None) if route.is_some() && names.has(&operation) => Known::Ambiguous,
+            (_, Some(operation)) | (Some(operation), None) => Known::Operation { lane, operation },
+            (None, None) => return,
+        };
+        self.remember(&handle, known);
     }
 
     fn remember(&mut self, handle: &str, what: Known) {
@@ -119,7 +135,8 @@ mod tests {
     fn forms() -> Vec<Form> {
         let form = |handle, lane, operation| {
             let pointer = |text| Pointer::parse(text).unwrap();
-            Form { handle: pointer(handle), lane: pointer(lane), operation: pointer(operation) }
+            let route = Some((pointer("/method"), pointer("/path")));
+            Form { handle: pointer(handle), lane: pointer(lane), operation: pointer(operation), route }
         };
         vec![
             form("/handle", "/lane", "/operationId"),
@@ -127,10 +144,51 @@ mod tests {
         ]
     }
 
+    /// Two operations that are named by their routes.
+    struct Two;
+
+    impl Names for Two {
+        fn has(&self, operation: &str) -> bool {
+            ["GET /a", "DELETE /a/{id}"].contains(&operation)
+        }
+
+        fn at(&self, method: &str, path: &str) -> Option<String> {
+            Some(format!("{method} {path}")).filter(|route| self.has(route))
+        }
+    }
+
+    #[test]
+    fn method_and_path_name_an_operation_where_the_server_calls_it_otherwise() {
+        let of = |members: &str| {
+            let text = format!(r#"{{"structuredContent":{{"lane":"api_read","handle":"h",{members}}}}}"#);
+            learned(&[&text]).get("h").cloned()
+        };
+        for same in [
+            r#""operationId":"GET /a""#,
+            r#""operationId":"GET /a","method":"GET","path":"/a""#,
+            r#""operationId":"things_list","method":"get","path":"/a""#,
+            r#""method":"GET","path":"/a""#,
+        ] {
+            assert_eq!(of(same), one("api_read", "GET /a"), "{same}");
+        }
+        // The name that is no operation of the catalog says nothing about what the handle does.
+        let own = r#""operationId":"things_list","method":"GET","path":"/b""#;
+        assert_eq!(of(own), one("api_read", "things_list"));
+        for contradicting in [
+            r#""operationId":"GET /a","method":"DELETE","path":"/a/{id}""#,
+            r#""operationId":"GET /a","method":"DELETE","path":"/b""#,
+        ] {
+            assert_eq!(of(contradicting), Some(Known::Ambiguous), "{contradicting}");
+        }
+        for nothing in [r#""method":"GET""#, r#""path":"/a""#, r#""method":1,"path":"/a""#] {
+            assert_eq!(of(nothing), None, "{nothing}");
+        }
+    }
+
     fn learned(results: &[&str]) -> Handles {
         let mut handles = Handles::default();
         for result in results {
-            handles.learn(&forms(), JsonText::parse(*result, Rules::UPSTREAM).unwrap().view());
+            handles.learn(&forms(), &Two, JsonText::parse(*result, Rules::UPSTREAM).unwrap().view());
         }
         handles
     }

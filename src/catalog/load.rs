@@ -224,8 +224,16 @@ impl<'a> Builder<'a> {
         // The operator's are made first.
         catalog.probes.splice(0..0, file.probe.iter().cloned());
         for handle in &file.handles {
-            let form =
-                Form { handle: handle.handle.clone(), lane: handle.lane.clone(), operation: handle.operation.clone() };
+            if handle.method.is_some() != handle.path.is_some() {
+                let message = format!("handles from {} have a method or a path alone", handle.from);
+                return Err(source.problem(&handle.from, message, "say `method` and `path`, or neither"));
+            }
+            let form = Form {
+                handle: handle.handle.clone(),
+                lane: handle.lane.clone(),
+                operation: handle.operation.clone(),
+                route: handle.method.clone().zip(handle.path.clone()),
+            };
             if !self.tools.contains_key(handle.from.as_str()) {
                 let message = format!("handles come from {}, which is no tool of the catalog", handle.from);
                 return Err(source.problem(&handle.from, message, "list the tool under `reads`"));
@@ -281,14 +289,23 @@ impl<'a> Builder<'a> {
             let message = format!("the magnitude of {name} needs either `value` or `count`");
             return Err(source.problem(name, message, FORM_HELP));
         }
+        let both = |optional: bool, absent: &Option<String>| optional && absent.is_some();
+        if facts.money.as_ref().is_some_and(|money| both(money.optional, &money.absent))
+            || facts.magnitude.as_ref().is_some_and(|magnitude| both(magnitude.optional, &magnitude.absent))
+        {
+            let help = "keep `absent` where leaving it out means something, else `optional`";
+            return Err(source.problem(name, format!("{name} says both `optional` and `absent`"), help));
+        }
         Ok(Facts {
             class,
             reversible: facts.reversible,
             money: facts.money,
             targets: facts.targets.unwrap_or_default(),
             magnitude: facts.magnitude,
+            unmeasured: facts.unmeasured.unwrap_or_default(),
             environment: facts.environment,
-            raises: facts.raises.into_iter().flatten().filter(|raise| raise.class > class).collect(),
+            // Those that it takes over may be no worse than its class: they still say what is not measured.
+            raises: facts.raises.unwrap_or_default(),
             effect: facts.effect,
             inside: facts.inside.map(|places| places.0).unwrap_or_default(),
             gated: facts.gated,
@@ -324,6 +341,7 @@ impl<'a> Builder<'a> {
             money: facts.money.clone().or(base.money),
             targets: facts.targets.clone().or(base.targets),
             magnitude: facts.magnitude.clone().or(base.magnitude),
+            unmeasured: facts.unmeasured.clone().or(base.unmeasured),
             environment: facts.environment.clone().or(base.environment),
             raises: facts.raises.clone().or(base.raises),
             effect: facts.effect.clone().or(base.effect),
@@ -422,9 +440,12 @@ fn loosened(shipped: &Catalog, catalog: &Catalog, sources: &[Source]) -> Vec<Str
 
 fn is_looser(before: &Facts, now: &Facts) -> bool {
     let gated = |facts: &Facts| facts.gated.unwrap_or(facts.class);
+    let unmeasured =
+        |facts: &Facts| facts.unmeasured.len() + facts.raises.iter().filter(|raise| !raise.measured).count();
     now.class < before.class
         || now.worst() < before.worst()
         || now.raises.len() < before.raises.len()
+        || unmeasured(now) < unmeasured(before)
         || gated(now) < gated(before)
 }
 

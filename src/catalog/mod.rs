@@ -177,7 +177,7 @@ impl Catalog {
     /// Remembers what the result of a call of this tool says about handles. The answer must come from the server.
     pub fn learn(&self, tool: &str, result: Json<'_>, handles: &mut Handles) {
         if let Some(forms) = self.sources.get(tool) {
-            handles.learn(forms, result);
+            handles.learn(forms, self, result);
         }
     }
 
@@ -195,6 +195,16 @@ impl Catalog {
         let route = format!("{method} {path}");
         let named = self.routes.get(&route).or_else(|| self.operations.get_key_value(&route).map(|(name, _)| name));
         named.map(String::as_str)
+    }
+}
+
+impl handles::Names for Catalog {
+    fn has(&self, operation: &str) -> bool {
+        self.operations.contains_key(operation)
+    }
+
+    fn at(&self, method: &str, path: &str) -> Option<String> {
+        self.route(method, path).or_else(|| self.routes_by_path.alike(method, path)).map(str::to_owned)
     }
 }
 

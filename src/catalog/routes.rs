@@ -68,6 +68,15 @@ impl Routes {
         })
     }
 
+    /// The operation whose template differs from this one in the names of parameters alone; nothing where several do.
+    pub fn alike(&self, method: &str, template: &str) -> Option<&str> {
+        let mut other = Routes::default();
+        other.add(&format!("{method} {template}"), "");
+        let wanted = other.0.values().flatten().next()?;
+        let mut same = self.0.get(method)?.iter().filter(|route| route.is_alike(wanted));
+        same.next().filter(|_| same.next().is_none()).map(|route| route.operation.as_str())
+    }
+
     fn find<'a>(&'a self, method: &str, path: &'a [String]) -> Option<Found<'a>> {
         let candidates = self.0.get(method)?.iter().filter(|route| route.fits(path, str::eq_ignore_ascii_case));
         let (exact, others): (Vec<_>, Vec<_>) = candidates.partition(|route| route.fits(path, str::eq));
@@ -92,6 +101,15 @@ impl Route {
             Part::Parameter(_) => true,
         };
         self.parts.len() == path.len() && self.parts.iter().zip(path).all(fits)
+    }
+
+    fn is_alike(&self, other: &Route) -> bool {
+        let alike = |pair: (&Part, &Part)| match pair {
+            (Part::Literal(one), Part::Literal(other)) => one == other,
+            (Part::Parameter(_), Part::Parameter(_)) => true,
+            (Part::Literal(_), Part::Parameter(_)) | (Part::Parameter(_), Part::Literal(_)) => false,
+        };
+        self.parts.len() == other.parts.len() && self.parts.iter().zip(&other.parts).all(alike)
     }
 
     fn shape(&self) -> Vec<bool> {
@@ -137,17 +155,17 @@ impl Catalog {
         let mut operation = facts.describe_inside(found.operation, &[], &arguments);
         operation.environment = both(self.environment.read(&arguments), operation.environment);
         let worst = found.others.iter().filter_map(|name| self.operations.get(*name)).map(Facts::worst).max();
-        operation.class = operation.class.max(worst.unwrap_or(Class::Read));
+        if let Some(worst) = worst.filter(|worst| *worst > operation.class) {
+            operation.class = worst;
+            operation.unmeasured = true;
+        }
         if !fits && request.get("body").is_some() {
-            operation.class = Class::Unknown;
             let (said, read) = (kind.as_str(), self.body.as_str());
-            operation.effect = Some(format!("the body is {said}, and what this API reads is {read}"));
+            operation.make_unknown(format!("the body is {said}, and what this API reads is {read}"));
         } else if arguments.odd().is_some() {
-            operation.class = Class::Unknown;
-            operation.effect = Some("the body is no object".to_owned());
+            operation.make_unknown("the body is no object");
         } else if let Some(stray) = self.stray(found.operation, request) {
-            operation.class = Class::Unknown;
-            operation.effect = Some(format!("the request carries {stray}, which it is not known to take"));
+            operation.make_unknown(format!("the request carries {stray}, which it is not known to take"));
         }
         operation
     }

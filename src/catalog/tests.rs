@@ -97,6 +97,99 @@ fn money_keeps_its_spelling() {
 }
 
 #[test]
+fn what_amounts_do_not_tell_is_unmeasured() {
+    let (stripe, statsig) = (stripe(), Catalog::builtin(Some("statsig")).unwrap());
+    let items = json!([{"quantity": 1}]);
+    let with = |more: Value| {
+        let mut arguments = json!({"subscription": "sub_1", "items": items});
+        arguments.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        stripe.operation(&call("update_subscription", &arguments))
+    };
+    for more in [json!({}), json!({"proration_behavior": "none"}), json!({"cancel_at_period_end": false})] {
+        assert!(!with(more.clone()).unmeasured, "{more}");
+    }
+    for more in [
+        json!({"cancel_at_period_end": true}),
+        json!({"cancel_at": 1}),
+        json!({"items": [{"quantity": 1, "deleted": true}]}),
+        json!({"items": [{"quantity": 1, "price_data": {"unit_amount": 1}}]}),
+        json!({"discounts": [{"coupon": "free"}]}),
+        json!({"coupon": null}),
+        json!({"pause_collection": {"behavior": "void"}}),
+    ] {
+        let operation = with(more.clone());
+        assert!(operation.unmeasured, "{more}");
+        assert!(operation.magnitude.is_some(), "it is still shown: {more}");
+    }
+    let stray =
+        json!({"stripe_api_operation_id": "PostRefunds", "parameters": {"charge": "ch_1", "amount": 1}, "more": 1});
+    let stray = stripe.operation(&call("stripe_api_write", &stray));
+    assert_eq!((stray.class, stray.unmeasured), (Class::Unknown, true));
+
+    let patched = |params: Value| {
+        let arguments = json!({"method": "patch", "patch_params": params});
+        let operation = statsig.operation(&call("-console-v1-gates--id-", &arguments));
+        assert_eq!((operation.class, operation.magnitude.unwrap().value.as_deref()), (Class::Destructive, Some("5")));
+        operation.unmeasured
+    };
+    // The percentage is what makes it destructive, and says how much.
+    let narrow = json!([{"passPercentage": 5, "conditions": [{"type": "public"}]}]);
+    assert!(!patched(json!({"id": "g", "rules": narrow})));
+    assert!(patched(json!({"id": "g", "rules": narrow, "isEnabled": false})));
+
+    // Whatever is taken over counts, as bad as the entry already is.
+    let replaced = json!({"params": {"path_id": "g", "rules": narrow, "isEnabled": false}});
+    assert!(statsig.operation(&call("Update_Gate_Entirely", &replaced)).unmeasured);
+
+    // The rest of a rule stays: so does the percentage.
+    let facts = &statsig.operations["PATCH /console/v1/gates/{id}/rules/{ruleID}"];
+    let rule = |body: &str| {
+        let body = JsonText::parse(body, Rules::CLIENT).unwrap();
+        facts.describe_inside("rule", &[], &Arguments::of(body.view()))
+    };
+    let narrow = rule(r#"{"passPercentage":5,"environments":["production"],"conditions":[{"type":"public"}]}"#);
+    assert_eq!((narrow.class, narrow.unmeasured), (Class::Destructive, false));
+    for untold in [
+        r#"{"environments":["production"],"pendingAutomatedRollouts":[{"passPercent":5}]}"#,
+        r#"{"passPercentage":null,"environments":["production"]}"#,
+        r#"{"conditions":[{"type":"public"}]}"#,
+    ] {
+        let operation = rule(untold);
+        assert_eq!((operation.class, operation.unmeasured), (Class::Destructive, true), "{untold}");
+    }
+}
+
+#[test]
+fn what_is_optional_and_not_there_is_no_part_of_a_call() {
+    let catalog = stripe();
+    let coupon = |parameters: Value| {
+        let arguments = json!({"stripe_api_operation_id": "PostCoupons", "parameters": parameters});
+        let operation = catalog.operation(&call("stripe_api_write", &arguments));
+        let amount = operation.money.map(|money| money.amount.unwrap());
+        (amount, operation.magnitude.map(|magnitude| magnitude.value.unwrap()))
+    };
+    assert_eq!(coupon(json!({"percent_off": 5, "currency": "usd"})), (None, Some("5".into())));
+    assert_eq!(coupon(json!({"amount_off": 100, "currency": "usd"})), (Some("100".into()), None));
+    assert_eq!(coupon(json!({"amount_off": 100, "percent_off": 5})), (Some("100".into()), Some("5".into())));
+    assert_eq!(coupon(json!({"duration": "forever"})), (None, None));
+    // What is there and odd is there.
+    assert_eq!(coupon(json!({"amount_off": null, "percent_off": "5"})), (Some("null".into()), Some("\"5\"".into())));
+
+    let customer = |parameters: Value| {
+        let arguments = json!({"stripe_api_operation_id": "PostCustomers", "parameters": parameters});
+        catalog.operation(&call("stripe_api_write", &arguments))
+    };
+    assert_eq!(customer(json!({"email": "a@example.com"})).money, None);
+    let credit = customer(json!({"balance": -5000}));
+    assert_eq!((credit.class, credit.unmeasured), (Class::Financial, false));
+    assert_eq!(credit.money.unwrap().amount.as_deref(), Some("-5000"));
+    assert!(customer(json!({"balance": 1, "coupon": "free"})).unmeasured);
+    let both =
+        "version: 1\ntools:\n  a: {class: financial, money: {amount: /b, unit: minor, absent: full, optional: true}}\n";
+    assert!(extra(both).unwrap_err().message.contains("both `optional` and `absent`"));
+}
+
+#[test]
 fn the_environment_that_arguments_name() {
     let catalog = stripe();
     let named = |arguments: Value| catalog.operation(&call("get_stripe_account_info", &arguments)).environment;
@@ -253,6 +346,11 @@ fn catalogs_are_strict_and_errors_have_places() {
             "version: 1\nhandles:\n  - {from: nobody, handle: /a, lane: /b, operation: /c}\n",
             3,
             "no tool of the catalog",
+        ),
+        (
+            "version: 1\nhandles:\n  - {from: list_coupons, handle: /a, lane: /b, operation: /c, path: /d}\n",
+            3,
+            "a method or a path alone",
         ),
         ("version: 1\noperations:\n  routes:\n    get /a: PostRefunds\n", 4, "no method and path"),
         ("version: 1\noperations:\n  routes:\n    GET /a: Nope\n", 4, "names Nope"),

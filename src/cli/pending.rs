@@ -506,6 +506,7 @@ fn table(holds: &[HoldView], now: Timestamp, zone: &TimeZone) -> String {
 fn cells(hold: &HoldView, now: Timestamp, zone: &TimeZone) -> [String; 8] {
     let ended = describe::ended(&hold.state, zone);
     let left = hold.expires_at.parse::<Timestamp>().map_or(0, |at| at.duration_since(now).as_secs());
+    let ended = ended.map(|(words, at)| (describe::with_operation(hold, words), at));
     let (about, left) = ended.unwrap_or_else(|| (describe::summary(hold), describe::left(left)));
     let digest: String = hold.digest.to_string().chars().take(DIGEST_PREFIX).collect();
     let tier = Risk::of(hold).tier;

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::call::{
-    ClientInfo, Confirmation, ConfirmedBy, Digest, Environment, EnvironmentSource, Outcome, Pin, Tier, Transport,
+    ClientInfo, Confirmation, ConfirmedBy, Digest, Environment, EnvironmentSource, Magnitude, Outcome, Pin, Reach,
+    ReachMode, Tier, Transport,
 };
 use crate::console::doc::Doc;
 use crate::console::keys::Action;
@@ -106,7 +107,7 @@ fn time(written: &str, clock: &Clock) -> String {
 /// What travels, as it is sent: the texts themselves, without a line break of ours.
 pub fn raw(doc: &mut Doc, hold: &HoldView, risk: &Risk) {
     risk.warnings.iter().for_each(|warning| doc.warning(warning));
-    doc.fact("Call", &format!("{} · {}", hold.server, hold.tool));
+    doc.fact("Call", &format!("{} · {}", hold.server, called(hold)));
     let parts = [
         Some(("Arguments", &hold.arguments)),
         hold.other_params.as_ref().map(|other| ("Other parameters", other)),
@@ -316,15 +317,36 @@ pub fn summary(hold: &HoldView) -> String {
         (None, Some(absent)) => absent.clone(),
         (None, None) => "amount not in the call".to_owned(),
     });
+    let size = hold.magnitude.as_ref().and_then(|size| match (&size.value, &size.absent) {
+        (Some(value), _) => Some(format!("{value} {}", size.unit)),
+        (None, Some(absent)) => Some(format!("{absent} ({})", size.unit)),
+        (None, None) => None,
+    });
     let target = hold.targets.first().map(|target| head_and_tail(target));
-    let parts: Vec<_> = amount.into_iter().chain(target).collect();
+    let reach = hold.reach.as_ref().and_then(|reach| match (reach.everywhere, reach.environments.as_slice()) {
+        (true, _) => Some("all environments".to_owned()),
+        (false, []) => None,
+        (false, names) => Some(format!("in {}", names.join(", "))),
+    });
+    let parts: Vec<_> = amount.into_iter().chain(size).chain(target).chain(reach).collect();
     let about = if parts.is_empty() { hold.rule.clone() } else { parts.join("  ") };
+    let about = with_operation(hold, about);
     match hold.waiting {
         _ if !hold.state.is_pending() => about,
         0 => format!("client gone  {about}"),
         1 => about,
         more => format!("x{more}  {about}"),
     }
+}
+
+/// What is said about a hold whose line names the tool: the operation first, where it is another.
+pub fn with_operation(hold: &HoldView, about: String) -> String {
+    if hold.operation == hold.tool { about } else { format!("{}  {about}", hold.operation) }
+}
+
+/// The tool, and the operation where it is another.
+pub fn called(hold: &HoldView) -> String {
+    if hold.operation == hold.tool { hold.tool.clone() } else { format!("{} → {}", hold.tool, hold.operation) }
 }
 
 fn head_and_tail(id: &str) -> String {
@@ -343,8 +365,7 @@ fn call(doc: &mut Doc, hold: &HoldView) {
         Some(false) => ", cannot be undone",
         None => "",
     };
-    let tool =
-        if hold.operation == hold.tool { hold.tool.clone() } else { format!("{} → {}", hold.tool, hold.operation) };
+    let tool = called(hold);
     let method = if hold.method == "tools/call" { String::new() } else { format!("{} ", hold.method) };
     doc.fact("Call", &format!("{} · {method}{tool}  {}{undo}", hold.server, hold.class.as_str()));
     if let Some(effect) = &hold.effect {
@@ -353,12 +374,44 @@ fn call(doc: &mut Doc, hold: &HoldView) {
     if let Some(amount) = &hold.money {
         doc.fact("Money", &money::words(amount));
     }
+    if let Some(magnitude) = &hold.magnitude {
+        doc.fact("Size", &size_of(magnitude));
+    }
     for confirmation in &hold.confirmations {
         doc.fact("Agreed", &confirmed_by(confirmation));
     }
     if !hold.targets.is_empty() {
         doc.fact("Target", &hold.targets.join(", "));
     }
+    if let Some(reach) = &hold.reach {
+        doc.fact("Reaches", &reaches(reach));
+    }
+}
+
+/// How much besides money: as it is spelled, and what leaving it out means.
+fn size_of(magnitude: &Magnitude) -> String {
+    match (&magnitude.value, &magnitude.absent) {
+        (Some(value), _) => format!("{value} {}", magnitude.unit),
+        (None, Some(absent)) => format!("not in the call, which means: {absent} ({})", magnitude.unit),
+        (None, None) => format!("not in the call ({})", magnitude.unit),
+    }
+}
+
+/// Where the arguments want it to take effect.
+fn reaches(reach: &Reach) -> String {
+    let mode = reach.mode.map(|mode| match mode {
+        ReachMode::Production => "mode production",
+        ReachMode::Test => "mode test",
+        ReachMode::Unknown => "a mode that is neither production nor test",
+    });
+    let some = |what: &str, names: &[String]| (!names.is_empty()).then(|| format!("{what} {}", names.join(", ")));
+    let parts = [
+        mode.map(str::to_owned),
+        reach.everywhere.then(|| "all environments".to_owned()),
+        some("environments", &reach.environments),
+        some("accounts", &reach.accounts),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
 /// Whose word a confirmation is: never an operator's.

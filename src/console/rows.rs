@@ -20,6 +20,7 @@ const LATELY: Duration = Duration::from_secs(600);
 pub struct Key {
     server: String,
     tool: String,
+    operation: String,
     rule: String,
     session: String,
     tier: Tier,
@@ -27,9 +28,9 @@ pub struct Key {
 
 impl Key {
     pub fn of(entry: &Entry) -> Key {
-        let HoldView { server, tool, rule, session, .. } = &entry.view;
-        let [server, tool, rule, session] = [server, tool, rule, session].map(String::clone);
-        Key { server, tool, rule, session, tier: entry.risk.tier }
+        let HoldView { server, tool, operation, rule, session, .. } = &entry.view;
+        let [server, tool, operation, rule, session] = [server, tool, operation, rule, session].map(String::clone);
+        Key { server, tool, operation, rule, session, tier: entry.risk.tier }
     }
 }
 

@@ -20,7 +20,7 @@ pub use view::{
     SessionView, TOOL_SCHEMA, ToolView,
 };
 
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 /// How long a claim lasts.
 pub const CLAIM_SECONDS: u32 = 60;
 /// Rulings in one batch.

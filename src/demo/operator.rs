@@ -189,6 +189,8 @@ mod tests {
             operation: request.tool.into(),
             class: Class::Financial,
             reversible: Some(false),
+            magnitude: None,
+            reach: None,
             money: None,
             targets: vec![],
             effect: None,

@@ -45,6 +45,8 @@ fn hold(id: &str, tier: Tier) -> HoldView {
         class: Class::Financial,
         reversible: None,
         money: None,
+        magnitude: None,
+        reach: None,
         targets: Vec::new(),
         effect: None,
         confirmations: Vec::new(),

@@ -28,7 +28,10 @@ const INPUT: [(&str, &[&str]); 17] = [
     ("server", &["name", "vendor"]),
     ("environment", &["name", "source", "verified", "conflict", "production", "accounts"]),
     ("tool", &["name", "annotations", "definition", "pin", "schema"]),
-    ("operation", &["name", "class", "reversible", "money", "targets", "magnitude", "environment", "confirmations"]),
+    (
+        "operation",
+        &["name", "class", "reversible", "money", "targets", "magnitude", "unmeasured", "environment", "confirmations"],
+    ),
     ("arguments", &[]),
     ("responses", &[]),
     ("meta", &[]),

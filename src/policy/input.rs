@@ -191,6 +191,9 @@ fn operation(out: &mut Members, context: &CallContext) {
             out.optional("absent", absent.as_deref());
         });
     }
+    if operation.unmeasured {
+        out.value("unmeasured", &true);
+    }
     if let Some(reach) = &operation.environment {
         out.value("environment", reach);
     }

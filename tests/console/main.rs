@@ -17,6 +17,7 @@ mod grants;
 mod invariants;
 mod keyfile;
 mod keys;
+mod operations;
 mod picture;
 mod plain;
 mod retries;

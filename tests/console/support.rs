@@ -58,6 +58,8 @@ pub fn refund(id: &str) -> HoldView {
             currency: None,
             absent: Some("full".to_owned()),
         }),
+        magnitude: None,
+        reach: None,
         targets: vec!["pi_3PqLx2eZvKYlo2C1k8Yt".to_owned()],
         effect: Some("Returns money to the payer.".to_owned()),
         confirmations: Vec::new(),

@@ -213,6 +213,35 @@ fn what_is_handed_out_for_a_milder_lane_is_unknown() {
     assert_eq!(catalog.operation_with(&made, &handles).class, Class::Unknown, "another tool teaches nothing");
 }
 
+#[test]
+fn a_handle_counts_by_method_and_path_where_the_server_names_operations_its_own_way() {
+    let catalog = Catalog::builtin(Some("statsig")).unwrap();
+    let asked = |said: Value, lane: &str| {
+        let mut handles = Handles::default();
+        let said = json!({"structuredContent": [said]});
+        catalog.learn("discover_tools", JsonText::of(&said).unwrap().view(), &mut handles);
+        let operation = catalog.operation_with(&call(lane, &json!({"operationHandle": "h"})), &handles);
+        (operation.name, operation.class)
+    };
+    let (gates, gate) = ("GET /console/v1/gates", "GET /console/v1/gates/{id}");
+    let with = json!({"tool": "api_read", "operationHandle": "h"});
+    for said in [
+        json!({"operationId": "listGates", "method": "GET", "path": "/console/v1/gates", "lane": "api_read", "handle": "h"}),
+        json!({"operationId": "listGates", "method": "get", "path": "/console/v1/gates", "executeWith": with}),
+        json!({"operation": {"operationId": "x", "method": "GET", "path": "/console/v1/gates"}, "executeWith": with}),
+    ] {
+        assert_eq!(asked(said.clone(), "api_read"), (gates.to_owned(), Class::Read), "{said}");
+    }
+    let other =
+        json!({"operationId": "getGate", "method": "GET", "path": "/console/v1/gates/{gateId}", "executeWith": with});
+    assert_eq!(asked(other, "api_read"), (gate.to_owned(), Class::Read));
+    // A milder name changes nothing, and neither does a lane.
+    for (id, path) in [(gates, "/console/v1/gates/{id}"), ("listGates", "/console/v1/gates/{id}"), (gates, "/other")] {
+        let said = json!({"operationId": id, "method": "DELETE", "path": path, "executeWith": with});
+        assert_eq!(asked(said, "api_read"), ("api_read".to_owned(), Class::Unknown), "{id} {path}");
+    }
+}
+
 /// Calls that try to look more harmless than they are, and a few that only look odd.
 #[test]
 fn no_call_looks_more_harmless_than_it_is() {

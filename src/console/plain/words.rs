@@ -34,7 +34,8 @@ pub fn headline(entry: &Entry) -> String {
         Tier::Medium => "Medium",
         Tier::High => "High",
     };
-    format!("Hold {}. {risk} risk. {badge}. Server {}. Tool {}.", hold.id, hold.server, hold.tool)
+    let operation = if hold.operation == hold.tool { String::new() } else { format!(" Operation {}.", hold.operation) };
+    format!("Hold {}. {risk} risk. {badge}. Server {}. Tool {}.{operation}", hold.id, hold.server, hold.tool)
 }
 
 /// The facts of a hold, without its arguments and warnings. They have passed the escape function.
@@ -182,7 +183,7 @@ pub fn line(entry: &Entry, now: Timestamp, zone: &TimeZone) -> String {
     let hold = &entry.view;
     let what = format!("{} {} {} {}", hold.id, describe::badge(hold), hold.server, hold.tool);
     match describe::outcome(&hold.state, zone) {
-        Some(outcome) => format!("{what}: {outcome}"),
+        Some(outcome) => format!("{what}: {}", describe::with_operation(hold, outcome)),
         None => {
             let claimed =
                 hold.claimed.as_ref().map(|claimed| format!(", claimed by {}", claimed.by)).unwrap_or_default();

@@ -339,7 +339,7 @@ fn buttons(app: &App, question: &Approve, theme: Theme) -> Line<'static> {
 fn reject(question: &Reject, entry: &Entry, width: u16, height: u16, theme: Theme) -> Sheet {
     let hold = &entry.view;
     let mut doc = Doc::default();
-    doc.fact("Call", &format!("{} · {}", hold.server, hold.tool));
+    doc.fact("Call", &format!("{} · {}", hold.server, describe::called(hold)));
     let mut lines = facts(&doc, width, 3, theme);
     if !question.others.is_empty() {
         let words = format!("Rejects all {} of them.", question.others.len() + 1);

@@ -46,6 +46,8 @@ fn view(hold: &Hold) -> HoldView {
         class: operation.class,
         reversible: operation.reversible,
         money: operation.money.clone(),
+        magnitude: operation.magnitude.clone(),
+        reach: operation.environment.clone(),
         targets: operation.targets.clone(),
         effect: operation.effect.clone(),
         confirmations: hold.context.confirmations.clone(),

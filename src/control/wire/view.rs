@@ -3,7 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::call::{CallId, Class, ClientInfo, Confirmation, Digest, Environment, Money, Outcome, Pin, RuleHit, Tier};
+use crate::call::{
+    CallId, Class, ClientInfo, Confirmation, Digest, Environment, Magnitude, Money, Outcome, Pin, Reach, RuleHit, Tier,
+};
 use crate::json::JsonText;
 
 pub const HOLD_SCHEMA: &str = "countersign.hold/v1";
@@ -248,6 +250,12 @@ pub struct HoldView {
     pub class: Class,
     pub reversible: Option<bool>,
     pub money: Option<Money>,
+    /// How much besides money.
+    #[serde(default)]
+    pub magnitude: Option<Magnitude>,
+    /// Where the arguments want it to take effect; absent where they name no place.
+    #[serde(default)]
+    pub reach: Option<Reach>,
     pub targets: Vec<String>,
     pub effect: Option<String>,
     /// Words in the call that say that somebody agreed to it, which no operator has.

@@ -113,6 +113,8 @@ struct EnvironmentDocument {
 struct Environment {
     #[serde(default, rename = "accounts")]
     _accounts: Checked<Table<ServerName, Vec<String>>>,
+    #[serde(default, rename = "environments")]
+    _environments: Checked<Table<ServerName, Vec<String>>>,
 }
 
 #[derive(Deserialize)]

@@ -147,6 +147,7 @@ async fn the_input_of_the_contract_is_complete() {
         Some(crate::call::Money { amount: text(), unit: "minor".into(), currency: text(), absent: text() });
     full.operation.reversible = Some(true);
     full.operation.magnitude = Some(Magnitude { value: text(), unit: "count".into(), absent: text() });
+    full.operation.unmeasured = true;
     full.operation.environment = Some(Reach { mode: Some(ReachMode::Test), ..Reach::default() });
     full.bound = Bound { mode: Some(ReachMode::Test), accounts: vec![] };
     full.confirmations = vec![Confirmation { at: "/x".into(), by: ConfirmedBy::Vendor, issued: false }];
