@@ -15,7 +15,10 @@ hold contains {"rule": "destructive.production", "reason": reason, "tier": tier,
 
 passes if need == "pass"
 
-passes if is_within(small)
+passes if {
+	data.destructive.limits != {}
+	is_within(small)
+}
 
 # What cannot be undone takes two operators, unless it is within what data says that one may let through.
 hold contains {"rule": "destructive.two_operators", "reason": two, "tier": tier, "approvals": 2} if {

@@ -40,20 +40,22 @@ covers(scope) if names(scope)
 
 covers(scope) if is_like(scope)
 
-names(scope) if scope in covering
-
-# Every scope without a pattern that covers the call. An operation may have `/` in its name.
-covering contains concat("/", [server, what]) if {
-	some server in ["*", input.server.name]
-	some what in [input.operation.class, input.operation.name, "*"]
+# An operation may have `/` in its name, a server has none.
+names(scope) if {
+	parts := split(scope, "/")
+	count(parts) > 1
+	parts[0] in ["*", input.server.name]
+	what := substring(scope, count(parts[0]) + 1, -1)
+	what in [input.operation.class, input.operation.name, "*"]
 	not another_class(what)
 }
 
 is_like(scope) if {
 	contains(scope, "*")
-	some server in ["*", input.server.name]
-	startswith(scope, concat("", [server, "/"]))
-	what := substring(scope, count(server) + 1, -1)
+	parts := split(scope, "/")
+	count(parts) > 1
+	parts[0] in ["*", input.server.name]
+	what := substring(scope, count(parts[0]) + 1, -1)
 	contains(what, "*")
 	what != "*"
 	glob.match(what, null, input.operation.name)
