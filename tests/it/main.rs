@@ -32,6 +32,7 @@ mod holding;
 mod hostile_oauth;
 mod installed;
 mod large;
+mod last_moment;
 mod lists;
 mod notices;
 mod oauth;
