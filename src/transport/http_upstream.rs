@@ -69,6 +69,8 @@ struct Link {
     beginning: bool,
     /// The request that begins it.
     beginner: Option<Id>,
+    /// It has begun, and what belongs to no request is listened for: once for each link, whatever the client repeats.
+    listening: bool,
 }
 
 impl Link {
@@ -80,6 +82,7 @@ impl Link {
             others: 0,
             beginning: false,
             beginner: None,
+            listening: false,
         }
     }
 
@@ -97,7 +100,10 @@ impl Link {
                         break Some(reason);
                     }
                 }
-                event = from_session.recv(), if !self.beginning && self.open.len() < most => match event {
+                event = from_session.recv(), if !self.beginning && self.open.len() < most + usize::from(self.listening) => match event {
+                    Some(ToUpstream::Send(message)) if self.listening && message.method() == Some(INITIALIZED) => {
+                        debug!("the client says once more that the session has begun; the upstream knows");
+                    }
                     Some(ToUpstream::Send(message)) => match self.cancelled(&message) {
                         Some(id) => self.abandon(&id),
                         None => self.send(message, None),
@@ -164,7 +170,7 @@ impl Link {
             Done::Other { begins, listen } => {
                 self.others -= 1;
                 self.beginning &= !begins;
-                if listen {
+                if listen && !std::mem::replace(&mut self.listening, true) {
                     self.beside(Arc::clone(&self.wire).listen());
                 }
             }
