@@ -29,8 +29,10 @@ pub(super) struct Clearance {
 /// Whose yes lets a call go.
 enum Approval {
     Policy,
-    /// One of this call, or of one that it goes on from.
-    Person,
+    /// One of this call, which counts until then by the clock of the holds.
+    Ruling(Instant),
+    /// One of a call that it goes on from.
+    Before,
     Grant(CallId),
 }
 
@@ -50,7 +52,8 @@ impl Clearance {
     ) -> Clearance {
         let approval = match by {
             Some(By::Grant(used)) => Approval::Grant(used.grant().clone()),
-            Some(By::Ruling(_)) | None => Approval::Person,
+            Some(By::Ruling { until, .. }) => Approval::Ruling(until),
+            None => Approval::Before,
         };
         Clearance { approval, ..Clearance::allowed(gate, context, now, presence) }
     }
@@ -81,6 +84,14 @@ impl Clearance {
         {
             let reason = "the operator's approval for calls like this one has just ended; ask again";
             return Some((Outcome::Denied, reason.to_owned()));
+        }
+        if matches!(approval, Approval::Ruling(until) if gate.holds.now() >= *until) {
+            let reason = "the approval came so late that the hold's time was over before the call could leave";
+            return Some((Outcome::Expired, reason.to_owned()));
+        }
+        if presence.patience.is_some_and(|patience| Instant::now() >= patience) {
+            let reason = "the client waits no longer than this, and the call could not leave before";
+            return Some((Outcome::Expired, reason.to_owned()));
         }
         // Nobody has asked the new ones about it.
         (!gate.policy.decides_by(&now.policy_version)).then(|| {

@@ -18,6 +18,7 @@ mod answered;
 mod batch;
 mod before;
 mod clearance;
+mod clock;
 mod continuation;
 mod grant;
 mod held;
@@ -59,6 +60,7 @@ use grant::Grants;
 use history::{History, Turn, Unknown};
 use hold::Placed;
 use permit::Released;
+use release::By;
 
 /// Policy, holds and the record, in the order in which a call meets them.
 pub struct Gate {
@@ -396,9 +398,10 @@ impl Gate {
             presence,
         ) {
             Err((outcome, reason)) => Err(self.close(&id, outcome, reason).await),
-            Ok(Placed::Ticket { hold, decision }) => {
+            Ok(Placed::Ticket { hold, decision, until }) => {
                 tracing::info!(call = %id, %hold, "an approval of this call is used");
-                self.permit(call, context, &hold, decision, presence).await.map(Admission::Permitted)
+                let by = By::Ruling { hold: &hold, until };
+                self.permit(call, context, by, decision, presence).await.map(Admission::Permitted)
             }
             Ok(Placed::Waits(place)) => {
                 // Whatever was stopped before it stood in the queue has not found it there.

@@ -7,6 +7,8 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::clearance::Clearance;
 use super::continuation::Origin;
 use super::grant::{self, Use};
@@ -25,19 +27,20 @@ impl Gate {
         self: &Arc<Self>,
         call: Arc<ToolCall>,
         context: Arc<CallContext>,
-        hold: &CallId,
+        by: By<'_>,
         approved: Arc<Decision>,
         presence: &Presence,
     ) -> Result<PermittedCall, Refusal> {
-        match self.release(&call, &context, By::Ruling(hold), &approved, presence).await {
+        let hold = by.hold().unwrap_or_else(|| call.id()).clone();
+        match self.release(&call, &context, by, &approved, presence).await {
             Ok(released) => {
-                self.holds.find(hold).iter().for_each(|hold| self.approved.note(hold));
+                self.holds.find(&hold).iter().for_each(|hold| self.approved.note(hold));
                 let call = Arc::try_unwrap(call).unwrap_or_else(|shared| (*shared).clone());
                 let origin = Origin::new(&call, context, Some(Arc::new(Gate::beyond_freezes(&approved))));
-                Ok(PermittedCall::new(call, released, Some(hold.clone()), origin))
+                Ok(PermittedCall::new(call, released, Some(hold), origin))
             }
             Err((outcome, reason)) => {
-                self.not_released(hold, outcome, &reason);
+                self.not_released(&hold, outcome, &reason);
                 Err(self.close_held(call.id(), outcome, reason).await)
             }
         }
@@ -133,7 +136,7 @@ impl Gate {
             return Err(no);
         }
         let (approved_as, grant) = match by {
-            Some(By::Ruling(hold)) => (Some(hold).filter(|hold| *hold != call.id()).cloned(), None),
+            Some(By::Ruling { hold, .. }) => (Some(hold).filter(|hold| *hold != call.id()).cloned(), None),
             Some(By::Grant(used)) => {
                 used.leaves();
                 (None, Some(used.grant().clone()))
@@ -156,13 +159,20 @@ impl Gate {
 /// What releases a call that policy holds.
 #[derive(Clone, Copy)]
 pub(super) enum By<'a> {
-    /// The approval of this hold.
-    Ruling(&'a CallId),
+    /// The approval of this hold, until then by the clock of the holds.
+    Ruling { hold: &'a CallId, until: Instant },
     /// One use of a grant.
     Grant(&'a Use),
 }
 
-impl By<'_> {
+impl<'a> By<'a> {
+    fn hold(self) -> Option<&'a CallId> {
+        match self {
+            By::Ruling { hold, .. } => Some(hold),
+            By::Grant(_) => None,
+        }
+    }
+
     fn is_grant(self) -> bool {
         matches!(self, By::Grant(_))
     }
