@@ -1,4 +1,5 @@
-//! The words: data that every other module speaks in. Nothing here acts, and nothing of ours is imported but `json`.
+//! The words: data that every other module speaks in, and the one moment that gate and links share. Nothing here acts, and
+//! nothing of ours is imported but `json`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,6 +15,7 @@ use crate::json::{Json, JsonText};
 pub mod fixtures;
 mod digest;
 mod environment;
+mod leave;
 mod limits;
 mod narrow;
 mod remembered;
@@ -23,6 +25,7 @@ mod tool;
 
 pub use digest::{Digest, NotADigest};
 pub use environment::{Environment, EnvironmentSource};
+pub use leave::{Leave, No};
 pub use limits::{Limits, MAX_HELD_BYTES};
 pub use narrow::narrowed;
 pub use remembered::{Bound, Confirmation, ConfirmedBy, Seen};

@@ -49,7 +49,7 @@
 //! * **Fail closed.** Undefined, error, time-out, wrong shape, full disk, no console: a named refusal.
 //! * **At most once.** An approval names hold and digest and is consumed; no call is sent twice.
 //! * **Valid at release.** Policy, the tool's definition and pin, expiry, the client's presence and that its token was not
-//!   replaced are checked again before an approved call leaves.
+//!   replaced are checked again before an approved call leaves; what can end it is asked until its first byte.
 //! * **A restart never executes.** Open calls end as abandoned, approved and not sent, or sent with outcome unknown.
 //! * **Record, then act.** The record is in the store before the first byte leaves.
 //! * **The key is invisible.** It joins at the upstream link and is scrubbed from everything that comes back.

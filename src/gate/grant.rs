@@ -150,9 +150,9 @@ impl Grants {
         }
     }
 
-    /// Whether the grant of a use still counts: nobody has revoked it, and its time is not over.
-    pub fn stands(&self, used: &Use) -> bool {
-        self.lock().is_some_and(|grants| grants.iter().any(|kept| kept.in_force && kept.grant.id == used.grant))
+    /// Whether a grant still counts: nobody has revoked it, and its time is not over.
+    pub fn stands(&self, grant: &CallId) -> bool {
+        self.lock().is_some_and(|grants| grants.iter().any(|kept| kept.in_force && kept.grant.id == *grant))
     }
 
     /// Keeps a place for a grant that is being recorded. It is not in force.

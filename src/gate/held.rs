@@ -9,6 +9,7 @@ use crate::call::{CallContext, CallId, Decision, Outcome, Refusal, ToolCall};
 
 use super::hold::{HoldQueue, Place, Verdict};
 use super::permit::PermittedCall;
+use super::release::By;
 use super::{Gate, Presence, sleep_until};
 
 /// A call that waits for an operator. It has to be waited for: only [`HeldCall::wait`] ends the wait properly.
@@ -39,7 +40,7 @@ impl HeldCall {
 
     /// When it ends where nobody rules.
     pub fn deadline(&self) -> Instant {
-        self.place.deadline
+        self.gate.holds.clock.timer(self.place.deadline)
     }
 
     /// Waits for the end of the hold; after an approval, checks everything again and gives the permit. At `patience`
@@ -52,7 +53,9 @@ impl HeldCall {
         let id = call.id().clone();
         gate.holds.wait_until(&id, patience);
         let session = context.session.clone();
-        let ended = gate.wait(call, context, place, presence, patience).await;
+        // Who is answered with a task waits for as long as it takes.
+        let presence = presence.clone().until(patience);
+        let ended = gate.wait(call, context, place, &presence, patience).await;
         if let Err(refusal) = &ended {
             gate.sessions.became(&session, &id, refusal.outcome.as_str());
         }
@@ -71,7 +74,9 @@ impl Gate {
     ) -> Result<PermittedCall, Refusal> {
         let (gate, id) = (self, call.id().clone());
         match verdict(&gate.holds, &id, place, presence, patience).await {
-            Verdict::Approved { hold, decision } => gate.permit(call, context, &hold, decision, presence).await,
+            Verdict::Approved { hold, decision, until } => {
+                gate.permit(call, context, By::Ruling { hold: &hold, until }, decision, presence).await
+            }
             Verdict::Rejected { hold, by, reason } => {
                 tracing::info!(call = %id, by, "rejected");
                 // The ruling is recorded with the call that opened the hold, and ends that one.
@@ -100,6 +105,7 @@ async fn verdict(
     patience: Option<Instant>,
 ) -> Verdict {
     let Place { mut verdict, deadline, .. } = place;
+    let deadline = holds.clock.timer(deadline);
     let grace = holds.settings().no_console_grace;
     let mut consoles: watch::Receiver<usize> = holds.consoles().subscribe();
     let mut alone_since = Instant::now();

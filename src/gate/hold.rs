@@ -42,6 +42,7 @@ use tokio::time::Instant;
 use crate::call::{CallContext, CallId, Decision, Digest, Outcome, RuleHit, ToolCall};
 
 use super::Presence;
+use super::clock::Clock;
 
 mod lease;
 mod leaving;
@@ -66,6 +67,8 @@ use waiter::{Entry, Leaving, Waiter};
 
 /// Changes that a slow watcher may lag behind before it gets a fresh snapshot instead.
 const CHANGES: usize = 256;
+/// A machine may have slept: holds are looked at so often, whatever timers say.
+const LOOKS: Duration = Duration::from_secs(30);
 /// How long an approval that nobody waited for counts for one identical call.
 pub const TICKET: Duration = Duration::from_secs(600);
 
@@ -96,6 +99,8 @@ pub(super) enum Verdict {
     Approved {
         hold: CallId,
         decision: Arc<Decision>,
+        /// By [`HoldQueue::now`]: after this it does not count.
+        until: Instant,
     },
     /// With the hold that the ruling named.
     Rejected {
@@ -125,6 +130,7 @@ struct Inner {
 /// All holds of the daemon.
 pub struct HoldQueue {
     settings: Settings,
+    pub(super) clock: Clock,
     inner: Mutex<Inner>,
     changes: broadcast::Sender<Change>,
     /// Of the next change.
@@ -156,6 +162,8 @@ pub(super) enum Placed {
     Ticket {
         hold: CallId,
         decision: Arc<Decision>,
+        /// By [`HoldQueue::now`].
+        until: Instant,
     },
 }
 
@@ -173,6 +181,7 @@ impl HoldQueue {
     pub fn new(settings: Settings) -> HoldQueue {
         HoldQueue {
             settings,
+            clock: Clock::default(),
             inner: Mutex::default(),
             changes: broadcast::channel(CHANGES).0,
             revision: AtomicU64::new(1),
@@ -183,6 +192,11 @@ impl HoldQueue {
 
     fn lock(&self) -> Result<MutexGuard<'_, Inner>, Poisoned> {
         self.inner.lock().map_err(|_| Poisoned)
+    }
+
+    /// The moment that every deadline here is compared with: it goes on while the machine sleeps.
+    pub(super) fn now(&self) -> Instant {
+        self.clock.now()
     }
 
     pub fn settings(&self) -> &Settings {
@@ -222,7 +236,7 @@ impl HoldQueue {
         let mut inner = self.lock().map_err(poisoned)?;
         let joins = match self.identical(&mut inner, digest, &call, &context, &decision) {
             Some(id) => match self.take_ticket(&mut inner, &id) {
-                Some(decision) => return Ok(Placed::Ticket { hold: id, decision }),
+                Some((decision, until)) => return Ok(Placed::Ticket { hold: id, decision, until }),
                 None => Some(id),
             },
             None => None,
@@ -237,7 +251,7 @@ impl HoldQueue {
         }
         let ttl = decision.ttl_seconds.map_or(self.settings.ttl, |seconds| Duration::from_secs(seconds.into()));
         let created = Timestamp::now();
-        let own = (Instant::now() + ttl, created.checked_add(ttl).unwrap_or(created));
+        let own = (self.now() + ttl, created.checked_add(ttl).unwrap_or(created));
         // Whoever joins waits for no longer than what operators were told of the prompt.
         let prompt = joins.as_ref().and_then(|id| inner.open.get(id)).map(|entry| (entry.deadline, entry.hold.expires));
         let (deadline, expires) = prompt.filter(|(deadline, _)| *deadline < own.0).unwrap_or(own);
@@ -253,7 +267,7 @@ impl HoldQueue {
             expires,
             bytes,
             presence: presence.clone(),
-            patience: presence.patience.map(|patience| (patience, on_the_clock(patience))),
+            patience: presence.patience.map(|patience| (self.clock.of(patience), on_the_clock(patience))),
             verdict: verdict_to,
             shown: false,
             leaving: None,
@@ -278,7 +292,7 @@ impl HoldQueue {
         let same = |entry: &Entry| entry.is_of(digest, call, context);
         let is_found = |id: &&CallId| inner.open.get(*id).is_some_and(same);
         let found: Vec<CallId> = inner.order.iter().filter(is_found).cloned().collect();
-        let now = Instant::now();
+        let now = self.now();
         let mut joins = None;
         for id in found {
             let Some(entry) = inner.open.get(&id) else { continue };
@@ -299,14 +313,15 @@ impl HoldQueue {
     }
 
     /// Takes an approval that nobody has used yet: the same look finds it and removes it.
-    fn take_ticket(&self, inner: &mut Inner, id: &CallId) -> Option<Arc<Decision>> {
-        let State::Ticket { by, at, .. } = &inner.open.get(id)?.hold.state else { return None };
+    fn take_ticket(&self, inner: &mut Inner, id: &CallId) -> Option<(Arc<Decision>, Instant)> {
+        let in_time = |entry: &&Entry| self.now() < entry.deadline;
+        let State::Ticket { by, at, .. } = &inner.open.get(id).filter(in_time)?.hold.state else { return None };
         let state = State::Approved { by: by.clone(), at: *at };
         let entry = self.remove(inner, id)?;
         let decision = Arc::clone(&entry.hold.decision);
         self.remember(inner, Hold { state, waiting: 0, ..entry.hold }, None);
         self.carry_on(inner, entry.waiters);
-        Some(decision)
+        Some((decision, entry.deadline))
     }
 
     /// Opens a prompt for these calls, which are identical.
@@ -341,9 +356,10 @@ impl HoldQueue {
         if let State::Ticket { .. } = entry.hold.state {
             // The approval came while the record was written.
             let Some(waiter) = entry.waiters.remove(at) else { return };
-            if let Some(decision) = self.take_ticket(&mut inner, &hold) {
-                waiter.tell(Verdict::Approved { hold, decision });
-            }
+            waiter.tell(match self.take_ticket(&mut inner, &hold) {
+                Some((decision, until)) => Verdict::Approved { hold, decision, until },
+                None => Verdict::Ended { outcome: Outcome::Expired, reason: "the approval came too late".to_owned() },
+            });
             return;
         }
         if let Some(waiter) = entry.waiters.get_mut(at) {
@@ -383,10 +399,10 @@ impl HoldQueue {
         let Some((hold, at)) = find_waiter(&inner, id) else { return };
         let Some(entry) = inner.open.get_mut(&hold) else { return };
         let Some(waiter) = entry.waiters.get_mut(at) else { return };
-        if waiter.patience.map(|(at, _)| at) == patience {
+        if waiter.patience.map(|(at, _)| at) == patience.map(|patience| self.clock.of(patience)) {
             return;
         }
-        waiter.patience = patience.map(|patience| (patience, on_the_clock(patience)));
+        waiter.patience = patience.map(|patience| (self.clock.of(patience), on_the_clock(patience)));
         entry.refresh();
         if entry.shown {
             self.announce(&mut entry.hold);
@@ -443,9 +459,17 @@ impl HoldQueue {
     /// when to look again.
     pub(super) fn lapse(&self) -> Option<Instant> {
         let mut inner = self.lock().ok()?;
-        let now = Instant::now();
+        let now = self.now();
         self.depart(&mut inner, now);
         self.end_leases(&mut inner, now);
+        // The timers of their calls stood still while the machine slept.
+        let waits = |entry: &Entry| entry.hold.state == State::Pending && !entry.waiters.is_empty();
+        let late = |entry: &&Entry| waits(entry) && entry.waiters.iter().any(|waiter| now >= waiter.deadline);
+        let late: Vec<CallId> = inner.open.values().filter(late).map(|entry| entry.hold.id.clone()).collect();
+        for id in late {
+            inner.open.get_mut(&id).map(|entry| entry.too_late(now));
+            self.finish(&mut inner, &id);
+        }
         let left = |entry: &Entry| entry.waiters.is_empty() && entry.hold.state != State::Deciding;
         let over: Vec<(CallId, &'static str)> = inner
             .open
@@ -459,9 +483,10 @@ impl HoldQueue {
         let next = inner.open.values().flat_map(|entry| {
             let departure = entry.departure.as_ref().map(|departure| departure.at);
             let lease = entry.hold.lease.as_ref().map(|lease| lease.ends);
-            [left(entry).then_some(entry.deadline), departure, lease]
+            let looks = waits(entry).then(|| now + LOOKS);
+            [left(entry).then_some(entry.deadline), departure, lease, looks]
         });
-        next.flatten().min()
+        next.flatten().min().map(|next| self.clock.timer(next))
     }
 
     /// Resolves when [`HoldQueue::lapse`] has more to look after.

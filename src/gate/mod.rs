@@ -2,18 +2,23 @@
 //!
 //! [`Gate::admit`], [`Gate::admit_answer`] and [`HeldCall::wait`] are the only ways to a [`PermittedCall`]. Every other
 //! way out of them is a [`Refusal`]; what policy holds goes through `release` last. Nothing here writes to an upstream or to a client.
+//! A permit is not the last word: what may end it (`clearance`) is asked again in the step that hands over the first byte.
 
 use std::sync::{Arc, Mutex};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::audit::{AuditError, AuditLog, Entry, Event, Receipt};
-use crate::call::{CallContext, CallId, Decision, Digest, Effect, Environment, Operation, Outcome, Refusal, ToolCall};
+use crate::audit::{AuditError, AuditLog, Entry, Event};
+use crate::call::{
+    CallContext, CallId, Decision, Digest, Effect, Environment, No, Operation, Outcome, Refusal, ToolCall,
+};
 use crate::policy::{self, Policies, PolicyEngine, PolicyFault, confirm_value};
 
 mod answered;
 mod batch;
 mod before;
+mod clearance;
+mod clock;
 mod continuation;
 mod grant;
 mod held;
@@ -52,9 +57,12 @@ pub use rule::Operators;
 pub use sessions::{Line, OpenSession, SessionNow};
 pub use stops::Halt;
 
+use clearance::Clearance;
 use grant::Grants;
 use history::{History, Turn, Unknown};
 use hold::Placed;
+use permit::Released;
+use release::By;
 
 /// Policy, holds and the record, in the order in which a call meets them.
 pub struct Gate {
@@ -265,22 +273,25 @@ impl Gate {
                 let rule = decision.rules.first().map(|hit| hit.rule.clone());
                 Err(Refusal { rule, ..Refusal::new(Outcome::Denied, decision.reason).of(&id) })
             }
-            Effect::Allow => match self.last_no(&context, &decision, presence) {
-                Some((outcome, why)) => {
+            Effect::Allow => {
+                // What is kept for later has no use for what was before.
+                let context = Arc::new(CallContext { history: None, ..context });
+                let clearance = Clearance::allowed(self, Arc::clone(&context), Arc::new(decision), presence);
+                if let Some((outcome, why)) = clearance.no() {
                     self.history.give_back(counted);
                     self.sessions.became(&context.session, &id, outcome.as_str());
-                    Err(self.close(&id, outcome, why).await)
+                    return Err(self.close(&id, outcome, why).await);
                 }
-                None => {
-                    // What is kept for later has no use for what was before.
-                    let context = CallContext { history: None, ..context };
-                    let origin = origin.unwrap_or_else(|| Origin::new(&call, Arc::new(context), None));
-                    Ok(Admission::Permitted(PermittedCall::new(call, receipt, None, origin, counted)))
-                }
-            },
+                let released = Released { receipt, leave: clearance.leave(), counted };
+                let origin = origin.unwrap_or_else(|| Origin::new(&call, context, None));
+                Ok(Admission::Permitted(PermittedCall::new(call, released, None, origin)))
+            }
             Effect::Hold => match origin.filter(|origin| origin.covers(&decision)) {
-                Some(origin) => match Box::pin(self.goes_on(&call, &context, &decision, presence)).await {
-                    Ok(receipt) => Ok(Admission::Permitted(PermittedCall::new(call, receipt, None, origin, counted))),
+                Some(origin) => match Box::pin(self.goes_on(&call, context, decision, presence)).await {
+                    Ok(released) => {
+                        let released = Released { counted, ..released };
+                        Ok(Admission::Permitted(PermittedCall::new(call, released, None, origin)))
+                    }
                     Err((outcome, reason)) => {
                         self.history.give_back(counted);
                         Err(self.close(&id, outcome, reason).await)
@@ -294,16 +305,18 @@ impl Gate {
 
     /// The last look at a call that goes on under the approval of an earlier one.
     async fn goes_on(
-        &self,
+        self: &Arc<Self>,
         call: &ToolCall,
-        context: &CallContext,
-        decision: &Decision,
+        context: CallContext,
+        decision: Decision,
         presence: &Presence,
-    ) -> Result<Receipt, (Outcome, String)> {
+    ) -> Result<Released, No> {
         if !presence.place.bind(&context.bound, context.operation.environment.as_ref()) {
             return Err((Outcome::Denied, ELSEWHERE.to_owned()));
         }
-        self.last_look(call, context, None, decision, presence).await
+        let context = Arc::new(CallContext { history: None, ..context });
+        let clearance = Clearance::approved(self, context, None, Arc::new(decision), presence);
+        self.last_look(call, None, clearance).await
     }
 
     /// Begins a decision. The policies are those in use when the call's turn has come, and ask for no more of the history
@@ -390,9 +403,10 @@ impl Gate {
             presence,
         ) {
             Err((outcome, reason)) => Err(self.close(&id, outcome, reason).await),
-            Ok(Placed::Ticket { hold, decision }) => {
+            Ok(Placed::Ticket { hold, decision, until }) => {
                 tracing::info!(call = %id, %hold, "an approval of this call is used");
-                self.permit(call, context, &hold, decision, presence).await.map(Admission::Permitted)
+                let by = By::Ruling { hold: &hold, until };
+                self.permit(call, context, by, decision, presence).await.map(Admission::Permitted)
             }
             Ok(Placed::Waits(place)) => {
                 // Whatever was stopped before it stood in the queue has not found it there.
@@ -453,14 +467,21 @@ impl Gate {
 
     /// Takes back a permit that was not used: nobody waits any more, or the upstream does not take the call.
     pub async fn unsent(&self, permit: PermittedCall, outcome: Outcome, why: &str) -> Refusal {
-        let at = jiff::Timestamp::now();
-        if let Some(hold) = permit.hold() {
-            self.holds.amend(hold, |_| State::Closed { outcome, at, reason: why.to_owned() });
+        self.stayed(permit.release(), outcome, why).await
+    }
+
+    /// The same for a call that its link had and that has not left.
+    pub async fn stayed(&self, sent: SentCall, outcome: Outcome, why: &str) -> Refusal {
+        sent.leave().take_back(outcome, why);
+        self.sessions.became(&sent.origin().context().session, &sent.id, outcome.as_str());
+        self.history.give_back(sent.counted);
+        match &sent.hold {
+            Some(hold) => {
+                self.not_released(hold, outcome, why);
+                self.close_held(&sent.id, outcome, why.to_owned()).await
+            }
+            None => self.close(&sent.id, outcome, why.to_owned()).await,
         }
-        self.sessions.became(&permit.origin().context().session, permit.call().id(), outcome.as_str());
-        let (call, counted) = permit.end();
-        self.history.give_back(counted);
-        self.close(call.id(), outcome, why.to_owned()).await
     }
 
     /// Refuses a call whose arguments are not what its tool takes: recorded, and never judged.

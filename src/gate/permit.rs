@@ -1,7 +1,8 @@
 //! The two values that consent turns on. Read all of it.
 //!
 //! [`PermittedCall`] is the only thing that an upstream takes a decided call from. It is made here, by the gate, from
-//! a call and the [`Receipt`] of the record that lets it go; it cannot be copied, and sending consumes it.
+//! a call and the [`Receipt`] of the record that lets it go; it cannot be copied, and sending consumes it. With it goes
+//! the [`Leave`] that the link asks right before the first byte: a permit that has waited may have lost its worth.
 //! [`Ruling`] is what an operator said about one hold; the hold queue consumes it.
 
 use std::collections::BTreeSet;
@@ -10,7 +11,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use crate::audit::Receipt;
-use crate::call::{CallId, Digest, ToolCall};
+use crate::call::{CallId, Decided, Digest, Leave, ToolCall};
 use crate::json::JsonText;
 use crate::signing::Verified;
 
@@ -31,49 +32,47 @@ pub struct PermittedCall {
     origin: Origin,
     /// Its place in what its principal was let through.
     counted: Option<Box<Reservation>>,
+    leave: Leave,
+}
+
+/// What lets a call go: the record, and what is asked in the moment in which it leaves.
+#[derive(Debug)]
+pub(super) struct Released {
+    pub receipt: Receipt,
+    pub leave: Leave,
+    pub counted: Option<Box<Reservation>>,
 }
 
 impl PermittedCall {
-    /// `receipt` is of the record after which the call may leave: `decided` for an allow, `sending` for a hold, whether
+    /// The receipt is of the record after which the call may leave: `decided` for an allow, `sending` for a hold, whether
     /// its own approval lets it go or one use of a grant.
     /// `origin` is the call itself, or the one that it goes on from.
-    pub(super) fn new(
-        call: ToolCall,
-        receipt: Receipt,
-        hold: Option<CallId>,
-        origin: Origin,
-        counted: Option<Box<Reservation>>,
-    ) -> PermittedCall {
-        PermittedCall { call, receipt, hold, origin, counted }
+    pub(super) fn new(call: ToolCall, released: Released, hold: Option<CallId>, origin: Origin) -> PermittedCall {
+        let Released { receipt, leave, counted } = released;
+        PermittedCall { call, receipt, hold, origin, counted, leave }
     }
 
     pub fn call(&self) -> &ToolCall {
         &self.call
     }
 
-    pub(super) fn origin(&self) -> &Origin {
-        &self.origin
-    }
-
+    #[cfg(test)]
     pub(super) fn hold(&self) -> Option<&CallId> {
         self.hold.as_ref()
     }
 
-    /// Ends the permit: the caller hands the message to the upstream's link now and at no other time.
+    /// Ends the permit: the caller hands the message to the upstream's link now and at no other time, and the link asks
+    /// [`SentCall::leave`] before the first byte.
     pub fn release(self) -> SentCall {
-        let PermittedCall { call, receipt, hold, origin, counted } = self;
+        let PermittedCall { call, receipt, hold, origin, counted, leave } = self;
         // The receipt has done its work: it is proof for this moment and for no other.
         drop(receipt);
-        SentCall { hold, counted, ..SentCall::of(&call, origin) }
-    }
-
-    /// The call is not sent after all.
-    pub(super) fn end(self) -> (ToolCall, Option<Box<Reservation>>) {
-        (self.call, self.counted)
+        SentCall { hold, counted, ..SentCall::of(&call, origin, leave) }
     }
 }
 
-/// A call that has left. Its answer is recorded by [`super::Gate::completed`], which consumes it.
+/// A call that its link has. Its answer is recorded by [`super::Gate::completed`], and that it has not left by
+/// [`super::Gate::stayed`]; each consumes it.
 #[derive(Debug)]
 pub struct SentCall {
     pub(super) id: CallId,
@@ -85,16 +84,37 @@ pub struct SentCall {
     /// Whose keys were taken out of what its server has said about it.
     pub(super) redacted: BTreeSet<String>,
     origin: Origin,
+    method: Decided,
+    leave: Leave,
 }
 
 impl SentCall {
-    pub(super) fn of(call: &ToolCall, origin: Origin) -> SentCall {
-        let (id, params) = (call.id().clone(), call.params().clone());
-        SentCall { id, hold: None, since: Instant::now(), params, counted: None, redacted: BTreeSet::new(), origin }
+    pub(super) fn of(call: &ToolCall, origin: Origin, leave: Leave) -> SentCall {
+        SentCall {
+            id: call.id().clone(),
+            hold: None,
+            since: Instant::now(),
+            params: call.params().clone(),
+            counted: None,
+            redacted: BTreeSet::new(),
+            origin,
+            method: call.method(),
+            leave,
+        }
     }
 
     pub fn id(&self) -> &CallId {
         &self.id
+    }
+
+    /// Its own; that of its origin may be another.
+    pub fn method(&self) -> Decided {
+        self.method
+    }
+
+    /// Says whether it has left.
+    pub fn leave(&self) -> &Leave {
+        &self.leave
     }
 
     /// Keys were taken out of something that its server has said about it: for the record.

@@ -10,6 +10,8 @@ use super::pin::DefinitionNow;
 use super::place::Place;
 use crate::call::Outcome;
 
+const AWAY: &str = "the client went away";
+
 /// Whether anybody still waits for the answer of a call. The session ends it; the gate looks at it last.
 #[derive(Clone, Debug, Default)]
 pub struct Presence {
@@ -43,9 +45,13 @@ impl Presence {
         self.gone.cancel();
     }
 
+    /// Waits until nobody does any more: why.
+    pub async fn ended(&self) -> (Outcome, &'static str) {
+        self.gone.cancelled().await;
+        self.left().unwrap_or((Outcome::Withdrawn, AWAY))
+    }
+
     pub(super) fn left(&self) -> Option<(Outcome, &'static str)> {
-        self.gone
-            .is_cancelled()
-            .then(|| self.why.get().copied().unwrap_or((Outcome::Withdrawn, "the client went away")))
+        self.gone.is_cancelled().then(|| self.why.get().copied().unwrap_or((Outcome::Withdrawn, AWAY)))
     }
 }

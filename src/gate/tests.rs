@@ -66,8 +66,16 @@ async fn nothing_leaves_for_a_client_whose_token_was_replaced() {
         let call = call();
         gate.policy.evaluate(&call, &context(), call.digest(&context()), policy::now()).await.unwrap()
     });
-    let release =
-        async || gate.release(&call, &context(), By::Ruling(call.id()), &approved, &Presence::default()).await;
+    let release = async || {
+        gate.release(
+            &call,
+            &context(),
+            By::Ruling { hold: call.id(), until: gate.holds.now() + Duration::from_secs(60) },
+            &approved,
+            &Presence::default(),
+        )
+        .await
+    };
     assert!(release().await.is_ok() && session.stopped().is_none());
     replaced.cancel();
     let (outcome, reason) = release().await.unwrap_err();
@@ -92,7 +100,15 @@ async fn a_call_that_waited_while_policies_were_loaded_is_judged_with_all_that_t
             }
             let (call, context) = (call(), context());
             let approved = gate.policy.evaluate(&call, &context, call.digest(&context), policy::now()).await.unwrap();
-            let released = gate.release(&call, &context, By::Ruling(call.id()), &approved, &Presence::default()).await;
+            let released = gate
+                .release(
+                    &call,
+                    &context,
+                    By::Ruling { hold: call.id(), until: gate.holds.now() + Duration::from_secs(60) },
+                    &approved,
+                    &Presence::default(),
+                )
+                .await;
             released.map(|_| ()).map_err(|(outcome, reason)| Refusal::new(outcome, reason))
         })
     });
@@ -104,4 +120,26 @@ async fn a_call_that_waited_while_policies_were_loaded_is_judged_with_all_that_t
     for task in [waits, released] {
         assert_eq!(task.await.unwrap().unwrap_err().outcome, Outcome::Denied);
     }
+}
+
+/// Between the ruling and the record of the sending a call may wait, for its turn or for the store.
+#[tokio::test]
+async fn nothing_leaves_after_the_end_of_its_hold_or_of_its_clients_patience() {
+    let folder = tempfile::tempdir().unwrap();
+    let gate = gate(folder.path()).await;
+    let _session = gate.open_session(&context(), CancellationToken::new());
+    let call = call();
+    let approved = gate.policy.evaluate(&call, &context(), call.digest(&context()), policy::now()).await.unwrap();
+    let release = async |until, presence: Presence| {
+        gate.release(&call, &context(), By::Ruling { hold: call.id(), until }, &approved, &presence).await
+    };
+    let (now, later) = (gate.holds.now(), gate.holds.now() + Duration::from_secs(60));
+    let released = release(later, Presence::default()).await.unwrap();
+    assert_eq!(release(now, Presence::default()).await.unwrap_err().0, Outcome::Expired);
+    let impatient = Presence::default().until(Some(tokio::time::Instant::now()));
+    assert_eq!(release(later, impatient).await.unwrap_err().0, Outcome::Expired);
+    // Also where it waits at its link.
+    gate.holds.clock.sleep(Duration::from_secs(60));
+    released.leave.attempt(|| ((), true)).unwrap_err();
+    assert_eq!(released.leave.refused().map(|(outcome, _)| outcome), Some(Outcome::Expired));
 }

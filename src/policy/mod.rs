@@ -365,6 +365,11 @@ impl PolicyEngine {
         self.0.set.load().version().to_owned()
     }
 
+    /// Whether decisions are made by the policies of this version.
+    pub fn decides_by(&self, version: &str) -> bool {
+        self.0.set.load().version() == version
+    }
+
     /// What rules ask for of the history of a call on this server.
     pub fn history_on(&self, server: &str) -> HistoryUse {
         self.0.set.load().history().on(server)

@@ -297,6 +297,11 @@ impl Requests {
     async fn lost(&self, sent: SentCall, lost: Lost) -> Answered {
         let reason = self.shared.scrubber.line(&lost.reason).into_owned();
         tracing::warn!(server = self.base().server.name, call = %sent.id(), reason, "no answer of the API");
+        if let Some((outcome, why)) = sent.leave().refused() {
+            return refused(&self.shared.gate.stayed(sent, outcome, &why).await);
+        }
+        // What has not left when this is said does not leave after it.
+        let lost = Lost { sent: lost.sent && !sent.leave().take_back(Outcome::Unavailable, &reason), ..lost };
         let (answer, fate) = match lost.sent {
             false => (Answer::NotSent, "Nothing was sent."),
             true => (Answer::OutcomeUnknown, "It may have taken effect: look before you try again."),

@@ -247,6 +247,11 @@ impl<'a> Conversation<'a> {
                 gate.completed(sent, answer, bytes, Some(digest), note).await;
                 Ok(message.result().filter(|_| answer == Answer::Ok).map(JsonText::owned))
             }
+            Err(why) if sent.leave().take_back(Outcome::Unavailable, &why) => {
+                let (outcome, why) = sent.leave().refused().unwrap_or((Outcome::Unavailable, why));
+                gate.stayed(sent, outcome, &why).await;
+                Err(why)
+            }
             Err(why) => {
                 gate.completed(sent, Answer::OutcomeUnknown, 0, None, Some(why.clone())).await;
                 Err(why)

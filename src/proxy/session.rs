@@ -57,6 +57,7 @@ mod chain;
 mod end;
 mod held;
 mod input;
+mod leaving;
 mod meet;
 mod tasks;
 
@@ -67,8 +68,10 @@ const NOT_TAKEN: &str = "the arguments: they are not what the tool takes";
 enum Open {
     /// With the gate.
     Deciding { method: Decided, presence: Presence },
-    /// A decided call, with the upstream.
+    /// A decided call, with the upstream or with the link there: [`SentCall::leave`] says which.
     Sent { sent: SentCall },
+    /// It was taken back and is answered. Its link has to drop it.
+    Returned,
     /// Passed on without a decision. `task` is the one that it is about, `cursor` where it wants a list to go on.
     Passed { method: String, task: Option<String>, cursor: Option<String> },
 }
@@ -287,7 +290,7 @@ impl Session {
         match event {
             FromClient::Message(message) => self.message(message).await,
             FromClient::Malformed(malformed) => self.refuse(malformed).await,
-            FromClient::Gone(id) => self.gone(&id),
+            FromClient::Gone(id) => self.gone(&id).await,
         }
     }
 
@@ -336,7 +339,7 @@ impl Session {
             Sorted::Pass(passage) => self.pass(passage, modern, None).await,
             Sorted::Task { task, passage } => self.task(task, passage, modern).await,
             Sorted::Notice(passage) => self.notice(passage),
-            Sorted::Cancel { request, passage } => self.cancel(&request, passage),
+            Sorted::Cancel { request, passage } => self.cancel(&request, passage).await,
             Sorted::Answer { request, passage } => self.answer(&request, passage).await,
             Sorted::Drop { method } => tracing::debug!(session = self.id, method, "a notification was dropped"),
             Sorted::Refuse(malformed) => self.refuse(malformed).await,
@@ -399,7 +402,7 @@ impl Session {
             }
         };
         let mut wait = self.can_wait(&message, &client);
-        let presence = presence.at(self.place.now()).until(wait.patience);
+        let presence = presence.at(self.place.now()).until(wait.patience.filter(|_| part.is_none()));
         if let Some((task, part)) = part {
             (wait.task, wait.part) = (Some(task), part);
         }
@@ -501,42 +504,6 @@ impl Session {
             }
             Err(why) => self.tell(Loss::not_sent(why.to_string()).answer(&id), Some(id)).await,
         }
-    }
-
-    /// The client takes a request back. What never left is not cancelled upstream.
-    fn cancel(&mut self, id: &Id, passage: Passage) {
-        let Some(request) = self.open.get_mut(id) else { return };
-        // Answered with a task, which `tasks/cancel` cancels.
-        if request.wait.task.is_some() {
-            return;
-        }
-        match &request.state {
-            Open::Deciding { presence, .. } => {
-                request.cancelled = true;
-                presence.leave(Outcome::Withdrawn, "the client cancelled the call");
-            }
-            Open::Passed { method, .. } if method == "initialize" => {}
-            Open::Sent { .. } | Open::Passed { .. } => {
-                request.cancelled = true;
-                if self.upstream.pass(passage).is_err() {
-                    tracing::debug!(session = self.id, "a cancellation was not passed on");
-                }
-                self.end_questions(id);
-            }
-        }
-    }
-
-    /// The stream that would carry an answer is closed.
-    fn gone(&mut self, id: &Id) {
-        let Some(request) = self.open.get_mut(id) else { return };
-        request.cancelled = true;
-        match &request.state {
-            Open::Deciding { presence, .. } => presence.leave(Outcome::Withdrawn, "the client closed the connection"),
-            // In the modern era a closed stream is the cancellation; before it, a lost connection is not one.
-            Open::Sent { .. } | Open::Passed { .. } if request.modern => self.upstream.abandon(id),
-            Open::Sent { .. } | Open::Passed { .. } => {}
-        }
-        self.end_questions(id);
     }
 
     async fn upstream_said(&mut self, event: FromUpstream) {

@@ -116,7 +116,7 @@ impl Upstream {
         (Upstream { outbound, is_stdio: true }, reached)
     }
 
-    /// Sends a permitted call. The permit ends here.
+    /// Sends a permitted call. The permit ends here, and the link asks once more before the first byte.
     ///
     /// # Errors
     /// The permit back, where no byte of the call has left.
@@ -125,7 +125,7 @@ impl Upstream {
         match self.outbound.try_reserve() {
             Ok(slot) => {
                 let sent = permit.release();
-                slot.send(ToUpstream::Send(message));
+                slot.send(ToUpstream::Call(message, sent.leave().clone()));
                 Ok(sent)
             }
             Err(error) => Err((Box::new(permit), error.into())),
@@ -210,5 +210,7 @@ pub fn request<'a>(
     let Some(outgoing) = api_request::outgoing(permit.call()).filter(|_| is_request) else {
         return Err(Box::new(permit));
     };
-    Ok((permit.release(), api_gate::forward(client, spec, outgoing, limits)))
+    let sent = permit.release();
+    let leave = sent.leave().clone();
+    Ok((sent, async move { api_gate::forward(client, spec, outgoing, &leave, limits).await }))
 }

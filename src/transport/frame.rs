@@ -3,9 +3,12 @@
 //! Invariant: a reader holds at most its limit and one small read, whatever the other side sends.
 
 use std::io::{self, BufRead as _, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
+use crate::call::Leave;
 use crate::json::JsonText;
 
 /// Room for one read.
@@ -165,6 +168,58 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
 pub struct WriteFailed {
     pub written: usize,
     pub source: io::Error,
+}
+
+/// A sink whose first byte is asked for, where it is one of a decided call. A pipe may be full for long, so that is done
+/// with each try.
+#[derive(Debug)]
+pub struct Gated<'a, W> {
+    pub sink: &'a mut W,
+    /// Nothing once it has left.
+    pub leave: Option<&'a Leave>,
+}
+
+impl<W: AsyncWrite + Unpin> Gated<'_, W> {
+    fn poll(&mut self, write: impl FnOnce(Pin<&mut W>) -> Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        let sink = Pin::new(&mut *self.sink);
+        let Some(leave) = self.leave else { return write(sink) };
+        let attempt = || {
+            let written = write(sink);
+            let left = matches!(written, Poll::Ready(Ok(1..)));
+            (written, left)
+        };
+        let written = leave.attempt(attempt).unwrap_or_else(|why| Poll::Ready(Err(io::Error::other(why))));
+        if let Poll::Ready(Ok(1..)) = written {
+            self.leave = None;
+        }
+        written
+    }
+}
+
+impl<W: AsyncWrite + Unpin> AsyncWrite for Gated<'_, W> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll(|sink| sink.poll_write(cx, bytes))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll(|sink| sink.poll_write_vectored(cx, slices))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.sink.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.sink).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.sink).poll_shutdown(cx)
+    }
 }
 
 /// Writes each text and a line feed, in order.

@@ -25,7 +25,7 @@ use tokio_util::task::task_tracker::TrackedFuture;
 use tracing::debug;
 
 use super::lock;
-use crate::call::Limits;
+use crate::call::{Leave, Limits};
 
 /// An idle connection is used again for this long; servers close them after a minute or so, or after the time that they
 /// name.
@@ -124,12 +124,14 @@ impl HttpClient {
     }
 
     /// Sends a request in origin form. The connection comes back with the response, to be given to
-    /// [`HttpClient::keep`] when the body was read through.
+    /// [`HttpClient::keep`] when the body was read through. A call is asked whether it may `leave` when there is a
+    /// connection to write it to.
     pub(super) async fn send(
         &self,
         server: &str,
         uri: &Uri,
         mut request: Request<Full<Bytes>>,
+        leave: Option<&Leave>,
     ) -> Result<(Response<Incoming>, Connection), NoResponse> {
         loop {
             let idle = self.idle(server);
@@ -143,7 +145,13 @@ impl HttpClient {
                 }
                 None => self.connect(uri).await.map_err(|reason| NoResponse { sent: false, reason })?,
             };
-            match sender.try_send_request(request).await {
+            let sending = match leave {
+                None => sender.try_send_request(request),
+                Some(leave) => leave
+                    .attempt(|| (sender.try_send_request(request), true))
+                    .map_err(|reason| NoResponse { sent: false, reason })?,
+            };
+            match sending.await {
                 Ok(response) => {
                     let idle = idle_time(response.headers());
                     return Ok((response, Connection { sender, idle }));

@@ -2,7 +2,8 @@
 //! the older era keeps.
 //!
 //! Invariant: every header field of a request is ours, made from the configuration and the message. Nothing is sent
-//! twice, no redirect is followed, and a key is put into a request at the moment it is sent.
+//! twice, no redirect is followed, and a key is put into a request at the moment it is sent. A call is asked in that
+//! moment whether it may still leave, with its connection there.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -21,7 +22,7 @@ pub use self::spec::{HeaderSource, HttpSpec, SpecError, is_this_machine};
 use self::wire::{Done, Wire};
 use super::http_client::HttpClient;
 use super::{FromUpstream, ToUpstream, UpstreamLink};
-use crate::call::Limits;
+use crate::call::{Leave, Limits};
 use crate::credential::scrub::Scrubber;
 use crate::mcp::headers::{CANCELLED, INITIALIZE, INITIALIZED};
 use crate::mcp::loss::{Cause, Fate, Loss};
@@ -68,6 +69,8 @@ struct Link {
     beginning: bool,
     /// The request that begins it.
     beginner: Option<Id>,
+    /// It has begun, and what belongs to no request is listened for: once for each link, whatever the client repeats.
+    listening: bool,
 }
 
 impl Link {
@@ -79,6 +82,7 @@ impl Link {
             others: 0,
             beginning: false,
             beginner: None,
+            listening: false,
         }
     }
 
@@ -96,11 +100,15 @@ impl Link {
                         break Some(reason);
                     }
                 }
-                event = from_session.recv(), if !self.beginning && self.open.len() < most => match event {
+                event = from_session.recv(), if !self.beginning && self.open.len() < most + usize::from(self.listening) => match event {
+                    Some(ToUpstream::Send(message)) if self.listening && message.method() == Some(INITIALIZED) => {
+                        debug!("the client says once more that the session has begun; the upstream knows");
+                    }
                     Some(ToUpstream::Send(message)) => match self.cancelled(&message) {
                         Some(id) => self.abandon(&id),
-                        None => self.send(message),
+                        None => self.send(message, None),
                     },
+                    Some(ToUpstream::Call(message, leave)) => self.send(message, Some(leave)),
                     Some(ToUpstream::Abandon(id)) => self.abandon(&id),
                     None => break None,
                 },
@@ -112,7 +120,7 @@ impl Link {
         }
     }
 
-    fn send(&mut self, message: Message) {
+    fn send(&mut self, message: Message, leave: Option<Leave>) {
         self.beginning = matches!(message.method(), Some(INITIALIZE | INITIALIZED));
         let (handle, registration) = AbortHandle::new_pair();
         match message.shape() {
@@ -122,7 +130,7 @@ impl Link {
             }
             Shape::Notification { .. } | Shape::Response { .. } => self.others += 1,
         }
-        let exchange: BoxFuture<'static, Done> = Box::pin(Arc::clone(&self.wire).exchange(message));
+        let exchange: BoxFuture<'static, Done> = Box::pin(Arc::clone(&self.wire).exchange(message, leave));
         self.open.push(Abortable::new(exchange, registration));
     }
 
@@ -162,7 +170,7 @@ impl Link {
             Done::Other { begins, listen } => {
                 self.others -= 1;
                 self.beginning &= !begins;
-                if listen {
+                if listen && !std::mem::replace(&mut self.listening, true) {
                     self.beside(Arc::clone(&self.wire).listen());
                 }
             }
@@ -185,9 +193,7 @@ impl Link {
         }
         from_session.close();
         while let Some(event) = from_session.recv().await {
-            if let ToUpstream::Send(message) = event
-                && let Shape::Request { id, .. } = message.shape()
-            {
+            if let Some(Shape::Request { id, .. }) = event.message().map(Message::shape) {
                 self.wire.lost(id.clone(), Loss::new(Fate::NotSent, Cause::SessionOver, reason)).await;
             }
         }

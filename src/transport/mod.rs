@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::call::{ClientInfo, Principal};
+use crate::call::{ClientInfo, Leave, Principal};
 use crate::json::JsonText;
 use crate::mcp::loss::Loss;
 use crate::mcp::message::{Id, Malformed, Message};
@@ -97,8 +97,20 @@ pub struct Handover {
 #[derive(Debug)]
 pub enum ToUpstream {
     Send(Message),
+    /// A decided call. The link asks right before its first byte whether it may leave.
+    Call(Message, Leave),
     /// Nobody waits for this request any more: an HTTP upstream's stream for it is closed.
     Abandon(Id),
+}
+
+impl ToUpstream {
+    /// What is to be written, where it is something.
+    fn message(&self) -> Option<&Message> {
+        match self {
+            ToUpstream::Send(message) | ToUpstream::Call(message, _) => Some(message),
+            ToUpstream::Abandon(_) => None,
+        }
+    }
 }
 
 /// What an upstream's transport brings.

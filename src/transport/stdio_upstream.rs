@@ -20,7 +20,7 @@ use tracing::{Instrument as _, debug, error, info, info_span, warn};
 use self::group::Group;
 use self::pending::Pending;
 use super::budget::Budget;
-use super::frame::{Frame, LineReader, write_lines};
+use super::frame::{Frame, Gated, LineReader, write_lines};
 use super::{FromUpstream, ToUpstream, UpstreamLink};
 use crate::call::Limits;
 use crate::credential::scrub::Scrubber;
@@ -396,9 +396,7 @@ async fn close(
     }
     from_session.close();
     while let Some(event) = from_session.recv().await {
-        if let ToUpstream::Send(message) = event
-            && let Shape::Request { id, .. } = message.shape()
-        {
+        if let Some(Shape::Request { id, .. }) = event.message().map(Message::shape) {
             let lost = FromUpstream::Lost { id: id.clone(), loss: Loss::not_sent(reason) };
             let _ = to_session.send(lost).await;
         }
@@ -441,8 +439,9 @@ async fn write_loop(
         return End::Failed(CLOSED.to_owned());
     }
     while let Some(event) = from_session.recv().await {
-        let message = match event {
-            ToUpstream::Send(message) => message,
+        let (message, leave) = match event {
+            ToUpstream::Send(message) => (message, None),
+            ToUpstream::Call(message, leave) => (message, Some(leave)),
             // The session sends `notifications/cancelled` itself where that is right.
             ToUpstream::Abandon(id) => {
                 pending.remove(&id);
@@ -463,11 +462,20 @@ async fn write_loop(
             pending.begins(id);
         }
         let text = message.into_text();
-        let written = match timeout(limits.answer_timeout, write_lines(stdin, std::slice::from_ref(&text))).await {
+        let mut gated = Gated { sink: stdin, leave: leave.as_ref() };
+        let written = match timeout(limits.answer_timeout, write_lines(&mut gated, std::slice::from_ref(&text))).await {
             Ok(Ok(())) => continue,
             Ok(Err(failed)) => failed.written,
             Err(_) => return End::Failed("the upstream process does not read its input".to_owned()),
         };
+        if let Some((_, why)) = leave.and_then(|leave| leave.refused()) {
+            // Nothing of it stands in the pipe. What is no request has nobody here who waits for an answer.
+            if let Some(id) = request {
+                pending.remove(&id);
+                let _ = to_session.send(FromUpstream::Lost { id, loss: Loss::not_sent(why) }).await;
+            }
+            continue;
+        }
         let reason = CLOSED.to_owned();
         if let Some(id) = request.filter(|_| written == 0) {
             pending.remove(&id);

@@ -33,6 +33,7 @@ mod holding;
 mod hostile_oauth;
 mod installed;
 mod large;
+mod last_moment;
 mod limits;
 mod lists;
 mod notices;

@@ -1,7 +1,7 @@
 //! What is bound to what, without policy, store or session.
 
 use super::*;
-use crate::call::{Class, Effect, Tier, fixtures};
+use crate::call::{Class, Effect, Leave, Tier, fixtures};
 use crate::gate::SentCall;
 use crate::json::Rules;
 use crate::mcp::message::Message;
@@ -65,7 +65,7 @@ impl Case {
     fn sent(&self) -> SentCall {
         let call = self.call();
         let origin = Origin::new(&call, Arc::new(self.context()), Some(Arc::new(held(&["refunds.all"], Tier::Medium))));
-        SentCall::of(&call, origin)
+        SentCall::of(&call, origin, Leave::free())
     }
 
     fn answered(&self, following: &Following, result: &str) -> Option<&'static str> {
@@ -195,7 +195,7 @@ fn one_approval_lasts_for_so_many_rounds() {
     let mut rounds = 0;
     while let Some(origin) = following.take(&CASE.more(ANSWERS).call(), &CASE.context()) {
         rounds += 1;
-        let sent = SentCall::of(&CASE.more(ANSWERS).call(), origin);
+        let sent = SentCall::of(&CASE.more(ANSWERS).call(), origin, Leave::free());
         following.relayed(&sent, json(ASKS).view());
         assert!(rounds <= 100);
     }
@@ -236,7 +236,7 @@ fn count_and_bytes_are_bounded_and_nobody_takes_another_ones_room() {
     let mut context = CASE.context();
     context.operation.targets = vec!["x".repeat(MAX_CONTEXT)];
     let origin = Origin::new(&CASE.call(), Arc::new(context), None);
-    assert!(following.relayed(&SentCall::of(&CASE.call(), origin), json(ASKS).view()).is_none());
+    assert!(following.relayed(&SentCall::of(&CASE.call(), origin, Leave::free()), json(ASKS).view()).is_none());
     let long = format!(r#"{{"resultType":"task","taskId":"{}"}}"#, "x".repeat(MAX_TASK_ID + 1));
     assert!(CASE.answered(&following, &long).is_none());
 }
@@ -336,7 +336,7 @@ fn what_travels_beside_the_parameters_is_bound_as_well() {
     };
     let sent = |call: &ToolCall| {
         let approved = Some(Arc::new(held(&["refunds.all"], Tier::Medium)));
-        SentCall::of(call, Origin::new(call, Arc::new(CASE.context()), approved))
+        SentCall::of(call, Origin::new(call, Arc::new(CASE.context()), approved), Leave::free())
     };
     let retry = CASE.more(ANSWERS);
     for (before, after, same) in [

@@ -205,8 +205,8 @@ async fn uses_are_counted_and_given_back_only_where_nothing_says_that_the_call_l
     two.leaves();
     grants.give_back(two);
     assert!(take().is_none(), "a record may say that the second one left");
-    assert!(grants.stands(&three));
-    assert!(grants.remove(&id).is_some() && !grants.stands(&three) && take().is_none());
+    assert!(grants.stands(three.grant()));
+    assert!(grants.remove(&id).is_some() && !grants.stands(three.grant()) && take().is_none());
     grants.give_back(three);
     assert!(grants.all().is_empty(), "what was revoked does not come back");
 }
@@ -216,9 +216,9 @@ async fn a_grant_ends_with_its_time() {
     let (grants, id) = granted();
     let used = grants.take(&call(ARGUMENTS), &context(), &decision()).unwrap();
     tokio::time::advance(Duration::from_secs(59)).await;
-    assert!(grants.stands(&used));
+    assert!(grants.stands(used.grant()));
     tokio::time::advance(Duration::from_secs(1)).await;
-    assert!(!grants.stands(&used) && grants.all().is_empty() && grants.remove(&id).is_none());
+    assert!(!grants.stands(used.grant()) && grants.all().is_empty() && grants.remove(&id).is_none());
     assert!(grants.take(&call(ARGUMENTS), &context(), &decision()).is_none());
 }
 
@@ -297,5 +297,5 @@ async fn a_grant_begins_where_the_take_back_ends() {
     tokio::time::advance(Duration::from_millis(1)).await;
     let used = grants.take(&call(ARGUMENTS), &context(), &decision()).unwrap();
     assert_eq!(grants.remove_of(&hold).len(), 1);
-    assert!(!grants.stands(&used) && grants.all().is_empty() && grants.remove_of(&hold).is_empty());
+    assert!(!grants.stands(used.grant()) && grants.all().is_empty() && grants.remove_of(&hold).is_empty());
 }

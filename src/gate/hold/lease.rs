@@ -41,7 +41,7 @@ impl HoldQueue {
     ) -> Result<(Hold, Option<String>), NoEffect> {
         let poisoned = |Poisoned| NoEffect::Unavailable("the hold queue failed".to_owned());
         let mut inner = self.lock().map_err(poisoned)?;
-        let now = Instant::now();
+        let now = self.now();
         let Some(entry) = inner.open.get_mut(id).filter(|entry| entry.shown) else {
             return Err(super::ruling::not_open(&inner, id));
         };

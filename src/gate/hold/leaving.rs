@@ -87,7 +87,7 @@ impl HoldQueue {
     /// [`HoldQueue::taken_back`], whatever happens. Who had approved.
     pub(in crate::gate) fn take_back(&self, id: &CallId) -> Result<String, NoEffect> {
         let mut inner = self.lock().map_err(poisoned)?;
-        let now = Instant::now();
+        let now = self.now();
         let Some(entry) = inner.open.get_mut(id).filter(|entry| entry.shown) else {
             return Err(super::ruling::not_open(&inner, id));
         };

@@ -11,7 +11,6 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::time::Instant;
 
 use super::leaving::poisoned;
 use super::room::Gone;
@@ -40,7 +39,7 @@ impl HoldQueue {
         };
         let ttl = ended.decision.ttl_seconds.map_or(self.settings.ttl, |seconds| Duration::from_secs(seconds.into()));
         let now = Timestamp::now();
-        let ends = (Instant::now() + ttl, now.checked_add(ttl).unwrap_or(now));
+        let ends = (self.now() + ttl, now.checked_add(ttl).unwrap_or(now));
         let entry = Entry::again(ended.clone(), presence, same_as(&inner, digest), ends);
         let hold = entry.hold.clone();
         inner.order.push(id.clone());

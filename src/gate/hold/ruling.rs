@@ -63,7 +63,7 @@ impl HoldQueue {
         if entry.hold.digest != ruling.digest {
             return Err(NoEffect::WrongDigest);
         }
-        if Instant::now() >= entry.deadline {
+        if self.now() >= entry.deadline {
             return Err(NoEffect::Closed("the hold has expired".to_owned()));
         }
         let mut have = u8::try_from(entry.hold.approved_by.len()).unwrap_or(u8::MAX);
@@ -112,7 +112,7 @@ impl HoldQueue {
             Says::Reject { reason } => self.reject(&mut inner, &id, operator, reason).ok_or(NoEffect::NotFound),
             Says::Approve { .. } => {
                 // One moment for both questions: what is in time is released, and never becomes a ticket.
-                let now = Instant::now();
+                let now = self.now();
                 if let Some(late) = entry.too_late(now) {
                     self.finish(&mut inner, &id);
                     return Err(NoEffect::Closed(format!("too late: {late}")));
@@ -170,7 +170,7 @@ impl HoldQueue {
             entry.before_ticket = Some((entry.deadline, entry.hold.expires));
             entry.hold.state = State::Ticket { by, at, until };
             entry.hold.expires = until;
-            entry.deadline = Instant::now() + TICKET;
+            entry.deadline = self.now() + TICKET;
             entry.let_go();
             self.announce(&mut entry.hold);
             let hold = entry.hold.clone();
@@ -185,7 +185,8 @@ impl HoldQueue {
             waiting: 0,
             ..entry.hold
         };
-        waiter.tell(Verdict::Approved { hold: id.clone(), decision: Arc::clone(&released.decision) });
+        let (decision, until) = (Arc::clone(&released.decision), waiter.deadline);
+        waiter.tell(Verdict::Approved { hold: id.clone(), decision, until });
         let released = self.remember(inner, released, None);
         self.carry_on(inner, entry.waiters);
         Some(released)

@@ -464,6 +464,7 @@ async fn any_interleaving_ends_in_one_state() {
     }
 }
 
+mod asleep;
 mod bounds;
 mod exhaustive;
 mod leaving;

@@ -171,6 +171,7 @@ impl Sim {
         let patience = (self.dice.roll(4) == 0).then(|| tokio::time::Instant::now() + Duration::from_secs(10));
         let (gate, upstream) = (Arc::clone(&self.gate), Arc::clone(&self.upstream));
         let here = presence.clone().until(patience);
+        let waits = self.dice.roll(12);
         let task = tokio::spawn(async move {
             let context = asks(session, class);
             let permit = match gate.admit(call, context, &here).await {
@@ -181,17 +182,28 @@ impl Sim {
                 },
                 Err(_) => return,
             };
-            assert!(here.left().is_none(), "released after its end");
             let hold = permit.hold().cloned();
-            if gate.frozen().is_some() && class != Class::Read {
-                let hold = gate.holds().find(hold.as_ref().expect("let through while frozen")).unwrap();
-                assert!(hold.decision.rules.iter().any(|rule| rule.rule == stops::FROZEN), "let through while frozen");
-            }
-            assert!(gate.sessions.paused(session).is_none(), "let through while paused");
             let message = permit.call().message().as_str().to_owned();
             let sent = permit.release();
-            upstream.lock().unwrap().push((sent.id().clone(), hold, message));
-            gate.completed(sent, crate::audit::Answer::Ok, 0, None, None).await;
+            // Its link takes its time.
+            for _ in 0..waits {
+                tokio::task::yield_now().await;
+            }
+            let left = sent.leave().attempt(|| {
+                assert!(here.left().is_none(), "left after its end");
+                if gate.frozen().is_some() && class != Class::Read {
+                    let hold = gate.holds().find(hold.as_ref().expect("left while frozen")).unwrap();
+                    assert!(hold.decision.rules.iter().any(|rule| rule.rule == stops::FROZEN), "left while frozen");
+                }
+                assert!(gate.sessions.paused(session).is_none(), "left while paused");
+                upstream.lock().unwrap().push((sent.id().clone(), hold, message));
+                ((), true)
+            });
+            match (left, sent.leave().refused()) {
+                (Ok(()), None) => gate.completed(sent, crate::audit::Answer::Ok, 0, None, None).await,
+                (Err(_), Some((outcome, why))) => drop(gate.stayed(sent, outcome, &why).await),
+                both => panic!("left and did not: {both:?}"),
+            }
         });
         self.clients.push(Client { id, presence, task });
         self.clients.retain(|client| !client.task.is_finished());

@@ -75,8 +75,7 @@ impl Session {
         if self.polled(&id, message.as_ref()).await {
             return;
         }
-        let deciding = self.open.get(&id).is_none_or(|request| matches!(request.state, Open::Deciding { .. }));
-        if deciding {
+        if self.open.get(&id).is_none_or(|request| !request.state.has_left()) {
             tracing::warn!(session = self.id, server = self.server.facts.name, %id, "an answer to nothing that was sent was dropped");
             return;
         }
@@ -93,7 +92,7 @@ impl Session {
             (Open::Passed { method, .. }, Some(message)) if method == "tasks/list" && !is_error => {
                 self.own_tasks(message)
             }
-            (Open::Sent { .. } | Open::Passed { .. } | Open::Deciding { .. }, message) => message,
+            (Open::Sent { .. } | Open::Passed { .. } | Open::Deciding { .. } | Open::Returned, message) => message,
         };
         let text = message.as_ref().map(|message| message.text().clone());
         if let Some(text) = &text {
@@ -108,7 +107,7 @@ impl Session {
         }
         let origin = match &request.state {
             Open::Sent { sent } => Some(sent.origin().clone()),
-            Open::Deciding { .. } | Open::Passed { .. } => None,
+            Open::Deciding { .. } | Open::Passed { .. } | Open::Returned => None,
         };
         if let Open::Sent { sent } = request.state {
             let result = match undeclared {
@@ -167,7 +166,7 @@ impl Session {
                 Some((sent.origin().clone(), sent.id().clone()))
             }
             Open::Passed { task: Some(task), .. } => self.task_call(task),
-            Open::Passed { task: None, .. } | Open::Deciding { .. } => None,
+            Open::Passed { task: None, .. } | Open::Deciding { .. } | Open::Returned => None,
         };
         let answer = answer.clone();
         async move {

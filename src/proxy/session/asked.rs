@@ -10,8 +10,8 @@ use std::sync::Arc;
 use tracing::Instrument as _;
 
 use crate::audit::Answer;
-use crate::call::{CallContext, Class, Decided, Outcome, Refusal};
-use crate::gate::{Admission, Origin, PermittedCall, Presence};
+use crate::call::{CallContext, Class, Decided, Leave, Outcome, Refusal};
+use crate::gate::{Admission, Gate, Origin, PermittedCall, Presence, SentCall};
 use crate::json::{Json, JsonText};
 use crate::mcp::definitions;
 use crate::mcp::message::{Era, INVALID_REQUEST, Id, METHOD_NOT_FOUND, Malformed, Message};
@@ -50,8 +50,15 @@ impl Within {
     }
 }
 
+/// How far an answer has come.
+pub(super) enum Goes {
+    Permitted(PermittedCall),
+    /// Its link had it: it has left, or was taken back.
+    Settled(SentCall),
+}
+
 /// What the gate came to about an answer.
-pub(super) type Judged = (Id, Result<PermittedCall, Refusal>);
+pub(super) type Judged = (Id, Result<Goes, Refusal>);
 pub(super) type Judging = Pin<Box<dyn Future<Output = Judged> + Send>>;
 
 impl Session {
@@ -112,12 +119,12 @@ impl Session {
     fn open_call(&self, id: &Id) -> Option<Within> {
         let request = self.open.get(id).filter(|request| !request.cancelled)?;
         match &request.state {
-            Open::Sent { sent } => Some(Within::Call(id.clone(), sent.origin().clone())),
+            Open::Sent { sent } if sent.leave().has_left() => Some(Within::Call(id.clone(), sent.origin().clone())),
             Open::Passed { task: Some(task), .. } => {
                 let origin = self.shared.gate.task(task, &self.base)?;
                 Some(Within::Task(task.clone(), origin))
             }
-            Open::Passed { task: None, .. } | Open::Deciding { .. } => None,
+            Open::Passed { task: None, .. } | Open::Sent { .. } | Open::Deciding { .. } | Open::Returned => None,
         }
     }
 
@@ -165,8 +172,8 @@ impl Session {
                 let task = self.shared.tracker.spawn(
                     async move {
                         match gate.admit_answer(call, context, &presence, origin).await? {
-                            Admission::Permitted(permit) => Ok(permit),
-                            Admission::Held(held) => held.wait(&presence, None).await,
+                            Admission::Permitted(permit) => Ok(Goes::Permitted(permit)),
+                            Admission::Held(held) => held.wait(&presence, None).await.map(Goes::Permitted),
                         }
                     }
                     .in_current_span(),
@@ -203,25 +210,48 @@ impl Session {
         self.refuse(malformed).await;
     }
 
-    /// The gate is done with an answer.
-    pub(super) async fn judged(&mut self, id: Id, verdict: Result<PermittedCall, Refusal>) {
-        let asked = self.asked.remove(&id);
-        let permit = match verdict {
-            Ok(permit) => permit,
-            Err(refusal) => {
-                let reason = format!("refused by countersign: {}", refusal.reason);
-                return self.upstream.decline(&id, reply::REFUSED, &reason);
+    /// The gate is done with an answer, or its link is.
+    pub(super) async fn judged(&mut self, id: Id, verdict: Result<Goes, Refusal>) {
+        match verdict {
+            Ok(Goes::Permitted(permit)) => self.hand_over(id, permit).await,
+            Ok(Goes::Settled(sent)) => {
+                self.asked.remove(&id);
+                if let Some(refusal) = settled(&self.shared.gate, sent).await {
+                    self.upstream.decline(&id, reply::REFUSED, &refused(&refusal));
+                }
             }
-        };
+            Err(refusal) => {
+                self.asked.remove(&id);
+                self.upstream.decline(&id, reply::REFUSED, &refused(&refusal));
+            }
+        }
+    }
+
+    /// Gives an answer to the upstream's link, and hears later whether it has left.
+    async fn hand_over(&mut self, id: Id, permit: PermittedCall) {
         let gate = Arc::clone(&self.shared.gate);
-        if !asked.is_some_and(|asked| self.is_open(&asked)) {
+        let asked = self.asked.get(&id).filter(|asked| self.is_open(asked));
+        let Some(presence) = asked.and_then(|asked| asked.deciding.clone()) else {
+            self.asked.remove(&id);
             gate.unsent(permit, Outcome::Withdrawn, "the call that this answer belongs to is over").await;
             return self.upstream.decline(&id, INVALID_REQUEST, "the request is over");
-        }
+        };
         match self.upstream.call(permit) {
-            // Nothing comes back for an answer.
-            Ok(sent) => gate.completed(sent, Answer::Ok, 0, None, None).await,
+            Ok(sent) => self.judging.push(Box::pin(async move {
+                let leave = sent.leave();
+                tokio::select! {
+                    () = leave.settled() => {}
+                    (outcome, why) = presence.ended() => {
+                        leave.take_back(outcome, why);
+                    }
+                    () = tokio::time::sleep_until(leave.until()) => {
+                        leave.take_back(Outcome::Unavailable, Leave::LATE);
+                    }
+                }
+                (id, Ok(Goes::Settled(sent)))
+            })),
             Err((permit, why)) => {
+                self.asked.remove(&id);
                 gate.unsent(*permit, Outcome::Unavailable, &why.to_string()).await;
             }
         }
@@ -259,8 +289,14 @@ impl Session {
         }
         self.asked.clear();
         while let Some((_, verdict)) = self.judging.next().await {
-            if let Ok(permit) = verdict {
-                self.shared.gate.unsent(permit, outcome, why).await;
+            match verdict {
+                Ok(Goes::Permitted(permit)) => {
+                    self.shared.gate.unsent(permit, outcome, why).await;
+                }
+                Ok(Goes::Settled(sent)) => {
+                    settled(&self.shared.gate, sent).await;
+                }
+                Err(_) => {}
             }
         }
     }
@@ -269,6 +305,21 @@ impl Session {
     pub(super) fn is_asked_with_progress(&self, token: Json<'_>) -> bool {
         self.asked.values().any(|asked| asked.progress.as_deref() == Some(token.text()))
     }
+}
+
+/// Records what became of an answer. Nothing comes back for one that has left.
+async fn settled(gate: &Gate, sent: SentCall) -> Option<Refusal> {
+    match sent.leave().refused() {
+        Some((outcome, why)) => Some(gate.stayed(sent, outcome, &why).await),
+        None => {
+            gate.completed(sent, Answer::Ok, 0, None, None).await;
+            None
+        }
+    }
+}
+
+fn refused(refusal: &Refusal) -> String {
+    format!("refused by countersign: {}", refusal.reason)
 }
 
 /// The worst last.

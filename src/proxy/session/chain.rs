@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::Instant;
 
+use crate::call::Outcome;
 use crate::gate::Origin;
 use crate::json::{Json, JsonText, Kind, Rules};
 use crate::mcp::message::{Id, Message};
@@ -263,7 +264,7 @@ impl Session {
     }
 
     /// The client cancels a task: what was not sent is withdrawn, of what was the upstream is told.
-    pub(super) fn cancel_task(&mut self, task: &str) {
+    pub(super) async fn cancel_task(&mut self, task: &str) {
         if let Some(at) = self.chains.iter().position(|chain| chain.ours == task) {
             self.cancel_theirs(at);
             return self.withdraw_answers(task, "the client cancelled the task");
@@ -276,8 +277,12 @@ impl Session {
         let Some(id) = self.open.iter().find_map(of) else { return };
         match self.open.get(&id).map(|request| &request.state) {
             Some(Open::Deciding { .. }) => self.withdraw(&id, "the client cancelled the task"),
-            Some(Open::Sent { .. }) => self.upstream.abandon(&id),
-            Some(Open::Passed { .. }) | None => {}
+            Some(Open::Sent { .. }) => {
+                if !self.takes_back(&id, Outcome::Withdrawn, "the client cancelled the task").await {
+                    self.upstream.abandon(&id);
+                }
+            }
+            Some(Open::Passed { .. } | Open::Returned) | None => {}
         }
     }
 

@@ -32,12 +32,17 @@ impl Session {
         if self.poll_lost(&id) {
             return;
         }
-        // Nothing can be lost of a request that has not been sent; its hold, if there is one, has its own end.
-        if self.open.get(&id).is_none_or(|request| matches!(request.state, Open::Deciding { .. })) {
-            return;
-        }
+        let fate = match self.open.get(&id).map(|request| &request.state) {
+            // Nothing can be lost of a request that has not been sent; its hold, if there is one, has its own end.
+            None | Some(Open::Deciding { .. }) => return,
+            Some(Open::Sent { sent }) if sent.leave().refused().is_some() => return self.stayed(id).await,
+            // Whatever its link thinks: what has not left does not from here on.
+            Some(Open::Sent { sent }) if sent.leave().take_back(Outcome::Unavailable, &loss.reason) => Fate::NotSent,
+            Some(Open::Sent { .. } | Open::Passed { .. } | Open::Returned) => loss.fate,
+        };
         let Some(request) = self.open.remove(&id) else { return };
         self.end_questions(&id);
+        let loss = Loss { fate, ..loss };
         let loss = Loss { reason: self.shared.scrubber.line(&loss.reason).into_owned(), ..loss };
         tracing::warn!(session = self.id, server = self.server.facts.name, %id, fate = ?loss.fate, reason = loss.reason, "no answer will come");
         if let Open::Sent { sent: call } = request.state {
@@ -84,6 +89,7 @@ impl Session {
                 Err(refusal) => self.decided_against(id, refusal).await,
             }
         }
+        self.take_all_back(outcome, why).await;
         if let Ending::UpstreamGone(reason) = &ending {
             tracing::warn!(session = self.id, server = self.server.facts.name, reason, "the server is gone");
             let open: Vec<Id> = self.open.keys().cloned().collect();
@@ -127,7 +133,7 @@ impl Session {
     async fn end_subscriptions(&mut self) {
         let listens = |request: &Request| match &request.state {
             Open::Sent { sent } => sent.origin().method() == Decided::Listen,
-            Open::Deciding { .. } | Open::Passed { .. } => false,
+            Open::Deciding { .. } | Open::Passed { .. } | Open::Returned => false,
         };
         let ids: Vec<Id> = self.open.iter().filter(|(_, request)| listens(request)).map(|(id, _)| id.clone()).collect();
         for id in ids {

@@ -153,7 +153,7 @@ impl Session {
         let silence = self.open.values().filter_map(|request| self.silent_at(request));
         let offers = self.open.values().filter(|request| !request.cancelled);
         let offers = offers.filter_map(|request| Some(request.wait.offer.as_ref()?.at));
-        progress.chain(silence).chain(offers).min()
+        progress.chain(silence).chain(offers).chain(self.next_late()).min()
     }
 
     /// When nobody has asked for a task long enough to give up a call that has not been sent.
@@ -168,6 +168,7 @@ impl Session {
     /// Says what is due. A client that does not read misses a notification, and nobody waits for it.
     pub(super) async fn report(&mut self) {
         self.answer_with_tasks().await;
+        self.end_late().await;
         let every = self.shared.waits.progress_every;
         for (id, request) in &mut self.open {
             let Some(text) = request.wait.progress.as_mut().and_then(|progress| progress.say(every)) else { continue };
@@ -200,7 +201,7 @@ impl Session {
         let Some(request) = self.open.values().find(asks) else { return Some(message.text().clone()) };
         // It has nothing to report of a call that it has not got, and tasks have no progress.
         let passed = match (&request.state, &request.wait.progress) {
-            (Open::Deciding { .. }, _) => None,
+            (state, _) if !state.has_left() => None,
             _ if request.wait.task.is_some() => None,
             (_, None) => Some(message.text().clone()),
             (_, Some(progress)) => progress.above(message),
@@ -214,10 +215,7 @@ impl Session {
     /// The upstream's form of an answer is the client's, where the client waits for it: a stream is opened as soon as
     /// the upstream opens one, and is closed where the upstream wants to be asked again later.
     pub(super) async fn answered_like(&mut self, id: Id, form: fn(Id) -> ToClient) {
-        let waits = |request: &Request| {
-            let sent = !matches!(request.state, Open::Deciding { .. });
-            sent && !request.cancelled && request.wait.task.is_none()
-        };
+        let waits = |request: &Request| request.state.has_left() && !request.cancelled && request.wait.task.is_none();
         if self.open.get(&id).is_some_and(waits) {
             let _ = self.client.send(form(id)).await;
         }
@@ -246,8 +244,13 @@ impl Session {
         let ends = self.base.client.transport == crate::call::Transport::Stdio;
         for request in self.open.values_mut().filter(|request| ends || request.wait.task.is_none()) {
             request.cancelled |= request.wait.task.is_none();
-            if let Open::Deciding { presence, .. } = &request.state {
-                presence.leave(Outcome::Withdrawn, "the client went away");
+            match &request.state {
+                Open::Deciding { presence, .. } => presence.leave(Outcome::Withdrawn, "the client went away"),
+                // Its link says that it did not leave.
+                Open::Sent { sent } => {
+                    sent.leave().take_back(Outcome::Withdrawn, "the client went away");
+                }
+                Open::Passed { .. } | Open::Returned => {}
             }
         }
         if ends {

@@ -52,7 +52,7 @@ impl Session {
     /// What the client of a task wants.
     pub(super) async fn ordered(&mut self, order: Order) {
         match order {
-            Order::Cancel(task) => self.cancel_task(&task),
+            Order::Cancel(task) => self.cancel_task(&task).await,
             Order::Answered(task) => self.answered_by_client(&task).await,
         }
     }
@@ -148,8 +148,13 @@ impl Session {
     /// Answers that have not left are not sent any more.
     pub(super) fn withdraw_answers(&mut self, task: &str, why: &'static str) {
         for request in self.open.values().filter(|request| request.wait.task.as_deref() == Some(task)) {
-            if let (Part::Answers, Open::Deciding { presence, .. }) = (request.wait.part, &request.state) {
-                presence.leave(Outcome::Withdrawn, why);
+            match (request.wait.part, &request.state) {
+                (Part::Answers, Open::Deciding { presence, .. }) => presence.leave(Outcome::Withdrawn, why),
+                // Its link says that it did not leave.
+                (Part::Answers, Open::Sent { sent }) => {
+                    sent.leave().take_back(Outcome::Withdrawn, why);
+                }
+                (Part::Answers, Open::Passed { .. } | Open::Returned) | (Part::Call, _) => {}
             }
         }
     }

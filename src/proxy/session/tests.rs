@@ -136,7 +136,14 @@ impl Rig {
         self.to_session.send(FromClient::Message(Message::from_client(text).unwrap())).await.unwrap();
         let reached = tokio::time::timeout(Duration::from_secs(20), self.upstream.recv()).await;
         let reached = reached.unwrap_or_else(|_| panic!("did not arrive: {text}")).unwrap();
-        let ToUpstream::Send(message) = reached else { panic!("{reached:?}") };
+        let message = match reached {
+            ToUpstream::Send(message) => message,
+            ToUpstream::Call(message, leave) => {
+                leave.attempt(|| ((), true)).unwrap();
+                message
+            }
+            ToUpstream::Abandon(id) => panic!("{id} is abandoned"),
+        };
         assert_eq!(message.text().as_str(), JsonText::parse(text, Rules::CLIENT).unwrap().as_str());
     }
 

@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use tokio::time::timeout;
 
 use super::{Answered, ApiSpec};
-use crate::call::Limits;
+use crate::call::{Leave, Limits};
 use crate::mcp::api_request::Outgoing;
 use crate::transport::http_client::HttpClient;
 
@@ -35,7 +35,7 @@ impl Lost {
     }
 }
 
-/// Sends a request once and reads the answer whole.
+/// Sends a request once, where it may still `leave`, and reads the answer whole.
 ///
 /// # Errors
 /// [`Lost`].
@@ -43,11 +43,12 @@ pub async fn forward(
     client: &HttpClient,
     spec: &ApiSpec,
     request: Outgoing,
+    leave: &Leave,
     limits: &Limits,
 ) -> Result<Answered, Lost> {
     let request = built(spec, request).map_err(|reason| Lost { sent: false, reason })?;
     let asking = client.link(async {
-        let sent = client.send(spec.http.server(), spec.http.uri(), request).await;
+        let sent = client.send(spec.http.server(), spec.http.uri(), request, Some(leave)).await;
         let (response, connection) = sent.map_err(|no| Lost { sent: no.sent, reason: no.reason })?;
         let answered = whole(response, limits.answer_bytes).await?;
         client.keep(spec.http.server(), connection);

@@ -13,6 +13,7 @@ use http_body_util::Full;
 use tracing::warn;
 
 use super::spec::HttpSpec;
+use crate::call::Leave;
 use crate::json::Json;
 use crate::mcp::headers::{self, INITIALIZE, INITIALIZED, LISTEN, TASKS_RESULT};
 use crate::mcp::loss::Loss;
@@ -49,6 +50,8 @@ pub(super) struct Asked {
     pub(super) stays: bool,
     /// Not even the head of its answer need come before something else has ended.
     pub(super) waits: bool,
+    /// Asked before its first byte, where it is a decided call.
+    pub(super) leave: Option<Leave>,
 }
 
 /// What a link has to say about itself in each request.
@@ -74,7 +77,7 @@ impl Head {
         self.session.get().is_some()
     }
 
-    pub(super) fn asks(&self, message: &Message) -> Asked {
+    pub(super) fn asks(&self, message: &Message, leave: Option<Leave>) -> Asked {
         let method = message.method();
         if method == Some(INITIALIZE) {
             self.legacy.store(true, Ordering::Relaxed);
@@ -89,6 +92,7 @@ impl Head {
             legacy: self.is_legacy(),
             stays: method == Some(LISTEN),
             waits: method == Some(TASKS_RESULT),
+            leave,
         }
     }
 

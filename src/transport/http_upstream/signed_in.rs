@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use tracing::warn;
 
 use super::wire::Wire;
+use crate::call::Leave;
 use crate::credential::oauth::NoToken;
 use crate::credential::secret::Secret;
 use crate::mcp::loss::{Cause, Fate, Loss};
@@ -55,11 +56,12 @@ impl Wire {
         }
     }
 
-    /// Sends a request.
+    /// Sends a request; one of a call, where that may still leave.
     pub(super) async fn send(
         &self,
         mut request: Request<Full<Bytes>>,
         token: Token,
+        leave: Option<&Leave>,
     ) -> Result<(Response<Incoming>, Connection), Loss> {
         if let Some(token) = &token {
             let field = HeaderValue::try_from(format!("Bearer {}", token.expose()));
@@ -67,7 +69,7 @@ impl Wire {
             field.set_sensitive(true);
             request.headers_mut().insert(AUTHORIZATION, field);
         }
-        let (mut response, connection) = self.client.send(self.spec.server(), self.spec.uri(), request).await?;
+        let (mut response, connection) = self.client.send(self.spec.server(), self.spec.uri(), request, leave).await?;
         if let (Some(token), Some(oauth)) = (token, self.spec.oauth()) {
             let said = match response.status() {
                 StatusCode::UNAUTHORIZED => {
@@ -92,12 +94,12 @@ impl Wire {
         token: Token,
     ) -> Result<(Response<Incoming>, Connection), Loss> {
         let again = request.clone();
-        let (response, connection) = self.send(request, token).await?;
+        let (response, connection) = self.send(request, token, None).await?;
         if response.extensions().get() != Some(&Said::Refused) {
             return Ok((response, connection));
         }
         match self.token().await {
-            Ok(token) => self.send(again, token).await,
+            Ok(token) => self.send(again, token, None).await,
             Err(_) => Ok((response, connection)),
         }
     }

@@ -144,7 +144,7 @@ impl Wire {
 
     async fn open(&self, last_event: Option<&str>) -> Opened {
         let sending = match (self.token().await, self.head.get(last_event)) {
-            (Ok(token), Ok(request)) => self.send(request, token),
+            (Ok(token), Ok(request)) => self.send(request, token, None),
             (Err(loss), _) | (_, Err(loss)) => {
                 debug!(reason = %loss.reason, "a stream of the upstream could not be opened");
                 return Opened::Failed;

@@ -165,6 +165,7 @@ async fn answer(act: impl Fn() -> Act + Send + Sync + 'static) -> String {
 }
 
 mod edges;
+mod leaving;
 mod streams;
 
 const INIT: &str = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{}}"#;

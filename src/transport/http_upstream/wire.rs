@@ -18,7 +18,7 @@ use super::head::{Asked, Head};
 use super::signed_in::Token;
 use super::spec::HttpSpec;
 use super::status;
-use crate::call::Limits;
+use crate::call::{Leave, Limits};
 use crate::credential::scrub::Scrubber;
 use crate::json::Json;
 use crate::mcp::batch;
@@ -117,8 +117,8 @@ impl Wire {
     }
 
     /// One message there, and everything that comes back for it.
-    pub(super) async fn exchange(self: Arc<Self>, message: Message) -> Done {
-        let asked = self.head.asks(&message);
+    pub(super) async fn exchange(self: Arc<Self>, message: Message, leave: Option<Leave>) -> Done {
+        let asked = self.head.asks(&message, leave);
         let begins = asked.begins;
         let Some(id) = asked.id.clone() else { return self.notify(message, &asked).await };
         // A token that has to be renewed first has a time of its own.
@@ -159,8 +159,10 @@ impl Wire {
         // moved about, and would have room for all of it.
         let (response, connection) = match asked {
             Asked { begins: true, .. } => Box::pin(self.begin(request, token)).await?,
-            Asked { stays: true, .. } => Box::pin(self.in_time(self.send(request, token))).await?,
-            Asked { .. } => self.send(request, token).await?,
+            Asked { stays: true, leave, .. } => {
+                Box::pin(self.in_time(self.send(request, token, leave.as_ref()))).await?
+            }
+            Asked { leave, .. } => self.send(request, token, leave.as_ref()).await?,
         };
         let status = response.status();
         if !status.is_success() {
@@ -249,7 +251,7 @@ impl Wire {
     async fn begins_with_an_endpoint(&self) -> bool {
         let looking = async {
             let request = self.head.get(None).ok()?;
-            let (response, connection) = self.send(request, self.token().await.ok()?).await.ok()?;
+            let (response, connection) = self.send(request, self.token().await.ok()?, None).await.ok()?;
             if response.status() != StatusCode::OK || !matches!(form(response.headers()), Form::Events) {
                 return None;
             }
@@ -325,7 +327,7 @@ impl Wire {
         let begins = asked.begins;
         let sending = async {
             let request = self.head.post(message, asked)?;
-            let (response, connection) = self.send(request, self.token().await?).await?;
+            let (response, connection) = self.send(request, self.token().await?, asked.leave.as_ref()).await?;
             let status = response.status();
             if self.sign_in_refused(&response).is_none() {
                 status::report(self.spec.server(), status, response.headers(), &self.scrubber);
@@ -351,7 +353,7 @@ impl Wire {
             return;
         }
         let ended = match (self.token().await, self.head.delete()) {
-            (Ok(token), Ok(request)) => self.send(request, token).await,
+            (Ok(token), Ok(request)) => self.send(request, token, None).await,
             (Err(loss), _) | (_, Err(loss)) => Err(loss),
         };
         match ended {

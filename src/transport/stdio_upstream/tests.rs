@@ -2,10 +2,13 @@
 
 use std::io;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
 
+use tokio::time::Instant;
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::*;
+use crate::call::{Leave, Outcome};
 use crate::credential::secret::Secret;
 use crate::mcp::message::Id;
 use crate::transport::lock;
@@ -421,6 +424,62 @@ async fn an_array_is_taken_apart_in_the_revision_that_has_them() {
         for id in if taken { vec![1, 2, 3] } else { vec![3] } {
             assert_eq!(next(&mut link).await, answer(id), "{revision}");
         }
+        drop(link);
+        ended(tracker).await;
+    }
+}
+
+/// A call, and how often it has been asked whether it may leave. It may until `stopped`.
+fn call(id: i64, stopped: &Arc<AtomicBool>) -> (ToUpstream, Leave, Arc<AtomicUsize>) {
+    let (asked, stopped) = (Arc::new(AtomicUsize::new(0)), Arc::clone(stopped));
+    let count = Arc::clone(&asked);
+    let leave = Leave::new(Instant::now() + Duration::from_secs(3600), move || {
+        count.fetch_add(1, Ordering::Relaxed);
+        stopped.load(Ordering::Relaxed).then(|| (Outcome::Rejected, "stopped".to_owned()))
+    });
+    let message = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call"}}"#);
+    (ToUpstream::Call(Message::from_client(message).unwrap(), leave.clone()), leave, asked)
+}
+
+/// A notification whose line has so many bytes.
+fn long(bytes: usize) -> ToUpstream {
+    let text = |pad: usize| format!(r#"{{"jsonrpc":"2.0","method":"{}"}}"#, "m".repeat(pad));
+    ToUpstream::Send(Message::from_client(text(bytes - 1 - text(0).len())).unwrap())
+}
+
+/// The child reads nothing until it is told to, so that the call waits behind a message that fills the pipe, or alone
+/// before a pipe that is full to the last byte: then it has been asked already, and is asked again.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_call_that_is_stopped_before_its_first_byte_does_not_leave() {
+    for (fills, alone) in [(300_000, false), (65_536, true)] {
+        let (tracker, folder) = (TaskTracker::new(), tempfile::tempdir().unwrap());
+        let goes = folder.path().join("goes");
+        rustix::fs::mknodat(rustix::fs::CWD, &goes, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        let mut link = start(&format!("read -r go < {}; exec cat", goes.display()), Limits::default(), &tracker);
+        let stopped = Arc::default();
+        let (first, leave, asked) = call(1, &stopped);
+        let (second, taken_back, _) = call(2, &stopped);
+        for message in [long(fills), first, second] {
+            link.outbound.send(message).await.unwrap();
+        }
+        while alone && asked.load(Ordering::Relaxed) == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!leave.has_left());
+        stopped.store(true, Ordering::Relaxed);
+        assert!(taken_back.take_back(Outcome::Withdrawn, "cancelled"));
+        tokio::task::spawn_blocking(move || std::fs::write(goes, "go\n")).await.unwrap().unwrap();
+        // The child's echo and what the link says come in no order.
+        let mut said = [next(&mut link).await, next(&mut link).await, next(&mut link).await];
+        said.sort();
+        assert_eq!(said[..2], ["lost 1 NotSent stopped", "lost 2 NotSent cancelled"]);
+        assert!(said[2].starts_with(r#"{"jsonrpc":"2.0","method":"mmm"#), "{:.200}", said[2]);
+        stopped.store(false, Ordering::Relaxed);
+        let (third, leave, _) = call(3, &stopped);
+        link.outbound.send(third).await.unwrap();
+        assert_eq!(next(&mut link).await, r#"{"jsonrpc":"2.0","id":3,"method":"tools/call"}"#, "and nothing before it");
+        assert!(leave.has_left());
         drop(link);
         ended(tracker).await;
     }

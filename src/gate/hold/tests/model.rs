@@ -127,7 +127,7 @@ impl World {
                 let (verdict, need) = (place.verdict, self.need);
                 self.callers.push(Caller { id, verdict, deadline, recorded, taken_back: false, need });
             }
-            Ok(Placed::Ticket { hold, decision }) => {
+            Ok(Placed::Ticket { hold, decision, .. }) => {
                 assert!(decision.approvals >= self.need, "a ticket under a laxer policy");
                 self.release(hold);
             }
@@ -174,7 +174,7 @@ impl World {
     fn look(&mut self) {
         let mut released = Vec::new();
         self.callers.retain_mut(|caller| match caller.verdict.try_recv() {
-            Ok(Verdict::Approved { hold, decision }) => {
+            Ok(Verdict::Approved { hold, decision, .. }) => {
                 assert!(caller.recorded, "released without a record");
                 assert!(!caller.taken_back, "released after it was taken back");
                 assert!(decision.approvals >= caller.need, "released by a laxer decision");

@@ -303,3 +303,36 @@ async fn a_slow_session_holds_the_upstream_back() {
         assert!(next(&mut link).await.starts_with("1 {"));
     }
 }
+
+/// A client that says again and again that the session has begun opens one stream and keeps nobody waiting.
+#[tokio::test]
+async fn one_stream_listens_whatever_the_client_repeats() {
+    let listens = Arc::new(AtomicUsize::new(0));
+    let opened = Arc::clone(&listens);
+    let server = Server::start(move |request| {
+        if request.starts_with("GET") {
+            opened.fetch_add(1, Ordering::SeqCst);
+            return Act::Hang;
+        }
+        let id = if request.contains("\"id\":1") { 1 } else { 0 };
+        match request.contains("\"id\":") {
+            true => Act::Write(json(&result(id))),
+            false => Act::Write(response("202 Accepted", "", "")),
+        }
+    })
+    .await;
+    let mut link = server.link(Limits { in_flight: 2, ..Limits::default() });
+    link.outbound.send(message(INIT)).await.unwrap();
+    assert!(next(&mut link).await.starts_with("0 "));
+    for _ in 0..2 + 2 * RESERVE {
+        link.outbound.send(message(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#)).await.unwrap();
+    }
+    link.outbound.send(request(1)).await.unwrap();
+    assert_eq!(next(&mut link).await, format!("1 {}", result(1)));
+    while listens.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    link.outbound.send(request(1)).await.unwrap();
+    assert_eq!(next(&mut link).await, format!("1 {}", result(1)));
+    assert_eq!(listens.load(Ordering::SeqCst), 1);
+}
