@@ -150,9 +150,8 @@ async fn two_of_one_account_are_told_apart_by_their_names() {
     let records = scene.daemon.records().await;
     let by = |kind: &str| -> Vec<_> {
         let found = records.iter().filter(|record| record["kind"] == kind);
-        found
-            .map(|record| record.pointer("/body/operator").and_then(Value::as_str).unwrap_or_default().to_owned())
-            .collect()
+        let body = found.map(|record| serde_json::from_str::<Value>(record["body"].as_str().unwrap()).unwrap());
+        body.map(|body| body["operator"].as_str().unwrap().to_owned()).collect()
     };
     assert_eq!(by("claimed"), [his.clone(), his.clone(), account]);
     assert_eq!(by("ruled"), [his]);
