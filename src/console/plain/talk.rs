@@ -211,7 +211,7 @@ impl Talk {
         let question = self.question();
         let fresh = self.last.as_ref() != Some(&(self.stage.clone(), question.clone()));
         // Whatever was asked of the daemon is answered in words, and the question is put again below those.
-        let asked = typed && !(quiet && !out.is_empty());
+        let asked = typed && (!quiet || out.is_empty());
         if self.live && self.keyboard && self.unsigned.is_none() && (asked || fresh || !quiet) {
             self.last = Some((self.stage.clone(), question.clone()));
             out.push(Effect::Ask { question, fresh });
@@ -453,10 +453,11 @@ impl Talk {
             }
             Notice::Daemon { daemon } => self.daemon_changed(daemon),
             Notice::Failed { seq, error, message } => self.failed(seq, error, &message),
-            Notice::Draft { seq, text } => match self.asked.remove(&seq) {
-                Some(Asked::Draft { question, bounds }) => answers::drafted(self, question, bounds, text),
-                Some(_) | None => {}
-            },
+            Notice::Draft { seq, text } => {
+                if let Some(Asked::Draft { question, bounds }) = self.asked.remove(&seq) {
+                    answers::drafted(self, question, bounds, text);
+                }
+            }
             Notice::RuledBatch { seq, results } => self.ruled_batch(seq, results),
             notice => answers::answered(self, notice),
         }
