@@ -413,7 +413,7 @@ impl Desk {
     pub fn step(&mut self, what: What) -> Vec<Effect> {
         let effects = update(&mut self.app, Event { at: at(self.now), what });
         let records = |command: Command| if let Command::Records { seq, .. } = command { Some(seq) } else { None };
-        self.asked = sent(&effects).into_iter().filter_map(records).last().unwrap_or(self.asked);
+        self.asked = sent(&effects).into_iter().rev().find_map(records).unwrap_or(self.asked);
         effects
     }
 
