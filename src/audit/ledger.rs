@@ -6,8 +6,8 @@
 
 use std::collections::VecDeque;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -48,6 +48,8 @@ pub(super) type Reply = oneshot::Sender<Result<Receipt, AuditError>>;
 #[derive(Debug)]
 pub(super) struct Shared {
     pub records: AtomicU64,
+    /// Number and hash of the last record that was written.
+    end: Mutex<(u64, Digest)>,
     /// Records on their way to the writer's thread: whatever comes later may not pass them.
     queued: AtomicUsize,
     /// Milliseconds from `start` to the begin of the commit that is going on; 0 where none is.
@@ -61,6 +63,7 @@ impl Shared {
     pub fn new() -> Shared {
         Shared {
             records: AtomicU64::new(0),
+            end: Mutex::new((0, Digest::from_bytes([0; 32]))),
             queued: AtomicUsize::new(0),
             busy_since: AtomicU64::new(0),
             flushing: AtomicBool::new(false),
@@ -70,6 +73,16 @@ impl Shared {
 
     fn now(&self) -> u64 {
         u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX).max(1)
+    }
+
+    /// The log ends here from now on.
+    fn ends(&self, Link { seq, hash }: Link) {
+        *self.end.lock().unwrap_or_else(PoisonError::into_inner) = (seq, hash);
+        self.records.store(seq, Ordering::Relaxed);
+    }
+
+    pub fn end(&self) -> (u64, Digest) {
+        *self.end.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How long the commit has taken that is going on.
@@ -225,7 +238,7 @@ impl Ledger {
         let low = head.map_or(1, |head| head.low);
         let first = Head { seq: end.seq, hash: end.hash, low, closed: false };
         let head = HeadFile::start(&paths.head, &first).map_err(|error| AuditError::file(&paths.head, &error))?;
-        shared.records.store(end.seq, Ordering::Relaxed);
+        shared.ends(end);
         let mut ledger = Ledger {
             shared,
             store,
@@ -409,7 +422,7 @@ impl Ledger {
         self.refused = 0;
         self.clock = clock;
         self.ahead += COMMIT_BYTES;
-        self.shared.records.store(end.seq, Ordering::Relaxed);
+        self.shared.ends(end);
         for Pending { record, step, .. } in own.iter().chain(&*batch) {
             self.open.apply(record.seq, record.call.as_deref(), *step);
             self.ahead += record.body.len();

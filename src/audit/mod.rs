@@ -290,6 +290,11 @@ impl AuditLog {
         self.shared.records.load(Ordering::Relaxed)
     }
 
+    /// The number and the hash of the last record that was written; 0, and what the first one follows, where there is none.
+    pub fn end(&self) -> (u64, Digest) {
+        self.shared.end()
+    }
+
     /// Writes what is queued, syncs, marks the end as final and lets go of the files. Other handles get
     /// [`AuditError::Closed`] from then on.
     pub async fn close(self) {

@@ -1,6 +1,7 @@
 //! A page of the record for people: what each record says, and which call it is about.
 //!
-//! Invariant: whether the page is intact is found by computing it, from the records that are on it.
+//! Invariant: whether the page is intact is found by computing it, from the records that are on it and from where the
+//! writer knows that the log ends. A record that is missing between two others, or at either end, makes it not intact.
 
 use std::collections::HashMap;
 
@@ -39,21 +40,30 @@ pub struct Page {
     pub lines: Vec<Line>,
     /// The hash of the newest record there is.
     pub head: Option<Digest>,
-    /// The records are what their hashes say, and follow one another where they are neighbours.
+    /// The records are what their hashes say and follow one another, none is missing among them, and the log does not
+    /// end before the writer's last record. Of one call's records only neighbours can follow one another.
     pub intact: bool,
 }
 
 impl AuditReader {
-    /// At most `limit` records of before `before`, where that is named, and of one call, where that is. Blocks.
+    /// At most `limit` records of before `before`, where that is named, and of one call, where that is. `end`: number and
+    /// hash of the last record that the writer knew before this was called. Blocks.
     ///
     /// # Errors
     /// Where the log cannot be read. What is not intact is said in the page.
-    pub fn page(&self, before: Option<u64>, limit: usize, call: Option<&CallId>) -> Result<Page, AuditError> {
+    pub fn page(
+        &self,
+        before: Option<u64>,
+        limit: usize,
+        call: Option<&CallId>,
+        end: Option<(u64, Digest)>,
+    ) -> Result<Page, AuditError> {
         let (mut page, mut calls) = (Page { intact: true, ..Page::default() }, HashMap::new());
         let mut newer: Option<(u64, Digest)> = None;
         let mut intact = true;
         let mut take = |record: &Record| {
-            let follows = newer.is_none_or(|(seq, prev)| seq != record.seq + 1 || prev == record.hash);
+            let next = |seq: u64| seq == record.seq + 1;
+            let follows = newer.is_none_or(|(seq, prev)| if next(seq) { prev == record.hash } else { call.is_some() });
             intact &= follows && record.computed() == record.hash;
             newer = Some((record.seq, record.prev));
             page.lines.push(self.line(record, &mut calls));
@@ -84,12 +94,15 @@ impl AuditReader {
             Err(error) => Err(error),
         };
         let readable = odd(read)?;
-        let mut head = None;
+        let mut last = None;
         let ends = odd(self.scan_back(u64::MAX >> 1, |record| {
-            head = Some(record.hash);
+            last = Some((record.seq, record.hash));
             false
         }))?;
-        Ok(Page { head, intact: intact && readable && ends, ..page })
+        let cut = end
+            .is_some_and(|end| end.0 > 0 && last.is_none_or(|last| last.0 < end.0 || last.0 == end.0 && last != end));
+        let whole = call.is_some() || reaches(&page.lines, before, limit, end.map_or(0, |(seq, _)| seq));
+        Ok(Page { head: last.map(|(_, hash)| hash), intact: intact && readable && ends && !cut && whole, ..page })
     }
 
     fn line(&self, record: &Record, calls: &mut HashMap<String, About>) -> Line {
@@ -117,6 +130,13 @@ impl AuditReader {
         });
         about
     }
+}
+
+/// Whether a page begins where it should, and goes on to the first record of all where it is not full.
+fn reaches(lines: &[Line], before: Option<u64>, limit: usize, end: u64) -> bool {
+    let first = before.map_or(end, |before| end.min(before.saturating_sub(1)));
+    let begins = lines.first().map_or(0, |line| line.seq) >= first;
+    begins && (lines.len() >= limit || lines.last().is_none_or(|line| line.seq == 1))
 }
 
 impl About {

@@ -74,7 +74,7 @@ pub fn is_start_of(given: &str, digest: Digest) -> bool {
 }
 
 pub async fn connect(daemon: &DaemonArgs, watch: bool, read_only: bool) -> Result<Operator, Stop> {
-    Ok(Operator::connect(&daemon.socket()?, watch, read_only).await?)
+    Ok(Operator::connect_as(&daemon.socket()?, watch, read_only, super::operator::name(None)).await?)
 }
 
 pub fn unexpected(notice: &Notice) -> Stop {

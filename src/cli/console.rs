@@ -146,15 +146,16 @@ pub fn unreachable(error: &ControlError) -> Exit {
 pub fn run(args: Args) -> anyhow::Result<Exit> {
     crate::credential::harden::harden().context("cannot protect this process")?;
     let socket = args.daemon.socket()?;
-    let options = Options { signing: args.sign.signing()?, read_only: args.read_only, ..Options::alone() };
+    let (signing, name) = (args.sign.signing()?, args.sign.name());
+    let options = Options { signing, name, read_only: args.read_only, ..Options::alone() };
     // Where it cannot be read here the daemon has read another, and what holds say of their rules has to do.
     let loaded = config::load(args.daemon.config()).map(|config| config.policy.paths).unwrap_or_default();
     let options = Options { loaded, ..args.look.onto(options) };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let ended = if args.plain || plain::is_wanted() {
         // Whole words are its keys.
-        let Options { stop, ascii, bell, signing, .. } = options;
-        let options = plain::Options { stop, signals: true, read_only: args.read_only, ascii, bell, signing };
+        let Options { stop, ascii, bell, signing, name, .. } = options;
+        let options = plain::Options { stop, signals: true, read_only: args.read_only, ascii, bell, signing, name };
         runtime.block_on(plain::run(&socket, options))
     } else {
         let Some(keys) = args.look.keys() else { return Ok(Exit::Usage) };

@@ -1,7 +1,7 @@
 //! The operator's own keys of the console: `keys.yaml`, read by the configuration's reader, judged by the console.
 
 use std::io::ErrorKind::{NotADirectory, NotFound};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::config::words::{self, Words};
 use crate::config::{self, Code, ConfigError, Problem};
@@ -17,12 +17,17 @@ pub fn load(named: Option<&Path>) -> Result<Keymap, ConfigError> {
     if let Some(path) = named {
         return judged(words::load(path)?);
     }
-    let Some(path) = config::user_folder().map(|folder| folder.join(FILE)) else { return Ok(Keymap::default()) };
+    let Some(path) = default_path() else { return Ok(Keymap::default()) };
     // Whatever cannot be looked at is there.
     match path.symlink_metadata() {
         Err(error) if matches!(error.kind(), NotFound | NotADirectory) => Ok(Keymap::default()),
         Ok(_) | Err(_) => judged(words::load(&path)?),
     }
+}
+
+/// The file in the user's folder, which need not be there.
+pub fn default_path() -> Option<PathBuf> {
+    config::user_folder().map(|folder| folder.join(FILE))
 }
 
 fn judged(words: Words) -> Result<Keymap, ConfigError> {

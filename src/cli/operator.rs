@@ -15,6 +15,7 @@ use super::Exit;
 use crate::config::{self, Config};
 use crate::console::sign::Signing;
 use crate::console::visible;
+use crate::control::wire::is_operator_name;
 use crate::signing::{self, Signers, tool};
 
 const SCHEMA: &str = "countersign.operators/v1";
@@ -71,12 +72,24 @@ pub struct SignArgs {
     /// COUNTERSIGN_SIGN_WITH
     #[arg(long, value_name = "KEY")]
     sign_with: Option<PathBuf>,
-    /// The signer's name in the list of operators; else COUNTERSIGN_OPERATOR, else the user's name
+    /// The signer's name in the list of operators, and what other operators see beside the account; else
+    /// COUNTERSIGN_OPERATOR, else the user's name
     #[arg(long, value_name = "NAME")]
     operator: Option<String>,
 }
 
+/// What the operator wants to be called, where that was said and is a name that others can read.
+pub fn name(given: Option<&str>) -> Option<String> {
+    let variable = std::env::var("COUNTERSIGN_OPERATOR").ok();
+    given.map(str::to_owned).or(variable).filter(|name| is_operator_name(name))
+}
+
 impl SignArgs {
+    /// See [`name`].
+    pub fn name(&self) -> Option<String> {
+        name(self.operator.as_deref())
+    }
+
     pub fn operator(&self) -> Option<String> {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         self.operator.clone().or_else(|| variable("COUNTERSIGN_OPERATOR")).or_else(|| variable("USER"))

@@ -52,7 +52,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     let loaded = config.policy.paths.clone();
     let console = if args.console {
         let Some(keys) = args.look.keys() else { return Ok(Exit::Usage) };
-        Some(Options { signing: args.sign.signing()?, loaded, keys, ..look })
+        Some(Options { signing: args.sign.signing()?, name: args.sign.name(), loaded, keys, ..look })
     } else {
         None
     };

@@ -31,7 +31,7 @@ pub(super) fn take_back(app: &mut App) -> Vec<Effect> {
     pages::ask(app, Asked::Change(format!("{id}: taken back, it waits again")), |seq| Command::TakeBack { seq, id })
 }
 
-/// Claims the selected hold, or gives it back; asks where somebody else has it.
+/// Claims the selected hold, or for as long once more; asks where somebody else has it.
 pub(super) fn claim(app: &mut App) -> Vec<Effect> {
     if is_barred(app) {
         return Vec::new();
@@ -46,21 +46,32 @@ pub(super) fn claim(app: &mut App) -> Vec<Effect> {
     let by = held.map(|(words, claimed)| (words, claimed.by.clone()));
     match by {
         Some((words, by)) if by != app.operator => {
-            app.open_dialog(Dialog::Confirm(Confirm {
-                title: "take it over?",
-                lines: vec![format!("{id}: {words}."), "Both of you may rule; a claim only says who looks.".to_owned()],
-                yes: "takes it over",
-                act: Act::Steal(id),
-            }));
+            let lines =
+                vec![format!("{id}: {words}."), "Both of you may rule; a claim only says who looks.".to_owned()];
+            app.open_dialog(Dialog::Confirm(Confirm::new("take it over?", lines, "takes it over", Act::Steal(id))));
             Vec::new()
         }
-        mine => {
-            let off = mine.is_some();
-            let words = if off { "given back" } else { "claimed for 60 s" };
-            let asked = Asked::Change(format!("{id}: {words}"));
-            pages::ask(app, asked, |seq| Command::Claim { seq, id, steal: false, off })
+        _mine_or_nobodys => {
+            let asked = Asked::Change(format!("{id}: claimed for 60 s"));
+            pages::ask(app, asked, |seq| Command::Claim { seq, id, steal: false, off: false })
         }
     }
+}
+
+/// Gives a claim of one's own back.
+pub(super) fn release(app: &mut App) -> Vec<Effect> {
+    if is_barred(app) {
+        return Vec::new();
+    }
+    let Some(entry) = app.selected() else { return Vec::new() };
+    let id = entry.view.id.clone();
+    let mine = entry.view.claimed.as_ref().is_some_and(|claimed| claimed.by == app.operator);
+    if !mine || describe::claim(&entry.view, app.now.wall).is_none() {
+        app.complain(format!("{id} is not claimed by you"));
+        return Vec::new();
+    }
+    let asked = Asked::Change(format!("{id}: given back"));
+    pages::ask(app, asked, |seq| Command::Claim { seq, id, steal: false, off: true })
 }
 
 pub(super) fn ask_freeze(app: &mut App) {
@@ -70,27 +81,27 @@ pub(super) fn ask_freeze(app: &mut App) {
     let frozen = app.daemon.as_ref().and_then(|daemon| daemon.frozen.as_ref());
     let pending = app.holds.pending().count();
     let question = match frozen {
-        None => Confirm {
-            title: "freeze?",
-            lines: vec![
+        None => Confirm::new(
+            "freeze?",
+            vec![
                 "Every call that is not a read is held from here on, also where rules or grants would let it through."
                     .to_owned(),
                 format!("What waits now is rejected: {pending}."),
                 "Reads go on. The same key thaws.".to_owned(),
             ],
-            yes: "freezes",
-            act: Act::Freeze(true),
-        },
-        Some(frozen) => Confirm {
-            title: "thaw?",
-            lines: vec![format!(
+            "freezes",
+            Act::Freeze(true),
+        ),
+        Some(frozen) => Confirm::new(
+            "thaw?",
+            vec![format!(
                 "Frozen by {} at {}. The rules decide again.",
                 frozen.by,
                 describe::clock(&frozen.at, &app.zone)
             )],
-            yes: "thaws",
-            act: Act::Freeze(false),
-        },
+            "thaws",
+            Act::Freeze(false),
+        ),
     };
     app.open_dialog(Dialog::Confirm(question));
 }
@@ -122,7 +133,7 @@ pub(super) fn ask_session(app: &mut App, end: bool) {
         }
     };
     let act = Act::Session(session.session.clone(), ruling);
-    app.open_dialog(Dialog::Confirm(Confirm { title, lines: vec![name, what.to_owned()], yes, act }));
+    app.open_dialog(Dialog::Confirm(Confirm::new(title, vec![name, what.to_owned()], yes, act)));
 }
 
 pub(super) fn ask_revoke(app: &mut App) {
@@ -138,7 +149,7 @@ pub(super) fn ask_revoke(app: &mut App) {
     )];
     lines.push("The next call like it is judged by the rules again.".to_owned());
     let act = Act::Revoke(grant.id.clone());
-    app.open_dialog(Dialog::Confirm(Confirm { title: "revoke the grant?", lines, yes: "revokes it", act }));
+    app.open_dialog(Dialog::Confirm(Confirm::new("revoke the grant?", lines, "revokes it", act)));
 }
 
 /// The answer to a question of this file was yes.
@@ -148,7 +159,7 @@ pub(super) fn confirmed(app: &mut App) -> Vec<Effect> {
     if is_barred(app) {
         return Vec::new();
     }
-    let reason = None;
+    let reason = Some(question.reason.trim().to_owned()).filter(|reason| !reason.is_empty());
     match question.act {
         Act::Freeze(on) => {
             let words = if on { "frozen: every call that is not a read is held" } else { "thawed: the rules decide" };

@@ -14,6 +14,7 @@ use jiff::tz::TimeZone;
 use ratatui::layout::Rect;
 
 use crate::call::CallId;
+use crate::console::describe;
 use crate::console::dialog::{ARMING, Dialog};
 use crate::console::doc::{Doc, Layout};
 use crate::console::draft::Draft;
@@ -348,6 +349,12 @@ impl App {
     pub fn armed(&self) -> bool {
         let delay = self.dialog.as_ref().map_or(ARMING, Dialog::arming);
         self.screen.since(self.now.mono, delay)
+    }
+
+    /// The time that the call has left whose ruling is on its way.
+    pub(super) fn flight_clocks(&self) -> Option<String> {
+        let entry = self.holds.get(&self.flight.as_ref()?.id)?;
+        Some(describe::clocks(entry, self.now.wall))
     }
 
     /// When the loop should send the next tick.

@@ -11,6 +11,7 @@ use crate::call::{
     ReachMode, Tier, Transport,
 };
 use crate::console::doc::Doc;
+use crate::console::holds::Entry;
 use crate::console::keys::Action;
 use crate::console::money;
 use crate::console::preview::{self, Clock};
@@ -266,7 +267,8 @@ pub fn mark(state: &HoldState, tier: Tier) -> &'static str {
     match state {
         HoldState::Pending => tier_mark(tier),
         HoldState::Ticket { .. } => "TKT",
-        HoldState::Approved { .. } => "ok",
+        // Until an answer is there nobody knows whether it went well.
+        HoldState::Approved { .. } => "...",
         HoldState::Done { result, .. } if result == "ok" => "ok",
         HoldState::Done { .. } => "err",
         HoldState::Rejected { .. } => "REJ",
@@ -518,6 +520,18 @@ pub fn clock(time: &str, zone: &TimeZone) -> String {
         Ok(time) => time.to_zoned(zone.clone()).strftime("%H:%M:%S").to_string(),
         Err(_) => visible::capped(time, 20),
     }
+}
+
+/// The time that a hold has left, and its client where that is known: `02:41 · client ~01:51`.
+pub fn clocks(entry: &Entry, now: Timestamp) -> String {
+    let client = client_clock(entry, now).map(|words| format!(" · client {words}")).unwrap_or_default();
+    format!("{}{client}", left(entry.seconds_left(now)))
+}
+
+/// When the client is thought to give up, where that is known.
+pub fn client_clock(entry: &Entry, now: Timestamp) -> Option<String> {
+    let seconds = entry.client_left(now)?;
+    Some(if seconds > 0 { format!("~{}", left(seconds)) } else { "may be gone".to_owned() })
 }
 
 /// Time left: `02:41`, `1:02:41`, or `over`.

@@ -100,6 +100,7 @@ impl Dialog {
         match self {
             Dialog::Approve(approve) if approve.typed => Context::Type,
             Dialog::Approve(approve) if approve.focus == Focus::Note => Context::Note,
+            Dialog::Confirm(question) if question.noting => Context::Note,
             Dialog::Grant(wish) if wish.draft.is_none() => Context::Grant,
             Dialog::Approve(_) | Dialog::Batch(_) | Dialog::Grant(_) | Dialog::Confirm(_) | Dialog::Quit => {
                 Context::Ask
@@ -175,7 +176,18 @@ impl Dialog {
                 _ => Answer::Stay,
             },
             Dialog::Grant(wish) => wish.key(action, ready),
-            Dialog::Confirm(_) => match action {
+            Dialog::Confirm(question) if question.noting => match written(&mut question.reason, action, typed, ready) {
+                Some(answer) => answer,
+                None => {
+                    question.noting = false;
+                    Answer::Turned
+                }
+            },
+            Dialog::Confirm(question) => match action {
+                Some(Action::Note) if question.takes_reason() => {
+                    question.noting = true;
+                    Answer::Turned
+                }
                 Some(Action::Yes) if ready.ruling => Answer::Confirmed,
                 Some(Action::Yes) => Answer::Early("not so fast: look at the question, then press y"),
                 Some(Action::Back) => Answer::Close,
@@ -214,6 +226,9 @@ impl Dialog {
             Dialog::Approve(approve) if approve.focus == Focus::Note => {
                 letters.for_each(|letter| push(&mut approve.note, letter));
             }
+            Dialog::Confirm(question) if question.noting => {
+                letters.for_each(|letter| push(&mut question.reason, letter));
+            }
             Dialog::Approve(_) => return Answer::Early("paste is off here: read the value and type it"),
             Dialog::Filter(line) => letters.for_each(|letter| push(&mut line.text, letter)),
             Dialog::Batch(_) | Dialog::Grant(_) | Dialog::Confirm(_) => return Answer::Early("paste is off here"),
@@ -244,6 +259,24 @@ pub struct Confirm {
     /// What `y` does, in words.
     pub yes: &'static str,
     pub act: Act,
+    /// Why, where somebody says so. Has not passed the escape function.
+    pub reason: String,
+    /// The reason is being written.
+    pub noting: bool,
+}
+
+impl Confirm {
+    pub fn new(title: &'static str, lines: Vec<String>, yes: &'static str, act: Act) -> Confirm {
+        Confirm { title, lines, yes, act, reason: String::new(), noting: false }
+    }
+
+    /// Whether the daemon is told why.
+    pub fn takes_reason(&self) -> bool {
+        match self.act {
+            Act::Freeze(_) | Act::Session(..) | Act::Revoke(_) => true,
+            Act::Steal(_) => false,
+        }
+    }
 }
 
 /// What is confirmed.
@@ -381,20 +414,10 @@ impl Approve {
 
     /// The note of a question that `y` answers: no letter of it is an answer.
     fn noting(&mut self, action: Option<Action>, typed: Option<char>, ready: Ready) -> Answer {
-        match (action, typed) {
-            (Some(Action::Back), _) => {
-                self.focus = Focus::Back;
-                return Answer::Turned;
-            }
-            (Some(Action::Erase), _) => self.note.truncate(before_last(&self.note)),
-            (Some(Action::Clear), _) => self.note.clear(),
-            (_, Some(_)) if !ready.keys => {
-                return Answer::Early("not so fast: what you typed before you saw this was dropped");
-            }
-            (_, Some(letter)) => push(&mut self.note, letter),
-            (_, None) => {}
-        }
-        Answer::Stay
+        written(&mut self.note, action, typed, ready).unwrap_or_else(|| {
+            self.focus = Focus::Back;
+            Answer::Turned
+        })
     }
 
     fn enter(&mut self, ready: Ready) -> Answer {
@@ -457,6 +480,21 @@ impl Approve {
         });
         if self.focus == before { Answer::Stay } else { Answer::Moved }
     }
+}
+
+/// A key in a line that is being written; nothing where it leads back to the question.
+fn written(text: &mut String, action: Option<Action>, typed: Option<char>, ready: Ready) -> Option<Answer> {
+    match (action, typed) {
+        (Some(Action::Back), _) => return None,
+        (Some(Action::Erase), _) => text.truncate(before_last(text)),
+        (Some(Action::Clear), _) => text.clear(),
+        (_, Some(_)) if !ready.keys => {
+            return Some(Answer::Early("not so fast: what you typed before you saw this was dropped"));
+        }
+        (_, Some(letter)) => push(text, letter),
+        (_, None) => {}
+    }
+    Some(Answer::Stay)
 }
 
 /// Where the last character of a text starts.

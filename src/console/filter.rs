@@ -1,7 +1,8 @@
 //! The language of the filters: words, and `field:value` for what a list knows by name; `!` before a term means not.
 //!
 //! `env:live tool:refund risk:>=high !test`: every term has to be true. A value is a part of the text, in any case of
-//! letters. A field that a list does not have is an error and never a filter that hides everything.
+//! letters. A word is looked for in every field and in what the row shows beside them: summary, targets and reason; in
+//! the arguments `arg:` looks, and a word does not: they may be long. A field that a list does not have is an error and never a filter that hides everything.
 
 use crate::call::Tier;
 use crate::console::describe;
@@ -10,7 +11,7 @@ use crate::control::wire::RecordView;
 
 /// Fields of the queue, then those of the history.
 const HOLD_FIELDS: &[&str] =
-    &["env", "server", "tool", "op", "class", "rule", "client", "session", "id", "state", "risk", "claimed"];
+    &["env", "server", "tool", "op", "class", "rule", "client", "session", "id", "state", "risk", "claimed", "arg"];
 const RECORD_FIELDS: &[&str] = &["env", "server", "op", "rule", "client", "session", "id", "kind", "operator"];
 
 /// Which list is filtered.
@@ -67,7 +68,12 @@ impl Filter {
                 Test::Risk(compare, tier) => compare.holds(entry.risk.tier, *tier),
                 Test::Field(field, value) => hold_field(entry, field).is_some_and(|text| has(&text, value)),
                 Test::Word(word) => {
-                    HOLD_FIELDS.iter().filter_map(|field| hold_field(entry, field)).any(|text| has(&text, word))
+                    let hold = &entry.view;
+                    let fields = HOLD_FIELDS.iter().filter(|field| **field != "arg");
+                    fields.filter_map(|field| hold_field(entry, field)).any(|text| has(&text, word))
+                        || has(&describe::summary(hold), word)
+                        || hold.targets.iter().any(|target| has(target, word))
+                        || has(&hold.reason, word)
                 }
             };
             is != term.not
@@ -165,6 +171,8 @@ fn hold_field(entry: &Entry, field: &str) -> Option<String> {
         "session" => Some(hold.session.clone()),
         "id" => Some(hold.id.to_string()),
         "state" => Some(describe::state_word(&hold.state).to_owned()),
+        // As it is sent: no pointer, no decoding.
+        "arg" => Some(hold.arguments.as_str().to_owned()),
         "claimed" => hold.claimed.as_ref().map(|claimed| claimed.by.clone()),
         _ => None,
     }

@@ -24,7 +24,7 @@ pub enum Context {
     Ask,
     /// A question that wants a value typed.
     Type,
-    /// The note of an approval.
+    /// The note of an approval, the reason of a stop.
     Note,
     /// How far a grant goes.
     Grant,
@@ -67,7 +67,7 @@ impl Context {
             Context::Sessions => "Sessions (beside the above)",
             Context::Ask => "Approve, tiers low and medium; grants; yes or no",
             Context::Type => "Approve, tier high",
-            Context::Note => "The note of an approval",
+            Context::Note => "A note or a reason",
             Context::Grant => "How far a grant goes",
             Context::Reason => "Reject",
             Context::Filter => "Filter",
@@ -164,6 +164,7 @@ pub enum Action {
     Reject,
     RejectAndPause,
     Claim,
+    Release,
     Mark,
     Unmark,
     TakeBack,
@@ -271,6 +272,7 @@ impl Action {
             Action::Reject => "reject",
             Action::RejectAndPause => "reject-and-pause",
             Action::Claim => "claim",
+            Action::Release => "release",
             Action::Mark => "mark",
             Action::Unmark => "unmark",
             Action::TakeBack => "take-back",
@@ -397,7 +399,8 @@ pub const TABLE: &[Binding] = &[
     bind(Main, &[Char('a')], Action::Approve, "approve…: asks first, in the manner of the tier"),
     bind(Main, &[Char('r')], Action::Reject, "reject…: asks for a reason that the agent reads; all of a folded group"),
     bind(Main, &[Char('R')], Action::RejectAndPause, "reject… and pause the session"),
-    bind(Main, &[Char('c')], Action::Claim, "claim for 60 s: others see it; again: give it back"),
+    bind(Main, &[Char('c')], Action::Claim, "claim for 60 s: others see it; again: for 60 s more"),
+    bind(Main, &[Char('C')], Action::Release, "give your claim back"),
     bind(
         Main,
         &[Char('T')],
@@ -438,7 +441,7 @@ pub const TABLE: &[Binding] = &[
     bind(Ask, &[Char('y')], Action::Yes, "yes, once the question has been on the screen for 0.4 s"),
     bind(Ask, &[Key(KeyCode::Esc), Char('n'), Key(KeyCode::Enter)], Action::Back, "back: nothing happens"),
     bind(Ask, &[Char('g')], Action::Grant, "grant…: approve calls like this one for a while"),
-    bind(Ask, &[Key(KeyCode::Tab)], Action::Note, "a note, which the record keeps"),
+    bind(Ask, &[Key(KeyCode::Tab)], Action::Note, "a note or a reason, which the record keeps"),
     bind(Ask, &[Ctrl('r')], Action::Reject, "reject… instead"),
     bind(Ask, &[Ctrl('c')], Action::Quit, "quit"),
     bind(Type, &[Key(KeyCode::Tab), Key(KeyCode::Down)], Action::Forward, "next field or button"),
@@ -451,7 +454,7 @@ pub const TABLE: &[Binding] = &[
     bind(Type, &[Ctrl('c')], Action::Quit, "quit"),
     bind(Note, &[Key(KeyCode::Enter), Key(KeyCode::Tab), Key(KeyCode::Esc)], Action::Back, "back to the question"),
     bind(Note, ERASE, Action::Erase, "erase a character"),
-    bind(Note, &[Ctrl('u')], Action::Clear, "empty the note"),
+    bind(Note, &[Ctrl('u')], Action::Clear, "empty the line"),
     bind(Note, &[Ctrl('c')], Action::Quit, "quit"),
     bind(Grant, DOWN, Action::Next, "next argument"),
     bind(Grant, UP, Action::Previous, "previous argument"),

@@ -23,24 +23,33 @@ pub struct Line {
     pub commands: mpsc::Sender<(u64, Command)>,
 }
 
+/// As whom a console connects, each time.
+#[derive(Clone, Debug)]
+pub struct Who {
+    /// Watch and rule nothing.
+    pub read_only: bool,
+    /// What the operator wants to be called.
+    pub name: Option<String>,
+}
+
 /// Connects as a console that may rule, or that only watches.
 ///
 /// # Errors
 /// Where no daemon answers, or one that cannot be talked to.
-pub async fn connect(socket: &std::path::Path, read_only: bool) -> Result<Operator, ControlError> {
-    Operator::connect(socket, true, read_only).await
+pub async fn connect(socket: &std::path::Path, who: &Who) -> Result<Operator, ControlError> {
+    Operator::connect_as(socket, true, who.read_only, who.name.clone()).await
 }
 
 /// Keeps a connection until the app's end is dropped. Returns the future that does it.
-pub fn keep(socket: PathBuf, read_only: bool, first: Operator) -> (Line, impl Future<Output = ()> + Send + 'static) {
+pub fn keep(socket: PathBuf, who: Who, first: Operator) -> (Line, impl Future<Output = ()> + Send + 'static) {
     let (to_app, notices) = mpsc::channel(QUEUE);
     let (commands, from_app) = mpsc::channel(QUEUE);
-    (Line { notices, commands }, run(socket, read_only, first, from_app, to_app))
+    (Line { notices, commands }, run(socket, who, first, from_app, to_app))
 }
 
 async fn run(
     socket: PathBuf,
-    read_only: bool,
+    who: Who,
     first: Operator,
     mut commands: mpsc::Receiver<(u64, Command)>,
     notices: mpsc::Sender<Link>,
@@ -51,20 +60,20 @@ async fn run(
         if notices.send(Link::Down { why }).await.is_err() {
             return;
         }
-        let Some(next) = again(&socket, read_only, &notices).await else { return };
+        let Some(next) = again(&socket, &who, &notices).await else { return };
         operator = next;
     }
 }
 
 /// Tries until a daemon answers; nothing where the app is gone.
-async fn again(socket: &std::path::Path, read_only: bool, notices: &mpsc::Sender<Link>) -> Option<Operator> {
+async fn again(socket: &std::path::Path, who: &Who, notices: &mpsc::Sender<Link>) -> Option<Operator> {
     let mut pause = FIRST_PAUSE;
     loop {
         tokio::select! {
             () = notices.closed() => return None,
             () = tokio::time::sleep(pause) => {}
         }
-        match connect(socket, read_only).await {
+        match connect(socket, who).await {
             Ok(operator) => return Some(operator),
             Err(error) => notices.send(Link::Down { why: error.to_string() }).await.ok()?,
         }

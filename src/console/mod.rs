@@ -90,6 +90,8 @@ pub struct Options {
     pub signals: bool,
     /// Who signs approvals, and with what.
     pub signing: Option<Signing>,
+    /// What the operator wants to be called by others who look at the same daemon.
+    pub name: Option<String>,
     /// Where policies are loaded from, as far as that is known here: no draft is put there.
     pub loaded: Vec<PathBuf>,
     pub keys: Keymap,
@@ -122,6 +124,7 @@ impl Default for Options {
             owns_daemon: true,
             signals: false,
             signing: None,
+            name: None,
             loaded: Vec::new(),
             keys: Keymap::default(),
         };
@@ -161,8 +164,9 @@ pub async fn run(socket: &Path, options: Options) -> Result<Ended, ConsoleError>
     if !terminal::is_there() || std::env::var_os("TERM").is_some_and(|term| term == "dumb") {
         return Err(ConsoleError::NoTerminal);
     }
-    let operator = link::connect(socket, options.read_only).await?;
-    let (line, keep) = link::keep(socket.to_owned(), options.read_only, operator);
+    let who = link::Who { read_only: options.read_only, name: options.name.clone() };
+    let operator = link::connect(socket, &who).await?;
+    let (line, keep) = link::keep(socket.to_owned(), who, operator);
     let mut tasks = JoinSet::new();
     tasks.spawn(keep);
     let looped = AssertUnwindSafe(watch(line, options)).catch_unwind().await;
@@ -246,7 +250,7 @@ async fn watch(mut line: link::Line, options: Options) -> Result<Ended, ConsoleE
                 terminal::let_go();
                 drop(guard.take());
                 let lent = Lent::out();
-                terminal::say(&signing.prompt(&text));
+                terminal::say(&signing.prompt(&text, app.flight_clocks()));
                 send_first(&line, &mut effects);
                 let signed = meanwhile(signing.sign(&text), &mut line, &mut app, &mut effects, clock);
                 let outcome = tokio::select! {

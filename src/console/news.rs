@@ -21,7 +21,11 @@ pub fn linked(app: &mut App, link: Link) -> Vec<Effect> {
     match link {
         Link::Up { number, operator, daemon } => {
             app.connection = number;
-            app.operator = visible::capped(&operator, 32);
+            app.operator = operator;
+            if app.daemon.as_ref().is_some_and(|known| known.instance != daemon.instance) {
+                app.pages.forget();
+                app.open = None;
+            }
             app.daemon = Some(daemon);
             app.state = State::Joining;
             app.changed();
@@ -68,12 +72,17 @@ fn noticed(app: &mut App, notice: Notice) -> Vec<Effect> {
         }
         Notice::Snapshot { holds, daemon, .. } => {
             app.daemon = Some(daemon);
-            if app.state != State::Live {
+            let joined = app.state != State::Live;
+            if joined {
                 app.state = State::Live;
                 app.changed();
             }
             replaced(app, holds);
-            return pages::refresh(app);
+            let mut effects = pages::refresh(app);
+            if joined {
+                effects.extend(pages::look(app));
+            }
+            return effects;
         }
         Notice::Hold { hold } => return new_hold(app, *hold),
         Notice::Shown { seq, hold } => {
@@ -101,7 +110,9 @@ fn noticed(app: &mut App, notice: Notice) -> Vec<Effect> {
         }
         Notice::Records { seq, records, chain } => match done(app, seq) {
             Some(Asked::Records { more }) => pages::took_records(&mut app.pages, more, records, chain),
+            Some(Asked::Chain) => app.pages.took_chain(chain, true),
             Some(Asked::CallRecords(id)) => {
+                app.pages.took_chain(chain, true);
                 app.pages.call_records = Some((id, records));
                 renewed(app, Tab::Result);
             }
@@ -130,6 +141,7 @@ fn done(app: &mut App, seq: u64) -> Option<Asked> {
         Asked::Change(words) => app.say(visible::line(words)),
         Asked::Rejection(id) => app.sweep.answered(id, None),
         Asked::Records { .. }
+        | Asked::Chain
         | Asked::CallRecords(_)
         | Asked::Sessions
         | Asked::Grants
@@ -258,6 +270,8 @@ fn not_answered(app: &mut App, asked: Asked, message: &str) {
             app.pages.call_records = Some((id, Vec::new()));
             renewed(app, Tab::Result);
         }
+        // The header goes on with what it knew; whoever wants to know more opens the history.
+        Asked::Chain => {}
         Asked::Records { .. } | Asked::Sessions | Asked::Grants | Asked::Rules => {
             app.pages.error = Some(message.to_owned());
         }

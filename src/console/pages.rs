@@ -19,6 +19,8 @@ const PAGE: u16 = 100;
 const RECORDS: usize = 5_000;
 /// A screen that is open is asked for anew so often.
 const REFRESH: Duration = Duration::from_secs(5);
+/// The chain is looked at so often where no screen asks for records: what the header says of it is no older.
+const LOOK: Duration = Duration::from_secs(60);
 /// Questions that wait for their answers.
 const ASKED: usize = 32;
 
@@ -29,6 +31,8 @@ pub enum Asked {
     Records {
         more: bool,
     },
+    /// The newest records, for the state of the chain alone.
+    Chain,
     CallRecords(CallId),
     Sessions,
     Grants,
@@ -48,6 +52,7 @@ pub struct Pages {
     pub records: Vec<RecordView>,
     /// There are no older ones.
     pub complete: bool,
+    /// What is known of the chain. Once it was found broken it stays so: another page may be intact all the same.
     pub chain: Option<ChainView>,
     pub filter: Filter,
     pub sessions: Option<Vec<SessionView>>,
@@ -63,6 +68,8 @@ pub struct Pages {
     /// First line of the detail.
     pub scroll: usize,
     asked_at: Duration,
+    /// When the chain was looked at last.
+    looked_at: Duration,
 }
 
 /// A row of screen 3.
@@ -73,6 +80,21 @@ pub enum Item<'a> {
 }
 
 impl Pages {
+    /// Another daemon's record: nothing that is known is about it.
+    pub fn forget(&mut self) {
+        *self = Pages { filter: std::mem::take(&mut self.filter), ..Pages::default() };
+    }
+
+    /// An answer has said how the chain is. `fits`: it goes with what is known already.
+    pub fn took_chain(&mut self, chain: ChainView, fits: bool) {
+        let intact = self.chain.as_ref().is_none_or(|known| known.intact) && chain.intact && fits;
+        self.chain = Some(ChainView { intact, ..chain });
+    }
+
+    pub fn is_broken(&self) -> bool {
+        self.chain.as_ref().is_some_and(|chain| !chain.intact)
+    }
+
     /// The records that the filter takes.
     pub fn records(&self) -> impl Iterator<Item = &RecordView> {
         self.records.iter().filter(|record| self.filter.takes_record(record))
@@ -165,11 +187,24 @@ pub fn refresh(app: &mut App) -> Vec<Effect> {
 
 /// The same, from time to time.
 pub fn tick(app: &mut App) -> Vec<Effect> {
-    let waits = app.asked.iter().any(|(_, asked)| !matches!(asked, Asked::Change(_) | Asked::Rejection(_)));
-    if app.page == Page::Queue || waits || app.now.mono < app.pages.asked_at + REFRESH {
+    let waits =
+        app.asked.iter().any(|(_, asked)| !matches!(asked, Asked::Change(_) | Asked::Rejection(_) | Asked::Chain));
+    let due = app.page != Page::Queue && !waits && app.now.mono >= app.pages.asked_at + REFRESH;
+    let mut effects = if due { refresh(app) } else { Vec::new() };
+    if app.now.mono >= app.pages.looked_at + LOOK {
+        effects.extend(look(app));
+    }
+    effects
+}
+
+/// Asks how the chain is.
+pub fn look(app: &mut App) -> Vec<Effect> {
+    let asks = |asked: &Asked| matches!(asked, Asked::Chain | Asked::Records { .. });
+    if app.asked.iter().any(|(_, asked)| asks(asked)) {
         return Vec::new();
     }
-    refresh(app)
+    app.pages.looked_at = app.now.mono;
+    ask(app, Asked::Chain, |seq| Command::Records { seq, before: None, limit: PAGE, call: None })
 }
 
 fn records(app: &mut App, more: bool) -> Vec<Effect> {
@@ -179,6 +214,7 @@ fn records(app: &mut App, more: bool) -> Vec<Effect> {
     if waits || more && (app.pages.complete || before.is_none() || app.pages.records.len() >= RECORDS) {
         return Vec::new();
     }
+    app.pages.looked_at = app.now.mono;
     ask(app, Asked::Records { more }, |seq| Command::Records { seq, before, limit: PAGE, call: None })
 }
 
@@ -218,6 +254,7 @@ pub fn missing(app: &mut App) -> Vec<Effect> {
     let waits = app.asked.iter().any(|(_, asked)| match asked {
         Asked::Explain(_) | Asked::CallRecords(_) | Asked::Sessions => true,
         Asked::Records { .. }
+        | Asked::Chain
         | Asked::Grants
         | Asked::Rules
         | Asked::Draft(_)
@@ -231,7 +268,8 @@ pub fn missing(app: &mut App) -> Vec<Effect> {
 /// Records have come.
 pub fn took_records(pages: &mut Pages, more: bool, records: Vec<RecordView>, chain: ChainView) {
     let whole = records.len() < usize::from(PAGE);
-    pages.chain = Some(chain);
+    let fits = joins(pages, more, &records);
+    pages.took_chain(chain, fits);
     if more {
         pages.complete = whole;
         let oldest = pages.records.last().map(|record| record.seq);
@@ -249,6 +287,21 @@ pub fn took_records(pages: &mut Pages, more: bool, records: Vec<RecordView>, cha
         }
     }
     pages.records.truncate(RECORDS);
+}
+
+/// Whether an answer goes with the records that are known: an older page begins right below them, a newer one ends no
+/// earlier, and a record that came twice is the same both times.
+fn joins(pages: &Pages, more: bool, records: &[RecordView]) -> bool {
+    let (Some(newest), Some(oldest)) = (pages.records.first(), pages.records.last()) else { return true };
+    if more {
+        return records.first().map_or(oldest.seq <= 1, |first| first.seq + 1 == oldest.seq);
+    }
+    let known = |record: &RecordView| {
+        let below = usize::try_from(newest.seq.checked_sub(record.seq)?).ok()?;
+        pages.records.get(below).filter(|known| known.seq == record.seq)
+    };
+    records.first().is_some_and(|first| first.seq >= newest.seq)
+        && records.iter().all(|record| known(record).is_none_or(|known| known == record))
 }
 
 /// Moves the cursor; at the end of the history more of it is asked for.

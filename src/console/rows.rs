@@ -10,7 +10,7 @@ use crate::call::{CallId, Tier};
 use crate::console::filter::Filter;
 use crate::console::holds::{Entry, Holds, ended_at};
 use crate::console::risk::plural;
-use crate::control::wire::HoldView;
+use crate::control::wire::{HoldState, HoldView};
 
 /// Ended holds are shown for so long.
 const LATELY: Duration = Duration::from_secs(600);
@@ -92,10 +92,8 @@ impl Rows {
             rows.push(Row::Line(format!("{} new · press {} to sort in", new.len(), wanted.sort_in)));
             new.into_iter().for_each(|id| rows.push(Row::Hold(id)));
         }
-        let lately = |entry: &Entry| {
-            let at: Option<Timestamp> = ended_at(&entry.view.state).and_then(|at| at.parse().ok());
-            wanted.selected == Some(&entry.view.id) || at.is_none_or(|at| at + LATELY >= wanted.now)
-        };
+        let lately =
+            |entry: &Entry| wanted.selected == Some(&entry.view.id) || is_lately(&entry.view.state, wanted.now);
         let closed: Vec<_> = closed
             .iter()
             .filter(|id| holds.get(id).is_some_and(|entry| takes(entry) && lately(entry)))
@@ -185,4 +183,10 @@ impl Rows {
     pub fn hides(&self) -> Option<String> {
         (self.hidden > 0).then(|| format!("{} HIDDEN by the filter", plural(self.hidden, "hold").to_uppercase()))
     }
+}
+
+/// Whether a hold waits, or has ended so lately that it is listed without being asked for.
+pub fn is_lately(state: &HoldState, now: Timestamp) -> bool {
+    let at: Option<Timestamp> = ended_at(state).and_then(|at| at.parse().ok());
+    at.is_none_or(|at| at + LATELY >= now)
 }

@@ -23,13 +23,15 @@ impl Signing {
         format!("Then signed as {} with {}", self.operator, self.key.display())
     }
 
-    /// What stands above OpenSSH's own question.
-    pub fn prompt(&self, text: &str) -> String {
+    /// What stands above OpenSSH's own question. `clocks`: the time that the call has left, which has passed the escape
+    /// function.
+    pub fn prompt(&self, text: &str, clocks: Option<String>) -> String {
+        let clocks = clocks.map(|clocks| format!("\nTime left now: {clocks}.")).unwrap_or_default();
         let (operator, key) = (visible::line(&self.operator), visible::line(&self.key.display().to_string()));
         let seconds = tool::PATIENCE.as_secs();
         format!(
             "\n{text}\nOpenSSH signs this as {operator} with {key}.\nIt may ask for a passphrase, a touch or a \
-             confirmation, for {seconds} seconds; without an answer the call stays held.\n"
+             confirmation, for {seconds} seconds; without an answer the call stays held.{clocks}\n"
         )
     }
 

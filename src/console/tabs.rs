@@ -16,6 +16,8 @@ use crate::control::wire::{Before, CallLine, Excerpt, HoldView, RecordView, Sess
 
 /// Bytes of the differences of one hold in a group.
 const GROUP_LINE: usize = 4 << 10;
+/// Tabs at the begin of a line that are told apart.
+const TABS: usize = 8;
 /// Differences that the pretty view repeats.
 const SUMMARY: usize = 3;
 
@@ -153,9 +155,9 @@ pub fn changed(hold: &HoldView) -> Vec<String> {
     lines
 }
 
-fn compared(doc: &mut Doc, hold: &HoldView, zone: &TimeZone) {
+pub fn compared(doc: &mut Doc, hold: &HoldView, zone: &TimeZone) {
     let Some(before) = &hold.before else {
-        doc.heading("There is no approved call of this tool and operation on this server to compare with.");
+        doc.heading("No call of this tool and operation on this server was approved since the daemon started: nothing to compare with.");
         return;
     };
     let Before { id, at, by, .. } = before;
@@ -206,8 +208,15 @@ fn part(doc: &mut Doc, excerpt: &Excerpt) {
     doc.heading(&format!("{}  {}", excerpt.rule, excerpt.file));
     for line in &excerpt.lines {
         let word = if line.held { "held" } else { "" };
-        doc.quoted(&format!("{:>4} {word:<4} {}", line.number, line.text.trim_end()), line.held);
+        doc.quoted(&format!("{:>4} {word:<4} {}", line.number, untabbed(&line.text)), line.held);
     }
+}
+
+/// A line of a policy's text with blanks for the tabs that it begins with: those are how the text is laid out, and any
+/// other one is shown as what it is.
+pub fn untabbed(line: &str) -> String {
+    let text = line.trim_start_matches('\t');
+    format!("{}{}", "    ".repeat((line.len() - text.len()).min(TABS)), text.trim_end())
 }
 
 fn session(doc: &mut Doc, app: &App, hold: &HoldView) {

@@ -329,6 +329,7 @@ fn queue(app: &mut App, action: Action) -> Vec<Effect> {
         Action::Reject => ruling::ask_reject(app, false),
         Action::RejectAndPause => ruling::ask_reject(app, true),
         Action::Claim => return acts::claim(app),
+        Action::Release => return acts::release(app),
         Action::Mark => batch::mark(app),
         Action::Unmark => {
             app.marked.clear();

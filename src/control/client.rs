@@ -63,6 +63,19 @@ impl Operator {
     /// # Errors
     /// [`ControlError::Unreachable`] where no daemon listens, [`ControlError::Foreign`] where one of another user does.
     pub async fn connect(path: &Path, watch: bool, read_only: bool) -> Result<Operator, ControlError> {
+        Operator::connect_as(path, watch, read_only, None).await
+    }
+
+    /// The same, with a name for others to read; see [`super::wire::is_operator_name`].
+    ///
+    /// # Errors
+    /// As for [`Operator::connect`]; where the daemon takes no such name.
+    pub async fn connect_as(
+        path: &Path,
+        watch: bool,
+        read_only: bool,
+        name: Option<String>,
+    ) -> Result<Operator, ControlError> {
         let stream = UnixStream::connect(path)
             .await
             .map_err(|source| ControlError::Unreachable { path: path.to_owned(), source })?;
@@ -74,7 +87,7 @@ impl Operator {
         let stream = Arc::new(Mutex::new(write));
         let mut reader = Notices { lines: BufReader::new(read), stream: Arc::clone(&stream), listed: (Vec::new(), 0) };
         let mut writer = Commands { stream, seq: 0 };
-        writer.send(&Command::Hello { version: VERSION, watch, read_only }).await?;
+        writer.send(&Command::Hello { version: VERSION, watch, read_only, name }).await?;
         let welcome = reader.next().await?;
         match &welcome {
             Notice::Welcome { version, .. } if *version == VERSION => Ok(Operator { reader, writer, welcome }),

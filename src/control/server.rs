@@ -17,7 +17,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::call::{CallId, Environment};
+use crate::call::{CallId, Digest, Environment};
 use crate::gate::{Change, Gate, MAX_SHOWN, NoEffect, Ruling, Says, Told};
 use crate::json::{Json, JsonText, Rules};
 use crate::pins::{self, Act, Kept, Pins, Remembered};
@@ -26,8 +26,8 @@ use crate::transport::runtime_dir::Listener;
 use grants::Asked;
 
 use super::wire::{
-    Command, Daemon, DefinitionView, Failure, MAX_LINE, Notice, RulingKind, ServerView, SignInView, SignedBy,
-    TOOL_SCHEMA, ToolRuling, ToolView, VERSION,
+    self, Command, Daemon, DefinitionView, Failure, MAX_LINE, Notice, OPERATOR_NAME, RulingKind, ServerView,
+    SignInView, SignedBy, TOOL_SCHEMA, ToolRuling, ToolView, VERSION,
 };
 
 mod batch;
@@ -147,6 +147,9 @@ enum Ended {
 
 struct Connection {
     control: Arc<Control>,
+    /// Whose account the other end is: what counts where rulings are told apart.
+    account: String,
+    /// For records and screens: the account, beside the name that the other end gives itself.
     operator: String,
     read_only: bool,
     write: OwnedWriteHalf,
@@ -200,21 +203,30 @@ async fn connection(
 ) -> Result<(), Ended> {
     let (read, write) = stream.into_split();
     let mut commands = commands(read, Arc::clone(&control), stop.clone(), tracker);
+    let account = user_name(uid);
     let mut connection = Connection {
         control,
-        operator: user_name(uid),
+        operator: account.clone(),
+        account,
         read_only: true,
         write,
         presence: None,
         listed: HashMap::new(),
     };
     let hello = tokio::time::timeout(HELLO_TIME, commands.recv()).await.map_err(|_| Ended::Silent)?;
-    let Some(Ok(Command::Hello { version: VERSION, watch, read_only })) = hello else {
-        let message = format!("say hello first, with version {VERSION}");
+    let named = |name: &Option<String>| name.as_ref().is_none_or(|name| wire::is_operator_name(name));
+    let hello =
+        hello.and_then(Result::ok).filter(|hello| !matches!(hello, Command::Hello { name, .. } if !named(name)));
+    let Some(Command::Hello { version: VERSION, watch, read_only, name }) = hello else {
+        let message = format!("say hello first, with version {VERSION}, and with a name of {OPERATOR_NAME} or none");
         connection.send(&Notice::Failed { seq: None, error: Failure::Malformed, message }).await?;
         return Err(Ended::Hello);
     };
     connection.read_only = read_only;
+    if let Some(name) = name.filter(|name| *name != connection.account) {
+        // No name has a bracket: whatever stands in these is the account.
+        connection.operator = format!("{name} (account {})", connection.account);
+    }
     if watch && !read_only {
         let attached = Some(Attached::new(&connection.control, &connection.operator));
         connection.presence = Some(Presence { attached, asked: None });
@@ -326,6 +338,11 @@ fn commands(
 }
 
 impl Connection {
+    /// A ruling from here. Who it is by the socket is the account, whatever name the other end gives itself.
+    fn ruling(&self, id: CallId, digest: Digest, says: Says) -> Ruling {
+        Ruling::new(id, digest, self.account.clone(), says).shown_as(self.operator.clone())
+    }
+
     async fn send(&mut self, notice: &Notice) -> Result<(), Ended> {
         let mut line = serde_json::to_vec(notice).map_err(std::io::Error::other)?;
         if line.len() >= MAX_LINE {
@@ -419,7 +436,7 @@ impl Connection {
                         return self.failed(seq, Failure::Malformed, message).await;
                     }
                 };
-                let ruling = Ruling::new(id, digest, self.operator.clone(), says);
+                let ruling = self.ruling(id, digest, says);
                 let ruling = match signed {
                     Some(SignedBy { operator, signature }) => ruling.signed(operator, signature),
                     None => ruling,

@@ -28,6 +28,15 @@ pub const MAX_BATCH: usize = 20;
 /// Longest line of the daemon's. A hold with all that is shown of it fits: what would show more is refused before it is held.
 pub const MAX_LINE: usize = 16 << 20;
 
+/// What a name of an operator's own is made of.
+pub const OPERATOR_NAME: &str = "1 to 32 ASCII letters, digits and . _ - @ +";
+
+/// Whether an operator may be called so. Nothing in it can pass for the account that stands beside it.
+pub fn is_operator_name(name: &str) -> bool {
+    let taken = |byte: u8| byte.is_ascii_alphanumeric() || b"._-@+".contains(&byte);
+    (1..=32).contains(&name.len()) && name.bytes().all(taken)
+}
+
 /// From the operator.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
@@ -38,6 +47,10 @@ pub enum Command {
         version: u32,
         watch: bool,
         read_only: bool,
+        /// What the operator wants to be called, as [`is_operator_name`] has it: for claims, screens and records, beside
+        /// the account. It proves nothing.
+        #[serde(default)]
+        name: Option<String>,
     },
     /// Answers a ping. No answer follows.
     Alive,

@@ -20,7 +20,7 @@ impl Gate {
     pub async fn rule_batch(&self, rulings: Vec<Ruling>) -> Result<Vec<Ruled>, NoEffect> {
         if let Err(why) = self.is_one_group(&rulings) {
             for ruling in rulings {
-                self.no_effect(&ruling.hold, &ruling.operator, &why).await;
+                self.no_effect(&ruling.hold, &ruling.shown, &why).await;
             }
             return Err(why);
         }

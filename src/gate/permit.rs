@@ -138,6 +138,9 @@ pub struct Ruling {
     pub(super) operator: String,
     /// Whose account the socket's other end is.
     pub(super) account: String,
+    /// Who it is for people to read: the signer, else the account beside the name that the other end gave itself. No
+    /// proof of anything: nothing is decided by it.
+    pub(super) shown: String,
     pub(super) says: Says,
     /// The text of the grant that it makes beside its approval.
     pub(super) grant: Option<String>,
@@ -166,6 +169,7 @@ impl Ruling {
             hold,
             digest,
             account: operator.clone(),
+            shown: operator.clone(),
             operator,
             says,
             grant: None,
@@ -182,8 +186,13 @@ impl Ruling {
         Ruling { grant: Some(grant), ..self }
     }
 
+    /// The same ruling by somebody whom records and screens call so.
+    pub(crate) fn shown_as(self, shown: String) -> Ruling {
+        Ruling { shown, ..self }
+    }
+
     /// The same ruling by the operator who has signed it.
     pub(crate) fn signed(self, operator: String, signature: String) -> Ruling {
-        Ruling { operator, signature: Some(signature), ..self }
+        Ruling { shown: operator.clone(), operator, signature: Some(signature), ..self }
     }
 }

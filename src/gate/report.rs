@@ -43,7 +43,9 @@ impl Gate {
         let slot = Arc::clone(&self.reports.readers).acquire_owned().await.map_err(|_| AuditError::Closed)?;
         let audit = self.audit.clone();
         let read = move || {
-            let page = audit.reader()?.page(before, limit, call.as_ref());
+            // Before the log is read: what is in it by then cannot be missing.
+            let end = audit.end();
+            let page = audit.reader()?.page(before, limit, call.as_ref(), Some(end));
             drop(slot);
             page
         };

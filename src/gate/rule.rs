@@ -26,7 +26,7 @@ impl Gate {
     /// # Errors
     /// [`NoEffect`]: the hold is as it was, or closed for another reason.
     pub async fn rule(&self, ruling: Ruling) -> Result<Hold, NoEffect> {
-        let (id, operator) = (ruling.hold.clone(), ruling.operator.clone());
+        let (id, operator) = (ruling.hold.clone(), ruling.shown.clone());
         let outcome = self.try_rule(ruling).await;
         match &outcome {
             Ok(_) => tracing::info!(call = %id, operator, "ruled"),
@@ -129,7 +129,7 @@ impl Gate {
         };
         let event = Event::Ruled {
             ruling: kind,
-            operator: ruling.operator.clone(),
+            operator: ruling.shown.clone(),
             digest: ruling.digest,
             reason,
             effective: completes,

@@ -6,7 +6,7 @@ use countersign::console::dialog::Dialog;
 use countersign::console::keys::Page;
 use countersign::console::rows::Row;
 use countersign::control::wire::{
-    Approvals, Claimed, Command, Daemon, Failure, HoldState, HoldView, Notice, RulingKind, SessionRuling,
+    Approvals, ChainView, Claimed, Command, Daemon, Failure, HoldState, HoldView, Notice, RulingKind, SessionRuling,
 };
 use crossterm::event::KeyCode;
 
@@ -213,10 +213,28 @@ fn claims() {
     let mut desk = Desk::new(SIZE, vec![sandbox(C)]);
     let mine = sent(&desk.key(KeyCode::Char('c')));
     assert!(matches!(mine[..], [Command::Claim { steal: false, off: false, .. }]), "{mine:?}");
-    desk.news(Notice::Shown { seq: 1, hold: Box::new(claimed(sandbox(C), "ana")) });
+    let seq = mine[0].changes().unwrap();
+    desk.news(Notice::Shown { seq, hold: Box::new(claimed(sandbox(C), "ana")) });
     assert!(desk.note().contains("claimed for 60 s"), "{}", desk.note());
-    let back = sent(&desk.key(KeyCode::Char('c')));
-    assert!(matches!(back[..], [Command::Claim { off: true, .. }]), "{back:?}");
+    let again = sent(&desk.key(KeyCode::Char('c')));
+    assert!(matches!(again[..], [Command::Claim { steal: false, off: false, .. }]), "{again:?}");
+    let back = sent(&desk.key(KeyCode::Char('C')));
+    assert!(matches!(back[..], [Command::Claim { steal: false, off: true, .. }]), "{back:?}");
+    desk.hold(claimed(sandbox(C), "ana (account root)"));
+    assert_eq!(sent(&desk.key(KeyCode::Char('C'))), [], "another's");
+    assert!(desk.note().contains("not claimed by you"), "{}", desk.note());
+}
+
+/// What nobody has answered yet is not said to have gone well, and what has ended is not offered for a ruling.
+#[test]
+fn a_call_that_runs_is_not_ok_yet() {
+    let state = HoldState::Approved { by: "ana".into(), at: desk_start().to_string(), leaves_at: None };
+    let mut desk = Desk::new(SIZE, vec![HoldView { state, ..sandbox(C) }]);
+    let row = |screen: &str| screen.lines().find(|line| line.contains("H7K5T6")).unwrap().to_owned();
+    assert!(row(&desk.screen()).contains("...") && !row(&desk.screen()).contains("ok "), "{}", desk.screen());
+    assert!(!desk.screen().contains("approve…") && !desk.screen().contains("reject…"), "{}", desk.screen());
+    desk.hold(crate::support::done(sandbox(C)));
+    assert!(row(&desk.screen()).contains("ok "), "{}", desk.screen());
 }
 
 fn leaving(hold: HoldView, seconds: i64) -> HoldView {
@@ -260,9 +278,10 @@ fn freezing_and_thawing_are_asked() {
     assert_eq!(sent(&desk.key(KeyCode::Enter)), []);
     desk.key(KeyCode::Char('!'));
     let effects = desk.key(KeyCode::Char('y'));
-    assert!(matches!(sent(&effects)[..], [Command::Freeze { on: true, .. }]));
+    let freeze = sent(&effects);
+    let [Command::Freeze { seq, on: true, reason: None }] = freeze[..] else { panic!("{freeze:?}") };
     let frozen = countersign::control::wire::Frozen { by: "ana".into(), at: desk_start().to_string(), reason: None };
-    desk.news(Notice::Frozen { seq: 1, daemon: Daemon { frozen: Some(frozen), ..daemon() } });
+    desk.news(Notice::Frozen { seq, daemon: Daemon { frozen: Some(frozen), ..daemon() } });
     assert!(desk.screen().contains("FROZEN by ana at 14:07:31"), "{}", desk.screen());
     desk.key(KeyCode::Char('!'));
     assert!(desk.screen().contains("THAW?"));
@@ -278,7 +297,8 @@ fn rejecting_can_pause_the_session_and_waits_for_the_ruling() {
     let effects = desk.key(KeyCode::Enter);
     assert_eq!(rulings(&effects).len(), 1);
     assert_eq!(sent(&effects).len(), 1, "the pause comes after the ruling took effect");
-    let effects = desk.news(Notice::Ruled { seq: 1, hold: Box::new(rejected(refund(A), "wrong")) });
+    let seq = sent(&effects)[0].changes().unwrap();
+    let effects = desk.news(Notice::Ruled { seq, hold: Box::new(rejected(refund(A), "wrong")) });
     let pause = sent(&effects);
     assert!(
         matches!(&pause[..], [Command::RuleSession { session, ruling: SessionRuling::Pause, reason, .. }]
@@ -458,7 +478,7 @@ fn what_the_daemon_cannot_say_is_said() {
         [Command::Records { seq, .. }] => seq,
         _ => panic!("{asked:?}"),
     };
-    let broken = countersign::control::wire::ChainView { intact: false, ..chain() };
+    let broken = ChainView { intact: false, ..chain() };
     desk.news(Notice::Records { seq, records: vec![record(3)], chain: broken });
     assert!(desk.screen().contains("CHAIN BROKEN"), "{}", desk.screen());
     let asked = sent(&desk.key(KeyCode::Char('4')));

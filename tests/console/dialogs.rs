@@ -11,6 +11,9 @@ use crossterm::event::KeyCode;
 
 use crate::support::{A, B, C, Desk, SIZE, START, approve, approved, daemon, gate, json, refund, rulings, sandbox};
 
+/// The number of the first command of a test: the console has asked how the chain is before it.
+const FIRST: u64 = 2;
+
 /// What this side finds odd raises the tier and never lowers it.
 #[test]
 fn hidden_characters_and_the_unknown_raise_the_tier() {
@@ -126,7 +129,7 @@ fn a_signature_that_is_required_is_explained_before_and_after() {
     let mut desk = Desk::new(SIZE, vec![sandbox(C)]);
     approve(&mut desk);
     let message = "stigg takes signed approvals only".to_owned();
-    desk.news(Notice::Failed { seq: Some(1), error: Failure::SignatureRequired, message });
+    desk.news(Notice::Failed { seq: Some(FIRST), error: Failure::SignatureRequired, message });
     let screen = desk.screen();
     assert!(screen.contains("A SIGNATURE IS REQUIRED") && screen.contains("stigg takes signed"), "{screen}");
 }
@@ -142,19 +145,19 @@ fn the_answer_is_shown_and_a_second_ruling_waits_for_it() {
     assert_eq!(desk.app.dialog, None);
     assert!(desk.note().contains("waiting for the daemon's answer"), "{}", desk.note());
     let state = HoldState::Approved { by: "ana".to_owned(), at: "2026-11-21T14:07:40Z".to_owned(), leaves_at: None };
-    desk.news(Notice::Ruled { seq: 1, hold: Box::new(HoldView { state, ..sandbox(C) }) });
+    desk.news(Notice::Ruled { seq: FIRST, hold: Box::new(HoldView { state, ..sandbox(C) }) });
     assert!(desk.note().contains("approved, the call is released"), "{}", desk.note());
 
     let mut desk = Desk::new(SIZE, vec![HoldView { approvals: Approvals { need: 2, have: Vec::new() }, ..sandbox(C) }]);
     approve(&mut desk);
     let approvals = Approvals { need: 2, have: vec!["ana".to_owned()] };
-    desk.news(Notice::Ruled { seq: 1, hold: Box::new(HoldView { approvals, ..sandbox(C) }) });
+    desk.news(Notice::Ruled { seq: FIRST, hold: Box::new(HoldView { approvals, ..sandbox(C) }) });
     assert!(desk.note().contains("1 of 2 (ana); it still waits"), "{}", desk.note());
 
     let mut desk = Desk::new(SIZE, vec![sandbox(C)]);
     approve(&mut desk);
     let message = "ben rejected it 2 s ago\u{1b}[2J".to_owned();
-    desk.news(Notice::Failed { seq: Some(1), error: Failure::Closed, message });
+    desk.news(Notice::Failed { seq: Some(FIRST), error: Failure::Closed, message });
     assert!(desk.note().contains("no effect: ben rejected it 2 s ago⟨U+001B⟩[2J"), "{}", desk.note());
 }
 

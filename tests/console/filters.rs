@@ -31,6 +31,13 @@ fn the_language_of_the_filters() {
         ("id:h7k3", vec![B]),
         ("state:pending", vec![A, B, C]),
         ("nothing-like-it", vec![]),
+        ("125000", vec![A]),
+        ("1k8Yt", vec![A]),
+        ("checkout_v2", vec![B]),
+        ("100.00", vec![A]),
+        ("requested_by_customer", vec![]),
+        ("arg:Requested_by_customer", vec![A]),
+        ("arg:\"rollout\":100", vec![B]),
     ] {
         assert_eq!(takes(text), ids, "{text}");
     }

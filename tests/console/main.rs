@@ -4,6 +4,7 @@
 
 mod acts;
 mod batches;
+mod chain;
 mod cli;
 mod commands;
 mod desk;
@@ -20,10 +21,12 @@ mod keys;
 mod operations;
 mod picture;
 mod plain;
+mod questions;
 mod retries;
 mod screens;
 mod speed;
 mod support;
+mod talk;
 mod terminal;
 mod tui;
 mod wrapping;

@@ -85,7 +85,7 @@ pub fn sent(effects: &[Effect]) -> Vec<Command> {
     effects.iter().filter_map(command).collect()
 }
 
-fn asks(effects: &[Effect], what: &str) -> bool {
+pub fn asks(effects: &[Effect], what: &str) -> bool {
     matches!(effects.last(), Some(Effect::Ask { question, .. }) if question.contains(what))
 }
 

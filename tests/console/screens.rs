@@ -1,8 +1,10 @@
 //! The screens, as text, at the two sizes that everything is designed for.
 
 use countersign::call::{Class, Confirmation, ConfirmedBy, EnvironmentSource, Pin};
-use countersign::console::app::{Link, What};
-use countersign::control::wire::{Claimed, Daemon, Frozen, HoldState, HoldView, Notice};
+use countersign::console::app::{Effect, Link, What};
+use countersign::console::sign::Signing;
+use countersign::console::tabs;
+use countersign::control::wire::{Approvals, Claimed, Command, Daemon, Failure, Frozen, HoldState, HoldView, Notice};
 use crossterm::event::KeyCode;
 use ratatui::style::Modifier;
 
@@ -254,6 +256,105 @@ fn batch() {
         desk.wait(1100);
     };
     both("batch", screen, holds);
+}
+
+#[test]
+fn palette() {
+    let screen = |desk: &mut Desk| {
+        desk.key(KeyCode::Char(':'));
+        desk.letters("rej");
+    };
+    both("palette", screen, three);
+}
+
+#[test]
+fn approve_signed() {
+    let holds = || vec![HoldView { signature_required: true, ..gate("H7K3M5N8P9RS") }];
+    let screen = |desk: &mut Desk| {
+        let key = "/home/ana/.ssh/countersign".into();
+        desk.app.signing = Some(Signing { operator: "ana".to_owned(), key });
+        ask(desk);
+    };
+    both("approve_signed", screen, holds);
+}
+
+#[test]
+fn approve_with_a_note() {
+    let screen = |desk: &mut Desk| {
+        ask(desk);
+        desk.key(KeyCode::Tab);
+        desk.letters("FIN-1182");
+    };
+    both("approve_note", screen, || vec![gate("H7K3M5N8P9RS")]);
+}
+
+#[test]
+fn approve_one_of_two() {
+    let approvals = || Approvals { need: 2, have: vec!["ben (account root)".to_owned()] };
+    let client_waits_until = || Some("2026-11-21T14:09:23Z".to_owned());
+    let holds = move || {
+        vec![HoldView { approvals: approvals(), client_waits_until: client_waits_until(), ..gate("H7K3M5N8P9RS") }]
+    };
+    for size in [SMALL, LARGE] {
+        let mut desk = Desk::new(size, holds());
+        ask(&mut desk);
+        insta::assert_snapshot!(format!("approve_one_of_two_{}x{}", size.0, size.1), desk.screen());
+    }
+}
+
+#[test]
+fn stops() {
+    let on = |keys: &'static str| {
+        move |desk: &mut Desk| {
+            desk.key_and_answers(KeyCode::Char('3'));
+            keys.chars().for_each(|key| drop(desk.key(KeyCode::Char(key))));
+        }
+    };
+    both("pause", on("P"), three);
+    both("end", on("X"), three);
+    both("revoke", on("Gx"), three);
+}
+
+#[test]
+fn take_over() {
+    let holds = || {
+        let (at, until) = ("2026-11-21T14:07:00Z".to_owned(), "2026-11-21T14:08:20Z".to_owned());
+        vec![HoldView { claimed: Some(Claimed { by: "ben (account root)".into(), at, until }), ..gate("H7K3M5N8P9RS") }]
+    };
+    both("take_over", |desk| drop(desk.key(KeyCode::Char('c'))), holds);
+}
+
+#[test]
+fn contradicted_environment() {
+    let screen = |desk: &mut Desk| {
+        let mut daemon = daemon();
+        daemon.servers[0].environment.conflict = Some("the server's answer says sandbox".to_owned());
+        desk.news(Notice::Daemon { daemon });
+    };
+    both("contradicted", screen, three);
+}
+
+#[test]
+fn a_window_that_is_too_small() {
+    let mut desk = Desk::new((59, 15), three());
+    insta::assert_snapshot!("too_small_59x15", desk.screen());
+}
+
+/// An error of the daemon's has lines, and a line of a policy begins with tabs: both are laid out, and nothing else is.
+#[test]
+fn an_error_and_a_policy_are_laid_out() {
+    let mut desk = Desk::new(LARGE, compared());
+    let asked = desk.key(KeyCode::Char('4'));
+    let seq = asked.iter().find_map(|effect| match effect {
+        Effect::Send { command: Command::Rules { seq }, .. } => Some(*seq),
+        _ => None,
+    });
+    let message = "the store is locked\nhelp: end the other daemon\u{1b}[2J".to_owned();
+    desk.news(Notice::Failed { seq, error: Failure::Unavailable, message });
+    let screen = desk.screen();
+    assert!(screen.contains("not answered: the store is locked ") && !screen.contains("⟨\\n⟩"), "{screen}");
+    assert!(screen.contains("Warning help: end the other daemon⟨U+001B⟩[2J"), "{screen}");
+    assert_eq!(tabs::untabbed("\t\tnot small\tx  "), "        not small\tx");
 }
 
 #[test]

@@ -389,6 +389,8 @@ pub struct Desk {
     pub app: App,
     now: Duration,
     terminal: Terminal<TestBackend>,
+    /// The number of the last question for records.
+    pub asked: u64,
 }
 
 impl Desk {
@@ -408,11 +410,14 @@ impl Desk {
     pub fn unconnected(size: (u16, u16)) -> Desk {
         let now = Duration::from_secs(10);
         let app = App::new(at(now), size, TimeZone::UTC);
-        Desk { app, now, terminal: Terminal::new(TestBackend::new(size.0, size.1)).unwrap() }
+        Desk { app, now, terminal: Terminal::new(TestBackend::new(size.0, size.1)).unwrap(), asked: 0 }
     }
 
     pub fn step(&mut self, what: What) -> Vec<Effect> {
-        update(&mut self.app, Event { at: at(self.now), what })
+        let effects = update(&mut self.app, Event { at: at(self.now), what });
+        let records = |command: Command| if let Command::Records { seq, .. } = command { Some(seq) } else { None };
+        self.asked = sent(&effects).into_iter().rev().find_map(records).unwrap_or(self.asked);
+        effects
     }
 
     pub fn link(&mut self, link: Link) -> Vec<Effect> {

@@ -458,8 +458,13 @@ fn no_byte_of_a_hostile_argument_reaches_the_terminal_raw() {
     pty.keys("\x03");
     pty.until_text("QUIT?");
     // Our own title and nothing else, in these very bytes.
-    let text = String::from_utf8(pty.bytes()).unwrap();
-    let text = text.replace("\x1b]2;(1!) countersign\x1b\\", "").replace("\x1b]2;countersign\x1b\\", "");
+    let bytes = pty.bytes();
+    // The rest of the frame may still be on its way: its last character may be cut, and none may be wrong.
+    let whole = std::str::from_utf8(&bytes).or_else(|error| match error.error_len() {
+        None => std::str::from_utf8(&bytes[..error.valid_up_to()]),
+        Some(_) => Err(error),
+    });
+    let text = whole.unwrap().replace("\x1b]2;(1!) countersign\x1b\\", "").replace("\x1b]2;countersign\x1b\\", "");
     let allowed = text.chars().filter(|c| !matches!(c, '\u{1b}' | '\r' | '\n' | '\u{7}')).collect::<String>();
     assert_eq!(countersign::console::visible::hidden_count(&allowed), 0);
     assert!(!text.contains("\x1b]") && !text.contains("\x1bP") && !text.contains("\x1b_"));

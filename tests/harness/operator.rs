@@ -38,7 +38,13 @@ pub struct Console {
 
 impl Console {
     pub async fn attach(socket: &Path) -> Console {
-        let operator = within("the operator socket", Operator::connect(socket, true, false)).await.unwrap();
+        Console::attach_as(socket, None).await
+    }
+
+    /// As an operator who wants to be called so.
+    pub async fn attach_as(socket: &Path, name: Option<&str>) -> Console {
+        let name = name.map(str::to_owned);
+        let operator = within("the operator socket", Operator::connect_as(socket, true, false, name)).await.unwrap();
         let (mut notices, commands) = operator.split();
         let known = Arc::<Mutex<Known>>::default();
         let changed = Arc::new(watch::channel(0).0);

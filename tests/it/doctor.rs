@@ -414,6 +414,17 @@ async fn an_operators_key_that_lies_open_is_found() {
     said.says("operators", "ok", "no operator's key lies open", "");
     said.says("operators", "ok", "1 key of operators: anna", "");
 
+    // A key elsewhere is found where the console would take it from, and it is said where it was looked for.
+    let (setup, lies) = with_anna(&spy, "");
+    let elsewhere = setup.dir().join("anna.key");
+    std::fs::rename(&lies, &elsewhere).unwrap();
+    Doctor::of(&setup).run(&[]).await.says("operators", "ok", "in ~/.ssh; it was looked for nowhere else", "");
+    let said = Doctor::of(&setup).env("COUNTERSIGN_SIGN_WITH", &elsewhere).run(&[]).await;
+    said.says("operators", "problem", "the key of anna has no passphrase", "anna.key");
+    std::fs::remove_file(&elsewhere).unwrap();
+    let said = Doctor::of(&setup).env("COUNTERSIGN_SIGN_WITH", &elsewhere).run(&[]).await;
+    said.says("operators", "warning", "there is no such file", "COUNTERSIGN_SIGN_WITH");
+
     // Of somebody else's keys nothing is said.
     let setup = production(&spy);
     let (own, list) = (key(setup.dir(), ""), setup.dir().join("operators.pub"));
@@ -427,6 +438,23 @@ async fn an_operators_key_that_lies_open_is_found() {
 
     std::fs::write(&list, "ben not-a-key\n").unwrap();
     Doctor::of(&setup).run(&[]).await.says("operators", "problem", "line 1", "correct that line");
+}
+
+#[tokio::test]
+async fn the_keys_of_the_console_are_looked_at() {
+    let spy = Spy::stdio().await;
+    let setup = production(&spy);
+    setup.write();
+    let keys = setup.dir().join("keys/countersign/keys.yaml");
+    std::fs::create_dir_all(keys.parent().unwrap()).unwrap();
+    let doctor = || Doctor::of(&setup).env("XDG_CONFIG_HOME", setup.dir().join("keys"));
+    assert!(doctor().run(&[]).await.at("console", "ok").is_empty(), "there are none");
+    std::fs::write(&keys, "freeze: F8\n").unwrap();
+    doctor().run(&[]).await.says("console", "ok", "keys of your own", "");
+    std::fs::write(&keys, "freeze: F8\napprove: Enter\n").unwrap();
+    doctor().run(&[]).await.says("console", "problem", "cannot be given away", "");
+    std::fs::set_permissions(&keys, std::fs::Permissions::from_mode(0o666)).unwrap();
+    doctor().run(&[]).await.says("console", "problem", "can be changed by others", "chmod go-w");
 }
 
 #[tokio::test]

@@ -1,10 +1,11 @@
 //! What operators can still do after an approval, and beside single holds: take back, claim, freeze, stop sessions. From
 //! the command line, as scripts do it.
 
-use countersign::control::wire::{Failure, HoldState, HoldView};
+use countersign::control::wire::{Command, Failure, HoldState, HoldView, Notice, VERSION};
 use serde_json::{Value, json};
 
 use crate::harness::daemon::FIXTURE_POLICY;
+use crate::harness::operator::RawOperator;
 use crate::harness::{Console, Countersign, Daemon, Shim, Spy, call, outcome};
 
 struct Scene {
@@ -101,6 +102,59 @@ async fn a_claim_tells_others_and_stops_nobody() {
     scene.console.approve(&hold).await.unwrap();
     scene.shim.answer(1).await;
     scene.fails(&["pending", "claim", id], 5).await;
+}
+
+/// Two who share an account are told apart by the names that they give themselves, everywhere but where it counts.
+#[tokio::test]
+async fn two_of_one_account_are_told_apart_by_their_names() {
+    let mut scene = Scene::new("0s").await;
+    let hold = scene.hold(1).await;
+    let mut ben = Console::attach_as(&scene.daemon.operator_socket, Some("ben")).await;
+    let claim = |steal, off| {
+        let id = hold.id.clone();
+        move |seq| Command::Claim { seq, id, steal, off }
+    };
+    let claimed = |notice: Notice| match notice {
+        Notice::Shown { hold, .. } => hold.claimed.map(|claimed| claimed.by).unwrap_or_default(),
+        Notice::Failed { message, .. } => message,
+        other => panic!("{other:?}"),
+    };
+    let his = claimed(ben.ask(claim(false, false)).await);
+    let account = his.strip_prefix("ben (account ").and_then(|rest| rest.strip_suffix(')')).unwrap().to_owned();
+    scene
+        .console
+        .until_daemon("both names", |daemon| daemon.operators.contains(&his) && daemon.operators.contains(&account))
+        .await;
+    for off in [false, true] {
+        let refused = claimed(scene.console.ask(claim(false, off)).await);
+        assert!(refused.starts_with(&format!("{his} has claimed it, for ")), "{refused}");
+    }
+    assert_eq!(claimed(ben.ask(claim(false, false)).await), his, "for as long once more");
+    assert_eq!(claimed(scene.console.ask(claim(true, false)).await), account);
+    let ruled = ben.reject(&hold, "not this one").await.unwrap();
+    assert!(matches!(&ruled.state, HoldState::Rejected { by, .. } if *by == his), "{:?}", ruled.state);
+    scene.shim.answer(1).await;
+
+    for name in ["", "root (account ben)", "ben, ana", "be\u{301}n", &"n".repeat(33)] {
+        let mut raw = RawOperator::connect(&scene.daemon.operator_socket).await;
+        let hello = json!({"command": "hello", "version": VERSION, "watch": false, "read_only": false, "name": name});
+        raw.send(&hello.to_string()).await;
+        let refused = raw.next().await.expect("an answer");
+        assert!(
+            refused["failed"]["message"].as_str().unwrap().contains("with a name of 1 to 32"),
+            "{name:?}: {refused}"
+        );
+        assert_eq!(raw.next().await, None, "{name:?}");
+    }
+    scene.daemon.stop().await;
+    let records = scene.daemon.records().await;
+    let by = |kind: &str| -> Vec<_> {
+        let found = records.iter().filter(|record| record["kind"] == kind);
+        let body = found.map(|record| serde_json::from_str::<Value>(record["body"].as_str().unwrap()).unwrap());
+        body.map(|body| body["operator"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(by("claimed"), [his.clone(), his.clone(), account]);
+    assert_eq!(by("ruled"), [his]);
 }
 
 #[tokio::test]

@@ -23,7 +23,7 @@ async fn a_page_says_what_its_records_are_about_and_whether_they_are_intact() {
     log.close().await;
     let reader = AuditReader::open(&fixture.db()).unwrap();
 
-    let newest = reader.page(None, 3, None).unwrap();
+    let newest = reader.page(None, 3, None, None).unwrap();
     let seqs = |page: &Page| page.lines.iter().map(|line| line.seq).collect::<Vec<_>>();
     assert_eq!((seqs(&newest), newest.intact), (vec![8, 7, 6], true));
     assert_eq!(newest.head, fixture.records().last().map(|record| record.hash));
@@ -35,20 +35,48 @@ async fn a_page_says_what_its_records_are_about_and_whether_they_are_intact() {
         (Some("stripe"), Some("create_refund"))
     );
     assert_eq!(newest.lines[2].about, About::default(), "a record of no call is about nothing");
-    assert_eq!(seqs(&reader.page(Some(6), 500, None).unwrap()), [5, 4, 3, 2, 1]);
-    assert_eq!(seqs(&reader.page(Some(1), 500, None).unwrap()), [0; 0]);
-    assert_eq!(seqs(&reader.page(None, 2, Some(&call)).unwrap()), [8, 7]);
-    assert_eq!(seqs(&reader.page(Some(8), 500, Some(&call)).unwrap()), [7, 1]);
-    drop(reader);
+    assert_eq!(seqs(&reader.page(Some(6), 500, None, None).unwrap()), [5, 4, 3, 2, 1]);
+    assert_eq!(seqs(&reader.page(Some(1), 500, None, None).unwrap()), [0; 0]);
+    assert_eq!(seqs(&reader.page(None, 2, Some(&call), None).unwrap()), [8, 7]);
+    assert_eq!(seqs(&reader.page(Some(8), 500, Some(&call), None).unwrap()), [7, 1]);
+}
 
-    // Somebody rewrites a record, and another one takes one away.
-    for sql in [
-        "UPDATE records SET body = '{\"kind\":\"stopped\",\"reason\":\"other\"}' WHERE seq = 4",
-        "DELETE FROM records WHERE seq = 6",
+/// A log of eight records, and where its writer knew that it ended.
+async fn eight() -> (Fixture, (u64, Digest)) {
+    let fixture = Fixture::new();
+    let log = fixture.open();
+    for n in 0..8 {
+        let _ = log.append(stopped(&format!("record {n}"))).await.unwrap();
+    }
+    let end = log.end();
+    log.close().await;
+    (fixture, end)
+}
+
+/// Whatever is taken away or rewritten, in a log of its own each, shows on every page that should have it, and on no other.
+#[tokio::test]
+async fn a_page_without_a_record_is_not_intact() {
+    let rewritten = "UPDATE records SET body = '{\"kind\":\"stopped\",\"reason\":\"other\"}' WHERE seq = 4";
+    let all = [(None, 500), (None, 3), (Some(7), 500), (Some(6), 2), (Some(4), 500), (Some(1), 500)];
+    for (sql, intact) in [
+        ("SELECT 1", [true; 6]),
+        (rewritten, [false, true, false, false, true, true]),
+        ("DELETE FROM records WHERE seq = 6", [false, false, false, true, true, true]),
+        ("DELETE FROM records WHERE seq IN (5, 6)", [false, false, false, false, true, true]),
+        ("DELETE FROM records WHERE seq = 1", [false, true, false, true, false, true]),
+        ("DELETE FROM records WHERE seq = 8", [false; 6]),
+        ("DELETE FROM records", [false; 6]),
     ] {
+        let (fixture, end) = eight().await;
+        assert_eq!(end.0, 8);
         tamper(&fixture.db(), |db| db.execute_batch(sql).unwrap());
         let reader = AuditReader::open(&fixture.db()).unwrap();
-        assert!(!reader.page(None, 500, None).unwrap().intact, "{sql}");
+        let found = all.map(|(before, limit)| reader.page(before, limit, None, Some(end)).unwrap().intact);
+        assert_eq!(found, intact, "{sql}");
     }
-    assert!(AuditReader::open(&fixture.db()).unwrap().page(Some(4), 500, None).unwrap().intact, "those of before are");
+    let (fixture, (seq, _)) = eight().await;
+    let reader = AuditReader::open(&fixture.db()).unwrap();
+    let other = (seq, Digest::of_bytes(b"another record"));
+    assert!(!reader.page(None, 500, None, Some(other)).unwrap().intact, "the last record is not the writer's");
+    assert!(reader.page(None, 500, None, Some((5, other.1))).unwrap().intact, "later ones have come since");
 }

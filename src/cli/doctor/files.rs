@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::finding::{Act, Finding, count, place, shell};
 use super::ground::Ground;
+use crate::cli::keyfile;
 use crate::config::{Code, Config, ConfigError, SecretSource, Upstream};
 use crate::credential::trust::{self, TrustError};
 use crate::shim;
@@ -44,6 +45,28 @@ pub fn configuration(ground: &Ground) -> Vec<Finding> {
                 Finding::problem(format!("{at}:{line}:{column}"), text).run(problem.help.as_str())
             });
             found.collect()
+        }
+    }
+}
+
+/// The keys of the console, as `console` would read them.
+pub fn console_keys(_ground: &Ground) -> Vec<Finding> {
+    let Some(path) = keyfile::default_path().filter(|path| path.symlink_metadata().is_ok()) else { return Vec::new() };
+    match keyfile::load(None) {
+        Ok(_) => vec![Finding::ok(place(&path), "keys of your own for the console")],
+        Err(ConfigError::Invalid(report)) => {
+            let found = report.problems().iter().map(|problem| {
+                let (line, column) = report.position(problem);
+                let text = format!("{}: the console does not start", problem.message);
+                Finding::problem(format!("{}:{line}:{column}", place(&path)), text).run(problem.help.as_str())
+            });
+            found.collect()
+        }
+        Err(error) => {
+            let said = error.to_string();
+            let first = said.lines().next().unwrap_or_default();
+            let command = format!("chmod go-w {}   # yours or root's, a regular file; or rename it", shell(&path));
+            vec![Finding::problem(place(&path), format!("{first}: the console does not start")).run(command)]
         }
     }
 }

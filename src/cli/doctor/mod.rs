@@ -160,6 +160,7 @@ fn checks(ground: &Arc<Ground>, of_clients: &[String]) -> Vec<Check> {
         waiting("paths", Arc::clone(ground)),
         blocking("clients", Arc::clone(ground), move |ground| clients::entries(ground, &wanted)),
         at("operators", operators::check),
+        at("console", files::console_keys),
         at("account", account::shared),
         at("programs", |ground| account::programs(ground, std::env::var_os("PATH").as_deref())),
         at("store", store::check),

@@ -49,18 +49,39 @@ pub fn check(ground: &Ground) -> Vec<Finding> {
         found.extend(nobody(config));
     }
     let home = std::env::var_os("HOME").map(PathBuf::from);
-    let mut open = home.map(|home| files(&home.join(".ssh"), &signers)).unwrap_or_default();
+    let mut open = home.as_ref().map(|home| files(&home.join(".ssh"), &signers)).unwrap_or_default();
+    let named = std::env::var_os("COUNTERSIGN_SIGN_WITH").filter(|path| !path.is_empty()).map(PathBuf::from);
+    if let Some(path) = &named {
+        let known = open.iter().any(|open| matches!(open, Open::File { path: known, .. } if is_same(known, path)));
+        open.extend(key_at(path, &signers).filter(|_| !known));
+        found.extend((!path.is_file()).then(|| nowhere(path)));
+    }
     let socket = std::env::var_os("SSH_AUTH_SOCK").filter(|socket| !socket.is_empty());
     let asked = socket.as_ref().and_then(|socket| agent(&signers, socket));
-    let places = if asked.is_some() { "~/.ssh or in ssh-agent" } else { "~/.ssh" };
+    let places = [
+        home.is_some().then_some("in ~/.ssh"),
+        named.as_ref().filter(|path| path.is_file()).map(|_| "at COUNTERSIGN_SIGN_WITH"),
+        asked.as_ref().map(|_| "in ssh-agent"),
+    ];
+    let places: Vec<_> = places.into_iter().flatten().collect();
+    let words = format!("no operator's key lies open {}; it was looked for nowhere else", places.join(", "));
     let silent = socket.filter(|_| asked.is_none());
     open.extend(asked.unwrap_or_default());
     found.extend(open.iter().map(|open| lies_open(open, &signers)));
     if signers.iter().next().is_some() {
         found.extend(silent.map(|socket| unasked(&socket)));
-        found.extend(open.is_empty().then(|| Finding::ok("", format!("no operator's key lies open in {places}"))));
+        found.extend((open.is_empty() && !places.is_empty()).then(|| Finding::ok("", words)));
     }
     found
+}
+
+fn is_same(one: &Path, other: &Path) -> bool {
+    one.canonicalize().ok().is_some_and(|one| other.canonicalize().is_ok_and(|other| one == other))
+}
+
+fn nowhere(path: &Path) -> Finding {
+    let text = "COUNTERSIGN_SIGN_WITH names it, and there is no such file: the console does not start with it";
+    Finding::warning(place(path), text).run("export COUNTERSIGN_SIGN_WITH=KEY   # or unset it")
 }
 
 fn unasked(socket: &OsStr) -> Finding {
@@ -129,17 +150,18 @@ fn of<'a>(signers: &'a Signers, fingerprint: &str) -> Option<&'a signing::Signer
 /// Private keys of operators that anything which reads them signs with.
 pub fn files(folder: &Path, signers: &Signers) -> Vec<Open> {
     let Ok(entries) = folder.read_dir() else { return Vec::new() };
-    let open = entries.flatten().take(MAX_FILES).filter_map(|entry| {
-        let path = entry.path();
-        let PrivateFile { fingerprint, open } = signing::private_file(&text(&path)?)?;
-        // What hides its fingerprint has its public half beside it.
-        let mut public = path.as_os_str().to_owned();
-        public.push(".pub");
-        let fingerprint = fingerprint.or_else(|| signing::fingerprint_of(&text(Path::new(&public))?))?;
-        let operators = open && of(signers, &fingerprint).is_some();
-        operators.then_some(Open::File { path, fingerprint })
-    });
-    open.collect()
+    entries.flatten().take(MAX_FILES).filter_map(|entry| key_at(&entry.path(), signers)).collect()
+}
+
+/// A file, where it is a private key of an operator's that anything which reads it signs with.
+fn key_at(path: &Path, signers: &Signers) -> Option<Open> {
+    let PrivateFile { fingerprint, open } = signing::private_file(&text(path)?)?;
+    // What hides its fingerprint has its public half beside it.
+    let mut public = path.as_os_str().to_owned();
+    public.push(".pub");
+    let fingerprint = fingerprint.or_else(|| signing::fingerprint_of(&text(Path::new(&public))?))?;
+    let operators = open && of(signers, &fingerprint).is_some();
+    operators.then(|| Open::File { path: path.to_owned(), fingerprint })
 }
 
 fn text(path: &Path) -> Option<Zeroizing<String>> {

@@ -2,10 +2,9 @@
 
 use super::talk::{Question, Stage, Talk};
 use crate::call::Tier;
-use crate::console::describe;
+use crate::console::{describe, tabs};
 use crate::control::wire::{
-    ChainView, Command, Daemon, Excerpt, GrantBounds, GrantView, HoldState, HoldView, Notice, RecordView, RuleView,
-    RulingKind, SessionView,
+    Command, Daemon, Excerpt, GrantBounds, GrantView, HoldState, HoldView, Notice, RuleView, RulingKind, SessionView,
 };
 
 /// The daemon, where there is something to know about it.
@@ -24,8 +23,9 @@ pub fn daemon(daemon: &Daemon) -> String {
     let sign_ins: String =
         describe::not_signed_in(daemon).map(|(server, words)| format!(" Server {}: {words}.", server.name)).collect();
     let cut_off = describe::cut_off(daemon).map(|words| format!(" {words}")).unwrap_or_default();
+    let contradicted: String = super::look::contradicted(daemon).iter().map(|line| format!(" {line}")).collect();
     format!(
-        "Servers: {}. {} rules.{unsigned}{error}{tools}{sign_ins}{cut_off}{frozen}",
+        "Servers: {}. {} rules.{unsigned}{error}{contradicted}{tools}{sign_ins}{cut_off}{frozen}",
         servers.join(", "),
         daemon.rules
     )
@@ -97,17 +97,16 @@ pub(super) fn answered(talk: &mut Talk, notice: Notice) {
             talk.daemon = Some(daemon);
             (seq, vec![words])
         }
+        Notice::Sessions { seq, sessions } if talk.sessions_came(seq, &sessions) => return,
         Notice::Sessions { seq, sessions } => {
             (seq, or_none(sessions.iter().map(session).collect(), "No session is open."))
         }
         Notice::Grants { seq, grants } => (seq, or_none(grants.iter().map(grant).collect(), "No grant is in force.")),
-        Notice::Records { seq, records, chain } => {
-            let mut lines: Vec<_> = records.iter().rev().map(record).collect();
-            lines.push(self::chain(&chain));
-            (seq, lines)
-        }
+        Notice::Records { seq, records, chain } => return talk.records_came(seq, &records, &chain),
         Notice::Rules { seq, rules } => (seq, or_none(rules.iter().map(rule).collect(), "No rule is loaded.")),
-        Notice::Explained { seq, excerpts } => (seq, excerpts.iter().flat_map(excerpt).collect()),
+        Notice::Explained { seq, excerpts } => {
+            (seq, or_none(excerpts.iter().flat_map(excerpt).collect(), "The daemon has no text of these rules."))
+        }
         // Nothing of this is asked for here.
         Notice::Welcome { .. }
         | Notice::Ping {}
@@ -163,15 +162,6 @@ fn grant(grant: &GrantView) -> String {
     )
 }
 
-fn record(record: &RecordView) -> String {
-    format!("Record {} at {}: {}", record.seq, record.at, record.words)
-}
-
-fn chain(chain: &ChainView) -> String {
-    let intact = if chain.intact { "follow one another" } else { "DO NOT FOLLOW one another" };
-    format!("{} records in all; those that were read {intact}.", chain.records)
-}
-
 fn rule(rule: &RuleView) -> String {
     let place =
         rule.file.as_ref().map(|file| format!(" at {file} line {}", rule.line.unwrap_or(0))).unwrap_or_default();
@@ -186,7 +176,7 @@ fn excerpt(excerpt: &Excerpt) -> Vec<String> {
     let mut lines = vec![format!("Rule {} in {}:", excerpt.rule, excerpt.file)];
     lines.extend(excerpt.lines.iter().map(|line| {
         let held = if line.held { " (held)" } else { "" };
-        format!("Line {}{held}: {}", line.number, line.text)
+        format!("Line {}{held}: {}", line.number, tabs::untabbed(&line.text))
     }));
     lines
 }

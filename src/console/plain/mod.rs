@@ -1,11 +1,12 @@
 //! Plain mode: the console as a conversation, for screen readers, dumb terminals and those who like it. Lines are added
 //! and never redrawn, each is `Field: value`, and every answer is a whole word.
 //!
-//! `talk`, `typed` and `answers` are pure; only this file and `keyboard` touch the world. What may be ruled on and with
+//! `talk`, `typed`, `answers`, `look` and `rule` are pure; only this file and `keyboard` touch the world. What may be ruled on and with
 //! what gesture is `barrier`'s and `dialog`'s word, as it is for the screen.
 
 mod answers;
 mod keyboard;
+mod look;
 mod rule;
 pub mod talk;
 mod typed;
@@ -45,6 +46,8 @@ pub struct Options {
     /// Ring.
     pub bell: bool,
     pub signing: Option<Signing>,
+    /// What the operator wants to be called by others who look at the same daemon.
+    pub name: Option<String>,
 }
 
 /// Whether plain mode is what this process's terminal and environment ask for. Without any terminal nobody is there to
@@ -72,8 +75,9 @@ pub async fn run(socket: &Path, options: Options) -> Result<Ended, ConsoleError>
         (Ok(_), false) => None,
     };
     let read_only = watching.is_some();
-    let operator = link::connect(socket, read_only).await?;
-    let (line, keep) = link::keep(socket.to_owned(), read_only, operator);
+    let who = link::Who { read_only, name: options.name.clone() };
+    let operator = link::connect(socket, &who).await?;
+    let (line, keep) = link::keep(socket.to_owned(), who, operator);
     let mut tasks = JoinSet::new();
     tasks.spawn(keep);
     let clock = Instant::now();
@@ -174,7 +178,7 @@ impl Desk {
 
     /// Has the operator sign, while the daemon is listened to. Nothing of ours reads the terminal meanwhile.
     async fn sign(&mut self, signing: &Signing, text: &str) -> Result<SignedBy, String> {
-        terminal::say(&signing.prompt(text));
+        terminal::say(&signing.prompt(text, self.talk.clocks_of_signing()));
         let signed = signing.sign(text);
         tokio::pin!(signed);
         loop {

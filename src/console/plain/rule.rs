@@ -9,8 +9,12 @@ use crate::console::batch;
 use crate::console::describe;
 use crate::console::dialog::Approve;
 use crate::console::holds::{Entry, is_same_question};
+use crate::console::rows::Key;
 use crate::console::sign::{Signing, grant_text, ruling_text};
-use crate::control::wire::{BatchItem, BatchResult, Command, HoldState, HoldView, RulingKind, SignedBy};
+use crate::control::wire::{BatchItem, BatchResult, Command, HoldState, HoldView, RulingKind, SessionRuling, SignedBy};
+
+/// Calls that are rejected with another one: fewer than may wait for an answer.
+const AT_ONCE: usize = 20;
 
 impl Talk {
     /// Begins an approval: the same conditions and the same gesture as on the screen.
@@ -26,7 +30,7 @@ impl Talk {
         }
         match asked.tier {
             _ if asked.typed => self.stage = Stage::Type { question, fields: asked.fields, at: 0 },
-            Tier::Low => self.rule(question, RulingKind::Approve, None),
+            Tier::Low => self.rule(question, RulingKind::Approve, None, None),
             Tier::Medium | Tier::High => self.stage = Stage::Sure(question),
         }
     }
@@ -58,8 +62,9 @@ impl Talk {
         }
     }
 
-    /// The one place where a ruling is made: of the question that was open.
-    pub(super) fn rule(&mut self, question: Question, kind: RulingKind, reason: Option<String>) {
+    /// The one place where a ruling is made: of the question that was open. `pause`: the session that a rejection pauses
+    /// too, once it took effect.
+    pub(super) fn rule(&mut self, question: Question, kind: RulingKind, reason: Option<String>, pause: Option<String>) {
         self.stage = Stage::Free;
         let Some(entry) = self.may_rule(&question, kind) else { return };
         let (id, digest) = (question.id, question.digest);
@@ -71,10 +76,39 @@ impl Talk {
             RulingKind::Reject => reason,
         };
         let signer = barrier::signer(&entry.view, kind, self.signing.as_ref());
-        let asked = Asked::Ruling { id: id.clone(), kind, since: self.now.mono };
+        let then = match (kind, pause) {
+            (RulingKind::Reject, Some(session)) => {
+                let (ruling, reason) = (SessionRuling::Pause, reason.clone());
+                Some(Box::new(Command::RuleSession { seq: 0, session, ruling, reason }))
+            }
+            (RulingKind::Reject | RulingKind::Approve, _) => None,
+        };
+        let asked = Asked::Ruling { id: id.clone(), kind, since: self.now.mono, then };
         let to_sign = reason.clone();
-        self.send(asked, |seq| Command::Rule { seq, id, digest, ruling: kind, reason, signed: None });
-        self.sign(signer, &entry.view, kind, to_sign.as_deref());
+        if self.try_send(asked, |seq| Command::Rule { seq, id, digest, ruling: kind, reason, signed: None }) {
+            self.sign(signer, &entry.view, kind, to_sign.as_deref());
+        }
+    }
+
+    /// Asks why: `all` that are alike are rejected with this one, or its session is paused too.
+    pub(super) fn ask_reason(&mut self, id: CallId, all: bool, pause: bool) {
+        let Some(entry) = self.holds.get(&id) else { return self.say("The call is gone.") };
+        let (question, key) = (Question { id, digest: entry.view.digest }, Key::of(entry));
+        let alike = |other: &&Entry| all && other.view.id != question.id && Key::of(other) == key;
+        let others = self.holds.pending().filter(alike);
+        let others: Vec<_> =
+            others.map(|other| Question { id: other.view.id.clone(), digest: other.view.digest }).collect();
+        let most = others.len().min(AT_ONCE);
+        if others.len() > most {
+            self.say(format!(
+                "{} calls are alike: {} of them at once, then reject all again.",
+                others.len() + 1,
+                most + 1
+            ));
+        }
+        let pause = self.holds.get(&question.id).filter(|_| pause).map(|entry| entry.view.session.clone());
+        let others = others.into_iter().take(most).collect();
+        self.stage = Stage::Reason { question, others, pause };
     }
 
     /// Begins the approval of several calls: each is read out, all of it, and one question is about all.
@@ -170,6 +204,12 @@ impl Talk {
         };
         self.unsigned = Some((self.seq, connection, command));
         self.out.push(Effect::Sign { seq: self.seq, signing, text });
+    }
+
+    /// The time that the call has left which is about to be signed.
+    pub(super) fn clocks_of_signing(&self) -> Option<String> {
+        let (id, _) = named(&self.unsigned.as_ref()?.2)?;
+        Some(describe::clocks(self.holds.get(&id)?, jiff::Timestamp::now()))
     }
 
     /// The operator has signed, or not. The hold and the connection are those of the question, or nothing is sent.

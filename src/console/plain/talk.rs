@@ -75,8 +75,8 @@ pub(super) enum Stage {
     Sure(Question),
     /// The values that have to be typed: tier high.
     Type { question: Question, fields: Vec<Field>, at: usize },
-    /// Why it is rejected.
-    Reason(Question),
+    /// Why it is rejected, with what else becomes of it.
+    Reason { question: Question, others: Vec<Question>, pause: Option<String> },
     /// Whether to do what this command does.
     Confirm { command: Box<Command>, words: String },
     /// Whether to approve all of these, since they were read out.
@@ -100,6 +100,8 @@ pub(super) enum Asked {
         id: CallId,
         kind: RulingKind,
         since: std::time::Duration,
+        /// What is asked for when it took effect.
+        then: Option<Box<Command>>,
     },
     Batch {
         ids: Vec<CallId>,
@@ -110,6 +112,12 @@ pub(super) enum Asked {
         question: Question,
         bounds: crate::control::wire::GrantBounds,
     },
+    /// The session of this hold.
+    Session(CallId),
+    /// What is recorded of this hold.
+    Result(CallId),
+    /// A page of the record.
+    History,
     /// Anything whose answer is said as it is.
     Answer(&'static str),
 }
@@ -145,6 +153,8 @@ pub struct Talk {
     pub(super) unsigned: Option<(u64, u64, Command)>,
     /// What the record keeps beside the approval of this hold.
     pub(super) aside: Option<(CallId, String)>,
+    /// The oldest record that was read out, where there are older ones.
+    pub(super) oldest: Option<u64>,
     /// The call whose approval can be taken back.
     pub(super) undo: Option<CallId>,
     /// Approvals that come too fast cost more.
@@ -175,6 +185,7 @@ impl Talk {
             asked: BTreeMap::new(),
             unsigned: None,
             aside: None,
+            oldest: None,
             undo: None,
             guard: Guard::default(),
             seq: 0,
@@ -199,7 +210,9 @@ impl Talk {
         let quiet = out.iter().all(|effect| matches!(effect, Effect::Send { .. } | Effect::Sign { .. }));
         let question = self.question();
         let fresh = self.last.as_ref() != Some(&(self.stage.clone(), question.clone()));
-        if self.live && self.keyboard && self.unsigned.is_none() && (typed || fresh || !quiet) {
+        // Whatever was asked of the daemon is answered in words, and the question is put again below those.
+        let asked = typed && (!quiet || out.is_empty());
+        if self.live && self.keyboard && self.unsigned.is_none() && (asked || fresh || !quiet) {
             self.last = Some((self.stage.clone(), question.clone()));
             out.push(Effect::Ask { question, fresh });
         }
@@ -224,8 +237,10 @@ impl Talk {
                 let label = fields.get(*at).map_or("", |field| &field.label);
                 format!("Approve {}: type {label}, or back: ", question.id)
             }
-            Stage::Reason(question) => {
-                format!("Reject {}: type the reason, which the agent reads, or back: ", question.id)
+            Stage::Reason { question, others, pause } => {
+                let alike = if others.is_empty() { String::new() } else { format!(" and {} alike", others.len()) };
+                let pause = pause.as_ref().map(|_| " and pause its session").unwrap_or_default();
+                format!("Reject {}{alike}{pause}: type the reason, which the agent reads, or back: ", question.id)
             }
             Stage::Confirm { words, .. } => format!("{words}? Type yes, or anything else to go back: "),
             Stage::Grant { question, .. } => {
@@ -247,7 +262,7 @@ impl Talk {
             self.asked.values().any(|asked| match asked {
                 Asked::Ruling { id: other, .. } => other == id,
                 Asked::Batch { ids, .. } => ids.contains(id),
-                Asked::Draft { .. } | Asked::Answer(_) => false,
+                Asked::Draft { .. } | Asked::Session(_) | Asked::Result(_) | Asked::History | Asked::Answer(_) => false,
             })
         };
         let next = self.holds.pending().find(|entry| {
@@ -340,7 +355,7 @@ impl Talk {
             Stage::Ruling(id) => vec![id.clone()],
             Stage::Sure(question)
             | Stage::Type { question, .. }
-            | Stage::Reason(question)
+            | Stage::Reason { question, .. }
             | Stage::Grant { question, .. } => vec![question.id.clone()],
             Stage::Batch { questions, .. } => questions.iter().map(|question| question.id.clone()).collect(),
             Stage::Free | Stage::Confirm { .. } | Stage::Quit => Vec::new(),
@@ -349,16 +364,26 @@ impl Talk {
 
     /// Sends a command that a number is put into, where there is room for another.
     pub(super) fn send(&mut self, asked: Asked, build: impl FnOnce(u64) -> Command) {
-        if !self.live {
-            return self.say("The daemon is not there: nothing was sent.");
-        }
-        if self.asked.len() >= ASKED {
-            return self.say("The daemon has not answered what was asked before: nothing was sent.");
+        let _sent = self.try_send(asked, build);
+    }
+
+    /// The same. Whether it was sent; where it was not, that is said.
+    #[must_use]
+    pub(super) fn try_send(&mut self, asked: Asked, build: impl FnOnce(u64) -> Command) -> bool {
+        let problem = match (self.live, self.asked.len() >= ASKED) {
+            (false, _) => "The daemon is not there: nothing was sent.",
+            (true, true) => "The daemon has not answered what was asked before: nothing was sent.",
+            (true, false) => "",
+        };
+        if !problem.is_empty() {
+            self.say(problem);
+            return false;
         }
         self.seq += 1;
         self.asked.insert(self.seq, asked);
         let command = build(self.seq);
         self.out.push(Effect::Send { connection: self.connection, command });
+        true
     }
 
     // What the daemon says.
@@ -389,7 +414,7 @@ impl Talk {
     fn noticed(&mut self, notice: Notice) {
         match notice {
             Notice::Snapshot { holds, daemon, .. } => {
-                self.daemon = Some(daemon);
+                self.daemon_changed(daemon);
                 if !self.live {
                     self.live = true;
                     let pending = holds.iter().filter(|hold| hold.state.is_pending()).count();
@@ -415,25 +440,24 @@ impl Talk {
                 self.changed(*hold);
             }
             Notice::Ruled { seq, hold } => {
-                if let Some(Asked::Ruling { id, kind, .. }) = self.asked.remove(&seq) {
+                if let Some(Asked::Ruling { id, kind, then, .. }) = self.asked.remove(&seq) {
                     self.say(answers::ruled(&hold, kind));
                     let leaves = matches!(hold.state, HoldState::Approved { leaves_at: Some(_), .. });
                     self.undo = leaves.then(|| id.clone()).or_else(|| self.undo.take());
                     self.skipped.insert(id);
+                    if let Some(command) = then {
+                        self.send(Asked::Answer("the pause"), |seq| super::typed::numbered(*command, seq));
+                    }
                 }
                 self.changed(*hold);
             }
-            Notice::Daemon { daemon } => {
-                if self.daemon.as_ref().map(|known| &known.frozen) != Some(&daemon.frozen) {
-                    self.say(answers::frozen(&daemon));
-                }
-                self.daemon = Some(daemon);
-            }
+            Notice::Daemon { daemon } => self.daemon_changed(daemon),
             Notice::Failed { seq, error, message } => self.failed(seq, error, &message),
-            Notice::Draft { seq, text } => match self.asked.remove(&seq) {
-                Some(Asked::Draft { question, bounds }) => answers::drafted(self, question, bounds, text),
-                Some(Asked::Ruling { .. } | Asked::Batch { .. } | Asked::Answer(_)) | None => {}
-            },
+            Notice::Draft { seq, text } => {
+                if let Some(Asked::Draft { question, bounds }) = self.asked.remove(&seq) {
+                    answers::drafted(self, question, bounds, text);
+                }
+            }
             Notice::RuledBatch { seq, results } => self.ruled_batch(seq, results),
             notice => answers::answered(self, notice),
         }
@@ -445,6 +469,8 @@ impl Talk {
             Asked::Ruling { id, .. } => id.to_string(),
             Asked::Batch { .. } => "the calls together".to_owned(),
             Asked::Draft { question, .. } => format!("grant on {}", question.id),
+            Asked::Session(id) | Asked::Result(id) => id.to_string(),
+            Asked::History => "history".to_owned(),
             Asked::Answer(what) => what.to_owned(),
         };
         self.say(format!("No effect, {what}: {message}."));
@@ -477,7 +503,7 @@ impl Talk {
     fn compared(&mut self, before: &HoldView, now: Option<&HoldView>) {
         let asked = self.subjects().contains(&before.id);
         let words = now.and_then(|now| describe::outcome(&now.state, &self.zone));
-        let stands = matches!(&self.stage, Stage::Ruling(_) | Stage::Reason(_));
+        let stands = matches!(&self.stage, Stage::Ruling(_) | Stage::Reason { .. });
         match now {
             Some(now) if is_same_question(before, now) => {}
             Some(now) if asked && stands && now.state.is_pending() && now.digest == before.digest => {

@@ -1,7 +1,6 @@
 //! What a typed line does: whole words only, and nothing for an empty line.
 
 use super::talk::{Asked, Effect, Question, Stage, Talk};
-use super::words;
 use crate::call::CallId;
 use crate::console::keys::PRESETS;
 use crate::control::wire::{Command, GrantBounds, RulingKind, SessionRuling};
@@ -9,20 +8,24 @@ use crate::control::wire::{Command, GrantBounds, RulingKind, SessionRuling};
 /// Longest reason, in characters.
 const REASON: usize = 500;
 
-const HELP: [&str; 17] = [
+const HELP: [&str; 21] = [
     "approve, reject: rules on the call that is asked about. An approval may ask for more; nothing short of a whole word counts.",
-    "details, details ID: reads a call out, all of it. skip: leaves it for later. list: the calls that wait and those that ended.",
+    "reject all: the calls that are alike too, by one reason. reject pause: pauses the session as well.",
+    "details, details ID: reads a call out, all of it. skip: leaves it for later.",
+    "list: the calls that wait and those that ended lately. list all: every one. list WORDS: those that a filter takes, as env:live.",
+    "raw, diff, session, result, each with or without ID: what is sent as it is, what is different from the call that was",
+    "approved before, the client's last calls, what is recorded of it. None of them counts as having read the call.",
     "note TEXT: a note for the record, which goes with an approval of the call that is asked about. note alone: none.",
     "claim, release: says that you look after the call that is asked about, or no longer. claim steal: also from somebody else.",
-    "undo: takes your last approval back while it has not left.",
+    "undo: takes your last approval back while it has not left. undo ID: an approval of anybody's.",
     "reopen ID: lets a call that expired, was unattended or withdrawn wait again. An approval then counts for one identical retry.",
     "grant USES MINUTES [less /POINTER] [any /POINTER]: approves the call and as many like it; a number at a pointer may be",
     "less, a text at one may be anything. You are read the grant before it is made.",
     "batch ID ID: approves calls of tier low that are alike at once, where the configuration has holds.batches. You are read each.",
     "grants: the grants in force. revoke ID: ends one.",
-    "freeze [REASON]: holds everything that is not a read and rejects what waits. thaw: no longer.",
+    "freeze [REASON]: holds everything that is not a read and rejects what waits. thaw [REASON]: no longer.",
     "sessions: who is connected. pause ID, resume ID, end ID [REASON]: a session.",
-    "history: the last records. rules: what the rules did. why: the rule's text for the call that is asked about.",
+    "history: the last records. older: those before them. rules: what the rules did. why: the rule's text for the call that is asked about.",
     "Reasons for a rejection: 1 to 5 stand for",
     "back: leaves a question without an answer. The call stays held.",
     "quit: leaves. Calls that wait stay held.",
@@ -38,11 +41,11 @@ impl Talk {
                 self.stage = Stage::Ruling(id.clone());
                 self.command(line, Some(id));
             }
-            Stage::Sure(question) if line == "yes" => self.rule(question, RulingKind::Approve, None),
+            Stage::Sure(question) if line == "yes" => self.rule(question, RulingKind::Approve, None, None),
             Stage::Grant { question, command } if line == "yes" => self.grant(question, *command),
             Stage::Sure(question) | Stage::Grant { question, .. } => self.back(question.id),
             Stage::Type { question, fields, at } => self.value(question, fields, at, line),
-            Stage::Reason(question) => self.reason(question, line),
+            Stage::Reason { question, others, pause } => self.reason(question, others, pause, line),
             Stage::Batch { questions, since } if line == "yes" => self.rule_batch(questions, since),
             Stage::Batch { .. } => self.say("Back: they stay held."),
             Stage::Confirm { command, .. } if line == "yes" => {
@@ -72,20 +75,20 @@ impl Talk {
         if at + 1 < fields.len() {
             self.stage = Stage::Type { question, fields, at: at + 1 };
         } else {
-            self.rule(question, RulingKind::Approve, None);
+            self.rule(question, RulingKind::Approve, None, None);
         }
     }
 
-    fn reason(&mut self, question: Question, line: &str) {
+    fn reason(&mut self, question: Question, others: Vec<Question>, pause: Option<String>, line: &str) {
         let preset = line.parse::<usize>().ok().and_then(|n| PRESETS.get(n.checked_sub(1)?));
-        match (line, preset) {
-            ("back" | "", _) => self.back(question.id),
-            (_, Some(preset)) => self.rule(question, RulingKind::Reject, Some((*preset).to_owned())),
-            (reason, None) => {
-                let reason = reason.chars().take(REASON).collect();
-                self.rule(question, RulingKind::Reject, Some(reason));
-            }
-        }
+        let reason: String = match (line, preset) {
+            ("back" | "", _) => return self.back(question.id),
+            (_, Some(preset)) => (*preset).to_owned(),
+            (reason, None) => reason.chars().take(REASON).collect(),
+        };
+        self.rule(question, RulingKind::Reject, Some(reason.clone()), pause);
+        // One that has ended or changed since is said to be, and left alone.
+        others.into_iter().for_each(|other| self.rule(other, RulingKind::Reject, Some(reason.clone()), None));
     }
 
     /// A command. `asked`: the hold that the open question is about.
@@ -96,23 +99,22 @@ impl Talk {
         match (verb, rest.as_slice()) {
             ("", _) => {}
             ("help", []) => self.help(),
-            ("list", []) => self.list(),
+            ("list", words) => self.list(words),
             ("quit", []) => self.quit(),
             ("undo", []) => self.undo(),
-            ("history", []) => {
-                self.send(Asked::Answer("history"), |seq| Command::Records {
-                    seq,
-                    before: None,
-                    limit: 20,
-                    call: None,
-                });
-            }
+            ("undo", [id]) => self.undo_of(id),
+            ("history", []) => self.history(false),
+            ("older", []) => self.history(true),
+            ("raw" | "diff" | "session" | "result", [id]) => match self.find(id) {
+                Ok(id) => self.look(verb, id),
+                Err(why) => self.say(why),
+            },
             ("rules", []) => self.send(Asked::Answer("rules"), |seq| Command::Rules { seq }),
             ("sessions", []) => self.send(Asked::Answer("sessions"), |seq| Command::Sessions { seq }),
             ("grants", []) => self.send(Asked::Answer("grants"), |seq| Command::Grants { seq }),
             ("freeze", reason) => self.freeze(reason),
-            ("thaw", []) => {
-                let command = Command::Freeze { seq: 0, on: false, reason: None };
+            ("thaw", reason) => {
+                let command = Command::Freeze { seq: 0, on: false, reason: joined(reason) };
                 self.confirm(command, "Let everything go its way again");
             }
             ("pause", [session, reason @ ..]) => self.session(session, SessionRuling::Pause, reason),
@@ -139,10 +141,10 @@ impl Talk {
     fn about(&mut self, verb: &str, rest: &[&str], id: CallId) {
         match (verb, rest) {
             ("approve", []) => self.approve(&id),
-            ("reject", []) => match self.holds.get(&id) {
-                Some(entry) => self.stage = Stage::Reason(Question { id, digest: entry.view.digest }),
-                None => self.say("The call is gone."),
-            },
+            ("reject", []) => self.ask_reason(id, false, false),
+            ("reject", ["all"]) => self.ask_reason(id, true, false),
+            ("reject", ["pause"]) => self.ask_reason(id, false, true),
+            ("raw" | "diff" | "session" | "result", []) => self.look(verb, id),
             ("note", []) => {
                 self.aside = None;
                 self.say(format!("No note for {id}."));
@@ -178,12 +180,12 @@ impl Talk {
         }
     }
 
-    fn list(&mut self) {
-        let lines: Vec<_> = self.holds.all().map(|entry| words::line(entry, self.now.wall, &self.zone)).collect();
-        if lines.is_empty() {
-            self.say("No call is held.");
+    /// A view of a hold.
+    fn look(&mut self, verb: &str, id: CallId) {
+        match verb {
+            "raw" | "diff" => self.view(verb, &id),
+            _ => self.ask_about(verb, id),
         }
-        lines.iter().for_each(|line| self.say(line));
     }
 
     fn quit(&mut self) {
@@ -200,6 +202,14 @@ impl Talk {
         match self.undo.clone() {
             Some(id) => self.send(Asked::Answer("undo"), |seq| Command::TakeBack { seq, id }),
             None => self.say("Nothing of yours can be taken back."),
+        }
+    }
+
+    /// An approval of anybody's. The daemon says whether it has left.
+    fn undo_of(&mut self, start: &str) {
+        match self.find(start) {
+            Ok(id) => self.send(Asked::Answer("undo"), |seq| Command::TakeBack { seq, id }),
+            Err(why) => self.say(why),
         }
     }
 
@@ -290,9 +300,10 @@ impl Talk {
             }
             other => other,
         };
-        let asked = Asked::Ruling { id: question.id, kind, since: self.now.mono };
-        self.send(asked, |seq| numbered(command, seq));
-        self.sign(signer, &entry.view, kind, note.as_deref());
+        let asked = Asked::Ruling { id: question.id, kind, since: self.now.mono, then: None };
+        if self.try_send(asked, |seq| numbered(command, seq)) {
+            self.sign(signer, &entry.view, kind, note.as_deref());
+        }
     }
 }
 
@@ -302,7 +313,7 @@ fn joined(words: &[&str]) -> Option<String> {
 }
 
 /// The command with the number that it is sent under.
-fn numbered(mut command: Command, number: u64) -> Command {
+pub(super) fn numbered(mut command: Command, number: u64) -> Command {
     match &mut command {
         Command::Freeze { seq, .. }
         | Command::RuleSession { seq, .. }

@@ -189,9 +189,12 @@ pub fn line(entry: &Entry, now: Timestamp, zone: &TimeZone) -> String {
                 hold.claimed.as_ref().map(|claimed| format!(", claimed by {}", claimed.by)).unwrap_or_default();
             let tier = describe::tier_word(entry.risk.tier).to_lowercase();
             format!(
-                "{what}: {}, {tier} risk, {} left{claimed}",
+                "{what}: {}, {tier} risk, {}{claimed}",
                 describe::summary(hold),
-                spoken(entry.seconds_left(now))
+                match entry.is_over(now) {
+                    true => "its time is over".to_owned(),
+                    false => format!("{} left", spoken(entry.seconds_left(now))),
+                }
             )
         }
     }

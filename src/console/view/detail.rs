@@ -32,8 +32,7 @@ pub fn draw(app: &App, areas: &Areas, buf: &mut Buffer, theme: Theme) {
             right.push(Span::styled(format!("  x{}", hold.waiting), theme.strong()));
         }
         right.push(Span::raw(format!("  {}", describe::left(entry.seconds_left(app.now.wall)))));
-        if let Some(seconds) = entry.client_left(app.now.wall) {
-            let words = if seconds > 0 { format!("~{}", describe::left(seconds)) } else { "may be gone".to_owned() };
+        if let Some(words) = describe::client_clock(entry, app.now.wall) {
             right.push(Span::styled(format!("  client {words}"), theme.dim()));
         }
     } else {

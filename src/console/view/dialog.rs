@@ -58,7 +58,7 @@ pub fn draw(app: &App, areas: &Areas, buf: &mut Buffer, theme: Theme) {
             None => return,
         },
         Dialog::Reject(question) => match app.holds.get(&question.id) {
-            Some(entry) => reject(question, entry, inner, height, theme),
+            Some(entry) => reject(app, question, entry, inner, height, theme),
             None => return,
         },
         Dialog::Confirm(question) => confirm(app, question, inner, theme),
@@ -156,16 +156,25 @@ fn grant(app: &App, wish: &Wish, entry: &Entry, width: u16, height: u16, theme: 
             if wish.asked.is_some() { "the daemon writes it…" } else { "Enter has the daemon write the grant" };
         lines.push(Line::from(vec![Span::styled("[ Back ]", theme.ask()), Span::raw(format!("   {wait}"))]));
     }
-    Sheet { title: title("GRANT", entry, theme), right: format!(" hold {} ", entry.view.id), lines, double: false }
+    let (title, right, _) = titled(app, "GRANT", entry, width, theme);
+    Sheet { title, right, lines, double: false }
 }
 
 fn confirm(app: &App, question: &Confirm, width: u16, theme: Theme) -> Sheet {
     let mut doc = Doc::for_terminal(app.ascii);
     question.lines.iter().for_each(|line| doc.heading(line));
-    let mut lines = facts(&doc, width, 12, theme);
+    let mut lines = facts(&doc, width, 10, theme);
+    if question.takes_reason() {
+        lines.push(written("Reason", "none; Tab writes one", &question.reason, question.noting, width, theme));
+    }
     lines.push(Line::default());
-    let wait = if app.armed() { format!("y {}", question.yes) } else { "(a moment…)".to_owned() };
-    lines.push(Line::from(vec![Span::styled("[ Back ]", theme.ask()), Span::raw(format!("   {wait}"))]));
+    let wait = match (question.noting, app.armed()) {
+        (true, _) => "Enter: back to the question".to_owned(),
+        (false, true) => format!("y {}", question.yes),
+        (false, false) => "(a moment…)".to_owned(),
+    };
+    let style = if question.noting { Style::new() } else { theme.ask() };
+    lines.push(Line::from(vec![Span::styled("[ Back ]", style), Span::raw(format!("   {wait}"))]));
     let title = vec![Span::styled(question.title.to_uppercase(), theme.strong())];
     Sheet { title, right: String::new(), lines, double: false }
 }
@@ -207,6 +216,20 @@ fn title(word: &str, entry: &Entry, theme: Theme) -> Vec<Span<'static>> {
     ]
 }
 
+/// The title of a question about one hold, and on its right how much time is left and whose hold it is. False where
+/// there is no room for the time.
+fn titled(app: &App, word: &str, entry: &Entry, width: u16, theme: Theme) -> (Vec<Span<'static>>, String, bool) {
+    let title = title(word, entry, theme);
+    let id = &entry.view.id;
+    let right = format!(" {} · hold {id} ", describe::clocks(entry, app.now.wall));
+    // Both have a blank on either side.
+    let columns = title.iter().map(Span::width).sum::<usize>() + 2 + visible::columns(&right);
+    match columns <= usize::from(width) {
+        true => (title, right, true),
+        false => (title, format!(" hold {id} "), false),
+    }
+}
+
 /// The rows of a document, at most so many; what is left out is said, and stands in the detail.
 fn facts(doc: &Doc, width: u16, most: usize, theme: Theme) -> Vec<Line<'static>> {
     let layout = doc.layout(width);
@@ -227,7 +250,12 @@ fn approve(app: &App, question: &Approve, entry: &Entry, width: u16, height: usi
     let hold = &entry.view;
     let mut above = Vec::new();
     let (seen, must) = app.seen();
-    above.push(Line::from(format!("{seen} of {} seen. These bytes are what is sent.", plural(must, "line"))));
+    let (title, right, timed) = titled(app, "APPROVE", entry, width, theme);
+    let seen = format!("{seen} of {} seen", plural(must, "line"));
+    above.push(Line::from(match timed {
+        true => format!("{seen}. These bytes are what is sent."),
+        false => format!("{} · {seen}", describe::clocks(entry, app.now.wall)),
+    }));
     if let Some(signing) = app.signing.as_ref().filter(|_| hold.signature_required) {
         let by = visible::capped(&signing.words(), usize::from(width));
         above.push(Line::from(Span::styled(by, theme.strong())));
@@ -266,12 +294,7 @@ fn approve(app: &App, question: &Approve, entry: &Entry, width: u16, height: usi
     let mut lines = facts(&doc, width, most, theme);
     lines.push(Line::default());
     lines.extend(above.into_iter().chain(fields).chain(below));
-    Sheet {
-        title: title("APPROVE", entry, theme),
-        right: format!(" hold {} ", hold.id),
-        lines,
-        double: hold.production && question.tier == Tier::High,
-    }
+    Sheet { title, right, lines, double: hold.production && question.tier == Tier::High }
 }
 
 /// The values that have to be typed, in at most so many rows: where they are more, those around the one that is typed,
@@ -312,13 +335,18 @@ fn fields(question: &Approve, width: u16, rows: usize, theme: Theme) -> Vec<Line
 /// What the record keeps beside the approval.
 fn note(question: &Approve, width: u16, theme: Theme) -> Line<'static> {
     let focused = question.focus == Focus::Note;
+    written("Note", "none; Tab writes one, which the record keeps", &question.note, focused, width, theme)
+}
+
+/// A line that somebody may write.
+fn written(label: &str, none: &str, text: &str, focused: bool, width: u16, theme: Theme) -> Line<'static> {
     let style = if focused { theme.strong() } else { theme.dim() };
     let cursor = if focused { "_" } else { "" };
-    let text = match (question.note.is_empty(), focused) {
-        (true, false) => "none; Tab writes one, which the record keeps".to_owned(),
-        (_, _) => tail(&question.note, usize::from(width).saturating_sub(8)),
+    let text = match (text.is_empty(), focused) {
+        (true, false) => none.to_owned(),
+        (_, _) => tail(text, usize::from(width).saturating_sub(label.len() + 4)),
     };
-    Line::from(Span::styled(format!("Note: {text}{cursor}"), style))
+    Line::from(Span::styled(format!("{label}: {text}{cursor}"), style))
 }
 
 fn buttons(app: &App, question: &Approve, theme: Theme) -> Line<'static> {
@@ -336,7 +364,7 @@ fn buttons(app: &App, question: &Approve, theme: Theme) -> Line<'static> {
     ])
 }
 
-fn reject(question: &Reject, entry: &Entry, width: u16, height: u16, theme: Theme) -> Sheet {
+fn reject(app: &App, question: &Reject, entry: &Entry, width: u16, height: u16, theme: Theme) -> Sheet {
     let hold = &entry.view;
     let mut doc = Doc::default();
     doc.fact("Call", &format!("{} · {}", hold.server, describe::called(hold)));
@@ -359,7 +387,8 @@ fn reject(question: &Reject, entry: &Entry, width: u16, height: u16, theme: Them
         let style = if question.reason.is_empty() { Style::new() } else { theme.dim() };
         lines.push(Line::from(Span::styled(format!("{}  {preset}", n + 1), style)));
     }
-    Sheet { title: title("REJECT", entry, theme), right: format!(" hold {} ", hold.id), lines, double: false }
+    let (title, right, _) = titled(app, "REJECT", entry, width, theme);
+    Sheet { title, right, lines, double: false }
 }
 
 fn quit(app: &App, width: u16, theme: Theme) -> Sheet {

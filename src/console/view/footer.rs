@@ -12,6 +12,9 @@ use crate::console::keys::{Action, Context, Page};
 use crate::console::theme::Theme;
 use crate::console::{describe, visible};
 
+/// Columns of server and tool in the question of the lowest tier.
+const NAME: usize = 24;
+
 /// What the operator has just been told; above it the question of the lowest tier, which needs no more than a line.
 pub fn status(app: &App, buf: &mut Buffer, areas: &Areas, theme: Theme) {
     if let Some(Dialog::Approve(question)) = &app.dialog
@@ -22,7 +25,12 @@ pub fn status(app: &App, buf: &mut Buffer, areas: &Areas, theme: Theme) {
         let wait = if app.armed() { "" } else { "  (a moment…)" };
         let sign = if hold.signature_required { " and sign" } else { "" };
         let head = format!(" {} Approve{sign} 1 call, ", describe::badge(hold));
-        let tail = format!(", hold {}? y/N{wait}", hold.id);
+        let (now, width) = (app.now.wall, usize::from(areas.status.width));
+        let tail = |clocks: &str| format!(", hold {}, {clocks}? y/N{wait}", hold.id);
+        // The client's clock stands there too where the name of the tool keeps its room.
+        let (both, own) = (tail(&describe::clocks(entry, now)), tail(&describe::left(entry.seconds_left(now))));
+        let fits = visible::columns(&head) + visible::columns(&both) + NAME <= width;
+        let tail = if fits { both } else { own };
         let room = usize::from(areas.status.width).saturating_sub(visible::columns(&head) + visible::columns(&tail));
         let what = visible::capped(&format!("{} · {}", hold.server, hold.tool), room.min(40));
         let text = format!("{head}{what}{tail}");
@@ -51,6 +59,9 @@ pub fn status(app: &App, buf: &mut Buffer, areas: &Areas, theme: Theme) {
 
 pub fn draw(app: &App, buf: &mut Buffer, area: Rect, theme: Theme) {
     let context = app.dialog.as_ref().map_or_else(|| app.context(), Dialog::context);
+    // What has ended takes no ruling; its own text names the key that lets it wait again.
+    let ended =
+        app.dialog.is_none() && app.page == Page::Queue && app.selected().is_some_and(|entry| !entry.is_pending());
     let mut spans = vec![Span::raw(" ")];
     let mut room = usize::from(area.width).saturating_sub(1);
     for (action, word) in words(context) {
@@ -68,6 +79,10 @@ pub fn draw(app: &App, buf: &mut Buffer, area: Rect, theme: Theme) {
         );
         let question = matches!(app.dialog, Some(Dialog::Quit | Dialog::Confirm(_)));
         let granting = matches!(app.dialog, Some(Dialog::Grant(_) | Dialog::Batch(_)));
+        let rules = matches!(action, Action::Approve | Action::Reject | Action::Claim);
+        if rules && ended && app.marked.is_empty() {
+            continue;
+        }
         if changes && (app.state != State::Live || app.read_only || question || granting) {
             continue;
         }

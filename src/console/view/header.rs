@@ -17,6 +17,9 @@ use crate::console::{describe, visible};
 /// From here on there is room for more than the screens.
 const WIDE: u16 = 100;
 
+/// Columns of an operator's name.
+const NAME: usize = 32;
+
 /// What has to be said above everything else.
 pub fn banners(app: &App) -> Vec<(String, Style)> {
     let bad = Style::new().add_modifier(Modifier::BOLD | Modifier::REVERSED);
@@ -150,6 +153,9 @@ fn right(app: &App) -> Vec<(u8, String)> {
     if app.read_only {
         right.push((2, "READ ONLY".to_owned()));
     }
+    if app.pages.is_broken() {
+        right.push((2, "CHAIN BROKEN".to_owned()));
+    }
     if let Some(daemon) = &app.daemon {
         if daemon.unsigned_rulings {
             right.push((2, "UNSIGNED RULINGS ON".to_owned()));
@@ -158,19 +164,19 @@ fn right(app: &App) -> Vec<(u8, String)> {
     }
     right.push((0, time));
     if !app.operator.is_empty() {
-        right.push((1, app.operator.clone()));
+        right.push((1, visible::capped(&app.operator, NAME)));
     }
     if let Some(daemon) = &app.daemon {
         let others: Vec<_> = daemon.operators.iter().filter(|name| **name != app.operator).collect();
         right.push(match others.as_slice() {
             [] => (3, plural(daemon.consoles, "console")),
-            [one] => (3, format!("with {}", visible::capped(one, 16))),
-            [one, rest @ ..] => (3, format!("with {} and {}", visible::capped(one, 16), rest.len())),
+            [one] => (3, format!("with {}", visible::capped(one, NAME))),
+            [one, rest @ ..] => (3, format!("with {} and {}", visible::capped(one, NAME), rest.len())),
         });
         right.push((4, plural(daemon.rules, "rule")));
         right.push((5, plural(usize::try_from(daemon.records).unwrap_or(usize::MAX), "record")));
-        if let Some(chain) = &app.pages.chain {
-            right.push((6, if chain.intact { "chain ok".to_owned() } else { "CHAIN BROKEN".to_owned() }));
+        if app.pages.chain.is_some() && !app.pages.is_broken() {
+            right.push((6, "chain ok".to_owned()));
         }
     }
     right

@@ -38,7 +38,11 @@ pub fn draw(app: &App, areas: &Areas, buf: &mut Buffer, theme: Theme) {
     };
     if let Some(error) = &app.pages.error {
         let mut whole = Doc::for_terminal(app.ascii);
-        whole.warning(&visible::line(&format!("the daemon did not answer all of it: {error}")));
+        // An error of ours has lines: what, where, and what helps.
+        for (n, line) in error.lines().filter(|line| !line.trim().is_empty()).enumerate() {
+            let words = if n == 0 { format!("the daemon did not answer all of it: {line}") } else { line.to_owned() };
+            whole.warning(&visible::line(&words));
+        }
         doc = if table.rows.is_empty() { whole } else { doc };
     }
     let right = table.right.into_iter().map(|text| Span::styled(format!("{text} "), theme.strong())).collect();
@@ -65,7 +69,8 @@ fn detail(app: &App, areas: &Areas, buf: &mut Buffer, theme: Theme, doc: &Doc) {
     let layout = doc.layout(areas.doc.width);
     let height = usize::from(areas.doc.height);
     let top = app.pages.scroll.min(layout.len().saturating_sub(height));
-    let error = app.pages.error.as_ref().map(|error| visible::capped(&format!("not answered: {error}"), 60));
+    let error = app.pages.error.as_ref().and_then(|error| error.lines().next());
+    let error = error.map(|error| visible::capped(&format!("not answered: {error}"), 60));
     let right = error.into_iter().map(|error| Span::styled(error, theme.warning())).collect();
     rule(buf, areas.title, theme, Vec::new(), right);
     for (row, y) in (top..).zip(areas.doc.top()..areas.doc.bottom()) {

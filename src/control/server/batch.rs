@@ -2,7 +2,7 @@
 
 use super::{Connection, Ended, failure, grants};
 use crate::control::wire::{BatchItem, BatchResult, Failure, MAX_BATCH, Notice, SignedBy};
-use crate::gate::{Ruling, Says};
+use crate::gate::Says;
 
 impl Connection {
     pub(super) async fn rule_batch(
@@ -19,7 +19,7 @@ impl Connection {
         };
         let ruling = |BatchItem { id, digest, signed }: BatchItem| {
             let says = Says::Approve { reason: reason.clone() };
-            let ruling = Ruling::new(id, digest, self.operator.clone(), says);
+            let ruling = self.ruling(id, digest, says);
             match signed {
                 Some(SignedBy { operator, signature }) => ruling.signed(operator, signature),
                 None => ruling,

@@ -3,7 +3,7 @@
 use super::{Connection, Ended, MAX_REASON, failure};
 use crate::call::{CallId, Digest};
 use crate::control::wire::{Failure, GRANT_SCHEMA, GrantBounds, GrantView, Notice, SignedBy};
-use crate::gate::{Bounds, Grant, Ruling, Says};
+use crate::gate::{Bounds, Grant, Says};
 
 /// A `Grant` command without its number.
 pub(super) struct Asked {
@@ -33,7 +33,7 @@ impl Connection {
         let Some(reason) = note(reason) else {
             return self.failed(seq, Failure::Malformed, "a reason is at most 4 KiB".to_owned()).await;
         };
-        let ruling = Ruling::new(id, digest, self.operator.clone(), Says::Approve { reason });
+        let ruling = self.ruling(id, digest, Says::Approve { reason });
         let ruling = match signed {
             Some(SignedBy { operator, signature }) => ruling.signed(operator, signature),
             None => ruling,

@@ -21,7 +21,7 @@ impl Control {
 
 /// A name, and the key that signed, where one did.
 fn approver(by: &Approver) -> String {
-    by.key.as_ref().map_or_else(|| by.operator.clone(), |key| format!("{} ({key})", by.operator))
+    by.key.as_ref().map_or_else(|| by.shown.clone(), |key| format!("{} ({key})", by.shown))
 }
 
 /// A hold as operators see it.

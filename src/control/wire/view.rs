@@ -300,7 +300,7 @@ pub struct HoldView {
     /// Whether a grant may be made from it.
     #[serde(default)]
     pub grantable: bool,
-    /// The call of the same tool and operation on this server that was approved last.
+    /// The call of the same tool and operation on this server that was approved last, since the daemon started.
     #[serde(default)]
     pub before: Option<Before>,
 }

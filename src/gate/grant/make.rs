@@ -140,7 +140,7 @@ impl Gate {
     /// # Errors
     /// [`NoEffect`]: there is no grant. The hold is as it was, but where the message says that it is approved.
     pub async fn grant(&self, ruling: Ruling, bounds: &Bounds, text: String) -> Result<Hold, NoEffect> {
-        let (hold, operator) = (ruling.hold.clone(), ruling.operator.clone());
+        let (hold, operator) = (ruling.hold.clone(), ruling.shown.clone());
         let reserved = match self.reserve_grant(&hold, &operator, bounds, &text) {
             Ok(reserved) => reserved,
             Err(why) => {

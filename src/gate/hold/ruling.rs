@@ -107,9 +107,9 @@ impl HoldQueue {
             self.finish(&mut inner, &ruling.hold);
             return Err(NoEffect::Unavailable("the store does not take records".to_owned()));
         }
-        let Ruling { hold: id, operator, account, says, proof, .. } = ruling;
+        let Ruling { hold: id, operator, account, shown, says, proof, .. } = ruling;
         match says {
-            Says::Reject { reason } => self.reject(&mut inner, &id, operator, reason).ok_or(NoEffect::NotFound),
+            Says::Reject { reason } => self.reject(&mut inner, &id, shown, reason).ok_or(NoEffect::NotFound),
             Says::Approve { .. } => {
                 // One moment for both questions: what is in time is released, and never becomes a ticket.
                 let now = self.now();
@@ -117,7 +117,8 @@ impl HoldQueue {
                     self.finish(&mut inner, &id);
                     return Err(NoEffect::Closed(format!("too late: {late}")));
                 }
-                entry.hold.approved_by.push(Approver { operator, account, key: proof.map(|proof| proof.key) });
+                let key = proof.map(|proof| proof.key);
+                entry.hold.approved_by.push(Approver { operator, account, shown, key });
                 let have = entry.hold.approved_by.len();
                 if have < usize::from(entry.hold.decision.approvals) {
                     self.announce(&mut entry.hold);
@@ -126,7 +127,7 @@ impl HoldQueue {
                     return Ok(hold);
                 }
                 let approved = Timestamp::now();
-                let by = entry.hold.approved_by.iter().map(|by| by.operator.as_str()).collect::<Vec<_>>().join(", ");
+                let by = entry.hold.approved_by.iter().map(|by| by.shown.as_str()).collect::<Vec<_>>().join(", ");
                 let window = self.window(entry, now);
                 if window.is_zero() {
                     return self.release(&mut inner, &id, now, by, approved).ok_or(NoEffect::NotFound);

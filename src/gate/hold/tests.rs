@@ -198,6 +198,22 @@ async fn nobody_is_two_operators() {
     assert_eq!(rule(&queue, own).err(), Some(NoEffect::Requester("agent".into())));
 }
 
+/// A name that an operator gives itself is for people to read, and neither another operator nor the requester.
+#[tokio::test(start_paused = true)]
+async fn a_name_of_ones_own_makes_no_other_operator() {
+    let queue = HoldQueue::new(SETTINGS);
+    let waits = call(1);
+    let _place = place(&queue, &waits, 2);
+    let named = |name: &str| ruling(&queue, &waits, "root", true).shown_as(format!("{name} (account root)"));
+    let once = rule(&queue, named("ana")).unwrap();
+    assert_eq!(once.approved_by.iter().map(|by| by.shown.as_str()).collect::<Vec<_>>(), ["ana (account root)"]);
+    assert_eq!(rule(&queue, named("ben")).err(), Some(NoEffect::SameOperator));
+    let own = ruling(&queue, &waits, "agent", true).shown_as("ben (account agent)".into());
+    assert_eq!(rule(&queue, own).err(), Some(NoEffect::Requester("agent".into())));
+    let no = ruling(&queue, &waits, "root", false).shown_as("ben (account root)".into());
+    assert!(matches!(rule(&queue, no).unwrap().state, State::Rejected { by, .. } if by == "ben (account root)"));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_quorum_needs_distinct_operators_and_one_rejection_ends_it() {
     let queue = HoldQueue::new(SETTINGS);

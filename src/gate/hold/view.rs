@@ -66,6 +66,8 @@ pub struct Approver {
     pub operator: String,
     /// Whose account it came from.
     pub account: String,
+    /// For people to read, and for nothing else.
+    pub shown: String,
     /// Fingerprint of the key that signed, where one did.
     pub key: Option<String>,
 }
