@@ -525,9 +525,7 @@ impl Desk {
 }
 
 fn at(mono: Duration) -> Now {
-    let start: Timestamp = START.parse().unwrap();
-    let wall = start + (mono - Duration::from_secs(10));
-    Now { mono, wall }
+    Now { mono, wall: START.parse::<Timestamp>().unwrap() + (mono - Duration::from_secs(10)) }
 }
 
 pub fn text(buffer: &Buffer) -> String {
@@ -595,9 +593,7 @@ pub fn approve(desk: &mut Desk) -> Vec<Effect> {
 
 /// What goes to the daemon of what the console does.
 pub fn sent(effects: &[Effect]) -> Vec<Command> {
-    let command = |effect: &Effect| {
-        let Effect::Send { command, .. } = effect else { return None };
-        Some(command.clone())
-    };
+    let command =
+        |effect: &Effect| if let Effect::Send { command, .. } = effect { Some(command.clone()) } else { None };
     effects.iter().filter_map(command).collect()
 }
