@@ -142,7 +142,7 @@ pub(super) mod tests {
                     "one_operator": {"production": {"financial": {"minor": 7}, "get_customer": {"percent": 1000}}},
                 },
                 "environment": {"accounts": {"billing": ["acct_1"], "stripe": []}},
-                "pins": {"needs": {"changed": "low", "unpinned": 7}, "schema": {"unusable": "high", "odd": "pass"}},
+                "pins": {"needs": {"changed": "low", "unpinned": "deny"}, "schema": {"unusable": "high", "partial": "deny"}},
                 "budgets": {
                     "billing": {
                         "create_refund": {"with": ["get_*", "x"], "hour": {"count": 2, "sum": {"eur": 1000, "any": 1500.5}}},
@@ -155,7 +155,7 @@ pub(super) mod tests {
             set(json!({
                 "destructive": {"limits": {"sandbox": {}}, "one_operator": {"sandbox": {"write": {"major": 7}}}},
                 "environment": {"accounts": {"billing": ["acct_2"]}},
-                "pins": {"needs": null, "schema": {"partial": []}},
+                "pins": {"needs": {"unknown": "medium"}, "schema": {"none": "low"}},
             })),
         ]
     });
