@@ -144,12 +144,30 @@ passes(test) if {
 at(test) := object.get(input.arguments, test.at, null)
 
 is_within(limit) if {
+	is_all
 	amount := input.operation.money.amount
 	is_amount(amount, limit)
 	amount > 0
 	is_number(limit.max)
 	amount <= limit.max
 	is_in_currency(limit)
+}
+
+# The amount is all that the call does: nothing in it does more, and no quantity or percentage stands beside it.
+is_all if {
+	is_measured
+	not input.operation.magnitude.unit in {"count", "percent"}
+}
+
+is_all if {
+	is_measured
+	input.operation.magnitude.unit == "count"
+	input.operation.magnitude.value == 1
+}
+
+is_measured if {
+	not input.operation.unmeasured
+	input.operation.class != "unknown"
 }
 
 is_in_currency(limit) if not "currency" in object.keys(limit)

@@ -227,6 +227,24 @@ test_the_amount_is_the_one_that_the_catalog_finds if {
 	not covers(json.remove(refund({"amount": 1}), ["operation/money"]), {"amount": {"max": 5000}})
 }
 
+test_an_amount_that_is_not_all_is_no_amount if {
+	limit := {"amount": {"max": 5000, "whole": true}}
+	besides := {
+		{"unmeasured": true},
+		{"class": "unknown"},
+		{"magnitude": {"unit": "count", "value": 100000}},
+		{"magnitude": {"unit": "count"}},
+		{"magnitude": {"unit": "count", "value": "1"}},
+		{"magnitude": {"unit": "percent", "value": 1}},
+	}
+	every more in besides {
+		not covers(object.union(refund({"amount": 1}), {"operation": more}), limit)
+	}
+	not covers(json.remove(refund({"amount": 1}), ["operation/class"]), limit)
+	covers(object.union(refund({"amount": 1}), {"operation": {"magnitude": {"unit": "count", "value": 1}}}), limit)
+	covers(object.union(refund({"amount": 1}), {"operation": {"magnitude": {"unit": "credits", "value": 9}}}), limit)
+}
+
 test_environments if {
 	covers(refund({"amount": 1}), {"environments": ["test", "sandbox"]})
 	not covers(refund({"amount": 1}), {"environments": ["production"]})

@@ -11,7 +11,7 @@ use super::pointer::{Arguments, Found, Pointer};
 
 /// Holds where something stands at `at` that is not harmless. Without `is`, `unless` and `within`, everything there is
 /// meant.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Condition {
     pub at: Pointer,
@@ -33,7 +33,7 @@ pub struct Condition {
 }
 
 /// One condition, or several that hold together.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Conditions(Vec<Condition>);
 
 impl Conditions {

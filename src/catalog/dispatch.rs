@@ -133,7 +133,7 @@ fn chosen<'a>(
 }
 
 /// Text that is not ours, short enough for a sentence.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     match text.char_indices().nth(MAX_QUOTED) {
         Some((cut, _)) => format!("{}...", text.get(..cut).unwrap_or("")),
         None => text.to_owned(),

@@ -95,7 +95,7 @@ impl Handles {
         let name = |pointer: &Pointer| text(pointer, object).filter(|name| (1..=MAX_NAME).contains(&name.len()));
         let (Some(handle), Some(lane)) = (text(&form.handle, object), name(&form.lane)) else { return };
         let route = form.route.as_ref().and_then(|(method, path)| Some((name(method)?, name(path)?)));
-        let at = route.as_ref().and_then(|(method, path)| names.at(&method.to_ascii_uppercase(), path));
+        let at = route.as_ref().and_then(|(method, path)| names.at(&method.to_ascii_uppercase(), &template(path)));
         let known = match (name(&form.operation), at) {
             (Some(operation), Some(at)) if operation != at && names.has(&operation) => Known::Ambiguous,
             // Method and path of something else than what the name says.
@@ -126,6 +126,21 @@ impl Handles {
 
 fn text(pointer: &Pointer, object: Json<'_>) -> Option<String> {
     Some(pointer.value(object)?.as_str()?.into_owned())
+}
+
+/// The template of a path as catalogs spell it: without the address of the server and a slash at the end, parameters in
+/// braces.
+fn template(path: &str) -> String {
+    let path = match path.strip_prefix("https://") {
+        Some(rest) => rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/"),
+        None => path,
+    };
+    let path = path.strip_suffix('/').filter(|path| !path.is_empty()).unwrap_or(path);
+    let parts = path.split('/').map(|part| match part.strip_prefix(':').filter(|name| !name.is_empty()) {
+        Some(name) => format!("{{{name}}}"),
+        None => part.to_owned(),
+    });
+    parts.collect::<Vec<_>>().join("/")
 }
 
 #[cfg(test)]
@@ -170,6 +185,21 @@ mod tests {
             r#""method":"GET","path":"/a""#,
         ] {
             assert_eq!(of(same), one("api_read", "GET /a"), "{same}");
+        }
+        for (method, path, operation) in [
+            ("GET", "https://api.example.com/a", "GET /a"),
+            ("GET", "/a/", "GET /a"),
+            ("DELETE", "/a/:id", "DELETE /a/{id}"),
+            ("DELETE", "https://api.example.com/v/../a/:id", "own"),
+            ("GET", "https://api.example.com", "own"),
+            ("GET", "http://api.example.com/a", "own"),
+            ("GET", "/", "own"),
+            ("GET", "/a//", "own"),
+        ] {
+            let said = of(&format!(r#""operationId":"own","method":"{method}","path":"{path}""#));
+            assert_eq!(said, one("api_read", operation), "{path}");
+            let named = of(&format!(r#""operationId":"{operation}","method":"{method}","path":"{path}""#));
+            assert_eq!(named, one("api_read", operation), "{path}");
         }
         // The name that is no operation of the catalog says nothing about what the handle does.
         let own = r#""operationId":"things_list","method":"GET","path":"/b""#;

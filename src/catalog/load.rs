@@ -7,7 +7,7 @@ use crate::call::{Class, Digest};
 
 use super::dispatch::{self, Choice, Way};
 use super::facts::Facts;
-use super::file::{self, By, Dispatcher, File};
+use super::file::{self, By, Dispatcher, File, Raise};
 use super::handles::Form;
 use super::pointer::Pointer;
 use super::problem::{CatalogError, last_mention};
@@ -414,13 +414,13 @@ fn loosened(shipped: &Catalog, catalog: &Catalog, sources: &[Source]) -> Vec<Str
     };
     for (name, before) in &shipped.operations {
         if let Some(now) = catalog.operations.get(name).filter(|now| is_looser(before, now)) {
-            note(name, span(before), span(now));
+            note(name, without(before, now), span(now));
         }
     }
     for (name, before) in &shipped.tools {
         match (before, catalog.tools.get(name)) {
             (Entry::Facts(before), Some(Entry::Facts(now))) if is_looser(before, now) => {
-                note(name, span(before), span(now));
+                note(name, without(before, now), span(now));
             }
             (Entry::Dispatcher(_), Some(Entry::Facts(now))) => {
                 note(name, "that it depends on its arguments".to_owned(), span(now));
@@ -440,13 +440,37 @@ fn loosened(shipped: &Catalog, catalog: &Catalog, sources: &[Source]) -> Vec<Str
 
 fn is_looser(before: &Facts, now: &Facts) -> bool {
     let gated = |facts: &Facts| facts.gated.unwrap_or(facts.class);
-    let unmeasured =
-        |facts: &Facts| facts.unmeasured.len() + facts.raises.iter().filter(|raise| !raise.measured).count();
     now.class < before.class
         || now.worst() < before.worst()
-        || now.raises.len() < before.raises.len()
-        || unmeasured(now) < unmeasured(before)
+        || before.raises.iter().any(|raise| raise.class > now.class && !is_kept(raise, now))
+        || !newly_measured(before, now).is_empty()
         || gated(now) < gated(before)
+}
+
+/// The same condition still makes it as bad, and as little measured.
+fn is_kept(raise: &Raise, now: &Facts) -> bool {
+    let same = |other: &&Raise| other.when == raise.when && other.class >= raise.class;
+    now.raises.iter().filter(same).any(|other| raise.measured || !other.measured)
+}
+
+/// What a call may carry within a limit of one entry, and not within one of the entry before.
+fn newly_measured<'a>(before: &'a Facts, now: &Facts) -> Vec<&'a str> {
+    if now.class == Class::Unknown || (now.money.is_none() && now.magnitude.is_none()) {
+        return Vec::new();
+    }
+    let raises = before.raises.iter().filter(|raise| !raise.measured && !is_kept(raise, now));
+    let pointers = before.unmeasured.iter().chain(raises.flat_map(|raise| raise.when.pointers()));
+    let mut lost: Vec<_> = pointers.filter(|pointer| !now.unmeasured.contains(pointer)).map(Pointer::as_str).collect();
+    lost.dedup();
+    lost
+}
+
+/// What the built-in catalog says of an entry that another one replaces.
+fn without(before: &Facts, now: &Facts) -> String {
+    match newly_measured(before, now).as_slice() {
+        [] => span(before),
+        lost => format!("{}, and that no limit covers a call with {}", span(before), lost.join(", ")),
+    }
 }
 
 fn span(facts: &Facts) -> String {

@@ -29,10 +29,10 @@ pub use handles::Handles;
 pub use key::{KeyEvidence, KeyForm, key_evidence, key_forms};
 pub use problem::CatalogError;
 
-use dispatch::Dispatcher;
+use dispatch::{Dispatcher, quoted};
 use facts::{Facts, both, word};
 use handles::Form;
-use pointer::Arguments;
+use pointer::{Arguments, bracketed};
 use routes::Routes;
 
 use crate::call::{Class, Decided, Digest, Operation, ToolCall};
@@ -125,6 +125,12 @@ impl Catalog {
             None => Operation::bare(call.tool(), Class::Unknown),
         };
         operation.environment = both(self.environment.read(&arguments), operation.environment);
+        // A pointer would not find what the server may pass on as a list or an object.
+        let form = self.body == file::Body::Form;
+        if let Some(name) = bracketed(call.arguments().view()).filter(|_| form) {
+            let why = "with brackets: in a form that is a list or an object, and has to be written as one";
+            operation.make_unknown(format!("the call names {} {why}", quoted(&name)));
+        }
         operation
     }
 

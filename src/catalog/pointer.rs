@@ -188,6 +188,17 @@ impl<'a> Arguments<'a> {
     }
 }
 
+/// A name with a bracket, wherever it stands in a value. What writes such a name into a form writes a list or an object.
+pub fn bracketed<'a>(value: Json<'a>) -> Option<Cow<'a, str>> {
+    match value.kind() {
+        Kind::Object => value.members().find_map(|(name, inner)| {
+            name.as_str().filter(|name| name.contains(['[', ']'])).or_else(|| bracketed(inner))
+        }),
+        Kind::Array => value.items().find_map(bracketed),
+        Kind::String | Kind::Number | Kind::Bool | Kind::Null => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

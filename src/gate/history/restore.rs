@@ -155,7 +155,7 @@ impl Inner {
             account.lost_until = account.lost_until.max(at + LONGEST);
             return;
         };
-        let Some(spend) = Spend::counted(&method, continues.is_some(), operation.money.as_ref()) else { return };
+        let Some(spend) = Spend::counted(&method, continues.is_some(), &operation) else { return };
         if operation.name.len() <= NAME_BYTES && account.counted.has_room(&operation.name) {
             account.counted.add(&operation.name, operation.class, at, &spend);
         } else {

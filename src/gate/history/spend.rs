@@ -1,11 +1,12 @@
 //! What one call adds to what its principal has spent: one call, and its amount where that is known beyond doubt.
 //!
 //! Invariant: an amount is exact. Whatever could mean something else than it says (a sign, an exponent in a string, a
-//! zero, more digits than a double holds) is not known, and a budget for sums then refuses.
+//! zero, more digits than a double holds) is not known, and neither is one beside which the call does more: a budget
+//! for sums then refuses.
 
 use std::fmt;
 
-use crate::call::{CallContext, Decided, Money, ToolCall};
+use crate::call::{CallContext, Class, Decided, Money, Operation, ToolCall};
 use crate::json::{JsonText, Rules};
 
 /// Decimals that are counted, and digits before them.
@@ -80,18 +81,27 @@ impl Spend {
     /// Nothing where the call is not counted: what a client answers belongs to a call that was, and so does what goes
     /// on from one. What code asks of an API counts by itself: the call that runs it says nothing about it.
     pub fn of(call: &ToolCall, context: &CallContext) -> Option<Spend> {
-        Spend::counted(call.method().as_str(), context.continues.is_some(), context.operation.money.as_ref())
+        Spend::counted(call.method().as_str(), context.continues.is_some(), &context.operation)
     }
 
     /// The same, from what a record says.
-    pub fn counted(method: &str, continues: bool, money: Option<&Money>) -> Option<Spend> {
+    pub fn counted(method: &str, continues: bool, operation: &Operation) -> Option<Spend> {
         let belongs = [Decided::TasksUpdate, Decided::Elicited, Decided::Sampled, Decided::Roots, Decided::TaskOutcome];
         let goes_on = continues && method != Decided::ApiRequest.as_str();
         if goes_on || belongs.iter().any(|other| other.as_str() == method) {
             return None;
         }
-        Some(Spend { money: money.and_then(known) })
+        Some(Spend { money: operation.money.as_ref().filter(|_| is_all(operation)).and_then(known) })
     }
+}
+
+/// The amount is all that the operation does: nothing in it does more, and no quantity or percentage stands beside it.
+fn is_all(operation: &Operation) -> bool {
+    let alone = operation.magnitude.as_ref().is_none_or(|magnitude| match magnitude.unit.as_str() {
+        "count" => magnitude.value.as_deref() == Some("1"),
+        unit => unit != "percent",
+    });
+    alone && !operation.unmeasured && operation.class != Class::Unknown
 }
 
 fn known(money: &Money) -> Option<(String, Amount)> {
@@ -107,6 +117,7 @@ fn known(money: &Money) -> Option<(String, Amount)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::call::Magnitude;
 
     #[test]
     fn an_amount_is_what_it_says_or_is_not_known() {
@@ -190,13 +201,38 @@ mod tests {
     }
 
     #[test]
+    fn an_amount_beside_which_a_call_does_more_is_not_known() {
+        let with = |change: fn(&mut Operation)| {
+            let mut operation = Operation::bare("refund", Class::Financial);
+            operation.money =
+                Some(Money { amount: Some("7".into()), unit: "minor".into(), currency: None, absent: None });
+            change(&mut operation);
+            Spend::counted("tools/call", false, &operation).unwrap().money.is_some()
+        };
+        fn beside(operation: &mut Operation, value: Option<&str>, unit: &str) {
+            let value = value.map(str::to_owned);
+            operation.magnitude = Some(Magnitude { value, unit: unit.into(), absent: None });
+        }
+        assert!(with(|_| {}));
+        assert!(with(|operation| beside(operation, Some("1"), "count")));
+        assert!(with(|operation| beside(operation, Some("500"), "credits")), "it says what the money buys");
+        assert!(!with(|operation| operation.unmeasured = true));
+        assert!(!with(|operation| operation.class = Class::Unknown));
+        assert!(!with(|operation| beside(operation, Some("100000"), "count")));
+        assert!(!with(|operation| beside(operation, None, "count")), "it may be any");
+        assert!(!with(|operation| beside(operation, Some("[1]"), "count")));
+        assert!(!with(|operation| beside(operation, Some("100"), "percent")));
+    }
+
+    #[test]
     fn what_belongs_to_a_counted_call_is_not_counted() {
-        assert!(Spend::counted("tools/call", false, None).is_some());
-        assert!(Spend::counted("resources/read", false, None).is_some());
-        assert!(Spend::counted("tools/call", true, None).is_none());
-        assert!(Spend::counted("api/request", true, None).is_some());
+        let none = Operation::bare("refund", Class::Financial);
+        assert!(Spend::counted("tools/call", false, &none).is_some());
+        assert!(Spend::counted("resources/read", false, &none).is_some());
+        assert!(Spend::counted("tools/call", true, &none).is_none());
+        assert!(Spend::counted("api/request", true, &none).is_some());
         for method in ["tasks/update", "elicitation/create", "sampling/createMessage", "roots/list", "tasks/result"] {
-            assert!(Spend::counted(method, false, None).is_none(), "{method}");
+            assert!(Spend::counted(method, false, &none).is_none(), "{method}");
         }
     }
 }
