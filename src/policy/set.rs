@@ -31,6 +31,9 @@ const SAMPLE_LIMIT: Duration = Duration::from_secs(1);
 /// Parsing and checking recurse with the nesting of expressions.
 const LOAD_STACK: usize = 32 << 20;
 
+/// The input that says nothing.
+pub(super) const NOTHING: &str = "{}";
+
 /// Policies that decide.
 #[derive(Debug)]
 pub struct PolicySet {
@@ -104,6 +107,8 @@ pub struct Build {
     pub sources: Sources,
     pub modes: BTreeMap<String, Mode>,
     pub time_limit: Duration,
+    /// Whether a policy may allow what says nothing, and so whatever no rule denies.
+    pub unsafe_default_allow: bool,
 }
 
 /// Files that passed every check.
@@ -345,17 +350,24 @@ impl Build {
         engine.set_execution_timer_config(timer(SAMPLE_LIMIT));
         // What a policy prints is for its tests; it is dropped with the engine of the call.
         engine.set_gather_prints(true);
-        for document in ["{}", include_str!("sample_input.json")] {
+        let lines = check::rule_lines(&modules);
+        let mut open = Vec::new();
+        for document in [NOTHING, include_str!("sample_input.json")] {
             let sample = Value::from_json_str(document).unwrap_or(Value::Undefined);
             engine.set_input(sample);
             for point in &entries {
-                let entries = point.interpret(&mut engine).and_then(|value| point.entries(&value));
-                entries.map_err(|fault| at_load(&fault, &modules, point))?;
+                let said = point.interpret(&mut engine).and_then(|value| point.entries(&value));
+                let said = said.map_err(|fault| at_load(&fault, &modules, point))?;
+                if document == NOTHING && point.kind == Kind::Allow && point.mode == Mode::Enforce {
+                    open.extend(said.first().map(|entry| default_allow(&entry.rule, &modules, point, &lines)));
+                }
             }
+        }
+        if !self.unsafe_default_allow {
+            PolicyErrors::check(open)?;
         }
         engine.set_input(Value::new_object());
         engine.set_execution_timer_config(timer(self.time_limit));
-        let lines = check::rule_lines(&modules);
         let policies = modules.iter().filter(|module| check::is_policy(module));
         let rules = policies.flat_map(|module| &module.rules).filter(|rule| check::is_export(rule)).count();
         let version = self.version();
@@ -494,6 +506,24 @@ pub(super) fn of_interpreter(message: &str, sources: &[Source], file: &str) -> P
         None => problem(file),
     }
 }
+
+/// What nobody has thought of would pass: a list of what is denied misses the next spelling.
+fn default_allow(
+    rule: &str,
+    modules: &[Module],
+    point: &EntryPoint,
+    lines: &HashMap<(String, String), usize>,
+) -> Problem {
+    let help = "say in every allow what it is for, as in input.operation.name or input.principal.name; \
+                where it is meant: policy: { unsafe_default_allow: true }";
+    let message = format!("{rule} {ALLOWS_NOTHING}");
+    let line = lines.get(&(point.policy.clone(), rule.to_owned())).copied().unwrap_or(point.line);
+    let text = modules.iter().find(|module| module.source.name == point.file).map_or("", |module| &module.source.text);
+    Problem::of_file(&point.file, "default-allow", message, help).at(line, 1, text)
+}
+
+/// What is wrong with a rule that allows [`NOTHING`].
+pub(super) const ALLOWS_NOTHING: &str = "allows an input that says nothing: it allows every call";
 
 fn at_load(fault: &PolicyFault, modules: &[Module], point: &EntryPoint) -> PolicyErrors {
     let sources: Vec<Source> = modules.iter().map(|module| module.source.clone()).collect();
