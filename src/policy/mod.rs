@@ -137,6 +137,8 @@ impl Default for Settings {
 pub enum PolicyFault {
     #[error("policy {policy} failed: {message}")]
     Engine { policy: String, message: String },
+    #[error("the built-in policies failed: {message}")]
+    BuiltIn { message: String },
     #[error("policy {policy}: the set {set} is undefined")]
     Undefined { policy: String, set: String },
     #[error("policy {policy}: malformed entry: {message}")]
@@ -161,9 +163,10 @@ impl PolicyFault {
     /// For the client: what failed, without files or rules.
     pub fn for_client(&self) -> &'static str {
         match self {
-            PolicyFault::Engine { .. } | PolicyFault::Panicked | PolicyFault::Worker(_) => {
-                "a policy failed on this call"
-            }
+            PolicyFault::Engine { .. }
+            | PolicyFault::BuiltIn { .. }
+            | PolicyFault::Panicked
+            | PolicyFault::Worker(_) => "a policy failed on this call",
             PolicyFault::Undefined { .. } | PolicyFault::Shape { .. } | PolicyFault::Pointer { .. } => {
                 "a policy gave no valid answer for this call"
             }

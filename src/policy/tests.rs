@@ -263,6 +263,27 @@ async fn warn_and_shadow_record_and_do_not_decide() {
     assert_eq!(PolicyEngine::load(none).unwrap_err().problems()[0].code, "empty");
 }
 
+/// A family that is watched has a program, and so a clock, of its own.
+#[test]
+fn a_shipped_family_that_is_watched_cannot_fail_a_call() {
+    let build = || set::Build {
+        sources: source::builtin(&builtin().builtin).unwrap(),
+        modes: [("pins".to_owned(), Mode::Shadow)].into(),
+        time_limit: PATIENT,
+        unsafe_default_allow: false,
+    };
+    let (call, context) = (call("list", &json!({})), context("list", Class::Read, "production", &["*/read"]));
+    let text = input::document(now(), input::Subject::call(&call, call.digest(&context)), &context);
+    let document = Document::Ours(text);
+    let failing = |mode| set::PolicySet::load(build()).unwrap().failing_for_test(mode);
+    let decision = failing(Mode::Shadow).decide(Phase::Call, &document).unwrap();
+    assert_eq!(decision.effect, Effect::Allow, "{decision:?}");
+    assert!(!decision.observed.is_empty() && decision.observed.iter().all(|hit| hit.rule == "pins.fault"));
+    assert!(decision.observed[0].reason.starts_with("the built-in policies failed"), "{decision:?}");
+    let fault = failing(Mode::Enforce).decide(Phase::Call, &document).unwrap_err();
+    assert!(matches!(fault, PolicyFault::BuiltIn { .. }), "{fault}");
+}
+
 #[test]
 fn a_policy_that_allows_by_default_is_not_loaded() {
     let strict = |files: &Files, mode| {

@@ -123,7 +123,8 @@ fn failed(bench: &Bench, point: &EntryPoint, fault: &PolicyFault, sample: &Sampl
             );
             place(bench, point, point.line, "entry", message, help)
         }
-        PolicyFault::Undefined { .. }
+        PolicyFault::BuiltIn { .. }
+        | PolicyFault::Undefined { .. }
         | PolicyFault::TimeLimit { .. }
         | PolicyFault::Pointer { .. }
         | PolicyFault::Input(_)
