@@ -1,7 +1,8 @@
 //! One decision on the shipped policies and the Stripe catalog. `decision` is what a call pays: the operation, the
 //! digest, the input document, the evaluation and the typed result, and for the read of 1 MiB also the way to a blocking
 //! thread and back; `evaluation` is the same without that way; `catalog` and `digest` are parts of it. At the end stands
-//! a table of percentiles, with policies of an operator, on threads and in processes, and of what hostile arguments cost.
+//! a table of percentiles, with the other catalogs, policies of an operator, on threads and in processes, and of what
+//! hostile arguments cost.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
