@@ -1,7 +1,8 @@
 //! One decision on the shipped policies and the Stripe catalog. `decision` is what a call pays: the operation, the
 //! digest, the input document, the evaluation and the typed result, and for the read of 1 MiB also the way to a blocking
 //! thread and back; `evaluation` is the same without that way; `catalog` and `digest` are parts of it. At the end stands
-//! a table of percentiles, with policies of an operator, on threads and in processes, and of what hostile arguments cost.
+//! a table of percentiles, with the other catalogs, policies of an operator, on threads and in processes, and of what
+//! hostile arguments cost.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use countersign::call::{
-    Bound, CallContext, ClientInfo, Environment, EnvironmentSource, Pin, Principal, PrincipalKind, SchemaCheck,
+    Bound, CallContext, ClientInfo, Effect, Environment, EnvironmentSource, Pin, Principal, PrincipalKind, SchemaCheck,
     ServerFacts, ToolCall, ToolFacts, Transport,
 };
 use countersign::catalog::Catalog;
@@ -30,16 +31,17 @@ fn call(tool: &str, arguments: &str) -> ToolCall {
     }
 }
 
-fn context(catalog: &Catalog, call: &ToolCall) -> CallContext {
+fn context(vendor: &str, catalog: &Catalog, call: &ToolCall) -> CallContext {
+    let operation = catalog.operation(call);
+    let own = match vendor {
+        "stripe" => "stripe/create_refund".to_owned(),
+        _ => format!("{vendor}/{}", operation.class.as_str()),
+    };
     CallContext {
         continues: None,
         history: None,
         session: "4Q2M7T".into(),
-        principal: Arc::new(Principal::plain(
-            "claude-code",
-            PrincipalKind::Uid,
-            vec!["*/read".into(), "stripe/create_refund".into()],
-        )),
+        principal: Arc::new(Principal::plain("claude-code", PrincipalKind::Uid, vec!["*/read".into(), own])),
         client: ClientInfo {
             name: Some("claude-code".into()),
             version: Some("2.1.329".into()),
@@ -50,7 +52,7 @@ fn context(catalog: &Catalog, call: &ToolCall) -> CallContext {
             cwd: None,
             peer: None,
         },
-        server: Arc::new(ServerFacts { name: "stripe".into(), vendor: Some("stripe".into()), catalog: None }),
+        server: Arc::new(ServerFacts { name: vendor.into(), vendor: Some(vendor.into()), catalog: None }),
         environment: Arc::new(Environment {
             name: "production".into(),
             source: EnvironmentSource::Key,
@@ -65,7 +67,7 @@ fn context(catalog: &Catalog, call: &ToolCall) -> CallContext {
             pin: Pin::Match,
             schema: SchemaCheck::Checked,
         },
-        operation: catalog.operation(call),
+        operation,
         bound: Bound::default(),
         confirmations: Vec::new(),
     }
@@ -82,7 +84,7 @@ fn decisions(criterion: &mut Criterion) {
         ("held refund", call("create_refund", r#"{"payment_intent":"pi_3PGrkE2eZvKYlo2C","amount":5000}"#)),
     ];
     for (name, call) in calls {
-        let context = context(&catalog, &call);
+        let context = context("stripe", &catalog, &call);
         criterion.bench_function(&format!("policy/decision/{name}"), |bench| {
             bench.iter(|| {
                 black_box(catalog.operation(&call));
@@ -112,9 +114,20 @@ fn decisions(criterion: &mut Criterion) {
 /// Arguments of the command line filter criterion's part only.
 fn percentiles(_: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
-    let catalog = Catalog::builtin(Some("stripe")).unwrap();
+    let catalogs = ["stripe", "statsig", "stigg"].map(|vendor| (vendor, Catalog::builtin(Some(vendor)).unwrap()));
+    let [stripe, statsig, stigg] = &catalogs;
     let read = call("list_customers", r#"{"limit":10,"email":"someone@example.com"}"#);
     let refund = call("create_refund", r#"{"payment_intent":"pi_3PGrkE2eZvKYlo2C","amount":5000}"#);
+    let gate = call("Get_Gate_Details_by_ID", r#"{"params":{"id":"checkout"}}"#);
+    let gate_update = call(
+        "Update_Gate_Entirely",
+        r#"{"params":{"id":"checkout","application/json":{"isEnabled":false,"rules":[]}}}"#,
+    );
+    let docs = call("search_docs", r#"{"query":"provision a subscription","language":"typescript"}"#);
+    let code = call(
+        "execute",
+        r#"{"intent":"archive a customer","code":"async function run(client) { await client.v1.customers.archive('customer-1'); }"}"#,
+    );
     let folder = tempfile::tempdir().unwrap();
     let own = |rules: usize, tools: usize, worker: bool| {
         let folder = folder.path().join(format!("{rules}-{tools}"));
@@ -125,21 +138,26 @@ fn percentiles(_: &mut Criterion) {
     };
     let built_in = PolicyEngine::load(Settings { time_limit: SLOW, ..Settings::default() }).unwrap();
     println!("one decision, typed, in microseconds:                     p50      p99");
-    for (name, engine, call) in [
-        ("built-in policies: read", &built_in, &read),
-        ("built-in policies: held refund", &built_in, &refund),
-        ("and 60 rules over 150 tools, on a thread", &own(60, 150, false), &read),
-        ("and 60 rules over 150 tools, in a process", &own(60, 150, true), &read),
-        ("and 600 rules over 150 tools, in a process", &own(600, 150, true), &read),
-        ("and 60 rules over 1500 tools, in a process", &own(60, 1500, true), &read),
+    for (name, engine, (vendor, catalog), call) in [
+        ("built-in policies: read", &built_in, stripe, &read),
+        ("built-in policies: held refund", &built_in, stripe, &refund),
+        ("built-in policies: Statsig, read", &built_in, statsig, &gate),
+        ("built-in policies: Statsig, held write", &built_in, statsig, &gate_update),
+        ("built-in policies: Stigg, read", &built_in, stigg, &docs),
+        ("built-in policies: Stigg, held code", &built_in, stigg, &code),
+        ("and 60 rules over 150 tools, on a thread", &own(60, 150, false), stripe, &read),
+        ("and 60 rules over 150 tools, in a process", &own(60, 150, true), stripe, &read),
+        ("and 600 rules over 150 tools, in a process", &own(600, 150, true), stripe, &read),
+        ("and 60 rules over 1500 tools, in a process", &own(60, 1500, true), stripe, &read),
     ] {
-        let context = context(&catalog, call);
+        let context = context(vendor, catalog, call);
         let decide = || {
             let operation = catalog.operation(call);
             let context = CallContext { operation, ..context.clone() };
             let digest = call.digest(&context);
             black_box(runtime.block_on(engine.evaluate(call, &context, digest, countersign::policy::now())).unwrap())
         };
+        assert_eq!(decide().effect == Effect::Hold, name.contains("held"), "{name}");
         let times = sorted(if cfg!(debug_assertions) { 500 } else { 20_000 }, || drop(decide()));
         println!("{name:55} {:>8.1} {:>8.1}", at(&times, 50), at(&times, 99));
     }
@@ -148,7 +166,7 @@ fn percentiles(_: &mut Criterion) {
 
 /// What an argument that a policy chokes on costs: the caller, and whoever comes next.
 fn hostile(runtime: &tokio::runtime::Runtime, folder: &Path) {
-    let policy = "package countersign.policy.hostile\n\nallow contains {\"rule\": \"hostile.allow\", \"reason\": \"r\"} if true\n\ndeny contains {\"rule\": \"hostile.range\", \"reason\": \"r\"} if count(numbers.range(1, input.arguments.upto)) == 0\n\ndeny contains {\"rule\": \"hostile.expand\", \"reason\": \"r\"} if count(net.cidr_expand(input.arguments.network)) == 0\n";
+    let policy = "package countersign.policy.hostile\n\nallow contains {\"rule\": \"hostile.allow\", \"reason\": \"r\"} if input.phase\n\ndeny contains {\"rule\": \"hostile.range\", \"reason\": \"r\"} if count(numbers.range(1, input.arguments.upto)) == 0\n\ndeny contains {\"rule\": \"hostile.expand\", \"reason\": \"r\"} if count(net.cidr_expand(input.arguments.network)) == 0\n";
     let folder = folder.join("hostile");
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join("hostile.rego"), policy).unwrap();

@@ -105,6 +105,7 @@ async fn built_in_functions_answer_as_in_opa() {
             builtin: Vec::new(),
             paths: vec![folder.path().to_owned()],
             time_limit: Duration::from_secs(10),
+            unsafe_default_allow: true,
             ..Settings::default()
         };
         let engine = PolicyEngine::load(settings).unwrap_or_else(|errors| panic!("{group}: {errors}"));

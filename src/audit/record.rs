@@ -238,6 +238,9 @@ pub enum Event {
         version: String,
         policy_version: String,
         servers: Vec<String>,
+        /// The configuration lets policies allow whatever no rule denies.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        unsafe_default_allow: bool,
     },
     Stopped {
         reason: String,

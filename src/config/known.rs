@@ -107,6 +107,7 @@ pub const KEYS: &[&str] = &[
     "policy.paths",
     "policy.modes",
     "policy.time_limit_ms",
+    "policy.unsafe_default_allow",
     "pins",
     "pins.first_use",
     "holds",

@@ -516,6 +516,8 @@ pub struct Policy {
     pub paths: Vec<PathBuf>,
     pub modes: BTreeMap<String, Mode>,
     pub time_limit: Duration,
+    /// Policies of the operator that allow what says nothing are loaded.
+    pub unsafe_default_allow: bool,
 }
 
 #[derive(Clone, Debug)]

@@ -25,7 +25,8 @@ const HTTP: Keys = Keys {
     known: &["address", "allowed_hosts", "allowed_origins", "behind_proxy", "public_url"],
     later: &[("tls", PROXY)],
 };
-const POLICY: Keys = Keys { known: &["builtin", "paths", "modes", "time_limit_ms"], later: &[] };
+const POLICY: Keys =
+    Keys { known: &["builtin", "paths", "modes", "time_limit_ms", "unsafe_default_allow"], later: &[] };
 const PINS: Keys = Keys { known: &["first_use"], later: &[] };
 const HOLDS: Keys = Keys {
     known: &[
@@ -235,7 +236,8 @@ pub fn policy(cx: &mut Context<'_>, node: Option<&Node>) -> Policy {
     let all = || BUILTIN.iter().map(|name| (*name).to_owned()).collect();
     let time_limit = Duration::from_millis(50);
     let Some(node) = node else {
-        return Policy { builtin: all(), paths: Vec::new(), modes: BTreeMap::new(), time_limit };
+        let (paths, modes) = (Vec::new(), BTreeMap::new());
+        return Policy { builtin: all(), paths, modes, time_limit, unsafe_default_allow: false };
     };
     let fields = Fields::of(cx, node, "policy", &POLICY);
     let mut builtin: Vec<String> = Vec::new();
@@ -255,7 +257,8 @@ pub fn policy(cx: &mut Context<'_>, node: Option<&Node>) -> Policy {
     let paths: Vec<PathBuf> = items.iter().filter_map(|node| cx.path(node, "policy.paths")).collect();
     let modes = modes(cx, &fields, &builtin, !items.is_empty());
     let time_limit = fields.number(cx, "time_limit_ms", 1..=10_000, 50);
-    Policy { builtin, paths, modes, time_limit: Duration::from_millis(time_limit) }
+    let unsafe_default_allow = fields.yes(cx, "unsafe_default_allow");
+    Policy { builtin, paths, modes, time_limit: Duration::from_millis(time_limit), unsafe_default_allow }
 }
 
 /// `pins`, of the whole configuration or of one server.

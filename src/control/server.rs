@@ -70,6 +70,7 @@ pub type SignIns = Box<dyn Fn(&str) -> Option<SignInView> + Send + Sync>;
 pub struct Status {
     pub servers: Vec<ServerStatus>,
     pub unsigned_rulings: bool,
+    pub unsafe_default_allow: bool,
     /// Who is attached with a console, each connection once.
     pub operators: Mutex<Vec<String>>,
     /// Changes when something in it or in the policy does.
@@ -578,6 +579,7 @@ impl Control {
             cut_off: self.gate.cut_off(),
             frozen: self.gate.frozen().map(|halt| sessions::frozen(&halt)),
             unsigned_rulings: self.status.unsigned_rulings,
+            unsafe_default_allow: self.status.unsafe_default_allow,
             records: self.gate.audit().records(),
         }
     }

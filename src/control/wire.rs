@@ -459,6 +459,9 @@ pub struct Daemon {
     pub cut_off: Vec<String>,
     /// Rulings on at least one production server are accepted without a signature.
     pub unsigned_rulings: bool,
+    /// The configuration lets policies of the operator allow whatever no rule denies.
+    #[serde(default)]
+    pub unsafe_default_allow: bool,
     /// Several holds of one group may be approved at once.
     #[serde(default)]
     pub batches: bool,

@@ -252,6 +252,7 @@ mod tests {
             batches: false,
             frozen: None,
             unsigned_rulings: true,
+            unsafe_default_allow: false,
             records: 0,
         };
         let mut wire = FakeDaemon(BufReader::new(listener.accept().await.unwrap().0));

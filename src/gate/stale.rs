@@ -4,10 +4,11 @@
 //! Invariant: this only ends holds. Whatever it misses is found by the last look before a call leaves.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::hold::{self, Stop};
 use super::{Gate, Hold, Presence};
-use crate::call::{CallContext, Effect};
+use crate::call::{CallContext, Decision, Effect, RuleHit};
 use crate::policy;
 
 const REDEFINED: &str = "the server has changed the definition of this tool, or the operator trusts it no longer";
@@ -50,7 +51,20 @@ impl Gate {
             Effect::Hold if hold::is_stricter(&now, &hold.decision) => {
                 Some("policy became stricter while the call was held; ask again".to_owned())
             }
+            Effect::Hold if self.reads_otherwise(&now, &hold.decision) => {
+                Some("the policy has changed what it says about this call while it was held; ask again".to_owned())
+            }
             Effect::Hold | Effect::Allow => None,
         }
+    }
+
+    /// Whether other policies give other reasons than the ones on the screen, or less time. The same policies may: a
+    /// reason can tell the count of an hour.
+    fn reads_otherwise(&self, now: &Decision, shown: &Decision) -> bool {
+        let same = |rule: &RuleHit| shown.rules.iter().any(|old| old.rule == rule.rule && old.reason == rule.reason);
+        let lasts = |decision: &Decision| {
+            decision.ttl_seconds.map_or(self.holds.settings().ttl, |seconds| Duration::from_secs(seconds.into()))
+        };
+        now.policy_version != shown.policy_version && (!now.rules.iter().all(same) || lasts(now) < lasts(shown))
     }
 }

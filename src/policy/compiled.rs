@@ -125,7 +125,8 @@ pub(super) mod tests {
         let names: Vec<String> = source::builtin_names().map(str::to_owned).collect();
         let mut sources = source::builtin(&names).unwrap();
         sources.data.push(Source { name: "data.json".into(), text: data.to_string() });
-        PolicySet::load(Build { sources, modes: BTreeMap::new(), time_limit: Duration::from_secs(30) }).unwrap()
+        let (modes, time_limit) = (BTreeMap::new(), Duration::from_secs(30));
+        PolicySet::load(Build { sources, modes, time_limit, unsafe_default_allow: false }).unwrap()
     }
 
     static SETS: LazyLock<Vec<PolicySet>> = LazyLock::new(|| {

@@ -96,6 +96,8 @@ pub struct Settings {
     pub modes: BTreeMap<String, Mode>,
     /// For one decision. An outer limit of three times this ends what the interpreter cannot.
     pub time_limit: Duration,
+    /// A policy that allows an input which says nothing is loaded all the same.
+    pub unsafe_default_allow: bool,
     /// Asked about every path before it is read, at each load.
     pub trusted: Trusted,
     /// This program, where policies of the operator are to run in processes of their own; see [`this_program`].
@@ -121,6 +123,7 @@ impl Default for Settings {
             environments: BTreeSet::new(),
             modes: BTreeMap::new(),
             time_limit: Duration::from_millis(50),
+            unsafe_default_allow: false,
             trusted: anyones,
             worker: None,
             servers: None,
@@ -134,6 +137,8 @@ impl Default for Settings {
 pub enum PolicyFault {
     #[error("policy {policy} failed: {message}")]
     Engine { policy: String, message: String },
+    #[error("the built-in policies failed: {message}")]
+    BuiltIn { message: String },
     #[error("policy {policy}: the set {set} is undefined")]
     Undefined { policy: String, set: String },
     #[error("policy {policy}: malformed entry: {message}")]
@@ -158,9 +163,10 @@ impl PolicyFault {
     /// For the client: what failed, without files or rules.
     pub fn for_client(&self) -> &'static str {
         match self {
-            PolicyFault::Engine { .. } | PolicyFault::Panicked | PolicyFault::Worker(_) => {
-                "a policy failed on this call"
-            }
+            PolicyFault::Engine { .. }
+            | PolicyFault::BuiltIn { .. }
+            | PolicyFault::Panicked
+            | PolicyFault::Worker(_) => "a policy failed on this call",
             PolicyFault::Undefined { .. } | PolicyFault::Shape { .. } | PolicyFault::Pointer { .. } => {
                 "a policy gave no valid answer for this call"
             }
@@ -458,7 +464,12 @@ fn load(settings: &Settings) -> Result<InUse, PolicyErrors> {
     if let Some(servers) = &settings.servers {
         data::budgets_are_for(&sources.data, servers)?;
     }
-    let build = set::Build { sources, modes: settings.modes.clone(), time_limit: settings.time_limit };
+    let build = set::Build {
+        sources,
+        modes: settings.modes.clone(),
+        time_limit: settings.time_limit,
+        unsafe_default_allow: settings.unsafe_default_allow,
+    };
     match &settings.worker {
         // Nothing that an operator wrote is even parsed here.
         Some(program) if !build.is_shipped() => {

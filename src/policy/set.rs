@@ -31,12 +31,15 @@ const SAMPLE_LIMIT: Duration = Duration::from_secs(1);
 /// Parsing and checking recurse with the nesting of expressions.
 const LOAD_STACK: usize = 32 << 20;
 
+/// The input that says nothing.
+pub(super) const NOTHING: &str = "{}";
+
 /// Policies that decide.
 #[derive(Debug)]
 pub struct PolicySet {
     engine: Engine,
-    /// The shipped families, where some are in use.
-    compiled: Option<Compiled>,
+    /// The shipped families that decide, and those that are watched: each with a clock of their own.
+    compiled: Programs,
     entries: Vec<EntryPoint>,
     /// Line of a rule's head, by policy and rule id.
     lines: HashMap<(String, String), usize>,
@@ -56,8 +59,15 @@ pub(super) struct EntryPoint {
     pub mode: Mode,
     /// Of the first rule that adds to the set, for entries whose id is computed.
     pub line: usize,
-    /// Its place among the sets of the compiled program; `None`: the interpreter evaluates it.
+    /// Its place among the sets of the compiled program of its mode; `None`: the interpreter evaluates it.
     compiled: Option<usize>,
+}
+
+/// What is compiled, where some of it is in use.
+#[derive(Debug)]
+struct Programs {
+    enforced: Option<Compiled>,
+    watched: Option<Compiled>,
 }
 
 /// The input of a decision.
@@ -92,9 +102,11 @@ impl Document {
 /// Evaluates sets on one input, each where it belongs.
 struct Evaluation<'a> {
     set: &'a PolicySet,
-    compiled: Option<&'a Compiled>,
+    compiled: Option<&'a Programs>,
     input: Value,
-    sets: Option<Sets>,
+    /// Of each program that was asked: one that has failed is not asked again.
+    enforced: Option<Result<Sets, String>>,
+    watched: Option<Result<Sets, String>>,
     interpreter: Option<Engine>,
 }
 
@@ -104,6 +116,8 @@ pub struct Build {
     pub sources: Sources,
     pub modes: BTreeMap<String, Mode>,
     pub time_limit: Duration,
+    /// Whether a policy may allow what says nothing, and so whatever no rule denies.
+    pub unsafe_default_allow: bool,
 }
 
 /// Files that passed every check.
@@ -150,18 +164,21 @@ impl PolicySet {
     pub fn decide(&self, phase: Phase, document: &Document) -> Result<Decision, PolicyFault> {
         let started = Instant::now();
         let (input, compiled) = match document {
-            Document::Ours(text) => (value::of(text), self.compiled.as_ref()),
+            Document::Ours(text) => (value::of(text), Some(&self.compiled)),
             Document::Given(text) => (Value::from_json_str(text).map_err(|error| error.to_string()), None),
         };
         let input = input.map_err(PolicyFault::Input)?;
-        let mut evaluation = Evaluation { set: self, compiled, input, sets: None, interpreter: None };
+        let mut evaluation = Evaluation::new(self, compiled, input);
         let mut found = Vec::new();
         for point in &self.entries {
-            let entries = evaluation.value(point).and_then(|value| point.entries(&value)).and_then(|entries| {
-                // The interpreter can lose its own expiry and go on with a wrong answer: our clock decides.
-                let in_time = started.elapsed() < self.time_limit;
-                if in_time { Ok(entries) } else { Err(PolicyFault::TimeLimit { policy: point.policy.clone() }) }
-            });
+            // The interpreter can lose its own expiry and go on with a wrong answer: our clock decides. After the limit
+            // nothing more is begun: what is watched comes last, and may not use up the outer limit.
+            let in_time = || match started.elapsed() < self.time_limit {
+                true => Ok(()),
+                false => Err(PolicyFault::TimeLimit { policy: point.policy.clone() }),
+            };
+            let value = in_time().and_then(|()| evaluation.value(point));
+            let entries = value.and_then(|value| point.entries(&value)).and_then(|entries| in_time().map(|()| entries));
             match (entries, point.mode) {
                 (Ok(entries), _) => found.extend(entries.into_iter().map(|entry| self.found(point, entry))),
                 (Err(fault), Mode::Enforce) => return Err(fault),
@@ -187,15 +204,29 @@ impl PolicySet {
         engine.set_execution_timer_config(timer(time_limit));
         let (entries, lines, version) = (self.entries.clone(), self.lines.clone(), self.version.clone());
         let history = self.history.clone();
-        PolicySet { engine, compiled: None, entries, lines, version, rules: self.rules, history, time_limit }
+        let compiled = Programs { enforced: None, watched: None };
+        PolicySet { engine, compiled, entries, lines, version, rules: self.rules, history, time_limit }
+    }
+
+    /// The same set, with a program in place of those families' of this mode that fails on every input.
+    #[cfg(test)]
+    pub(super) fn failing_for_test(self, mode: Mode) -> PolicySet {
+        let (name, path) = ("pins.rego".to_owned(), "data.countersign.policy.pins.deny".to_owned());
+        let text = "package countersign.policy.pins\ndeny contains x if x := to_number(input.tool.name)\n".to_owned();
+        let failing = Compiled::new(&[&Source { name, text }], &Value::new_object(), &[path]).unwrap();
+        let Programs { enforced, watched } = self.compiled;
+        let compiled = match mode {
+            Mode::Enforce => Programs { enforced: failing, watched },
+            Mode::Warn | Mode::Shadow => Programs { enforced, watched: failing },
+        };
+        PolicySet { compiled, ..self }
     }
 
     /// What interpreter and program say about every set that both evaluate.
     #[cfg(test)]
     pub(super) fn both_for_test(&self, document: &str) -> Vec<(String, [Result<Value, PolicyFault>; 2])> {
         let input = Value::from_json_str(document).unwrap();
-        let compiled = self.compiled.as_ref();
-        let mut both = Evaluation { set: self, compiled, input, sets: None, interpreter: None };
+        let mut both = Evaluation::new(self, Some(&self.compiled), input);
         let shipped = self.entries.iter().filter(|point| point.compiled.is_some());
         shipped
             .map(|point| {
@@ -219,16 +250,21 @@ impl PolicySet {
     }
 }
 
-impl Evaluation<'_> {
+impl<'a> Evaluation<'a> {
+    fn new(set: &'a PolicySet, compiled: Option<&'a Programs>, input: Value) -> Evaluation<'a> {
+        Evaluation { set, compiled, input, enforced: None, watched: None, interpreter: None }
+    }
+
     fn value(&mut self, point: &EntryPoint) -> Result<Value, PolicyFault> {
-        let failed = |message: String| PolicyFault::Engine { policy: point.policy.clone(), message };
-        let Evaluation { set, compiled, input, sets, interpreter } = self;
-        match (compiled, point.compiled) {
-            (Some(compiled), Some(place)) => {
-                let sets = match sets {
-                    Some(sets) => sets,
-                    None => sets.insert(compiled.evaluate(input.clone(), set.time_limit).map_err(failed)?),
-                };
+        let Evaluation { set, compiled, input, enforced, watched, interpreter } = self;
+        let (program, sets) = match point.mode {
+            Mode::Enforce => (compiled.and_then(|programs| programs.enforced.as_ref()), enforced),
+            Mode::Warn | Mode::Shadow => (compiled.and_then(|programs| programs.watched.as_ref()), watched),
+        };
+        match (program, point.compiled) {
+            (Some(program), Some(place)) => {
+                let sets = sets.get_or_insert_with(|| program.evaluate(input.clone(), set.time_limit));
+                let sets = sets.as_ref().map_err(|message| PolicyFault::BuiltIn { message: message.clone() })?;
                 Ok(sets.set(place))
             }
             (None, _) | (_, None) => {
@@ -345,17 +381,24 @@ impl Build {
         engine.set_execution_timer_config(timer(SAMPLE_LIMIT));
         // What a policy prints is for its tests; it is dropped with the engine of the call.
         engine.set_gather_prints(true);
-        for document in ["{}", include_str!("sample_input.json")] {
+        let lines = check::rule_lines(&modules);
+        let mut open = Vec::new();
+        for document in [NOTHING, include_str!("sample_input.json")] {
             let sample = Value::from_json_str(document).unwrap_or(Value::Undefined);
             engine.set_input(sample);
             for point in &entries {
-                let entries = point.interpret(&mut engine).and_then(|value| point.entries(&value));
-                entries.map_err(|fault| at_load(&fault, &modules, point))?;
+                let said = point.interpret(&mut engine).and_then(|value| point.entries(&value));
+                let said = said.map_err(|fault| at_load(&fault, &modules, point))?;
+                if document == NOTHING && point.kind == Kind::Allow && point.mode == Mode::Enforce {
+                    open.extend(said.first().map(|entry| default_allow(&entry.rule, &modules, point, &lines)));
+                }
             }
+        }
+        if !self.unsafe_default_allow {
+            PolicyErrors::check(open)?;
         }
         engine.set_input(Value::new_object());
         engine.set_execution_timer_config(timer(self.time_limit));
-        let lines = check::rule_lines(&modules);
         let policies = modules.iter().filter(|module| check::is_policy(module));
         let rules = policies.flat_map(|module| &module.rules).filter(|rule| check::is_export(rule)).count();
         let version = self.version();
@@ -363,14 +406,16 @@ impl Build {
     }
 
     /// Compiles the sets of the shipped families, and says so in their entry points.
-    fn compile(&self, entries: &mut [EntryPoint], data: &Value) -> Result<Option<Compiled>, PolicyErrors> {
+    fn compile(&self, entries: &mut [EntryPoint], data: &Value) -> Result<Programs, PolicyErrors> {
         let shipped: Vec<&Source> = self.sources.policies.iter().filter(|source| source::is_shipped(source)).collect();
-        let mut paths = Vec::new();
+        let (mut enforced, mut watched) = (Vec::new(), Vec::new());
         for point in entries.iter_mut().filter(|point| shipped.iter().any(|source| source.name == point.file)) {
+            let paths = if point.mode == Mode::Enforce { &mut enforced } else { &mut watched };
             point.compiled = Some(paths.len());
             paths.push(point.path.clone());
         }
-        Compiled::new(&shipped, data, &paths)
+        let program = |paths: &[String]| Compiled::new(&shipped, data, paths);
+        Ok(Programs { enforced: program(&enforced)?, watched: program(&watched)? })
     }
 
     /// Parses every file and runs every check; nothing is evaluated.
@@ -495,11 +540,30 @@ pub(super) fn of_interpreter(message: &str, sources: &[Source], file: &str) -> P
     }
 }
 
+/// What nobody has thought of would pass: a list of what is denied misses the next spelling.
+fn default_allow(
+    rule: &str,
+    modules: &[Module],
+    point: &EntryPoint,
+    lines: &HashMap<(String, String), usize>,
+) -> Problem {
+    let help = "say in every allow what it is for, as in input.operation.name or input.principal.name; \
+                where it is meant: policy: { unsafe_default_allow: true }";
+    let message = format!("{rule} {ALLOWS_NOTHING}");
+    let line = lines.get(&(point.policy.clone(), rule.to_owned())).copied().unwrap_or(point.line);
+    let text = modules.iter().find(|module| module.source.name == point.file).map_or("", |module| &module.source.text);
+    Problem::of_file(&point.file, "default-allow", message, help).at(line, 1, text)
+}
+
+/// What is wrong with a rule that allows [`NOTHING`].
+pub(super) const ALLOWS_NOTHING: &str = "allows an input that says nothing: it allows every call";
+
 fn at_load(fault: &PolicyFault, modules: &[Module], point: &EntryPoint) -> PolicyErrors {
     let sources: Vec<Source> = modules.iter().map(|module| module.source.clone()).collect();
     match fault {
         PolicyFault::Engine { message, .. } => of_interpreter(message, &sources, &point.file).into(),
-        PolicyFault::Undefined { .. }
+        PolicyFault::BuiltIn { .. }
+        | PolicyFault::Undefined { .. }
         | PolicyFault::Shape { .. }
         | PolicyFault::TimeLimit { .. }
         | PolicyFault::Pointer { .. }

@@ -85,7 +85,7 @@ pub fn run(paths: &[PathBuf], options: &Options) -> Result<Run, PolicyErrors> {
     .map(|source| source.name)
     .collect();
     let sources = with_builtin(paths)?;
-    let build = Build { sources, modes: BTreeMap::new(), time_limit: LIMIT };
+    let build = Build { sources, modes: BTreeMap::new(), time_limit: LIMIT, unsafe_default_allow: true };
     let (engine, modules) = guarded(move |progress| {
         let Checked { mut engine, modules, .. } = build.checked(true, &progress)?;
         engine.set_execution_timer_config(timer(LIMIT));

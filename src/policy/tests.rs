@@ -51,7 +51,7 @@ fn engine(settings: Settings) -> PolicyEngine {
 
 /// The built-in families, with a limit that a busy machine does not reach.
 fn builtin() -> Settings {
-    Settings { time_limit: PATIENT, ..Settings::default() }
+    Settings { time_limit: PATIENT, unsafe_default_allow: true, ..Settings::default() }
 }
 
 const PATIENT: Duration = Duration::from_secs(5);
@@ -263,6 +263,47 @@ async fn warn_and_shadow_record_and_do_not_decide() {
     assert_eq!(PolicyEngine::load(none).unwrap_err().problems()[0].code, "empty");
 }
 
+/// A family that is watched has a program, and so a clock, of its own.
+#[test]
+fn a_shipped_family_that_is_watched_cannot_fail_a_call() {
+    let build = || set::Build {
+        sources: source::builtin(&builtin().builtin).unwrap(),
+        modes: [("pins".to_owned(), Mode::Shadow)].into(),
+        time_limit: PATIENT,
+        unsafe_default_allow: false,
+    };
+    let (call, context) = (call("list", &json!({})), context("list", Class::Read, "production", &["*/read"]));
+    let text = input::document(now(), input::Subject::call(&call, call.digest(&context)), &context);
+    let document = Document::Ours(text);
+    let failing = |mode| set::PolicySet::load(build()).unwrap().failing_for_test(mode);
+    let decision = failing(Mode::Shadow).decide(Phase::Call, &document).unwrap();
+    assert_eq!(decision.effect, Effect::Allow, "{decision:?}");
+    assert!(!decision.observed.is_empty() && decision.observed.iter().all(|hit| hit.rule == "pins.fault"));
+    assert!(decision.observed[0].reason.starts_with("the built-in policies failed"), "{decision:?}");
+    let fault = failing(Mode::Enforce).decide(Phase::Call, &document).unwrap_err();
+    assert!(matches!(fault, PolicyFault::BuiltIn { .. }), "{fault}");
+}
+
+#[test]
+fn a_policy_that_allows_by_default_is_not_loaded() {
+    let strict = |files: &Files, mode| {
+        let modes = [("open".to_owned(), mode)].into();
+        let settings = Settings { modes, builtin: builtin().builtin, ..files.settings() };
+        PolicyEngine::load(Settings { unsafe_default_allow: false, ..settings })
+    };
+    for text in ["if true", "if not input.arguments.amount > 1000"] {
+        let open = Files::of(&[("open.rego", &ALLOW.replace("if true", text))]);
+        let errors = strict(&open, Mode::Enforce).unwrap_err();
+        let [problem] = errors.problems() else { panic!("{errors}") };
+        assert_eq!((&*problem.code, problem.line), ("default-allow", 3), "{errors}");
+        assert!(problem.help.contains("unsafe_default_allow: true"), "{errors}");
+        strict(&open, Mode::Shadow).unwrap();
+        PolicyEngine::load(open.settings()).unwrap();
+    }
+    let named = Files::of(&[("open.rego", &ALLOW.replace("if true", "if input.operation.class == \"read\""))]);
+    strict(&named, Mode::Enforce).unwrap();
+}
+
 // Many small steps: the interpreter's own clock ends it.
 const SLOW: &str = "package countersign.policy.x\ndeny contains {\"rule\": \"x.slow\", \"reason\": \"r\"} if {\n\tinput.arguments.slow\n\tsome a in numbers.range(1, 3000)\n\tsome b in numbers.range(1, 3000)\n\ta * b == -1\n}\n";
 // One long step: nothing inside the interpreter ends it.
@@ -325,7 +366,8 @@ fn a_lost_expiry_is_a_fault_and_no_wrong_answer() {
     let policy = "package countersign.policy.x\nallow contains {\"rule\": \"x.a\", \"reason\": \"r\"} if not any_bad\nany_bad if count(good) == 0\ngood contains v if {\n\tsome v in input.arguments.l\n\tv > 10\n}\n";
     let files = Files::of(&[("x.rego", policy)]);
     let sources = source::read(&[files.path().to_owned()]).unwrap();
-    let build = set::Build { sources, modes: BTreeMap::new(), time_limit: Duration::from_secs(1) };
+    let (modes, time_limit) = (BTreeMap::new(), Duration::from_secs(1));
+    let build = set::Build { sources, modes, time_limit, unsafe_default_allow: false };
     let set = set::PolicySet::load(build).unwrap();
     let input = Document::Ours(input::Text::whole(r#"{"arguments": {"l": [1, 2, 3]}}"#.to_owned()));
     assert_eq!(set.decide(Phase::Call, &input).unwrap().effect, Effect::Deny);

@@ -37,6 +37,7 @@ pub(crate) use environment::declared as declared_environment;
 pub use environment::{Contradiction, Contradictions};
 use keys::Keys;
 use probe::Asked;
+pub(crate) use settings::policy_settings;
 use sign_in::SignIns;
 
 mod api;
@@ -50,6 +51,7 @@ mod principals;
 mod probe;
 mod servers;
 mod session;
+mod settings;
 pub(crate) mod sign_in;
 mod tasks;
 mod upstream;
@@ -220,7 +222,11 @@ impl Daemon {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             policy_version: policy.version(),
             servers: servers.keys().cloned().collect(),
+            unsafe_default_allow: config.policy.unsafe_default_allow,
         };
+        if config.policy.unsafe_default_allow {
+            tracing::warn!("policy.unsafe_default_allow is on: policies may allow whatever no rule denies");
+        }
         let _receipt = audit.append(Entry::new(None, true, started)).await?;
 
         let gate = Gate::new(policy, audit, hold_settings(&config));
@@ -472,25 +478,6 @@ async fn abandon(shared: &Shared, tracker: &TaskTracker, why: &StartError) {
     audit.clone().close().await;
 }
 
-/// What the configuration says about policy, as the engine takes it.
-pub(crate) fn policy_settings(config: &Config) -> policy::Settings {
-    let mode = |mode: &config::Mode| match mode {
-        config::Mode::Enforce => policy::Mode::Enforce,
-        config::Mode::Warn => policy::Mode::Warn,
-        config::Mode::Shadow => policy::Mode::Shadow,
-    };
-    policy::Settings {
-        builtin: config.policy.builtin.clone(),
-        paths: config.policy.paths.clone(),
-        environments: config.servers.values().map(|server| server.environment.clone()).collect(),
-        modes: config.policy.modes.iter().map(|(name, how)| (name.clone(), mode(how))).collect(),
-        time_limit: config.policy.time_limit,
-        trusted: |path| trust::check_tree(path).map_err(|error| (error.to_string(), error.help())),
-        worker: None,
-        servers: Some(config.servers.keys().cloned().collect()),
-    }
-}
-
 fn hold_settings(config: &Config) -> gate::Settings {
     let unsigned = config.operators.unsigned_rulings;
     gate::Settings {
@@ -554,6 +541,7 @@ fn status(config: &Config, servers: &BTreeMap<String, Arc<ServerRuntime>>) -> St
         servers: servers.collect(),
         operators: std::sync::Mutex::default(),
         unsigned_rulings: production && config.operators.unsigned_rulings == Some(UnsignedRulings::Accept),
+        unsafe_default_allow: config.policy.unsafe_default_allow,
         changed: watch::channel(()).0,
     }
 }

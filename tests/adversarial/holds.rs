@@ -550,7 +550,7 @@ async fn hld_030() {
 async fn hld_031() {
     const POLICY: &str = r#"package countersign.policy.all
 
-allow contains {"rule": "all.may", "reason": "may be asked for"} if true
+allow contains {"rule": "all.may", "reason": "may be asked for"} if input.method
 
 hold contains {"rule": "all.look", "reason": "a person looks", "tier": "low", "grantable": true} if true
 "#;

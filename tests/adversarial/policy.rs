@@ -153,7 +153,8 @@ async fn pol_004() {
 #[tokio::test]
 async fn pol_005() {
     for package in ["mcp.autz", "countersign.polcy.x", "countersign.policy", "countersign.policy.x.y"] {
-        let policy = format!("package {package}\n\nallow contains {{\"rule\": \"x.a\", \"reason\": \"r\"}} if true\n");
+        let policy =
+            format!("package {package}\n\nallow contains {{\"rule\": \"x.a\", \"reason\": \"r\"}} if input.method\n");
         does_not_start(&policy, "package").await;
     }
 }
@@ -291,6 +292,34 @@ async fn pol_017() {
     std::fs::create_dir(folder.join("empty.rego")).unwrap();
     let daemon = countersign.start().await;
     judged_as_before(&mut daemon.shim().await).await;
+}
+
+/// A policy that allows whatever it does not deny: it is not loaded, at the start or later, unless the configuration
+/// says so in as many words; then log, screen and record say it too.
+#[tokio::test]
+async fn pol_014() {
+    let default = allow("\tnot exception") + "\nexception if input.arguments.amount > 100\n";
+    does_not_start(&default, "default-allow").await;
+
+    let spy = Spy::stdio().await;
+    let mut daemon = Countersign::new().upstream(&spy).start().await;
+    let mut shim = daemon.shim().await;
+    std::fs::write(policies(&daemon).join("policy.rego"), &default).unwrap();
+    daemon.signal(rustix::process::Signal::HUP);
+    until_refused(&daemon, 1).await;
+    judged_as_before(&mut shim).await;
+    daemon.stop().await;
+
+    let spy = Spy::stdio().await;
+    let setup = Countersign::with_policy(&default).set("/policy/unsafe_default_allow", json!(true)).upstream(&spy);
+    let mut daemon = setup.start().await;
+    daemon.logs("policy.unsafe_default_allow is on").await;
+    assert_eq!(outcome(&daemon.shim().await.call("a", "create_refund", json!({"Amount": 1000})).await), None);
+    assert_eq!(spy.calls("create_refund"), 1);
+    daemon.stop().await;
+    let records = daemon.records().await;
+    let started = records.iter().find(|record| record["kind"] == "started").unwrap();
+    assert!(started["body"].as_str().unwrap().contains(r#""unsafe_default_allow":true"#), "{started}");
 }
 
 /// What no rule names is denied, be it a tool or a method.

@@ -246,7 +246,10 @@ async fn sec_011() {
 async fn sec_012() {
     let policy = r#"package countersign.policy.loud
 
-allow contains {"rule": "loud.all", "reason": sprintf("asked with %v", [input])} if print(input)
+allow contains {"rule": "loud.all", "reason": sprintf("asked with %v", [input])} if {
+	input.method
+	print(input)
+}
 "#;
     let spy = Spy::stdio().await;
     let setup = keyed(&spy).policy("loud.rego", policy).env("COUNTERSIGN_LOG", "trace");

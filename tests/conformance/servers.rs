@@ -18,7 +18,7 @@ use crate::suite::{self, Version, assert_equal, assert_perfect};
 /// Nothing passes without a person.
 const HOLD_ALL: &str = r#"package countersign.policy.all
 
-allow contains {"rule": "all", "reason": "anything may be asked for"} if true
+allow contains {"rule": "all", "reason": "anything may be asked for"} if input.method
 
 hold contains {"rule": "all.held", "reason": "a person looks at everything"} if true
 "#;

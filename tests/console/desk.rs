@@ -289,6 +289,14 @@ fn freezing_and_thawing_are_asked() {
 }
 
 #[test]
+fn a_default_allow_is_said_in_the_header() {
+    let mut desk = Desk::new(SIZE, three());
+    assert!(!desk.screen().contains("DEFAULT ALLOW ON"));
+    desk.news(Notice::Daemon { daemon: Daemon { unsafe_default_allow: true, unsigned_rulings: false, ..daemon() } });
+    assert!(desk.screen().contains("DEFAULT ALLOW ON"), "{}", desk.screen());
+}
+
+#[test]
 fn rejecting_can_pause_the_session_and_waits_for_the_ruling() {
     let mut desk = Desk::new(SIZE, vec![refund(A)]);
     desk.key(KeyCode::Char('R'));

@@ -204,6 +204,7 @@ pub fn daemon() -> Daemon {
         batches: false,
         frozen: None,
         unsigned_rulings: true,
+        unsafe_default_allow: false,
         records: 1204,
     }
 }

@@ -50,7 +50,7 @@ deny contains {"rule": "fixture.delete", "reason": "customers are not deleted"} 
 /// Everything passes.
 pub const ALLOW_ALL: &str = r#"package countersign.policy.all
 
-allow contains {"rule": "all", "reason": "this test is about what is passed on"} if true
+allow contains {"rule": "all", "reason": "this test is about what is passed on"} if input.method
 "#;
 
 pub fn binary() -> &'static str {

@@ -15,7 +15,7 @@ const KEY: &str = "server-CANARY0Fq7Zt2Lw9Xb4Kd6";
 /// Code may run and reads pass; whatever else the code asks for waits for a person.
 const POLICY: &str = r#"package countersign.policy.code
 
-allow contains {"rule": "code.all", "reason": "anything may be asked for"} if true
+allow contains {"rule": "code.all", "reason": "anything may be asked for"} if input.method
 
 hold contains {"rule": "code.changes", "reason": "a person looks at it"} if {
 	input.method == "api/request"
@@ -443,8 +443,7 @@ async fn code_is_trusted_where_the_operator_says_so_and_its_requests_never_are()
 #[tokio::test]
 async fn code_works_where_the_call_that_runs_it_does() {
     let api = api().await;
-    let anything =
-        "package countersign.policy.code\n\nallow contains {\"rule\": \"code.all\", \"reason\": \"x\"} if true\n";
+    let anything = "package countersign.policy.code\n\nallow contains {\"rule\": \"code.all\", \"reason\": \"x\"} if input.method\n";
     let setup = setup_with(&api, anything)
         .set("/policy/builtin", json!(["environment"]))
         .set(&format!("/servers/{SERVER}/accounts"), json!(["acct_1", "acct_2"]));

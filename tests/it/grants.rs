@@ -390,7 +390,7 @@ async fn the_record_the_rules_and_the_lines_behind_a_hold_can_be_looked_up() {
 async fn a_batch_is_for_alike_holds_of_the_lowest_tier_where_the_configuration_lets_it() {
     const LOW: &str = r#"package countersign.policy.low
 
-allow contains {"rule": "low.may", "reason": "may be asked for"} if true
+allow contains {"rule": "low.may", "reason": "may be asked for"} if input.method
 
 hold contains {"rule": "low.look", "reason": "a person looks", "tier": "low"} if true
 

@@ -9,7 +9,7 @@ const SERVER: &str = "fixture";
 const REFUND: &str = "create_refund";
 
 const OPEN: &str = "package countersign.policy.open\n\n\
-                    allow contains {\"rule\": \"open\", \"reason\": \"all\"} if true\n";
+                    allow contains {\"rule\": \"open\", \"reason\": \"all\"} if input.method\n";
 
 /// A sandbox whose catalog knows money, judged by the scopes alone: the client on stdio has these.
 fn scoped(spy: &Spy, scopes: Value) -> Countersign {

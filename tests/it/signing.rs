@@ -166,7 +166,7 @@ async fn a_signature_made_elsewhere_counts_for_its_hold_alone() {
 async fn two_approvals_need_two_people_and_the_list_counts_as_it_is_now() {
     const TWO: &str = r#"package countersign.policy.two
 
-allow contains {"rule": "two.allow", "reason": "may be asked for"} if true
+allow contains {"rule": "two.allow", "reason": "may be asked for"} if input.method
 
 hold contains {"rule": "two.people", "reason": "two people look at it", "approvals": 2} if true
 "#;

@@ -179,6 +179,35 @@ async fn a_stricter_policy_makes_stale_what_waits() {
     assert_eq!(stale.count(), 2);
 }
 
+/// Other words about a call, or less time for it, are not what the operator has read.
+#[tokio::test]
+async fn a_policy_that_reads_otherwise_makes_stale_what_waits() {
+    const REASON: &str = "\"a person looks at every refund\"";
+    for (n, (now, stale)) in [
+        ("\"two people look at every refund\"", true),
+        ("\"a person looks at every refund\", \"ttl_seconds\": 30", true),
+        ("\"a person looks at every refund\", \"ttl_seconds\": 90", false),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut scene = Scene::new("0s").await;
+        let hold = scene.hold(1).await;
+        let file = scene.daemon.state_dir().parent().unwrap().join("policies/policy.rego");
+        std::fs::write(file, FIXTURE_POLICY.replace(REASON, now)).unwrap();
+        if stale {
+            let answer = scene.shim.answer(1).await;
+            assert_eq!(outcome(&answer), Some("denied"), "{n}: {answer}");
+            assert_eq!(scene.console.approve(&hold).await.unwrap_err(), Failure::Closed);
+            assert_eq!(scene.spy.calls("create_refund"), 0);
+        } else {
+            scene.daemon.logs("policy loaded").await;
+            scene.console.approve(&hold).await.unwrap();
+            assert_eq!(outcome(&scene.shim.answer(1).await), None, "{n}");
+        }
+    }
+}
+
 /// Everything that no catalog knows is not a read: a freeze holds it.
 #[tokio::test]
 async fn a_freeze_holds_what_is_not_a_read_and_rejects_what_waits() {

@@ -87,7 +87,7 @@ pub fn ruled(ruling: Ruling, effective: bool) -> Event {
 pub fn every_event() -> Vec<Event> {
     let text = || "x".to_owned();
     vec![
-        Event::Started { version: text(), policy_version: text(), servers: vec![text()] },
+        Event::Started { version: text(), policy_version: text(), servers: vec![text()], unsafe_default_allow: true },
         Event::Stopped { reason: text() },
         Event::PolicyLoaded { policy_version: text(), previous: None },
         Event::PolicyRefused { error: text(), keeping: text() },

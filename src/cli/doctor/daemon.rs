@@ -99,6 +99,7 @@ mod tests {
             operators: Vec::new(),
             frozen: None,
             unsigned_rulings: false,
+            unsafe_default_allow: false,
             batches: false,
             records: 3,
         };

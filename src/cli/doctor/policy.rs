@@ -16,6 +16,10 @@ pub fn check(ground: &Ground) -> Vec<Finding> {
         Ok((rules, problems)) => problems_of(rules, &problems, &command),
         Err(error) => vec![Finding::problem("", format!("{error:#}")).run(command)],
     };
+    if config.policy.unsafe_default_allow {
+        let text = "policy.unsafe_default_allow is on: a policy may allow whatever no rule denies";
+        found.push(Finding::warning("", text).run("say in every allow what it is for, and take the key away"));
+    }
     if config.policy.paths.is_empty() {
         return found;
     }

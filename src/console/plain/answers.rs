@@ -16,6 +16,11 @@ pub fn daemon(daemon: &Daemon) -> String {
     } else {
         ""
     };
+    let open = if daemon.unsafe_default_allow {
+        " Policies may allow by default: what no rule denies or holds may pass."
+    } else {
+        ""
+    };
     let error =
         daemon.policy_error.as_ref().map(|error| format!(" The new policy was refused: {error}.")).unwrap_or_default();
     let frozen = daemon.frozen.as_ref().map(|_| format!(" {}", frozen(daemon))).unwrap_or_default();
@@ -25,7 +30,7 @@ pub fn daemon(daemon: &Daemon) -> String {
     let cut_off = describe::cut_off(daemon).map(|words| format!(" {words}")).unwrap_or_default();
     let contradicted: String = super::look::contradicted(daemon).iter().map(|line| format!(" {line}")).collect();
     format!(
-        "Servers: {}. {} rules.{unsigned}{error}{contradicted}{tools}{sign_ins}{cut_off}{frozen}",
+        "Servers: {}. {} rules.{unsigned}{open}{error}{contradicted}{tools}{sign_ins}{cut_off}{frozen}",
         servers.join(", "),
         daemon.rules
     )

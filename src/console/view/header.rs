@@ -160,6 +160,9 @@ fn right(app: &App) -> Vec<(u8, String)> {
         if daemon.unsigned_rulings {
             right.push((2, "UNSIGNED RULINGS ON".to_owned()));
         }
+        if daemon.unsafe_default_allow {
+            right.push((2, "DEFAULT ALLOW ON".to_owned()));
+        }
         right.extend(describe::tools(daemon).map(|text| (2, text)));
     }
     right.push((0, time));

@@ -87,7 +87,8 @@ impl Bench {
     pub fn of_paths(paths: &[PathBuf]) -> Result<Bench, PolicyErrors> {
         let sources = with_builtin(paths)?;
         let own = if paths.is_empty() { names(&sources.policies) } else { names(&source::read(paths)?.policies) };
-        Bench::load(Build { sources, modes: BTreeMap::new(), time_limit: LIMIT }, own)
+        let modes = BTreeMap::new();
+        Bench::load(Build { sources, modes, time_limit: LIMIT, unsafe_default_allow: true }, own)
     }
 
     /// What a configuration loads. Its own files are the author's; without any, the built-in families are.
@@ -99,7 +100,9 @@ impl Bench {
         let operators = source::read(&settings.paths)?;
         let own = names(if operators.policies.is_empty() { &sources.policies } else { &operators.policies });
         sources.add(operators);
-        Bench::load(Build { sources, modes: settings.modes.clone(), time_limit: settings.time_limit }, own)
+        // That a policy allows by default is a finding of the checks, and no reason to show none of the others.
+        let (modes, time_limit) = (settings.modes.clone(), settings.time_limit);
+        Bench::load(Build { sources, modes, time_limit, unsafe_default_allow: true }, own)
     }
 
     /// What is loaded already.

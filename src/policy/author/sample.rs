@@ -8,7 +8,7 @@ use regorus::Value;
 
 use super::super::combine::Kind;
 use super::super::problem::Problem;
-use super::super::set::{EntryPoint, of_interpreter};
+use super::super::set::{ALLOWS_NOTHING, EntryPoint, NOTHING, of_interpreter};
 use super::super::{PolicyFault, input};
 use super::{Bench, at};
 use crate::json::{Json, JsonText, Rules};
@@ -40,7 +40,7 @@ pub fn problems(bench: &Bench, samples: &[Sample], progress: &Sender<String>) ->
     // One problem for each place: most samples of an operation fail alike.
     let mut places = HashSet::new();
     let mut allows: BTreeMap<&str, Allows> = BTreeMap::new();
-    let nothing = Sample { name: "an empty input".to_owned(), document: "{}".to_owned(), plausible: false };
+    let nothing = Sample { name: "an empty input".to_owned(), document: NOTHING.to_owned(), plausible: false };
     for (n, sample) in std::iter::once(&nothing).chain(samples).enumerate() {
         at(progress, &format!("on {}", sample.name));
         let Ok(value) = Value::from_json_str(&sample.document) else { continue };
@@ -91,7 +91,7 @@ fn too_open(bench: &Bench, point: &EntryPoint, allows: &Allows, samples: usize) 
     let line = |rule: &String| bench.lines.get(&(point.policy.clone(), rule.clone())).copied().unwrap_or(point.line);
     let help = "say in every allow what it is for: input.operation.name, input.operation.class, input.principal.name";
     if let Some(rule) = allows.of_nothing.iter().next() {
-        let message = format!("{rule} allows an input that says nothing: it allows every call");
+        let message = format!("{rule} {ALLOWS_NOTHING}");
         return Some(place(bench, point, line(rule), "default-allow", message, help));
     }
     if samples > 0 && allows.covered == samples {
@@ -123,7 +123,8 @@ fn failed(bench: &Bench, point: &EntryPoint, fault: &PolicyFault, sample: &Sampl
             );
             place(bench, point, point.line, "entry", message, help)
         }
-        PolicyFault::Undefined { .. }
+        PolicyFault::BuiltIn { .. }
+        | PolicyFault::Undefined { .. }
         | PolicyFault::TimeLimit { .. }
         | PolicyFault::Pointer { .. }
         | PolicyFault::Input(_)

@@ -27,7 +27,7 @@ use crate::transport::http_client::HttpClient;
 use crate::transport::stdio_upstream::StdioSpec;
 
 const ALLOW_ALL: &str =
-    "package countersign.policy.all\nallow contains {\"rule\": \"all.all\", \"reason\": \"r\"} if true\n";
+    "package countersign.policy.all\nallow contains {\"rule\": \"all.all\", \"reason\": \"r\"} if input.method\n";
 
 /// A session between two ends that the test holds.
 struct Rig {

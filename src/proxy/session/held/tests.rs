@@ -21,7 +21,7 @@ use crate::transport::stdio_upstream::StdioSpec;
 
 const POLICY: &str = r#"package countersign.policy.fixture
 
-allow contains {"rule": "fixture.allow", "reason": "may be asked for"} if true
+allow contains {"rule": "fixture.allow", "reason": "may be asked for"} if input.method
 
 hold contains {"rule": "fixture.hold", "reason": "a person looks"} if true
 "#;
