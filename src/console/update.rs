@@ -91,6 +91,7 @@ fn refit(app: &mut App) {
 
 fn rebuild(app: &mut App) {
     batch::settle(app);
+    app.filter.search(&mut app.holds);
     let wanted = Wanted {
         filter: &app.filter,
         unfolded: &app.unfolded,
