@@ -325,12 +325,9 @@ pub fn summary(hold: &HoldView) -> String {
         (None, None) => None,
     });
     let target = hold.targets.first().map(|target| head_and_tail(target));
-    let reach = hold.reach.as_ref().and_then(|reach| match (reach.everywhere, reach.environments.as_slice()) {
-        (true, _) => Some("all environments".to_owned()),
-        (false, []) => None,
-        (false, names) => Some(format!("in {}", names.join(", "))),
-    });
-    let parts: Vec<_> = amount.into_iter().chain(size).chain(target).chain(reach).collect();
+    let reach = hold.reach.as_ref().filter(|reach| !reach.is_nowhere()).map(|reach| format!("in {}", reaches(reach)));
+    let more = is_more_than_counted(hold).then(|| "NOT ALL".to_owned());
+    let parts: Vec<_> = more.into_iter().chain(amount).chain(size).chain(target).chain(reach).collect();
     let about = if parts.is_empty() { hold.rule.clone() } else { parts.join("  ") };
     let about = with_operation(hold, about);
     match hold.waiting {
@@ -379,6 +376,9 @@ fn call(doc: &mut Doc, hold: &HoldView) {
     if let Some(magnitude) = &hold.magnitude {
         doc.fact("Size", &size_of(magnitude));
     }
+    if is_more_than_counted(hold) {
+        doc.fact("Not all", "the call does more than these numbers count: read its arguments");
+    }
     for confirmation in &hold.confirmations {
         doc.fact("Agreed", &confirmed_by(confirmation));
     }
@@ -388,6 +388,11 @@ fn call(doc: &mut Doc, hold: &HoldView) {
     if let Some(reach) = &hold.reach {
         doc.fact("Reaches", &reaches(reach));
     }
+}
+
+/// There are numbers, and they do not say how much the call does.
+fn is_more_than_counted(hold: &HoldView) -> bool {
+    hold.unmeasured && (hold.money.is_some() || hold.magnitude.is_some())
 }
 
 /// How much besides money: as it is spelled, and what leaving it out means.
