@@ -484,7 +484,9 @@ fn payload(doc: &mut Doc, title: &str, value: &JsonText, marked: &[Range<usize>]
 /// Whether a value only numbers a request: so little that it takes one line, so that it costs no screen.
 fn is_numbering(value: &JsonText) -> bool {
     let view = value.view();
-    let short = |number: Json<'_>| number.kind() == Kind::Number && number.text().len() <= 9;
+    // Digits alone: an exponent makes a large number of few letters.
+    let digits = |text: &str| text.len() <= 9 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let short = |number: Json<'_>| number.kind() == Kind::Number && digits(number.text());
     value.as_str().len() <= 60 && view.kind() == Kind::Object && view.members().all(|(_, number)| short(number))
 }
 
