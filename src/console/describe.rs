@@ -255,11 +255,22 @@ pub fn state_word(state: &HoldState) -> &'static str {
     }
 }
 
-/// Who looks after a hold, where somebody does: `ana claimed it, 42 s left`.
+/// Who looks after a hold, where somebody does: `ana has it, 42 s`. It has passed the escape function.
 pub fn claim(hold: &HoldView, now: Timestamp) -> Option<String> {
     let claimed = hold.claimed.as_ref()?;
     let seconds = claimed.until.parse::<Timestamp>().ok()?.duration_since(now).as_secs();
-    (seconds > 0).then(|| format!("{} has it, {seconds} s", claimed.by))
+    (seconds > 0).then(|| format!("{} has it, {seconds} s", operator(&claimed.by)))
+}
+
+/// Columns of an operator's name, with the account.
+const OPERATOR: usize = 32;
+
+/// Who an operator is, for lists and titles. The account is what is known of one who has chosen the name: the name is cut
+/// first. It has passed the escape function.
+pub fn operator(shown: &str) -> String {
+    let Some((name, account)) = shown.rsplit_once(" (account ") else { return visible::capped(shown, OPERATOR) };
+    let account = visible::capped(&format!(" (account {account}"), OPERATOR - 4);
+    format!("{}{account}", visible::capped(name, OPERATOR - visible::columns(&account)))
 }
 
 /// Three letters for the list.
