@@ -118,8 +118,11 @@ fn second_line(app: &App, entry: &Entry, width: u16, theme: Theme) -> Vec<Span<'
     let call = visible::capped(&hold.tool, room);
     let rest = room.saturating_sub(visible::columns(&call) + 2);
     let (about, _) = about(app, entry);
-    let mut spans = vec![Span::raw("       ")];
-    spans.extend(visible::spans(&format!("{call}  {}", with_claim(&about, claim(app, entry), rest)), style));
+    let claim = claim(app, entry);
+    // Where there is no room behind what the row says, there is before it.
+    let lead = if claim.is_some() && rest < CLAIMED { " claim " } else { "       " };
+    let mut spans = vec![Span::styled(lead, style)];
+    spans.extend(visible::spans(&format!("{call}  {}", with_claim(&about, claim, rest)), style));
     spans
 }
 
