@@ -170,8 +170,18 @@ pub(super) struct InFlight {
     pub since: Duration,
     /// It waits for its signature, on this connection.
     pub unsigned: Option<(u64, Command)>,
-    /// What is asked for when it took effect.
+    /// What is asked for when it took effect: that the session is paused.
     pub then: Option<Command>,
+}
+
+/// Said where a rejection is given up that would have paused a session.
+pub(super) const NOT_PAUSED: &str = "its session is NOT paused";
+
+impl InFlight {
+    /// What does not happen either where nothing has come of it.
+    pub fn not_paused(&self) -> String {
+        self.then.as_ref().map(|_| format!("; {NOT_PAUSED}")).unwrap_or_default()
+    }
 }
 
 /// The document of the hold that is selected.

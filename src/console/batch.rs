@@ -126,7 +126,7 @@ fn unlike(first: &Entry, entry: &Entry) -> Option<String> {
 
 fn is_alike(one: &Entry, other: &Entry) -> bool {
     let (a, b) = (&one.view, &other.view);
-    Key::of(one) == Key::of(other) && a.operation == b.operation && a.environment == b.environment
+    Key::of(one) == Key::of(other) && a.environment == b.environment
 }
 
 /// Everything that the batch would send.

@@ -255,11 +255,22 @@ pub fn state_word(state: &HoldState) -> &'static str {
     }
 }
 
-/// Who looks after a hold, where somebody does: `ana claimed it, 42 s left`.
+/// Who looks after a hold, where somebody does: `ana has it, 42 s`. It has passed the escape function.
 pub fn claim(hold: &HoldView, now: Timestamp) -> Option<String> {
     let claimed = hold.claimed.as_ref()?;
     let seconds = claimed.until.parse::<Timestamp>().ok()?.duration_since(now).as_secs();
-    (seconds > 0).then(|| format!("{} has it, {seconds} s", claimed.by))
+    (seconds > 0).then(|| format!("{} has it, {seconds} s", operator(&claimed.by)))
+}
+
+/// Columns of an operator's name, with the account.
+const OPERATOR: usize = 32;
+
+/// Who an operator is, for lists and titles. The account is what is known of one who has chosen the name: the name is cut
+/// first. It has passed the escape function.
+pub fn operator(shown: &str) -> String {
+    let Some((name, account)) = shown.rsplit_once(" (account ") else { return visible::capped(shown, OPERATOR) };
+    let account = visible::capped(&format!(" (account {account}"), OPERATOR - 4);
+    format!("{}{account}", visible::capped(name, OPERATOR - visible::columns(&account)))
 }
 
 /// Three letters for the list.
@@ -325,12 +336,9 @@ pub fn summary(hold: &HoldView) -> String {
         (None, None) => None,
     });
     let target = hold.targets.first().map(|target| head_and_tail(target));
-    let reach = hold.reach.as_ref().and_then(|reach| match (reach.everywhere, reach.environments.as_slice()) {
-        (true, _) => Some("all environments".to_owned()),
-        (false, []) => None,
-        (false, names) => Some(format!("in {}", names.join(", "))),
-    });
-    let parts: Vec<_> = amount.into_iter().chain(size).chain(target).chain(reach).collect();
+    let reach = hold.reach.as_ref().filter(|reach| !reach.is_nowhere()).map(|reach| format!("in {}", reaches(reach)));
+    let more = is_more_than_counted(hold).then(|| "NOT ALL".to_owned());
+    let parts: Vec<_> = more.into_iter().chain(amount).chain(size).chain(target).chain(reach).collect();
     let about = if parts.is_empty() { hold.rule.clone() } else { parts.join("  ") };
     let about = with_operation(hold, about);
     match hold.waiting {
@@ -379,6 +387,9 @@ fn call(doc: &mut Doc, hold: &HoldView) {
     if let Some(magnitude) = &hold.magnitude {
         doc.fact("Size", &size_of(magnitude));
     }
+    if is_more_than_counted(hold) {
+        doc.fact("Not all", "the call does more than these numbers count: read its arguments");
+    }
     for confirmation in &hold.confirmations {
         doc.fact("Agreed", &confirmed_by(confirmation));
     }
@@ -388,6 +399,11 @@ fn call(doc: &mut Doc, hold: &HoldView) {
     if let Some(reach) = &hold.reach {
         doc.fact("Reaches", &reaches(reach));
     }
+}
+
+/// There are numbers, and they do not say how much the call does.
+fn is_more_than_counted(hold: &HoldView) -> bool {
+    hold.unmeasured && (hold.money.is_some() || hold.magnitude.is_some())
 }
 
 /// How much besides money: as it is spelled, and what leaving it out means.
@@ -479,7 +495,9 @@ fn payload(doc: &mut Doc, title: &str, value: &JsonText, marked: &[Range<usize>]
 /// Whether a value only numbers a request: so little that it takes one line, so that it costs no screen.
 fn is_numbering(value: &JsonText) -> bool {
     let view = value.view();
-    let short = |number: Json<'_>| number.kind() == Kind::Number && number.text().len() <= 9;
+    // Digits alone: an exponent makes a large number of few letters.
+    let digits = |text: &str| text.len() <= 9 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let short = |number: Json<'_>| number.kind() == Kind::Number && digits(number.text());
     value.as_str().len() <= 60 && view.kind() == Kind::Object && view.members().all(|(_, number)| short(number))
 }
 

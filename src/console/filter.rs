@@ -6,8 +6,8 @@
 
 use crate::call::Tier;
 use crate::console::describe;
-use crate::console::holds::Entry;
-use crate::control::wire::RecordView;
+use crate::console::holds::{Entry, Holds};
+use crate::control::wire::{HoldView, RecordView};
 
 /// Fields of the queue, then those of the history.
 const HOLD_FIELDS: &[&str] =
@@ -50,6 +50,12 @@ enum Compare {
     Less,
 }
 
+impl Term {
+    fn is_of_arguments(&self) -> bool {
+        matches!(self.test, Test::Field("arg", _))
+    }
+}
+
 impl Filter {
     /// # Errors
     /// What is wrong, in words.
@@ -62,22 +68,48 @@ impl Filter {
         self.terms.is_empty()
     }
 
+    /// Looks into the arguments of holds, once for each: they may be long, and rows are made anew after every event.
+    pub fn search(&self, holds: &mut Holds) {
+        if self.terms.iter().any(Term::is_of_arguments) {
+            for entry in holds.all_mut() {
+                if entry.searched.as_ref().is_none_or(|(text, _)| *text != self.text) {
+                    entry.searched = Some((self.text.clone(), self.finds(&entry.view)));
+                }
+            }
+        }
+    }
+
+    /// Whether the terms about arguments take these.
+    fn finds(&self, hold: &HoldView) -> bool {
+        let mut terms = self.terms.iter().filter(|term| term.is_of_arguments()).peekable();
+        if terms.peek().is_none() {
+            return true;
+        }
+        // As they are sent: no pointer, no decoding.
+        let text = hold.arguments.as_str().to_lowercase();
+        terms.all(|term| matches!(&term.test, Test::Field(_, value) if text.contains(value) != term.not))
+    }
+
     pub fn takes(&self, entry: &Entry) -> bool {
-        self.terms.iter().all(|term| {
+        let short = self.terms.iter().filter(|term| !term.is_of_arguments()).all(|term| {
             let is = match &term.test {
                 Test::Risk(compare, tier) => compare.holds(entry.risk.tier, *tier),
                 Test::Field(field, value) => hold_field(entry, field).is_some_and(|text| has(&text, value)),
                 Test::Word(word) => {
                     let hold = &entry.view;
-                    let fields = HOLD_FIELDS.iter().filter(|field| **field != "arg");
-                    fields.filter_map(|field| hold_field(entry, field)).any(|text| has(&text, word))
+                    HOLD_FIELDS.iter().filter_map(|field| hold_field(entry, field)).any(|text| has(&text, word))
                         || has(&describe::summary(hold), word)
                         || hold.targets.iter().any(|target| has(target, word))
                         || has(&hold.reason, word)
                 }
             };
             is != term.not
-        })
+        });
+        short
+            && match &entry.searched {
+                Some((text, found)) if *text == self.text => *found,
+                Some(_) | None => self.finds(&entry.view),
+            }
     }
 
     pub fn takes_record(&self, record: &RecordView) -> bool {
@@ -171,8 +203,6 @@ fn hold_field(entry: &Entry, field: &str) -> Option<String> {
         "session" => Some(hold.session.clone()),
         "id" => Some(hold.id.to_string()),
         "state" => Some(describe::state_word(&hold.state).to_owned()),
-        // As it is sent: no pointer, no decoding.
-        "arg" => Some(hold.arguments.as_str().to_owned()),
         "claimed" => hold.claimed.as_ref().map(|claimed| claimed.by.clone()),
         _ => None,
     }

@@ -36,13 +36,16 @@ pub struct Entry {
     pub shown: Option<Duration>,
     /// Its row has not been on the screen.
     pub fresh: bool,
+    /// A filter, and whether its terms about arguments take those of this hold.
+    pub searched: Option<(String, bool)>,
 }
 
 impl Entry {
     fn new(view: HoldView) -> Entry {
         let expires = view.expires_at.parse().ok();
         let (seen, seen_raw) = (Seen::default(), Seen::default());
-        Entry { risk: Risk::of(&view), expires, seen, seen_raw, read: false, shown: None, fresh: true, view }
+        let risk = Risk::of(&view);
+        Entry { risk, expires, seen, seen_raw, read: false, shown: None, fresh: true, searched: None, view }
     }
 
     /// Seconds until the client is thought to give up, where that is known.
@@ -124,6 +127,10 @@ impl Holds {
     /// Every hold that is known.
     pub fn all(&self) -> impl Iterator<Item = &Entry> {
         self.waiting.iter().chain(&self.closed).filter_map(|id| self.entries.get(id))
+    }
+
+    pub fn all_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
+        self.entries.values_mut()
     }
 
     /// Sorts the new ones in: the riskiest first, then the one whose time is over first.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::app::{App, Effect, Link, State};
+use super::app::{App, Effect, Link, NOT_PAUSED, State};
 use super::dialog::Dialog;
 use super::holds::Change;
 use super::keys::Action;
@@ -51,7 +51,10 @@ fn lost(app: &mut App, why: String) {
     }
     app.asked.clear();
     let others = sweep::lost(app);
-    let flight = app.flight.take().map(|flight| flight.id.to_string());
+    let flight = app.flight.take().map(|flight| match flight.not_paused() {
+        and if and.is_empty() => flight.id.to_string(),
+        _ => format!("{} ({NOT_PAUSED})", flight.id),
+    });
     let open: Vec<String> = flight.into_iter().chain(others).collect();
     if !open.is_empty() {
         app.complain(format!("{}: the daemon went away before it answered; its list will tell", open.join(", and ")));
@@ -230,7 +233,8 @@ fn failed(app: &mut App, seq: Option<u64>, error: Failure, message: &str) {
         return not_answered(app, asked, message);
     }
     let flight = app.flight.take_if(|flight| Some(flight.seq) == seq);
-    let id = flight.map(|flight| format!("{}: ", flight.id)).unwrap_or_default();
+    let id = flight.as_ref().map(|flight| format!("{}: ", flight.id)).unwrap_or_default();
+    let and = flight.map(|flight| flight.not_paused()).unwrap_or_default();
     match error {
         Failure::SignatureRequired => {
             let mut lines = vec![format!("{id}the daemon refused the ruling: {message}")];
@@ -245,7 +249,7 @@ fn failed(app: &mut App, seq: Option<u64>, error: Failure, message: &str) {
         | Failure::BadSignature
         | Failure::ReadOnly
         | Failure::Unavailable
-        | Failure::Malformed => app.complain(format!("{id}no effect: {}", visible::line(message))),
+        | Failure::Malformed => app.complain(format!("{id}no effect: {}{and}", visible::line(message))),
     }
 }
 

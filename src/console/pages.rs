@@ -301,7 +301,14 @@ fn joins(pages: &Pages, more: bool, records: &[RecordView]) -> bool {
         pages.records.get(below).filter(|known| known.seq == record.seq)
     };
     records.first().is_some_and(|first| first.seq >= newest.seq)
-        && records.iter().all(|record| known(record).is_none_or(|known| known == record))
+        && records.iter().all(|record| known(record).is_none_or(|known| is_same(known, record)))
+}
+
+/// Whether two answers tell of one record: by what it says itself. What a call is about stands in the call's first record,
+/// and is left out of an answer for which that could not be read.
+fn is_same(one: &RecordView, other: &RecordView) -> bool {
+    let own = |a: &RecordView, b: &RecordView| (a.seq, &a.at, &a.call, &a.kind) == (b.seq, &b.at, &b.call, &b.kind);
+    own(one, other) && one.words == other.words && one.operator == other.operator
 }
 
 /// Moves the cursor; at the end of the history more of it is asked for.

@@ -91,6 +91,7 @@ fn refit(app: &mut App) {
 
 fn rebuild(app: &mut App) {
     batch::settle(app);
+    app.filter.search(&mut app.holds);
     let wanted = Wanted {
         filter: &app.filter,
         unfolded: &app.unfolded,
@@ -172,7 +173,8 @@ fn tick(app: &mut App) -> Vec<Effect> {
     }
     let late = |flight: &mut super::app::InFlight| flight.unsigned.is_none() && now >= flight.since + ANSWER;
     if let Some(flight) = app.flight.take_if(late) {
-        app.complain(format!("{}: the daemon has not answered; look at the state of the hold", flight.id));
+        let and = flight.not_paused();
+        app.complain(format!("{}: the daemon has not answered; look at the state of the hold{and}", flight.id));
     }
     let over = |id: &CallId| app.holds.get(id).is_some_and(|entry| entry.is_over(app.now.wall));
     let over = app.dialog.as_ref().and_then(|dialog| dialog.holds().into_iter().find(|id| over(id)).cloned());

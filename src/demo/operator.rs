@@ -190,6 +190,7 @@ mod tests {
             class: Class::Financial,
             reversible: Some(false),
             magnitude: None,
+            unmeasured: false,
             reach: None,
             money: None,
             targets: vec![],

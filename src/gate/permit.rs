@@ -138,7 +138,7 @@ pub struct Ruling {
     pub(super) operator: String,
     /// Whose account the socket's other end is.
     pub(super) account: String,
-    /// Who it is for people to read: the signer, else the account beside the name that the other end gave itself. No
+    /// Who it is for people to read: the signer once the signature is proved, else the account beside the name that the other end gave itself. No
     /// proof of anything: nothing is decided by it.
     pub(super) shown: String,
     pub(super) says: Says,
@@ -191,8 +191,8 @@ impl Ruling {
         Ruling { shown, ..self }
     }
 
-    /// The same ruling by the operator who has signed it.
+    /// The same ruling by the operator who is said to have signed it. Nobody is called so before that is proved.
     pub(crate) fn signed(self, operator: String, signature: String) -> Ruling {
-        Ruling { shown: operator.clone(), operator, signature: Some(signature), ..self }
+        Ruling { operator, signature: Some(signature), ..self }
     }
 }

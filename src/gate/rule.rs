@@ -25,9 +25,22 @@ impl Gate {
     ///
     /// # Errors
     /// [`NoEffect`]: the hold is as it was, or closed for another reason.
-    pub async fn rule(&self, ruling: Ruling) -> Result<Hold, NoEffect> {
+    pub async fn rule(&self, mut ruling: Ruling) -> Result<Hold, NoEffect> {
+        let proved = self.prove(&mut ruling);
+        self.rule_proved(ruling, proved).await
+    }
+
+    /// The same with a ruling that was looked at by [`Gate::prove`], and what that found.
+    pub(super) async fn rule_proved(
+        &self,
+        ruling: Ruling,
+        proved: Result<Option<Signed>, NoEffect>,
+    ) -> Result<Hold, NoEffect> {
         let (id, operator) = (ruling.hold.clone(), ruling.shown.clone());
-        let outcome = self.try_rule(ruling).await;
+        let outcome = match proved {
+            Ok(signed) => self.try_rule(ruling, signed).await,
+            Err(why) => Err(why),
+        };
         match &outcome {
             Ok(_) => tracing::info!(call = %id, operator, "ruled"),
             Err(why) => self.no_effect(&id, &operator, why).await,
@@ -120,8 +133,7 @@ impl Gate {
         }
     }
 
-    async fn try_rule(&self, mut ruling: Ruling) -> Result<Hold, NoEffect> {
-        let signed = self.prove(&mut ruling)?;
+    async fn try_rule(&self, ruling: Ruling, signed: Option<Signed>) -> Result<Hold, NoEffect> {
         let Begun { approvals, completes } = self.holds.begin(&ruling)?;
         let (kind, reason) = match &ruling.says {
             Says::Approve { reason } => (RulingKind::Approve, reason.clone()),
@@ -144,8 +156,9 @@ impl Gate {
         self.holds.settle(ruling, recorded.is_ok())
     }
 
-    /// Checks the signature of a ruling that has one, over the text of the hold as it is here.
-    fn prove(&self, ruling: &mut Ruling) -> Result<Option<Signed>, NoEffect> {
+    /// Checks the signature of a ruling that has one, over the text of the hold as it is here. From then on records and
+    /// screens call it the signer's; before that anybody could have written the name.
+    pub(super) fn prove(&self, ruling: &mut Ruling) -> Result<Option<Signed>, NoEffect> {
         let Some(signature) = ruling.signature.as_deref() else { return Ok(None) };
         let bad = |why: String| NoEffect::BadSignature(why);
         let Some(operators) = &self.operators else {
@@ -178,6 +191,7 @@ impl Gate {
         let (key, signer) = (proof.key.clone(), proof.signer.clone());
         let signature = signature.trim().to_owned() + "\n";
         (ruling.taken_back, ruling.expires) = (hold.taken_back, Some(hold.expires));
+        ruling.shown.clone_from(&ruling.operator);
         ruling.proof = Some(proof);
         Ok(Some(Signed { key, signer, text, signature }))
     }

@@ -46,6 +46,7 @@ fn hold(id: &str, tier: Tier) -> HoldView {
         reversible: None,
         money: None,
         magnitude: None,
+        unmeasured: false,
         reach: None,
         targets: Vec::new(),
         effect: None,

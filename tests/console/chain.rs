@@ -64,6 +64,28 @@ fn a_broken_chain_stays_broken() {
     }
 }
 
+/// A record whose call could not be read back for one answer is the same record in the next.
+#[test]
+fn what_a_record_is_about_breaks_no_chain() {
+    let mut desk = Desk::new(SIZE, three());
+    let page = |about: bool| {
+        let without = |record: RecordView| match about {
+            true => record,
+            false => RecordView { server: None, principal: None, rule: None, ..record },
+        };
+        (1105..=1204).rev().map(|seq| without(record(seq))).collect::<Vec<_>>()
+    };
+    let first = sent(&desk.key(KeyCode::Char('2')));
+    let [Command::Records { seq, .. }] = first[..] else { panic!("{first:?}") };
+    desk.news(Notice::Records { seq, records: page(false), chain: chain() });
+    assert_ne!(page(false), page(true));
+    desk.wait(6_000);
+    assert!(desk.asked > seq);
+    let seq = desk.asked;
+    desk.news(Notice::Records { seq, records: page(true), chain: chain() });
+    assert!(!desk.app.pages.is_broken() && desk.screen().contains("chain ok"), "{}", desk.screen());
+}
+
 /// The header knows how the chain is without a visit of the history, and asks again from time to time.
 #[test]
 fn the_header_knows_of_the_chain_without_a_visit() {

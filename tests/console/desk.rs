@@ -2,6 +2,7 @@
 //! what becomes of it when the daemon answers.
 
 use countersign::console::app::{Effect, Link, What};
+use countersign::console::describe;
 use countersign::console::dialog::Dialog;
 use countersign::console::keys::Page;
 use countersign::console::rows::Row;
@@ -201,7 +202,7 @@ fn claims() {
     desk.key(KeyCode::Char('a'));
     desk.hold(claimed(long(C), "ben"));
     assert!(desk.app.dialog.is_some(), "another's claim closes no question");
-    assert!(desk.screen().contains("ben has it"));
+    assert!(desk.screen().contains("claimed"));
     desk.key(KeyCode::Esc);
     assert_eq!(sent(&desk.key(KeyCode::Char('c'))), []);
     assert!(desk.screen().contains("TAKE IT OVER?"), "{}", desk.screen());
@@ -223,6 +224,36 @@ fn claims() {
     desk.hold(claimed(sandbox(C), "ana (account root)"));
     assert_eq!(sent(&desk.key(KeyCode::Char('C'))), [], "another's");
     assert!(desk.note().contains("not claimed by you"), "{}", desk.note());
+}
+
+/// Whatever name somebody has chosen: a row says what it is about, and the account stays.
+#[test]
+fn a_long_name_hides_neither_the_hold_nor_the_account() {
+    let by = format!("{} (account root)", "x".repeat(32));
+    for (size, says) in [((80, 24), "claimed    02:40"), ((120, 40), " claim create_refund  125000")] {
+        let mut desk = Desk::new(size, vec![claimed(refund(A), &by), claimed(sandbox(C), &by)]);
+        let screen = desk.screen();
+        assert!(screen.contains("  125000 minor") && screen.contains("  cust-"), "{screen}");
+        assert!(screen.contains(says), "{says} {screen}");
+        assert!(!screen.contains(&by), "{screen}");
+    }
+    assert_eq!(describe::operator(&by), format!("{}… (account root)", "x".repeat(15)));
+    let both = describe::operator(&format!("ben (account {})", "y".repeat(40)));
+    assert!(both.starts_with("ben (account yyyy"), "{both}");
+    let mut desk = Desk::new((160, 40), vec![claimed(sandbox(C), "ben (account root)")]);
+    desk.news(Notice::Daemon { daemon: Daemon { operators: vec!["ana".into(), by], ..daemon() } });
+    assert!(desk.screen().contains("… (account root)"), "{}", desk.screen());
+}
+
+/// A call that has ended is told apart by its operation as one that waits.
+#[test]
+fn a_row_of_an_ended_call_names_its_operation() {
+    let run = |id: &str| HoldView { operation: "PostCoupons".to_owned(), ..refund(id) };
+    for size in [(80, 24), (120, 40)] {
+        let mut desk = Desk::new(size, vec![rejected(run(A), "wrong"), run(B)]);
+        let screen = desk.screen();
+        assert!(screen.contains("PostCoupons  b"), "{screen}");
+    }
 }
 
 /// What nobody has answered yet is not said to have gone well, and what has ended is not offered for a ruling.
@@ -288,6 +319,16 @@ fn freezing_and_thawing_are_asked() {
     assert!(matches!(sent(&desk.key(KeyCode::Char('y')))[..], [Command::Freeze { on: false, .. }]));
 }
 
+/// Nothing is sent any more for a principal that is cut off: that stands above everything else.
+#[test]
+fn who_is_cut_off_is_named_at_the_top() {
+    let mut desk = Desk::new((120, 40), vec![sandbox(C)]);
+    assert!(!desk.screen().contains("CUT OFF"));
+    desk.news(Notice::Daemon { daemon: Daemon { cut_off: vec!["loc\u{202e}al".to_owned()], ..daemon() } });
+    let screen = desk.screen();
+    assert!(screen.contains("CUT OFF loc⟨U+202E⟩al: pieces of keys were in what servers answered"), "{screen}");
+}
+
 #[test]
 fn a_default_allow_is_said_in_the_header() {
     let mut desk = Desk::new(SIZE, three());
@@ -313,6 +354,34 @@ fn rejecting_can_pause_the_session_and_waits_for_the_ruling() {
             if session == "s-19" && reason.as_deref() == Some("wrong")),
         "{pause:?}"
     );
+}
+
+/// Where nothing comes of the rejection, nothing comes of the pause, and the operator is told.
+#[test]
+fn a_pause_that_is_not_asked_for_is_said() {
+    let rejected = || {
+        let mut desk = Desk::new((120, 40), vec![refund(A)]);
+        desk.key(KeyCode::Char('R'));
+        desk.letters("wrong");
+        let seq = sent(&desk.key(KeyCode::Enter))[0].changes();
+        (desk, seq)
+    };
+    let (mut desk, seq) = rejected();
+    desk.news(Notice::Failed { seq, error: Failure::Closed, message: "it has expired".to_owned() });
+    assert!(desk.note().contains("no effect: it has expired; its session is NOT paused"), "{}", desk.note());
+    let (mut desk, _) = rejected();
+    desk.link(Link::Down { why: "gone".to_owned() });
+    assert!(desk.note().contains(&format!("{A} (its session is NOT paused)")), "{}", desk.note());
+    let (mut desk, _) = rejected();
+    desk.wait(11_000);
+    assert!(desk.note().ends_with("; its session is NOT paused"), "{}", desk.note());
+    // Without a pause there is nothing to say.
+    let mut desk = Desk::new(SIZE, vec![refund(A)]);
+    desk.key(KeyCode::Char('r'));
+    desk.letters("wrong");
+    desk.key(KeyCode::Enter);
+    desk.wait(11_000);
+    assert!(!desk.note().contains("paused"), "{}", desk.note());
 }
 
 #[test]

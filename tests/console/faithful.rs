@@ -213,7 +213,13 @@ fn what_numbers_a_request_takes_one_line() {
     };
     let has = |rows: &[String], text: &str| rows.iter().any(|row| row.trim_end() == text);
     assert!(has(&rows_of(r#"{"progressToken":5}"#), r#"│  {"progressToken":5}"#));
-    for odd in [r#"{"progressToken":"5"}"#, r#"{"progressToken":1234567890}"#, r#"{"progressToken":5,"x":{"a":1}}"#] {
+    for odd in [
+        r#"{"progressToken":"5"}"#,
+        r#"{"progressToken":1234567890}"#,
+        r#"{"progressToken":5,"x":{"a":1}}"#,
+        r#"{"override":1e9}"#,
+        r#"{"override":-1}"#,
+    ] {
         let rows = rows_of(odd);
         assert!(has(&rows, "│  {") && !has(&rows, &format!("│  {odd}")), "{rows:#?}");
     }

@@ -2,6 +2,7 @@
 
 use countersign::console::app::Effect;
 use countersign::console::filter::{Filter, Of};
+use countersign::control::wire::HoldView;
 use crossterm::event::KeyCode;
 
 use crate::support::{A, B, C, Desk, SIZE, gate, refund, rejected, sandbox, three};
@@ -68,6 +69,32 @@ fn a_filter_never_hides_silently() {
     assert!(desk.screen().contains("2 HOLDS HIDDEN by the filter"), "{}", desk.screen());
     desk.key(KeyCode::Esc);
     assert!(!desk.screen().contains("HIDDEN"));
+}
+
+/// Arguments are looked into once for a filter, whatever else happens, and anew where they or the filter change.
+#[test]
+fn arguments_are_searched_once_for_a_filter() {
+    let with = |arguments: &str| HoldView { arguments: crate::support::json(arguments), ..refund(A) };
+    let mut desk = Desk::new(SIZE, vec![with(r#"{"note":"Order 7"}"#), sandbox(C)]);
+    let searched = |desk: &Desk| desk.app.holds.get(&A.parse().unwrap()).unwrap().searched.clone();
+    assert_eq!(searched(&desk), None, "nothing asks for them");
+    let filter = |desk: &mut Desk, text: &str| {
+        desk.key(KeyCode::Char('/'));
+        desk.ctrl('u');
+        desk.letters(text);
+        desk.key(KeyCode::Enter);
+    };
+    filter(&mut desk, "arg:order");
+    assert_eq!(searched(&desk), Some(("arg:order".to_owned(), true)));
+    assert!(desk.screen().contains("1 HOLD HIDDEN"), "{}", desk.screen());
+    // An answer that is known is taken; this one is wrong, so that it shows.
+    desk.app.holds.get_mut(&A.parse().unwrap()).unwrap().searched = Some(("arg:order".to_owned(), false));
+    desk.wait(50);
+    assert!(desk.screen().contains("2 HOLDS HIDDEN"), "{}", desk.screen());
+    desk.hold(with(r#"{"note":"order 8"}"#));
+    assert!(desk.screen().contains("1 HOLD HIDDEN"), "{}", desk.screen());
+    filter(&mut desk, "!arg:order");
+    assert_eq!(searched(&desk), Some(("!arg:order".to_owned(), false)));
 }
 
 /// What a filter hides cannot be ruled on: the selection goes elsewhere and has to be looked at.

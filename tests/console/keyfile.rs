@@ -231,7 +231,7 @@ fn the_file_of_the_user_is_obeyed_in_a_terminal() {
     pty.look();
     pty.keys("a");
     pty.keys("\x1b[17~");
-    pty.until_text("Approve 1 call");
+    pty.until_text("Approve stigg");
     pty.look();
     pty.keys("\x1b[17~");
     pty.look();

@@ -69,7 +69,30 @@ fn the_detail_has_the_size_and_where_a_call_reaches() {
     ] {
         assert!(screen.contains(line), "{line}\n{screen}");
     }
-    assert_eq!(describe::summary(&wide), "PostCoupons  unlimited (count)  all  all environments");
+    assert_eq!(
+        describe::summary(&wide),
+        "PostCoupons  unlimited (count)  all  in all environments; environments staging"
+    );
+    assert!(describe::summary(&coupon(A)).ends_with("all  in mode production; accounts acct_1"));
+}
+
+/// The agent sets the price of what it counts, so that neither number says how much the call does.
+#[test]
+fn numbers_that_do_not_say_all_are_said_to_be_so() {
+    let size = Magnitude { value: Some("1".to_owned()), unit: "count".to_owned(), absent: None };
+    let session = HoldView { magnitude: Some(size), reach: None, targets: Vec::new(), unmeasured: true, ..coupon(A) };
+    let whole = HoldView { unmeasured: false, ..session.clone() };
+    assert_eq!(describe::summary(&session), "PostCoupons  NOT ALL  1 count");
+    assert_eq!(describe::summary(&whole), "PostCoupons  1 count");
+    let screen = Desk::new((120, 60), vec![session.clone()]).screen();
+    assert!(screen.contains("Not all   the call does more than these numbers count: read its arguments"), "{screen}");
+    assert!(!Desk::new((120, 60), vec![whole]).screen().contains("Not all"));
+    let (_chat, effects) = Chat::new(vec![session]);
+    let line = "Not all: the call does more than these numbers count: read its arguments";
+    assert!(said(&effects).iter().any(|said| said == line), "{effects:#?}");
+    // Where there are no numbers, none of them misleads.
+    let bare = HoldView { money: None, magnitude: None, unmeasured: true, ..coupon(B) };
+    assert!(!describe::summary(&bare).contains("NOT ALL"));
 }
 
 /// What a call says of its size and places hides nothing.

@@ -1,11 +1,12 @@
 //! What every question has: the time that is left, and a reason where the daemon takes one.
 
-use countersign::console::app::What;
+use countersign::console::app::{Effect, What};
 use countersign::console::describe;
+use countersign::console::sign::Signing;
 use countersign::control::wire::{Claimed, Command, HoldView};
 use crossterm::event::KeyCode;
 
-use crate::support::{A, B, C, Desk, SIZE, START, gate, refund, sandbox, sent, three};
+use crate::support::{A, B, C, Desk, SIZE, START, gate, refund, rulings, sandbox, sent, three};
 
 /// Why something is stopped goes with it, and no letter of it is an answer.
 #[test]
@@ -68,7 +69,40 @@ fn a_question_says_the_time_that_is_left() {
         desk.key(KeyCode::Char('a'));
         let left = describe::left(desk.app.selected().unwrap().seconds_left(desk.app.now.wall));
         let screen = desk.screen();
-        let line = screen.lines().find(|line| line.contains("y/N")).unwrap();
-        assert!(line.contains(&format!("hold {C}, {left}")), "{size:?} {line}");
+        match screen.lines().find(|line| line.contains("y/N")) {
+            Some(line) => assert!(size.0 >= 80 && line.contains(&format!("hold {C}, {left}")), "{size:?} {line}"),
+            None => assert!(size.0 == 60 && screen.contains("APPROVE") && screen.contains(&left), "{size:?} {screen}"),
+        }
     }
+}
+
+/// Where the line has no room for all of what is approved, a box has.
+#[test]
+fn the_lowest_question_names_all_of_what_is_approved() {
+    let run = HoldView { tool: "stigg_api_write".to_owned(), operation: "ProvisionPlan".to_owned(), ..sandbox(C) };
+    let named = "stigg · stigg_api_write → ProvisionPlan";
+    for (size, signs, boxed) in [((60, 20), true, true), ((60, 20), false, true), ((120, 40), false, false)] {
+        let hold = HoldView { signature_required: signs, ..run.clone() };
+        let mut desk = Desk::new(size, vec![hold]);
+        desk.app.signing = Some(Signing { operator: "ana".to_owned(), key: "/keys/ana".into() });
+        desk.read_all();
+        desk.key(KeyCode::Char('a'));
+        let screen = desk.screen();
+        let question: Vec<&str> = match boxed {
+            true => screen.lines().skip_while(|line| !line.contains("APPROVE")).collect(),
+            false => screen.lines().filter(|line| line.contains("? y/N")).collect(),
+        };
+        assert!(question.iter().any(|line| line.contains(named)), "{size:?}\n{screen}");
+        assert_eq!(screen.contains("? y/N"), !boxed, "{size:?}\n{screen}");
+        assert_eq!(screen.contains("Then signed as ana"), signs, "{size:?}\n{screen}");
+        let answer = desk.key(KeyCode::Char('y'));
+        let asks = answer.iter().any(|effect| matches!(effect, Effect::Sign { .. }));
+        assert_eq!((asks, rulings(&answer).len()), (signs, usize::from(!signs)), "{size:?} {answer:?}");
+    }
+    let long = HoldView { tool: format!("provision_{}", "x".repeat(80)), ..sandbox(C) };
+    let mut desk = Desk::new((120, 40), vec![long]);
+    desk.read_all();
+    desk.key(KeyCode::Char('a'));
+    let screen = desk.screen();
+    assert!(screen.contains("APPROVE") && !screen.contains("? y/N"), "{screen}");
 }

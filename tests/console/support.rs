@@ -59,6 +59,7 @@ pub fn refund(id: &str) -> HoldView {
             absent: Some("full".to_owned()),
         }),
         magnitude: None,
+        unmeasured: false,
         reach: None,
         targets: vec!["pi_3PqLx2eZvKYlo2C1k8Yt".to_owned()],
         effect: Some("Returns money to the payer.".to_owned()),

@@ -1,10 +1,11 @@
 //! What plain mode reads out beside a hold, and what it does beside a ruling on one.
 
+use countersign::console::app::Link;
 use countersign::console::plain::talk::Effect;
 use countersign::console::sign::Signing;
 use countersign::control::wire::{
-    ChainView, Command, Daemon, HoldState, HoldView, Notice, RecordView, RulingKind, SessionRuling, SignInState,
-    SignInView,
+    ChainView, Command, Daemon, Failure, HoldState, HoldView, Notice, RecordView, RulingKind, SessionRuling,
+    SignInState, SignInView,
 };
 
 use crate::plain::{Chat, asks, said, sent};
@@ -95,6 +96,58 @@ fn several_are_rejected_by_one_reason_and_a_session_is_paused_with_its_call() {
     );
 }
 
+#[test]
+fn a_pause_that_is_not_asked_for_is_said_in_words() {
+    let words = format!("{A}: its session is NOT paused.");
+    let told = |effects: &[Effect]| said(effects).iter().filter(|line| **line == words).count();
+    let rejected = || {
+        let (mut chat, _) = Chat::new(vec![refund(A)]);
+        chat.types("reject pause");
+        let asked = sent(&chat.types("wrong"));
+        (chat, asked[0].changes())
+    };
+    let (mut chat, seq) = rejected();
+    let failed = Notice::Failed { seq, error: Failure::Closed, message: "it has expired".to_owned() };
+    assert_eq!(told(&chat.news(failed)), 1);
+    let (mut chat, _) = rejected();
+    assert_eq!(told(&chat.link(Link::Down { why: "gone".to_owned() })), 1);
+    let (mut chat, _) = rejected();
+    assert_eq!(told(&chat.after(11)), 1);
+    let (mut chat, _) = Chat::new(vec![refund(A)]);
+    chat.types("reject wrong");
+    assert_eq!(told(&chat.after(11)), 0);
+}
+
+/// An approval that could not be sent keeps its note, and older records are those of the daemon that is there.
+#[test]
+fn what_was_not_sent_is_as_it_was() {
+    let (mut chat, _) = Chat::new(vec![gate(B)]);
+    chat.types("note asked by phone");
+    let mut asked = Vec::new();
+    for _ in 0..32 {
+        asked.extend(sent(&chat.types("sessions")));
+    }
+    chat.types("approve");
+    assert_eq!(sent(&chat.types("yes")), []);
+    let Command::Sessions { seq } = asked[0] else { panic!("{asked:?}") };
+    chat.news(Notice::Failed { seq: Some(seq), error: Failure::Unavailable, message: "busy".to_owned() });
+    chat.types("approve");
+    let note = Some("asked by phone".to_owned());
+    assert_eq!(rulings_of(&sent(&chat.types("yes"))), [(B.to_owned(), RulingKind::Approve, note)]);
+
+    let (mut chat, _) = Chat::new(Vec::new());
+    let first = sent(&chat.types("history"));
+    let [Command::Records { seq, .. }] = first[..] else { panic!("{first:?}") };
+    chat.news(Notice::Records { seq, records: records(), chain: chain() });
+    assert_eq!(sent(&chat.types("older")).len(), 1);
+    let instance = countersign::call::Digest::of_bytes(b"another record");
+    let other = || Daemon { instance, ..daemon() };
+    chat.link(Link::Down { why: "gone".to_owned() });
+    chat.link(Link::Up { number: 2, operator: "ana".to_owned(), daemon: other() });
+    chat.news(Notice::Snapshot { seq: None, holds: Vec::new(), daemon: other() });
+    assert_eq!(sent(&chat.types("older")), [], "none of this daemon's were read out");
+}
+
 fn rejected_hold() -> HoldView {
     rejected(refund(A), "wrong")
 }
@@ -107,6 +160,7 @@ fn what_changes_about_the_daemon_is_said() {
     now.policy_error = Some("policies/refunds.rego:9:1: rego_parse_error".to_owned());
     now.servers[0].environment.conflict = Some("the server's answer says sandbox".to_owned());
     now.servers[0].tools_changed = 2;
+    now.cut_off = vec!["local".to_owned()];
     now.servers[0].sign_in = Some(SignInView {
         state: SignInState::Failed,
         by_itself: true,
@@ -115,7 +169,13 @@ fn what_changes_about_the_daemon_is_said() {
         reason: Some("invalid_client".to_owned()),
     });
     let lines = said(&chat.news(Notice::Daemon { daemon: now.clone() }));
-    for words in ["rego_parse_error", "works elsewhere than in production", "TOOLS: 2 CHANGED", "invalid_client"] {
+    for words in [
+        "rego_parse_error",
+        "works elsewhere than in production",
+        "TOOLS: 2 CHANGED",
+        "invalid_client",
+        "CUT OFF local",
+    ] {
         assert_eq!(lines.iter().filter(|line| line.contains(words)).count(), 1, "{words} {lines:#?}");
     }
     assert_eq!(chat.news(Notice::Daemon { daemon: now.clone() }), [], "once");

@@ -206,7 +206,7 @@ fn an_approval_is_signed_outside_of_the_screen() {
     pty.until_text("lines ──");
     pty.look();
     pty.keys("a");
-    pty.until_text("Approve and sign 1 call");
+    pty.until_text("Then signed as ana");
     pty.look();
     pty.keys("y");
     pty.until_text("OpenSSH signs this as ana");
@@ -337,9 +337,9 @@ fn a_suspended_console_gives_the_terminal_back_and_comes_back() {
     pty.until_text("seen 4/4 lines");
     pty.look();
     assert_eq!(fake.rulings(), []);
-    assert!(!pty.screen().contains("Approve 1 call"), "{}", pty.screen());
+    assert!(!pty.screen().contains("Approve stigg"), "{}", pty.screen());
     pty.keys("ay");
-    pty.until_text("Approve 1 call");
+    pty.until_text("Approve stigg");
     pty.keys("\x1b");
     pty.keys("1");
     pty.until_text("Waiting 1");

@@ -299,6 +299,13 @@ async fn a_signed_approval_is_no_grant_and_a_signed_grant_is_verified_by_openssh
     let wider = commands.replace("number from 1 to 150", "number from 1 to 999");
     assert_ne!(wider, commands, "the terms are in the text that was signed");
     assert!(!shell(&wider).status.success());
+    // What did not count stands under no name that nobody has proved.
+    let records = scene.daemon.records().await;
+    let refused: Vec<_> = records.iter().filter(|record| record["kind"] == "ruling_refused").collect();
+    assert_eq!(refused.len(), 2);
+    for record in refused {
+        assert!(record["operator"].as_str().is_some_and(|operator| operator != "anna"), "{record}");
+    }
 }
 
 /// The key is on another machine: the text goes there, the signature comes back.

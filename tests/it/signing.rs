@@ -112,9 +112,14 @@ async fn a_production_call_leaves_when_a_listed_key_has_signed_and_openssh_verif
         assert_ne!(changed, commands);
         assert!(!shell(&changed).status.success(), "{said} became {instead}");
     }
-    // What did not count is on record too.
+    // What did not count is on record too, under no name that nobody has proved.
     let records = daemon.records().await;
-    assert_eq!(records.iter().filter(|record| record["kind"] == "ruling_refused").count(), 3);
+    let refused: Vec<_> = records.iter().filter(|record| record["kind"] == "ruling_refused").collect();
+    assert_eq!(refused.len(), 3);
+    for record in refused {
+        assert!(!["anna", "ben"].map(Some).contains(&record["operator"].as_str()), "{record}");
+        assert!(record["operator"].is_string(), "{record}");
+    }
 }
 
 pub fn shell(commands: &str) -> Output {

@@ -175,6 +175,9 @@ fn changes(known: &Daemon, now: &Daemon) -> Vec<String> {
         let tools = describe::tools(now).unwrap_or_else(|| "TOOLS: all as pinned".to_owned());
         lines.push(format!("{tools}."));
     }
+    if describe::cut_off(known) != describe::cut_off(now) {
+        lines.extend(describe::cut_off(now));
+    }
     let signed_out = |daemon: &Daemon| -> Vec<_> {
         describe::not_signed_in(daemon).map(|(server, words)| (server.name.clone(), words)).collect()
     };

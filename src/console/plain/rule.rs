@@ -69,10 +69,7 @@ impl Talk {
         let Some(entry) = self.may_rule(&question, kind) else { return };
         let (id, digest) = (question.id, question.digest);
         let reason = match kind {
-            RulingKind::Approve => {
-                self.approved(&entry.view);
-                self.aside(&id)
-            }
+            RulingKind::Approve => self.aside(&id),
             RulingKind::Reject => reason,
         };
         let signer = barrier::signer(&entry.view, kind, self.signing.as_ref());
@@ -86,6 +83,9 @@ impl Talk {
         let asked = Asked::Ruling { id: id.clone(), kind, since: self.now.mono, then };
         let to_sign = reason.clone();
         if self.try_send(asked, |seq| Command::Rule { seq, id, digest, ruling: kind, reason, signed: None }) {
+            if kind == RulingKind::Approve {
+                self.approved(&entry.view);
+            }
             self.sign(signer, &entry.view, kind, to_sign.as_deref());
         }
     }
@@ -142,12 +142,13 @@ impl Talk {
             let Some(entry) = self.may_rule(question, RulingKind::Approve) else { return };
             rule = entry.view.rule;
         }
-        // One gesture is one approval, as long as it took from the reading.
-        self.guard.approved(self.now.mono.saturating_sub(since), &rule);
         let item = |question: &Question| BatchItem { id: question.id.clone(), digest: question.digest, signed: None };
         let holds = questions.iter().map(item).collect();
         let asked = Asked::Batch { ids, since: self.now.mono };
-        self.send(asked, |seq| Command::RuleBatch { seq, holds, reason: None });
+        if self.try_send(asked, |seq| Command::RuleBatch { seq, holds, reason: None }) {
+            // One gesture is one approval, as long as it took from the reading.
+            self.guard.approved(self.now.mono.saturating_sub(since), &rule);
+        }
     }
 
     pub(super) fn ruled_batch(&mut self, seq: u64, results: Vec<BatchResult>) {
@@ -167,13 +168,14 @@ impl Talk {
         }
     }
 
-    /// The note that was given for this hold, once.
-    pub(super) fn aside(&mut self, id: &CallId) -> Option<String> {
-        self.aside.take_if(|(about, _)| about == id).map(|(_, note)| note)
+    /// The note that was given for this hold.
+    pub(super) fn aside(&self, id: &CallId) -> Option<String> {
+        self.aside.as_ref().filter(|(about, _)| about == id).map(|(_, note)| note.clone())
     }
 
-    /// Counts how long the operator had it.
+    /// An approval was sent: counts how long the operator had it; its note has gone with it.
     pub(super) fn approved(&mut self, hold: &HoldView) {
+        self.aside.take_if(|(about, _)| *about == hold.id);
         let heard = self.heard.get(&hold.id).map_or(self.now.mono, |heard| heard.at);
         self.guard.approved(self.now.mono.saturating_sub(heard), &hold.rule);
     }

@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use super::answers;
 use super::words;
 use crate::call::{CallId, Digest};
-use crate::console::app::{Link, Now};
+use crate::console::app::{Link, NOT_PAUSED, Now};
 use crate::console::batch;
 use crate::console::describe;
 use crate::console::dialog::Field;
@@ -309,10 +309,9 @@ impl Talk {
 
     fn clock_words(&self, entry: &Entry) -> String {
         let left = words::spoken(entry.seconds_left(self.now.wall));
-        let client = entry.view.client_waits_until.as_ref().and_then(|at| at.parse::<jiff::Timestamp>().ok());
-        let client = client.map(|at| {
-            let seconds = at.duration_since(self.now.wall).as_secs();
-            format!(" The client may give up in about {}.", words::spoken(seconds))
+        let client = entry.client_left(self.now.wall).map(|seconds| match seconds {
+            ..=0 => " The client may be gone.".to_owned(),
+            _ => format!(" The client may give up in about {}.", words::spoken(seconds)),
         });
         format!("Time left for {}: {left}.{}", entry.view.id, client.unwrap_or_default())
     }
@@ -322,9 +321,11 @@ impl Talk {
         let late = |asked: &Asked| matches!(asked, Asked::Ruling { since, .. } | Asked::Batch { since, .. } if mono >= *since + PATIENCE);
         let late: Vec<_> = self.asked.iter().filter(|(_, asked)| late(asked)).map(|(seq, _)| *seq).collect();
         for seq in late {
-            if self.asked.remove(&seq).is_some() && self.unsigned.as_ref().is_none_or(|(other, ..)| *other != seq) {
+            let Some(asked) = self.asked.remove(&seq) else { continue };
+            if self.unsigned.as_ref().is_none_or(|(other, ..)| *other != seq) {
                 self.say("The daemon has not answered. Look at the state of the hold: list.");
             }
+            self.not_paused(&asked);
         }
         let over = |id: &CallId| self.holds.get(id).is_none_or(|entry| entry.is_over(wall));
         if let Some(id) = self.subjects().into_iter().find(over) {
@@ -392,6 +393,10 @@ impl Talk {
         match link {
             Link::Up { number, operator, daemon } => {
                 self.connection = number;
+                if self.daemon.as_ref().is_some_and(|known| known.instance != daemon.instance) {
+                    // Another daemon's record.
+                    self.oldest = None;
+                }
                 self.say(format!("Connected as {operator}. Countersign {}.", daemon.version));
                 self.say(answers::daemon(&daemon));
                 if let Some(why) = self.watching.clone() {
@@ -405,7 +410,7 @@ impl Talk {
                 }
                 self.live = false;
                 self.close();
-                self.asked.clear();
+                std::mem::take(&mut self.asked).values().for_each(|asked| self.not_paused(asked));
             }
             Link::Notice(notice) => self.noticed(notice),
         }
@@ -465,17 +470,25 @@ impl Talk {
 
     fn failed(&mut self, seq: Option<u64>, error: Failure, message: &str) {
         let Some(asked) = seq.and_then(|seq| self.asked.remove(&seq)) else { return };
-        let what = match asked {
+        let what = match &asked {
             Asked::Ruling { id, .. } => id.to_string(),
             Asked::Batch { .. } => "the calls together".to_owned(),
             Asked::Draft { question, .. } => format!("grant on {}", question.id),
             Asked::Session(id) | Asked::Result(id) => id.to_string(),
             Asked::History => "history".to_owned(),
-            Asked::Answer(what) => what.to_owned(),
+            Asked::Answer(what) => (*what).to_owned(),
         };
         self.say(format!("No effect, {what}: {message}."));
+        self.not_paused(&asked);
         if error == Failure::SignatureRequired {
             describe::UNSIGNED_HELP.iter().for_each(|line| self.say(line));
+        }
+    }
+
+    /// Nothing came of a rejection, so that nothing comes of the pause beside it.
+    fn not_paused(&mut self, asked: &Asked) {
+        if let Asked::Ruling { id, then: Some(_), .. } = asked {
+            self.say(format!("{id}: {NOT_PAUSED}."));
         }
     }
 

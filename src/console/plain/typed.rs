@@ -291,7 +291,6 @@ impl Talk {
     fn grant(&mut self, question: Question, command: Command) {
         let Some(entry) = self.ready(&question.id).filter(|entry| entry.view.digest == question.digest) else { return };
         let kind = RulingKind::Approve;
-        self.approved(&entry.view);
         let signer = crate::console::barrier::signer(&entry.view, kind, self.signing.as_ref());
         let note = self.aside(&question.id);
         let command = match command {
@@ -302,6 +301,7 @@ impl Talk {
         };
         let asked = Asked::Ruling { id: question.id, kind, since: self.now.mono, then: None };
         if self.try_send(asked, |seq| numbered(command, seq)) {
+            self.approved(&entry.view);
             self.sign(signer, &entry.view, kind, note.as_deref());
         }
     }

@@ -42,7 +42,10 @@ pub fn draw(app: &App, areas: &Areas, buf: &mut Buffer, theme: Theme) {
     // Around both there are the ends of the rule and the blanks beside them.
     let room = usize::from(areas.title.width).saturating_sub(right_columns + hold.id.as_str().len() + 2 + 9);
     let mut left = vec![Span::styled(format!("{}  ", hold.id), theme.strong())];
-    left.extend(visible::spans(&visible::capped(&format!("{} · {}", hold.server, hold.tool), room), theme.strong()));
+    left.extend(visible::spans(
+        &visible::capped(&format!("{} · {}", hold.server, describe::called(hold)), room),
+        theme.strong(),
+    ));
     rule(buf, areas.title, theme, left, right);
 
     let doc = areas.doc;

@@ -38,9 +38,10 @@ fn room(app: &App, areas: &Areas) -> (Rect, u16, u16) {
     (space, width, space.height.saturating_sub(2))
 }
 
-/// Whether the question is asked in one line above the footer: tier low, nothing to type.
-pub fn is_line(question: &Approve) -> bool {
-    question.tier == Tier::Low && !question.typed
+/// The question as one line above the footer: tier low, nothing to type, and the line names all of what is approved.
+pub fn line(app: &App, question: &Approve, entry: &Entry) -> Option<String> {
+    let short = question.tier == Tier::Low && !question.typed;
+    if short { super::footer::question(app, entry) } else { None }
 }
 
 pub fn draw(app: &App, areas: &Areas, buf: &mut Buffer, theme: Theme) {
@@ -49,7 +50,9 @@ pub fn draw(app: &App, areas: &Areas, buf: &mut Buffer, theme: Theme) {
     let inner = width.saturating_sub(FRAME);
     let sheet = match dialog {
         Dialog::Approve(question) => match app.holds.get(&question.id) {
-            Some(entry) if !is_line(question) => approve(app, question, entry, inner, usize::from(height), theme),
+            Some(entry) if line(app, question, entry).is_none() => {
+                approve(app, question, entry, inner, usize::from(height), theme)
+            }
             Some(_) | None => return,
         },
         Dialog::Batch(batch) => batched(app, batch, inner, height, theme),
@@ -77,7 +80,7 @@ pub fn fits(app: &App) -> bool {
     let (inner, height) = (width.saturating_sub(FRAME), usize::from(height));
     match &app.dialog {
         Some(Dialog::Approve(question)) => match app.holds.get(&question.id) {
-            Some(entry) if !is_line(question) => {
+            Some(entry) if line(app, question, entry).is_none() => {
                 approve(app, question, entry, inner, height, app.theme).lines.len() <= height
             }
             entry => entry.is_some(),
@@ -263,7 +266,7 @@ fn approve(app: &App, question: &Approve, entry: &Entry, width: u16, height: usi
     if let Some(claim) = describe::claim(hold, app.now.wall)
         .filter(|_| hold.claimed.as_ref().is_some_and(|claimed| claimed.by != app.operator))
     {
-        above.push(Line::from(Span::styled(visible::capped(&claim, usize::from(width)), theme.warning())));
+        above.push(Line::from(Span::styled(super::cut(&claim, width), theme.warning())));
     }
     if let Some(why) = &question.why {
         let mut doc = Doc::for_terminal(app.ascii);

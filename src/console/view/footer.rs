@@ -8,32 +8,45 @@ use ratatui::text::Span;
 use super::{Areas, cut, fill, put};
 use crate::console::app::{App, State};
 use crate::console::dialog::Dialog;
+use crate::console::holds::Entry;
 use crate::console::keys::{Action, Context, Page};
 use crate::console::theme::Theme;
 use crate::console::{describe, visible};
 
-/// Columns of server and tool in the question of the lowest tier.
-const NAME: usize = 24;
+/// Columns of the time that is left, whatever it is: a question does not move while it passes.
+const TIME: usize = 7;
 
-/// What the operator has just been told; above it the question of the lowest tier, which needs no more than a line.
+/// The question of the lowest tier, which needs no more than a line; nothing where the line has no room for the whole
+/// name of what is approved.
+pub fn question(app: &App, entry: &Entry) -> Option<String> {
+    let hold = &entry.view;
+    let sign = if hold.signature_required { " and sign" } else { "" };
+    let what = visible::line(&format!("{} · {}", hold.server, describe::called(hold)));
+    let head = format!(" {} Approve{sign} {what}, hold {}, ", describe::badge(hold), hold.id);
+    let end = "? y/N";
+    let (now, width) = (app.now.wall, usize::from(app.size.0));
+    let left = describe::left(entry.seconds_left(now));
+    let time = left.len().max(TIME);
+    let room = width.checked_sub(visible::columns(&head) + time + end.len())?;
+    let mut text = format!("{head}{left}{end}");
+    // The client's clock and the word for those who are too fast stand there where there is room left.
+    let clocks = describe::clocks(entry, now);
+    if visible::columns(&clocks) <= time + room {
+        text = format!("{head}{clocks}{end}");
+    }
+    let wait = "  (a moment…)";
+    if !app.armed() && visible::columns(&text) + visible::columns(wait) <= width {
+        text.push_str(wait);
+    }
+    Some(text)
+}
+
+/// What the operator has just been told; above it the question of the lowest tier, where it is a line.
 pub fn status(app: &App, buf: &mut Buffer, areas: &Areas, theme: Theme) {
-    if let Some(Dialog::Approve(question)) = &app.dialog
-        && super::dialog::is_line(question)
-        && let Some(entry) = app.holds.get(&question.id)
+    if let Some(Dialog::Approve(asked)) = &app.dialog
+        && let Some(entry) = app.holds.get(&asked.id)
+        && let Some(text) = super::dialog::line(app, asked, entry)
     {
-        let hold = &entry.view;
-        let wait = if app.armed() { "" } else { "  (a moment…)" };
-        let sign = if hold.signature_required { " and sign" } else { "" };
-        let head = format!(" {} Approve{sign} 1 call, ", describe::badge(hold));
-        let (now, width) = (app.now.wall, usize::from(areas.status.width));
-        let tail = |clocks: &str| format!(", hold {}, {clocks}? y/N{wait}", hold.id);
-        // The client's clock stands there too where the name of the tool keeps its room.
-        let (both, own) = (tail(&describe::clocks(entry, now)), tail(&describe::left(entry.seconds_left(now))));
-        let fits = visible::columns(&head) + visible::columns(&both) + NAME <= width;
-        let tail = if fits { both } else { own };
-        let room = usize::from(areas.status.width).saturating_sub(visible::columns(&head) + visible::columns(&tail));
-        let what = visible::capped(&format!("{} · {}", hold.server, hold.tool), room.min(40));
-        let text = format!("{head}{what}{tail}");
         let row = Rect { x: 0, width: areas.status.width, ..areas.rule };
         put(buf, row.x, row.y, row.width, vec![Span::styled(fill(&text, row.width), theme.ask())]);
     }

@@ -17,9 +17,6 @@ use crate::console::{describe, visible};
 /// From here on there is room for more than the screens.
 const WIDE: u16 = 100;
 
-/// Columns of an operator's name.
-const NAME: usize = 32;
-
 /// What has to be said above everything else.
 pub fn banners(app: &App) -> Vec<(String, Style)> {
     let bad = Style::new().add_modifier(Modifier::BOLD | Modifier::REVERSED);
@@ -167,14 +164,14 @@ fn right(app: &App) -> Vec<(u8, String)> {
     }
     right.push((0, time));
     if !app.operator.is_empty() {
-        right.push((1, visible::capped(&app.operator, NAME)));
+        right.push((1, describe::operator(&app.operator)));
     }
     if let Some(daemon) = &app.daemon {
         let others: Vec<_> = daemon.operators.iter().filter(|name| **name != app.operator).collect();
         right.push(match others.as_slice() {
             [] => (3, plural(daemon.consoles, "console")),
-            [one] => (3, format!("with {}", visible::capped(one, NAME))),
-            [one, rest @ ..] => (3, format!("with {} and {}", visible::capped(one, NAME), rest.len())),
+            [one] => (3, format!("with {}", describe::operator(one))),
+            [one, rest @ ..] => (3, format!("with {} and {}", describe::operator(one), rest.len())),
         });
         right.push((4, plural(daemon.rules, "rule")));
         right.push((5, plural(usize::try_from(daemon.records).unwrap_or(usize::MAX), "record")));

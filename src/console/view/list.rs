@@ -86,22 +86,17 @@ fn first_line(app: &App, entry: &Entry, alike: usize, width: u16, alone: bool, t
     let style = row_style(entry, cursor, theme);
     let mark = describe::mark(&hold.state, entry.risk.tier);
     let id: String = hold.id.as_str().chars().take(ID).collect();
-    let (about, time) = describe::ended(&hold.state, &app.zone)
-        .unwrap_or_else(|| (describe::summary(hold), describe::left(entry.seconds_left(app.now.wall))));
+    let (about, time) = about(app, entry);
     let marked = if app.marked.contains(&hold.id) { '*' } else { ' ' };
     let head = format!("{marked}{} {mark:<3} ", if cursor { '>' } else { ' ' });
     let times = if alike > 1 { format!("x{alike} ") } else { String::new() };
-    let about = match claim(app, entry) {
-        Some(claim) => format!("{claim}  {about}"),
-        None => about,
-    };
     let badge = describe::badge(hold);
     let used = head.len() + badge.len() + 1 + ID + 1;
     let room = usize::from(width).saturating_sub(used + TIME + 2);
     let middle = if alone {
         let call = visible::capped(&format!("{times}{}.{}", hold.server, hold.tool), room.min(36));
         let rest = room.saturating_sub(visible::columns(&call) + 2);
-        format!("{call}  {}", visible::capped(&about, rest))
+        format!("{call}  {}", with_claim(&about, claim(app, entry), rest))
     } else {
         visible::capped(&format!("{times}{}", hold.server), room)
     };
@@ -122,11 +117,35 @@ fn second_line(app: &App, entry: &Entry, width: u16, theme: Theme) -> Vec<Span<'
     let room = usize::from(width).saturating_sub(9);
     let call = visible::capped(&hold.tool, room);
     let rest = room.saturating_sub(visible::columns(&call) + 2);
-    let about = describe::ended(&hold.state, &app.zone).map_or_else(|| describe::summary(hold), |(words, _)| words);
-    let about = claim(app, entry).map_or(about.clone(), |claim| format!("{claim}  {about}"));
-    let mut spans = vec![Span::raw("       ")];
-    spans.extend(visible::spans(&format!("{call}  {}", visible::capped(&about, rest)), style));
+    let (about, _) = about(app, entry);
+    let claim = claim(app, entry);
+    // Where there is no room behind what the row says, there is before it.
+    let lead = if claim.is_some() && rest < CLAIMED { " claim " } else { "       " };
+    let mut spans = vec![Span::styled(lead, style)];
+    spans.extend(visible::spans(&format!("{call}  {}", with_claim(&about, claim, rest)), style));
     spans
+}
+
+/// What a row says of a hold, the operation first where the tool is another, and when it ends or has ended.
+fn about(app: &App, entry: &Entry) -> (String, String) {
+    let hold = &entry.view;
+    match describe::ended(&hold.state, &app.zone) {
+        Some((words, at)) => (describe::with_operation(hold, words), at),
+        None => (describe::summary(hold), describe::left(entry.seconds_left(app.now.wall))),
+    }
+}
+
+/// Fewer columns say nothing of a claim.
+const CLAIMED: usize = 24;
+
+/// So many columns of what a row says, and then who looks after the hold: whatever a name is, the hold comes first.
+fn with_claim(about: &str, claim: Option<String>, room: usize) -> String {
+    let Some(claim) = claim.filter(|_| room >= CLAIMED) else { return visible::capped(about, room) };
+    let about = visible::line(about);
+    let fits = visible::columns(&about) + 2 + visible::columns(&claim) <= room;
+    let claim = if fits { claim } else { "claimed".to_owned() };
+    let left = room.saturating_sub(visible::columns(&claim) + 2);
+    format!("{}  {claim}", super::cut(&about, u16::try_from(left).unwrap_or(u16::MAX)))
 }
 
 /// Who looks after a hold that waits, where somebody does.

@@ -47,6 +47,7 @@ fn view(hold: &Hold) -> HoldView {
         reversible: operation.reversible,
         money: operation.money.clone(),
         magnitude: operation.magnitude.clone(),
+        unmeasured: operation.unmeasured,
         reach: operation.environment.clone(),
         targets: operation.targets.clone(),
         effect: operation.effect.clone(),

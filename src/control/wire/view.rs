@@ -253,6 +253,9 @@ pub struct HoldView {
     /// How much besides money.
     #[serde(default)]
     pub magnitude: Option<Magnitude>,
+    /// Money and magnitude do not say how much the call does.
+    #[serde(default)]
+    pub unmeasured: bool,
     /// Where the arguments want it to take effect; absent where they name no place.
     #[serde(default)]
     pub reach: Option<Reach>,

@@ -140,15 +140,18 @@ impl Gate {
     /// # Errors
     /// [`NoEffect`]: there is no grant. The hold is as it was, but where the message says that it is approved.
     pub async fn grant(&self, ruling: Ruling, bounds: &Bounds, text: String) -> Result<Hold, NoEffect> {
+        let mut ruling = ruling.granting(text.clone());
+        let proved = self.prove(&mut ruling);
         let (hold, operator) = (ruling.hold.clone(), ruling.shown.clone());
-        let reserved = match self.reserve_grant(&hold, &operator, bounds, &text) {
-            Ok(reserved) => reserved,
+        let reserved = proved.and_then(|proved| Ok((proved, self.reserve_grant(&hold, &operator, bounds, &text)?)));
+        let (proved, reserved) = match reserved {
+            Ok(both) => both,
             Err(why) => {
                 self.no_effect(&hold, &operator, &why).await;
                 return Err(why);
             }
         };
-        let approved = match self.rule(ruling.granting(text)).await {
+        let approved = match self.rule_proved(ruling, Ok(proved)).await {
             Ok(approved) => approved,
             Err(why) => {
                 self.grants.remove(&reserved.id);
