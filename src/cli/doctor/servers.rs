@@ -188,7 +188,7 @@ mod tests {
             "gate: { url: 'https://api.stigg.io', headers: { X-API-KEY: { secret: k } }, url_env: U, key_env: K }";
         let said = |more: &str| {
             let text = format!(
-                "version: 1\nsecrets: {{ k: {{ env: K }} }}\nservers: {{ s: {{ environment: sandbox, \
+                "version: 1\nsecrets: {{ k: {{ env: K }} }}\nservers: {{ s: {{ vendor: stigg, environment: sandbox, \
                  upstream: {{ stdio: {{ {more} }} }} }} }}\n\
                  principals: [{{ name: a, match: {{ uid: 1 }}, scopes: [] }}]\n"
             );
