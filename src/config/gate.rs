@@ -7,8 +7,8 @@ use super::fields::{Context, Fields, Keys};
 use super::problem::{Code, quote};
 use super::servers::{headers, plain_url, variable};
 use super::yaml::{Data, Node};
-use super::{Gate, Value};
-use crate::sandbox::Wishes;
+use super::{Gate, Upstream, Value};
+use crate::sandbox::{Network, Wishes};
 
 const GATE: Keys =
     Keys { known: &["url", "headers", "url_env", "key_env", "trust_code", "allow_plain_http"], later: &[] };
@@ -72,6 +72,29 @@ pub fn gate(
         );
     }
     Some(Gate { url: url?, headers: headers?, url_env: url_env?, key_env: key_env?, trust_code })
+}
+
+/// What is wrong where the program of a child behind a gate has to fetch its server first and has no network for
+/// that, and what to do.
+pub fn cannot_fetch(upstream: &Upstream) -> Option<(String, &'static str)> {
+    let Upstream::Stdio { command, args, sandbox: Some(wishes), gate: Some(_), .. } = upstream else { return None };
+    if wishes.network != Network::Ports([].into()) {
+        return None;
+    }
+    let program = std::path::Path::new(command).file_name()?.to_str()?;
+    let help = match (program, args.first().map(String::as_str)) {
+        ("npx" | "pnpx" | "bunx" | "uvx" | "pipx", _)
+        | ("pnpm" | "yarn", Some("dlx"))
+        | ("npm", Some("exec" | "x"))
+        | ("bun", Some("x"))
+        | ("uv", Some("tool")) => {
+            "install the server and name its file in `args`, or open the network, and know that its code then reaches every \
+             host by it: `sandbox: { network: [443] }`"
+        }
+        ("docker" | "podman", _) => "a container has a network of its own: install the server and start it without one",
+        _ => return None,
+    };
+    Some((format!("{program} has no network to fetch the server by: behind a `gate` there is none"), help))
 }
 
 /// The one secret among the headers, which the child must not have.

@@ -41,6 +41,7 @@ pub mod words;
 mod yaml;
 
 pub use auth::{Grant, OAuth};
+pub use gate::cannot_fetch;
 pub use notify::{Notify, NotifyTo, QuietHours};
 pub use problem::{Code, Problem, Report};
 pub use query::parameters;

@@ -229,17 +229,21 @@ fn known_members(method: Decided, modern: bool, params: Json<'_>) -> Result<(), 
                 "the parameters of {method} have no member {name} in this revision; leave it out"
             )));
         }
-        let plain = |task: Json<'_>| {
-            let mut members = task.members();
-            task.kind() == Kind::Object
-                && members
-                    .all(|(name, ttl)| name.as_str().is_some_and(|name| name == "ttl") && ttl.kind() == Kind::Number)
-        };
-        if name == "task" && !plain(value) {
-            return Err(invalid("task must be an object with nothing but a number `ttl`"));
+        if name == "task" && !is_task(value) {
+            return Err(invalid("task must be an object of `ttl` (a number or null) and `pollInterval` (a number)"));
         }
     }
     Ok(())
+}
+
+/// What a client may wish of a task. Official clients send both members, and `null` for a task without an end.
+fn is_task(task: Json<'_>) -> bool {
+    let known = |name: Json<'_>, value: Json<'_>| match name.as_str().as_deref() {
+        Some("ttl") => matches!(value.kind(), Kind::Number | Kind::Null),
+        Some("pollInterval") => value.kind() == Kind::Number,
+        _ => false,
+    };
+    task.kind() == Kind::Object && task.members().all(|(name, value)| known(name, value))
 }
 
 const REFERENCE: &str = "ref must be of type ref/prompt with a name and no uri, or ref/resource with a uri and no name";

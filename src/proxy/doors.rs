@@ -1,13 +1,19 @@
-//! How many sessions each principal has. One that takes more than its share would keep the others out.
+//! How many sessions there are, and how many each principal has. One that takes more than its share would keep the
+//! others out.
 //!
 //! Invariant: a session counts for as long as its [`Place`] lives.
 
 use std::collections::HashMap;
+use std::pin::pin;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
 
-use super::Shared;
+use super::{ServerRuntime, Shared, session};
 use crate::call::Limits;
 use crate::mcp::loss::OVERLOADED;
 use crate::mcp::message::Shape;
@@ -15,89 +21,194 @@ use crate::mcp::reply;
 use crate::transport::budget::Refusals;
 use crate::transport::{FromClient, NewSession, Rejected, ToClient};
 
-type Counts = Arc<Mutex<HashMap<String, usize>>>;
+/// A session that has just ended frees its place when its server's process is gone: a new one waits for that.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Clients that wait for a place at one time. The next one is turned away at once.
+const WAITING: usize = 64;
 
-/// The open sessions, by principal: only of those that have some.
-#[derive(Debug)]
-pub(super) struct Doors {
-    counts: Counts,
-    refusals: Refusals,
+/// The places that are taken: only of principals and servers that have some.
+#[derive(Debug, Default)]
+struct Taken {
+    all: usize,
+    /// By principal, then by server.
+    of: HashMap<String, HashMap<String, usize>>,
 }
 
-/// One session's place among those of its principal.
+#[derive(Debug, Default)]
+struct Hall {
+    taken: Mutex<Taken>,
+    /// A place has become free.
+    left: Notify,
+}
+
+/// Which bound is reached.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Full {
+    All,
+    Principal,
+    Server,
+}
+
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct Doors {
+    hall: Arc<Hall>,
+    waiting: Semaphore,
+    refusals: Refusals,
+    sessions: TaskTracker,
+}
+
+/// One session's place among those of its principal with its server.
+#[derive(Debug)]
+struct Place {
     principal: String,
-    all: Counts,
+    server: String,
+    hall: Arc<Hall>,
 }
 
 impl Doors {
-    pub fn new(rejected: mpsc::Sender<Rejected>) -> Doors {
-        Doors { counts: Counts::default(), refusals: Refusals::new(rejected) }
+    /// Sessions run on `sessions`.
+    pub fn new(rejected: mpsc::Sender<Rejected>, sessions: TaskTracker) -> Doors {
+        let waiting = Semaphore::new(WAITING);
+        Doors { hall: Arc::default(), waiting, refusals: Refusals::new(rejected), sessions }
     }
 
-    /// Gives a session its place, or turns its client away.
-    pub fn enter(&self, new: NewSession, shared: &Arc<Shared>) -> Option<(NewSession, Place)> {
-        if let Some(place) = self.place(&new.principal.name, shared.limits.sessions_per_principal) {
-            return Some((new, place));
+    /// Begins a session where there is a place for it. Else its client waits a moment for one, and is turned away.
+    pub fn enter(self: &Arc<Doors>, new: NewSession, server: Arc<ServerRuntime>, shared: &Arc<Shared>) {
+        if let Ok(place) = self.hall.place(&new.principal.name, &new.server, &shared.limits) {
+            return self.begin(new, place, server, Arc::clone(shared));
         }
+        let (doors, shared) = (Arc::clone(self), Arc::clone(shared));
+        // Among the sessions these would take places of others.
+        shared.tracker.clone().spawn(async move {
+            let place = tokio::select! {
+                place = doors.wait(&new, &shared.limits) => place,
+                () = shared.stop.cancelled() => return,
+            };
+            match place {
+                Ok(place) => doors.begin(new, place, server, shared),
+                Err(full) => doors.turn_away(new, full, &shared).await,
+            }
+        });
+    }
+
+    fn begin(&self, new: NewSession, place: Place, server: Arc<ServerRuntime>, shared: Arc<Shared>) {
+        self.sessions.spawn(async move {
+            let _place = place;
+            server.sessions.fetch_add(1, Ordering::Relaxed);
+            session::run(new, shared, Arc::clone(&server)).await;
+            server.sessions.fetch_sub(1, Ordering::Relaxed);
+        });
+    }
+
+    async fn wait(&self, new: &NewSession, limits: &Limits) -> Result<Place, Full> {
+        let place = || self.hall.place(&new.principal.name, &new.server, limits);
+        let Ok(_turn) = self.waiting.try_acquire() else { return place() };
+        let trying = async {
+            loop {
+                let mut left = pin!(self.hall.left.notified());
+                // What becomes free from here on is heard of.
+                left.as_mut().enable();
+                match place() {
+                    Ok(place) => return place,
+                    Err(_) => left.await,
+                }
+            }
+        };
+        match timeout(PATIENCE, trying).await {
+            Ok(place) => Ok(place),
+            Err(_) => place(),
+        }
+    }
+
+    /// Records it, and answers the first request of the client. One that says nothing is not waited for without end.
+    async fn turn_away(&self, new: NewSession, full: Full, shared: &Shared) {
+        let reason = reason(full, &new.server, &shared.limits);
         self.refusals.report(Rejected {
             server: Some(new.server.clone()),
             principal: Some(new.principal.name.clone()),
             client: new.client.clone(),
             code: OVERLOADED,
-            reason: reason(&shared.limits),
+            reason: reason.clone(),
         });
-        // Among the sessions these would take places of others.
-        shared.tracker.spawn(turn_away(new, Arc::clone(shared)));
-        None
-    }
-
-    /// A place, unless `limit` of them are taken.
-    fn place(&self, principal: &str, limit: usize) -> Option<Place> {
-        let mut all = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = all.entry(principal.to_owned()).or_default();
-        if *count >= limit {
-            return None;
+        let (mut inbound, outbound) = (new.link.inbound, new.link.outbound);
+        let answer = async {
+            while let Some(event) = inbound.recv().await {
+                let FromClient::Message(message) = event else { continue };
+                if let Shape::Request { id, .. } = message.shape() {
+                    let text = reply::error(id, OVERLOADED, &reason);
+                    let _ = outbound.send(ToClient::Message { text, related: Some(id.clone()) }).await;
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            _ = timeout(shared.limits.body_timeout, answer) => {}
+            () = shared.stop.cancelled() => {}
         }
-        *count += 1;
-        Some(Place { principal: principal.to_owned(), all: Arc::clone(&self.counts) })
+    }
+}
+
+impl Hall {
+    fn place(self: &Arc<Hall>, principal: &str, server: &str, limits: &Limits) -> Result<Place, Full> {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        if taken.all >= limits.sessions {
+            return Err(Full::All);
+        }
+        let with = taken.of.get(principal);
+        if with.is_some_and(|with| with.values().sum::<usize>() >= share(limits)) {
+            return Err(Full::Principal);
+        }
+        if with.and_then(|with| with.get(server)).is_some_and(|count| *count >= limits.sessions_per_principal) {
+            return Err(Full::Server);
+        }
+        taken.all += 1;
+        *taken.of.entry(principal.to_owned()).or_default().entry(server.to_owned()).or_default() += 1;
+        Ok(Place { principal: principal.to_owned(), server: server.to_owned(), hall: Arc::clone(self) })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = all.get_mut(&self.principal) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                all.remove(&self.principal);
+        let mut taken = self.hall.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.all = taken.all.saturating_sub(1);
+        if let Some(with) = taken.of.get_mut(&self.principal) {
+            if let Some(count) = with.get_mut(&self.server) {
+                *count = count.saturating_sub(1);
+            }
+            with.retain(|_, count| *count > 0);
+            if with.is_empty() {
+                taken.of.remove(&self.principal);
             }
         }
+        drop(taken);
+        self.hall.left.notify_waiters();
     }
 }
 
-fn reason(limits: &Limits) -> String {
-    let limit = limits.sessions_per_principal;
-    format!("countersign: {limit} sessions of this client are open (limits.sessions_per_principal); end one of them")
+/// What one principal may have with all servers together: the other half stays for others.
+fn share(limits: &Limits) -> usize {
+    limits.sessions.div_ceil(2)
 }
 
-/// Answers the first request of a client that finds no place. One that says nothing is not waited for without end.
-async fn turn_away(new: NewSession, shared: Arc<Shared>) {
-    let (mut inbound, outbound) = (new.link.inbound, new.link.outbound);
-    let answer = async {
-        while let Some(event) = inbound.recv().await {
-            let FromClient::Message(message) = event else { continue };
-            if let Shape::Request { id, .. } = message.shape() {
-                let text = reply::error(id, OVERLOADED, &reason(&shared.limits));
-                let _ = outbound.send(ToClient::Message { text, related: Some(id.clone()) }).await;
-                return;
-            }
+fn reason(full: Full, server: &str, limits: &Limits) -> String {
+    let end = "end one (over HTTP by DELETE with its Mcp-Session-Id)";
+    match full {
+        Full::All => {
+            let all = limits.sessions;
+            format!("countersign: {all} sessions of all clients are open (limits.sessions); try again later")
         }
-    };
-    tokio::select! {
-        _ = tokio::time::timeout(shared.limits.body_timeout, answer) => {}
-        () = shared.stop.cancelled() => {}
+        Full::Principal => {
+            let share = share(limits);
+            format!("countersign: {share} sessions of this client are open, the half of limits.sessions; {end}")
+        }
+        Full::Server => {
+            let most = limits.sessions_per_principal;
+            format!(
+                "countersign: {most} sessions of this client with the server {server} are open \
+                 (limits.sessions_per_principal); {end}, or try again in a minute: one over HTTP with nothing open \
+                 gives its place to a new one then"
+            )
+        }
     }
 }
 
@@ -105,14 +216,34 @@ async fn turn_away(new: NewSession, shared: Arc<Shared>) {
 mod tests {
     use super::*;
 
+    fn limits(sessions: usize, each: usize) -> Limits {
+        Limits { sessions, sessions_per_principal: each, ..Limits::default() }
+    }
+
     #[test]
     fn a_place_is_free_again_when_its_session_ends() {
-        let doors = Doors::new(mpsc::channel(1).0);
-        let places = [doors.place("a", 2), doors.place("a", 2)];
-        assert!(places.iter().all(Option::is_some) && doors.place("a", 2).is_none());
-        assert!(doors.place("b", 2).is_some(), "another has its own");
+        let hall = Arc::new(Hall::default());
+        let place = |principal: &str, server: &str| hall.place(principal, server, &limits(100, 2));
+        let places = [place("a", "s"), place("a", "s")];
+        assert!(places.iter().all(Result::is_ok));
+        assert_eq!(place("a", "s").unwrap_err(), Full::Server);
+        assert!(place("a", "t").is_ok(), "each server has its own");
+        assert!(place("b", "s").is_ok(), "another has its own");
         drop(places);
-        assert!(doors.counts.lock().unwrap().is_empty());
-        assert!(doors.place("a", 2).is_some());
+        let taken = hall.taken.lock().unwrap();
+        assert!(taken.of.is_empty() && taken.all == 0);
+        drop(taken);
+        assert!(place("a", "s").is_ok());
+    }
+
+    #[test]
+    fn half_of_all_places_stay_for_others() {
+        let hall = Arc::new(Hall::default());
+        let place = |principal: &str, server: &str| hall.place(principal, server, &limits(4, 2));
+        let _places = [place("a", "s").unwrap(), place("a", "t").unwrap()];
+        assert_eq!(place("a", "u").unwrap_err(), Full::Principal);
+        let _others = [place("b", "s").unwrap(), place("c", "s").unwrap()];
+        assert_eq!(place("d", "s").unwrap_err(), Full::All);
+        assert!(reason(Full::All, "s", &limits(4, 2)).contains("4 sessions of all clients"));
     }
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -556,23 +556,11 @@ fn accept(
 ) -> Handover {
     let (session_to, mut session_from) = mpsc::channel::<NewSession>(HANDOVER);
     let (gate, scrubber) = (Arc::clone(&shared.gate), Arc::clone(&shared.scrubber));
-    let session_tracker = sessions.clone();
-    let doors = Doors::new(rejected_to.clone());
+    let doors = Arc::new(Doors::new(rejected_to.clone(), sessions.clone()));
     tracker.spawn(async move {
         while let Some(new) = session_from.recv().await {
-            let Some(server) = servers.get(&new.server).map(Arc::clone) else { continue };
-            if session_tracker.len() >= shared.limits.sessions {
-                tracing::warn!(server = new.server, "limits.sessions is reached; a session was turned away");
-                continue;
-            }
-            let Some((new, place)) = doors.enter(new, &shared) else { continue };
-            let shared = Arc::clone(&shared);
-            session_tracker.spawn(async move {
-                let _place = place;
-                server.sessions.fetch_add(1, Ordering::Relaxed);
-                session::run(new, shared, Arc::clone(&server)).await;
-                server.sessions.fetch_sub(1, Ordering::Relaxed);
-            });
+            let Some(server) = servers.get(&new.server) else { continue };
+            doors.enter(new, Arc::clone(server), &shared);
         }
     });
     tracker.spawn(async move {

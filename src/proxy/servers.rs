@@ -73,6 +73,9 @@ pub(super) fn runtime(
                 )?
                 .map(Box::new),
             };
+            if let Some((problem, help)) = crate::config::cannot_fetch(&server.upstream) {
+                tracing::warn!(server = name, help, "{problem}");
+            }
             match spec.resolve() {
                 Ok(()) => tracing::info!(server = name, program = spec.command, "the server's program"),
                 // Looked for again for each session.

@@ -36,11 +36,26 @@ const UDP: u64 = libc::IPPROTO_UDP as u64;
 /// # Errors
 /// What cannot be done, in words.
 pub fn restrict(profile: &Profile) -> Result<(), String> {
-    let program = program(profile)?;
-    seccompiler::apply_filter(&program).map_err(|error| format!("seccomp: {error}"))
+    let failed = |error: seccompiler::Error| format!("seccomp: {error}");
+    // A filter has one answer to all that it refuses, so these are two.
+    if let Some(families) = families(profile)? {
+        seccompiler::apply_filter(&families).map_err(failed)?;
+    }
+    seccompiler::apply_filter(&forbidden(profile)?).map_err(failed)
 }
 
-fn program(profile: &Profile) -> Result<BpfProgram, String> {
+/// Kinds of networks that the child does not have. It is told so as by a kernel without them: programs then take
+/// another, as .NET does without IPv6, and fail where they are told that they may not.
+fn families(profile: &Profile) -> Result<Option<BpfProgram>, String> {
+    let failed = |error: seccompiler::BackendError| format!("seccomp: {error}");
+    let Some((versions, _)) = versions(&profile.network) else { return Ok(None) };
+    let known = [NETLINK, UNIX].iter().chain(versions);
+    let other = known.map(|known| SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, *known));
+    let other = other.collect::<Result<Vec<_>, _>>().and_then(SeccompRule::new).map_err(failed)?;
+    compile(BTreeMap::from([(libc::SYS_socket, vec![other])]), libc::EAFNOSUPPORT).map(Some)
+}
+
+fn forbidden(profile: &Profile) -> Result<BpfProgram, String> {
     let failed = |error: seccompiler::BackendError| format!("seccomp: {error}");
     let mut rules = BTreeMap::new();
     // These make sockets and connections by another door, or read keys that the kernel keeps for the account.
@@ -68,11 +83,16 @@ fn program(profile: &Profile) -> Result<BpfProgram, String> {
     }
     // A list without a rule in it means any.
     rules.retain(|call, rules| *call != libc::SYS_socket || !rules.is_empty());
+    compile(rules, libc::EACCES)
+}
+
+fn compile(mut rules: BTreeMap<i64, Vec<SeccompRule>>, errno: libc::c_int) -> Result<BpfProgram, String> {
+    let failed = |error: seccompiler::BackendError| format!("seccomp: {error}");
     if cfg!(target_arch = "x86_64") {
         let again: Vec<_> = rules.iter().map(|(call, rules)| (call | X32, rules.clone())).collect();
         rules.extend(again);
     }
-    let refused = SeccompAction::Errno(libc::EACCES as u32);
+    let refused = SeccompAction::Errno(errno as u32);
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, refused, ARCH?).map_err(failed)?;
     filter.try_into().map_err(failed)
 }
@@ -84,25 +104,25 @@ fn pair(kind: libc::c_int) -> Result<SeccompRule, seccompiler::BackendError> {
     SeccompRule::new(vec![kind])
 }
 
+/// Which kinds of networks there are and which protocols of theirs; `None` where all are.
+fn versions(network: &Network) -> Option<(&'static [u64], &'static [u64])> {
+    match network {
+        Network::Any => None,
+        Network::Ports(ports) if ports.is_empty() => Some((&[], &[])),
+        Network::Ports(_) => Some((&[INET, INET6], &[0, TCP, UDP])),
+        Network::Only(_) => Some((&[INET], &[0, TCP])),
+    }
+}
+
 /// Each rule names sockets that are refused.
 fn sockets(profile: &Profile) -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
     let family = |op, value| SeccompCondition::new(0, SeccompCmpArgLen::Dword, op, value);
     let protocol = |value| SeccompCondition::new(2, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, value);
-    // Which families there are beside the local ones, and which protocols of theirs.
-    let (versions, protocols): (&[u64], &[u64]) = match &profile.network {
-        Network::Any => {
-            let unix = (!profile.unix_sockets).then(|| SeccompRule::new(vec![family(SeccompCmpOp::Eq, UNIX)?]));
-            return unix.into_iter().collect();
-        }
-        Network::Ports(ports) if ports.is_empty() => (&[], &[]),
-        Network::Ports(_) => (&[INET, INET6], &[0, TCP, UDP]),
-        Network::Only(_) => (&[INET], &[0, TCP]),
-    };
-    let mut families = vec![NETLINK];
-    families.extend(profile.unix_sockets.then_some(UNIX));
-    families.extend(versions);
-    let other = families.iter().map(|known| family(SeccompCmpOp::Ne, *known)).collect::<Result<Vec<_>, _>>()?;
-    let mut rules = vec![SeccompRule::new(other)?];
+    let mut rules = Vec::new();
+    if !profile.unix_sockets {
+        rules.push(SeccompRule::new(vec![family(SeccompCmpOp::Eq, UNIX)?])?);
+    }
+    let Some((versions, protocols)) = versions(&profile.network) else { return Ok(rules) };
     for version in versions {
         let mut named = vec![family(SeccompCmpOp::Eq, *version)?];
         for known in protocols {

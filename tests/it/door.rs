@@ -151,7 +151,13 @@ async fn a_principal_has_so_many_sessions_and_takes_none_of_others() {
     let mut third = daemon.raw_shim();
     third.send(&request(0, "initialize", hello())).await;
     let full = third.answer(0).await;
-    assert!(full["error"]["message"].as_str().unwrap().contains("2 sessions of this client are open"), "{full}");
+    assert!(
+        full["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("2 sessions of this client with the server fixture are open"),
+        "{full}"
+    );
     assert_eq!(spy.processes().len(), 4);
     // A place is free again when a session has ended.
     for shim in &mut shims {

@@ -6,7 +6,7 @@ use super::finding::Finding;
 use super::ground::Ground;
 use crate::call::{Environment, EnvironmentSource};
 use crate::catalog::Catalog;
-use crate::config::{Config, Server, Upstream, Value};
+use crate::config::{self, Config, Server, Upstream, Value};
 use crate::credential::secret::SecretCell;
 use crate::credential::trust;
 use crate::proxy;
@@ -35,6 +35,9 @@ pub fn check(ground: &Ground) -> Vec<Finding> {
             found.extend(startable(name, server));
         }
         found.extend(boxed(name, server, support));
+        found.extend(
+            config::cannot_fetch(&server.upstream).map(|(problem, help)| Finding::warning(name, problem).run(help)),
+        );
         found.extend(beside_the_key(name, server, &catalog));
     }
     let children = config.servers.values().any(|server| matches!(server.upstream, Upstream::Stdio { .. }));
@@ -176,6 +179,31 @@ mod tests {
             [("stigg", gate), ("stigg", "env: { LEVEL: debug }"), ("stripe", "env: { K: { secret: k } }")]
         {
             assert_eq!(said(vendor, more), None, "{vendor} {more}");
+        }
+    }
+
+    #[test]
+    fn a_program_behind_a_gate_that_cannot_fetch_its_server_is_said() {
+        let gate =
+            "gate: { url: 'https://api.stigg.io', headers: { X-API-KEY: { secret: k } }, url_env: U, key_env: K }";
+        let said = |more: &str| {
+            let text = format!(
+                "version: 1\nsecrets: {{ k: {{ env: K }} }}\nservers: {{ s: {{ vendor: stigg, environment: sandbox, \
+                 upstream: {{ stdio: {{ {more} }} }} }} }}\n\
+                 principals: [{{ name: a, match: {{ uid: 1 }}, scopes: [] }}]\n"
+            );
+            let config = config::parse(&text, std::path::Path::new("/c.yaml")).unwrap();
+            config::cannot_fetch(&config.servers["s"].upstream)
+        };
+        for command in ["npx", "/usr/bin/uvx", "pnpm, args: [dlx, x]", "pipx, args: [run, x]"] {
+            let (problem, help) = said(&format!("command: {command}, {gate}")).unwrap();
+            assert!(problem.contains("no network") && help.contains("network: [443]"), "{problem}");
+            assert_eq!(said(&format!("command: {command}")), None);
+            assert_eq!(said(&format!("command: {command}, sandbox: {{ network: [443] }}, {gate}")), None);
+        }
+        assert!(said(&format!("command: docker, {gate}")).unwrap().1.contains("container"));
+        for command in ["node, args: [npx]", "pnpm, args: [start]"] {
+            assert_eq!(said(&format!("command: {command}, {gate}")), None);
         }
     }
 

@@ -196,7 +196,19 @@ fn parameters_that_the_protocol_does_not_have_are_refused() {
     }
     let call = |task: &str, modern| of("tools/call", &format!(r#""name":"t","task":{task}"#), modern).is_ok();
     assert!(call(r#"{"ttl":60000}"#, false) && call("{}", false) && call("{}", true));
-    for odd in [r#"{"ttl":"60000"}"#, r#"{"ttl":1,"account":"acct_other"}"#, "[]", "null", "1"] {
+    // As the official TypeScript client writes them.
+    for sdk in [r#"{"ttl":null}"#, r#"{"ttl":60000,"pollInterval":500}"#, r#"{"pollInterval":500}"#] {
+        assert!(call(sdk, false) && call(sdk, true), "{sdk}");
+    }
+    for odd in [
+        r#"{"ttl":"60000"}"#,
+        r#"{"ttl":1,"account":"acct_other"}"#,
+        r#"{"pollInterval":null}"#,
+        r#"{"pollInterval":{"account":"acct_other"}}"#,
+        "[]",
+        "null",
+        "1",
+    ] {
         assert!(!call(odd, false) && !call(odd, true), "{odd}");
     }
     let listen = r#""notifications":{}"#;

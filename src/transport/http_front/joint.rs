@@ -58,6 +58,10 @@ impl Joints {
         (joint, Some((ClientLink { inbound, outbound }, from_session)))
     }
 
+    pub(super) fn has(&self, principal: &Arc<Principal>, server: &str) -> bool {
+        lock(&self.0).contains_key(&(Arc::clone(principal), server.to_owned()))
+    }
+
     fn remove(&self, ended: &Arc<Joint>) {
         lock(&self.0).retain(|_, joint| !Arc::ptr_eq(joint, ended));
     }

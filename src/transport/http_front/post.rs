@@ -284,6 +284,9 @@ impl HttpFront {
         if self.sessions.len() >= self.limits.sessions {
             return Err(busy(&format!("{} sessions are open (limits.sessions)", self.limits.sessions)));
         }
+        let joint = usize::from(self.joints.has(&admitted.principal, &admitted.server));
+        let most = self.limits.sessions_per_principal.saturating_sub(joint);
+        self.sessions.make_room(&admitted.principal, &admitted.server, most);
         // A whole array is handed over at once.
         let (inbound, outbound) = self.begin(admitted, self.limits.queue.max(batch::ITEMS)).await?;
         let server = admitted.server.clone();

@@ -28,6 +28,9 @@ use crate::transport::{FromClient, ToClient, lock};
 /// Clients are told to come back after one second. Who gives them less time than this must not send them away.
 const COMES_BACK: Duration = Duration::from_secs(3);
 
+/// A session that nobody has used for this long gives its place to a new one, where places are short.
+const LEFT_ALONE: Duration = Duration::from_secs(60);
+
 /// Longest progress token by which a message finds the stream of its request.
 const TOKEN_BYTES: usize = 1 << 10;
 
@@ -58,6 +61,24 @@ impl Sessions {
         let session = lock(&self.open).get(id).map(Arc::clone)?;
         (session.principal.as_ref() == principal && session.server == server && !session.ended.is_cancelled())
             .then_some(session)
+    }
+
+    /// Where a principal has as many sessions with a server as it may, ends the one that has been left alone for
+    /// longest: clients that go without a word keep no place from those that come.
+    pub(super) fn make_room(&self, principal: &Principal, server: &str, most: usize) {
+        let open = lock(&self.open);
+        let theirs = open.values().filter(|session| {
+            session.principal.as_ref() == principal && session.server == server && !session.ended.is_cancelled()
+        });
+        let theirs: Vec<Arc<Session>> = theirs.map(Arc::clone).collect();
+        drop(open);
+        if theirs.len() < most {
+            return;
+        }
+        let longest = theirs.iter().filter_map(|session| Some((session.alone_since()?, session)));
+        if let Some((_, session)) = longest.min_by_key(|(since, _)| *since) {
+            session.end_alone();
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -137,6 +158,22 @@ impl Session {
     /// Ends it, from whichever side.
     pub(super) fn end(&self) {
         self.ended.cancel();
+    }
+
+    /// Since when nobody has used it, where that is long ago and nothing of it is open.
+    fn alone_since(&self) -> Option<Instant> {
+        let state = lock(&self.state);
+        (!state.streams.in_use() && state.used.elapsed() >= LEFT_ALONE).then_some(state.used)
+    }
+
+    /// Ends it where it is still alone: a request that comes meanwhile is either seen here, or finds no session and is
+    /// not sent.
+    fn end_alone(&self) {
+        let mut state = lock(&self.state);
+        if !state.streams.in_use() && state.used.elapsed() >= LEFT_ALONE {
+            state.inbound = None;
+            self.ended.cancel();
+        }
     }
 
     pub(super) fn has_ended(&self) -> bool {

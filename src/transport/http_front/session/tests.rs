@@ -155,3 +155,39 @@ fn of_a_request_that_is_open_its_token_is_kept_and_no_more() {
     assert_eq!(of(&long(TOKEN_BYTES)).unwrap().as_str().len(), TOKEN_BYTES);
     assert!(of(&long(TOKEN_BYTES + 1)).is_none());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_is_left_alone_gives_its_place_to_a_new_one() {
+    let sessions = Sessions::new(10);
+    let take = |server: &str, name: &str| {
+        let (inbound, receiver) = mpsc::channel(4);
+        let taken = Session::new(server.into(), principal(name), inbound, &Limits::default()).unwrap();
+        assert!(sessions.add(&taken));
+        (taken, receiver)
+    };
+    let minute = || tokio::time::advance(LEFT_ALONE);
+    let (other, stranger) = (take("statsig", "a"), take("stripe", "b"));
+    let (calling, listening, oldest) = (take("stripe", "a"), take("stripe", "a"), take("stripe", "a"));
+    let _called = calling.0.open(&request(1, "1"), true).unwrap();
+    let _listens = listening.0.listen().unwrap();
+    tokio::time::advance(Duration::from_secs(1)).await;
+    let newest = take("stripe", "a");
+    let ended = |ends: &[&Arc<Session>]| ends.iter().filter(|session| session.has_ended()).count();
+    // As long as there is room, or all have been used a moment ago, none has to go.
+    sessions.make_room(&principal("a"), "stripe", 4);
+    minute().await;
+    sessions.make_room(&principal("a"), "stripe", 5);
+    assert_eq!(ended(&[&calling.0, &listening.0, &oldest.0, &newest.0, &other.0, &stranger.0]), 0);
+    sessions.make_room(&principal("a"), "stripe", 4);
+    assert!(oldest.0.has_ended() && oldest.0.inbound().is_none() && oldest.0.open(&request(1, "1"), true).is_err());
+    assert_eq!(ended(&[&calling.0, &listening.0, &newest.0, &other.0, &stranger.0]), 0);
+    // One that is used again stays, and so do those with something open.
+    assert!(newest.0.inbound().is_some());
+    sessions.make_room(&principal("a"), "stripe", 3);
+    assert_eq!(ended(&[&calling.0, &listening.0, &newest.0, &other.0, &stranger.0]), 0);
+    minute().await;
+    sessions.make_room(&principal("a"), "stripe", 3);
+    sessions.make_room(&principal("a"), "stripe", 2);
+    assert!(newest.0.has_ended());
+    assert_eq!(ended(&[&calling.0, &listening.0, &other.0, &stranger.0]), 0);
+}
