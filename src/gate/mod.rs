@@ -566,6 +566,11 @@ impl Gate {
         loaded.map(|_| version)
     }
 
+    /// Whether the policies in use can allow nothing to whoever has no scope for a server.
+    pub fn scopes_alone_allow(&self) -> bool {
+        self.policy.scopes_alone_allow()
+    }
+
     /// Why the last reload was refused, where it was.
     pub fn policy_error(&self) -> Option<String> {
         self.policy_error.lock().ok().and_then(|error| error.clone())
