@@ -89,7 +89,7 @@ impl Clearance {
             let reason = "the approval came so late that the hold's time was over before the call could leave";
             return Some((Outcome::Expired, reason.to_owned()));
         }
-        if presence.patience.is_some_and(|patience| Instant::now() >= patience) {
+        if presence.patience.is_some_and(|patience| gate.holds.now() >= patience) {
             let reason = "the client waits no longer than this, and the call could not leave before";
             return Some((Outcome::Expired, reason.to_owned()));
         }
@@ -102,6 +102,11 @@ impl Clearance {
 
     /// For the link, which asks last.
     pub fn leave(self) -> Leave {
-        Leave::new(Instant::now() + LEAVES_WITHIN, move || self.no())
+        // The timer of the link stands still while the machine sleeps.
+        let until = self.gate.holds.now() + LEAVES_WITHIN;
+        Leave::new(Instant::now() + LEAVES_WITHIN, move || {
+            let late = || (self.gate.holds.now() >= until).then(|| (Outcome::Unavailable, Leave::LATE.to_owned()));
+            self.no().or_else(late)
+        })
     }
 }

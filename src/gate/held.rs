@@ -9,7 +9,6 @@ use crate::call::{CallContext, CallId, Decision, Outcome, Refusal, ToolCall};
 
 use super::hold::{HoldQueue, Place, Verdict};
 use super::permit::PermittedCall;
-use super::release::By;
 use super::{Gate, Presence, sleep_until};
 
 /// A call that waits for an operator. It has to be waited for: only [`HeldCall::wait`] ends the wait properly.
@@ -54,7 +53,7 @@ impl HeldCall {
         gate.holds.wait_until(&id, patience);
         let session = context.session.clone();
         // Who is answered with a task waits for as long as it takes.
-        let presence = presence.clone().until(patience);
+        let presence = presence.clone().until(&gate, patience);
         let ended = gate.wait(call, context, place, &presence, patience).await;
         if let Err(refusal) = &ended {
             gate.sessions.became(&session, &id, refusal.outcome.as_str());
@@ -75,7 +74,7 @@ impl Gate {
         let (gate, id) = (self, call.id().clone());
         match verdict(&gate.holds, &id, place, presence, patience).await {
             Verdict::Approved { hold, decision, until } => {
-                gate.permit(call, context, By::Ruling { hold: &hold, until }, decision, presence).await
+                gate.permit(call, context, &hold, until, decision, presence).await
             }
             Verdict::Rejected { hold, by, reason } => {
                 tracing::info!(call = %id, by, "rejected");

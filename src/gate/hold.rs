@@ -136,8 +136,8 @@ pub struct HoldQueue {
     /// Of the next change.
     revision: AtomicU64,
     consoles: watch::Sender<usize>,
-    /// There is a hold that nobody waits for, or one more ticket.
-    unattended: Notify,
+    /// There is more to look after: [`HoldQueue::lapse`] has to say anew when to look again.
+    more: Notify,
 }
 
 /// The lock was poisoned by a panic: nothing can be trusted, nothing is let through.
@@ -186,7 +186,7 @@ impl HoldQueue {
             changes: broadcast::channel(CHANGES).0,
             revision: AtomicU64::new(1),
             consoles: watch::channel(0).0,
-            unattended: Notify::new(),
+            more: Notify::new(),
         }
     }
 
@@ -267,7 +267,7 @@ impl HoldQueue {
             expires,
             bytes,
             presence: presence.clone(),
-            patience: presence.patience.map(|patience| (self.clock.of(patience), on_the_clock(patience))),
+            patience: presence.patience.map(|patience| (patience, on_the_clock(self.clock.timer(patience)))),
             verdict: verdict_to,
             shown: false,
             leaving: None,
@@ -341,11 +341,9 @@ impl HoldQueue {
         if entry.shown {
             self.announce(&mut entry.hold);
         }
-        if entry.waiters.is_empty() {
-            self.unattended.notify_one();
-        }
         inner.order.push(entry.hold.id.clone());
         inner.open.insert(entry.hold.id.clone(), entry);
+        self.more.notify_one();
     }
 
     /// Lets operators see a call and rule on it: its record is durable.
@@ -448,7 +446,7 @@ impl HoldQueue {
             return;
         }
         if entry.waiters.is_empty() {
-            self.unattended.notify_one();
+            self.more.notify_one();
         }
         if entry.shown {
             self.announce(&mut entry.hold);
@@ -462,7 +460,7 @@ impl HoldQueue {
         let now = self.now();
         self.depart(&mut inner, now);
         self.end_leases(&mut inner, now);
-        // The timers of their calls stood still while the machine slept.
+        // The timers of their calls may have stood still while the machine slept.
         let waits = |entry: &Entry| entry.hold.state == State::Pending && !entry.waiters.is_empty();
         let late = |entry: &&Entry| waits(entry) && entry.waiters.iter().any(|waiter| now >= waiter.deadline);
         let late: Vec<CallId> = inner.open.values().filter(late).map(|entry| entry.hold.id.clone()).collect();
@@ -483,15 +481,14 @@ impl HoldQueue {
         let next = inner.open.values().flat_map(|entry| {
             let departure = entry.departure.as_ref().map(|departure| departure.at);
             let lease = entry.hold.lease.as_ref().map(|lease| lease.ends);
-            let looks = waits(entry).then(|| now + LOOKS);
-            [left(entry).then_some(entry.deadline), departure, lease, looks]
+            [left(entry).then_some(entry.deadline), departure, lease, Some(now + LOOKS)]
         });
         next.flatten().min().map(|next| self.clock.timer(next))
     }
 
     /// Resolves when [`HoldQueue::lapse`] has more to look after.
-    pub(super) async fn more_unattended(&self) {
-        self.unattended.notified().await;
+    pub(super) async fn more(&self) {
+        self.more.notified().await;
     }
 
     /// Closes what nobody waits for: the daemon stops, and no approval outlives it.

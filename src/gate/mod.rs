@@ -62,7 +62,6 @@ use grant::Grants;
 use history::{History, Turn, Unknown};
 use hold::Placed;
 use permit::Released;
-use release::By;
 
 /// Policy, holds and the record, in the order in which a call meets them.
 pub struct Gate {
@@ -405,8 +404,7 @@ impl Gate {
             Err((outcome, reason)) => Err(self.close(&id, outcome, reason).await),
             Ok(Placed::Ticket { hold, decision, until }) => {
                 tracing::info!(call = %id, %hold, "an approval of this call is used");
-                let by = By::Ruling { hold: &hold, until };
-                self.permit(call, context, by, decision, presence).await.map(Admission::Permitted)
+                self.permit(call, context, &hold, until, decision, presence).await.map(Admission::Permitted)
             }
             Ok(Placed::Waits(place)) => {
                 // Whatever was stopped before it stood in the queue has not found it there.
@@ -451,14 +449,15 @@ impl Gate {
         }
     }
 
-    /// Closes holds that nobody waits for when their time is over, until `stop`; then all of them. One task of the
+    /// Ends holds whose time is over, also where the machine slept through it, until `stop`; then all that nobody waits
+    /// for. One task of the
     /// daemon runs this.
     pub async fn keep_time(&self, stop: CancellationToken) {
         loop {
             let next = self.holds.lapse();
             tokio::select! {
                 () = stop.cancelled() => break,
-                () = self.holds.more_unattended() => {}
+                () = self.holds.more() => {}
                 () = sleep_until(next) => {}
             }
         }
@@ -564,6 +563,11 @@ impl Gate {
             self.look_again().await;
         }
         loaded.map(|_| version)
+    }
+
+    /// Whether the policies in use can allow nothing to whoever has no scope for a server.
+    pub fn scopes_alone_allow(&self) -> bool {
+        self.policy.scopes_alone_allow()
     }
 
     /// Why the last reload was refused, where it was.

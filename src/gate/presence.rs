@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::Gate;
 use super::pin::DefinitionNow;
 use super::place::Place;
 use crate::call::Outcome;
@@ -19,7 +20,7 @@ pub struct Presence {
     why: Arc<OnceLock<(Outcome, &'static str)>>,
     pub(super) definition: DefinitionNow,
     pub(super) place: Place,
-    /// When the client is thought to give up.
+    /// When the client is thought to give up, by the clock of the holds.
     pub(super) patience: Option<Instant>,
 }
 
@@ -29,9 +30,10 @@ impl Presence {
         Presence { place, ..self }
     }
 
-    /// The same, of a call whose client is thought to give up then.
-    pub fn until(self, patience: Option<Instant>) -> Presence {
-        Presence { patience, ..self }
+    /// The same, of a call whose client is thought to give up when this timer ends. While the machine sleeps the timer
+    /// stands still, and the client may not.
+    pub fn until(self, gate: &Gate, patience: Option<Instant>) -> Presence {
+        Presence { patience: patience.map(|timer| gate.holds.clock.of(timer)), ..self }
     }
 
     /// Of a call of a tool, whose definition and pin the gate compares once more before an approved call leaves.

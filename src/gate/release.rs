@@ -22,25 +22,26 @@ use crate::policy;
 pub const REPLACED: &str = "the token that this client was let in by has been replaced";
 
 impl Gate {
-    /// Lets an approved call go, or says and records why not. Either way its approval is used up.
+    /// Lets a call go by the approval of this hold, which counts until then by the clock of the holds, or says and
+    /// records why not. Either way the approval is used up.
     pub(super) async fn permit(
         self: &Arc<Self>,
         call: Arc<ToolCall>,
         context: Arc<CallContext>,
-        by: By<'_>,
+        hold: &CallId,
+        until: Instant,
         approved: Arc<Decision>,
         presence: &Presence,
     ) -> Result<PermittedCall, Refusal> {
-        let hold = by.hold().unwrap_or_else(|| call.id()).clone();
-        match self.release(&call, &context, by, &approved, presence).await {
+        match self.release(&call, &context, By::Ruling { hold, until }, &approved, presence).await {
             Ok(released) => {
-                self.holds.find(&hold).iter().for_each(|hold| self.approved.note(hold));
+                self.holds.find(hold).iter().for_each(|hold| self.approved.note(hold));
                 let call = Arc::try_unwrap(call).unwrap_or_else(|shared| (*shared).clone());
                 let origin = Origin::new(&call, context, Some(Arc::new(Gate::beyond_freezes(&approved))));
-                Ok(PermittedCall::new(call, released, Some(hold), origin))
+                Ok(PermittedCall::new(call, released, Some(hold.clone()), origin))
             }
             Err((outcome, reason)) => {
-                self.not_released(&hold, outcome, &reason);
+                self.not_released(hold, outcome, &reason);
                 Err(self.close_held(call.id(), outcome, reason).await)
             }
         }
@@ -165,14 +166,7 @@ pub(super) enum By<'a> {
     Grant(&'a Use),
 }
 
-impl<'a> By<'a> {
-    fn hold(self) -> Option<&'a CallId> {
-        match self {
-            By::Ruling { hold, .. } => Some(hold),
-            By::Grant(_) => None,
-        }
-    }
-
+impl By<'_> {
     fn is_grant(self) -> bool {
         matches!(self, By::Grant(_))
     }

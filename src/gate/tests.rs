@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::hold::Verdict;
 use super::release::By;
 use super::*;
 use crate::call::{Class, Decided, fixtures};
@@ -122,6 +123,34 @@ async fn a_call_that_waited_while_policies_were_loaded_is_judged_with_all_that_t
     }
 }
 
+/// Whoever keeps the time has nothing to wait for before the first hold, and hears of that one.
+#[tokio::test]
+async fn a_hold_that_came_later_ends_while_the_machine_sleeps() {
+    let folder = tempfile::tempdir().unwrap();
+    let gate = gate(folder.path()).await;
+    let (call, context) = (Arc::new(call()), Arc::new(context()));
+    let digest = call.digest(&context);
+    let allowed = gate.policy.evaluate(&call, &context, digest, policy::now()).await.unwrap();
+    let held = Arc::new(Decision { effect: Effect::Hold, ..allowed });
+    tokio::time::pause();
+    let (keeper, stop) = (Arc::clone(&gate), CancellationToken::new());
+    let until = stop.clone();
+    let keeps = tokio::spawn(async move { keeper.keep_time(until).await });
+    tokio::task::yield_now().await;
+    let placed = gate.holds.place(Arc::clone(&call), context, held, digest, vec![], &Presence::default());
+    let Ok(Placed::Waits(place)) = placed else { panic!("{placed:?}") };
+    gate.holds.show(call.id());
+    // It is looked at, and goes on.
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    gate.holds.clock.sleep(Duration::from_secs(7200));
+    // Nothing else has a timer that could end it.
+    let ended = tokio::time::timeout(Duration::from_secs(45), place.verdict).await;
+    assert!(matches!(ended, Ok(Ok(Verdict::Ended { outcome: Outcome::Expired, .. }))), "{ended:?}");
+    assert!(matches!(gate.holds.find(call.id()).unwrap().state, State::Closed { outcome: Outcome::Expired, .. }));
+    stop.cancel();
+    keeps.await.unwrap();
+}
+
 /// Between the ruling and the record of the sending a call may wait, for its turn or for the store.
 #[tokio::test]
 async fn nothing_leaves_after_the_end_of_its_hold_or_of_its_clients_patience() {
@@ -136,10 +165,30 @@ async fn nothing_leaves_after_the_end_of_its_hold_or_of_its_clients_patience() {
     let (now, later) = (gate.holds.now(), gate.holds.now() + Duration::from_secs(60));
     let released = release(later, Presence::default()).await.unwrap();
     assert_eq!(release(now, Presence::default()).await.unwrap_err().0, Outcome::Expired);
-    let impatient = Presence::default().until(Some(tokio::time::Instant::now()));
+    let impatient = Presence::default().until(&gate, Some(tokio::time::Instant::now()));
     assert_eq!(release(later, impatient).await.unwrap_err().0, Outcome::Expired);
     // Also where it waits at its link.
     gate.holds.clock.sleep(Duration::from_secs(60));
     released.leave.attempt(|| ((), true)).unwrap_err();
     assert_eq!(released.leave.refused().map(|(outcome, _)| outcome), Some(Outcome::Expired));
+}
+
+/// A server may be slow to take a call, and the machine may sleep meanwhile: timers stand still then.
+#[tokio::test]
+async fn what_policy_lets_go_by_itself_does_not_leave_after_the_machine_has_slept() {
+    let folder = tempfile::tempdir().unwrap();
+    let gate = gate(folder.path()).await;
+    let _session = gate.open_session(&context(), CancellationToken::new());
+    let soon = Some(tokio::time::Instant::now() + Duration::from_secs(30));
+    for (patience, slept, no) in
+        [(None, 0, None), (None, 61, Some(Outcome::Unavailable)), (soon, 0, None), (soon, 31, Some(Outcome::Expired))]
+    {
+        let presence = Presence::default().until(&gate, patience);
+        let admitted = gate.admit(call(), context(), &presence).await;
+        let Ok(Admission::Permitted(permit)) = admitted else { panic!("{admitted:?}") };
+        let sent = permit.release();
+        gate.holds.clock.sleep(Duration::from_secs(slept));
+        assert_eq!(sent.leave().attempt(|| ((), true)).is_ok(), no.is_none(), "{no:?}");
+        assert_eq!(sent.leave().refused().map(|(outcome, _)| outcome), no);
+    }
 }

@@ -228,6 +228,13 @@ impl InUse {
         }
     }
 
+    fn scopes_alone_allow(&self) -> bool {
+        match self {
+            InUse::Here(set, _) => set.scopes_alone_allow(),
+            InUse::Away(pool) => pool.scopes_alone_allow(),
+        }
+    }
+
     /// What it was made of.
     fn build(&self) -> Result<set::Build, String> {
         match self {
@@ -384,6 +391,11 @@ impl PolicyEngine {
     /// Whether rules ask for any of it.
     pub fn uses_history(&self) -> bool {
         self.0.set.load().history().any()
+    }
+
+    /// Whether nobody without a scope can be allowed anything.
+    pub fn scopes_alone_allow(&self) -> bool {
+        self.0.set.load().scopes_alone_allow()
     }
 
     /// How many rules deny, hold or allow.

@@ -47,6 +47,7 @@ pub struct Pool {
     version: String,
     rules: usize,
     history: HistoryUses,
+    scopes_alone_allow: bool,
     /// For one decision.
     limit: Duration,
     places: Arc<Semaphore>,
@@ -110,6 +111,7 @@ impl Pool {
             version,
             rules: loaded.rules,
             history: loaded.history,
+            scopes_alone_allow: loaded.scopes_alone_allow,
             limit,
             places: Arc::new(Semaphore::new(share + 1)),
             shares: Mutex::default(),
@@ -127,6 +129,10 @@ impl Pool {
 
     pub fn rules(&self) -> usize {
         self.rules
+    }
+
+    pub fn scopes_alone_allow(&self) -> bool {
+        self.scopes_alone_allow
     }
 
     /// What its processes have loaded.

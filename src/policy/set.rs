@@ -157,6 +157,14 @@ impl PolicySet {
         self.entries.iter().all(|point| point.compiled.is_some())
     }
 
+    /// Whether the shipped `scopes` is the one policy in force that allows anything: whoever has no scope can be allowed
+    /// nothing then.
+    pub fn scopes_alone_allow(&self) -> bool {
+        let allows = |point: &&EntryPoint| point.kind == Kind::Allow && point.mode == Mode::Enforce;
+        let mut allows = self.entries.iter().filter(allows).peekable();
+        allows.peek().is_some() && allows.all(|point| point.policy == "scopes" && point.compiled.is_some())
+    }
+
     /// What the policies say about an input document.
     ///
     /// # Errors

@@ -35,6 +35,7 @@ pub struct Loaded {
     pub version: String,
     pub rules: usize,
     pub history: HistoryUses,
+    pub scopes_alone_allow: bool,
 }
 
 /// A problem with everything that is shown of it.

@@ -101,8 +101,12 @@ fn load(frame: &[u8]) -> (Option<Ready>, io::Result<Vec<u8>>) {
     }
     let (ready, reply): (_, wire::LoadReply) = match PolicySet::load(load.build.clone()) {
         Ok(set) => {
-            let loaded =
-                wire::Loaded { version: set.version().to_owned(), rules: set.rules(), history: set.history().clone() };
+            let loaded = wire::Loaded {
+                version: set.version().to_owned(),
+                rules: set.rules(),
+                history: set.history().clone(),
+                scopes_alone_allow: set.scopes_alone_allow(),
+            };
             match load.explains.then(|| excerpt::bench(load.build)) {
                 None => (Some(Ready::Judges(Box::new(set))), Ok(loaded)),
                 Some(Ok(bench)) => (Some(Ready::Explains(Box::new(bench))), Ok(loaded)),

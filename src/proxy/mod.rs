@@ -280,7 +280,7 @@ impl Daemon {
         let served = servers.iter().map(|(name, server)| (name.clone(), server.served())).collect();
         let running = (Arc::clone(&shared), servers.clone());
         let handover = accept(shared, servers, &session_tracker, &tracker, (rejected, from_fronts));
-        let principals = Arc::new(principals::principals(&config, &secrets, &http_client).await?);
+        let principals = Arc::new(principals::principals(&config, &secrets, &http_client, &control.gate).await?);
         let daemon = Daemon {
             http,
             client_socket: config.runtime_dir.join("client.sock"),

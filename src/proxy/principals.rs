@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::StartError;
-use crate::config::{Config, HttpListen, Issuer, KeySource, Match, Mode};
+use crate::config::{Config, HttpListen, Issuer, KeySource, Match};
 use crate::credential::secret::SecretCell;
+use crate::gate::Gate;
 use crate::transport::fetch::{fetch, max_age};
 use crate::transport::http_client::HttpClient;
 use crate::transport::post::Target;
@@ -17,6 +18,7 @@ pub(super) async fn principals(
     config: &Config,
     secrets: &BTreeMap<String, SecretCell>,
     client: &HttpClient,
+    gate: &Arc<Gate>,
 ) -> Result<Principals, StartError> {
     let (mut tokens, mut uids) = (Vec::new(), Vec::new());
     for entry in &config.principals {
@@ -45,9 +47,9 @@ pub(super) async fn principals(
         }
         issuers.push(Trusted { issuer: issuer.clone(), keys, holders: holders(config, name) });
     }
-    // Where the shipped rule does not decide, a call needs no scope.
-    let enforced = !matches!(config.policy.modes.get("scopes"), Some(Mode::Warn | Mode::Shadow));
-    let scoped = enforced && config.policy.builtin.iter().any(|name| name == "scopes");
+    // Asked for each session: the policies may be loaded again.
+    let gate = Arc::clone(gate);
+    let scoped = Box::new(move || gate.scopes_alone_allow());
     Ok(Principals::new(tokens, uids).with_issuers(issuers).with_scopes(scoped))
 }
 

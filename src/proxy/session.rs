@@ -402,7 +402,7 @@ impl Session {
             }
         };
         let mut wait = self.can_wait(&message, &client);
-        let presence = presence.at(self.place.now()).until(wait.patience.filter(|_| part.is_none()));
+        let presence = presence.at(self.place.now()).until(&self.shared.gate, wait.patience.filter(|_| part.is_none()));
         if let Some((task, part)) = part {
             (wait.task, wait.part) = (Some(task), part);
         }

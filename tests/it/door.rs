@@ -1,10 +1,11 @@
 //! The door: who gets to a server, how often, and what a guess at a key tells whoever makes it.
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::harness::daemon::{OTHER_TOKEN, SERVER};
 use crate::harness::http::HttpClient;
-use crate::harness::{Act, Countersign, Daemon, Spy, call, hello, request};
+use crate::harness::{Act, Countersign, Daemon, Spy, call, hello, outcome, request};
 
 /// All but its end is what anybody knows.
 const KEY: &str = "eyJhbGciOiJIUzI1NiJ9.eyJyb2xlIjoic2VydmljZV9yb2xlIn0.Zm9vYmFyYmF6cXV4Y29ycmVjdA";
@@ -112,7 +113,9 @@ async fn nobody_gets_to_a_server_without_a_scope_for_it() {
         let setup = Countersign::new().upstream(spy).set("/principals", principals.clone());
         setup.server("elsewhere", elsewhere.clone()).server("fixtures", elsewhere.clone())
     };
-    let scoped = setup(&spy).set("/policy/builtin", json!(["scopes"]));
+    // A rule of one's own that allows nobody anything changes nothing about it, and neither does one that is not in force.
+    let scoped = setup(&spy).set("/policy/builtin", json!(["scopes"])).policy("policy.rego", DENIES);
+    let scoped = scoped.policy("own.rego", ALLOWS).set("/policy/modes", json!({"own": "warn"}));
     let mut daemon = scoped.start().await;
     let other = HttpClient::new(daemon.http().address, SERVER, Some(OTHER_TOKEN));
     let refused = other.post(&request("hello", "initialize", hello())).await;
@@ -134,6 +137,43 @@ async fn nobody_gets_to_a_server_without_a_scope_for_it() {
         let daemon = setup(&spy).set("/policy/builtin", builtin).set("/policy/modes", modes).start().await;
         HttpClient::new(daemon.http().address, SERVER, Some(OTHER_TOKEN)).initialize().await;
     }
+}
+
+const DENIES: &str = r#"package countersign.policy.fixture
+
+deny contains {"rule": "fixture.delete", "reason": "nothing is deleted"} if startswith(input.tool.name, "delete_")
+"#;
+
+const ALLOWS: &str = r#"package countersign.policy.own
+
+allow contains {"rule": "own.other", "reason": "other may have it repeated"} if {
+	input.principal.name == "other"
+	input.tool.name == "get_echo"
+}
+"#;
+
+/// Beside the shipped scopes a rule of one's own may let in whoever has none, for as long as it is in force.
+#[tokio::test]
+async fn whom_a_rule_of_ones_own_allows_something_needs_no_scope() {
+    let spy = echo().await;
+    let principals = json!([
+        {"name": "other", "match": {"token": {"secret": "other_token"}}, "scopes": []},
+        {"name": "agent", "match": {"token": {"secret": "agent_token"}}, "scopes": ["fixture/read"]},
+    ]);
+    let setup = Countersign::new().upstream(&spy).set("/principals", principals).policy("policy.rego", DENIES);
+    let daemon = setup.set("/policy/builtin", json!(["scopes"])).policy("own.rego", ALLOWS).start().await;
+    let mut other = HttpClient::new(daemon.http().address, SERVER, Some(OTHER_TOKEN));
+    other.initialize().await;
+    let answer = other.call("a", "get_echo", json!({"text": "x"})).await;
+    assert_eq!(answer["result"]["content"][0]["text"], "x", "{answer}");
+    let refused = other.call("b", "create_refund", json!({})).await;
+    assert_eq!(outcome(&refused), Some("denied"), "{refused}");
+    std::fs::remove_file(daemon.state_dir().parent().unwrap().join("policies/own.rego")).unwrap();
+    daemon.signal(Signal::HUP);
+    daemon.logs("policy loaded").await;
+    let late = HttpClient::new(daemon.http().address, SERVER, Some(OTHER_TOKEN));
+    assert_eq!(late.post(&request("hello", "initialize", hello())).await.status, 403);
+    daemon.http().initialize().await;
 }
 
 #[tokio::test]

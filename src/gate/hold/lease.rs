@@ -69,7 +69,7 @@ impl HoldQueue {
         };
         self.announce(&mut entry.hold);
         let hold = entry.hold.clone();
-        self.unattended.notify_one();
+        self.more.notify_one();
         Ok((hold, other.map(|(by, _)| by)))
     }
 

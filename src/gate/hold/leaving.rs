@@ -133,7 +133,7 @@ impl HoldQueue {
             self.announce(&mut entry.hold);
         }
         let hold = entry.hold.clone();
-        self.unattended.notify_one();
+        self.more.notify_one();
         self.finish(&mut inner, id);
         Ok(hold)
     }

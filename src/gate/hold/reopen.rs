@@ -44,7 +44,7 @@ impl HoldQueue {
         let hold = entry.hold.clone();
         inner.order.push(id.clone());
         inner.open.insert(id.clone(), entry);
-        self.unattended.notify_one();
+        self.more.notify_one();
         Ok((ended, hold))
     }
 
@@ -65,7 +65,7 @@ impl HoldQueue {
         if entry.stopped.is_none() {
             self.announce(&mut entry.hold);
         }
-        self.unattended.notify_one();
+        self.more.notify_one();
         self.finish(&mut inner, &id);
         inner.open.get(&id).map(|entry| entry.hold.clone()).ok_or_else(|| super::ruling::not_open(&inner, &id))
     }

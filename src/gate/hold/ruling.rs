@@ -101,7 +101,7 @@ impl HoldQueue {
         let Some(entry) = inner.open.get_mut(&ruling.hold) else { return Err(NoEffect::NotFound) };
         entry.hold.state = State::Pending;
         if entry.waiters.is_empty() {
-            self.unattended.notify_one();
+            self.more.notify_one();
         }
         if !recorded {
             self.finish(&mut inner, &ruling.hold);
@@ -138,7 +138,7 @@ impl HoldQueue {
                 entry.departure = Some(Departure { at: now + window, by, approved });
                 self.announce(&mut entry.hold);
                 let hold = entry.hold.clone();
-                self.unattended.notify_one();
+                self.more.notify_one();
                 self.let_go(&mut inner, &id);
                 Ok(hold)
             }
@@ -175,7 +175,7 @@ impl HoldQueue {
             entry.let_go();
             self.announce(&mut entry.hold);
             let hold = entry.hold.clone();
-            self.unattended.notify_one();
+            self.more.notify_one();
             return Some(hold);
         };
         let entry = self.remove(inner, id)?;

@@ -170,7 +170,7 @@ impl Sim {
         self.asked.insert(id.clone(), call.message().as_str().to_owned());
         let patience = (self.dice.roll(4) == 0).then(|| tokio::time::Instant::now() + Duration::from_secs(10));
         let (gate, upstream) = (Arc::clone(&self.gate), Arc::clone(&self.upstream));
-        let here = presence.clone().until(patience);
+        let here = presence.clone().until(&gate, patience);
         let waits = self.dice.roll(12);
         let task = tokio::spawn(async move {
             let context = asks(session, class);

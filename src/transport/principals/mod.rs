@@ -49,14 +49,16 @@ pub struct Trusted {
     pub holders: Vec<Holder>,
 }
 
+type Scoped = Box<dyn Fn() -> bool + Send + Sync>;
+
 /// Everyone who may connect.
 pub struct Principals {
     tokens: Vec<(Known, Arc<Principal>)>,
     uids: Vec<(u32, Arc<Principal>)>,
     issuers: Vec<Trusted>,
     subjects: Mutex<HashSet<String>>,
-    /// Nobody gets to a server without a scope for it.
-    scoped: bool,
+    /// Whether nobody gets to a server without a scope for it.
+    scoped: Scoped,
 }
 
 /// Who a request is from.
@@ -93,22 +95,22 @@ fn of(issuer: Option<&str>) -> String {
 impl Principals {
     /// The configuration has seen to it that no secret, no hash and no uid comes twice.
     pub fn new(tokens: Vec<(Known, Arc<Principal>)>, uids: Vec<(u32, Arc<Principal>)>) -> Principals {
-        Principals { tokens, uids, issuers: Vec::new(), subjects: Mutex::default(), scoped: false }
+        Principals { tokens, uids, issuers: Vec::new(), subjects: Mutex::default(), scoped: Box::new(|| false) }
     }
 
     pub fn with_issuers(self, issuers: Vec<Trusted>) -> Principals {
         Principals { issuers, ..self }
     }
 
-    /// With scopes that decide who gets to a server at all.
-    pub fn with_scopes(self, scoped: bool) -> Principals {
+    /// With policies that say whether scopes decide who gets to a server at all.
+    pub fn with_scopes(self, scoped: Scoped) -> Principals {
         Principals { scoped, ..self }
     }
 
     /// Whether this principal could ever make a call of this server. Without it a session would start a process with
     /// the server's key, and show what lists show, to somebody who may do nothing with it.
     pub fn may_ask(&self, principal: &Principal, server: &str) -> bool {
-        !self.scoped || has_scope_for(principal, server)
+        !(self.scoped)() || has_scope_for(principal, server)
     }
 
     pub fn issuers(&self) -> &[Trusted] {

@@ -27,9 +27,17 @@ async fn a_hold_ends_while_the_machine_sleeps() {
 
 #[tokio::test(start_paused = true)]
 async fn what_waits_is_looked_at_whatever_timers_say() {
+    let soon = |queue: &HoldQueue| queue.lapse().is_some_and(|next| next <= Instant::now() + LOOKS);
     let queue = HoldQueue::new(SETTINGS);
-    let _place = place(&queue, &call(1), 1);
-    assert!(queue.lapse().is_some_and(|next| next <= Instant::now() + LOOKS));
+    let call = call(1);
+    let _place = place(&queue, &call, 1);
+    assert!(soon(&queue), "a hold");
+    queue.begin(&ruling(&queue, &call, "ana", true)).unwrap();
+    assert!(soon(&queue), "a ruling that is being recorded, and may not be");
+    queue.settle(ruling(&queue, &call, "ana", true), false).unwrap_err();
+    queue.detach(call.id());
+    rule(&queue, ruling(&queue, &call, "ana", true)).unwrap();
+    assert!(soon(&queue), "a ticket");
 }
 
 #[tokio::test(start_paused = true)]

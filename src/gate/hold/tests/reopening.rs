@@ -41,7 +41,7 @@ async fn what_ended_without_a_ruling_can_be_approved_for_one_call() {
         let open = reopen(&queue, &call).unwrap();
         assert_eq!((&open.state, open.waiting, open.approved_by.len()), (&State::Pending, 0, 0));
         assert!(open.expires > late.expires, "what was signed for the old end counts no more");
-        assert!(queue.lapse().is_some_and(|at| at == Instant::now() + SETTINGS.ttl));
+        assert!(queue.lapse().is_some_and(|at| at == Instant::now() + LOOKS));
         let approved = rule(&queue, ruling(&queue, &call, "ana", true)).unwrap();
         assert!(matches!(approved.state, State::Ticket { .. }));
         let used = ask(&queue, &self::call(1), decision(1)).unwrap();
