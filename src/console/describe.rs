@@ -181,13 +181,13 @@ pub fn sign_in(server: &ServerView) -> Option<String> {
     })
 }
 
-/// Principals for which nothing is sent any more.
+/// Keys that somebody may be guessing.
 pub fn cut_off(daemon: &Daemon) -> Option<String> {
-    let who = daemon.cut_off.join(", ");
-    (!who.is_empty()).then(|| {
+    let keys = daemon.guessed.join(", ");
+    (!keys.is_empty()).then(|| {
         format!(
-            "CUT OFF {who}: pieces of keys were in what servers answered, as if somebody guessed a key. Look at the \
-             record and replace the key; a restart of countersign lets them in again."
+            "KEY GUESSED? {keys}: pieces were in what servers said, as if somebody guessed it. Answers with more of \
+             them are kept back. Look at the record and replace the key; that ends it, and so does a restart."
         )
     })
 }

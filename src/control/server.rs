@@ -91,6 +91,8 @@ pub struct Control {
     /// Whether a text holds a key that the daemon keeps: no word of an operator may carry one into a record or an answer.
     pub has_key: Box<dyn Fn(&str) -> bool + Send + Sync>,
     pub sign_ins: SignIns,
+    /// The keys that somebody may be guessing.
+    pub guessed: Box<dyn Fn() -> Vec<String> + Send + Sync>,
 }
 
 /// Serves operators until `stop`.
@@ -576,7 +578,7 @@ impl Control {
             consoles: *self.gate.holds().consoles().borrow(),
             operators: self.status.attached().clone(),
             batches: self.gate.holds().settings().batches,
-            cut_off: self.gate.cut_off(),
+            guessed: (self.guessed)(),
             frozen: self.gate.frozen().map(|halt| sessions::frozen(&halt)),
             unsigned_rulings: self.status.unsigned_rulings,
             unsafe_default_allow: self.status.unsafe_default_allow,

@@ -454,9 +454,9 @@ pub struct Daemon {
     pub operators: Vec<String>,
     #[serde(default)]
     pub frozen: Option<Frozen>,
-    /// Principals for which nothing is sent until the daemon is started again: they may have been guessing a key.
+    /// Keys that somebody may be guessing: what servers say with a piece of one is kept back.
     #[serde(default)]
-    pub cut_off: Vec<String>,
+    pub guessed: Vec<String>,
     /// Rulings on at least one production server are accepted without a signature.
     pub unsigned_rulings: bool,
     /// The configuration lets policies of the operator allow whatever no rule denies.

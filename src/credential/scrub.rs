@@ -3,8 +3,10 @@
 //! Looked for are the key itself, its base64 (both alphabets, wherever it starts inside a longer encoded text) and its
 //! hex digits, and of a key with lines each long one; each also behind JSON escapes and percent-encoding in any spelling,
 //! up to two of them around each other, and broken into lines, or hex into groups.
-//! A piece of a long key, half of it or more, is taken like the whole: what is cut over two texts leaves less than half
-//! in either. What a client says is searched for whole keys alone (`whole`). In the answers of servers keys of other people are looked for as well, by their form.
+//! A piece of a long key, half of it or more, is taken like the whole where all of the key is secret (`forms`): what is
+//! cut over two texts leaves less than half in either. That shows whether a guess at a key was right, so it is counted
+//! (`guesses`). What a client says is searched for whole keys alone (`whole`). In the answers of servers keys of other
+//! people are looked for as well, by their form.
 //! A peer that wants to smuggle a key out has other encodings: this is against leaks, not against a hostile upstream.
 //!
 //! The search is this module's own because the automata of the usual libraries keep copies of what they look for and do
@@ -19,7 +21,9 @@ use std::sync::{Arc, Weak};
 use arc_swap::ArcSwap;
 use zeroize::Zeroizing;
 
-use self::found::{Found, Sought, Whose, has_pieces};
+use self::forms::Form;
+use self::found::{Found, Sought, Whose, in_pieces};
+use self::guesses::Guesses;
 use self::view::View;
 use self::whole::Whole;
 use super::secret::Secret;
@@ -27,8 +31,11 @@ use super::shape::{self, Kinds};
 use crate::json::{JsonText, Rules};
 
 pub use found::Scrubbed;
+pub use guesses::TOLD;
 
+mod forms;
 mod found;
+mod guesses;
 mod view;
 mod whole;
 
@@ -50,11 +57,14 @@ const VALUES: usize = 8;
 /// Knows every key and replaces it by `[secret:NAME]`. It learns: a key that changes is looked for beside its old values.
 /// A value that somebody still holds, the key in use or that of a child, is never forgotten.
 #[derive(Default)]
-pub struct Scrubber(ArcSwap<Known>);
+pub struct Scrubber {
+    known: ArcSwap<Known>,
+    guesses: Guesses,
+}
 
 impl fmt::Debug for Scrubber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Scrubber").field("names", &self.0.load().names).finish_non_exhaustive()
+        f.debug_struct("Scrubber").field("names", &self.known.load().names).finish_non_exhaustive()
     }
 }
 
@@ -66,7 +76,7 @@ impl Scrubber {
             known.add(name, secret, None, Taken::Yes);
         }
         known.index();
-        Scrubber(ArcSwap::from_pointee(known))
+        Scrubber { known: ArcSwap::from_pointee(known), guesses: Guesses::default() }
     }
 
     /// From now on this value is looked for too, for as long as somebody holds it and for a while after. Called before
@@ -81,12 +91,27 @@ impl Scrubber {
     }
 
     fn add(&self, name: &str, secret: &Arc<Secret>, taken: Taken) {
-        self.0.rcu(|known| {
+        let mut replaces = false;
+        self.known.rcu(|known| {
             let mut known = Known::clone(known);
-            known.add(name, secret, Some(Arc::downgrade(secret)), taken);
+            replaces = known.add(name, secret, Some(Arc::downgrade(secret)), taken);
             known.index();
             known
         });
+        if replaces {
+            self.guesses.forget(name);
+        }
+    }
+
+    /// A piece of this key was in what a server says: how often that was so since the key changed last, this time
+    /// included. What is more than [`TOLD`] goes to nobody.
+    pub fn count_piece(&self, name: &str) -> u32 {
+        self.guesses.count(name)
+    }
+
+    /// The keys of which pieces were found more often than that.
+    pub fn guessed(&self) -> Vec<String> {
+        self.guesses.too_many()
     }
 
     /// Whether a client's text holds a key of ours: a whole one, in any of its encodings. A piece counts for nothing
@@ -97,23 +122,23 @@ impl Scrubber {
 
     /// What a client is told that may quote it: whole keys of ours, for the same reason.
     pub fn whole<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        self.0.load().text(text, Kinds::NONE, Sought::Whole).text
+        self.known.load().text(text, Kinds::NONE, Sought::Whole).text
     }
 
     /// A log line, an error text, a header: our own keys.
     pub fn line<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        self.0.load().text(text, Kinds::NONE, Sought::Pieces).text
+        self.known.load().text(text, Kinds::NONE, Sought::Pieces).text
     }
 
     /// What a server says that is no JSON: our own keys, and those of these kinds.
     pub fn text<'a>(&self, text: &'a str, foreign: Kinds) -> Scrubbed<Cow<'a, str>> {
-        self.0.load().text(text, foreign, Sought::Pieces)
+        self.known.load().text(text, foreign, Sought::Pieces)
     }
 
     /// A message of a server: our own keys, and those of these kinds. JSON again, or nothing where it could not be kept
     /// JSON.
     pub fn message(&self, text: &JsonText, foreign: Kinds) -> Scrubbed<Option<JsonText>> {
-        self.0.load().message(text, foreign)
+        self.known.load().message(text, foreign)
     }
 }
 
@@ -149,13 +174,9 @@ struct Value {
     taken: Taken,
     /// Whoever has it in use. That nobody has it any more is seen when the next value comes.
     holders: Vec<Weak<Secret>>,
-    /// It and what it looks like in other encodings.
-    texts: Vec<Text>,
-    /// Its long lines, each a piece of it.
-    lines: Vec<Text>,
+    /// What it is looked for as. The first is the value itself.
+    needles: Vec<Needle>,
 }
-
-type Text = Arc<Zeroizing<Vec<u8>>>;
 
 impl Value {
     fn is_held(&self) -> bool {
@@ -165,17 +186,19 @@ impl Value {
 
 #[derive(Clone)]
 struct Needle {
-    text: Text,
     name: usize,
-    /// It is no line of a longer key.
-    whole: bool,
+    form: Arc<Form>,
 }
 
 impl Needle {
+    fn text(&self) -> &[u8] {
+        &self.form.text
+    }
+
     /// The shortest piece that is taken for it.
     fn piece(&self) -> usize {
-        let length = self.text.len();
-        if length < PIECES_FROM { length } else { PIECE.max(length.div_ceil(2)) }
+        let length = self.text().len();
+        if self.form.pieces && length >= PIECES_FROM { PIECE.max(length.div_ceil(2)) } else { length }
     }
 }
 
@@ -183,26 +206,25 @@ impl Needle {
 type Gram = (u64, usize, usize);
 
 impl Known {
-    /// A value of a key. Of those that nobody holds, the oldest is forgotten where there are too many.
-    fn add(&mut self, name: &str, secret: &Secret, holder: Option<Weak<Secret>>, taken: Taken) {
+    /// A value of a key. Of those that nobody holds, the oldest is forgotten where there are too many. True where it is
+    /// in use from now on and was not before.
+    fn add(&mut self, name: &str, secret: &Secret, holder: Option<Weak<Secret>>, taken: Taken) -> bool {
         let known = self.names.iter().position(|other| other == name);
         let name = known.unwrap_or_else(|| {
             self.names.push(name.to_owned());
             self.names.len() - 1
         });
         let is_it = |value: &Value| {
-            value.name == name && value.texts.first().is_some_and(|text| text.as_slice() == secret.expose().as_bytes())
+            value.name == name && value.needles.first().is_some_and(|own| own.text() == secret.expose().as_bytes())
         };
         // One that comes back counts as new, and keeps its old holders.
         let before = self.values.iter().position(is_it).map(|at| self.values.remove(at));
         let mut value = before.unwrap_or_else(|| {
-            let mut texts = spellings(secret.expose().as_bytes());
-            let (lines, joined) = lines(secret.expose().as_bytes());
-            texts.extend(joined);
-            texts.retain(|text| !text.is_empty());
-            let shared = |texts: Vec<_>| texts.into_iter().map(Arc::new).collect();
-            Value { name, taken, holders: Vec::new(), texts: shared(texts), lines: shared(lines) }
+            let forms = forms::of(secret.expose()).into_iter();
+            let needles = forms.map(|form| Needle { name, form: Arc::new(form) }).collect();
+            Value { name, taken: Taken::Not, holders: Vec::new(), needles }
         });
+        let replaces = taken == Taken::Yes && value.taken == Taken::Not;
         if taken == Taken::Yes {
             value.taken = Taken::Yes;
         }
@@ -220,24 +242,20 @@ impl Known {
                 }
             }
         }
+        replaces
     }
 
     fn index(&mut self) {
-        let needle = |text: &Text, name, whole| Needle { text: Arc::clone(text), name, whole };
-        let needles = self.values.iter().flat_map(|Value { name, texts, lines, .. }| {
-            let texts = texts.iter().map(|text| needle(text, *name, true));
-            texts.chain(lines.iter().map(|line| needle(line, *name, false)))
-        });
-        self.needles = needles.collect();
+        self.needles = self.values.iter().flat_map(|value| value.needles.iter().cloned()).collect();
         self.whole = Whole::of(&self.needles);
-        let looked_for = |needle: &&Needle| needle.text.len() >= LOOK;
+        let looked_for = |needle: &&Needle| needle.text().len() >= LOOK;
         let shortest = self.needles.iter().filter(looked_for).map(Needle::piece).min();
         let step = shortest.map_or(1, |length| (length + 1 - LOOK).min(MAX_STEP));
         self.step = step;
         // Of a piece, `piece - LOOK + 1` windows lie side by side; a look at it sees one of every `step` of them. With
         // `step` windows known after each `stride`, one of those that it sees is known.
         let known = |needle: &Needle| {
-            let (length, piece) = (needle.text.len(), needle.piece());
+            let (length, piece) = (needle.text().len(), needle.piece());
             let stride = (piece + 2).saturating_sub(LOOK + step).max(1);
             let last = (length + 1).saturating_sub(LOOK + step);
             (0..(length + 1).saturating_sub(LOOK))
@@ -247,7 +265,7 @@ impl Known {
         // Room for all of them, so that the vector never moves and one wipe reaches everything.
         let mut grams = Zeroizing::new(Vec::with_capacity(count));
         for (index, needle) in self.needles.iter().enumerate() {
-            let windows = known(needle).filter_map(|at| Some((needle.text.get(at..)?.first_chunk::<LOOK>()?, at)));
+            let windows = known(needle).filter_map(|at| Some((needle.text().get(at..)?.first_chunk::<LOOK>()?, at)));
             grams.extend(windows.map(|(gram, at)| (u64::from_le_bytes(*gram), index, at)));
         }
         grams.sort_unstable();
@@ -266,7 +284,7 @@ impl Known {
     fn text<'a>(&self, text: &'a str, foreign: Kinds, sought: Sought) -> Scrubbed<Cow<'a, str>> {
         let mut found = Vec::new();
         self.search_all(text.as_bytes(), &[], DEPTH, (foreign, sought), &mut found);
-        let (names, pieces) = (self.names(&found), has_pieces(&found));
+        let (names, pieces) = (self.names(&found), self.pieces(&found));
         Scrubbed { text: self.replace(text, found), names, pieces }
     }
 
@@ -278,7 +296,7 @@ impl Known {
             None => self.search_all(text.as_str().as_bytes(), &[], DEPTH, what, &mut found),
             Some(view) => self.search_all(&view.text, &[&view], DEPTH, what, &mut found),
         }
-        let (names, pieces) = (self.names(&found), has_pieces(&found));
+        let (names, pieces) = (self.names(&found), self.pieces(&found));
         let text = match self.replace(text.as_str(), found) {
             Cow::Borrowed(_) => Some(text.clone()),
             Cow::Owned(scrubbed) => JsonText::parse(scrubbed, Rules::UPSTREAM).ok(),
@@ -296,6 +314,11 @@ impl Known {
             Whose::Foreign(kind) => format!("form:{kind}"),
         };
         whose.into_iter().map(name).collect()
+    }
+
+    /// The keys of ours of which pieces stand outside of whole ones, each once.
+    fn pieces(&self, found: &[Found]) -> Vec<String> {
+        in_pieces(found).into_iter().filter_map(|name| self.names.get(name).cloned()).collect()
     }
 
     /// Searches a text and what it says when up to `depth` encodings are undone. `outer` are the views that led to it,
@@ -332,9 +355,9 @@ impl Known {
 
     fn search_pieces(&self, text: &[u8], mut report: impl FnMut(Range<usize>, Whose)) {
         // Keys that were resolved are never shorter than a look.
-        for needle in self.needles.iter().filter(|needle| needle.text.len() < LOOK) {
-            for (start, window) in text.windows(needle.text.len()).enumerate() {
-                if window == needle.text.as_slice() {
+        for needle in self.needles.iter().filter(|needle| needle.text().len() < LOOK) {
+            for (start, window) in text.windows(needle.text().len()).enumerate() {
+                if window == needle.text() {
                     report(start..start + window.len(), Whose::Ours(needle.name));
                 }
             }
@@ -365,12 +388,12 @@ impl Known {
         for (_, index, before) in self.grams.iter().skip(first).take_while(|(gram, _, _)| *gram == seen) {
             let Some(needle) = self.needles.get(*index) else { continue };
             let same = |pair: &(&u8, &u8)| pair.0 == pair.1;
-            let (head, rest) = needle.text.split_at_checked(*before).unwrap_or_default();
+            let (head, rest) = needle.text().split_at_checked(*before).unwrap_or_default();
             let (left, right) = text.split_at_checked(at).unwrap_or_default();
             let left = left.iter().rev().zip(head.iter().rev()).take_while(same).count();
             let right = right.iter().zip(rest).take_while(same).count();
             if left + right >= needle.piece() {
-                let all = left + right == needle.text.len();
+                let all = left + right == needle.text().len();
                 let whose = if all { Whose::Ours(needle.name) } else { Whose::Piece(needle.name) };
                 report(at - left..at + right, whose);
                 farthest = farthest.max(Some(at + right));
@@ -412,55 +435,6 @@ impl Known {
         out.push_str(text.get(copied..).unwrap_or_default());
         Cow::Owned(out)
     }
-}
-
-/// The key and what it looks like inside encoded texts.
-fn spellings(key: &[u8]) -> Vec<Zeroizing<Vec<u8>>> {
-    let mut spellings = vec![Zeroizing::new(key.to_vec())];
-    // Pieces of the encoding of fewer bytes are ordinary words.
-    if key.len() >= LOOK {
-        for alphabet in [STANDARD, URL_SAFE] {
-            spellings.extend((0..3).map(|offset| base64_core(key, offset, alphabet)));
-        }
-        for digits in [b"0123456789abcdef", b"0123456789ABCDEF"] {
-            let digit = |nibble: u8| digits.get(usize::from(nibble)).copied().unwrap_or_default();
-            spellings.push(Zeroizing::new(key.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()));
-        }
-    }
-    spellings
-}
-
-type Texts = Vec<Zeroizing<Vec<u8>>>;
-
-/// The lines of a key that has several, as whoever reads line by line sees them, and what they are in one.
-fn lines(key: &[u8]) -> (Texts, Texts) {
-    if !key.contains(&b'\n') && !key.contains(&b'\r') {
-        return (Vec::new(), Vec::new());
-    }
-    // What a private key is called (RFC 7468) is no secret.
-    let body = || key.split(|byte| matches!(byte, b'\n' | b'\r')).filter(|line| !line.starts_with(b"-----"));
-    let mut joined = Zeroizing::new(Vec::with_capacity(key.len()));
-    body().for_each(|line| joined.extend_from_slice(line));
-    let long = |line: &[u8]| line.len() >= PIECES_FROM;
-    let lines = body().filter(|line| long(line)).map(|line| Zeroizing::new(line.to_vec())).collect();
-    (lines, if long(&joined) { spellings(&joined) } else { Vec::new() })
-}
-
-const STANDARD: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-const URL_SAFE: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-
-/// The characters of the base64 of `key` that depend on nothing else, where it starts `offset` bytes (modulo 3) into
-/// the encoded text.
-fn base64_core(key: &[u8], offset: usize, alphabet: &[u8; 64]) -> Zeroizing<Vec<u8>> {
-    let bit = |position: usize| key.get(position / 8).map_or(0, |byte| byte >> (7 - position % 8) & 1);
-    // In bits from the start of the group that the key begins in.
-    let (begin, end) = (8 * offset, 8 * (offset + key.len()));
-    let (first, after) = (begin.div_ceil(6), end / 6);
-    let letter = |index: usize| {
-        let value = (0..6).fold(0, |value, place| value << 1 | bit(6 * index + place - begin));
-        alphabet.get(usize::from(value)).copied().unwrap_or_default()
-    };
-    Zeroizing::new((first..after).map(letter).collect())
 }
 
 #[cfg(test)]

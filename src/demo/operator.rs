@@ -247,7 +247,7 @@ mod tests {
             policy_version: "0".into(),
             rules: 0,
             policy_error: None,
-            cut_off: Vec::new(),
+            guessed: Vec::new(),
             consoles: 1,
             operators: Vec::new(),
             batches: false,

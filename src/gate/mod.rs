@@ -26,7 +26,6 @@ mod history;
 mod hold;
 mod issued;
 mod permit;
-mod pieces;
 mod pin;
 mod place;
 mod presence;
@@ -48,7 +47,6 @@ pub use hold::{
     Approver, Change, Hold, HoldQueue, LEASE, Lease, LeaseAct, MAX_SHOWN, NoEffect, Settings, State, TICKET, Told,
 };
 pub use permit::{PermittedCall, Ruling, Says, SentCall};
-pub use pieces::CUT_OFF;
 pub use pin::DefinitionNow;
 pub use place::Place;
 pub use presence::Presence;
@@ -81,7 +79,6 @@ pub struct Gate {
     operators: Option<Operators>,
     freeze: stops::Freeze,
     sessions: sessions::Sessions,
-    pieces: pieces::Pieces,
 }
 
 /// What a call that is not refused gets.
@@ -120,7 +117,6 @@ impl Gate {
             operators: None,
             freeze: stops::Freeze::default(),
             sessions: sessions::Sessions::default(),
-            pieces: pieces::Pieces::default(),
         }
     }
 

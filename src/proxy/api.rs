@@ -4,7 +4,7 @@
 //! Invariant: a request leaves by a permit of its own. That a call which runs code was approved says nothing about what
 //! the code asks for; it is named in the record, and that is all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
@@ -21,12 +21,13 @@ use crate::config::Gate;
 use crate::credential::scrub::{Scrubbed, Scrubber};
 use crate::credential::secret::SecretCell;
 use crate::credential::shape::Kinds;
-use crate::gate::{Admission, CUT_OFF, PermittedCall, Presence, SentCall};
+use crate::gate::{Admission, PermittedCall, Presence, SentCall};
 use crate::json::{JsonText, Rules};
 use crate::mcp::{definitions, reply};
 use crate::transport::api_gate::{Answered, ApiSpec, Asked, Lost, Pass};
 use crate::transport::http_upstream::HeaderSource;
 
+use super::guessed::GUESSED;
 use super::whereabouts::Whereabouts;
 use super::{ServerRuntime, Shared, upstream};
 
@@ -171,9 +172,6 @@ impl Requests {
     }
 
     async fn carry_through(&self, call: ToolCall, presence: &Presence) -> Answered {
-        if self.shared.gate.is_cut_off(&self.base().principal.name) {
-            return self.refuse(StatusCode::FORBIDDEN, CUT_OFF).await;
-        }
         if self.shared.scrubber.has_whole(call.arguments().as_str()) {
             let reason = "refused by countersign: the request contains a key that countersign keeps";
             return self.refuse(StatusCode::BAD_REQUEST, reason).await;
@@ -230,9 +228,7 @@ impl Requests {
             }
         };
         // An operator may have stopped the session while the permit was on its way here.
-        let base = self.base();
-        let cut_off = || gate.is_cut_off(&base.principal.name).then(|| CUT_OFF.to_owned());
-        match gate.session_stopped(&base.session).or_else(cut_off) {
+        match gate.session_stopped(&self.base().session) {
             Some(why) => Err(gate.unsent(permit, Outcome::Denied, &why).await),
             None => Ok(permit),
         }
@@ -266,14 +262,17 @@ impl Requests {
         let Answered { status, headers, body } = answered;
         let Scrubbed { text: cleaned, names, pieces } = clean(body, &shared.scrubber, self.hidden);
         sent.without(names);
-        let in_one =
-            |value: &HeaderValue| value.to_str().is_ok_and(|text| shared.scrubber.text(text, Kinds::NONE).pieces);
-        let pieces = pieces || headers.values().any(in_one);
-        let cut_off = pieces && shared.gate.took_piece(&self.base()).await;
-        let Some((body, json)) = cleaned.filter(|_| !cut_off) else {
+        let texts = headers.values().filter_map(|value| value.to_str().ok());
+        let in_headers = texts.flat_map(|text| shared.scrubber.text(text, Kinds::NONE).pieces);
+        let pieces: BTreeSet<String> = pieces.into_iter().chain(in_headers).collect();
+        let guessed = shared.is_guessed(&self.base(), pieces).await;
+        let Some((body, json)) = cleaned.filter(|_| !guessed) else {
             let note = format!("HTTP {}, and the answer could not be passed on safely", status.as_u16());
             shared.gate.completed(sent, Answer::Undeliverable, 0, None, Some(note)).await;
-            let said = "countersign: the request was sent, and its answer could not be passed on safely";
+            let said = match guessed {
+                true => GUESSED,
+                false => "countersign: the request was sent, and its answer could not be passed on safely",
+            };
             return Answered::ours(StatusCode::BAD_GATEWAY, said, None);
         };
         if let Some(json) = &json {
@@ -329,7 +328,7 @@ fn refused(refusal: &Refusal) -> Answered {
 /// The body of an answer without keys, and its JSON where it is some. No body where it is no text, or was JSON and could
 /// not be kept so.
 fn clean(body: Bytes, scrubber: &Scrubber, foreign: Kinds) -> Scrubbed<Option<Cleaned>> {
-    let nothing = |text| Scrubbed { text, names: Vec::new(), pieces: false };
+    let nothing = |text| Scrubbed { text, names: Vec::new(), pieces: Vec::new() };
     if body.is_empty() {
         return nothing(Some((body, None)));
     }

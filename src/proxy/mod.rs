@@ -44,6 +44,7 @@ mod api;
 mod boxes;
 mod doors;
 mod environment;
+mod guessed;
 mod keys;
 mod listing;
 mod notices;
@@ -272,7 +273,9 @@ impl Daemon {
         let views = sign_ins.clone();
         let sign_ins_of = Box::new(move |server: &str| views.as_ref().and_then(|views| views.view(server)));
         let status = status(&config, &servers);
-        let control = Arc::new(Control { gate, pins, status, has_key, sign_ins: sign_ins_of });
+        let keys = Arc::clone(&shared.scrubber);
+        let guessed = Box::new(move || keys.guessed());
+        let control = Arc::new(Control { gate, pins, status, has_key, sign_ins: sign_ins_of, guessed });
         let keeper = Arc::clone(&shared.gate);
         let until = stop.clone();
         tracker.spawn(async move { keeper.keep_time(until).await });

@@ -25,7 +25,7 @@ use crate::audit::Event;
 use crate::call::{Bound, CallContext, Decided, Outcome, Refusal, ToolCall, Transport};
 use crate::catalog::Handles;
 use crate::credential::scrub::Scrubbed;
-use crate::gate::{Admission, CUT_OFF, Gate, OpenSession, PermittedCall, Presence, SentCall};
+use crate::gate::{Admission, Gate, OpenSession, PermittedCall, Presence, SentCall};
 use crate::json::{JsonText, Kind};
 use crate::mcp::definitions;
 use crate::mcp::loss::{Loss, NO_ANSWER, OVERLOADED};
@@ -44,6 +44,7 @@ use input::Asking;
 use meet::{declared, modern_client};
 
 use super::api::{self, Api};
+use super::guessed::GUESSED;
 use super::handles::Memory;
 use super::listing::{Listing, text_of};
 use super::tasks::{Order, Owner, Status};
@@ -61,6 +62,8 @@ mod leaving;
 mod meet;
 mod tasks;
 
+/// What a client reads instead of an answer that held a key and is none without it.
+const UNSAFE: &str = "countersign: the server's answer could not be passed on safely";
 /// What whoever is not shown a tool reads about arguments that it does not take.
 const NOT_TAKEN: &str = "the arguments: they are not what the tool takes";
 
@@ -309,9 +312,6 @@ impl Session {
     }
 
     async fn message(&mut self, message: Message) {
-        if self.shared.gate.is_cut_off(&self.base.principal.name) {
-            return self.refuse(named(Malformed::new(INVALID_REQUEST, CUT_OFF), &message)).await;
-        }
         if self.shared.scrubber.has_whole(message.text().as_str()) {
             let reason = "refused by countersign: the message contains a key that countersign keeps";
             let malformed = Malformed::new(INVALID_REQUEST, reason);
@@ -442,9 +442,7 @@ impl Session {
 
     async fn send(&mut self, id: Id, permit: PermittedCall) {
         // The session may have been stopped while the permit was on its way here.
-        let cut_off = || self.shared.gate.is_cut_off(&self.base.principal.name);
-        let stopped = || cut_off().then(|| (Outcome::Denied, CUT_OFF.to_owned()));
-        if let Some((outcome, why)) = self.registered.stopped().or_else(stopped) {
+        if let Some((outcome, why)) = self.registered.stopped() {
             let refusal = self.shared.gate.unsent(permit, outcome, &why).await;
             return self.decided_against(id, refusal).await;
         }
@@ -514,10 +512,10 @@ impl Session {
                 let Scrubbed { text: clean, names, pieces } =
                     Upstream::clean(message, &self.shared.scrubber, self.server.hidden);
                 self.redacted(&shape, related.as_ref(), names);
-                let cut_off = pieces && self.shared.gate.took_piece(&self.base).await;
-                match clean.filter(|_| !cut_off) {
+                let guessed = self.shared.is_guessed(&self.base, pieces).await;
+                match clean.filter(|_| !guessed) {
                     Some(message) => self.said(message, related).await,
-                    None => self.unclean(shape).await,
+                    None => self.unclean(shape, if guessed { GUESSED } else { UNSAFE }).await,
                 }
             }
             FromUpstream::Streams { id } => self.answered_like(id, ToClient::Waiting).await,

@@ -319,14 +319,14 @@ fn freezing_and_thawing_are_asked() {
     assert!(matches!(sent(&desk.key(KeyCode::Char('y')))[..], [Command::Freeze { on: false, .. }]));
 }
 
-/// Nothing is sent any more for a principal that is cut off: that stands above everything else.
+/// A key that is guessed stands above everything else.
 #[test]
-fn who_is_cut_off_is_named_at_the_top() {
+fn a_key_that_is_guessed_is_named_at_the_top() {
     let mut desk = Desk::new((120, 40), vec![sandbox(C)]);
-    assert!(!desk.screen().contains("CUT OFF"));
-    desk.news(Notice::Daemon { daemon: Daemon { cut_off: vec!["loc\u{202e}al".to_owned()], ..daemon() } });
+    assert!(!desk.screen().contains("KEY GUESSED"));
+    desk.news(Notice::Daemon { daemon: Daemon { guessed: vec!["loc\u{202e}al".to_owned()], ..daemon() } });
     let screen = desk.screen();
-    assert!(screen.contains("CUT OFF loc⟨U+202E⟩al: pieces of keys were in what servers answered"), "{screen}");
+    assert!(screen.contains("KEY GUESSED? loc⟨U+202E⟩al: pieces were in what servers said"), "{screen}");
 }
 
 #[test]

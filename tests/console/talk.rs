@@ -160,7 +160,7 @@ fn what_changes_about_the_daemon_is_said() {
     now.policy_error = Some("policies/refunds.rego:9:1: rego_parse_error".to_owned());
     now.servers[0].environment.conflict = Some("the server's answer says sandbox".to_owned());
     now.servers[0].tools_changed = 2;
-    now.cut_off = vec!["local".to_owned()];
+    now.guessed = vec!["local".to_owned()];
     now.servers[0].sign_in = Some(SignInView {
         state: SignInState::Failed,
         by_itself: true,
@@ -174,7 +174,7 @@ fn what_changes_about_the_daemon_is_said() {
         "works elsewhere than in production",
         "TOOLS: 2 CHANGED",
         "invalid_client",
-        "CUT OFF local",
+        "KEY GUESSED? local",
     ] {
         assert_eq!(lines.iter().filter(|line| line.contains(words)).count(), 1, "{words} {lines:#?}");
     }

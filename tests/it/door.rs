@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::harness::daemon::{OTHER_TOKEN, SERVER};
 use crate::harness::http::HttpClient;
-use crate::harness::{Act, Countersign, Daemon, Spy, call, hello, outcome, request};
+use crate::harness::{Act, Console, Countersign, Daemon, Spy, call, hello, outcome, request};
 
 /// All but its end is what anybody knows.
 const KEY: &str = "eyJhbGciOiJIUzI1NiJ9.eyJyb2xlIjoic2VydmljZV9yb2xlIn0.Zm9vYmFyYmF6cXV4Y29ycmVjdA";
@@ -61,42 +61,68 @@ async fn a_refusal_tells_a_client_nothing_about_a_key() {
 }
 
 #[tokio::test]
-async fn whoever_guesses_a_key_by_what_is_taken_out_of_answers_is_cut_off() {
+async fn a_key_that_is_guessed_by_what_is_taken_out_of_answers_is_shown_a_few_times() {
     let spy = echo().await;
     let mut daemon = keyed(&spy).start().await;
+    let operator = Console::attach(&daemon.operator_socket).await;
     let mut shim = daemon.shim().await;
-    for n in 0..6 {
-        let answer = shim.call(&format!("w{n}"), "get_echo", json!({"text": "nothing of a key"})).await;
-        assert_eq!(answer["result"]["content"][0]["text"], "nothing of a key");
-    }
     for n in 0..3 {
         let answer = shim.call(&n.to_string(), "get_echo", json!({"text": guess()})).await;
         assert_eq!(answer["result"]["content"][0]["text"], "[secret:key]", "{answer}");
     }
-    let fourth = shim.call("3", "get_echo", json!({"text": guess()})).await;
-    assert!(fourth["error"]["message"].as_str().unwrap().contains("could not be passed on"), "{fourth}");
-    let calls = spy.calls("get_echo");
-    for (id, method) in [("a", "tools/call"), ("b", "tools/list"), ("c", "ping")] {
-        shim.send(&request(id, method, json!({"name": "get_echo", "arguments": {"text": "x"}}))).await;
-        let refused = shim.answer(id).await;
-        assert!(refused["error"]["message"].as_str().unwrap().contains("pieces of a key"), "{refused}");
-    }
-    // A new session changes nothing, and another principal is not concerned.
-    let mut again = daemon.raw_shim();
-    again.send(&request(0, "initialize", hello())).await;
-    assert!(again.answer(0).await["error"]["message"].as_str().unwrap().contains("started countersign again"));
-    assert_eq!(spy.calls("get_echo"), calls);
+    let wrong = shim.call("w", "get_echo", json!({"text": "nothing of a key"})).await;
+    assert_eq!(wrong["result"]["content"][0]["text"], "nothing of a key");
+    // From the fourth on nobody gets one, in whatever session and whoever asks.
+    let mut again = daemon.shim().await;
     let mut other = daemon.http();
     other.initialize().await;
-    assert_eq!(other.call("o", "get_echo", json!({"text": "x"})).await["result"]["content"][0]["text"], "x");
-    let (status, _) = daemon.run(&["pending", "ls"]).await;
-    assert!(status.is_empty() || !status.contains(guess()));
+    let text = json!({"text": guess()});
+    for answer in [
+        shim.call("3", "get_echo", text.clone()).await,
+        again.call("3", "get_echo", text.clone()).await,
+        other.call("3", "get_echo", text).await,
+    ] {
+        assert!(answer["error"]["message"].as_str().unwrap().contains("held a piece of a key"), "{answer}");
+    }
+    // Everything else goes on for everybody, a whole key too is only taken out.
+    for text in ["x", "y"] {
+        for answer in [
+            shim.call(text, "get_echo", json!({"text": text})).await,
+            again.call(text, "get_echo", json!({"text": text})).await,
+            other.call(text, "get_echo", json!({"text": text})).await,
+        ] {
+            assert_eq!(answer["result"]["content"][0]["text"], text, "{answer}");
+        }
+    }
+    operator.until_daemon("the key that is guessed", |daemon| daemon.guessed == ["key"]).await;
     daemon.stop().await;
     let refused = refusals(&daemon).await;
-    let cut_off: Vec<_> =
-        refused.iter().filter(|body| body["reason"].as_str().unwrap().contains("guesses a key")).collect();
-    assert_eq!(cut_off.len(), 1, "{refused:?}");
-    assert_eq!(cut_off[0]["principal"], "local");
+    let guessed: Vec<_> =
+        refused.iter().filter(|body| body["reason"].as_str().unwrap().contains("pieces of the key key")).collect();
+    assert_eq!(guessed.len(), 1, "{refused:?}");
+    assert_eq!(guessed[0]["principal"], "local");
+    assert!(!daemon.log().contains(guess()));
+}
+
+/// What a server logs shows a guess as well as an answer does.
+#[tokio::test]
+async fn a_message_beside_an_answer_counts_like_one() {
+    let spy = Spy::stdio_with(|received, _| {
+        let text = received.message["params"]["arguments"]["text"].clone();
+        let log =
+            json!({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": text}});
+        let result = json!({"content": [{"type": "text", "text": "done"}], "isError": false});
+        (received.tool() == "get_echo").then(|| vec![Act::Say(log), Act::Result(result)])
+    })
+    .await;
+    let daemon = keyed(&spy).start().await;
+    let operator = Console::attach(&daemon.operator_socket).await;
+    let mut shim = daemon.shim().await;
+    for n in 0..5 {
+        let answer = shim.call(&n.to_string(), "get_echo", json!({"text": guess()})).await;
+        assert_eq!(answer["result"]["content"][0]["text"], "done", "{answer}");
+    }
+    operator.until_daemon("the key that is guessed", |daemon| daemon.guessed == ["key"]).await;
 }
 
 #[tokio::test]

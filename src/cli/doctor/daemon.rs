@@ -69,6 +69,14 @@ fn judged(seen: &Seen, config: Option<&Config>, check: &str, at: &str) -> Vec<Fi
         let text = format!("frozen by {}: every call that is not a read is held", frozen.by);
         found.push(Finding::note("", text).run("countersign unfreeze"));
     }
+    if !daemon.guessed.is_empty() {
+        let text = format!(
+            "pieces of {} were in what servers said, as if somebody guessed it: answers with more of them are kept back \
+             until the key is another one",
+            daemon.guessed.join(", ")
+        );
+        found.push(Finding::problem("", text).run("look at the record (kind refused), and replace the key"));
+    }
     if daemon.consoles == 0 {
         let text = "no console is attached: calls that need a person are refused after the grace";
         found.push(Finding::note("", text).run("countersign console"));
@@ -94,7 +102,7 @@ mod tests {
             policy_version: String::new(),
             rules: 1,
             policy_error: None,
-            cut_off: Vec::new(),
+            guessed: Vec::new(),
             consoles: 1,
             operators: Vec::new(),
             frozen: None,
@@ -122,11 +130,13 @@ mod tests {
         well.daemon.policy_error = Some("broken rule\nhelp: x".to_owned());
         well.daemon.frozen = Some(Frozen { by: "anna".to_owned(), at: String::new(), reason: None });
         well.daemon.consoles = 0;
+        well.daemon.guessed = vec!["stripe_live".to_owned()];
         let said = says(&well);
         for (level, words) in [
             (Level::Warning, "runs version 0.0.1"),
             (Level::Problem, "in force: broken rule"),
             (Level::Note, "frozen by anna"),
+            (Level::Problem, "pieces of stripe_live"),
             (Level::Note, "no console"),
         ] {
             assert!(said.iter().any(|(found, text)| *found == level && text.contains(words)), "{words}: {said:?}");

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use serde_json::json;
 
+use super::forms::{STANDARD, URL_SAFE};
 use super::*;
 
 const KEY: &str = "sk_live_CANARY7Qm2Zt9XeVb4";
@@ -406,24 +407,135 @@ proptest! {
     }
 }
 
+/// Whether pieces are found in a text, and in a message.
+fn pieces(scrubber: &Scrubber, text: &str) -> (bool, bool) {
+    let (text, message) = (scrubber.text(text, Kinds::NONE), scrubber.message(&json_of(text), Kinds::NONE));
+    assert!([&text.pieces, &message.pieces].iter().all(|keys| keys.iter().all(|key| key == "key")));
+    (!text.pieces.is_empty(), !message.pieces.is_empty())
+}
+
+const PEM: &str = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgevZzL1gdAFr88hb2\n\
+                   OF/2NxApJCzGCEDdfSp6VQO30hyhRANCAAQRWz+jn65BtOMvdyHKcvjBeBSDZH2r\n-----END PRIVATE KEY-----";
+
 #[test]
 fn a_whole_key_in_an_answer_is_no_guess_and_a_piece_may_be_one() {
-    let pem = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgevZzL1gdAFr88hb2\n\
-               OF/2NxApJCzGCEDdfSp6VQO30hyhRANCAAQRWz+jn65BtOMvdyHKcvjBeBSDZH2r\n-----END PRIVATE KEY-----";
-    for key in [KEY, pem] {
+    let body = PEM.lines().filter(|line| !line.starts_with('-')).collect::<String>();
+    for (key, secret) in [(KEY, KEY), (PEM, &*body)] {
         let scrubber = one(key);
-        let pieces = |text: &str| {
-            (scrubber.text(text, Kinds::NONE).pieces, scrubber.message(&json_of(text), Kinds::NONE).pieces)
-        };
         let line = key.lines().nth(1).unwrap_or(key);
         for whole in [key.to_owned(), format!("{key}{key}"), base64(key.as_bytes(), STANDARD), line.to_owned()] {
-            assert_eq!(pieces(&format!("a {whole} b")), (false, false), "{whole}");
+            assert_eq!(pieces(&scrubber, &format!("a {whole} b")), (false, false), "{whole}");
         }
-        let cut = &line[..line.len() - 1];
-        assert_eq!(pieces(&format!("a {cut} b")), (true, true));
-        assert_eq!(pieces(&format!("a {key} b {cut} c")), (true, true), "also beside a whole one");
-        assert_eq!(pieces("nothing"), (false, false));
+        let cut = &secret[..secret.len() - 1];
+        assert_eq!(pieces(&scrubber, &format!("a {cut} b")), (true, true));
+        assert_eq!(pieces(&scrubber, &format!("a {key} b {cut} c")), (true, true), "also beside a whole one");
+        assert_eq!(pieces(&scrubber, "nothing"), (false, false));
     }
+}
+
+/// Of what everybody may know about a key a piece is none: it is said again, and counts for nothing.
+#[test]
+fn pieces_are_looked_for_only_where_all_is_secret() {
+    let url = "postgres://billing_app:p%40ss-CANARY7Qm2@db-7.internal.example.com:5432/billing_production";
+    let scrubber = one(url);
+    let host = "could not connect to db-7.internal.example.com:5432/billing_production?sslmode=require";
+    for said in [host, "postgres://billing_app:x@db-7.internal.example.com:5432/billing_production", "billing_app"] {
+        assert_eq!(scrubber.line(said), said);
+        assert_eq!(pieces(&scrubber, said), (false, false));
+        assert!(!scrubber.has_whole(said));
+    }
+    for secret in [url, "p%40ss-CANARY7Qm2", "p@ss-CANARY7Qm2", "billing_app:p%40ss-CANARY7Qm2"] {
+        assert_eq!(scrubber.line(&format!("({secret})")), "([secret:key])", "{secret}");
+        assert!(scrubber.has_whole(secret), "{secret}");
+    }
+    let basic = base64(b"billing_app:p@ss-CANARY7Qm2", STANDARD);
+    assert!(!scrubber.line(&basic).contains(&basic[4..20]) && scrubber.has_whole(&basic));
+    // A password that the address says anyway, or a short one, is no word to look for.
+    for address in ["postgres://postgres:postgres@localhost:5432/app", "redis://:short@cache.example.com:6379/0"] {
+        for word in ["postgres", "short", "localhost:5432/app", "cache.example.com:6379/0"] {
+            assert_eq!(one(address).line(word), word);
+        }
+        assert_eq!(one(address).line(address), "[secret:key]");
+    }
+
+    let key = PEM.replace('\n', "\\n");
+    let account = format!(
+        "{{\n  \"type\": \"service_account\",\n  \"project_id\": \"billing-production-417\",\n  \"private_key\": \
+         \"{key}\\n\",\n  \"token_uri\": \"https://oauth2.googleapis.com/token\"\n}}"
+    );
+    let body = PEM.lines().filter(|line| !line.starts_with('-')).collect::<String>();
+    for account in [account.clone(), account.replace('\n', "")] {
+        let scrubber = one(&account);
+        let public =
+            "{\"type\": \"service_account\", \"project_id\": \"billing-production-417\", \"private_key\": \"-----BEGIN";
+        assert_eq!(pieces(&scrubber, public), (false, false));
+        assert_eq!(pieces(&scrubber, "https://oauth2.googleapis.com/token"), (false, false));
+        assert_eq!(scrubber.line(&account), "[secret:key]");
+        assert_eq!(scrubber.line(&body), "[secret:key]");
+        let line = PEM.lines().nth(2).unwrap();
+        assert_eq!(scrubber.line(line), "[secret:key]");
+        assert_eq!(pieces(&scrubber, line), (false, false));
+        assert_eq!(pieces(&scrubber, &body[..body.len() - 9]), (true, true));
+    }
+
+    let header = "Bearer sk_live_CANARY7Qm2Zt9XeVb4Kd6Lw";
+    assert_eq!(one(header).line(header), "[secret:key]");
+    assert_eq!(one(header).line("sk_live_CANARY7Qm2Zt9XeVb4Kd6Lw"), "[secret:key]");
+}
+
+/// A key that ends with what everybody knows is compared from its first byte nowhere: what has its end has no hash of it.
+#[test]
+fn the_known_end_of_a_key_is_nothing_to_begin_with() {
+    let needles: Vec<Needle> = [PEM, "postgres://app:CANARY7Qm2@db.example.com/app", KEY]
+        .iter()
+        .flat_map(|key| forms::of(key))
+        .map(|form| Needle { name: 0, form: Arc::new(form) })
+        .collect();
+    for needle in needles.iter().filter(|needle| needle.form.whole) {
+        let hashed = whole::window(needle);
+        assert!(hashed == needle.text().len() || needle.form.pieces && hashed >= 24, "{hashed}");
+    }
+    let scrubber = one(PEM);
+    assert!(scrubber.has_whole(PEM));
+    assert!(!scrubber.has_whole(&PEM[1..]) && !scrubber.has_whole(&PEM.replacen("MIGH", "MIGG", 1)));
+}
+
+/// What a server can say is as much as a message holds, and it knows its own key.
+#[test]
+fn many_pieces_inside_of_whole_keys_cost_little() {
+    // In both alphabets the same but for one letter near the end.
+    let key = (0_u8..255).map(|n| format!("sk_live_CANARY7Qm2Zt9XeVb4{n:02x}~~?>")).find(|key| {
+        let core = base64(key.as_bytes(), STANDARD);
+        core.rfind(['+', '/']).is_some_and(|at| at > core.len() / 2)
+    });
+    let key = key.unwrap();
+    let text = format!("{} ", base64(key.as_bytes(), STANDARD)).repeat(1 << 16);
+    let start = Instant::now();
+    let scrubbed = one(&key).text(&text, Kinds::NONE);
+    let taken = start.elapsed();
+    assert!(scrubbed.pieces.is_empty() && scrubbed.names == ["key"]);
+    assert!(taken < Duration::from_secs(10), "{taken:?} for {} bytes", text.len());
+}
+
+#[test]
+fn guesses_are_counted_for_each_key_until_it_is_another() {
+    let scrubber = Scrubber::default();
+    let (first, second) = (value(0), value(1));
+    scrubber.learn("key", &first);
+    for count in 1..=TOLD {
+        assert_eq!(scrubber.count_piece("key"), count);
+        assert!(scrubber.guessed().is_empty());
+    }
+    assert_eq!(scrubber.count_piece("other"), 1);
+    assert_eq!(scrubber.count_piece("key"), TOLD + 1);
+    assert_eq!(scrubber.guessed(), ["key"]);
+    // That the same one is said again, or another is tried out, changes nothing.
+    scrubber.learn("key", &first);
+    scrubber.try_out("key", &second);
+    assert_eq!(scrubber.guessed(), ["key"]);
+    scrubber.learn("key", &second);
+    assert!(scrubber.guessed().is_empty());
+    assert_eq!((scrubber.count_piece("key"), scrubber.count_piece("other")), (1, 2));
 }
 
 fn json_of(text: &str) -> JsonText {

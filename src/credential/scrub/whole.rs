@@ -1,18 +1,20 @@
 //! Finds whole keys, in what clients say.
 //!
 //! Invariant: neither the answer nor the time that it takes depends on how much of a key a text has right, so that
-//! nobody learns a key by guessing it piece by piece. All that is compared first is a hash of the last bytes of a key,
-//! enough of them that nobody guesses them at once, and the hash is another one each time that something is learned.
+//! nobody learns a key by guessing it piece by piece. What is compared first is a hash, another one each time that
+//! something is learned: of the last bytes of a key where all of it is secret, enough of them that nobody guesses them at
+//! once, and else of the whole, because anybody may know its end. What has the hash is compared in constant time.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
 use std::ops::Range;
 
+use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use super::{Needle, Whose};
 
-/// The bytes that are hashed. A shorter key is hashed as a whole.
+/// The bytes that are hashed of a key that is secret in all its parts. A shorter one is hashed as a whole.
 const WINDOW: usize = 24;
 /// Bits of a filter.
 const BITS: u32 = 12;
@@ -34,15 +36,21 @@ struct Ends {
     filter: Zeroizing<Vec<u64>>,
 }
 
+/// How many of its last bytes are hashed.
+pub(super) fn window(needle: &Needle) -> usize {
+    let length = needle.text().len();
+    if needle.form.pieces { length.min(WINDOW) } else { length }
+}
+
 impl Whole {
     pub fn of(needles: &[Needle]) -> Whole {
-        let whole = || needles.iter().enumerate().filter(|(_, needle)| needle.whole);
-        let mut windows: Vec<usize> = whole().map(|(_, needle)| needle.text.len().min(WINDOW)).collect();
+        let whole = || needles.iter().enumerate().filter(|(_, needle)| needle.form.whole);
+        let mut windows: Vec<usize> = whole().map(|(_, needle)| window(needle)).collect();
         windows.sort_unstable();
         windows.dedup();
-        let ends = |window| {
-            let of = whole().filter(|(_, needle)| needle.text.len().min(WINDOW) == window);
-            Ends::of(window, of.map(|(index, needle)| (index, needle.text.as_slice())))
+        let ends = |length| {
+            let of = whole().filter(|(_, needle)| window(needle) == length);
+            Ends::of(length, of.map(|(index, needle)| (index, needle.text())))
         };
         Whole(windows.into_iter().map(ends).collect())
     }
@@ -51,8 +59,9 @@ impl Whole {
         for ends in &self.0 {
             ends.search(text, |end, index| {
                 let Some((needle, said)) = needles.get(index).zip(text.get(..end)) else { return };
-                if said.ends_with(&needle.text) {
-                    report(end - needle.text.len()..end, Whose::Ours(needle.name));
+                let Some(start) = end.checked_sub(needle.text().len()) else { return };
+                if said.get(start..).is_some_and(|said| bool::from(said.ct_eq(needle.text()))) {
+                    report(start..end, Whose::Ours(needle.name));
                 }
             });
         }

@@ -14,7 +14,7 @@ use crate::mcp::reply;
 
 use super::asked::{Undeclared, undeclared};
 use super::held::Part;
-use super::{Open, Request, Session};
+use super::{Open, Request, Session, UNSAFE};
 use crate::proxy::ServerRuntime;
 use crate::proxy::listing::Asked;
 
@@ -22,7 +22,7 @@ impl Session {
     /// A message of the server's, without keys.
     pub(super) async fn said(&mut self, message: Message, related: Option<Id>) {
         match message.shape().clone() {
-            Shape::Response { id: Some(id), is_error } => self.answered(id, is_error, Some(message)).await,
+            Shape::Response { id: Some(id), is_error } => self.answered(id, is_error, Ok(message)).await,
             Shape::Response { id: None, .. } => {
                 tracing::warn!(
                     session = self.id,
@@ -57,10 +57,10 @@ impl Session {
         }
     }
 
-    /// A message that holds a key and is none any more without it.
-    pub(super) async fn unclean(&mut self, shape: Shape) {
+    /// A message that is not passed on: it holds a key, and is none any more without it or would tell too much.
+    pub(super) async fn unclean(&mut self, shape: Shape, why: &'static str) {
         match shape {
-            Shape::Response { id: Some(id), is_error } => self.answered(id, is_error, None).await,
+            Shape::Response { id: Some(id), is_error } => self.answered(id, is_error, Err(why)).await,
             Shape::Request { id, .. } => {
                 self.upstream.decline(&id, METHOD_NOT_FOUND, "the request could not be passed on");
             }
@@ -70,8 +70,12 @@ impl Session {
         }
     }
 
-    /// Without a message where the answer could not be kept one.
-    async fn answered(&mut self, id: Id, is_error: bool, message: Option<Message>) {
+    /// Without a message where the answer is not passed on: then what the client reads instead.
+    async fn answered(&mut self, id: Id, is_error: bool, message: Result<Message, &'static str>) {
+        let (message, why) = match message {
+            Ok(message) => (Some(message), None),
+            Err(why) => (None, Some(why)),
+        };
         if self.polled(&id, message.as_ref()).await {
             return;
         }
@@ -124,7 +128,7 @@ impl Session {
             let own = |result: &Json<'_>| request.modern || kind(*result) != Some(false);
             let left_open = told.as_ref().and_then(|text| text.view().get("result").filter(own));
             let left_open = left_open.and_then(|result| self.shared.gate.relayed(&sent, result));
-            let note = if request.cancelled { Some("the client no longer waited for it") } else { left_open };
+            let note = if request.cancelled { Some("the client no longer waited for it") } else { left_open.or(why) };
             self.shared.gate.completed(sent, result, bytes, digest, note.map(str::to_owned)).await;
         }
         if request.cancelled {
@@ -138,9 +142,7 @@ impl Session {
             (None, Some(Undeclared::Input)) => {
                 reply::error(&id, NO_ANSWER, "countersign: the server asks for input that the client does not offer")
             }
-            (None, None) => {
-                reply::error(&id, NO_ANSWER, "countersign: the server's answer could not be passed on safely")
-            }
+            (None, None) => reply::error(&id, NO_ANSWER, why.unwrap_or(UNSAFE)),
         };
         if let Some(task) = &request.wait.task {
             if request.wait.part == Part::Answers {
