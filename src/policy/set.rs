@@ -220,7 +220,7 @@ impl PolicySet {
     #[cfg(test)]
     pub(super) fn failing_for_test(self, mode: Mode) -> PolicySet {
         let (name, path) = ("pins.rego".to_owned(), "data.countersign.policy.pins.deny".to_owned());
-        let text = "package countersign.policy.pins\ndeny contains x if x := to_number(input.tool.name)\n".to_owned();
+        let text = "package countersign.policy.pins\ndeny contains x if {\n\tsome x in numbers.range(1, 3000)\n\tsome y in numbers.range(1, 3000)\n\tx * y == -1\n}\n".to_owned();
         let failing = Compiled::new(&[&Source { name, text }], &Value::new_object(), &[path]).unwrap();
         let Programs { enforced, watched } = self.compiled;
         let compiled = match mode {
