@@ -136,7 +136,7 @@ fn about(app: &App, entry: &Entry) -> (String, String) {
 }
 
 /// Fewer columns say nothing of a claim.
-const CLAIMED: usize = 24;
+const CLAIMED: usize = 19;
 
 /// So many columns of what a row says, and then who looks after the hold: whatever a name is, the hold comes first.
 fn with_claim(about: &str, claim: Option<String>, room: usize) -> String {
