@@ -126,8 +126,9 @@ impl Catalog {
         };
         operation.environment = both(self.environment.read(&arguments), operation.environment);
         // A pointer would not find what the server may pass on as a list or an object.
-        let form = self.body == file::Body::Form;
-        if let Some(name) = bracketed(call.arguments().view()).filter(|_| form) {
+        if self.body == file::Body::Form
+            && let Some(name) = bracketed(call.arguments().view())
+        {
             let why = "with brackets: in a form that is a list or an object, and has to be written as one";
             operation.make_unknown(format!("the call names {} {why}", quoted(&name)));
         }
