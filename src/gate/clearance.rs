@@ -17,6 +17,9 @@ use crate::call::{CallContext, CallId, Decision, Leave, No, Outcome};
 /// wait there.
 const LEAVES_WITHIN: Duration = Duration::from_secs(60);
 
+/// What leaves within this has not waited.
+const AT_ONCE: Duration = Duration::from_millis(250);
+
 pub(super) struct Clearance {
     gate: Arc<Gate>,
     context: Arc<CallContext>,
@@ -89,13 +92,18 @@ impl Clearance {
             let reason = "the approval came so late that the hold's time was over before the call could leave";
             return Some((Outcome::Expired, reason.to_owned()));
         }
-        if presence.patience.is_some_and(|patience| gate.holds.now() >= patience) {
+        presence.patience.is_some_and(|patience| gate.holds.now() >= patience).then(|| {
             let reason = "the client waits no longer than this, and the call could not leave before";
-            return Some((Outcome::Expired, reason.to_owned()));
-        }
-        // Nobody has asked the new ones about it.
-        (!gate.policy.decides_by(&now.policy_version)).then(|| {
-            let reason = "the policies were loaded again in the moment in which the call was to leave; ask again";
+            (Outcome::Expired, reason.to_owned())
+        })
+    }
+
+    /// Why a call may not leave that has waited for its server: nobody has asked the policies that were loaded meanwhile
+    /// about it. One that leaves at once leaves as it was judged, so that loading policies refuses no call.
+    fn outdated(&self, since: Instant) -> Option<No> {
+        let waited = self.gate.holds.now() >= since + AT_ONCE;
+        (waited && !self.gate.policy.decides_by(&self.now.policy_version)).then(|| {
+            let reason = "the policies were loaded again while the call waited for its server; ask again";
             (Outcome::Unavailable, reason.to_owned())
         })
     }
@@ -103,10 +111,11 @@ impl Clearance {
     /// For the link, which asks last.
     pub fn leave(self) -> Leave {
         // The timer of the link stands still while the machine sleeps.
-        let until = self.gate.holds.now() + LEAVES_WITHIN;
+        let since = self.gate.holds.now();
         Leave::new(Instant::now() + LEAVES_WITHIN, move || {
-            let late = || (self.gate.holds.now() >= until).then(|| (Outcome::Unavailable, Leave::LATE.to_owned()));
-            self.no().or_else(late)
+            let is_late = || self.gate.holds.now() >= since + LEAVES_WITHIN;
+            let late = || is_late().then(|| (Outcome::Unavailable, Leave::LATE.to_owned()));
+            self.no().or_else(|| self.outdated(since)).or_else(late)
         })
     }
 }

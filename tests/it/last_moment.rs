@@ -48,6 +48,8 @@ async fn what_is_approved_does_not_leave_after_a_freeze_a_cancel_or_the_end_of_i
                 let text = std::fs::read_to_string(&file).unwrap();
                 std::fs::write(file, format!("{text}\n# another\n")).unwrap();
                 daemon.logs("policy loaded").await;
+                // What leaves at once leaves as it was judged.
+                tokio::time::sleep(std::time::Duration::from_millis(300)).await;
                 Some("unavailable")
             }
             _ => {
