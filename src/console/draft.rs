@@ -18,6 +18,8 @@ use crate::json::{Json, Kind};
 const TEXT: usize = 200;
 /// Digits of a number that is compared as it is spelled.
 const DIGITS: usize = 15;
+/// Where they stand.
+const ARGUMENTS: &str = "input.arguments";
 /// Conditions about arguments, and how deep they go.
 const CONDITIONS: usize = 40;
 const DEPTH: usize = 4;
@@ -72,7 +74,7 @@ struct Terms {
 pub fn draft(hold: &HoldView, makes: Makes) -> Result<Draft, String> {
     let name = format!("draft_{}_{}", makes.word(), hold.id.as_str().to_lowercase());
     let mut terms = Terms::default();
-    let used = terms.of(hold.arguments.view(), "input.arguments", DEPTH).unwrap_or_else(|| "{}".to_owned());
+    let used = terms.of(hold.arguments.view(), ARGUMENTS, DEPTH).unwrap_or_else(|| "{}".to_owned());
     let call = [
         ("phase", "call"),
         ("method", hold.method.as_str()),
@@ -119,9 +121,12 @@ pub fn draft(hold: &HoldView, makes: Makes) -> Result<Draft, String> {
     let has_terms = !terms.conditions.is_empty();
     rego += if has_terms { "\tthese_arguments\n}\n" } else { "}\n" };
     if has_terms {
-        // By themselves: `policy check` finds arguments that a catalog does not list, and these were in a call.
+        // By another name: `policy check` finds arguments that a catalog does not list, and these were in a call.
         rego += "\n# A number above zero stands for itself and for everything that is more.\nthese_arguments if {\n";
-        terms.conditions.iter().for_each(|condition| rego += &format!("\t{condition}\n"));
+        rego += "\tgiven := object.get(input, \"arguments\", {})\n";
+        for condition in &terms.conditions {
+            let _ = writeln!(rego, "\t{}", condition.replacen(ARGUMENTS, "given", 1));
+        }
         rego += "}\n";
     }
     if !terms.left_out.is_empty() {
