@@ -47,7 +47,7 @@ if (alone) {
 mkdirSync(join(dir, "policies"), { mode: 0o700 });
 writeFileSync(
 	join(dir, "policies", "all.rego"),
-	'package countersign.policy.all\n\nallow contains {"rule": "all", "reason": "what is passed on is examined"} if true\n',
+	'package countersign.policy.all\n\nallow contains {"rule": "all", "reason": "what is passed on is examined"} if input.method\n',
 );
 const config = {
 	version: 1,

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use countersign::control::wire::{Command, Failure, HoldView, Notice, VERSION};
 
 use crate::harness::operator::RawOperator;
+use crate::secrets::body;
 use crate::signing::{Keys, shell};
 
 use crate::harness::{Console, Countersign, Daemon, Shim, Spy, call, outcome, request};
@@ -304,7 +305,7 @@ async fn a_signed_approval_is_no_grant_and_a_signed_grant_is_verified_by_openssh
     let refused: Vec<_> = records.iter().filter(|record| record["kind"] == "ruling_refused").collect();
     assert_eq!(refused.len(), 2);
     for record in refused {
-        assert!(record["operator"].as_str().is_some_and(|operator| operator != "anna"), "{record}");
+        assert!(body(record)["operator"].as_str().is_some_and(|operator| operator != "anna"), "{record}");
     }
 }
 

@@ -133,7 +133,7 @@ async fn operators_see_the_size_and_the_reach_of_a_held_call() {
     assert!(hold.reach.as_ref().is_some_and(|reach| reach.everywhere));
 
     let (table, _) = daemon.run(&["pending", "ls"]).await;
-    for part in ["-console-v1-gates--id-", "PATCH /console/v1/gates/{id}  100 percent  checkout  all environments"] {
+    for part in ["-console-v1-gates--id-", "PATCH /console/v1/gates/{id}  100 percent  checkout  in all environments"] {
         assert!(table.contains(part), "{table}");
     }
     let (shown, _) = daemon.run(&["pending", "show", hold.id.as_str()]).await;
