@@ -44,6 +44,7 @@ use input::Asking;
 use meet::{declared, modern_client};
 
 use super::api::{self, Api};
+use super::doors;
 use super::guessed::GUESSED;
 use super::handles::Memory;
 use super::listing::{Listing, text_of};
@@ -140,7 +141,13 @@ pub async fn run(mut new: NewSession, shared: Arc<Shared>, server: Arc<ServerRun
     });
     match connected {
         Ok((connected, opened)) => serve(new, Some(first), connected, opened, shared, server).await,
-        Err(reason) => turn_away(first, new.link, &server, &reason).await,
+        Err(reason) => {
+            let name = &server.facts.name;
+            tracing::error!(server = name, reason, "the server cannot be started");
+            let said =
+                format!("countersign: the server {name} cannot be started; its operator finds the reason in the log");
+            doors::turn_away(Some(first), new.link, NO_ANSWER, &said, &shared).await;
+        }
     }
 }
 
@@ -250,26 +257,6 @@ async fn serve(
 }
 
 /// Answers a client whose upstream cannot be started: every request it has sent so far, then the end.
-async fn turn_away(first: FromClient, link: ClientLink, server: &ServerRuntime, reason: &str) {
-    let ClientLink { mut inbound, outbound } = link;
-    tracing::error!(server = server.facts.name, reason, "the server cannot be started");
-    let said = format!(
-        "countersign: the server {} cannot be started; its operator finds the reason in the log",
-        server.facts.name
-    );
-    let mut event = Some(first);
-    while let Some(said_by_client) = event {
-        if let FromClient::Message(message) = said_by_client
-            && let Shape::Request { id, .. } = message.shape()
-        {
-            let text = reply::error(id, NO_ANSWER, &said);
-            let _ = outbound.send(ToClient::Message { text, related: Some(id.clone()) }).await;
-            return;
-        }
-        event = inbound.recv().await;
-    }
-}
-
 async fn at(deadline: Option<tokio::time::Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
