@@ -230,6 +230,7 @@ mod tests {
 
     use super::*;
     use crate::call::{ClientInfo, Transport, fixtures};
+    use crate::transport::Running;
 
     fn limits(sessions: usize, each: usize) -> Limits {
         Limits { sessions, sessions_per_principal: each, ..Limits::default() }
@@ -269,6 +270,7 @@ mod tests {
             client: ClientInfo::silent(Transport::Stdio),
             link: ClientLink { inbound: mpsc::channel(1).1, outbound: mpsc::channel(1).0 },
             replaced: CancellationToken::new(),
+            running: Running::default(),
         }
     }
 

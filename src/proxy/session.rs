@@ -33,7 +33,7 @@ use crate::mcp::message::{Era, INVALID_REQUEST, Id, Malformed, Message, Shape};
 use crate::mcp::method::{self, Passage, Sorted};
 use crate::mcp::reply;
 use crate::pins::Checked;
-use crate::transport::{ClientLink, FromClient, FromUpstream, NewSession, ToClient};
+use crate::transport::{ClientLink, FromClient, FromUpstream, NewSession, Running, ToClient};
 
 use asked::{Asked, Judging};
 use chain::Chain;
@@ -126,6 +126,8 @@ struct Session {
     farewells: Vec<Id>,
     /// Calls behind tasks of ours that the upstream asks input for; each has one.
     askings: Vec<Asking>,
+    /// Tasks of the upstream that its client may follow, for the front that keeps its place.
+    running: Running,
     /// What operators see of it, and where they end it.
     registered: OpenSession,
 }
@@ -159,7 +161,7 @@ async fn serve(
     shared: Arc<Shared>,
     server: Arc<ServerRuntime>,
 ) {
-    let NewSession { principal, client, link, replaced, .. } = new;
+    let NewSession { principal, client, link, replaced, running, .. } = new;
     let ClientLink { mut inbound, outbound } = link;
     let owner = Owner { principal: principal.name.clone(), server: server.facts.name.clone() };
     let id = session_id();
@@ -216,6 +218,7 @@ async fn serve(
         chains: Vec::new(),
         farewells: Vec::new(),
         askings: Vec::new(),
+        running,
         registered,
     };
     let ended = session.registered.ended.clone();

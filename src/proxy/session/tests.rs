@@ -24,7 +24,7 @@ use crate::policy::PolicyEngine;
 use crate::proxy::tasks::{Bounds, Tasks};
 use crate::transport::http_client::HttpClient;
 use crate::transport::stdio_upstream::StdioSpec;
-use crate::transport::ToUpstream;
+use crate::transport::{Running, ToUpstream};
 
 const ALLOW_ALL: &str =
     "package countersign.policy.all\nallow contains {\"rule\": \"all.all\", \"reason\": \"r\"} if input.method\n";
@@ -121,6 +121,7 @@ impl Rig {
             client: ClientInfo::silent(Transport::Stdio),
             link: ClientLink { inbound, outbound },
             replaced: CancellationToken::new(),
+            running: Running::default(),
         };
         let gate = Arc::clone(&shared.gate);
         tokio::spawn(serve(new, None, (linked, answers), None, Arc::new(shared), Arc::new(server)));
