@@ -25,7 +25,7 @@ mod tool;
 
 pub use digest::{Digest, NotADigest};
 pub use environment::{Environment, EnvironmentSource};
-pub use leave::{Leave, No};
+pub use leave::{Ended, Leave, No};
 pub use limits::{Limits, MAX_HELD_BYTES};
 pub use narrow::narrowed;
 pub use remembered::{Bound, Confirmation, ConfirmedBy, Seen};

@@ -26,6 +26,8 @@ struct Inner {
     until: Instant,
     now: Mutex<Now>,
     settled: CancellationToken,
+    /// Its link is done with it.
+    over: CancellationToken,
 }
 
 #[derive(Default)]
@@ -33,6 +35,34 @@ struct Now {
     left: bool,
     /// The first one stays.
     no: Option<No>,
+    end: Option<Ended>,
+}
+
+/// How the sending of a message ended, where its link knows that.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Ended {
+    /// The other side has taken all of it.
+    Taken,
+    /// The other side says that it does not take it.
+    Refused(String),
+    /// No byte of it was taken.
+    NotSent(String),
+}
+
+/// Held by a link while it sends. One that is dropped without a word leaves unknown how far the message came.
+#[derive(Debug)]
+pub struct Sending(Leave);
+
+impl Sending {
+    pub fn ended(self, how: Ended) {
+        self.0.lock().end = Some(how);
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        self.0.0.over.cancel();
+    }
 }
 
 impl Leave {
@@ -41,8 +71,8 @@ impl Leave {
 
     /// For a call against which `look` says what stands; after `until` it does not leave in any case.
     pub fn new(until: Instant, look: impl Fn() -> Option<No> + Send + Sync + 'static) -> Leave {
-        let (now, settled) = (Mutex::default(), CancellationToken::new());
-        Leave(Arc::new(Inner { look: Box::new(look), until, now, settled }))
+        let (now, settled, over) = (Mutex::default(), CancellationToken::new(), CancellationToken::new());
+        Leave(Arc::new(Inner { look: Box::new(look), until, now, settled, over }))
     }
 
     /// One that nothing stands against.
@@ -118,6 +148,21 @@ impl Leave {
     pub async fn settled(&self) {
         self.0.settled.cancelled().await;
     }
+
+    /// A link begins to send it. To be held until that has ended.
+    pub fn sending(&self) -> Sending {
+        Sending(self.clone())
+    }
+
+    /// Its link is done with it: what was not to be sent before is settled then.
+    pub async fn over(&self) {
+        self.0.over.cancelled().await;
+    }
+
+    /// How its sending ended. Nothing where that is not known.
+    pub fn end(&self) -> Option<Ended> {
+        self.lock().end.clone()
+    }
 }
 
 impl fmt::Debug for Leave {
@@ -172,5 +217,18 @@ mod tests {
         assert_eq!(taken(&stopped), Err("frozen".to_owned()), "a no stays one");
         tokio::time::advance(Duration::from_secs(10)).await;
         assert!(taken(&late).unwrap_err().contains("in time"));
+    }
+
+    #[tokio::test]
+    async fn a_link_that_goes_without_a_word_leaves_unknown_how_far_a_message_came() {
+        let (gone, said) = (Leave::free(), Leave::free());
+        let sending = gone.sending();
+        assert_eq!(taken(&gone), Ok(true));
+        drop(sending);
+        gone.over().await;
+        assert_eq!((gone.has_left(), gone.end()), (true, None));
+        said.sending().ended(Ended::Taken);
+        said.over().await;
+        assert_eq!(said.end(), Some(Ended::Taken));
     }
 }

@@ -10,6 +10,12 @@ use crate::call::meant;
 /// Functions whose answer is not a function of input and data: a decision could not be explained or replayed.
 const NONDETERMINISTIC: [&str; 5] = ["time.now_ns", "rand.intn", "uuid.rfc4122", "opa.runtime", "http.send"];
 
+/// Functions that answer otherwise than in OPA, where a rule would go on with the wrong answer: why, and what to write.
+const UNLIKE: [(&str, &str, &str); 2] = [
+    ("strings.count", "counts places that overlap", "write count(split(text, part)) - 1"),
+    ("strings.replace_n", "replaces what it has replaced", "write one replace after the other"),
+];
+
 /// The sets that a policy exports.
 pub const SETS: [&str; 3] = ["deny", "hold", "allow"];
 
@@ -233,6 +239,14 @@ fn function(module: &Module, call: &Call, index: &Index<'_>, found: &mut Vec<Pro
             "use input.now for the time".to_owned(),
         );
     }
+    if let Some((_, why, instead)) = UNLIKE.iter().find(|(unlike, ..)| *unlike == name) {
+        return report("function", format!("{name} is not as in OPA: it {why}"), (*instead).to_owned());
+    }
+    // Anywhere else it is no value and no error: the rule would never hold, and say so nowhere.
+    if name == "walk" && (call.arguments != 2 || !call.statement) {
+        let help = "write a line walk(document, [path, value]); where it is negated, in a rule of its own";
+        return report("function", "walk leads to nothing here".to_owned(), help.to_owned());
+    }
     let arity = match name.as_str() {
         // The interpreter's own, and not in its table.
         "print" => return,
@@ -254,6 +268,10 @@ fn function(module: &Module, call: &Call, index: &Index<'_>, found: &mut Vec<Pro
         }
         Some(_) => {}
     }
+    if name == "glob.match" && call.strings.first().and_then(Option::as_deref).is_some_and(has_empty_choice) {
+        let help = "write one pattern without the choice and one with it";
+        report("glob", "an empty choice of a glob matches nothing here".to_owned(), help.to_owned());
+    }
     let position = match name.as_str() {
         "regex.replace" => 1,
         // A template has patterns between delimiters; another is asked about.
@@ -266,6 +284,23 @@ fn function(module: &Module, call: &Call, index: &Index<'_>, found: &mut Vec<Pro
         let reason = error.to_string().lines().last().unwrap_or_default().to_owned();
         report("regex", format!("invalid pattern: {reason}"), "Rust's regex syntax: no look-around".to_owned());
     }
+}
+
+/// `{a,}`, which is `a` or nothing in OPA, and `a` alone for the engine.
+fn has_empty_choice(pattern: &str) -> bool {
+    let (mut depth, mut before, mut characters) = (0_usize, ' ', pattern.chars());
+    while let Some(character) = characters.next() {
+        let begins = depth > 0 && matches!(before, '{' | ',');
+        match character {
+            ',' | '}' if begins => return true,
+            '{' => depth += 1,
+            '}' => depth = depth.saturating_sub(1),
+            '\\' => drop(characters.next()),
+            _ => {}
+        }
+        before = if character == '\\' { ' ' } else { character };
+    }
+    false
 }
 
 /// Where every rule is, by its whole path.

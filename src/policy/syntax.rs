@@ -88,6 +88,8 @@ pub struct Call {
     /// False where a part of the name is computed.
     pub constant: bool,
     pub arguments: usize,
+    /// A whole line of a body: not negated, and no part of anything else.
+    pub statement: bool,
     /// Argument values that are constant strings.
     pub strings: Vec<Option<String>>,
     pub offset: usize,
@@ -209,6 +211,7 @@ fn read_rule(node: &Value, module: &Module, names: &HashSet<String>) -> Option<R
         aliases: HashMap::new(),
         found: Rule::new(&chain, head),
         failed: false,
+        statement: false,
     };
     body::read(node, &module.source.text, &mut walk.found)?;
     walk.locals(node);
@@ -345,6 +348,8 @@ struct Walk<'a> {
     aliases: HashMap<String, Vec<String>>,
     found: Rule,
     failed: bool,
+    /// The next call is a whole line of a body.
+    statement: bool,
 }
 
 impl Walk<'_> {
@@ -419,6 +424,10 @@ impl Walk<'_> {
                     match kind.as_str() {
                         "Var" | "RefDot" | "RefBrack" if inner.get("span").is_some() => return self.reference(node),
                         "Call" => self.call(inner),
+                        "Expr" => {
+                            self.statement = inner.pointer("/expr/Call").is_some();
+                            self.node(inner);
+                        }
                         "Object" => {
                             self.found.objects.extend(literal(inner));
                             self.node(inner);
@@ -452,6 +461,7 @@ impl Walk<'_> {
     }
 
     fn call(&mut self, call: &Value) {
+        let statement = std::mem::take(&mut self.statement);
         let parts = call.get("fcn").and_then(chain).zip(call.get("params").and_then(Value::as_array));
         let Some((chain, params)) = parts else {
             self.failed = true;
@@ -466,6 +476,7 @@ impl Walk<'_> {
             path,
             constant: chain.constant && chain.root.is_none(),
             arguments: params.len(),
+            statement,
             strings: strings.collect(),
             offset: chain.offset,
         });

@@ -19,7 +19,7 @@ use crate::mcp::loss::OVERLOADED;
 use crate::mcp::message::Shape;
 use crate::mcp::reply;
 use crate::transport::budget::Refusals;
-use crate::transport::{FromClient, NewSession, Rejected, ToClient};
+use crate::transport::{ClientLink, FromClient, NewSession, Rejected, ToClient};
 
 /// A session that has just ended frees its place when its server's process is gone: a new one waits for that.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -120,7 +120,7 @@ impl Doors {
         }
     }
 
-    /// Records it, and answers the first request of the client. One that says nothing is not waited for without end.
+    /// Records it, and says why.
     async fn turn_away(&self, new: NewSession, full: Full, shared: &Shared) {
         let reason = reason(full, &new.server, &shared.limits);
         self.refusals.report(Rejected {
@@ -130,21 +130,32 @@ impl Doors {
             code: OVERLOADED,
             reason: reason.clone(),
         });
-        let (mut inbound, outbound) = (new.link.inbound, new.link.outbound);
-        let answer = async {
-            while let Some(event) = inbound.recv().await {
-                let FromClient::Message(message) = event else { continue };
-                if let Shape::Request { id, .. } = message.shape() {
-                    let text = reply::error(id, OVERLOADED, &reason);
-                    let _ = outbound.send(ToClient::Message { text, related: Some(id.clone()) }).await;
-                    return;
-                }
+        turn_away(None, new.link, OVERLOADED, &reason, shared).await;
+    }
+}
+
+/// Answers the first request of a client that gets no session, and only this. One that says nothing is not waited for
+/// without end.
+pub(super) async fn turn_away(first: Option<FromClient>, link: ClientLink, code: i64, reason: &str, shared: &Shared) {
+    let ClientLink { mut inbound, outbound } = link;
+    let answer = async {
+        let mut said = first;
+        loop {
+            let event = match said.take() {
+                Some(event) => event,
+                None => inbound.recv().await?,
+            };
+            if let FromClient::Message(message) = event
+                && let Shape::Request { id, .. } = message.shape()
+            {
+                let text = reply::error(id, code, reason);
+                return outbound.send(ToClient::Message { text, related: Some(id.clone()) }).await.ok();
             }
-        };
-        tokio::select! {
-            _ = timeout(shared.limits.body_timeout, answer) => {}
-            () = shared.stop.cancelled() => {}
         }
+    };
+    tokio::select! {
+        _ = timeout(shared.limits.body_timeout, answer) => {}
+        () = shared.stop.cancelled() => {}
     }
 }
 
@@ -214,7 +225,12 @@ fn reason(full: Full, server: &str, limits: &Limits) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::Instant;
+    use tokio_util::sync::CancellationToken;
+
     use super::*;
+    use crate::call::{ClientInfo, Transport, fixtures};
+    use crate::transport::Running;
 
     fn limits(sessions: usize, each: usize) -> Limits {
         Limits { sessions, sessions_per_principal: each, ..Limits::default() }
@@ -245,5 +261,39 @@ mod tests {
         let _others = [place("b", "s").unwrap(), place("c", "s").unwrap()];
         assert_eq!(place("d", "s").unwrap_err(), Full::All);
         assert!(reason(Full::All, "s", &limits(4, 2)).contains("4 sessions of all clients"));
+    }
+
+    fn new_session() -> NewSession {
+        NewSession {
+            server: "s".into(),
+            principal: fixtures::principal("a", &[]),
+            client: ClientInfo::silent(Transport::Stdio),
+            link: ClientLink { inbound: mpsc::channel(1).1, outbound: mpsc::channel(1).0 },
+            replaced: CancellationToken::new(),
+            running: Running::default(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_gets_the_next_place_or_is_turned_away_in_time() {
+        let doors = Doors::new(mpsc::channel(1).0, TaskTracker::new());
+        let (limits, new) = (limits(100, 1), new_session());
+        let taken = doors.hall.place("a", "s", &limits).unwrap();
+        let began = Instant::now();
+        assert_eq!(doors.wait(&new, &limits).await.unwrap_err(), Full::Server);
+        assert_eq!(began.elapsed(), PATIENCE);
+        let leaves = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            drop(taken);
+        };
+        let began = Instant::now();
+        let (place, ()) = tokio::join!(doors.wait(&new, &limits), leaves);
+        assert_eq!(began.elapsed(), Duration::from_secs(1));
+        let _place = place.unwrap();
+        // Where so many wait that there is no turn, nobody waits longer than it takes to look.
+        let _turns = doors.waiting.try_acquire_many(WAITING as u32).unwrap();
+        let began = Instant::now();
+        assert_eq!(doors.wait(&new, &limits).await.unwrap_err(), Full::Server);
+        assert_eq!(began.elapsed(), Duration::ZERO);
     }
 }

@@ -33,7 +33,7 @@ use crate::mcp::message::{Era, INVALID_REQUEST, Id, Malformed, Message, Shape};
 use crate::mcp::method::{self, Passage, Sorted};
 use crate::mcp::reply;
 use crate::pins::Checked;
-use crate::transport::{ClientLink, FromClient, FromUpstream, NewSession, ToClient};
+use crate::transport::{ClientLink, FromClient, FromUpstream, NewSession, Running, ToClient};
 
 use asked::{Asked, Judging};
 use chain::Chain;
@@ -44,6 +44,7 @@ use input::Asking;
 use meet::{declared, modern_client};
 
 use super::api::{self, Api};
+use super::doors;
 use super::guessed::GUESSED;
 use super::handles::Memory;
 use super::listing::{Listing, text_of};
@@ -125,6 +126,8 @@ struct Session {
     farewells: Vec<Id>,
     /// Calls behind tasks of ours that the upstream asks input for; each has one.
     askings: Vec<Asking>,
+    /// Tasks of the upstream that its client may follow, for the front that keeps its place.
+    running: Running,
     /// What operators see of it, and where they end it.
     registered: OpenSession,
 }
@@ -140,7 +143,13 @@ pub async fn run(mut new: NewSession, shared: Arc<Shared>, server: Arc<ServerRun
     });
     match connected {
         Ok((connected, opened)) => serve(new, Some(first), connected, opened, shared, server).await,
-        Err(reason) => turn_away(first, new.link, &server, &reason).await,
+        Err(reason) => {
+            let name = &server.facts.name;
+            tracing::error!(server = name, reason, "the server cannot be started");
+            let said =
+                format!("countersign: the server {name} cannot be started; its operator finds the reason in the log");
+            doors::turn_away(Some(first), new.link, NO_ANSWER, &said, &shared).await;
+        }
     }
 }
 
@@ -152,7 +161,7 @@ async fn serve(
     shared: Arc<Shared>,
     server: Arc<ServerRuntime>,
 ) {
-    let NewSession { principal, client, link, replaced, .. } = new;
+    let NewSession { principal, client, link, replaced, running, .. } = new;
     let ClientLink { mut inbound, outbound } = link;
     let owner = Owner { principal: principal.name.clone(), server: server.facts.name.clone() };
     let id = session_id();
@@ -209,6 +218,7 @@ async fn serve(
         chains: Vec::new(),
         farewells: Vec::new(),
         askings: Vec::new(),
+        running,
         registered,
     };
     let ended = session.registered.ended.clone();
@@ -250,26 +260,6 @@ async fn serve(
 }
 
 /// Answers a client whose upstream cannot be started: every request it has sent so far, then the end.
-async fn turn_away(first: FromClient, link: ClientLink, server: &ServerRuntime, reason: &str) {
-    let ClientLink { mut inbound, outbound } = link;
-    tracing::error!(server = server.facts.name, reason, "the server cannot be started");
-    let said = format!(
-        "countersign: the server {} cannot be started; its operator finds the reason in the log",
-        server.facts.name
-    );
-    let mut event = Some(first);
-    while let Some(said_by_client) = event {
-        if let FromClient::Message(message) = said_by_client
-            && let Shape::Request { id, .. } = message.shape()
-        {
-            let text = reply::error(id, NO_ANSWER, &said);
-            let _ = outbound.send(ToClient::Message { text, related: Some(id.clone()) }).await;
-            return;
-        }
-        event = inbound.recv().await;
-    }
-}
-
 async fn at(deadline: Option<tokio::time::Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,

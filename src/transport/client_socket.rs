@@ -22,7 +22,7 @@ use super::budget::Refusals;
 use super::frame::{Frame, LineReader, write_lines};
 use super::principals::Principals;
 use super::runtime_dir::Listener;
-use super::{ClientLink, FromClient, Handover, NewSession, Rejected, ToClient};
+use super::{ClientLink, FromClient, Handover, NewSession, Rejected, Running, ToClient};
 use crate::call::{ClientInfo, Limits, Principal, Transport};
 use crate::json::{JsonText, Kind, Rules};
 use crate::mcp::message::{INVALID_REQUEST, Malformed};
@@ -147,7 +147,8 @@ async fn connection(stream: UnixStream, front: &Front) {
     let link = ClientLink { inbound, outbound };
     // The kernel says who it is, and that does not change.
     let replaced = CancellationToken::new();
-    let session = NewSession { server, principal, client: client_info(peer), link, replaced };
+    let session =
+        NewSession { server, principal, client: client_info(peer), link, replaced, running: Running::default() };
     let handed = timeout(PREAMBLE_TIME, front.handover.sessions.send(session)).await;
     if !matches!(handed, Ok(Ok(()))) {
         let reason = turned_away(Turned::Busy, "the daemon is stopping or too busy for a new session");

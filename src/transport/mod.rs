@@ -15,7 +15,9 @@ use crate::mcp::message::{Id, Malformed, Message};
 
 mod answer;
 mod reach;
+mod running;
 pub use reach::Reach;
+pub use running::Running;
 pub mod callback;
 pub mod oauth_http;
 pub mod frame;
@@ -73,6 +75,8 @@ pub struct NewSession {
     pub link: ClientLink,
     /// The token that it was let in by has been replaced.
     pub replaced: CancellationToken,
+    /// What goes on in it, for its front.
+    pub running: Running,
 }
 
 /// Something a front refused before there was a session to record it.

@@ -22,7 +22,7 @@ use self::pending::Pending;
 use super::budget::Budget;
 use super::frame::{Frame, Gated, LineReader, write_lines};
 use super::{FromUpstream, ToUpstream, UpstreamLink};
-use crate::call::Limits;
+use crate::call::{Ended, Leave, Limits};
 use crate::credential::scrub::Scrubber;
 use crate::credential::secret::{Secret, SecretCell};
 use crate::credential::trust::{self, TrustError};
@@ -449,6 +449,7 @@ async fn write_loop(
             }
         };
         let Some(stdin) = stdin.as_mut() else { return End::Dropped };
+        let sending = leave.as_ref().map(Leave::sending);
         let request = match message.shape() {
             Shape::Request { id, .. } => Some(id.clone()),
             Shape::Notification { .. } | Shape::Response { .. } => None,
@@ -464,7 +465,12 @@ async fn write_loop(
         let text = message.into_text();
         let mut gated = Gated { sink: stdin, leave: leave.as_ref() };
         let written = match timeout(limits.answer_timeout, write_lines(&mut gated, std::slice::from_ref(&text))).await {
-            Ok(Ok(())) => continue,
+            Ok(Ok(())) => {
+                if let Some(sending) = sending {
+                    sending.ended(Ended::Taken);
+                }
+                continue;
+            }
             Ok(Err(failed)) => failed.written,
             Err(_) => return End::Failed("the upstream process does not read its input".to_owned()),
         };

@@ -35,6 +35,11 @@ impl HttpClient {
         answer
     }
 
+    /// Goes on in this session, without the rest of the handshake.
+    pub fn adopt(&mut self, session: Option<String>) {
+        self.session = session;
+    }
+
     /// The headers that every request of this session carries.
     pub fn headers(&self) -> Vec<(String, String)> {
         let mut headers = vec![

@@ -41,6 +41,7 @@ mod oauth;
 mod patience;
 mod peers;
 mod pins;
+mod places;
 mod questions;
 mod recorder;
 mod reopening;

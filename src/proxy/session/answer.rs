@@ -127,7 +127,11 @@ impl Session {
                 |result: Json<'_>| result.get("resultType").and_then(Json::as_str).map(|kind| kind == "complete");
             let own = |result: &Json<'_>| request.modern || kind(*result) != Some(false);
             let left_open = told.as_ref().and_then(|text| text.view().get("result").filter(own));
-            let left_open = left_open.and_then(|result| self.shared.gate.relayed(&sent, result));
+            let left_open = left_open.and_then(|result| {
+                let left_open = self.shared.gate.relayed(&sent, result)?;
+                self.task_began(result);
+                Some(left_open)
+            });
             let note = if request.cancelled { Some("the client no longer waited for it") } else { left_open.or(why) };
             self.shared.gate.completed(sent, result, bytes, digest, note.map(str::to_owned)).await;
         }

@@ -6,19 +6,20 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::Instrument as _;
 
 use crate::audit::Answer;
-use crate::call::{CallContext, Class, Decided, Leave, Outcome, Refusal};
-use crate::gate::{Admission, Gate, Origin, PermittedCall, Presence, SentCall};
+use crate::call::{CallContext, Class, Decided, Ended, Leave, Outcome, Refusal};
+use crate::gate::{Admission, Origin, PermittedCall, Presence, SentCall};
 use crate::json::{Json, JsonText};
 use crate::mcp::definitions;
 use crate::mcp::message::{Era, INVALID_REQUEST, Id, METHOD_NOT_FOUND, Malformed, Message};
 use crate::mcp::method::{self, Passage};
 use crate::mcp::reply;
 use crate::mcp::table::{self, Question};
-use crate::proxy::tasks;
+use crate::proxy::{Shared, tasks};
 
 use super::{Open, Session};
 
@@ -216,7 +217,7 @@ impl Session {
             Ok(Goes::Permitted(permit)) => self.hand_over(id, permit).await,
             Ok(Goes::Settled(sent)) => {
                 self.asked.remove(&id);
-                if let Some(refusal) = settled(&self.shared.gate, sent).await {
+                if let Some(refusal) = settled(&self.shared, sent).await {
                     self.upstream.decline(&id, reply::REFUSED, &refused(&refusal));
                 }
             }
@@ -237,19 +238,13 @@ impl Session {
             return self.upstream.decline(&id, INVALID_REQUEST, "the request is over");
         };
         match self.upstream.call(permit) {
-            Ok(sent) => self.judging.push(Box::pin(async move {
-                let leave = sent.leave();
-                tokio::select! {
-                    () = leave.settled() => {}
-                    (outcome, why) = presence.ended() => {
-                        leave.take_back(outcome, why);
-                    }
-                    () = tokio::time::sleep_until(leave.until()) => {
-                        leave.take_back(Outcome::Unavailable, Leave::LATE);
-                    }
-                }
-                (id, Ok(Goes::Settled(sent)))
-            })),
+            Ok(sent) => {
+                let grace = self.shared.limits.drain;
+                self.judging.push(Box::pin(async move {
+                    left(sent.leave(), &presence, grace).await;
+                    (id, Ok(Goes::Settled(sent)))
+                }));
+            }
             Err((permit, why)) => {
                 self.asked.remove(&id);
                 gate.unsent(*permit, Outcome::Unavailable, &why.to_string()).await;
@@ -294,7 +289,7 @@ impl Session {
                     self.shared.gate.unsent(permit, outcome, why).await;
                 }
                 Ok(Goes::Settled(sent)) => {
-                    settled(&self.shared.gate, sent).await;
+                    settled(&self.shared, sent).await;
                 }
                 Err(_) => {}
             }
@@ -307,15 +302,47 @@ impl Session {
     }
 }
 
-/// Records what became of an answer. Nothing comes back for one that has left.
-async fn settled(gate: &Gate, sent: SentCall) -> Option<Refusal> {
-    match sent.leave().refused() {
-        Some((outcome, why)) => Some(gate.stayed(sent, outcome, &why).await),
-        None => {
-            gate.completed(sent, Answer::Ok, 0, None, None).await;
-            None
+/// Waits until an answer stays here, or its link is done with it. Once its first byte has left nothing takes it back,
+/// and whoever does not want it any more waits no longer than `grace` to hear how far it came.
+async fn left(leave: &Leave, presence: &Presence, grace: Duration) {
+    tokio::select! {
+        () = leave.settled() => {}
+        () = leave.over() => {
+            leave.take_back(Outcome::Unavailable, "the server could not be reached");
+        }
+        (outcome, why) = presence.ended() => {
+            leave.take_back(outcome, why);
+        }
+        () = tokio::time::sleep_until(leave.until()) => {
+            leave.take_back(Outcome::Unavailable, Leave::LATE);
         }
     }
+    if leave.has_left() {
+        let unwanted = async {
+            presence.ended().await;
+            tokio::time::sleep(grace).await;
+        };
+        tokio::select! {
+            () = leave.over() => {}
+            () = unwanted => {}
+        }
+    }
+}
+
+/// Records what became of an answer, as far as that is known. Nothing comes back for one that has left.
+async fn settled(shared: &Shared, sent: SentCall) -> Option<Refusal> {
+    if let Some((outcome, why)) = sent.leave().refused() {
+        return Some(shared.gate.stayed(sent, outcome, &why).await);
+    }
+    let (answer, note) = match sent.leave().end() {
+        Some(Ended::Taken) => (Answer::Ok, None),
+        Some(Ended::Refused(why)) => (Answer::Error, Some(why)),
+        Some(Ended::NotSent(why)) => (Answer::NotSent, Some(why)),
+        None => (Answer::OutcomeUnknown, Some("the server may have taken it or not".to_owned())),
+    };
+    let note = note.map(|note| shared.scrubber.line(&note).into_owned());
+    shared.gate.completed(sent, answer, 0, None, note).await;
+    None
 }
 
 fn refused(refusal: &Refusal) -> String {

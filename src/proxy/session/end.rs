@@ -70,6 +70,7 @@ impl Session {
             Ending::Replaced => (Outcome::Withdrawn, REPLACED),
             Ending::Stopping => (Outcome::ShuttingDown, "countersign is shutting down"),
         };
+        let deadline = tokio::time::Instant::now() + self.shared.limits.drain;
         for request in self.open.values_mut() {
             request.cancelled |= matches!(ending, Ending::ClientGone) && request.wait.task.is_none();
             if let Open::Deciding { presence, .. } = &request.state {
@@ -97,7 +98,7 @@ impl Session {
                 self.lost(id, Loss::unknown(reason)).await;
             }
         }
-        self.drain(&mut answers).await;
+        self.drain(&mut answers, deadline).await;
         if let Some(api) = &self.api {
             api.ended().await;
         }
@@ -108,8 +109,7 @@ impl Session {
     }
 
     /// Waits for the answers of calls that were sent, up to the grace.
-    async fn drain(&mut self, answers: &mut mpsc::Receiver<FromUpstream>) {
-        let deadline = tokio::time::Instant::now() + self.shared.limits.drain;
+    async fn drain(&mut self, answers: &mut mpsc::Receiver<FromUpstream>, deadline: tokio::time::Instant) {
         self.open.retain(|_, request| matches!(request.state, Open::Sent { .. }));
         self.end_subscriptions().await;
         while !self.open.is_empty() {

@@ -4,10 +4,11 @@
 //! an upstream, so nothing but this keeps them apart.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::call::{Decided, ToolCall};
 use crate::json::{Json, Kind};
-use crate::mcp::headers::MISSING_CAPABILITY;
+use crate::mcp::headers::{MISSING_CAPABILITY, TASKS_RESULT};
 use crate::mcp::message::{Era, INVALID_PARAMS, Id, Malformed, Message};
 use crate::mcp::method::{self, Passage};
 use crate::mcp::table::{self, Notice};
@@ -54,9 +55,24 @@ impl Session {
         self.refuse(Malformed::new(INVALID_PARAMS, reason).of(&id)).await;
     }
 
-    /// Remembers what the answer to a request about a task asks of the client.
+    /// A call is answered with a task that goes on at the upstream, whether its client asks for it or not.
+    pub(super) fn task_began(&self, result: Json<'_>) {
+        let own =
+            |about: Json<'_>| method::task_id(about).filter(|task| self.shared.gate.task(task, &self.base).is_some());
+        let task =
+            [Some(result), result.get("task")].into_iter().flatten().find_map(|about| Some((about, own(about)?)));
+        if let Some((about, task)) = task.filter(|(about, _)| !has_ended(*about)) {
+            let kept = ["ttl", "ttlMs"].into_iter().find_map(|name| about.get(name)?.text().parse().ok());
+            self.running.began(&task, kept.map(|kept: u64| Duration::from_millis(kept)));
+        }
+    }
+
+    /// Remembers what the answer to a request about a task asks of the client, and that the task has ended.
     pub(super) fn task_said(&self, state: &Open, answer: Json<'_>) {
-        let Open::Passed { task: Some(task), .. } = state else { return };
+        let Open::Passed { task: Some(task), method, .. } = state else { return };
+        if answer.get("result").is_some_and(|result| method == TASKS_RESULT || has_ended(result)) {
+            self.running.ended(task);
+        }
         if let Some(questions) = answer.pointer("/result/inputRequests") {
             self.shared.gate.task_asks(task, &self.base, questions);
         }
@@ -110,6 +126,11 @@ impl Session {
             let (server, shared) = (Arc::clone(&self.server), Arc::clone(&self.shared));
             evidence(&server, &shared.gate, &origin, &call, message.text().view()).await;
         }
+        if let Some(params) = params.filter(|params| method.starts_with("notifications/tasks") && has_ended(*params))
+            && let Some(task) = method::task_id(params)
+        {
+            self.running.ended(&task);
+        }
         let Some(text) = self.notified(&message) else { return };
         self.tell(text, related).await;
     }
@@ -150,4 +171,10 @@ impl Session {
             tracing::warn!(session = self.id, %why, "a notification was not passed on");
         }
     }
+}
+
+/// Whether this says of a task that it goes on no more.
+fn has_ended(task: Json<'_>) -> bool {
+    let status = task.get("status").and_then(Json::as_str);
+    status.is_some_and(|status| matches!(&*status, "completed" | "failed" | "cancelled"))
 }

@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::audit::AuditLog;
-use crate::call::{ClientInfo, Limits, Transport, fixtures};
+use crate::call::{ClientInfo, Ended, Limits, Transport, fixtures};
 use crate::config::{Budgets, Holds};
 use crate::credential::scrub::Scrubber;
 use crate::gate::{self, Gate};
@@ -22,9 +22,9 @@ use crate::mcp::table::{self, Question, Row};
 use crate::pins::Pins;
 use crate::policy::PolicyEngine;
 use crate::proxy::tasks::{Bounds, Tasks};
-use crate::transport::ToUpstream;
 use crate::transport::http_client::HttpClient;
 use crate::transport::stdio_upstream::StdioSpec;
+use crate::transport::{Running, ToUpstream};
 
 const ALLOW_ALL: &str =
     "package countersign.policy.all\nallow contains {\"rule\": \"all.all\", \"reason\": \"r\"} if input.method\n";
@@ -35,6 +35,7 @@ struct Rig {
     client: mpsc::Receiver<ToClient>,
     from_upstream: mpsc::Sender<FromUpstream>,
     upstream: mpsc::Receiver<ToUpstream>,
+    gate: Arc<Gate>,
     ids: i64,
     _folder: tempfile::TempDir,
 }
@@ -120,9 +121,11 @@ impl Rig {
             client: ClientInfo::silent(Transport::Stdio),
             link: ClientLink { inbound, outbound },
             replaced: CancellationToken::new(),
+            running: Running::default(),
         };
+        let gate = Arc::clone(&shared.gate);
         tokio::spawn(serve(new, None, (linked, answers), None, Arc::new(shared), Arc::new(server)));
-        Rig { to_session, client, from_upstream, upstream, ids: 0, _folder: folder }
+        Rig { to_session, client, from_upstream, upstream, gate, ids: 0, _folder: folder }
     }
 
     /// An id that is not in use, of either type, and of a type of its own for the other direction.
@@ -139,7 +142,9 @@ impl Rig {
         let message = match reached {
             ToUpstream::Send(message) => message,
             ToUpstream::Call(message, leave) => {
+                let sending = leave.sending();
                 leave.attempt(|| ((), true)).unwrap();
+                sending.ended(Ended::Taken);
                 message
             }
             ToUpstream::Abandon(id) => panic!("{id} is abandoned"),
@@ -409,4 +414,45 @@ async fn only_a_client_that_waits_is_told_the_form_of_its_answer() {
     rig.up(r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#).await;
     rig.from_upstream.send(FromUpstream::Streams { id: Id::Number(1) }).await.unwrap();
     rig.down(r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#).await;
+}
+
+/// Whether a server has taken an answer to its question is known to the link alone, and recorded as far as it is.
+#[tokio::test]
+async fn an_answer_that_was_lost_on_its_way_is_not_recorded_as_taken() {
+    let cases = [
+        (Some(Ended::Taken), "ok"),
+        (Some(Ended::Refused("no".to_owned())), "error"),
+        (Some(Ended::NotSent("no".to_owned())), "not_sent"),
+        (None, "outcome_unknown"),
+    ];
+    for (how, result) in cases {
+        let mut rig = Rig::start().await;
+        let hello = format!(r#"{{"protocolVersion":"2025-11-25","capabilities":{CAPABILITIES},"clientInfo":{{}}}}"#);
+        rig.up(&format!(r#"{{"jsonrpc":"2.0","id":0,"method":"initialize","params":{hello}}}"#)).await;
+        rig.down(r#"{"jsonrpc":"2.0","id":0,"result":{"capabilities":{},"protocolVersion":"2025-11-25"}}"#).await;
+        rig.up(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","arguments":{}}}"#).await;
+        let question = r#""params":{"message":"Sure?","requestedSchema":{"type":"object","properties":{}}}"#;
+        rig.down(&format!(r#"{{"jsonrpc":"2.0","id":"q","method":"elicitation/create",{question}}}"#)).await;
+        let answer = r#"{"jsonrpc":"2.0","id":"q","result":{"action":"decline"}}"#;
+        rig.to_session.send(FromClient::Message(Message::from_client(answer).unwrap())).await.unwrap();
+        let reached = tokio::time::timeout(Duration::from_secs(20), rig.upstream.recv()).await.unwrap();
+        let Some(ToUpstream::Call(_, leave)) = reached else { panic!("{reached:?}") };
+        let sending = leave.sending();
+        leave.attempt(|| ((), true)).unwrap();
+        match how {
+            Some(how) => sending.ended(how),
+            None => drop(sending),
+        }
+        let recorded = async {
+            loop {
+                let page = rig.gate.records(None, 100, None).await.unwrap();
+                if let Some(line) = page.lines.iter().find(|line| line.kind == "completed") {
+                    return line.words.clone();
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        let words = tokio::time::timeout(Duration::from_secs(20), recorded).await.unwrap();
+        assert!(words.starts_with(&format!("{result}, ")), "{words}");
+    }
 }

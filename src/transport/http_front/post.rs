@@ -25,7 +25,7 @@ use super::{HAND_OVER, HttpFront, ONE_REQUEST, client_info};
 use crate::call::ClientInfo;
 use crate::mcp::message::{INVALID_PARAMS, INVALID_REQUEST, Malformed, Message, Shape};
 use crate::mcp::{batch, headers, params};
-use crate::transport::{ClientLink, FromClient, NewSession, ToClient};
+use crate::transport::{ClientLink, FromClient, NewSession, Running, ToClient};
 
 impl HttpFront {
     pub(super) async fn post(
@@ -124,7 +124,7 @@ impl HttpFront {
             self.join(admitted, &message).await?
         } else {
             let id = id.clone();
-            let (inbound, outbound) = self.begin(admitted, ONE_REQUEST).await?;
+            let (inbound, outbound) = self.begin(admitted, ONE_REQUEST, Running::default()).await?;
             if inbound.try_send(FromClient::Message(message)).is_err() {
                 return Err(busy("the session ended at once"));
             }
@@ -162,7 +162,7 @@ impl HttpFront {
         self.tracker.spawn(pump.in_current_span());
         // Its requests come from many connections.
         let client = ClientInfo { peer: None, ..client_info(admitted.peer) };
-        if let Err(refused) = self.hand_over(admitted, client, link).await {
+        if let Err(refused) = self.hand_over(admitted, client, link, Running::default()).await {
             joint.end();
             return Err(refused);
         }
@@ -262,17 +262,24 @@ impl HttpFront {
         &self,
         admitted: &Admitted,
         queue: usize,
+        running: Running,
     ) -> Result<(mpsc::Sender<FromClient>, mpsc::Receiver<ToClient>), Refused> {
         let (to_session, inbound) = mpsc::channel(queue);
         let (outbound, from_session) = mpsc::channel(queue);
         let link = ClientLink { inbound, outbound };
-        self.hand_over(admitted, client_info(admitted.peer), link).await?;
+        self.hand_over(admitted, client_info(admitted.peer), link, running).await?;
         Ok((to_session, from_session))
     }
 
-    async fn hand_over(&self, admitted: &Admitted, client: ClientInfo, link: ClientLink) -> Result<(), Refused> {
+    async fn hand_over(
+        &self,
+        admitted: &Admitted,
+        client: ClientInfo,
+        link: ClientLink,
+        running: Running,
+    ) -> Result<(), Refused> {
         let (server, principal) = (admitted.server.clone(), Arc::clone(&admitted.principal));
-        let new = NewSession { server, principal, client, link, replaced: admitted.replaced.clone() };
+        let new = NewSession { server, principal, client, link, replaced: admitted.replaced.clone(), running };
         match timeout(HAND_OVER, self.handover.sessions.send(new)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(busy("the daemon is shutting down")),
@@ -288,9 +295,11 @@ impl HttpFront {
         let most = self.limits.sessions_per_principal.saturating_sub(joint);
         self.sessions.make_room(&admitted.principal, &admitted.server, most);
         // A whole array is handed over at once.
-        let (inbound, outbound) = self.begin(admitted, self.limits.queue.max(batch::ITEMS)).await?;
+        let running = Running::default();
+        let queue = self.limits.queue.max(batch::ITEMS);
+        let (inbound, outbound) = self.begin(admitted, queue, running.clone()).await?;
         let server = admitted.server.clone();
-        let session = Session::new(server, Arc::clone(&admitted.principal), inbound, &self.limits)
+        let session = Session::new(server, Arc::clone(&admitted.principal), inbound, running, &self.limits)
             .map_err(|_| busy("the system has no randomness for a session id"))?;
         if !self.sessions.add(&session) {
             return Err(busy(&format!("{} sessions are open (limits.sessions)", self.limits.sessions)));

@@ -23,12 +23,13 @@ use crate::mcp::headers::{BATCHES, CANCELLED, INITIALIZE, PRIMED};
 use crate::mcp::message::{Id, Message, Shape};
 use crate::mcp::method;
 use crate::transport::answer::{self, Outgoing};
-use crate::transport::{FromClient, ToClient, lock};
+use crate::transport::{FromClient, Running, ToClient, lock};
 
 /// Clients are told to come back after one second. Who gives them less time than this must not send them away.
 const COMES_BACK: Duration = Duration::from_secs(3);
 
-/// A session that nobody has used for this long gives its place to a new one, where places are short.
+/// A session that nobody has used for this long gives its place to a new one, where places are short; or for half of the
+/// time after which it ends by itself, where that is less.
 const LEFT_ALONE: Duration = Duration::from_secs(60);
 
 /// Longest progress token by which a message finds the stream of its request.
@@ -104,6 +105,10 @@ pub(super) struct Session {
     server: String,
     principal: Arc<Principal>,
     state: Mutex<State>,
+    /// Tasks of its server that go on in it, though nobody asks.
+    running: Running,
+    /// See [`LEFT_ALONE`].
+    patience: Duration,
     /// A client has left a stream: the time that it has to come back runs.
     left: Notify,
     ended: CancellationToken,
@@ -128,6 +133,7 @@ impl Session {
         server: String,
         principal: Arc<Principal>,
         inbound: mpsc::Sender<FromClient>,
+        running: Running,
         limits: &Limits,
     ) -> Result<Arc<Session>, getrandom::Error> {
         let mut bytes = [0; 16];
@@ -141,7 +147,8 @@ impl Session {
             used: Instant::now(),
         };
         let (left, ended) = (Notify::new(), CancellationToken::new());
-        Ok(Arc::new(Session { id, server, principal, state: Mutex::new(state), left, ended }))
+        let (state, patience) = (Mutex::new(state), LEFT_ALONE.min(limits.session_idle / 2));
+        Ok(Arc::new(Session { id, server, principal, state, running, patience, left, ended }))
     }
 
     pub(super) fn id(&self) -> &str {
@@ -160,17 +167,21 @@ impl Session {
         self.ended.cancel();
     }
 
-    /// Since when nobody has used it, where that is long ago and nothing of it is open.
+    /// Since when nobody has used it, where that is long ago and nothing of it is open or goes on.
     fn alone_since(&self) -> Option<Instant> {
         let state = lock(&self.state);
-        (!state.streams.in_use() && state.used.elapsed() >= LEFT_ALONE).then_some(state.used)
+        self.is_alone(&state).then_some(state.used)
+    }
+
+    fn is_alone(&self, state: &State) -> bool {
+        !state.streams.in_use() && !self.running.any() && state.used.elapsed() >= self.patience
     }
 
     /// Ends it where it is still alone: a request that comes meanwhile is either seen here, or finds no session and is
     /// not sent.
     fn end_alone(&self) {
         let mut state = lock(&self.state);
-        if !state.streams.in_use() && state.used.elapsed() >= LEFT_ALONE {
+        if self.is_alone(&state) {
             state.inbound = None;
             self.ended.cancel();
         }

@@ -18,7 +18,7 @@ use super::head::{Asked, Head};
 use super::signed_in::Token;
 use super::spec::HttpSpec;
 use super::status;
-use crate::call::{Leave, Limits};
+use crate::call::{Ended, Leave, Limits};
 use crate::credential::scrub::Scrubber;
 use crate::json::Json;
 use crate::mcp::batch;
@@ -325,6 +325,8 @@ impl Wire {
     /// A notification, or an answer to a request of the upstream.
     async fn notify(&self, message: Message, asked: &Asked) -> Done {
         let begins = asked.begins;
+        let sent = asked.leave.as_ref().map(Leave::sending);
+        let ended = |how| sent.map_or((), |sent| sent.ended(how));
         let sending = async {
             let request = self.head.post(message, asked)?;
             let (response, connection) = self.send(request, self.token().await?, asked.leave.as_ref()).await?;
@@ -336,12 +338,27 @@ impl Wire {
             Ok::<_, Loss>(status)
         };
         match timeout(self.limits.connect_timeout, sending).await {
-            Ok(Ok(status)) if status.is_success() => return Done::Other { begins, listen: begins && asked.legacy },
+            Ok(Ok(status)) if status.is_success() => {
+                ended(Ended::Taken);
+                return Done::Other { begins, listen: begins && asked.legacy };
+            }
             Ok(Ok(status)) if status == StatusCode::NOT_FOUND && self.head.has_session() => {
+                ended(Ended::Refused(session_over(status)));
                 return Done::SessionEnded { id: None, reason: session_over(status) };
             }
-            Ok(Ok(status)) => warn!(%status, "the upstream did not accept a notification"),
-            Ok(Err(loss)) => warn!(reason = %loss.reason, "a notification did not reach the upstream"),
+            Ok(Ok(status)) => {
+                warn!(%status, "the upstream did not accept a notification");
+                // Whoever stands between may say so as well, after the upstream has taken it.
+                if status.is_client_error() {
+                    ended(Ended::Refused(format!("the upstream answered with status {}", status.as_u16())));
+                }
+            }
+            Ok(Err(loss)) => {
+                warn!(reason = %loss.reason, "a notification did not reach the upstream");
+                if loss.fate == Fate::NotSent {
+                    ended(Ended::NotSent(loss.reason));
+                }
+            }
             Err(_) => warn!("the upstream did not accept a notification in time"),
         }
         Done::Other { begins, listen: false }

@@ -16,6 +16,7 @@ use crate::pins::Pins;
 use crate::policy::PolicyEngine;
 use crate::proxy::tasks::{Bounds, Tasks};
 use crate::proxy::upstream::Kind;
+use crate::transport::Running;
 use crate::transport::http_client::HttpClient;
 use crate::transport::stdio_upstream::StdioSpec;
 
@@ -135,6 +136,7 @@ impl Scene {
             client,
             link: ClientLink { inbound, outbound },
             replaced: CancellationToken::new(),
+            running: Running::default(),
         };
         let session = tokio::spawn(run(new, Arc::clone(&self.shared), Arc::clone(&self.server)));
         to_session.send(FromClient::Message(Message::from_client(CALL).unwrap())).await.unwrap();

@@ -12,7 +12,7 @@ fn principal(name: &str) -> Arc<Principal> {
 fn session() -> (Arc<Session>, mpsc::Receiver<FromClient>) {
     let (inbound, receiver) = mpsc::channel(4);
     let limits = Limits { in_flight: 4, ..Limits::default() };
-    (Session::new("stripe".into(), principal("a"), inbound, &limits).unwrap(), receiver)
+    (Session::new("stripe".into(), principal("a"), inbound, Running::default(), &limits).unwrap(), receiver)
 }
 
 fn request(id: i64, token: &str) -> [Message; 1] {
@@ -161,7 +161,8 @@ async fn a_session_that_is_left_alone_gives_its_place_to_a_new_one() {
     let sessions = Sessions::new(10);
     let take = |server: &str, name: &str| {
         let (inbound, receiver) = mpsc::channel(4);
-        let taken = Session::new(server.into(), principal(name), inbound, &Limits::default()).unwrap();
+        let taken =
+            Session::new(server.into(), principal(name), inbound, Running::default(), &Limits::default()).unwrap();
         assert!(sessions.add(&taken));
         (taken, receiver)
     };
@@ -186,6 +187,11 @@ async fn a_session_that_is_left_alone_gives_its_place_to_a_new_one() {
     sessions.make_room(&principal("a"), "stripe", 3);
     assert_eq!(ended(&[&calling.0, &listening.0, &newest.0, &other.0, &stranger.0]), 0);
     minute().await;
+    // Nor does one go in which a task of its server runs, though nobody asks.
+    newest.0.running.began("t", None);
+    sessions.make_room(&principal("a"), "stripe", 3);
+    assert!(!newest.0.has_ended());
+    newest.0.running.ended("t");
     sessions.make_room(&principal("a"), "stripe", 3);
     sessions.make_room(&principal("a"), "stripe", 2);
     assert!(newest.0.has_ended());

@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicBool;
 
 use super::*;
-use crate::call::Outcome;
+use crate::call::{Ended, Outcome};
 
 /// A call that may leave until it is `stopped`.
 fn call(id: i64, stopped: &Arc<AtomicBool>) -> (ToUpstream, Leave) {
@@ -64,4 +64,25 @@ async fn a_call_is_asked_when_there_is_a_connection() {
     let lost = next(&mut unreachable).await;
     assert!(lost.starts_with("lost 1 NotSent the upstream cannot be reached"), "{lost}");
     assert_eq!(leave.refused(), None, "nobody has asked");
+}
+
+/// An answer to a question of the server gets none itself: its link says how far it came, as far as that is known.
+#[tokio::test]
+async fn how_far_an_answer_came_is_told() {
+    let server = Server::start(|request| match request {
+        _ if request.contains("taken") => Act::Write(response("202 Accepted", "", "")),
+        _ if request.contains("refused") => Act::Write(response("400 Bad Request", "", "")),
+        _ if request.contains("between") => Act::Write(response("502 Bad Gateway", "", "")),
+        _ => Act::Last(String::new()),
+    })
+    .await;
+    let refused = Ended::Refused("the upstream answered with status 400".to_owned());
+    let link = server.link(Limits::default());
+    for (id, end) in [("taken", Some(Ended::Taken)), ("refused", Some(refused)), ("between", None), ("lost", None)] {
+        let text = format!(r#"{{"jsonrpc":"2.0","id":"{id}","result":{{}}}}"#);
+        let (message, leave) = (Message::from_client(text).unwrap(), Leave::free());
+        link.outbound.send(ToUpstream::Call(message, leave.clone())).await.unwrap();
+        leave.over().await;
+        assert_eq!((leave.end(), leave.has_left()), (end, true), "{id}");
+    }
 }

@@ -2,9 +2,12 @@
 //! as a policy would be, with the settings of the daemon (errors are faults, nothing that changes from call to call).
 //!
 //! The cases are this project's own, written after OPA's reference and the subjects of its conformance suite
-//! (`v1/test/cases` of open-policy-agent/opa, Apache-2.0); that suite itself is not part of this repository.
+//! (`v1/test/cases` of open-policy-agent/opa, Apache-2.0); that suite itself is not part of this repository. With a copy
+//! of it `suite` runs it as well: see `README.md` beside this file.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stderr)]
+
+mod suite;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -141,7 +144,45 @@ fn every_function_that_a_policy_can_call_has_a_case() {
     assert!(without.is_empty(), "no case calls {without:?}");
 }
 
-/// The loader refuses these: their answer changes from call to call.
-const REFUSED: [&str; 2] = ["time.now_ns", "rand.intn"];
+/// The loader refuses these: their answer changes from call to call, or is another than in OPA.
+const REFUSED: [&str; 4] = ["time.now_ns", "rand.intn", "strings.count", "strings.replace_n"];
 /// Written as operators, which cases use; or for authors alone.
 const OPERATORS: [&str; 3] = ["__builtin_sets.union", "__builtin_sets.intersection", "trace"];
+
+/// OPA's own cases, where there is a copy of them.
+#[test]
+fn cases_of_opa_agree_or_are_listed() {
+    let Some(folder) = std::env::var_os("OPA_CASES") else { return eprintln!("OPA_CASES names no folder: not run") };
+    let tally = suite::run(Path::new(&folder), &read("suite"));
+    assert!(tally.cases > 0, "no cases below {}", Path::new(&folder).display());
+    eprintln!("{tally}");
+    assert!(tally.wrong.is_empty(), "{}", tally.wrong.join("\n"));
+}
+
+/// The reader of that format, on cases of ours that agree, differ, are listed and should not be, or say nothing here.
+#[test]
+fn a_case_in_the_form_of_opa_is_judged() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/opa/form");
+    let tally = suite::run(&folder, &read("form_differences"));
+    let words = |words: &[&str]| words.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
+    let agree = [
+        "sum",
+        "undefined",
+        "an error that is wanted",
+        "an error that is undefined",
+        "in any order",
+        "listed and agrees",
+    ];
+    assert_eq!(tally.agree, words(&agree));
+    assert_eq!(tally.differ, words(&["wrong", "no error", "listed"]));
+    let not_applicable =
+        ["built-in crypto.md5", "built-in time.now_ns", "field plan"].map(|reason| (reason.to_owned(), 1));
+    assert_eq!(tally.not_applicable, BTreeMap::from(not_applicable));
+    assert_eq!((tally.files, tally.cases), (1, 12));
+    let said = [
+        "interpreter: no error: is [{\"x\":2}], and in OPA an error",
+        "interpreter: wrong: is [{\"x\":2}], and in OPA [{\"x\":3}]",
+        "listed and agrees: agrees, and is listed",
+    ];
+    assert_eq!(tally.wrong.into_iter().collect::<BTreeSet<_>>(), words(&said));
+}
