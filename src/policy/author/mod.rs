@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use regorus::{Engine, Value};
 
 pub use lint::{Known, Vocabulary};
-pub use named::misnamed;
+pub use named::{misnamed, misnamed_scopes};
 pub use numbers::{Differs, Number, differences, numbers};
 pub use sample::Sample;
 
