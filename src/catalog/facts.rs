@@ -23,6 +23,8 @@ pub struct Facts {
     pub targets: Vec<Pointer>,
     pub magnitude: Option<MagnitudeFacts>,
     pub unmeasured: Vec<Pointer>,
+    /// Arguments besides those that pointers lead into. A call with any other is unmeasured; absent: nobody lists them.
+    pub known: Option<Vec<String>>,
     pub environment: Option<Reaches>,
     pub raises: Vec<Raise>,
     pub effect: Option<String>,
@@ -39,6 +41,7 @@ impl Facts {
             targets: Vec::new(),
             magnitude: None,
             unmeasured: Vec::new(),
+            known: None,
             environment: None,
             raises: Vec::new(),
             effect: None,
@@ -68,14 +71,47 @@ impl Facts {
     /// What a call does whose own arguments are in these places; without places, at the top.
     pub fn describe_inside(&self, name: &str, places: &[Pointer], arguments: &Arguments<'_>) -> Operation {
         if places.is_empty() {
-            return self.describe(name, arguments);
+            let mut operation = self.describe(name, arguments);
+            operation.unmeasured |= self.has_more(arguments, places);
+            return operation;
         }
         let inside = arguments.inside(places);
         let mut operation = self.describe(name, &inside);
+        operation.unmeasured |= self.has_more(&inside, places);
         if inside.odd().is_some() {
             operation.make_unknown("something that is no object stands in place of the arguments");
         }
         operation
+    }
+
+    /// Something is among the arguments of which the entry says nothing. A place inside another one is none of them.
+    fn has_more(&self, arguments: &Arguments<'_>, places: &[Pointer]) -> bool {
+        let Some(known) = &self.known else { return false };
+        let is_known = |name: &str| known.iter().any(|one| one == name) || self.leads_to(name);
+        let is_place = |name: &str| places.iter().any(|place| place.is_last_of(name, places));
+        arguments.names().any(|name| !is_known(name) && !is_place(name))
+    }
+
+    /// Some pointer of the entry leads into this argument.
+    fn leads_to(&self, name: &str) -> bool {
+        let amount = self.money.iter().flat_map(MoneyFacts::pointers);
+        let magnitude = self.magnitude.iter().flat_map(|much| much.value.iter().chain(&much.count));
+        let reach = self.environment.iter().flat_map(Reaches::pointers);
+        let raises = self.raises.iter().flat_map(|raise| raise.when.pointers());
+        let others = self.targets.iter().chain(&self.unmeasured);
+        amount.chain(magnitude).chain(reach).chain(raises).chain(others).any(|pointer| pointer.first() == name)
+    }
+
+    /// Calls of this entry are within a limit with an argument that takes them out of those of the other one.
+    pub fn knows_more_than(&self, other: &Facts) -> bool {
+        let knows = |name: &String| {
+            let known = other.known.as_ref().is_none_or(|known| known.contains(name));
+            known || other.leads_to(name)
+        };
+        match &self.known {
+            Some(own) => !own.iter().all(knows),
+            None => other.known.is_some(),
+        }
     }
 
     /// What a call with these arguments does.
@@ -103,6 +139,14 @@ impl Facts {
 }
 
 impl MoneyFacts {
+    fn pointers(&self) -> impl Iterator<Item = &Pointer> {
+        let currency = match &self.currency {
+            Some(Currency::At(pointer)) => Some(pointer),
+            Some(Currency::Always(_)) | None => None,
+        };
+        self.amount.0.iter().chain(currency)
+    }
+
     fn read(&self, arguments: &Arguments<'_>) -> Option<Money> {
         let amount = Tally::of(&self.amount.0, arguments).only();
         (amount.is_some() || !self.optional).then(|| Money {
@@ -120,9 +164,10 @@ impl MoneyFacts {
 
 impl MagnitudeFacts {
     fn read(&self, arguments: &Arguments<'_>) -> Option<Magnitude> {
-        let value = match self.count.is_empty() {
-            true => Tally::of(&self.value, arguments).largest(),
-            false => counted(&self.count, arguments),
+        let value = match (self.count.is_empty(), self.total) {
+            (true, false) => Tally::of(&self.value, arguments).largest(),
+            (true, true) => Tally::of(&self.value, arguments).total(),
+            (false, _) => counted(&self.count, arguments),
         };
         let is_there = value.is_some() || !self.optional;
         is_there.then(|| Magnitude { value, unit: self.unit.clone(), absent: self.absent.clone() })
@@ -135,6 +180,8 @@ struct Tally<'a> {
     values: Vec<&'a str>,
     found: usize,
     largest: Option<(f64, &'a str)>,
+    /// Of whole numbers that take nothing away; `None` where something else is there, too.
+    total: Option<u64>,
     /// Something is there that is not a plain number.
     mixed: bool,
     /// Something is there in another place than it belongs.
@@ -143,7 +190,7 @@ struct Tally<'a> {
 
 impl<'a> Tally<'a> {
     fn of(pointers: &[Pointer], arguments: &Arguments<'a>) -> Tally<'a> {
-        let mut tally = Tally::default();
+        let mut tally = Tally { total: Some(0), ..Tally::default() };
         for pointer in pointers {
             arguments.visit(pointer, &mut |found| match found {
                 Found::Value(value) => tally.add(value),
@@ -167,6 +214,8 @@ impl<'a> Tally<'a> {
             (Some(number), _) => self.largest = Some((number, value.text())),
             (None, _) => self.mixed = true,
         }
+        let whole = value.text().parse::<u64>().ok().filter(|_| value.kind() == Kind::Number);
+        self.total = self.total.zip(whole).and_then(|(total, whole)| total.checked_add(whole));
         self.spell(value.text());
     }
 
@@ -190,6 +239,14 @@ impl<'a> Tally<'a> {
     fn largest(self) -> Option<String> {
         match self.largest {
             Some((_, text)) if !self.mixed && !self.odd => Some(text.to_owned()),
+            _ => self.only(),
+        }
+    }
+
+    /// The sum; a list where something else than whole numbers is among them.
+    fn total(self) -> Option<String> {
+        match (self.total, self.values.as_slice()) {
+            (Some(total), [_, _, ..]) if !self.odd => Some(total.to_string()),
             _ => self.only(),
         }
     }
@@ -220,6 +277,11 @@ fn counted(lists: &[Pointer], arguments: &Arguments<'_>) -> Option<String> {
 }
 
 impl Reaches {
+    fn pointers(&self) -> impl Iterator<Item = &Pointer> {
+        let mode = self.mode.iter().map(|mode| &mode.at);
+        mode.chain(&self.accounts).chain(&self.environments)
+    }
+
     /// Where the arguments want the call to take effect, where they name a place.
     pub fn read(&self, arguments: &Arguments<'_>) -> Option<Reach> {
         let reach = Reach {

@@ -155,6 +155,9 @@ pub struct Facts {
     pub magnitude: Option<MagnitudeFacts>,
     /// What money and magnitude do not count: a call that carries any of it is within no limit.
     pub unmeasured: Option<Vec<Pointer>>,
+    /// Arguments that do no harm besides: where this is said, a call with any other that the entry leads to nowhere is
+    /// within no limit.
+    pub known: Option<Vec<String>>,
     pub environment: Option<Reaches>,
     /// When it is worse than `class` says.
     pub raises: Option<Vec<Raise>>,
@@ -210,10 +213,13 @@ pub struct MagnitudeFacts {
     /// The largest of what is there counts.
     #[serde(default)]
     pub value: Vec<Pointer>,
-    /// Lists whose items count, all together.
+    /// Lists whose items count, all together. Without these and `value` no call says it, and `absent` does.
     #[serde(default)]
     pub count: Vec<Pointer>,
     pub unit: String,
+    /// Values count all together, and not the largest one alone.
+    #[serde(default)]
+    pub total: bool,
     /// What leaving the value out means.
     pub absent: Option<String>,
     /// Leaving the value out means that the call is not about it.

@@ -285,8 +285,9 @@ impl<'a> Builder<'a> {
         }
         if let Some(magnitude) = &facts.magnitude
             && magnitude.value.is_empty() == magnitude.count.is_empty()
+            && !(magnitude.value.is_empty() && magnitude.absent.is_some())
         {
-            let message = format!("the magnitude of {name} needs either `value` or `count`");
+            let message = format!("the magnitude of {name} needs either `value` or `count`, or `absent` alone");
             return Err(source.problem(name, message, FORM_HELP));
         }
         let both = |optional: bool, absent: &Option<String>| optional && absent.is_some();
@@ -303,6 +304,7 @@ impl<'a> Builder<'a> {
             targets: facts.targets.unwrap_or_default(),
             magnitude: facts.magnitude,
             unmeasured: facts.unmeasured.unwrap_or_default(),
+            known: facts.known,
             environment: facts.environment,
             // Those that it takes over may be no worse than its class: they still say what is not measured.
             raises: facts.raises.unwrap_or_default(),
@@ -342,6 +344,7 @@ impl<'a> Builder<'a> {
             targets: facts.targets.clone().or(base.targets),
             magnitude: facts.magnitude.clone().or(base.magnitude),
             unmeasured: facts.unmeasured.clone().or(base.unmeasured),
+            known: facts.known.clone().or(base.known),
             environment: facts.environment.clone().or(base.environment),
             raises: facts.raises.clone().or(base.raises),
             effect: facts.effect.clone().or(base.effect),
@@ -444,6 +447,7 @@ fn is_looser(before: &Facts, now: &Facts) -> bool {
         || now.worst() < before.worst()
         || before.raises.iter().any(|raise| raise.class > now.class && !is_kept(raise, now))
         || !newly_measured(before, now).is_empty()
+        || is_newly_known(before, now)
         || gated(now) < gated(before)
 }
 
@@ -451,6 +455,11 @@ fn is_looser(before: &Facts, now: &Facts) -> bool {
 fn is_kept(raise: &Raise, now: &Facts) -> bool {
     let same = |other: &&Raise| other.when == raise.when && other.class >= raise.class;
     now.raises.iter().filter(same).any(|other| raise.measured || !other.measured)
+}
+
+/// A call may carry arguments within a limit of one entry that the entry before says nothing of.
+fn is_newly_known(before: &Facts, now: &Facts) -> bool {
+    now.class != Class::Unknown && (now.money.is_some() || now.magnitude.is_some()) && now.knows_more_than(before)
 }
 
 /// What a call may carry within a limit of one entry, and not within one of the entry before.
@@ -467,9 +476,12 @@ fn newly_measured<'a>(before: &'a Facts, now: &Facts) -> Vec<&'a str> {
 
 /// What the built-in catalog says of an entry that another one replaces.
 fn without(before: &Facts, now: &Facts) -> String {
-    match newly_measured(before, now).as_slice() {
-        [] => span(before),
-        lost => format!("{}, and that no limit covers a call with {}", span(before), lost.join(", ")),
+    let lost = newly_measured(before, now);
+    let others = is_newly_known(before, now).then_some("arguments that it does not list");
+    let lost: Vec<_> = lost.into_iter().chain(others).collect();
+    match lost.is_empty() {
+        true => span(before),
+        false => format!("{}, and that no limit covers a call with {}", span(before), lost.join(", ")),
     }
 }
 

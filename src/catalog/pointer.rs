@@ -55,6 +55,12 @@ impl Pointer {
         &self.text
     }
 
+    /// It leads to a member of this name in what another one of these leads to.
+    pub fn is_last_of(&self, name: &str, others: &[Pointer]) -> bool {
+        let Some((Step::Name(last), before)) = self.rest.split_last() else { return false };
+        last == name && others.iter().any(|other| other.first == self.first && other.rest == before)
+    }
+
     /// The argument that it leads into.
     pub fn first(&self) -> &str {
         &self.first

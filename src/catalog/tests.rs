@@ -133,10 +133,14 @@ fn what_amounts_do_not_tell_is_unmeasured() {
         assert_eq!((operation.class, operation.magnitude.unwrap().value.as_deref()), (Class::Destructive, Some("5")));
         operation.unmeasured
     };
-    // The percentage is what makes it destructive, and says how much.
+    // The list takes the place of another one, of which nothing is known.
     let narrow = json!([{"passPercentage": 5, "conditions": [{"type": "public"}]}]);
-    assert!(!patched(json!({"id": "g", "rules": narrow})));
+    assert!(patched(json!({"id": "g", "rules": narrow})));
     assert!(patched(json!({"id": "g", "rules": narrow, "isEnabled": false})));
+    // What is new takes nobody's place: the percentage is what makes it destructive, and says how much.
+    let created = json!({"params": {"application/json": {"name": "g", "rules": narrow}}});
+    let created = statsig.operation(&call("Create_Gate", &created));
+    assert_eq!((created.class, created.unmeasured), (Class::Destructive, false));
 
     // Whatever is taken over counts, as bad as the entry already is.
     let replaced = json!({"params": {"path_id": "g", "rules": narrow, "isEnabled": false}});

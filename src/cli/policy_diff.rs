@@ -20,12 +20,16 @@ use crate::call::{
 };
 use crate::catalog::author::Reached;
 use crate::config;
-use crate::policy::author::{Number, numbers};
+use crate::console::risk::plural;
+use crate::console::visible;
+use crate::policy::author::{Differs, Number, differences, numbers};
 use crate::policy::{self, PolicyEngine, Settings};
 use crate::proxy::policy_settings;
 
 /// A tool that no catalog has.
 const STRANGER: &str = "a_tool_without_catalog";
+/// Differences in data that are shown.
+const SHOWN: usize = 50;
 
 #[derive(clap::Args, Debug)]
 pub struct Diff {
@@ -53,6 +57,7 @@ pub struct Diff {
 pub fn diff(args: &Diff) -> anyhow::Result<Exit> {
     let (old_settings, new_settings) = (settings(&args.old)?, settings(&args.new)?);
     let (old, new) = (set(&args.old, &old_settings)?, set(&args.new, &new_settings)?);
+    let data = differences(&old_settings, &new_settings)?;
     let mut changes: BTreeMap<Change, Times> = BTreeMap::new();
     let (mut before, mut after) = (Counts::default(), Counts::default());
     let mut compare = |server: &str, operation: &str, example: &str, [old, new]: [Decided; 2]| {
@@ -84,6 +89,7 @@ pub fn diff(args: &Diff) -> anyhow::Result<Exit> {
                 println!("{name}: allow {allow}, hold {hold}, deny {deny}, fail on {fail}");
             }
             print_changes(&changes);
+            print_data(&data);
             if let Some(skipped) = &skipped {
                 skipped.print();
             }
@@ -94,12 +100,37 @@ pub fn diff(args: &Diff) -> anyhow::Result<Exit> {
                 "old": {"policy_version": old.version(), "decides": before},
                 "new": {"policy_version": new.version(), "decides": after},
                 "changes": listed(&changes),
+                "data": data,
                 "not_judged": skipped.map(|skipped| skipped.json()),
             });
             println!("{}", crate::audit::verify::ascii(&serde_json::to_string(&report)?));
         }
     }
-    Ok(if args.fail_on_change && !changes.is_empty() { Exit::Problems } else { Exit::Ok })
+    // What a budget refuses depends on what went before: another budget is another decision some time.
+    let budgets = data.iter().any(|differs| differs.path.starts_with("/budgets/"));
+    Ok(if args.fail_on_change && (budgets || !changes.is_empty()) { Exit::Problems } else { Exit::Ok })
+}
+
+fn print_data(data: &[Differs]) {
+    if data.is_empty() {
+        return;
+    }
+    println!("{} in data:", plural(data.len(), "difference"));
+    let text = |value: &Option<serde_json::Value>| match value {
+        Some(value) => visible::line(&value.to_string()),
+        None => "nothing".to_owned(),
+    };
+    for differs in data.iter().take(SHOWN) {
+        println!("  {}: {} -> {}", visible::line(&differs.path), text(&differs.old), text(&differs.new));
+    }
+    if let Some(more) = data.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+        println!("  and {more} more: -o json has all of them");
+    }
+    if data.iter().any(|differs| differs.path.starts_with("/budgets/")) {
+        println!(
+            "budgets count what was let through before: `--since` judges by the budget that recorded calls had left"
+        );
+    }
 }
 
 type Decided = Result<crate::call::Decision, policy::PolicyFault>;

@@ -5,19 +5,19 @@
 //! counts as attached for as long as it answers. What is written is built hold by hold, so that a connection costs one line.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{broadcast, mpsc};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::call::{CallId, Digest, Environment};
+use crate::call::{CallId, Digest};
 use crate::gate::{Change, Gate, MAX_SHOWN, NoEffect, Ruling, Says, Told};
 use crate::json::{Json, JsonText, Rules};
 use crate::pins::{self, Act, Kept, Pins, Remembered};
@@ -35,7 +35,10 @@ mod grants;
 mod holds;
 mod records;
 mod sessions;
+mod status;
 mod view;
+
+pub use status::{ServerStatus, Status};
 
 /// Operators that may be connected at once.
 const MAX_OPERATORS: usize = 64;
@@ -54,34 +57,8 @@ const PING: Duration = Duration::from_secs(5);
 /// A console that has not answered for so long does not count as attached: it is suspended, or hangs.
 const SILENCE: Duration = Duration::from_secs(10);
 
-/// A server as operators see it.
-#[derive(Debug)]
-pub struct ServerStatus {
-    pub name: String,
-    pub environment: Arc<Environment>,
-    pub sessions: Arc<AtomicUsize>,
-}
-
 /// How the server of a name is signed in to, where it is.
 pub type SignIns = Box<dyn Fn(&str) -> Option<SignInView> + Send + Sync>;
-
-/// What operators see of the daemon, beside its holds.
-#[derive(Debug)]
-pub struct Status {
-    pub servers: Vec<ServerStatus>,
-    pub unsigned_rulings: bool,
-    pub unsafe_default_allow: bool,
-    /// Who is attached with a console, each connection once.
-    pub operators: Mutex<Vec<String>>,
-    /// Changes when something in it or in the policy does.
-    pub changed: watch::Sender<()>,
-}
-
-impl Status {
-    fn attached(&self) -> MutexGuard<'_, Vec<String>> {
-        self.operators.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// Everything a connection needs.
 pub struct Control {
@@ -575,6 +552,7 @@ impl Control {
             policy_version: self.gate.policy().version(),
             rules: self.gate.policy().rules(),
             policy_error: self.gate.policy_error(),
+            policy_warnings: self.status.warnings(),
             consoles: *self.gate.holds().consoles().borrow(),
             operators: self.status.attached().clone(),
             batches: self.gate.holds().settings().batches,

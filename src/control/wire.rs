@@ -448,6 +448,9 @@ pub struct Daemon {
     pub rules: usize,
     /// Why the last reload was refused, where it was.
     pub policy_error: Option<String>,
+    /// What is probably a mistake in the policies in use: names that no server has.
+    #[serde(default)]
+    pub policy_warnings: Vec<String>,
     pub consoles: usize,
     /// Who is attached with a console, each connection once.
     #[serde(default)]

@@ -247,6 +247,7 @@ mod tests {
             policy_version: "0".into(),
             rules: 0,
             policy_error: None,
+            policy_warnings: Vec::new(),
             guessed: Vec::new(),
             consoles: 1,
             operators: Vec::new(),

@@ -36,6 +36,7 @@ use doors::Doors;
 pub(crate) use environment::declared as declared_environment;
 pub use environment::{Contradiction, Contradictions};
 use keys::Keys;
+pub(crate) use loading::Names;
 use probe::Asked;
 pub(crate) use settings::policy_settings;
 use sign_in::SignIns;
@@ -47,6 +48,7 @@ mod environment;
 mod guessed;
 mod keys;
 mod listing;
+mod loading;
 mod notices;
 mod principals;
 mod probe;
@@ -168,6 +170,7 @@ pub struct Daemon {
     session_tracker: TaskTracker,
     limits: Limits,
     keys: Option<Arc<Keys>>,
+    names: Arc<Names>,
 }
 
 impl Daemon {
@@ -273,9 +276,12 @@ impl Daemon {
         let views = sign_ins.clone();
         let sign_ins_of = Box::new(move |server: &str| views.as_ref().and_then(|views| views.view(server)));
         let status = status(&config, &servers);
+        let known = servers.values().map(|server| (Arc::clone(&server.facts), Arc::clone(&server.catalog)));
+        let known = Arc::new(Names::of(&config, known.collect()));
         let keys = Arc::clone(&shared.scrubber);
         let guessed = Box::new(move || keys.guessed());
         let control = Arc::new(Control { gate, pins, status, has_key, sign_ins: sign_ins_of, guessed });
+        loading::warn_of(&control, &known).await;
         let keeper = Arc::clone(&shared.gate);
         let until = stop.clone();
         tracker.spawn(async move { keeper.keep_time(until).await });
@@ -296,6 +302,7 @@ impl Daemon {
             session_tracker,
             limits: config.limits,
             keys: None,
+            names: Arc::clone(&known),
         };
         tracker.spawn(client_socket::serve(
             client_listener,
@@ -326,7 +333,7 @@ impl Daemon {
             tracker.spawn(feed.run(news, stop.clone()));
             tracker.spawn(crate::notify::serve(channel, receiver, stop.clone()));
         }
-        tracker.spawn(watch_policy(Arc::clone(&daemon.control), stop.clone()));
+        tracker.spawn(loading::watch(Arc::clone(&daemon.control), known, stop.clone()));
         let (shared, servers) = running;
         let reading = tokio::sync::Mutex::default();
         let keys = Arc::new(Keys {
@@ -353,7 +360,7 @@ impl Daemon {
         if let Some(keys) = &self.keys {
             keys.reread(|_| true).await;
         }
-        reload(&self.control).await
+        loading::reload(&self.control, &self.names).await
     }
 
     /// Stops the fronts, withdraws holds, waits for calls that were sent up to the grace, closes upstreams and the
@@ -377,41 +384,6 @@ impl Daemon {
             tracing::error!(%error, "the stop could not be recorded");
         }
         audit.close().await;
-    }
-}
-
-async fn reload(control: &Control) -> Result<String, String> {
-    let loaded = control.gate.reload().await;
-    match &loaded {
-        Ok(version) => tracing::info!(version, "policy loaded"),
-        Err(error) => {
-            tracing::error!("the new policy is refused, the old one stays in force");
-            // A line of the log is a line.
-            error.lines().for_each(|line| tracing::error!("{line}"));
-        }
-    }
-    control.status.changed.send_replace(());
-    loaded
-}
-
-/// Loads the policies again when their files change.
-async fn watch_policy(control: Arc<Control>, stop: CancellationToken) {
-    let look = || {
-        let control = Arc::clone(&control);
-        tokio::task::spawn_blocking(move || control.gate.policy().fingerprint())
-    };
-    let mut seen = look().await.unwrap_or_default();
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(POLICY_POLL) => {}
-            () = stop.cancelled() => return,
-        }
-        let Ok(now) = look().await else { continue };
-        if now != seen {
-            seen = now;
-            // The result is logged, recorded and shown; the watcher goes on either way.
-            let _ = reload(&control).await;
-        }
     }
 }
 
@@ -543,6 +515,7 @@ fn status(config: &Config, servers: &BTreeMap<String, Arc<ServerRuntime>>) -> St
     Status {
         servers: servers.collect(),
         operators: std::sync::Mutex::default(),
+        policy_warnings: std::sync::Mutex::default(),
         unsigned_rulings: production && config.operators.unsigned_rulings == Some(UnsignedRulings::Accept),
         unsafe_default_allow: config.policy.unsafe_default_allow,
         changed: watch::channel(()).0,

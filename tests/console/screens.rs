@@ -135,6 +135,17 @@ fn policy() {
     both("policy", |desk| drop(desk.key_and_answers(KeyCode::Char('4'))), three);
 }
 
+/// Names that nothing has are said on the page of policies, as a refused reload is.
+#[test]
+fn policy_warnings_are_on_the_page_of_policies() {
+    let mut desk = Desk::new(LARGE, three());
+    let line = "data.yaml:1:19: a budget for `creat_refund`, and stripe has no such operation";
+    desk.news(Notice::Daemon { daemon: Daemon { policy_warnings: vec![line.to_owned()], ..daemon() } });
+    drop(desk.key_and_answers(KeyCode::Char('4')));
+    let screen = desk.screen();
+    assert!(screen.contains("1 warning, see below") && screen.contains("a budget for `creat_refund`"), "{screen}");
+}
+
 fn compared() -> Vec<HoldView> {
     vec![HoldView { before: Some(before()), ..refund("H7K2QW0A1B2C") }]
 }

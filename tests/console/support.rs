@@ -199,6 +199,7 @@ pub fn daemon() -> Daemon {
         policy_version: "9c41e0b7".to_owned(),
         rules: 31,
         policy_error: None,
+        policy_warnings: Vec::new(),
         guessed: Vec::new(),
         consoles: 1,
         operators: Vec::new(),

@@ -158,6 +158,7 @@ fn what_changes_about_the_daemon_is_said() {
     let (mut chat, _) = Chat::new(vec![refund(A)]);
     let mut now = daemon();
     now.policy_error = Some("policies/refunds.rego:9:1: rego_parse_error".to_owned());
+    now.policy_warnings = vec!["data.yaml:1:19: a budget for `creat_refund`".to_owned()];
     now.servers[0].environment.conflict = Some("the server's answer says sandbox".to_owned());
     now.servers[0].tools_changed = 2;
     now.guessed = vec!["local".to_owned()];
@@ -171,6 +172,7 @@ fn what_changes_about_the_daemon_is_said() {
     let lines = said(&chat.news(Notice::Daemon { daemon: now.clone() }));
     for words in [
         "rego_parse_error",
+        "Policy warning: data.yaml:1:19: a budget for `creat_refund`",
         "works elsewhere than in production",
         "TOOLS: 2 CHANGED",
         "invalid_client",

@@ -10,6 +10,8 @@ use tokio::process::Command;
 use crate::harness::daemon::{binary, set_mode};
 use crate::harness::{Countersign, Spy, call, peers, within};
 
+mod clock;
+
 /// A home of its own: nothing of the user's is read or written.
 struct Home(tempfile::TempDir);
 

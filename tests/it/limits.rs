@@ -133,11 +133,12 @@ async fn operators_see_the_size_and_the_reach_of_a_held_call() {
     assert!(hold.reach.as_ref().is_some_and(|reach| reach.everywhere));
 
     let (table, _) = daemon.run(&["pending", "ls"]).await;
-    for part in ["-console-v1-gates--id-", "PATCH /console/v1/gates/{id}  100 percent  checkout  in all environments"] {
+    let row = "PATCH /console/v1/gates/{id}  NOT ALL  100 percent  checkout  in all environments";
+    for part in ["-console-v1-gates--id-", row] {
         assert!(table.contains(part), "{table}");
     }
     let (shown, _) = daemon.run(&["pending", "show", hold.id.as_str()]).await;
-    for line in ["Size      100 percent", "Reaches   all environments"] {
+    for line in ["Size      100 percent", "Not all   the call does more", "Reaches   all environments"] {
         assert!(shown.contains(line), "{shown}");
     }
     let (text, _) = daemon.run(&["pending", "show", "-o", "json", hold.id.as_str()]).await;

@@ -36,6 +36,7 @@ mod large;
 mod last_moment;
 mod limits;
 mod lists;
+mod misspelt;
 mod notices;
 mod oauth;
 mod patience;

@@ -176,5 +176,46 @@ async fn two_sets_of_policies_are_compared_over_every_operation() {
     let row = rows.iter().find(|row| row["server"] == "stripe in production").unwrap_or_else(|| panic!("{raised}"));
     assert_eq!((&row["from"], &row["to"]), (&json!("hold (high)"), &json!("allow")), "{raised}");
     assert_eq!(row["examples"][0], "everything with /amount 5001", "{raised}");
+    let data = json!([{"path": "/destructive/limits/production/create_refund/minor", "old": 5000, "new": 500_000}]);
+    assert_eq!(raised["data"], data);
     assert_eq!(daemon.run(&["policy", "diff", "builtin", "/nowhere"]).await.1, 2);
+}
+
+/// Nothing has been spent in a sample: what changes about budgets is said by itself.
+#[tokio::test]
+async fn budgets_that_differ_are_listed_beside_the_decisions() {
+    let folder = tempfile::tempdir().unwrap();
+    let set = |name: &str, text: &str| {
+        std::fs::create_dir(folder.path().join(name)).unwrap();
+        std::fs::write(folder.path().join(name).join("data.yaml"), text).unwrap();
+        folder.path().join(name).display().to_string()
+    };
+    let old = set("old", "budgets: { stripe: { create_refund: { hour: { count: 5, sum: { any: 50000 } } } } }\n");
+    let new = set(
+        "new",
+        "budgets: { stripe: { create_refund: { with: [PostRefunds], hour: { count: 3, sum: { any: 50000 } } }, \"POST /x\": { day: { count: 1 } } } }\n",
+    );
+    let spy = Spy::http().await;
+    let daemon = Countersign::new().upstream(&spy).start().await;
+    let config = daemon.config().to_str().unwrap();
+    let words = ["policy", "diff", &old, &new, "--config", config];
+    let differs = report(&daemon, &words).await;
+    let at = |path: &str| {
+        let rows = differs["data"].as_array().unwrap();
+        rows.iter().find(|row| row["path"] == path).cloned().unwrap_or_default()
+    };
+    assert_eq!(differs["data"].as_array().unwrap().len(), 3, "{differs}");
+    let count = "/budgets/stripe/create_refund/hour/count";
+    assert_eq!(at(count), json!({"path": count, "old": 5, "new": 3}), "{differs}");
+    assert_eq!(at("/budgets/stripe/create_refund/with")["new"], json!(["PostRefunds"]));
+    assert_eq!(at("/budgets/stripe/POST ~1x/day/count")["new"], json!(1));
+    let (told, code) = daemon.run(&words).await;
+    assert!(code == 0 && told.contains(&format!("  {count}: 5 -> 3\n")), "{told}");
+    assert_eq!(
+        daemon.run(&[&words[..], &["--fail-on-change"]].concat()).await.1,
+        1,
+        "a budget is a decision some time"
+    );
+    let same = report(&daemon, &["policy", "diff", &old, &old, "--config", config, "--fail-on-change"]).await;
+    assert_eq!(same["data"], json!([]));
 }

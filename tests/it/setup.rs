@@ -195,6 +195,94 @@ async fn the_first_call_of_every_vendor_waits() {
     }
 }
 
+/// The server of Statsig's V3: some tools have names, the rest is looked up and called by handle.
+fn statsig_v3() -> impl Fn(&crate::harness::spy::Received, &[crate::harness::spy::Received]) -> Option<Vec<Act>> {
+    |received, _| {
+        let found = |operation: &str, lane: &str, handle: &str| {
+            let (method, path) = operation.split_once(' ').unwrap();
+            json!({"operationId": format!("op_{handle}"), "method": method, "path": path,
+                   "executeWith": {"tool": lane, "operationHandle": handle}})
+        };
+        let results = json!({"results": [
+            found("GET /console/v1/gates/{id}/rules", "api_read", "h_rules"),
+            found("PATCH /console/v1/gates/{id}/rules/{ruleID}", "api_write", "h_rule"),
+            found("DELETE /console/v1/gates/{id}", "api_destructive", "h_delete"),
+        ]});
+        let looks = received.tool() == "discover_tools";
+        looks.then(|| vec![Act::Result(json!({"content": [{"type": "text", "text": results.to_string()}]}))])
+    }
+}
+
+/// What `init` writes is enough for a gate at V3: reading, looking up, and a rollout that waits.
+#[tokio::test]
+async fn a_rollout_by_handle_waits_with_what_init_writes() {
+    let spy = Spy::http_with(statsig_v3()).await;
+    let home = Home::new(&Spy::stdio().await);
+    assert_eq!(home.run(&["countersign", "init", "--server", "statsig"]).await.1, 0);
+    let path = home.path().join(".config/countersign/countersign.yaml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let url = spy.upstream["http"]["url"].as_str().unwrap();
+    std::fs::write(
+        &path,
+        text.replace("https://api.statsig.com/v1/mcp", &format!("{url}\n        allow_plain_http: true")),
+    )
+    .unwrap();
+
+    let mut daemon = home.command(&["countersign", "serve"]);
+    daemon.env("STATSIG_CONSOLE_KEY", "console-7Qm2Zt9XeVb4Lk8Wp3Rn6Yc1");
+    let mut daemon = daemon.stderr(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(daemon.stderr.take().unwrap()).lines();
+    within("the daemon to listen", async {
+        loop {
+            let line = log.next_line().await.unwrap().expect("a daemon that runs");
+            assert!(!line.contains("covers nothing"), "{line}");
+            if line.starts_with("listening ") {
+                break;
+            }
+        }
+    })
+    .await;
+    tokio::spawn(async move { while let Ok(Some(_)) = log.next_line().await {} });
+
+    let mut shim = Shim::start(home.command(&["countersign", "connect", "statsig"]));
+    shim.initialize().await;
+    let by_handle = |handle: &str, body: Value| json!({"operationHandle": handle, "arguments": {"params": {"id": "new_checkout", "ruleID": "r_1", "application/json": body}}});
+    for (id, tool, arguments) in [
+        ("read", "gate_read", json!({"action": "get", "arguments": {"id": "new_checkout"}})),
+        ("look", "discover_tools", json!({"action": "resolve", "query": "roll out a gate"})),
+        ("rules", "api_read", by_handle("h_rules", json!({}))),
+    ] {
+        let answer = shim.call(id, tool, arguments).await;
+        assert_eq!(outcome(&answer), None, "{tool}: {answer}");
+    }
+    let deleted = shim.call("delete", "api_destructive", by_handle("h_delete", json!({}))).await;
+    assert_eq!(outcome(&deleted), Some("denied"), "{deleted}");
+    let rollout = by_handle("h_rule", json!({"passPercentage": 20}));
+    shim.send(&crate::harness::call("rollout", "api_write", rollout)).await;
+    let update = json!({"params": {"id": "new_checkout", "rules": [{"name": "all", "passPercentage": 20}]}});
+    let update = json!({"arguments": update, "confirmation": {"acknowledged": true, "reason": "asked"}});
+    shim.send(&crate::harness::call("update", "gate_update", update)).await;
+    let holds = within("two calls that wait", async {
+        loop {
+            let (text, code) = home.run(&["countersign", "pending", "ls", "-o", "json"]).await;
+            assert_eq!(code, 0);
+            let listed: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+            let listed: Vec<Value> =
+                listed.into_iter().flat_map(|one| one.as_array().cloned().unwrap_or(vec![one])).collect();
+            if listed.iter().filter(|hold| hold["id"].is_string()).count() == 2 {
+                return listed;
+            }
+        }
+    })
+    .await;
+    let mut waits: Vec<_> =
+        holds.iter().map(|hold| (hold["operation"].as_str().unwrap_or_default(), &hold["tier"])).collect();
+    waits.sort_by_key(|(operation, _)| operation.to_owned());
+    let high = json!("high");
+    assert_eq!(waits, [("PATCH /console/v1/gates/{id}/rules/{ruleID}", &high), ("gate_update", &high)]);
+    assert_eq!((spy.calls("api_write"), spy.calls("gate_update"), spy.calls("api_destructive")), (0, 0, 0));
+}
+
 /// The configuration for an account of its own is whole: it loads as it stands, beside the policies of `init`.
 #[tokio::test]
 async fn the_configuration_for_an_account_of_its_own_loads() {

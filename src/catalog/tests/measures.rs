@@ -2,10 +2,14 @@
 
 use super::*;
 
-fn unmeasured(vendor: &str, operation: &str, arguments: &Value) -> bool {
+fn described(vendor: &str, operation: &str, arguments: &Value) -> Operation {
     let text = JsonText::parse(arguments.to_string(), Rules::CLIENT).unwrap();
     let catalog = Catalog::builtin(Some(vendor)).unwrap();
-    catalog.operations[operation].describe_inside(operation, &[], &Arguments::of(text.view())).unmeasured
+    catalog.operations[operation].describe_inside(operation, &[], &Arguments::of(text.view()))
+}
+
+fn unmeasured(vendor: &str, operation: &str, arguments: &Value) -> bool {
+    described(vendor, operation, arguments).unmeasured
 }
 
 #[test]
@@ -22,8 +26,89 @@ fn a_percentage_does_not_tell_what_a_replacement_removes() {
         assert!(unmeasured("statsig", operation, &arguments), "{operation} {arguments}");
     }
     let measured = json!({"rules": one, "isEnabled": true});
-    assert!(!unmeasured("statsig", "PATCH /console/v1/gates/{id}", &measured));
-    assert!(!unmeasured("statsig", "PATCH /console/v1/dynamic_configs/{id}", &measured));
+    assert!(!unmeasured("statsig", "POST /console/v1/gates", &measured));
+    assert!(!unmeasured("statsig", "POST /console/v1/gates/{id}/rules", &json!({"path_id": "g", "rules": one})));
+}
+
+#[test]
+fn what_takes_the_place_of_a_list_is_destructive_and_unmeasured() {
+    let one = json!([{"passPercentage": 1, "environments": ["development"]}]);
+    for (operation, arguments) in [
+        ("PATCH /console/v1/gates/{id}", json!({"rules": one})),
+        ("PATCH /console/v1/gates/{id}", json!({"rules": []})),
+        ("PATCH /console/v1/gates/{id}", json!({"rules": null})),
+        ("PATCH /console/v1/gates/{id}/rules", json!({"rules": one})),
+        ("PATCH /console/v1/dynamic_configs/{id}", json!({"rules": one})),
+        ("PATCH /console/v1/experiments/{id}", json!({"groups": [{"size": 1}]})),
+        ("PATCH /console/v1/layers/{id}", json!({"parameters": []})),
+        ("PATCH /console/v1/autotunes/{id}", json!({"variants": []})),
+        ("PATCH /console/v1/holdouts/{id}", json!({"passPercentage": 1, "gateIDs": ["g"]})),
+        ("PATCH /console/v1/target_app/{id}", json!({"gates": ["g"]})),
+        ("POST /console/v1/segments/{id}/conditional", json!({"rules": [{}]})),
+    ] {
+        let operation = described("statsig", operation, &arguments);
+        assert_eq!((operation.class, operation.unmeasured), (Class::Destructive, true), "{operation:?}");
+    }
+}
+
+#[test]
+fn a_default_value_reaches_everybody() {
+    for (operation, arguments) in [
+        ("PATCH /console/v1/dynamic_configs/{id}", json!({"defaultValue": {"a": 1}})),
+        ("PATCH /console/v1/dynamic_configs/{id}", json!({"defaultValue": null})),
+        ("PATCH /console/v1/dynamic_configs/{id}", json!({"defaultValueJson5": "{a: 1}"})),
+        ("PATCH /console/v1/dynamic_configs/{id}/rule/{ruleId}", json!({"passPercentage": 1, "returnValue": {}})),
+        ("PATCH /console/v1/gates/{id}/rules/{ruleID}", json!({"conditions": [{"type": "email"}]})),
+    ] {
+        let operation = described("statsig", operation, &arguments);
+        assert_eq!((operation.class, operation.unmeasured), (Class::Destructive, true), "{operation:?}");
+    }
+}
+
+/// Whatever changes what users get at once says how many, or that it may be all of them.
+#[test]
+fn what_users_get_changes_by_a_share_or_for_everybody() {
+    let catalog = Catalog::builtin(Some("statsig")).unwrap();
+    let things = ["gates", "dynamic_configs", "experiments", "autotunes", "layers", "holdouts", "segments"];
+    let harmless = ["/load_pulse", "/resolve", "POST /console/v1/autotunes", "POST /console/v1/layers"];
+    let sources = ["/assignment_source", "/entity_propert", "/qualifying_event"];
+    let mut seen = 0;
+    for (name, facts) in &catalog.operations {
+        let (_, path) = name.split_once(" /console/v1/").unwrap();
+        let live = things.contains(&path.split('/').next().unwrap()) && facts.class != Class::Read;
+        let apart = harmless.iter().any(|end| name.ends_with(end)) || sources.iter().any(|part| name.contains(part));
+        if live && !apart {
+            assert!(facts.magnitude.is_some(), "{name} does not say how much");
+            seen += 1;
+        }
+    }
+    assert!(seen > 60, "{seen}");
+}
+
+#[test]
+fn an_argument_that_nobody_has_listed_is_more_than_the_numbers_tell() {
+    let one = json!([{"passPercentage": 1, "environments": ["development"]}]);
+    for (operation, arguments) in [
+        ("POST /console/v1/gates", json!({"rules": one, "somethingNew": true})),
+        ("POST /console/v1/gates/{id}/rule", json!({"passPercentage": 1, "baseID": "b"})),
+        ("POST /console/v1/experiments", json!({"allocation": 1, "layerID": "l"})),
+        ("PATCH /console/v1/segments/{id}/add_ids", json!({"ids": ["a"], "rules": []})),
+        ("POST /console/v1/holdouts", json!({"passPercentage": 1, "isGlobal": true})),
+    ] {
+        let operation = described("statsig", operation, &arguments);
+        assert!(operation.unmeasured && operation.class >= Class::Write, "{operation:?}");
+    }
+    let usual = json!({"name": "g", "description": "d", "rules": one, "isEnabled": true, "idType": "userID"});
+    assert!(!described("statsig", "POST /console/v1/gates", &usual).unmeasured);
+    // The places that arguments lie in are none.
+    let catalog = Catalog::builtin(Some("statsig")).unwrap();
+    let nested = |body: Value| {
+        let v1 = json!({"params": {"path_id": "g", "application/json": body}});
+        let v3 = json!({"arguments": {"params": {"application/json": body}}, "confirmation": {}});
+        [("Create_Gate", v1), ("gate_create", v3)].map(|(tool, arguments)| catalog.operation(&call(tool, &arguments)))
+    };
+    assert!(nested(usual.clone()).iter().all(|operation| !operation.unmeasured));
+    assert!(nested(json!({"rules": one, "more": 1})).iter().all(|operation| operation.unmeasured));
 }
 
 #[test]
@@ -41,6 +126,26 @@ fn a_quantity_does_not_tell_who_pays_and_whether() {
         ("v1.credits.grants.create", json!({"amount": 1, "paymentCollectionMethod": "NONE"})),
     ] {
         assert!(unmeasured("stigg", operation, &arguments), "{operation} {arguments}");
+    }
+    for (operation, arguments) in [
+        ("v1.subscriptions.import", json!({"subscriptions": [{"customerId": "c", "planId": "free"}]})),
+        ("v1.customers.import", json!({"customers": [{"id": "c", "paymentMethodId": "pm"}]})),
+        ("v1.customers.promotionalEntitlements.create", json!({"promotionalEntitlements": [{"usageLimit": 9}]})),
+        ("v1.events.report", json!({"events": [{"customerId": "c", "dimensions": {"tokens": 9e9}}]})),
+        ("v1.usage.report", json!({"usages": [{"value": 1, "updateBehavior": "SET"}]})),
+    ] {
+        assert!(unmeasured("stigg", operation, &arguments), "{operation} {arguments}");
+    }
+    let reported = |usages: Value| {
+        let operation = described("stigg", "v1.usage.report", &json!({ "usages": usages }));
+        assert!(!operation.unmeasured);
+        operation.magnitude.unwrap().value.unwrap()
+    };
+    assert_eq!(reported(json!([{"value": 10}])), "10");
+    assert_eq!(reported(json!([{"value": 10}, {"value": 10}, {"value": 1}])), "21", "many small ones are much");
+    for odd in [json!(-1), json!(1.5), json!("1"), json!(u64::MAX), json!(null)] {
+        let value = reported(json!([{"value": 10}, {"value": odd}]));
+        assert!(value.starts_with('['), "{value}");
     }
     let usual = json!({"customerId": "c_1", "planId": "p", "unitQuantity": 1, "billingPeriod": "MONTHLY"});
     assert!(!unmeasured("stigg", "v1.subscriptions.provision", &usual));
@@ -63,6 +168,11 @@ fn an_amount_does_not_tell_what_other_parts_of_a_call_of_stripe_give() {
     ] {
         assert!(unmeasured("stripe", operation, &arguments), "{operation} {arguments}");
     }
+    assert!(unmeasured(
+        "stripe",
+        "PostWebhookEndpoints",
+        &json!({"url": "https://x.example", "enabled_events": ["a"]})
+    ));
     assert!(!unmeasured("stripe", "PostCreditNotes", &json!({"invoice": "in_1", "amount": 1})));
     assert!(!unmeasured("stripe", "PostPrices", &json!({"product": "p", "unit_amount": 1, "currency": "usd"})));
 }
@@ -91,7 +201,7 @@ fn a_name_with_brackets_hides_nothing_from_an_api_that_reads_forms() {
     let value = of("stripe", "create_refund", r#"{"amount":1,"payment_intent":"pi_1","reason":"a[b]"}"#);
     assert_eq!((value.class, value.unmeasured), (Class::Financial, false));
     let json = of("statsig", "Create_Gate", r#"{"params":{"name":"g","a[b]":1}}"#);
-    assert_eq!((json.class, json.unmeasured), (Class::Write, false), "this API reads JSON");
+    assert_eq!((json.class, json.unmeasured), (Class::Write, true), "this API reads JSON, and knows no such argument");
 }
 
 #[test]

@@ -102,6 +102,7 @@ mod tests {
             policy_version: String::new(),
             rules: 1,
             policy_error: None,
+            policy_warnings: Vec::new(),
             guessed: Vec::new(),
             consoles: 1,
             operators: Vec::new(),

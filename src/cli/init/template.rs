@@ -102,9 +102,19 @@ fn texts(vendor: Vendor) -> Texts {
                 environment: "production",
                 note: "a console key is for the whole project, production included",
                 key: Some(("STATSIG_CONSOLE_KEY", "statsig_key")),
-                upstream: "      http:\n        url: https://api.statsig.com/v1/mcp\n        \
+                upstream: "      http:\n        url: https://api.statsig.com/v1/mcp   # or .../v3/mcp: the scopes below are for both\n        \
                            headers: { statsig-api-key: { secret: statsig_key } }\n",
-                scopes: &["read", "write", "Create_Gate", "Update_Gate_Entirely"],
+                // Gates by the tools of V1, by those of V3, and by operations that V3 gives handles for.
+                scopes: &[
+                    "read",
+                    "write",
+                    "Create_Gate",
+                    "Update_Gate_Entirely",
+                    "gate_create",
+                    "gate_update",
+                    "POST /console/v1/gates*",
+                    "PATCH /console/v1/gates*",
+                ],
             }
         }
         Vendor::Custom => {

@@ -1,16 +1,15 @@
 //! `countersign policy check`: what the loader refuses, what is probably a mistake, and what fails on a sample.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::report::{self, Form};
 use super::subject::Place;
 use super::{Exit, sample};
 use crate::config;
-use crate::pins;
-use crate::policy::author::{Bench, misnamed};
+use crate::policy::author::Bench;
 use crate::policy::{PolicyErrors, Problem, Settings, Severity};
-use crate::proxy::policy_settings;
+use crate::proxy::{Names, policy_settings};
 
 #[derive(clap::Args, Debug)]
 pub struct Args {
@@ -55,21 +54,14 @@ pub(in crate::cli) fn of_config(config: &config::Config) -> anyhow::Result<(Opti
     Ok((rules, found))
 }
 
-/// Names in data that nothing has. What a server has listed counts as well as its catalog.
+/// Names that nothing has, in data and in the scopes of a configuration.
 fn misnamed_by(settings: &Settings, places: &[Place], config: Option<&config::Config>) -> Vec<Problem> {
-    let listed = config.and_then(|config| pins::names(&config.state_dir.join("pins.db")).ok()).unwrap_or_default();
-    let of = |place: &Place| -> BTreeSet<String> {
-        let listed = listed.iter().filter(|(server, _)| *server == place.facts.name).map(|(_, tool)| tool.clone());
-        place.every().into_iter().flat_map(|known| [known.name, known.tool]).chain(listed).collect()
+    let servers = || places.iter().map(|place| (Arc::clone(&place.facts), Arc::clone(&place.catalog))).collect();
+    let names = match config {
+        Some(config) => Names { settings: settings.clone(), ..Names::of(config, servers()) },
+        None => Names { settings: settings.clone(), servers: servers(), config: None },
     };
-    let known = |server: Option<&str>| {
-        let places = places.iter().filter(|place| server.is_none_or(|server| place.facts.name == server));
-        let names: Vec<BTreeSet<String>> = places.map(of).collect();
-        // Of a server without a catalog anything may come.
-        let open = names.is_empty() || names.iter().any(BTreeSet::is_empty);
-        (!open).then(|| names.into_iter().flatten().collect())
-    };
-    misnamed(settings, known).unwrap_or_else(|errors| errors.problems().to_vec())
+    names.misspelt()
 }
 
 fn judged(

@@ -12,7 +12,7 @@ use crate::config;
 use crate::console::visible;
 use crate::gate;
 use crate::json::{JsonText, Rules};
-use crate::policy::{self, Phase, PolicyEngine, PolicyFault, Settings};
+use crate::policy::{Phase, PolicyEngine, PolicyFault, Settings};
 use crate::proxy::policy_settings;
 
 const SCHEMA: &str = "countersign.decision/v1";
@@ -44,17 +44,18 @@ pub fn run(eval: &Args) -> anyhow::Result<Exit> {
                 Some(path) => policy_settings(&config::load(Some(path))?),
                 None => Settings::default(),
             };
+            let document = eval.asked.at_its_time(document)?;
             let engine = PolicyEngine::load(settings)?;
             (runtime.block_on(engine.decide(phase(&document)?, document)), None)
         }
         None => {
             let config = config::load(eval.config.as_deref())?;
-            let (call, context) = eval.asked.call(&config)?;
+            let ((call, context), now) = (eval.asked.call(&config)?, eval.asked.now()?);
             let engine = PolicyEngine::load(policy_settings(&config))?;
             // Nothing is read of what the daemon has let through: the principal has its whole budget.
             let history = gate::nothing_yet(&call, &context, engine.history_on(&context.server.name));
             let context = CallContext { history: history.clone(), ..context };
-            let decided = runtime.block_on(engine.evaluate(&call, &context, call.digest(&context), policy::now()));
+            let decided = runtime.block_on(engine.evaluate(&call, &context, call.digest(&context), now));
             (decided, history)
         }
     };

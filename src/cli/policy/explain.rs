@@ -27,10 +27,10 @@ const SCHEMA: &str = "countersign.explanation/v1";
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// A call that waits or waited: its id, or the start of it
-    #[arg(long, value_name = "ID", conflicts_with_all = ["record", "input", "server", "tool", "arguments", "principal"])]
+    #[arg(long, value_name = "ID", conflicts_with_all = ["record", "input", "server", "tool", "arguments", "principal", "now"])]
     hold: Option<String>,
     /// A call in the audit log, by its id
-    #[arg(long, value_name = "ID", conflicts_with_all = ["input", "server", "tool", "arguments", "principal"])]
+    #[arg(long, value_name = "ID", conflicts_with_all = ["input", "server", "tool", "arguments", "principal", "now"])]
     record: Option<CallId>,
     /// An input document; judged by the built-in policies unless --config names others
     #[arg(long, value_name = "FILE", conflicts_with_all = ["server", "tool", "arguments", "principal"])]
@@ -70,11 +70,12 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
             from_record(&id, &config()?)?
         }
         (None, Some(id), _) => from_record(id, &config()?)?,
-        (None, None, Some(file)) => Some(from_file(file, args.daemon.config())?),
+        (None, None, Some(file)) => Some(from_file(file, args.daemon.config(), &args.asked)?),
         (None, None, None) => {
             let config = config()?;
             let (call, context) = args.asked.call(&config)?;
-            let (document, settings) = (author::document(&call, &context), policy_settings(&config));
+            let document = author::document_at(args.asked.now()?, &call, &context);
+            let settings = policy_settings(&config);
             Some(Subject { phase: Phase::Call, document, settings, recorded: None })
         }
     };
@@ -88,8 +89,9 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     Ok(Exit::Ok)
 }
 
-fn from_file(file: &Path, config: Option<&Path>) -> anyhow::Result<Subject> {
+fn from_file(file: &Path, config: Option<&Path>, asked: &Asked) -> anyhow::Result<Subject> {
     let document = std::fs::read_to_string(file).with_context(|| format!("{}: cannot be read", file.display()))?;
+    let document = asked.at_its_time(document)?;
     let settings = match config {
         Some(path) => policy_settings(&config::load(Some(path))?),
         None => Settings::default(),

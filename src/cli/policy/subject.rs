@@ -8,16 +8,18 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use serde_json::json;
 
+use super::super::policy_replay::Moment;
 use crate::call::{
     Bound, CallContext, ClientInfo, Environment, Pin, Principal, PrincipalKind, SchemaCheck, ServerFacts, ToolCall,
     ToolFacts, Transport,
 };
 use crate::catalog::{Catalog, author};
 use crate::config::{Config, Match, Server};
-use crate::json::{JsonText, Rules};
+use crate::json::{JsonText, Kind, Rules};
 use crate::mcp::api_request::{self, Body};
 use crate::mcp::message::Message;
 use crate::mcp::method::{Sorted, sort};
+use crate::policy;
 
 const NOT_STRICT: &str = "--arguments is not strict JSON";
 
@@ -42,6 +44,9 @@ pub struct Asked {
     /// Who calls; needed where the configuration has several principals
     #[arg(long)]
     principal: Option<String>,
+    /// As if it were then, for rules about time: 2026-11-01T18:30:00Z, or 2h for two hours ago
+    #[arg(long, value_name = "TIME")]
+    now: Option<Moment>,
 }
 
 /// A server that calls could go to.
@@ -62,6 +67,34 @@ pub struct Caller {
 }
 
 impl Asked {
+    /// The clock of the rules.
+    ///
+    /// # Errors
+    /// A time that the rules cannot be told.
+    pub fn now(&self) -> anyhow::Result<u64> {
+        match &self.now {
+            Some(moment) => nanoseconds(moment),
+            None => Ok(policy::now()),
+        }
+    }
+
+    /// An input document with another clock, where one is asked for.
+    ///
+    /// # Errors
+    /// A document that is no object, or no strict JSON.
+    pub fn at_its_time(&self, document: String) -> anyhow::Result<String> {
+        let Some(moment) = &self.now else { return Ok(document) };
+        let now = nanoseconds(moment)?;
+        let text = JsonText::parse(document, Rules::UPSTREAM).context("the input is not strict JSON")?;
+        let view = text.view();
+        if view.kind() != Kind::Object {
+            bail!("the input is no object");
+        }
+        let others = view.members().filter(|(name, _)| name.as_str().is_none_or(|name| name != "now"));
+        let others = others.map(|(name, value)| format!(",{}:{}", name.text(), value.text()));
+        Ok(format!("{{\"now\":{now}{}}}", others.collect::<String>()))
+    }
+
     /// The call and its context, as a session with the configured server would have them.
     ///
     /// # Errors
@@ -192,6 +225,10 @@ impl Caller {
         };
         Caller { principal: Arc::clone(&entry.principal), client: ClientInfo { uid, ..ClientInfo::silent(transport) } }
     }
+}
+
+fn nanoseconds(moment: &Moment) -> anyhow::Result<u64> {
+    u64::try_from(moment.0.as_nanosecond()).ok().context("--now is a time between 1970 and 2554")
 }
 
 /// The principal of that name; the only one where none is named.

@@ -23,6 +23,7 @@ pub fn daemon(daemon: &Daemon) -> String {
     };
     let error =
         daemon.policy_error.as_ref().map(|error| format!(" The new policy was refused: {error}.")).unwrap_or_default();
+    let warned: String = daemon.policy_warnings.iter().map(|line| format!(" Policy warning: {line}.")).collect();
     let frozen = daemon.frozen.as_ref().map(|_| format!(" {}", frozen(daemon))).unwrap_or_default();
     let tools = describe::tools(daemon).map(|tools| format!(" {tools}.")).unwrap_or_default();
     let sign_ins: String =
@@ -30,7 +31,7 @@ pub fn daemon(daemon: &Daemon) -> String {
     let cut_off = describe::cut_off(daemon).map(|words| format!(" {words}")).unwrap_or_default();
     let contradicted: String = super::look::contradicted(daemon).iter().map(|line| format!(" {line}")).collect();
     format!(
-        "Servers: {}. {} rules.{unsigned}{open}{error}{contradicted}{tools}{sign_ins}{cut_off}{frozen}",
+        "Servers: {}. {} rules.{unsigned}{open}{error}{warned}{contradicted}{tools}{sign_ins}{cut_off}{frozen}",
         servers.join(", "),
         daemon.rules
     )

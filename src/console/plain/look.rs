@@ -168,6 +168,8 @@ fn changes(known: &Daemon, now: &Daemon) -> Vec<String> {
         }
         Some(_) | None => {}
     }
+    let warned = now.policy_warnings.iter().filter(|line| !known.policy_warnings.contains(line));
+    lines.extend(warned.map(|line| format!("Policy warning: {line}.")));
     let mut contradicted = contradicted(now);
     contradicted.retain(|line| !self::contradicted(known).contains(line));
     lines.extend(contradicted);

@@ -256,6 +256,8 @@ fn policy(app: &App) -> Table {
     let pages = &app.pages;
     let daemon = app.daemon.as_ref();
     let error = daemon.and_then(|daemon| daemon.policy_error.as_ref()).map(|_| "LOAD ERROR, see above".to_owned());
+    let warnings = daemon.map_or(0, |daemon| daemon.policy_warnings.len());
+    let warned = (warnings > 0).then(|| format!("{}, see below", plural(warnings, "warning")));
     let count = pages.rules.as_ref().map_or(0, Vec::len);
     let cells = |rule: &RuleView| {
         let last = rule.last.as_ref().map_or_else(|| "-".to_owned(), |at| describe::clock(at, &app.zone));
@@ -263,7 +265,7 @@ fn policy(app: &App) -> Table {
     };
     Table {
         title: format!("Policy, last day: {}", plural(count, "rule")),
-        right: error.into_iter().collect(),
+        right: error.into_iter().chain(warned).collect(),
         columns: vec![("RULE", 0), ("HITS", 6), ("HOLDS", 6), ("APPROVED", 9), ("MEDIAN", 7), ("LAST", 8)],
         rows: pages.rules.iter().flatten().map(cells).collect(),
         empty: if pages.rules.is_some() { "No rule has decided anything." } else { "Asking the daemon…" }.to_owned(),
@@ -292,6 +294,9 @@ fn rule_document(app: &App) -> Doc {
     let mut doc = Doc::for_terminal(app.ascii);
     if let Some(error) = app.daemon.as_ref().and_then(|daemon| daemon.policy_error.as_ref()) {
         doc.warning(&visible::line(&format!("the last reload was refused: {error}")));
+    }
+    for warning in app.daemon.iter().flat_map(|daemon| &daemon.policy_warnings) {
+        doc.warning(&visible::line(warning));
     }
     let Some(rule) = app.pages.rules.iter().flatten().nth(app.pages.row(Page::Policy)) else { return doc };
     let place = match (&rule.file, rule.line) {

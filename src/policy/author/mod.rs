@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 use regorus::{Engine, Value};
 
 pub use lint::{Known, Vocabulary};
-pub use named::misnamed;
-pub use numbers::{Number, numbers};
+pub use named::{misnamed, misnamed_scopes};
+pub use numbers::{Differs, Number, differences, numbers};
 pub use sample::Sample;
 
 use super::combine::{Entry, Found, combine};
@@ -70,7 +70,12 @@ pub struct Judged {
 
 /// The document that rules see for a call at this moment.
 pub fn document(call: &ToolCall, context: &CallContext) -> String {
-    input::document(super::now(), input::Subject::call(call, call.digest(context)), context).into()
+    document_at(super::now(), call, context)
+}
+
+/// The same at any moment, in nanoseconds since 1970.
+pub fn document_at(now: u64, call: &ToolCall, context: &CallContext) -> String {
+    input::document(now, input::Subject::call(call, call.digest(context)), context).into()
 }
 
 /// The document that rules see for the tool of the context in a list.

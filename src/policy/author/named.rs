@@ -1,12 +1,11 @@
-//! Operations that data names: those of budgets and of limits. One that is misspelt would be a budget for nothing, so it
-//! is compared with what is known about the server.
+//! Operations that data and scopes name: those of budgets, of limits, and of what principals may. One that is misspelt
+//! would be a budget for nothing, so it is compared with what is known about the server.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
 use super::super::problem::{PolicyErrors, Problem};
-use super::super::source::Source;
 use super::super::{Settings, data, source};
 use super::lint::{CLASSES, METHODS};
 use crate::call::meant;
@@ -30,7 +29,7 @@ pub fn misnamed(
                 for name in std::iter::once(what.as_str()).chain(with) {
                     let message = format!("a budget for `{name}`, and {server} has no such operation");
                     // It would be a limit that is never reached.
-                    found.extend(problem(&file, server, name, &known, message, true));
+                    found.extend(problem((&file.name, &file.text), server, name, &known, message, true));
                 }
             }
         }
@@ -39,12 +38,29 @@ pub fn misnamed(
             for (environment, limits) in object(members.get("destructive").and_then(|tables| tables.get(table))) {
                 for (name, _) in object(Some(limits)) {
                     let message = format!("a limit for `{name}`, and no server has such an operation");
-                    found.extend(problem(&file, environment, name, &known, message, false));
+                    found.extend(problem((&file.name, &file.text), environment, name, &known, message, false));
                 }
             }
         }
     }
     Ok(found)
+}
+
+/// Names in scopes, `SERVER/WHAT`, that no operation of the server has. `file` and its `text` are where they stand.
+pub fn misnamed_scopes<'a>(
+    file: &str,
+    text: &str,
+    scopes: impl IntoIterator<Item = &'a String>,
+    known: impl Fn(Option<&str>) -> Option<BTreeSet<String>>,
+) -> Vec<Problem> {
+    let one = |scope: &'a String| {
+        let (server, what) = scope.split_once('/')?;
+        let known = known(Some(server).filter(|server| *server != "*"))?;
+        let whose = if server == "*" { "no server has" } else { "its server does not have" };
+        let message = format!("the scope {scope} is for an operation that {whose}: it covers nothing");
+        problem((file, text), scope, what, &known, message, false)
+    };
+    scopes.into_iter().filter_map(one).collect()
 }
 
 fn object(value: Option<&Value>) -> impl Iterator<Item = (&String, &Value)> {
@@ -53,7 +69,7 @@ fn object(value: Option<&Value>) -> impl Iterator<Item = (&String, &Value)> {
 
 /// At the first mention of the name behind that of its table.
 fn problem(
-    file: &Source,
+    (file, text): (&str, &str),
     behind: &str,
     name: &str,
     known: &BTreeSet<String>,
@@ -68,8 +84,9 @@ fn problem(
         || "name an operation of the server's catalog, or a tool that it has listed".to_owned(),
         |meant| format!("did you mean `{meant}`?"),
     );
-    let from = file.text.find(behind).unwrap_or(0);
-    let at = file.text.get(from..).and_then(|rest| rest.find(name)).map_or(from, |at| from + at);
-    let problem = Problem::of_file(&file.name, "unknown-name", message, help).at_offset(at, &file.text);
+    let from = text.find(behind).unwrap_or(0);
+    let at = text.get(from..).and_then(|rest| rest.find(name)).map_or(from, |at| from + at);
+    let problem = Problem::of_file(file, "unknown-name", message, help);
+    let problem = if text.is_empty() { problem } else { problem.at_offset(at, text) };
     Some(if is_certain && meant.is_some() { problem } else { problem.warning() })
 }

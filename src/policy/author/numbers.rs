@@ -38,6 +38,55 @@ pub fn numbers(settings: &Settings) -> Result<BTreeSet<Number>, PolicyErrors> {
     Ok(found.into_iter().take(MOST).collect())
 }
 
+/// A value in the data of two sets that is not the same in both.
+#[derive(Clone, PartialEq, Debug, serde::Serialize)]
+pub struct Differs {
+    /// A JSON pointer into `data`.
+    pub path: String,
+    /// Absent where the set has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub old: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub new: Option<Value>,
+}
+
+/// What the data of two sets has otherwise, with the defaults of the built-in families; lists as a whole.
+///
+/// # Errors
+/// Where the files cannot be read.
+pub fn differences(old: &Settings, new: &Settings) -> Result<Vec<Differs>, PolicyErrors> {
+    let mut found = Vec::new();
+    compare(Some(&merged(old)?), Some(&merged(new)?), String::new(), &mut found);
+    Ok(found)
+}
+
+fn merged(settings: &Settings) -> Result<Value, PolicyErrors> {
+    let mut sources = source::builtin(&settings.builtin)?;
+    sources.add(source::read(&settings.paths)?);
+    data::merge(&sources.defaults, &sources.data, &settings.environments)
+}
+
+fn compare(old: Option<&Value>, new: Option<&Value>, path: String, found: &mut Vec<Differs>) {
+    if old == new {
+        return;
+    }
+    let members = |value: Option<&Value>| match value {
+        Some(Value::Object(members)) => Some(members.clone()),
+        None => Some(serde_json::Map::new()),
+        Some(_) => None,
+    };
+    match (members(old), members(new)) {
+        // At least one is a mapping: what is in it, value by value.
+        (Some(before), Some(after)) if !(before.is_empty() && after.is_empty()) => {
+            for name in before.keys().chain(after.keys()).collect::<BTreeSet<_>>() {
+                let path = format!("{path}/{}", name.replace('~', "~0").replace('/', "~1"));
+                compare(before.get(name), after.get(name), path, found);
+            }
+        }
+        (_, _) => found.push(Differs { path, old: old.cloned(), new: new.cloned() }),
+    }
+}
+
 fn walk(value: &Value, name: Option<&str>, found: &mut BTreeSet<Number>) {
     match value {
         Value::Number(number) => {
