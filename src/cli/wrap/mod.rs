@@ -13,6 +13,7 @@ mod diff;
 mod entry;
 mod files;
 mod found;
+mod gated;
 mod jsonc;
 mod keys;
 mod ls;
