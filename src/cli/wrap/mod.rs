@@ -21,6 +21,7 @@ mod one;
 mod originals;
 mod ours;
 mod reach;
+mod remains;
 mod sign_in;
 mod toml;
 mod tree;
@@ -301,7 +302,7 @@ fn finish(files: &Files, config: &Path, wrapped: bool) {
                 Some("yaml" | "yml") => diff::Of::Client(tree::Format::Yaml),
                 _ => diff::Of::Client(tree::Format::Jsonc),
             };
-            say!("{}", diff::unified(path, of, before, after).trim_end_matches('\n'));
+            say!("{}", diff::unified(path, of, before, after, files.keys()).trim_end_matches('\n'));
         }
     } else if wrapped {
         for line in enroll(config).iter().flatten() {
