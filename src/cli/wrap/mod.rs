@@ -26,6 +26,7 @@ mod sign_in;
 mod toml;
 mod tree;
 mod undo;
+pub(super) mod ways;
 mod yaml;
 
 use std::path::{Path, PathBuf};
@@ -156,6 +157,8 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
             Ok(told) => say!("{}", lines(&told)),
             Err(error) if args.all => {
                 eprintln!("countersign: {}: not wrapped: {}", entry.shown(), lines(&format!("{error:#}")));
+                let (client, name) = (entry.place.client.as_str(), quoted(&entry.name));
+                eprintln!("help: to wrap it alone: countersign wrap {client} --server {name}");
                 exit = Exit::Problems;
             }
             Err(error) => bail!("{}: not wrapped: {}", entry.shown(), lines(&format!("{error:#}"))),
