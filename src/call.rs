@@ -268,7 +268,7 @@ pub struct ClientInfo {
     /// Of the process at the other end of the client socket, by the kernel.
     pub uid: Option<u32>,
     pub pid: Option<i32>,
-    /// Where that process worked when it connected, where the kernel says so. Whoever starts it chooses this.
+    /// Where that process says that it works: the shim's own word when it connected, and whoever starts it chooses it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cwd: Option<String>,
     /// Of an HTTP connection.

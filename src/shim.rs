@@ -102,7 +102,8 @@ async fn greet(path: &Path, server: &str) -> Result<(UnixStream, Vec<u8>), ShimE
     }
     let mut reader = LineReader::new(stream, CHUNK);
     let greeting = async {
-        reader.source_mut().write_all(preamble(server).as_bytes()).await?;
+        let cwd = std::env::current_dir().ok();
+        reader.source_mut().write_all(preamble(server, cwd.as_deref()).as_bytes()).await?;
         reader.next().await
     };
     let line = match timeout(GREETING, greeting).await {

@@ -204,6 +204,8 @@ pub enum Answer {
     OutcomeUnknown,
     /// An answer came, but the client was gone.
     Undeliverable,
+    /// An answer came, and was kept from the client: it held a key, or part of one, that could not be taken out of it.
+    KeptBack,
 }
 
 /// What became of a call that was open when an earlier run ended (I7).

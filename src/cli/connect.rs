@@ -3,6 +3,8 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context as _;
+
 use super::Exit;
 use crate::shim::{self, Ended, ShimError};
 use crate::transport::client_socket::Turned;
@@ -18,8 +20,11 @@ pub struct Args {
     pub(super) socket: Option<PathBuf>,
 }
 
-#[allow(clippy::unnecessary_wraps)]
+/// # Errors
+/// Where the system does not let it close itself to others.
 pub fn run(args: Args) -> anyhow::Result<Exit> {
+    // It holds no key, but whatever its client asks for and is told goes through it.
+    crate::credential::harden::harden().context("cannot protect this process")?;
     let path = args.socket.map_or_else(shim::default_socket, Ok);
     let error = match path.and_then(|path| shim::run(&path, &args.server)) {
         Ok(Ended::ByClient) => return Ok(Exit::Ok),

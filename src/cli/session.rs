@@ -158,7 +158,7 @@ fn words(session: &SessionView) -> String {
     let SessionView { client, calls, allowed, held, denied, in_flight, .. } = session;
     let name = client.name.as_deref().unwrap_or("a client without a name");
     let pid = client.pid.map_or_else(String::new, |pid| format!("  pid {pid}"));
-    let cwd = client.cwd.as_ref().map_or_else(String::new, |cwd| format!("  {cwd}"));
+    let cwd = client.cwd.as_ref().map_or_else(String::new, |cwd| format!("  says it works in {cwd}"));
     let paused = session.paused.as_ref().map_or_else(String::new, |halt| {
         let reason = halt.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
         format!("\n  PAUSED by {} at {}{reason}", halt.by, halt.at)

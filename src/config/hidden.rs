@@ -6,7 +6,8 @@
 use std::ops::Range;
 
 use super::query::parameters;
-use super::servers::{STORED, header_names_a_key, names_a_key};
+use super::secrets::STORED;
+use super::servers::{header_names_a_key, names_a_key};
 use super::yaml::{Data, Node};
 
 /// The places of a file that could be read.

@@ -18,6 +18,7 @@ pub const KEYS: &[&str] = &[
     "secrets.<name>.env",
     "secrets.<name>.file",
     "secrets.<name>.command",
+    "secrets.<name>.inherit_env",
     "secrets.<name>.keyring",
     "servers",
     "servers.<name>.vendor",

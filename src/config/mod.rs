@@ -35,6 +35,7 @@ mod problem;
 mod query;
 mod sandbox;
 mod scopes;
+mod secrets;
 mod sections;
 mod servers;
 pub mod words;
@@ -279,7 +280,7 @@ fn document(cx: &mut Context<'_>, root: &yaml::Node, origin: &Path) -> Option<Co
     top.need(cx, "version", "write `version: 1`");
     cross::plain_keys(cx, root);
     let (state_dir, runtime_dir) = sections::folders(cx, &top);
-    let secrets = servers::secrets(cx, top.get("secrets"), &store::folder(&state_dir));
+    let secrets = secrets::secrets(cx, top.get("secrets"), &store::folder(&state_dir));
     let first_use = sections::pins(cx, top.get("pins"), "pins".to_owned()).unwrap_or(FirstUse::Trust);
     let help = "name at least one server to protect; examples/countersign.yaml shows how";
     let node = top.need(cx, "servers", help);

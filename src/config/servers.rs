@@ -1,8 +1,7 @@
-//! `secrets:` and `servers:`.
+//! `servers:`.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,16 +11,12 @@ use super::problem::{Code, quote};
 use super::yaml::{Data, Key, Node};
 use super::{FirstUse, Probe, SecretSource, Server, Upstream, Value, auth, gate, query, sandbox, sections};
 use crate::call::ServerFacts;
-use crate::credential::keyring::Item;
+use crate::credential::shape;
 use crate::credential::shape::Kinds;
-use crate::credential::{shape, store};
 
 const MAX_SERVERS: usize = 256;
-const MAX_SECRETS: usize = 1000;
 const MAX_ACCOUNTS: usize = 100;
 
-const SECRET: Keys = Keys { known: &["env", "file", "command", "keyring"], later: &[] };
-const KEYRING: Keys = Keys { known: &["service", "user"], later: &[] };
 const SERVER: Keys = Keys {
     known: &["vendor", "environment", "accounts", "probe", "upstream", "catalog", "pins", "hide_keys"],
     later: &[],
@@ -31,93 +26,6 @@ const UPSTREAM: Keys = Keys { known: &["stdio", "http"], later: &[] };
 const STDIO: Keys = Keys { known: &["command", "args", "env", "inherit_env", "cwd", "sandbox", "gate"], later: &[] };
 const HTTP: Keys = Keys { known: &["url", "query", "headers", "auth", "allow_plain_http"], later: &[] };
 const VALUE: Keys = Keys { known: &["secret", "prefix"], later: &[] };
-
-/// What stands in place of a source for a key that countersign keeps itself.
-pub(super) const STORED: &str = "stored";
-
-/// `store` is the folder of the keys that countersign keeps itself.
-pub fn secrets(cx: &mut Context<'_>, node: Option<&Node>, store: &Path) -> BTreeMap<String, SecretSource> {
-    let Some(node) = node else { return BTreeMap::new() };
-    let mut sources = BTreeMap::new();
-    let fields = Fields::any(cx, node, "secrets");
-    if fields.entries().len() > MAX_SECRETS {
-        let message = format!("there are more than {MAX_SECRETS} secrets");
-        cx.problems.add(Code::TooMuch, &node.span, message, "run several daemons");
-        return sources;
-    }
-    for (key, node) in fields.entries() {
-        let named = cx.name(&key.span, &key.text, "a secret");
-        if let (true, Some(source)) = (named, secret(cx, key, node, store)) {
-            sources.insert(key.text.clone(), source);
-        }
-    }
-    sources
-}
-
-fn secret(cx: &mut Context<'_>, key: &Key, node: &Node, folder: &Path) -> Option<SecretSource> {
-    let path = format!("secrets.{}", key.text);
-    if let Data::Scalar { text, .. } = &node.data {
-        if text == STORED {
-            return Some(store::source(folder, &key.text));
-        }
-        // One that looks like a key is noted for the whole file.
-        if shape::key_like(text).is_some() {
-            return None;
-        }
-        let message = format!("`{path}` must say where the key is, not be the key");
-        let help = "write `stored`, { env: NAME }, { file: PATH }, { command: [PROGRAM, ...] } or \
-                    { keyring: { service: S, user: U } }";
-        cx.problems.add(Code::WrongType, &node.span, message, help);
-        return None;
-    }
-    let fields = Fields::of(cx, node, path, &SECRET);
-    let (kind, node) =
-        fields.one_of(cx, SECRET.known, "a secret has one source: `env`, `file`, `command`, `keyring` or `stored`")?;
-    let path = fields.child(&kind.text);
-    match kind.text.as_str() {
-        "env" => {
-            let name = cx.text(node, &path)?;
-            variable(cx, &node.span, name).then(|| SecretSource::Env(name.to_owned()))
-        }
-        "file" => cx.path(node, &path).map(SecretSource::File),
-        "keyring" => keyring(cx, node, path).map(SecretSource::Keyring),
-        _ => {
-            let texts = cx.texts(node, &path);
-            let (program, rest) = match texts.split_first() {
-                Some(((program, _), rest)) => (cx.program(program, &path)?, rest),
-                None => {
-                    if matches!(&node.data, Data::List(items) if items.is_empty()) {
-                        let help = "write the program and its arguments: [PROGRAM, ARGUMENT]";
-                        cx.problems.add(Code::MissingKey, &node.span, format!("`{path}` names no program"), help);
-                    }
-                    return None;
-                }
-            };
-            for (node, text) in rest {
-                argument(cx, node, &path, text);
-            }
-            let args = rest.iter().map(|(_, text)| (*text).to_owned());
-            Some(SecretSource::Command(std::iter::once(program).chain(args).collect()))
-        }
-    }
-}
-
-fn keyring(cx: &mut Context<'_>, node: &Node, path: String) -> Option<Item> {
-    let fields = Fields::of(cx, node, path, &KEYRING);
-    let mut attribute = |name: &str| {
-        let help = "name the item by both its attributes: keyring: { service: S, user: U }";
-        let node = fields.need(cx, name, help)?;
-        let text = cx.text(node, &fields.child(name))?;
-        let fits = (1..=256).contains(&text.len()) && !text.chars().any(char::is_control);
-        if !fits {
-            let message = format!("`{}` cannot be {}", fields.child(name), quote(text));
-            cx.problems.add(Code::Form, &node.span, message, "write 1 to 256 visible characters");
-        }
-        fits.then(|| text.to_owned())
-    };
-    let (service, user) = (attribute("service"), attribute("user"));
-    Some(Item { service: service?, user: user? })
-}
 
 pub(super) fn variable(cx: &mut Context<'_>, span: &Range<usize>, name: &str) -> bool {
     let valid = is_variable(name);
@@ -304,6 +212,10 @@ const LOADERS: &[&str] = &[
     "DENO_DIR",
 ];
 
+pub(super) fn loads_code(name: &str) -> bool {
+    LOADERS.contains(&name) || name.starts_with("LD_") || name.starts_with("DYLD_")
+}
+
 /// The same for a program that gets no key.
 pub(super) fn may_inherit_plainly(cx: &mut Context<'_>, node: &Node, name: &str, inherit: &[String]) -> bool {
     variable(cx, &node.span, name) && may_inherit(cx, node, name, &[], inherit, &BTreeMap::new())
@@ -334,7 +246,7 @@ fn may_inherit(
         let message = format!("the variable {name} holds a key and cannot be inherited");
         let help = format!("give the child its own key only: env: {{ {name}: {{ secret: NAME }} }}");
         cx.problems.add(Code::PlainKey, &node.span, message, help);
-    } else if LOADERS.contains(&name) || name.starts_with("LD_") || name.starts_with("DYLD_") {
+    } else if loads_code(name) {
         let message = format!("the variable {name} can make a program load other code and is not inherited");
         cx.problems.add(Code::Exposed, &node.span, message, format!("write what it should be: env: {{ {name}: ... }}"));
     } else if inherit.iter().any(|other| other == name) || env.iter().any(|(other, _)| other == name) {
@@ -347,7 +259,7 @@ fn may_inherit(
 }
 
 /// An argument of a program: the system cannot carry NUL, and a screen not the rest.
-fn argument(cx: &mut Context<'_>, node: &Node, path: &str, text: &str) {
+pub(super) fn argument(cx: &mut Context<'_>, node: &Node, path: &str, text: &str) {
     if text.chars().any(|c| c.is_control() && c != '\n' && c != '\t') {
         let message = format!("`{path}` has a control character: {}", quote(text));
         cx.problems.add(Code::Form, &node.span, message, "take it out");

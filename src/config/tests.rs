@@ -86,7 +86,7 @@ fn the_example_is_a_configuration() {
     let key = PathBuf::from("/home/op/.config/countersign/statsig.key");
     assert_eq!(config.secrets["statsig_console"], SecretSource::File(key));
     let command = ["pass", "show", "countersign/claude-token"].map(str::to_owned).to_vec();
-    assert_eq!(config.secrets["claude_token"], SecretSource::Command(command));
+    assert_eq!(config.secrets["claude_token"], SecretSource::Command { argv: command, inherit: Vec::new() });
     let Upstream::Stdio { command, args, env, inherit, cwd, sandbox, gate: _ } = &config.servers["stripe"].upstream
     else {
         panic!()

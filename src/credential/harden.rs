@@ -1,6 +1,6 @@
 //! Makes the process a place where keys may live, and where nobody else answers for the operator. Called once, first of
-//! all, by every command that will hold a key or ask for a ruling. Not by `connect`: it holds what its client has anyway,
-//! and the daemon asks the kernel in which folder it runs, which is not said of a process like this.
+//! all, by every command that will hold a key or ask for a ruling, and by `connect`, through which passes what is asked for
+//! and answered. The kernel says no more of such a process, its folder for example, to others of its account.
 
 use std::io;
 

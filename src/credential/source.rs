@@ -36,8 +36,12 @@ pub enum SecretSource {
     Env(String),
     /// Owner and mode are checked.
     File(PathBuf),
-    /// argv; stdout without its last line end is the key.
-    Command(Vec<String>),
+    /// stdout without its last line end is the key.
+    Command {
+        argv: Vec<String>,
+        /// Variables of the daemon that the program gets besides `PATH` and `HOME`.
+        inherit: Vec<String>,
+    },
     /// A file that `countersign secret set` writes; the rules of [`File`](Self::File) hold for it.
     Stored(PathBuf),
     /// Whatever runs in the session can read it there.
@@ -105,7 +109,7 @@ pub async fn resolve(name: &str, source: &SecretSource) -> Result<Secret, Secret
     let text = match source {
         SecretSource::Env(variable) => environment(name, variable)?,
         SecretSource::File(path) => file(name, path)?,
-        SecretSource::Command(argv) => command(name, argv).await?,
+        SecretSource::Command { argv, inherit } => command(name, argv, inherit).await?,
         SecretSource::Stored(path) => match file(name, path) {
             Err(SecretError::File { error: TrustError::Missing(_), .. }) => {
                 return Err(SecretError::NotStored { name: name.to_owned() });
@@ -153,8 +157,9 @@ fn file(name: &str, path: &Path) -> Result<Zeroizing<Vec<u8>>, SecretError> {
     Ok(text)
 }
 
-/// Runs without a shell, in a process group of its own, with nothing in its environment but `PATH` and `HOME`.
-async fn command(name: &str, argv: &[String]) -> Result<Zeroizing<Vec<u8>>, SecretError> {
+/// Runs without a shell, in a process group of its own, with nothing in its environment but `PATH`, `HOME` and what is
+/// to be inherited.
+async fn command(name: &str, argv: &[String], inherit: &[String]) -> Result<Zeroizing<Vec<u8>>, SecretError> {
     let owned = || name.to_owned();
     let (program, args) = argv.split_first().map_or(("", argv), |(program, args)| (program.as_str(), args));
     let path = std::env::var_os("PATH");
@@ -163,7 +168,7 @@ async fn command(name: &str, argv: &[String]) -> Result<Zeroizing<Vec<u8>>, Secr
     let mut command = Command::new(program);
     command.args(args).env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.process_group(0).kill_on_drop(true).current_dir("/");
-    for kept in ["PATH", "HOME"] {
+    for kept in ["PATH", "HOME"].into_iter().chain(inherit.iter().map(String::as_str)) {
         if let Some(value) = std::env::var_os(kept) {
             command.env(kept, value);
         }
@@ -189,7 +194,7 @@ async fn command(name: &str, argv: &[String]) -> Result<Zeroizing<Vec<u8>>, Secr
     };
     trim_line_end(&mut stdout);
     if !status.success() {
-        return Err(SecretError::Failed { name: owned(), status, stderr: shown(name, &stdout, &stderr) });
+        return Err(SecretError::Failed { name: owned(), status, stderr: shown(name, &stdout, &stderr, inherit) });
     }
     Ok(stdout)
 }
@@ -240,11 +245,15 @@ async fn read_up_to(
     }
 }
 
-/// What a command said, without the key that it may have said, in one line without control characters.
-fn shown(name: &str, stdout: &[u8], stderr: &[u8]) -> String {
+/// What a command said, without the key that it may have said and without what it inherited, in one line without control
+/// characters.
+fn shown(name: &str, stdout: &[u8], stderr: &[u8], inherit: &[String]) -> String {
     let key = Secret::new(String::from_utf8_lossy(stdout).into_owned());
     let text = Zeroizing::new(String::from_utf8_lossy(stderr).into_owned());
-    let scrubbed = Scrubber::new([(name, &key)]).line(&text).into_owned();
+    let values = inherit.iter().filter_map(|name| Some((name.as_str(), Secret::new(std::env::var(name).ok()?))));
+    let inherited: Vec<(&str, Secret)> = values.filter(|(_, value)| value.expose().len() >= MIN_LENGTH).collect();
+    let known = inherited.iter().map(|(name, value)| (*name, value)).chain([(name, &key)]);
+    let scrubbed = Scrubber::new(known).line(&text).into_owned();
     let visible: String = shape::mask(scrubbed.trim()).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     visible.split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -318,7 +327,12 @@ mod tests {
     use super::*;
 
     async fn by_command(argv: &[&str]) -> Result<Secret, SecretError> {
-        resolve("key", &SecretSource::Command(argv.iter().map(ToString::to_string).collect())).await
+        by_command_with(argv, &[]).await
+    }
+
+    async fn by_command_with(argv: &[&str], inherit: &[&str]) -> Result<Secret, SecretError> {
+        let texts = |texts: &[&str]| texts.iter().map(ToString::to_string).collect();
+        resolve("key", &SecretSource::Command { argv: texts(argv), inherit: texts(inherit) }).await
     }
 
     fn unfit(text: &str) -> Option<Unfit> {
@@ -428,6 +442,19 @@ mod tests {
                 .await
                 .unwrap();
         assert!(seen.matches("HOME.PATH."), "{}", seen.expose());
+    }
+
+    #[tokio::test]
+    async fn a_command_sees_what_it_is_to_inherit_and_says_nothing_of_it() {
+        // Every test's process has this one.
+        let (name, value) = ("CARGO_MANIFEST_DIR", env!("CARGO_MANIFEST_DIR"));
+        assert_eq!(std::env::var(name).as_deref(), Ok(value));
+        let script = format!("printf %s \"${name}-${{CARGO_PKG_NAME-none}}\"");
+        let seen = by_command_with(&["sh", "-c", &script], &[name, "COUNTERSIGN_NOT_SET"]).await.unwrap();
+        assert!(seen.matches(&format!("{value}-none")), "{}", seen.expose());
+        let script = format!("echo \"not with ${name}\" >&2; exit 1");
+        let failed = by_command_with(&["sh", "-c", &script], &[name]).await.unwrap_err().to_string();
+        assert!(failed.ends_with("said: not with [secret:CARGO_MANIFEST_DIR]"), "{failed}");
     }
 
     #[tokio::test]

@@ -80,7 +80,12 @@ impl Gate {
         // Whatever may have left stays counted, also where the answer is an error or there is none.
         match answer {
             Answer::NotSent => self.history.give_back(sent.counted),
-            Answer::Ok | Answer::ToolError | Answer::Error | Answer::OutcomeUnknown | Answer::Undeliverable => {}
+            Answer::Ok
+            | Answer::ToolError
+            | Answer::Error
+            | Answer::OutcomeUnknown
+            | Answer::Undeliverable
+            | Answer::KeptBack => {}
         }
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         let redacted = sent.redacted.into_iter().collect();
@@ -100,5 +105,6 @@ fn said(answer: Answer) -> &'static str {
         Answer::NotSent => "not_sent",
         Answer::OutcomeUnknown => "outcome_unknown",
         Answer::Undeliverable => "undeliverable",
+        Answer::KeptBack => "kept_back",
     }
 }

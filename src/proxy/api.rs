@@ -268,7 +268,7 @@ impl Requests {
         let guessed = shared.is_guessed(&self.base(), pieces).await;
         let Some((body, json)) = cleaned.filter(|_| !guessed) else {
             let note = format!("HTTP {}, and the answer could not be passed on safely", status.as_u16());
-            shared.gate.completed(sent, Answer::Undeliverable, 0, None, Some(note)).await;
+            shared.gate.completed(sent, Answer::KeptBack, 0, None, Some(note)).await;
             let said = match guessed {
                 true => GUESSED,
                 false => "countersign: the request was sent, and its answer could not be passed on safely",

@@ -256,7 +256,7 @@ pub(super) type Stamps = BTreeMap<String, Option<Stamp>>;
 fn file_of(source: &SecretSource) -> Option<&Path> {
     match source {
         SecretSource::File(path) | SecretSource::Stored(path) => Some(path),
-        SecretSource::Env(_) | SecretSource::Command(_) | SecretSource::Keyring(_) => None,
+        SecretSource::Env(_) | SecretSource::Command { .. } | SecretSource::Keyring(_) => None,
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,9 +39,18 @@ const PREAMBLE_TIME: Duration = Duration::from_secs(10);
 /// How much is written at once.
 const AT_ONCE: usize = 64 << 10;
 
-/// The first line that a shim sends.
-pub fn preamble(server: &str) -> String {
-    format!("{}\n", serde_json::json!({"countersign": VERSION, "server": server}))
+/// Characters of a folder that are kept.
+const MAX_CWD: usize = 512;
+
+/// The first line that a shim sends. Its folder is for operators to look at: nothing asks the kernel for it, because the
+/// kernel does not say it of a process that nobody may look into.
+pub fn preamble(server: &str, cwd: Option<&Path>) -> String {
+    let mut first = serde_json::json!({"countersign": VERSION, "server": server});
+    let cwd = cwd.map(|cwd| cwd.to_string_lossy().chars().take(MAX_CWD).collect::<String>());
+    if let (Some(cwd), Some(members)) = (cwd, first.as_object_mut()) {
+        members.insert("cwd".to_owned(), cwd.into());
+    }
+    format!("{first}\n")
 }
 
 /// Why a connection is turned away. `kind` is what the shim's exit code follows from.
@@ -125,12 +135,12 @@ async fn connection(stream: UnixStream, front: &Front) {
     let Ok(peer) = stream.peer_cred() else { return };
     let (read, mut write) = stream.into_split();
     let mut reader = LineReader::new(read, PREAMBLE_BYTES);
-    let (server, principal) = match greet(&mut reader, peer, front).await {
+    let (Wanted { server, cwd }, principal) = match greet(&mut reader, peer, front).await {
         Ok(greeted) => greeted,
         Err(None) => return,
         Err(Some((kind, server, reason))) => {
             warn!(uid = peer.uid(), %reason, "a client was turned away");
-            let client = client_info(peer);
+            let client = client_info(peer, None);
             front.refusals.report(Rejected {
                 server,
                 principal: None,
@@ -148,7 +158,7 @@ async fn connection(stream: UnixStream, front: &Front) {
     // The kernel says who it is, and that does not change.
     let replaced = CancellationToken::new();
     let session =
-        NewSession { server, principal, client: client_info(peer), link, replaced, running: Running::default() };
+        NewSession { server, principal, client: client_info(peer, cwd), link, replaced, running: Running::default() };
     let handed = timeout(PREAMBLE_TIME, front.handover.sessions.send(session)).await;
     if !matches!(handed, Ok(Ok(()))) {
         let reason = turned_away(Turned::Busy, "the daemon is stopping or too busy for a new session");
@@ -170,7 +180,7 @@ async fn greet(
     reader: &mut LineReader<OwnedReadHalf>,
     peer: UCred,
     front: &Front,
-) -> Result<(String, Arc<Principal>), Refusal> {
+) -> Result<(Wanted, Arc<Principal>), Refusal> {
     let usage = |reason: String| Some((Turned::Usage, None, reason));
     let line = match timeout(PREAMBLE_TIME, reader.next()).await {
         Ok(Ok(Frame::Line(line))) => line,
@@ -178,50 +188,60 @@ async fn greet(
         Ok(Ok(Frame::Cut | Frame::End) | Err(_)) => return Err(None),
         Err(_) => return Err(usage("no first line within 10 s".to_owned())),
     };
-    let Some(server) = wanted(line) else {
+    let Some(wanted) = wanted(line) else {
         let reason = "the first line has to be {\"countersign\":1,\"server\":NAME}; use `countersign connect SERVER`";
         return Err(usage(reason.to_owned()));
     };
+    let Wanted { server, .. } = &wanted;
     let uid = peer.uid();
     let Some(principal) = front.principals.by_uid(uid) else {
         let reason = format!(
             "no principal is configured for user id {uid}; add under principals: {{ name: NAME, match: {{ uid: {uid} \
              }}, scopes: [...] }}"
         );
-        return Err(Some((Turned::Principal, Some(server), reason)));
+        return Err(Some((Turned::Principal, Some(server.clone()), reason)));
     };
-    if !front.servers.contains(&server) {
+    if !front.servers.contains(server) {
         let known = front.servers.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
         let name = serde_json::Value::String(server.clone());
-        return Err(Some((Turned::Usage, Some(server), format!("unknown server {name}; servers: {known}"))));
+        return Err(Some((Turned::Usage, Some(server.clone()), format!("unknown server {name}; servers: {known}"))));
     }
-    if !front.principals.may_ask(&principal, &server) {
+    if !front.principals.may_ask(&principal, server) {
         let reason = format!(
             "the principal {} has no scope for the server {server}; add one to its `scopes:`, such as {server}/read",
             principal.name
         );
-        return Err(Some((Turned::Principal, Some(server), reason)));
+        return Err(Some((Turned::Principal, Some(server.clone()), reason)));
     }
-    Ok((server, principal))
+    Ok((wanted, principal))
 }
 
-/// Exactly the two members, each once.
-fn wanted(line: Vec<u8>) -> Option<String> {
+/// What the first line says.
+struct Wanted {
+    server: String,
+    /// Where the shim works, by its own word.
+    cwd: Option<String>,
+}
+
+/// Exactly the two members, or the three, each once.
+fn wanted(line: Vec<u8>) -> Option<Wanted> {
     let text = JsonText::parse(line, Rules::CLIENT).ok()?;
     let view = text.view();
-    if view.kind() != Kind::Object || view.members().count() != 2 || view.get("countersign")?.as_i64()? != VERSION {
+    if view.kind() != Kind::Object || view.get("countersign")?.as_i64()? != VERSION {
         return None;
     }
-    Some(view.get("server")?.as_str()?.into_owned())
+    let cwd = match view.get("cwd") {
+        Some(cwd) => Some(cwd.as_str().filter(|cwd| cwd.chars().count() <= MAX_CWD)?.into_owned()),
+        None => None,
+    };
+    if view.members().count() != 2 + usize::from(cwd.is_some()) {
+        return None;
+    }
+    Some(Wanted { server: view.get("server")?.as_str()?.into_owned(), cwd })
 }
 
-/// Characters of a folder that are kept.
-const MAX_CWD: usize = 512;
-
-/// What the kernel says of the process at the other end. Its folder is for operators to look at and proves nothing.
-fn client_info(peer: UCred) -> ClientInfo {
-    let cwd = peer.pid().and_then(|pid| std::fs::read_link(format!("/proc/{pid}/cwd")).ok());
-    let cwd = cwd.map(|path| path.to_string_lossy().chars().take(MAX_CWD).collect());
+/// What the kernel says of the process at the other end, and its own word for its folder, which proves nothing.
+fn client_info(peer: UCred, cwd: Option<String>) -> ClientInfo {
     ClientInfo { uid: Some(peer.uid()), pid: peer.pid(), cwd, ..ClientInfo::silent(Transport::Stdio) }
 }
 

@@ -133,6 +133,43 @@ async fn a_sound_set_up_is_walked_from_the_client_to_the_server_both_ways() {
     assert!(text.trim_end().lines().last().unwrap().starts_with("0 problems, "), "{text}");
 }
 
+/// Each client's entry is walked as its client would go: to its address, with its own token.
+#[tokio::test]
+async fn each_entry_over_http_is_walked_with_its_own_token() {
+    let spy = Spy::stdio().await;
+    let http = format!("127.0.0.1:{}", free_port());
+    let (_daemon, doctor) = running(Countersign::new().upstream(&spy).set("/listen/http", json!(http))).await;
+    let entry = |token: &str| json!({"url": format!("http://{http}/mcp/fixture"), "headers": {"Authorization": format!("Bearer {token}")}});
+    let wrong = format!("csgn_{}", "0".repeat(64));
+    let cursor = json!({"good": entry(OTHER_TOKEN), "bad": entry(&wrong), "none": {"url": entry("")["url"]},
+        "open": entry("${env:A_TOKEN}"), "elsewhere": {"url": "https://x.example.com/mcp/fixture"}});
+    std::fs::create_dir_all(doctor.dir.join(".cursor")).unwrap();
+    std::fs::write(doctor.dir.join(".cursor/mcp.json"), json!({"mcpServers": cursor}).to_string()).unwrap();
+    let claude = json!({"mcpServers": {"mine": entry(TOKEN)}});
+    std::fs::write(doctor.dir.join(".claude.json"), claude.to_string()).unwrap();
+    let said = doctor.run(&[]).await;
+    assert_eq!(said.code, 1);
+    let file = doctor.dir.join(".cursor/mcp.json").display().to_string();
+    let by = |name: &str| format!("fixture: by HTTP, as cursor {name} in {file}");
+    said.says("paths", "ok", &format!("{}, daemon, policy, server: other sees", by("good")), "");
+    said.says("paths", "problem", &format!("{}: broken at the principal", by("bad")), "principal token NAME");
+    said.says("paths", "ok", "fixture: by HTTP, as claude-code mine in ", "");
+    for (name, why) in [("none", "it has no token"), ("open", "its token does not stand in it")] {
+        let note = format!("fixture: not checked: the way by HTTP of cursor {name} in {file}: {why}");
+        said.says("paths", "note", &note, "");
+    }
+    // The client's own ways are what counts, and no token is shown.
+    let report = said.report.to_string();
+    assert!(
+        !report.contains("by HTTP, daemon") && !report.contains(&wrong) && !report.contains("x.example"),
+        "{report}"
+    );
+    let said = doctor.run(&["--client", "claude-code"]).await;
+    said.says("paths", "ok", "fixture: by HTTP, as claude-code mine in ", "");
+    let paths = ["ok", "note", "problem"].map(|level| said.at("paths", level));
+    assert!(!format!("{paths:?}").contains("as cursor"), "{:#}", said.report);
+}
+
 #[tokio::test]
 async fn without_a_daemon_the_rest_is_checked_and_the_command_is_named() {
     let setup = Countersign::new().server(

@@ -96,6 +96,12 @@ async fn a_key_that_is_guessed_by_what_is_taken_out_of_answers_is_shown_a_few_ti
     }
     operator.until_daemon("the key that is guessed", |daemon| daemon.guessed == ["key"]).await;
     daemon.stop().await;
+    // What was kept back is no answer that anybody had.
+    let completed = crate::code_mode::bodies(&daemon.records().await, "completed");
+    let kept: Vec<_> = completed.iter().filter(|body| body["result"] == "kept_back").collect();
+    assert_eq!(kept.len(), 3, "{completed:?}");
+    assert!(kept.iter().all(|body| body["note"].as_str().unwrap().contains("held a piece of a key")), "{kept:?}");
+    assert_eq!(completed.iter().filter(|body| body["result"] == "ok").count(), completed.len() - 3);
     let refused = refusals(&daemon).await;
     let guessed: Vec<_> =
         refused.iter().filter(|body| body["reason"].as_str().unwrap().contains("pieces of the key key")).collect();

@@ -62,5 +62,6 @@ mod tasks;
 mod tokens;
 mod wrap;
 mod wrap_agents;
+mod wrap_beside;
 mod wrap_ls;
 mod wrap_remote;

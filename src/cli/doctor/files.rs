@@ -108,7 +108,7 @@ impl Ground {
         named.extend(read(config));
         named.extend(config.secrets.values().filter_map(|source| match source {
             SecretSource::File(path) | SecretSource::Stored(path) => Some(path.clone()),
-            SecretSource::Env(_) | SecretSource::Command(_) | SecretSource::Keyring(_) => None,
+            SecretSource::Env(_) | SecretSource::Command { .. } | SecretSource::Keyring(_) => None,
         }));
         named.extend([config.state_dir.clone(), config.runtime_dir.clone()]);
         real(named)

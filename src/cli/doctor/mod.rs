@@ -157,7 +157,7 @@ fn checks(ground: &Arc<Ground>, of_clients: &[String]) -> Vec<Check> {
         at("servers", servers::check),
         at("sign-in", clients::sign_ins),
         at("daemon", daemon::check),
-        waiting("paths", Arc::clone(ground)),
+        waiting("paths", Arc::clone(ground), wanted.clone()),
         blocking("clients", Arc::clone(ground), move |ground| clients::entries(ground, &wanted)),
         at("operators", operators::check),
         at("console", files::console_keys),
@@ -184,9 +184,9 @@ fn blocking(
     })
 }
 
-fn waiting(name: &'static str, ground: Arc<Ground>) -> Check {
+fn waiting(name: &'static str, ground: Arc<Ground>, wanted: Vec<String>) -> Check {
     Box::pin(async move {
-        let found = tokio::time::timeout(PATIENCE, paths::check(&ground)).await;
+        let found = tokio::time::timeout(PATIENCE, paths::check(&ground, &wanted)).await;
         Checked { name, findings: found.unwrap_or_else(|_| vec![late()]) }
     })
 }

@@ -27,6 +27,14 @@ fn judged(ground: &Ground, name: &str, from: &SecretSource, had: &Result<SecretC
             let text = format!("the variable {variable} is not set here; the daemon has read its own when it started");
             Finding::note(name, text)
         }
+        (SecretError::Failed { .. }, SecretSource::Command { inherit, .. })
+            if ground.daemon.is_ok() && inherit.iter().any(|variable| std::env::var_os(variable).is_none()) =>
+        {
+            let missing: Vec<&str> =
+                inherit.iter().map(String::as_str).filter(|name| std::env::var_os(name).is_none()).collect();
+            let text = format!("{text}; not set here: {}; the daemon may have it", missing.join(", "));
+            Finding::note(name, text)
+        }
         (SecretError::Unset { variable, .. }, _) => Finding::problem(name, text).run(format!("export {variable}=...")),
         (SecretError::NotStored { .. }, _) => {
             Finding::problem(name, "nothing is stored under this name").run(format!("countersign secret set {name}"))
@@ -58,7 +66,7 @@ fn judged(ground: &Ground, name: &str, from: &SecretSource, had: &Result<SecretC
 
 fn by_hand(from: &SecretSource) -> String {
     match from {
-        SecretSource::Command(argv) => {
+        SecretSource::Command { argv, .. } => {
             let words: Vec<String> = argv.iter().map(|word| crate::cli::quoted(word)).collect();
             format!("{}   # it has to print the key, and nothing else", words.join(" "))
         }

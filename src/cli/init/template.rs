@@ -84,6 +84,8 @@ fn texts(vendor: Vendor) -> Texts {
                            \x20     # stdio:\n\
                            \x20     #   command: node\n\
                            \x20     #   args: [/opt/stigg-mcp/index.js, --code-execution-mode=local]   # installed: it has no way to npm\n\
+                           \x20     #   # It fetches its instructions when it starts: give it --custom-instructions-path=FILE, or this network,\n\
+                           \x20     #   # by which the code reaches every host, without the key: sandbox: { network: [443] }\n\
                            \x20     #   gate:\n\
                            \x20     #     url: https://api.stigg.io\n\
                            \x20     #     headers: { X-API-KEY: { secret: stigg_key } }\n\

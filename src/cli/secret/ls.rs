@@ -62,7 +62,7 @@ impl Row {
         let (kind, at) = match source {
             SecretSource::Env(variable) => ("env", variable.clone()),
             SecretSource::File(path) => ("file", path.display().to_string()),
-            SecretSource::Command(argv) => {
+            SecretSource::Command { argv, .. } => {
                 ("command", argv.first().map(|program| command_of(program.as_ref())).unwrap_or_default())
             }
             SecretSource::Stored(path) => ("stored", path.display().to_string()),

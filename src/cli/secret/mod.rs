@@ -120,7 +120,7 @@ async fn set(known: &Known, name: &str, in_keyring: bool) -> anyhow::Result<Exit
             "`{name}` comes from the environment variable {variable}: set it where countersign is started, or write \
              `{name}: stored` into the configuration and run this again"
         ),
-        Some(SecretSource::Command(argv)) => bail!(
+        Some(SecretSource::Command { argv, .. }) => bail!(
             "`{name}` comes from the command `{}`: change it there, or write `{name}: stored` into the configuration \
              and run this again",
             argv.first().map_or("", String::as_str)
@@ -177,7 +177,7 @@ async fn remove(known: &Known, name: &str, in_keyring: bool, force: bool) -> any
             SecretSource::Stored(_) | SecretSource::Keyring(_) => None,
             SecretSource::Env(variable) => Some(format!("the environment variable {variable}")),
             SecretSource::File(path) => Some(format!("the file {}", path.display())),
-            SecretSource::Command(_) => Some("a command".to_owned()),
+            SecretSource::Command { .. } => Some("a command".to_owned()),
         };
         if let Some(place) = elsewhere {
             bail!("`{name}` comes from {}, which is yours: remove it there", visible::line(&place));

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use similar::{Algorithm, DiffTag, capture_diff_slices, group_diff_ops};
+use zeroize::Zeroizing;
 
 use super::keys::has_random_part;
 use super::tree::{Data, Format, Node};
@@ -38,11 +39,11 @@ pub enum Of {
     Configuration,
 }
 
-/// The difference of two texts of a file. Equal texts are nothing.
-pub fn unified(path: &Path, of: Of, before: &str, after: &str) -> String {
+/// The difference of two texts of a file. Equal texts are nothing. `keys` are shown nowhere.
+pub fn unified(path: &Path, of: Of, before: &str, after: &str, keys: &[Zeroizing<String>]) -> String {
     let closed = |text: &str| match of {
-        Of::Client(format) => closed(format, text, |root, out| hide(root, false, out)),
-        Of::Configuration => closed(Format::Yaml, text, hide_plain),
+        Of::Client(format) => closed(format, text, keys, |root, out| hide(root, false, out)),
+        Of::Configuration => closed(Format::Yaml, text, keys, hide_plain),
     };
     let (before, after) = (closed(before), closed(after));
     let lines = |text: &str| text.split_inclusive('\n').map(str::to_owned).collect::<Vec<String>>();
@@ -99,12 +100,20 @@ pub fn shown(line: &str) -> String {
 }
 
 /// The text with every value overwritten that is or may be a key; its length stays the same.
-fn closed(format: Format, text: &str, hide: impl Fn(&Node, &mut Vec<Range<usize>>)) -> String {
+fn closed(
+    format: Format,
+    text: &str,
+    keys: &[Zeroizing<String>],
+    hide: impl Fn(&Node, &mut Vec<Range<usize>>),
+) -> String {
     let mut spans = Vec::new();
     if let Ok(root) = format.read(text) {
         hide(&root, &mut spans);
     }
     let mut out = text.as_bytes().to_vec();
+    for key in keys.iter().filter(|key| !key.is_empty()) {
+        spans.extend(text.match_indices(key.as_str()).map(|(at, key)| at..at + key.len()));
+    }
     for span in spans {
         let Some(value) = out.get_mut(span) else { continue };
         // The quotes stay, and so do line ends.
@@ -177,11 +186,11 @@ mod tests {
     fn a_diff_shows_what_changes_and_no_key() {
         let before = "{\n  // sk_live_CANARY7Q\n  \"a\": {\n    \"command\": \"npx\",\n    \"args\": [\"--token\", \"hunter2hunter2\"],\n    \"env\": {\"MY\": \"caf\\u00e9 hunter2\"}\n  }\n}";
         let after = before.replace("npx", "countersign");
-        let diff = unified(Path::new("/x/a.json"), Of::Client(Format::Jsonc), before, &after);
+        let diff = unified(Path::new("/x/a.json"), Of::Client(Format::Jsonc), before, &after, &[]);
         assert!(diff.starts_with("--- /x/a.json\n+++ /x/a.json\n@@ -1,7 +1,7 @@\n"), "{diff}");
         assert!(diff.contains("-    \"command\": \"npx\",\n+    \"command\": \"countersign\",\n"), "{diff}");
         assert!(!diff.contains("CANARY") && !diff.contains("hunter2"), "{diff}");
-        assert_eq!(unified(Path::new("a"), Of::Client(Format::Jsonc), before, before), "");
+        assert_eq!(unified(Path::new("a"), Of::Client(Format::Jsonc), before, before, &[]), "");
     }
 
     #[test]
@@ -191,15 +200,15 @@ mod tests {
         {
             let address = address.replace('K', part);
             let client = format!("{{\"url\": \"{address}\", \"args\": [\"{address}\"]}}");
-            let diff = unified(Path::new("/a.json"), Of::Client(Format::Jsonc), &client, "{}");
+            let diff = unified(Path::new("/a.json"), Of::Client(Format::Jsonc), &client, "{}", &[]);
             assert!(diff.contains("*****") && !diff.contains(part), "{diff}");
             let config = format!("a: {{ url: \"{address}\", args: [\"{address}\"] }}\n");
-            let diff = unified(Path::new("/c.yaml"), Of::Configuration, "", &config);
+            let diff = unified(Path::new("/c.yaml"), Of::Configuration, "", &config, &[]);
             assert!(diff.contains("*****") && !diff.contains(part), "{diff}");
         }
         let plain = "a: { url: \"https://a.example/v1/mcp\" }\n";
         assert!(
-            unified(Path::new("/c.yaml"), Of::Configuration, "", plain)
+            unified(Path::new("/c.yaml"), Of::Configuration, "", plain, &[])
                 .contains("+a: { url: \"https://a.example/v1/mcp\" }")
         );
     }
@@ -211,7 +220,7 @@ mod tests {
                      a_key }, PGPASS: hunter2 }\n  b:\n    upstream:\n      http:\n        headers:\n          X-Tenant: \
                      \"hunter2\"\n          Authorization: { secret: b_key, prefix: \"Bearer \" }\nsecrets:\n  a_key: { env: \
                      A_KEY }\n";
-        let diff = unified(Path::new("/c.yaml"), Of::Configuration, "version: 1\n", after);
+        let diff = unified(Path::new("/c.yaml"), Of::Configuration, "version: 1\n", after, &[]);
         assert!(!diff.contains("hunter2"), "{diff}");
         for line in [
             "+        env: { A: { secret: a_key }, PGPASS: ******* }\n",

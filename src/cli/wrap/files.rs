@@ -41,6 +41,8 @@ pub struct Files {
     pub dry_run: bool,
     /// By the real path.
     changed: BTreeMap<PathBuf, Changed>,
+    /// Keys that stand in them, or stood: no difference shows one.
+    keys: Vec<Zeroizing<String>>,
 }
 
 /// What a file said and says; nothing where it is not there.
@@ -51,7 +53,16 @@ struct Changed {
 
 impl Files {
     pub fn new(dry_run: bool) -> Files {
-        Files { dry_run, changed: BTreeMap::new() }
+        Files { dry_run, changed: BTreeMap::new(), keys: Vec::new() }
+    }
+
+    /// A key that no difference may show, wherever it stands.
+    pub fn hide(&mut self, key: &str) {
+        self.keys.push(Zeroizing::new(key.to_owned()));
+    }
+
+    pub fn keys(&self) -> &[Zeroizing<String>] {
+        &self.keys
     }
 
     /// Reads a file. `inside` is a folder that it has to lie in: a link in somebody else's project leads nowhere else.

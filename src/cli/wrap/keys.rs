@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 use super::assigned;
 use super::clients::Variables;
 use super::entry::{self, Said, Text, filled, fixed};
+use super::gated::{self, Code};
 use super::sign_in::{self, Auth};
 use crate::catalog::{Catalog, KeyEvidence, key_forms};
 use crate::config;
@@ -59,8 +60,21 @@ pub enum From {
     Variable(String),
 }
 
+impl Key {
+    /// Whether it is the key that another one is.
+    pub fn is_same(&self, other: &Key) -> bool {
+        match (&self.from, &other.from) {
+            (From::File(one), From::File(other)) => one == other,
+            (From::Variable(one), From::Variable(other)) => one == other,
+            (From::File(_), From::Variable(_)) | (From::Variable(_), From::File(_)) => false,
+        }
+    }
+}
+
 pub struct Moved {
     pub reached: Reached,
+    /// What becomes of it where it runs code of the agent.
+    pub code: Code,
     pub keys: Vec<Key>,
     pub vendor: Option<String>,
     /// What the forms of the keys prove.
@@ -103,7 +117,11 @@ pub fn moved(said: Said, variables: Variables, hints: &Hints<'_>) -> anyhow::Res
         From::Variable(_) => None,
     });
     let evidence = evidence(&of.catalog, texts);
-    Ok(Moved { reached, vendor, evidence, keys: of.keys, open: of.open })
+    let code = gated::gated(&reached, vendor.as_deref(), &of.catalog, &of.keys);
+    if let Code::Gated(gated) = &code {
+        of.open.retain(|name| name != gated.url_env());
+    }
+    Ok(Moved { reached, code, vendor, evidence, keys: of.keys, open: of.open })
 }
 
 /// One that means production counts.

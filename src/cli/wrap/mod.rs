@@ -13,6 +13,7 @@ mod diff;
 mod entry;
 mod files;
 mod found;
+mod gated;
 mod jsonc;
 mod keys;
 mod ls;
@@ -20,10 +21,12 @@ mod one;
 mod originals;
 mod ours;
 mod reach;
+mod remains;
 mod sign_in;
 mod toml;
 mod tree;
 mod undo;
+pub(super) mod ways;
 mod yaml;
 
 use std::path::{Path, PathBuf};
@@ -154,6 +157,8 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
             Ok(told) => say!("{}", lines(&told)),
             Err(error) if args.all => {
                 eprintln!("countersign: {}: not wrapped: {}", entry.shown(), lines(&format!("{error:#}")));
+                let (client, name) = (entry.place.client.as_str(), quoted(&entry.name));
+                eprintln!("help: to wrap it alone: countersign wrap {client} --server {name}");
                 exit = Exit::Problems;
             }
             Err(error) => bail!("{}: not wrapped: {}", entry.shown(), lines(&format!("{error:#}"))),
@@ -300,7 +305,7 @@ fn finish(files: &Files, config: &Path, wrapped: bool) {
                 Some("yaml" | "yml") => diff::Of::Client(tree::Format::Yaml),
                 _ => diff::Of::Client(tree::Format::Jsonc),
             };
-            say!("{}", diff::unified(path, of, before, after).trim_end_matches('\n'));
+            say!("{}", diff::unified(path, of, before, after, files.keys()).trim_end_matches('\n'));
         }
     } else if wrapped {
         for line in enroll(config).iter().flatten() {

@@ -13,6 +13,7 @@ use super::found::{Entry, marked};
 use super::keys::{self, From, Hints, Moved, Reached};
 use super::originals::{self, Original, Was};
 use super::ours::Draft;
+use super::remains;
 use super::sign_in::Auth;
 use super::tree::Node;
 use crate::cli::quoted;
@@ -50,12 +51,21 @@ impl Run {
         let names = draft.server(&server, &moved, self.environment.as_deref())?;
         let ours = self.ours(place, &server, &mut draft)?;
         let changed = format.change(text, &entry.path, &entry::changes(client, node, &ours))?;
-        let was = Was::Entry(original(client, text, &entry.path, &moved, &names)?);
+        let keys = from_file(&moved, &names);
+        let was = Was::Entry(original(client, text, &entry.path, &keys)?);
+        let (changed, masked) = remains::masked(format, &changed, &keys)?;
+        keys.iter().for_each(|(_, key)| self.files.hide(key));
         let mut told =
             vec![format!("{}: {}", if self.files.dry_run { "would wrap" } else { "wrapped" }, entry.shown())];
         told.extend(draft.told.drain(..).map(|line| format!("  {line}")));
         told.extend(self.sign_in(&server, &moved.reached));
+        for name in &masked {
+            told.push(format!(
+                "  comments of the file had its key too: there stands [secret:{name}] now, until an unwrap"
+            ));
+        }
         told.extend(remarks(place, &changed, &moved));
+        let was = (was, masked);
         self.apply(place, &opened, &format!("{mark}{changed}"), &entry.path, &server, was, draft)?;
         told.push(format!("  undo: {}", self.undo(place, &entry.name)));
         Ok(told.join("\n"))
@@ -81,7 +91,7 @@ impl Run {
         let path: Vec<String> = place.section.iter().cloned().chain([name.to_owned()]).collect();
         let changed = place.client.format().insert(text, &path, &entry::whole(place.client, name, &ours))?;
         let changed = format!("{mark}{changed}");
-        let was = absent(opened.text(), &changed, opened.exists())?;
+        let was = (absent(opened.text(), &changed, opened.exists())?, Vec::new());
         let done = if self.files.dry_run { "would add" } else { "added" };
         let (client, scope, file) = (place.client.as_str(), place.scope.as_str(), place.file.display());
         let mut told = vec![format!("{done}: {client} ({scope}) {name} in {file}")];
@@ -182,12 +192,13 @@ impl Run {
         text: &str,
         path: &[String],
         server: &str,
-        was: Was,
+        (was, masked): (Was, Vec<String>),
         draft: Draft,
     ) -> anyhow::Result<()> {
         let written = place.client.format().read(marked(text).1)?;
         let digest = written.at(path).context("the entry")?.digest();
-        let original = Original::new(place, path, server, (text, digest), was)?;
+        let mut original = Original::new(place, path, server, (text, digest), was)?;
+        original.masked = masked;
         let state_dir = draft.state_dir.clone();
         self.stored.extend(draft.stored.iter().filter(|_| self.files.dry_run).cloned());
         draft.write(&mut self.files)?;
@@ -225,23 +236,27 @@ fn program() -> anyhow::Result<String> {
     found.unwrap_or(exe).into_os_string().into_string().ok().context("the path of this program is not UTF-8")
 }
 
-/// The entry's text without keys.
-fn original(
-    client: Client,
-    text: &str,
-    path: &[String],
-    moved: &Moved,
-    names: &[String],
-) -> anyhow::Result<Vec<originals::Piece>> {
-    let (format, variables) = (client.format(), client.variables());
-    let region = format.region(text, path)?;
+/// Names and texts of the keys that stood in the file.
+fn from_file(moved: &Moved, names: &[String]) -> Vec<(String, Zeroizing<String>)> {
     let keys = moved.keys.iter().zip(names).filter_map(|(key, name)| match &key.from {
         From::File(text) => Some((name.clone(), text.clone())),
         From::Variable(_) => None,
     });
     let mut keys: Vec<_> = keys.collect();
     keys.dedup();
-    let pieces = originals::pieces(text.get(region.clone()).unwrap_or_default(), &keys)?;
+    keys
+}
+
+/// The entry's text without keys.
+fn original(
+    client: Client,
+    text: &str,
+    path: &[String],
+    keys: &[(String, Zeroizing<String>)],
+) -> anyhow::Result<Vec<originals::Piece>> {
+    let (format, variables) = (client.format(), client.variables());
+    let region = format.region(text, path)?;
+    let pieces = originals::pieces(text.get(region.clone()).unwrap_or_default(), keys)?;
     let masked: String = pieces
         .iter()
         .map(|piece| match piece {

@@ -39,6 +39,9 @@ pub struct Original {
     /// Of what the entry says as it was written.
     pub wrote_entry: String,
     pub was: Was,
+    /// Secrets whose keys stood in comments of the file; marks have taken their place.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub masked: Vec<String>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -110,7 +113,21 @@ impl Original {
             wrote_file: hash(file),
             wrote_entry,
             was,
+            masked: Vec::new(),
         })
+    }
+
+    /// The secrets that it needs to be put back.
+    pub fn secrets(&self) -> impl Iterator<Item = &str> {
+        let pieces = match &self.was {
+            Was::Entry(pieces) => pieces.as_slice(),
+            Was::Absent { .. } => &[],
+        };
+        let cut = pieces.iter().filter_map(|piece| match piece {
+            Piece::Secret(name) => Some(name.as_str()),
+            Piece::Text(_) => None,
+        });
+        cut.chain(self.masked.iter().map(String::as_str))
     }
 
     pub fn name(&self) -> &str {

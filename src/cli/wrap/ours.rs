@@ -9,10 +9,11 @@ use zeroize::Zeroizing;
 
 use super::assigned;
 use super::files::{Files, Opened};
+use super::gated::Code;
 use super::keys::{From, Key, Moved, Reached, SignIn, Val};
 use super::reach;
 use crate::call::Environment;
-use crate::catalog::{Catalog, KeyEvidence};
+use crate::catalog::KeyEvidence;
 use crate::config::edit::{self, Step, Value};
 use crate::config::{self, Config, ConfigError, Match, Mode, OAuth, SecretSource, Server, Upstream};
 use crate::credential::secret::Secret;
@@ -114,7 +115,11 @@ impl Draft {
         }
         let names = self.keys(name, &moved.keys)?;
         if let Some(there) = self.config.as_ref().and_then(|config| config.servers.get(name)) {
-            if !same(there, &moved.reached, &names) {
+            let gated = match &moved.code {
+                Code::Gated(gated) => gated.is_of(&there.upstream, &names) && same(there, &gated.reached, &names),
+                Code::Without | Code::Beside { .. } => false,
+            };
+            if !gated && (there.upstream.gate().is_some() || !same(there, &moved.reached, &names)) {
                 bail!(
                     "{} has a server `{name}` already, which reaches something else or with another key: give this one \
                      another name with --as NAME",
@@ -122,6 +127,14 @@ impl Draft {
                 );
             }
             self.told.push(format!("server `{name}`: there already, {}", there.environment));
+            if let (false, Code::Gated(_)) = (gated, &moved.code) {
+                self.told.push(
+                    "it runs code of the agent beside the key, as it is written there: docs/configuration.md, \"A gate for \
+                     servers that run code\", says what to write instead"
+                        .to_owned(),
+                );
+            }
+            self.told.extend(beside_the_key(moved));
             return Ok(names);
         }
         let environment = Self::environment(environment, moved.evidence)?;
@@ -131,7 +144,7 @@ impl Draft {
         }
         server.push(("environment".to_owned(), Value::text(&environment)));
         let sandboxes = !sandbox::support().is_nothing();
-        server.push(("upstream".to_owned(), upstream(&moved.reached, &names, sandboxes)));
+        server.push(("upstream".to_owned(), upstream(moved, &names, sandboxes)));
         for (name, key) in names.iter().zip(&moved.keys) {
             self.secret(name, key)?;
         }
@@ -139,7 +152,10 @@ impl Draft {
         let vendor =
             moved.vendor.as_ref().map_or_else(|| "no vendor is known".to_owned(), |name| format!("vendor {name}"));
         self.told.push(format!("server `{name}`: {environment}, {vendor}"));
-        self.told.extend(beside_the_key(moved));
+        match &moved.code {
+            Code::Gated(gated) => self.told.extend(gated.told(sandboxes)),
+            Code::Without | Code::Beside { .. } => self.told.extend(beside_the_key(moved)),
+        }
         self.told.extend(by_socket(&moved.reached).filter(|_| sandboxes));
         if !sandboxes && matches!(moved.reached, Reached::Stdio { .. }) {
             self.told
@@ -153,11 +169,7 @@ impl Draft {
         let folder = store::folder(&self.state_dir);
         let mut names: Vec<String> = Vec::new();
         for (n, key) in keys.iter().enumerate() {
-            let earlier = keys.iter().take(n).position(|other| match (&other.from, &key.from) {
-                (From::File(one), From::File(other)) => one == other,
-                (From::Variable(one), From::Variable(other)) => one == other,
-                _ => false,
-            });
+            let earlier = keys.iter().take(n).position(|other| other.is_same(key));
             let name = match earlier.and_then(|at| names.get(at).cloned()).or_else(|| self.known(&folder, &key.from)) {
                 Some(name) => name,
                 None => self.free(&folder, &base(server, &key.label), &key.from, &names)?,
@@ -359,12 +371,10 @@ impl Draft {
 
 /// What to do about a server that runs code of the agent and has the key.
 fn beside_the_key(moved: &Moved) -> Option<String> {
-    let Reached::Stdio { env, .. } = &moved.reached else { return None };
-    let catalog = Catalog::builtin(moved.vendor.as_deref()).ok()?;
-    let tool = catalog.runs_code().filter(|_| env.iter().any(|(_, value)| matches!(value, Val::Key { .. })))?;
+    let Code::Beside { tool, why } = &moved.code else { return None };
     Some(format!(
-        "its tool {tool} runs code of the agent beside the key, and whoever may call it has the key: give the server a \
-         `gate` (docs/configuration.md, \"A gate for servers that run code\")"
+        "its tool {tool} runs code of the agent beside the key, and whoever may call it has the key. It gets no gate: \
+         {why} (docs/configuration.md, \"A gate for servers that run code\")"
     ))
 }
 
@@ -397,7 +407,7 @@ fn base(server: &str, label: &str) -> String {
     name.chars().take(56).collect()
 }
 
-fn upstream(reached: &Reached, names: &[String], sandboxes: bool) -> Value {
+fn upstream(moved: &Moved, names: &[String], sandboxes: bool) -> Value {
     let value = |value: &Val| match value {
         Val::Plain(text) => Value::text(text),
         Val::Key { index, prefix } => {
@@ -408,6 +418,10 @@ fn upstream(reached: &Reached, names: &[String], sandboxes: bool) -> Value {
     };
     let values = |values: &[(String, Val)]| Value::map(values.iter().map(|(name, one)| (name.clone(), value(one))));
     let texts = |texts: &[String]| Value::List(texts.iter().map(Value::text).collect());
+    let (reached, gated) = match &moved.code {
+        Code::Gated(gated) => (&gated.reached, Some(gated)),
+        Code::Without | Code::Beside { .. } => (&moved.reached, None),
+    };
     match reached {
         Reached::Stdio { command, args, env, inherit, cwd } => {
             let mut stdio = vec![("command", Value::text(command))];
@@ -423,6 +437,7 @@ fn upstream(reached: &Reached, names: &[String], sandboxes: bool) -> Value {
             stdio.extend(cwd.as_ref().map(|cwd| ("cwd", Value::text(cwd))));
             // Where there is none, the daemon starts only with the word for it.
             stdio.extend((!sandboxes).then(|| ("sandbox", Value::text("off"))));
+            stdio.extend(gated.into_iter().flat_map(|gated| gated.written(names, sandboxes)));
             Value::map([("stdio", Value::map(stdio))])
         }
         Reached::Http { url, query, headers, sign_in } => {

@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use clap::Parser as _;
-use sha2::{Digest as _, Sha256};
 
 use super::clear::ENVIRONMENTS;
-use super::entry::{self, Said, Text};
+use super::entry;
 use super::found::Entry;
 use super::tree::Node;
+use super::ways::{self, NoToken};
 use crate::cli::connect;
 use crate::config::{Config, HttpListen, Match, SecretSource};
 use crate::credential::{shape, store};
@@ -110,29 +110,25 @@ pub fn astray(entry: &Entry, config: Option<&Config>) -> Option<String> {
 
 /// Why the front turns an entry away by its token; nothing where that cannot be told from the files.
 fn turned_away(entry: &Entry, config: &Config) -> Option<String> {
-    let Said::Http { headers, .. } =
-        entry::read(entry.place.client, &entry.node, entry.place.folder.as_deref()).ok()?
-    else {
-        return None;
-    };
     // Clients may sign in by themselves there.
     if !config.issuers.is_empty() {
         return None;
     }
-    let shown = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("authorization"));
-    let Some((_, Text::Plain(shown))) = shown else {
-        return shown.is_none().then(|| "it has no token, and the front takes nobody without one".to_owned());
+    let token = match ways::token(entry) {
+        Ok(token) => token,
+        Err(NoToken::None) => return Some("it has no token, and the front takes nobody without one".to_owned()),
+        Err(NoToken::Elsewhere) => return None,
     };
-    let token = shown.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))?.1.trim();
-    let digest: [u8; 32] = Sha256::digest(token.as_bytes()).into();
     let folder = store::folder(&config.state_dir);
     for principal in &config.principals {
         let same = match &principal.by {
             Match::Uid(_) | Match::Jwt { .. } => false,
-            Match::TokenHash(hash) => *hash == digest,
+            Match::TokenHash(hash) => hash == token.digest(),
             Match::Token(name) => match config.secrets.get(name)? {
                 // What cannot be read may be it.
-                SecretSource::Stored(_) => store::get(&folder, name).ok()?.is_some_and(|one| one.matches(token)),
+                SecretSource::Stored(_) => {
+                    store::get(&folder, name).ok()?.is_some_and(|one| one.matches(token.expose()))
+                }
                 _ => return None,
             },
         };

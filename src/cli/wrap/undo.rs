@@ -11,7 +11,9 @@ use super::clients::{Client, Place, Scope, Surroundings};
 use super::files::{Files, hash};
 use super::found::marked;
 use super::originals::{Original, Was};
+use super::remains;
 use super::tree::Format;
+use crate::credential::store;
 
 /// The place that an original is of.
 pub fn place(around: &Surroundings, original: &Original) -> anyhow::Result<Place> {
@@ -40,11 +42,17 @@ pub fn one(files: &mut Files, around: &Surroundings, state_dir: &Path, original:
         let (client, name, file) = (&original.client, original.name(), original.file.display());
         return Ok(format!("{client} {name} in {file} is as it was before it was wrapped"));
     }
+    for name in original.secrets() {
+        if let Some(secret) = store::get(&store::folder(state_dir), name)? {
+            files.hide(secret.expose());
+        }
+    }
     let untouched = hash(opened.text()) == original.wrote_file;
     match &original.was {
         Was::Entry(_) => {
             let restored = format.replace(text, &original.path, &original.text(state_dir)?)?;
-            files.replace(&opened, Some(&format!("{mark}{restored}")))?;
+            let restored = remains::restored(format, &restored, &original.masked, state_dir)?;
+            files.replace(&opened, Some(&format!("{mark}{}", restored.as_str())))?;
         }
         Was::Absent { file: false, .. } if untouched => files.replace(&opened, None)?,
         Was::Absent { at, length, instead, .. } if untouched => {

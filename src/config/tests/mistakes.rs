@@ -40,6 +40,19 @@ const ALONE: &str = "grant: client_credentials, client_id: a";
 const GOOD_ALONE: &str =
     "grant: client_credentials, client_id: a, issuer: \"https://b/\", client_secret: { secret: key }";
 
+/// With another source of its key, which begins at 5:10.
+fn source(members: &str) -> String {
+    with("key: { env: KEY }", &format!("key: {{ {members} }}"))
+}
+
+/// What a command inherits may be the key by which it fetches others.
+#[test]
+fn a_command_inherits_what_it_is_told_to() {
+    let config = check(&source("command: [x], inherit_env: [VAULT_TOKEN, OP_ACCOUNT]")).unwrap();
+    let inherit = vec!["VAULT_TOKEN".to_owned(), "OP_ACCOUNT".to_owned()];
+    assert_eq!(config.secrets["key"], SecretSource::Command { argv: vec!["x".to_owned()], inherit });
+}
+
 /// What is refused, and where. Each is a file with one mistake.
 #[test]
 fn mistakes_are_found_where_they_are() {
@@ -62,6 +75,15 @@ fn mistakes_are_found_where_they_are() {
         (with("version: 1", "version: 2"), ("C0115", 1, 10)),
         (with("version: 1", "version: \"1\""), ("C0115", 1, 10)),
         (with("version: 1\n", ""), ("C0102", 1, 1)),
+        // What a command inherits.
+        (source("env: K, inherit_env: [A]"), ("C0110", 5, 31)),
+        (source("command: [x], inherit_env: [A, A]"), ("C0109", 5, 41)),
+        (source("command: [x], inherit_env: [HOME]"), ("C0109", 5, 38)),
+        (source("command: [x], inherit_env: [LD_PRELOAD]"), ("C0113", 5, 38)),
+        (source("command: [x], inherit_env: [a-b]"), ("C0105", 5, 38)),
+        (source("command: [x], inherit_env: A"), ("C0103", 5, 37)),
+        (source("command: [x], inherit_env: [TOKEN]"), ("C0112", 5, 8)),
+        (source("inherit_env: [A]"), ("C0102", 5, 8)),
         // Keys.
         (and("hold_tll: 60"), ("C0101", 13, 1)),
         (and("defualt_decision: deny"), ("C0101", 13, 1)),

@@ -214,7 +214,7 @@ pub enum HoldState {
         at: String,
         reason: String,
     },
-    /// The upstream answered an approved call: `ok`, `tool_error`, `error` or `outcome_unknown`.
+    /// The upstream answered an approved call: `ok`, `tool_error`, `error`, `kept_back` or `outcome_unknown`.
     Done {
         by: String,
         at: String,

@@ -10,11 +10,11 @@ use super::*;
 
 const KEY: &str = "sk_live_CANARY7Qm2Zt9XeVb4";
 
-fn one(key: &str) -> Scrubber {
+pub(super) fn one(key: &str) -> Scrubber {
     Scrubber::new([("key", &Secret::new(key.to_owned()))])
 }
 
-fn json(text: &str) -> JsonText {
+pub(super) fn json(text: &str) -> JsonText {
     JsonText::parse(text, Rules::UPSTREAM).unwrap()
 }
 
@@ -348,6 +348,8 @@ fn a_long_text_costs_little_whatever_is_in_it() {
     let odd = "a0b ".repeat(1 << 18);
     let mut texts = vec![(ordinary, true), (near, false), (begins, true), (ends, true), (nested, true)];
     texts.extend([(lines, true), (groups, true), (odd, true)]);
+    let dump = "00000000  73 6b 5f 6c 69 76 65 5f  30 30 30 31 43 41 4e 41  |sk_live_0001CANA|\n".repeat(1 << 14);
+    texts.extend([(dump, true), ("\"0000 ".repeat(1 << 15), true), ("0000 \\n0 ".repeat(1 << 16), true)]);
     for (text, clean) in texts {
         let start = Instant::now();
         assert_eq!(matches!(scrubber.line(&text), Cow::Borrowed(_)), clean, "{text:.20}");

@@ -114,10 +114,11 @@ impl Session {
             Open::Deciding { .. } | Open::Passed { .. } | Open::Returned => None,
         };
         if let Open::Sent { sent } = request.state {
-            let result = match undeclared {
-                Some(Undeclared::Task) => Answer::OutcomeUnknown,
-                _ if is_error => Answer::Error,
-                Some(Undeclared::Input) | None => answer_kind(message.as_ref()),
+            let result = match (undeclared, message.as_ref()) {
+                (_, None) => Answer::KeptBack,
+                (Some(Undeclared::Task), Some(_)) => Answer::OutcomeUnknown,
+                (Some(Undeclared::Input) | None, Some(_)) if is_error => Answer::Error,
+                (Some(Undeclared::Input) | None, Some(message)) => answer_kind(message),
             };
             let (bytes, digest) = text
                 .as_ref()
@@ -132,7 +133,11 @@ impl Session {
                 self.task_began(result);
                 Some(left_open)
             });
-            let note = if request.cancelled { Some("the client no longer waited for it") } else { left_open.or(why) };
+            let note = match (why, request.cancelled) {
+                (Some(why), _) => Some(why),
+                (None, true) => Some("the client no longer waited for it"),
+                (None, false) => left_open,
+            };
             self.shared.gate.completed(sent, result, bytes, digest, note.map(str::to_owned)).await;
         }
         if request.cancelled {
@@ -214,7 +219,7 @@ pub(super) async fn evidence(server: &ServerRuntime, gate: &Gate, origin: &Origi
     }
 }
 
-fn answer_kind(message: Option<&Message>) -> Answer {
-    let failed = message.and_then(Message::result).and_then(|result| result.get("isError")).and_then(Json::as_bool);
+fn answer_kind(message: &Message) -> Answer {
+    let failed = message.result().and_then(|result| result.get("isError")).and_then(Json::as_bool);
     if failed == Some(true) { Answer::ToolError } else { Answer::Ok }
 }

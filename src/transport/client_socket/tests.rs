@@ -43,7 +43,7 @@ impl Rig {
     }
 
     async fn open(&mut self) -> (BufReader<UnixStream>, NewSession) {
-        let (stream, line) = self.dial(&preamble("stripe")).await;
+        let (stream, line) = self.dial(&preamble("stripe", None)).await;
         assert_eq!(line, "{\"ok\":true}\n");
         (stream, self.sessions.recv().await.unwrap())
     }
@@ -62,6 +62,22 @@ async fn malformed(session: &mut NewSession) -> Malformed {
         Some(FromClient::Malformed(malformed)) => malformed,
         other => panic!("{other:?}"),
     }
+}
+
+/// What it says of its folder is kept as that, and as much of it as there is room for.
+#[tokio::test]
+async fn a_shim_says_where_it_works() {
+    let mut rig = Rig::start(Limits::default(), me());
+    let long = format!("/{}", "\u{1}\u{e4}".repeat(5000));
+    for (cwd, kept) in [("/home/a b/\u{202e}", "/home/a b/\u{202e}"), (long.as_str(), long.get(..767).unwrap())] {
+        let (_stream, line) = rig.dial(&preamble("stripe", Some(std::path::Path::new(cwd)))).await;
+        assert_eq!(line, "{\"ok\":true}\n", "{cwd}");
+        let session = rig.sessions.recv().await.unwrap();
+        assert_eq!(session.client.cwd.as_deref(), Some(kept));
+        assert_eq!((session.client.uid, session.client.pid), (Some(me()), Some(std::process::id() as i32)));
+    }
+    let too_long = format!("{{\"countersign\":1,\"server\":\"stripe\",\"cwd\":\"{}\"}}\n", "x".repeat(513));
+    assert!(rig.dial(&too_long).await.1.contains("first line"));
 }
 
 #[tokio::test]
@@ -85,7 +101,7 @@ async fn a_client_is_known_by_its_uid_and_gets_its_server() {
 #[tokio::test]
 async fn whoever_is_not_known_is_told_what_to_do() {
     let mut rig = Rig::start(Limits::default(), me() + 1);
-    let (_, line) = rig.dial(&preamble("stripe")).await;
+    let (_, line) = rig.dial(&preamble("stripe", None)).await;
     assert!(line.contains("\"kind\":\"principal\"") && line.contains(&format!("uid: {}", me())), "{line}");
     assert_eq!(rig.rejected.recv().await.unwrap().server.as_deref(), Some("stripe"));
     assert!(rig.sessions.try_recv().is_err());
@@ -94,7 +110,7 @@ async fn whoever_is_not_known_is_told_what_to_do() {
 #[tokio::test]
 async fn a_first_line_that_is_not_ours_is_refused() {
     let mut rig = Rig::start(Limits::default(), me());
-    let (_, line) = rig.dial(&preamble("strip\"e")).await;
+    let (_, line) = rig.dial(&preamble("strip\"e", None)).await;
     assert!(line.contains("unknown server \\\"strip\\\\\\\"e\\\"; servers: stigg, stripe"), "{line}");
     let long = format!("{{\"countersign\":1,\"server\":\"{}\"}}\n", "x".repeat(5000));
     let odd = [
@@ -103,6 +119,11 @@ async fn a_first_line_that_is_not_ours_is_refused() {
         "{\"countersign\":1,\"server\":\"stripe\",\"principal\":\"root\"}\n",
         "{\"countersign\":1,\"server\":\"stigg\",\"server\":\"stripe\"}\n",
         "{\"countersign\":1}\n",
+        "{\"countersign\":1,\"server\":\"stripe\",\"cwd\":1}\n",
+        "{\"countersign\":1,\"server\":\"stripe\",\"cwd\":null}\n",
+        "{\"countersign\":1,\"cwd\":\"/\"}\n",
+        "{\"countersign\":1,\"server\":\"stripe\",\"cwd\":\"/\",\"uid\":0}\n",
+        "{\"countersign\":1,\"server\":\"stripe\",\"cwd\":\"/\",\"cwd\":\"/\"}\n",
         "stripe\n",
         &long,
     ];

@@ -211,7 +211,8 @@ fn scopes(principal: &Principal) -> impl Iterator<Item = &str> {
     principal.scopes.iter().map(String::as_str).chain(conditional)
 }
 
-fn has_scope_for(principal: &Principal, server: &str) -> bool {
+/// Whether a scope of a principal is about a server.
+pub fn has_scope_for(principal: &Principal, server: &str) -> bool {
     scopes(principal).any(|scope| scope.split_once('/').is_some_and(|(of, _)| of == "*" || of == server))
 }
 
