@@ -62,7 +62,7 @@ async fn status(config: &Path) -> (i32, Value) {
     (code, serde_json::from_str::<Value>(&said).unwrap()["sign_ins"][0].clone())
 }
 
-async fn stands(daemon: &Daemon, state: SignInState) -> SignInView {
+pub async fn stands(daemon: &Daemon, state: SignInState) -> SignInView {
     let of = |daemon: &countersign::control::wire::Daemon| daemon.servers[0].sign_in.clone().unwrap();
     let console = daemon.console().await;
     of(&console.until_daemon("the sign-in to stand so", |daemon| of(daemon).state == state).await)

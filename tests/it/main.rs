@@ -31,6 +31,7 @@ mod front;
 mod grants;
 mod holding;
 mod hostile_oauth;
+mod id_jag;
 mod installed;
 mod large;
 mod last_moment;

@@ -196,21 +196,59 @@ fn covers(resource: &str, server: &Url) -> bool {
         && below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || resource.path().ends_with('/'))
 }
 
-/// Whether an issuer publishes its metadata there (RFC 8414, 3; OpenID Connect Discovery, 4). What stands elsewhere is
-/// somebody else's word about it.
+/// Whether an issuer publishes its metadata there. What stands elsewhere is somebody else's word about it.
 fn publishes(issuer: &str, at: &str) -> bool {
     let (Ok(issuer), Ok(at)) = (Url::parse(issuer), Url::parse(at)) else { return false };
-    if issuer.query().is_some() || issuer.fragment().is_some() {
-        return false;
+    places(&issuer).contains(&at)
+}
+
+/// Where an issuer publishes its metadata (RFC 8414, 3; OpenID Connect Discovery, 4).
+fn places(issuer: &Url) -> Vec<Url> {
+    if issuer.cannot_be_a_base() || issuer.query().is_some() || issuer.fragment().is_some() {
+        return Vec::new();
     }
     let path = issuer.path().trim_matches('/');
     let path = if path.is_empty() { String::new() } else { format!("/{path}") };
     let (oauth, openid) = ("/.well-known/oauth-authorization-server", "/.well-known/openid-configuration");
-    [format!("{oauth}{path}"), format!("{openid}{path}"), format!("{path}{openid}")].iter().any(|place| {
+    let mut places = Vec::new();
+    for place in [format!("{oauth}{path}"), format!("{openid}{path}"), format!("{path}{openid}")] {
         let mut own = issuer.clone();
-        own.set_path(place);
-        own == at
-    })
+        own.set_path(&place);
+        if !places.contains(&own) {
+            places.push(own);
+        }
+    }
+    places
+}
+
+/// The metadata of an issuer that the configuration names, from the places that are its own.
+pub(super) async fn of_issuer(issuer: &str, http: &Http) -> Result<AuthorizationMetadata, Fault> {
+    let url = endpoint_of(issuer, "the issuer")?;
+    for place in places(&url) {
+        let request = Request::get(place.as_str()).header(http::header::ACCEPT, "application/json").body(Vec::new());
+        let request = request.map_err(|error| Fault::Failed(error.to_string()))?;
+        let answer = http(request).await.map_err(|why| Fault::Failed(super::said(why)))?;
+        if answer.status().is_server_error() || answer.status() == StatusCode::TOO_MANY_REQUESTS {
+            return Err(Fault::Failed(format!("{place} answers {}", answer.status())));
+        }
+        if answer.status() != StatusCode::OK {
+            continue;
+        }
+        let body = with_a_page(answer.body()).unwrap_or_else(|| answer.into_body());
+        let Ok(metadata) = serde_json::from_slice::<AuthorizationMetadata>(&body) else { continue };
+        if metadata.issuer.as_deref() != Some(issuer) {
+            let found = super::said(metadata.issuer.as_deref().unwrap_or_default());
+            return Err(Fault::Pinned { pinned: issuer.to_owned(), found });
+        }
+        endpoint(&metadata.token_endpoint, &url).map_err(|why| Fault::Address { what: "the token endpoint", why })?;
+        return Ok(metadata);
+    }
+    Err(Fault::NoMetadata)
+}
+
+fn endpoint_of(issuer: &str, what: &'static str) -> Result<Url, Fault> {
+    let url = Url::parse(issuer).map_err(|error| Fault::Address { what, why: error.to_string() })?;
+    endpoint(issuer, &url).map_err(|why| Fault::Address { what, why })
 }
 
 /// What an address says under a name.

@@ -16,6 +16,7 @@ mod alone;
 mod bearer;
 mod discovery;
 mod endpoint;
+mod id_jag;
 mod login;
 mod logout;
 mod record;
@@ -23,8 +24,9 @@ mod seal;
 mod signer;
 mod store;
 
-pub use alone::{Alone, Proof};
+pub use alone::{Alone, Known, Proof};
 pub use bearer::{Bearer, NoToken, Stands};
+pub use id_jag::{Idp, Subject};
 pub use login::{Answer, Begun, Login, NoAnswer};
 pub use logout::{Revoked, revoke};
 pub use record::{KnownAs, Record};
@@ -89,6 +91,8 @@ pub enum Fault {
     NoPerson,
     #[error("the configuration names no issuer, to whom alone it may show who asks")]
     NoIssuer,
+    #[error("the identity provider {issuer}: {fault}")]
+    Idp { issuer: String, fault: Box<Fault> },
     #[error("the client's private key cannot be used: {0}")]
     Key(BadKey),
     #[error("the system gives no random numbers")]

@@ -84,7 +84,7 @@ fn settings(scopes: &[&str]) -> Settings {
     Settings {
         server: "fixture".to_owned(),
         url: Url::parse(SERVER).unwrap(),
-        client: Client::Alone(Alone { id: Some("me".to_owned()), proof: Proof::Secret(secret) }),
+        client: Client::Alone(Alone::Client(Known { id: "me".to_owned(), proof: Proof::Secret(secret) })),
         scopes: scopes.iter().map(ToString::to_string).collect(),
         issuer: Some(ISSUER.to_owned()),
     }

@@ -73,6 +73,12 @@ impl Bearer {
 /// Whose business it is, and when to ask again.
 fn no_token(fault: &Fault) -> (NoToken, u64) {
     match fault {
+        Fault::Idp { fault: inner, .. } => {
+            let (why, pause) = no_token(inner);
+            let whole = fault.to_string();
+            let why = if matches!(why, NoToken::Later(_)) { NoToken::Later(whole) } else { NoToken::Refused(whole) };
+            (why, pause)
+        }
         Fault::Failed(_) | Fault::Store(_) | Fault::Unsigned => (NoToken::Later(fault.to_string()), PAUSE),
         Fault::Address { .. }
         | Fault::NoMetadata
