@@ -4,6 +4,7 @@ use super::fields::{Context, Fields, Keys};
 use super::problem::{Code, quote};
 use super::servers;
 use super::yaml::{Data, Node};
+use crate::credential::oauth::Dpop;
 
 /// How a server is signed in to. Without a word of it Countersign finds everything out by itself.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -26,6 +27,8 @@ pub struct OAuth {
     pub scopes: Vec<String>,
     /// The one authorization server that is accepted.
     pub issuer: Option<String>,
+    /// Whether tokens are to count for a key of ours alone.
+    pub dpop: Dpop,
     /// The port on this machine that the browser comes back to; any that is free where it is absent.
     pub callback_port: Option<u16>,
 }
@@ -109,6 +112,7 @@ const OAUTH: Keys = Keys {
         "scopes",
         "issuer",
         "callback_port",
+        "dpop",
     ],
     later: &[],
 };
@@ -122,6 +126,7 @@ const GRANTS: [(&str, Grant); 4] = [
     ("jwt_bearer", Grant::Assertion),
     ("id_jag", Grant::IdJag),
 ];
+const DPOP: [(&str, Dpop); 3] = [("off", Dpop::Off), ("auto", Dpop::Auto), ("required", Dpop::Required)];
 const STORE: Keys = Keys { known: &["key"], later: &[] };
 const SECRET: Keys = Keys { known: &["secret"], later: &[] };
 
@@ -178,6 +183,7 @@ fn oauth(cx: &mut Context<'_>, node: &Node, path: String) -> Option<OAuth> {
         client_metadata_url: document,
         scopes,
         issuer,
+        dpop: fields.choice(cx, "dpop", &DPOP).unwrap_or_default(),
         callback_port,
     })
 }

@@ -62,6 +62,7 @@ pub const KEYS: &[&str] = &[
     "servers.<name>.upstream.http.allow_plain_http",
     "servers.<name>.upstream.http.auth",
     "servers.<name>.upstream.http.auth.oauth",
+    "servers.<name>.upstream.http.auth.oauth.dpop",
     "servers.<name>.upstream.http.auth.oauth.grant",
     "servers.<name>.upstream.http.auth.oauth.idp",
     "servers.<name>.upstream.http.auth.oauth.idp.client_id",

@@ -132,7 +132,7 @@ pub(crate) fn settings(
     };
     let url = Url::parse(url).map_err(|error| format!("the URL cannot be used: {error}"))?;
     let (scopes, issuer) = (oauth.scopes.clone(), oauth.issuer.clone());
-    Ok(Settings { server: server.to_owned(), url, client, scopes, issuer })
+    Ok(Settings { server: server.to_owned(), url, client, scopes, issuer, dpop: oauth.dpop })
 }
 
 /// What shows who a client is that signs in by itself.

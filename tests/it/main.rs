@@ -23,6 +23,7 @@ mod crowd;
 mod daemon;
 mod doctor;
 mod door;
+mod dpop;
 mod drafting;
 mod edges;
 mod fixtures;

@@ -114,6 +114,7 @@ fn object(one: &Stands<'_>) -> Value {
         "wanted_scopes": record.map(|record| &record.wanted),
         "signed_in_at": record.map(|record| time(record.signed_in_at)),
         "token_expires_at": until,
+        "dpop": record.map(Record::is_bound),
         "renewable": record.map(Record::can_be_renewed).or(alone.map(|_| true)),
     })
 }
@@ -141,6 +142,9 @@ fn table(one: &Stands<'_>) {
     }
     if !record.wanted.is_empty() {
         say!("  wanted    {} (countersign auth login {server})", visible::line(&record.wanted.join(" ")));
+    }
+    if record.is_bound() {
+        say!("  dpop      the token counts for a key of this sign-in alone");
     }
     let renewed = if record.can_be_renewed() { "renewed by itself" } else { "not renewed" };
     match record.expires_at() {

@@ -117,6 +117,7 @@ fn mistakes_are_found_where_they_are() {
         // By itself.
         (oauth("grant: password"), ("C0106", 10, 71)),
         (oauth("private_key: { secret: key }"), ("C0110", 10, 77)),
+        (oauth("dpop: always"), ("C0106", 10, 70)),
         (oauth("key_id: k"), ("C0110", 10, 72)),
         (oauth("assertion: { secret: key }"), ("C0110", 10, 75)),
         (oauth("grant: jwt_bearer, issuer: \"https://b/\""), ("C0102", 10, 62)),

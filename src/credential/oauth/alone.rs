@@ -7,7 +7,7 @@
 //! Invariant: what shows who the client is goes to the token endpoint of the one issuer that the configuration names.
 //! The scrubber knows what comes back before anybody gets it, and nothing of it is written down.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::{Request, Response, StatusCode};
@@ -18,11 +18,12 @@ use url::form_urlencoded::Serializer;
 use zeroize::Zeroizing;
 
 use super::discovery;
+use super::dpop::{Carried, Prover};
 use super::endpoint::{self, METHODS, SecretIn, secret_in};
 use super::id_jag::{self, Idp};
 use super::login::usable;
 use super::signer::{BadKey, Signer};
-use super::{Client, Fault, Http, Settings, now, said};
+use super::{Client, Dpop, Fault, Http, Settings, now, said};
 use crate::credential::scrub::Scrubber;
 use crate::credential::secret::{Secret, SecretCell};
 
@@ -95,7 +96,7 @@ impl Alone {
 
 /// A token that was given.
 pub(super) struct Given {
-    pub(super) token: Arc<Secret>,
+    pub(super) token: Carried,
     /// In seconds since 1970, and how long that is; where the issuer said it.
     pub(super) ends: Option<(u64, u64)>,
 }
@@ -108,16 +109,37 @@ const TIME: Duration = Duration::from_secs(60);
 const PASSING: [&str; 3] = ["temporarily_unavailable", "server_error", "slow_down"];
 
 /// Asks for a token.
-pub(super) async fn ask(settings: &Settings, alone: &Alone, http: &Http, scrubber: &Scrubber) -> Result<Given, Fault> {
+/// The key that tokens are asked for with is made once, and what a server says to put into its proofs stays with it.
+pub(super) async fn ask(
+    settings: &Settings,
+    alone: &Alone,
+    http: &Http,
+    scrubber: &Scrubber,
+    key: &OnceLock<Arc<Prover>>,
+) -> Result<Given, Fault> {
     let late = |_| Fault::Failed(format!("no token was given within {} s", TIME.as_secs()));
-    tokio::time::timeout(TIME, asked(settings, alone, http, scrubber)).await.unwrap_or_else(|over| Err(late(over)))
+    tokio::time::timeout(TIME, asked(settings, alone, http, scrubber, key)).await.unwrap_or_else(|over| Err(late(over)))
 }
 
-async fn asked(settings: &Settings, alone: &Alone, http: &Http, scrubber: &Scrubber) -> Result<Given, Fault> {
+async fn asked(
+    settings: &Settings,
+    alone: &Alone,
+    http: &Http,
+    scrubber: &Scrubber,
+    key: &OnceLock<Arc<Prover>>,
+) -> Result<Given, Fault> {
     // Nobody remembers who was asked the last time, so the configuration has to say it.
     let issuer = settings.issuer.as_deref().ok_or(Fault::NoIssuer)?;
     let mut found = discovery::discover(settings, http, None).await?;
     let resource = discovery::resource(&mut found, settings).await?;
+    let prover = match settings.dpop.shows(&found.metadata)? {
+        true if key.get().is_none() => {
+            let made = Prover::new().ok_or(Fault::Unsigned)?;
+            Some(key.get_or_init(|| made))
+        }
+        true => key.get(),
+        false => None,
+    };
     let (asked, assertion) = match alone {
         Alone::Client(_) => (wanted("client_credentials", settings, resource), None),
         Alone::Assertion { assertion, .. } => (wanted(JWT_BEARER, settings, resource), Some(assertion.current())),
@@ -129,15 +151,19 @@ async fn asked(settings: &Settings, alone: &Alone, http: &Http, scrubber: &Scrub
         }
     };
     let learn = |shown: &Arc<Secret>| scrubber.learn(&format!("oauth.{}.assertion", settings.server), shown);
-    let request = request(alone, issuer, &found.metadata, &asked, assertion.as_deref(), learn)?;
-    let answer = http(request).await.map_err(|why| Fault::Failed(said(why)))?;
+    // What is signed for it counts once: each request has its own.
+    let request = || request(alone, issuer, &found.metadata, &asked, assertion.as_deref(), &learn);
+    let answer = match prover {
+        Some(prover) => prover.post(http, request).await?,
+        None => http(request()?).await.map_err(|why| Fault::Failed(said(why)))?,
+    };
     if !answer.status().is_success() {
         return Err(refusal(&answer, scrubber));
     }
     let body = Zeroizing::new(answer.into_body());
     let tokens = serde_json::from_slice::<OAuthTokenResponse>(&body);
     let tokens = tokens.map_err(|_| Fault::Token("the answer is not one of RFC 6749"))?;
-    usable(&tokens)?;
+    let bound = usable(&tokens, prover.is_some(), settings.dpop == Dpop::Required)?;
     let token = Arc::new(Secret::new(tokens.access_token().secret().clone()));
     scrubber.learn(&format!("oauth.{}", settings.server), &token);
     let lifetime = tokens.expires_in().map(|lifetime| lifetime.as_secs());
@@ -145,7 +171,8 @@ async fn asked(settings: &Settings, alone: &Alone, http: &Http, scrubber: &Scrub
         return Err(Fault::Token("it ends at once (`expires_in` is 0)"));
     }
     let ends = lifetime.and_then(|lifetime| Some((now().checked_add(lifetime)?, lifetime)));
-    Ok(Given { token, ends })
+    let prover = prover.filter(|_| bound).cloned();
+    Ok(Given { token: Carried { token, prover }, ends })
 }
 
 /// What is asked for.
