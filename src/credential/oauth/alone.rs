@@ -152,7 +152,7 @@ async fn asked(
     };
     let learn = |shown: &Arc<Secret>| scrubber.learn(&format!("oauth.{}.assertion", settings.server), shown);
     // What is signed for it counts once: each request has its own.
-    let request = || request(alone, issuer, &found.metadata, &asked, assertion.as_deref(), &learn);
+    let request = || request(alone, issuer, &found.metadata, &asked, assertion.as_deref(), learn);
     let answer = match prover {
         Some(prover) => prover.post(http, request).await?,
         None => http(request()?).await.map_err(|why| Fault::Failed(said(why)))?,
