@@ -283,7 +283,7 @@ mod tests {
         for bad in ["", "a b", "a\"b", "a\\b", &long] {
             assert!(!carried.wants_nonce(StatusCode::UNAUTHORIZED, &headers(&[wants.clone(), (NONCE, bad)])), "{bad}");
         }
-        assert!(!carried.wants_nonce(StatusCode::UNAUTHORIZED, &headers(&[wants.clone()])));
+        assert!(!carried.wants_nonce(StatusCode::UNAUTHORIZED, &headers(std::slice::from_ref(&wants))));
         assert_eq!(nonce(Reader::Server), None);
         // It may come with any answer, and says something of a refusal only with the word for it.
         assert!(!carried.wants_nonce(StatusCode::OK, &headers(&[(NONCE, "n1")])));
