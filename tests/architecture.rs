@@ -52,7 +52,7 @@ const ADDRESSES: &[(&str, &str)] = &[
     ("rusqlite", "audit::store pins::store"),
     ("ssh_key", "signing"),
     ("landlock seccompiler libc", "sandbox"),
-    ("ring", "notify credential::oauth::seal credential::oauth::signer credential::token"),
+    ("ring", "notify credential::oauth::seal credential::oauth::dpop credential::oauth::signer credential::token"),
     ("oauth2", "credential::oauth"),
     ("tower_service", "transport"),
     ("keyring_core zbus_secret_service_keyring_store", "credential::keyring"),

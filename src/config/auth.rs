@@ -4,6 +4,7 @@ use super::fields::{Context, Fields, Keys};
 use super::problem::{Code, quote};
 use super::servers;
 use super::yaml::{Data, Node};
+use crate::credential::oauth::Dpop;
 
 /// How a server is signed in to. Without a word of it Countersign finds everything out by itself.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -18,12 +19,16 @@ pub struct OAuth {
     pub key_id: Option<String>,
     /// Name of the secret, a file, that holds the assertion.
     pub assertion: Option<String>,
+    /// Who gives the assertion.
+    pub idp: Option<Idp>,
     /// The address of a client-id metadata document.
     pub client_metadata_url: Option<String>,
     /// Exactly these are asked for.
     pub scopes: Vec<String>,
     /// The one authorization server that is accepted.
     pub issuer: Option<String>,
+    /// Whether tokens are to count for a key of ours alone.
+    pub dpop: Dpop,
     /// The port on this machine that the browser comes back to; any that is free where it is absent.
     pub callback_port: Option<u16>,
 }
@@ -38,12 +43,54 @@ pub enum Grant {
     Client,
     /// Countersign itself, with an assertion that somebody else makes for it.
     Assertion,
+    /// Countersign itself, with an assertion that the organisation's identity provider gives for a person.
+    IdJag,
+}
+
+/// The organisation's identity provider, and what it is shown.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Idp {
+    pub issuer: String,
+    /// Countersign's name there.
+    pub client_id: String,
+    /// Names of secrets, as those of [`OAuth`]. A public client has neither.
+    pub client_secret: Option<String>,
+    pub private_key: Option<String>,
+    pub key_id: Option<String>,
+    pub subject: Subject,
+}
+
+/// The person's token, by the name of its secret.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Subject {
+    /// In a file.
+    IdToken(String),
+    RefreshToken(String),
 }
 
 impl OAuth {
     /// The names of the secrets that it takes.
     pub fn secrets(&self) -> impl Iterator<Item = &str> {
-        [&self.client_secret, &self.private_key, &self.assertion].into_iter().filter_map(|name| name.as_deref())
+        let at_idp = self.idp.iter().flat_map(|idp| {
+            let (Subject::IdToken(token) | Subject::RefreshToken(token)) = &idp.subject;
+            [idp.client_secret.as_deref(), idp.private_key.as_deref(), Some(token)]
+        });
+        let own = [&self.client_secret, &self.private_key, &self.assertion].into_iter().map(Option::as_deref);
+        own.chain(at_idp).flatten()
+    }
+
+    /// Of these, the private keys that sign for the client.
+    pub fn private_keys(&self) -> impl Iterator<Item = &str> {
+        let at_idp = self.idp.iter().filter_map(|idp| idp.private_key.as_deref());
+        self.private_key.as_deref().into_iter().chain(at_idp)
+    }
+
+    /// Of these, what ends soon and is made anew by somebody else, with the word for it.
+    pub fn short_lived(&self) -> Option<(&str, &'static str)> {
+        match self.idp.as_ref().map(|idp| &idp.subject) {
+            Some(Subject::IdToken(name)) => Some((name, "ID token")),
+            Some(Subject::RefreshToken(_)) | None => self.assertion.as_deref().map(|name| (name, "assertion")),
+        }
     }
 }
 
@@ -60,15 +107,26 @@ const OAUTH: Keys = Keys {
         "private_key",
         "key_id",
         "assertion",
+        "idp",
         "client_metadata_url",
         "scopes",
         "issuer",
         "callback_port",
+        "dpop",
     ],
     later: &[],
 };
-const GRANTS: [(&str, Grant); 3] =
-    [("authorization_code", Grant::Person), ("client_credentials", Grant::Client), ("jwt_bearer", Grant::Assertion)];
+const IDP: Keys = Keys {
+    known: &["issuer", "client_id", "client_secret", "private_key", "key_id", "id_token", "refresh_token"],
+    later: &[],
+};
+const GRANTS: [(&str, Grant); 4] = [
+    ("authorization_code", Grant::Person),
+    ("client_credentials", Grant::Client),
+    ("jwt_bearer", Grant::Assertion),
+    ("id_jag", Grant::IdJag),
+];
+const DPOP: [(&str, Dpop); 3] = [("off", Dpop::Off), ("auto", Dpop::Auto), ("required", Dpop::Required)];
 const STORE: Keys = Keys { known: &["key"], later: &[] };
 const SECRET: Keys = Keys { known: &["secret"], later: &[] };
 
@@ -94,6 +152,7 @@ fn oauth(cx: &mut Context<'_>, node: &Node, path: String) -> Option<OAuth> {
     let client_secret = fields.get("client_secret").and_then(|node| secret(cx, node, fields.child("client_secret")));
     let private_key = fields.get("private_key").and_then(|node| secret(cx, node, fields.child("private_key")));
     let assertion = fields.get("assertion").and_then(|node| secret(cx, node, fields.child("assertion")));
+    let idp = fields.get("idp").and_then(|node| idp(cx, node, fields.child("idp")));
     let key_id = fields.text(cx, "key_id").map(str::to_owned);
     let document = fields.get("client_metadata_url").and_then(|node| document(cx, node, &fields));
     let scopes = scopes(cx, &fields);
@@ -111,14 +170,7 @@ fn oauth(cx: &mut Context<'_>, node: &Node, path: String) -> Option<OAuth> {
         let help = "keep `client_id` for a client that is registered there, or `client_metadata_url`";
         cx.problems.add(Code::Contradiction, &node.span, "this is a second name for the same client", help);
     }
-    for (key, what, text) in [("client_id", "a client id", &client_id), ("key_id", "the name of a key", &key_id)] {
-        if let Some((node, text)) = fields.get(key).zip(text.as_ref())
-            && (text.is_empty() || text.len() > 1000 || text.chars().any(char::is_control))
-        {
-            let help = "write it as the authorization server has it";
-            cx.problems.add(Code::Form, &node.span, format!("this cannot be {what}"), help);
-        }
-    }
+    names(cx, &fields);
     let callback_port = u16::try_from(port).ok().filter(|port| *port != 0);
     Some(OAuth {
         grant,
@@ -127,27 +179,79 @@ fn oauth(cx: &mut Context<'_>, node: &Node, path: String) -> Option<OAuth> {
         private_key,
         key_id,
         assertion,
+        idp,
         client_metadata_url: document,
         scopes,
         issuer,
+        dpop: fields.choice(cx, "dpop", &DPOP).unwrap_or_default(),
         callback_port,
     })
+}
+
+/// What a client and its key are called at an authorization server.
+fn names(cx: &mut Context<'_>, fields: &Fields<'_>) {
+    for (key, what) in [("client_id", "a client id"), ("key_id", "the name of a key")] {
+        if let Some(node) = fields.get(key)
+            && let Some(text) = fields.text(cx, key)
+            && (text.is_empty() || text.len() > 1000 || text.chars().any(char::is_control))
+        {
+            let help = "write it as the authorization server has it";
+            cx.problems.add(Code::Form, &node.span, format!("this cannot be {what}"), help);
+        }
+    }
+}
+
+fn idp(cx: &mut Context<'_>, node: &Node, path: String) -> Option<Idp> {
+    let fields = Fields::of(cx, node, path, &IDP);
+    let help = "name the identity provider: issuer: https://...";
+    let issuer = fields.need(cx, "issuer", help).and_then(|node| servers::url(cx, node, &fields.child("issuer")));
+    fields.need(cx, "client_id", "write the id that the client has at the identity provider: client_id: ID");
+    let client_id = fields.text(cx, "client_id").map(str::to_owned);
+    let mut of = |name: &str| fields.get(name).and_then(|node| secret(cx, node, fields.child(name)));
+    let (client_secret, private_key) = (of("client_secret"), of("private_key"));
+    let (id_token, refresh_token) = (of("id_token"), of("refresh_token"));
+    names(cx, &fields);
+    let help = "keep one of `client_secret` and `private_key`, as the identity provider has it";
+    if fields.get("client_secret").is_some() && fields.get("private_key").is_some() {
+        fields.one_of(cx, &["client_secret", "private_key"], help);
+    }
+    key_of_id(cx, &fields);
+    let help = "write one of `id_token: { secret: NAME }` and `refresh_token: { secret: NAME }`: the token of the person \
+                that the calls are made for";
+    if fields.one_of(cx, &["id_token", "refresh_token"], help).is_none() && !fields.entries().is_empty() {
+        let message = format!("`{}` does not say for whom it is asked", fields.path);
+        cx.problems.add(Code::MissingKey, &fields.span, message, help);
+    }
+    let subject = id_token.map(Subject::IdToken).or(refresh_token.map(Subject::RefreshToken))?;
+    let key_id = fields.text(cx, "key_id").map(str::to_owned);
+    Some(Idp { issuer: issuer?, client_id: client_id?, client_secret, private_key, key_id, subject })
+}
+
+fn key_of_id(cx: &mut Context<'_>, fields: &Fields<'_>) {
+    if let Some(node) = fields.get("key_id").filter(|_| fields.get("private_key").is_none()) {
+        let message = "a `key_id` without a `private_key`";
+        cx.problems.add(Code::Contradiction, &node.span, message, "write the key that it names, or take it out");
+    }
 }
 
 /// What has to be there for a grant, and what says nothing for it.
 fn fits(cx: &mut Context<'_>, fields: &Fields<'_>, grant: Grant) {
     let (idle, help): (&[&str], _) = match grant {
         Grant::Person => (
-            &["private_key", "key_id", "assertion"],
-            "write `grant: client_credentials` or `grant: jwt_bearer` where nobody signs in, or take it out",
+            &["private_key", "key_id", "assertion", "idp"],
+            "write the `grant` that it belongs to where nobody signs in (client_credentials, jwt_bearer, id_jag), or take it out",
         ),
         Grant::Client => (
-            &["client_metadata_url", "callback_port", "assertion"],
+            &["client_metadata_url", "callback_port", "assertion", "idp"],
             "take it out: the client shows who it is by `client_secret` or `private_key`, and nobody opens a page",
         ),
         Grant::Assertion => (
-            &["client_metadata_url", "callback_port", "client_secret", "private_key", "key_id"],
+            &["client_metadata_url", "callback_port", "client_secret", "private_key", "key_id", "idp"],
             "take it out: the assertion shows who asks, and nobody opens a page",
+        ),
+        Grant::IdJag => (
+            &["client_metadata_url", "callback_port", "assertion"],
+            "take it out: the identity provider (`idp`) gives the assertion, and nobody opens a page",
         ),
     };
     for name in idle {
@@ -173,9 +277,10 @@ fn fits(cx: &mut Context<'_>, fields: &Fields<'_>, grant: Grant) {
         let message = format!("`{}` does not say how the client shows who it is", fields.path);
         cx.problems.add(Code::MissingKey, &fields.span, message, help);
     }
-    if let Some(node) = fields.get("key_id").filter(|_| fields.get("private_key").is_none()) {
-        let message = "a `key_id` without a `private_key`";
-        cx.problems.add(Code::Contradiction, &node.span, message, "write the key that it names, or take it out");
+    key_of_id(cx, fields);
+    if grant == Grant::IdJag {
+        let help = "write the organisation's identity provider: idp: { issuer: https://..., client_id: ID, id_token: { secret: NAME } }";
+        fields.need(cx, "idp", help);
     }
 }
 

@@ -136,14 +136,14 @@ fn issuers(cx: &mut Context<'_>, root: &Node, config: &Config) {
     }
 }
 
-/// An assertion ends soon, and what is read once would end with it.
+/// An assertion or ID token ends soon, and what is read once would end with it.
 fn assertions(cx: &mut Context<'_>, config: &Config) {
     for (server, _, oauth) in config.sign_ins() {
-        let Some(name) = &oauth.assertion else { continue };
+        let Some((name, what)) = oauth.short_lived() else { continue };
         let is_file = matches!(config.secrets.get(name), Some(SecretSource::File(_)) | None);
         if let Some(span) = cx.secrets.get(name).cloned().filter(|_| !is_file) {
-            let message = format!("the secret `{name}` is the assertion of server `{server}`, and no `file`");
-            let help = "write { file: PATH }: a file is read again when it changes, as assertions do before they end";
+            let message = format!("the secret `{name}` is the {what} of server `{server}`, and no `file`");
+            let help = "write { file: PATH }: a file is read again when it changes, as these do before they end";
             cx.problems.add(Code::Contradiction, &span, message, help);
         }
     }

@@ -41,7 +41,7 @@ mod servers;
 pub mod words;
 mod yaml;
 
-pub use auth::{Grant, OAuth};
+pub use auth::{Grant, Idp, OAuth, Subject};
 pub use gate::cannot_fetch;
 pub use notify::{Notify, NotifyTo, QuietHours};
 pub use problem::{Code, Problem, Report};

@@ -8,6 +8,7 @@ mod clear;
 mod files;
 mod mistakes;
 mod sandbox;
+mod sign_in;
 
 const GOOD: &str = "\
 version: 1
@@ -576,22 +577,4 @@ fn scopes_with_conditions_are_read_whole() {
     assert_eq!(serde_json::to_value(&principal.conditional_scopes).unwrap(), expected);
     let back: crate::call::Principal = serde_json::from_str(&serde_json::to_string(&*principal).unwrap()).unwrap();
     assert_eq!(back, *principal, "a record holds all of it");
-}
-
-#[test]
-fn a_server_that_countersign_signs_in_to_by_itself() {
-    let oauth = |members: &str| {
-        let http = format!("{{ http: {{ url: \"https://a/mcp\", auth: {{ oauth: {{ {members} }} }} }} }}");
-        let config = good(&upstream(&http));
-        let names: Vec<String> = config.servers["billing"].upstream.secrets().map(str::to_owned).collect();
-        let oauth = config.sign_ins().next().unwrap().2.clone();
-        (oauth, names)
-    };
-    let members = "grant: client_credentials, client_id: a, issuer: \"https://b/\"";
-    let (by_key, names) = oauth(&format!("{members}, private_key: {{ secret: key }}, key_id: k1, scopes: [read]"));
-    assert_eq!((by_key.grant, by_key.private_key.as_deref()), (Grant::Client, Some("key")));
-    assert_eq!((by_key.key_id.as_deref(), names), (Some("k1"), vec!["key".to_owned()]));
-    let (by_secret, _) = oauth(&format!("{members}, client_secret: {{ secret: key }}"));
-    assert_eq!(by_secret.client_secret.as_deref(), Some("key"));
-    assert_eq!(oauth("grant: authorization_code").0, OAuth::default());
 }

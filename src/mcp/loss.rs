@@ -105,7 +105,7 @@ impl Loss {
             (Cause::SignIn, _) => {
                 "Do not retry before that: the operator of countersign has to sign in at the server.".to_owned()
             }
-            (Cause::Token, _) => "Retry it once: the next request carries a new token.".to_owned(),
+            (Cause::Token, _) => "Retry it once: the next request carries a new one.".to_owned(),
             (Cause::Unsupported, _) => {
                 "Do not retry: the operator of countersign has to give the server another address.".to_owned()
             }

@@ -173,10 +173,10 @@ impl Keys {
 
     /// What signs for a client has to be able to.
     fn signs(&self, name: &str, secret: &Secret) -> Result<(), NotTaken> {
-        let mut signs = self.config.sign_ins().filter(|(_, _, oauth)| oauth.private_key.as_deref() == Some(name));
-        match signs.next() {
-            Some(_) => oauth::can_sign(secret).map_err(|bad| NotTaken::Refused(bad.to_string())),
-            None => Ok(()),
+        let mut keys = self.config.sign_ins().flat_map(|(_, _, oauth)| oauth.private_keys());
+        match keys.any(|key| key == name) {
+            true => oauth::can_sign(secret).map_err(|bad| NotTaken::Refused(bad.to_string())),
+            false => Ok(()),
         }
     }
 

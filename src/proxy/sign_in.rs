@@ -9,9 +9,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use url::Url;
 
-use crate::config::{Config, Grant, OAuth};
+use crate::config::{self, Config, Grant, OAuth};
 use crate::control::wire::{SignInState, SignInView};
-use crate::credential::oauth::{Alone, Bearer, Client, Http, Proof, Settings, Stands, Store, StoreError, can_sign};
+use crate::credential::oauth::{
+    Alone, Bearer, Client, Http, Idp, Known, Proof, Settings, Stands, Store, StoreError, Subject, can_sign,
+};
 use crate::credential::scrub::Scrubber;
 use crate::credential::secret::SecretCell;
 use crate::transport::{Reach, oauth_http};
@@ -102,37 +104,63 @@ pub(crate) fn settings(
     oauth: &OAuth,
     secrets: &BTreeMap<String, SecretCell>,
 ) -> Result<Settings, String> {
-    let find = |name: &Option<String>| name.as_ref().map(|name| super::servers::find(name, secrets)).transpose();
-    let secret = find(&oauth.client_secret)?;
-    let client = match (oauth.grant, &oauth.client_id, &oauth.client_metadata_url) {
-        (Grant::Client, None, _) => return Err("the client that signs in by itself has no `client_id`".to_owned()),
-        (Grant::Client | Grant::Assertion, id, _) => {
-            Client::Alone(Alone { id: id.clone(), proof: proof(oauth, secret, find)? })
+    let find = |name: &str| super::servers::find(name, secrets);
+    let proof = || proof(&oauth.client_secret, &oauth.private_key, oauth.key_id.as_ref(), secrets);
+    let missing = |what: &str| format!("countersign signs in by itself, and the configuration has no `{what}`");
+    let known = || {
+        let id = oauth.client_id.clone().ok_or_else(|| missing("client_id"))?;
+        Ok::<_, String>(Known { id, proof: proof()?.ok_or_else(|| missing("client_secret"))? })
+    };
+    let client = match oauth.grant {
+        Grant::Client => Client::Alone(Alone::Client(known()?)),
+        Grant::Assertion => {
+            let assertion = find(oauth.assertion.as_ref().ok_or_else(|| missing("assertion"))?)?;
+            Client::Alone(Alone::Assertion { id: oauth.client_id.clone(), assertion })
         }
-        (Grant::Person, Some(id), _) => Client::Registered { id: id.clone(), secret },
-        (Grant::Person, None, Some(document)) => Client::Document(document.clone()),
-        (Grant::Person, None, None) => Client::Dynamic,
+        Grant::IdJag => {
+            let idp = idp(oauth.idp.as_ref().ok_or_else(|| missing("idp"))?, secrets)?;
+            Client::Alone(Alone::IdJag { client: known()?, idp })
+        }
+        Grant::Person => match (&oauth.client_id, &oauth.client_metadata_url) {
+            (Some(id), _) => {
+                let secret = oauth.client_secret.as_deref().map(find).transpose()?;
+                Client::Registered { id: id.clone(), secret }
+            }
+            (None, Some(document)) => Client::Document(document.clone()),
+            (None, None) => Client::Dynamic,
+        },
     };
     let url = Url::parse(url).map_err(|error| format!("the URL cannot be used: {error}"))?;
     let (scopes, issuer) = (oauth.scopes.clone(), oauth.issuer.clone());
-    Ok(Settings { server: server.to_owned(), url, client, scopes, issuer })
+    Ok(Settings { server: server.to_owned(), url, client, scopes, issuer, dpop: oauth.dpop })
 }
 
 /// What shows who a client is that signs in by itself.
 fn proof(
-    oauth: &OAuth,
-    secret: Option<SecretCell>,
-    find: impl Fn(&Option<String>) -> Result<Option<SecretCell>, String>,
-) -> Result<Proof, String> {
-    if let Some(assertion) = find(&oauth.assertion)? {
-        return Ok(Proof::Assertion(assertion));
-    }
-    if let Some(key) = find(&oauth.private_key)? {
+    secret: &Option<String>,
+    private_key: &Option<String>,
+    key_id: Option<&String>,
+    secrets: &BTreeMap<String, SecretCell>,
+) -> Result<Option<Proof>, String> {
+    if let Some(key) = private_key {
+        let key = super::servers::find(key, secrets)?;
         can_sign(&key.current()).map_err(|bad| format!("the secret `{}`: {bad}", key.name()))?;
-        return Ok(Proof::Key { key, id: oauth.key_id.clone() });
+        return Ok(Some(Proof::Key { key, id: key_id.cloned() }));
     }
-    let missing = || "the client that signs in by itself has nothing that shows who it is".to_owned();
-    secret.map(Proof::Secret).ok_or_else(missing)
+    Ok(secret.as_ref().map(|secret| super::servers::find(secret, secrets)).transpose()?.map(Proof::Secret))
+}
+
+/// The organisation's identity provider. Its requests reach what its own address names, and nothing that a server does.
+fn idp(idp: &config::Idp, secrets: &BTreeMap<String, SecretCell>) -> Result<Idp, String> {
+    let proof = proof(&idp.client_secret, &idp.private_key, idp.key_id.as_ref(), secrets)?;
+    let subject = match &idp.subject {
+        config::Subject::IdToken(name) => Subject::IdToken(super::servers::find(name, secrets)?),
+        config::Subject::RefreshToken(name) => Subject::RefreshToken(super::servers::find(name, secrets)?),
+    };
+    let issuer = idp.issuer.parse::<Uri>().map_err(|error| error.to_string())?;
+    let http = oauth_http::exchange(Reach::new(&issuer, None)).map_err(|error| error.to_string())?;
+    let (issuer, client_id) = (idp.issuer.clone(), idp.client_id.clone());
+    Ok(Idp { issuer, client_id, proof, subject, http })
 }
 
 /// What sends the requests of its sign-ins.

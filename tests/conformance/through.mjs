@@ -14,7 +14,7 @@ import { createInterface } from "node:readline";
 const TOKEN = "tok_conformance_4hWq8ZrT1nXc";
 const context = JSON.parse(process.env.MCP_CONFORMANCE_CONTEXT ?? "{}");
 const signsIn = (process.env.MCP_CONFORMANCE_SCENARIO ?? "").startsWith("auth/");
-const alone = /^auth\/(client-credentials-|wif-)/.test(process.env.MCP_CONFORMANCE_SCENARIO ?? "");
+const alone = /^auth\/(client-credentials-|wif-|enterprise-)/.test(process.env.MCP_CONFORMANCE_SCENARIO ?? "");
 const secrets = { token: { env: "TOKEN" } };
 const upstream = { url: process.argv[2], allow_plain_http: true };
 const dir = mkdtempSync(join(tmpdir(), "cs-conf-"));
@@ -29,6 +29,12 @@ if (alone) {
 		writeFileSync(secrets.client.file, context.valid_jwt, { mode: 0o600 });
 		oauth.grant = "jwt_bearer";
 		oauth.assertion = { secret: "client" };
+	} else if (context.idp_id_token) {
+		secrets.person = { file: join(dir, "id-token") };
+		writeFileSync(secrets.person.file, context.idp_id_token, { mode: 0o600 });
+		oauth.grant = "id_jag";
+		oauth.client_secret = { secret: "client" };
+		oauth.idp = { issuer: context.idp_issuer, client_id: context.idp_client_id, id_token: { secret: "person" } };
 	} else if (context.private_key_pem) oauth.private_key = { secret: "client" };
 	else oauth.client_secret = { secret: "client" };
 	upstream.auth = { oauth };

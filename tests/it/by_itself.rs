@@ -25,12 +25,12 @@ fn registered(method: &str, more: Value) -> Value {
     client
 }
 
-fn with_secret(method: &str) -> Value {
+pub fn with_secret(method: &str) -> Value {
     registered(method, json!({"client_secret": CLIENT_SECRET}))
 }
 
 /// A daemon that signs in at this issuer for this server, with `shown` as what shows who the client is.
-fn setup(issuer: &str, url: &str, shown: &Value) -> Countersign {
+pub fn setup(issuer: &str, url: &str, shown: &Value) -> Countersign {
     let mut oauth = json!({"grant": "client_credentials", "client_id": CLIENT, "issuer": issuer});
     oauth.as_object_mut().unwrap().extend(shown.as_object().unwrap().clone());
     let http = json!({"url": url, "allow_plain_http": true, "auth": {"oauth": oauth}});
@@ -52,7 +52,7 @@ async fn in_use(mut options: Value) -> (Provider, Daemon, Shim) {
     (provider, daemon, shim)
 }
 
-async fn served(shim: &mut Shim, id: &str) -> bool {
+pub async fn served(shim: &mut Shim, id: &str) -> bool {
     let answer = shim.call(id, "get_thing", json!({})).await;
     words(&answer).starts_with(&format!("as {CLIENT}, token [secret:oauth.fixture], sum "))
 }
@@ -62,7 +62,7 @@ async fn status(config: &Path) -> (i32, Value) {
     (code, serde_json::from_str::<Value>(&said).unwrap()["sign_ins"][0].clone())
 }
 
-async fn stands(daemon: &Daemon, state: SignInState) -> SignInView {
+pub async fn stands(daemon: &Daemon, state: SignInState) -> SignInView {
     let of = |daemon: &countersign::control::wire::Daemon| daemon.servers[0].sign_in.clone().unwrap();
     let console = daemon.console().await;
     of(&console.until_daemon("the sign-in to stand so", |daemon| of(daemon).state == state).await)

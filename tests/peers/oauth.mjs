@@ -12,13 +12,15 @@
 //   clients       clients that are registered already
 //   noRegistration
 //   only          the one way for clients to authenticate that the metadata names
+//   dpop          true, or "nonce" where both servers want theirs: tokens that count for a key alone, which the MCP server
+//                 looks at; "said": the metadata say so and it is not done
 //   documents     client-id metadata documents by their address: they are taken without a look at the network
 // The control endpoint takes {"do": "revoke"} (all grants are destroyed, and "refuse"), {"do": "forget", "client": ID}
 // (there is no such client any more), {"do": "issuer", "issuer": ...}
-// (the protected-resource metadata names that one from now on), {"do": "refuse"} (the tokens that the MCP server has
+// (the protected-resource metadata names that one from now on), {"do": "nonce"} (the MCP server wants another one), {"do": "refuse"} (the tokens that the MCP server has
 // accepted count no more there), and answers {"do": "seen"} with all that the MCP server got, {"do": "tokens"} with the
 // tokens that it accepted and {"do": "granted"} with what the authorization server gave out and revoked, by name.
-import { createHash } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { createServer } from "node:http";
 import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";
@@ -26,7 +28,7 @@ import { pathToFileURL } from "node:url";
 const peers = createRequire(process.env.PEERS);
 const load = (name) => import(pathToFileURL(peers.resolve(name)).href);
 const { Provider } = await load("oidc-provider");
-const { createRemoteJWKSet, jwtVerify } = await load("jose");
+const { EmbeddedJWK, calculateJwkThumbprint, createRemoteJWKSet, jwtVerify } = await load("jose");
 const options = JSON.parse(process.argv[2] ?? "{}");
 
 const listening = async (server) => {
@@ -52,6 +54,7 @@ const base = await listening(resourceServer);
 const issuer = origin + prefix;
 const resource = `${base}/mcp`;
 
+const proves = options.dpop === true || options.dpop === "nonce";
 const provider = new Provider(issuer, {
 	clients: options.clients ?? [],
 	scopes: ["openid", "offline_access"],
@@ -59,6 +62,7 @@ const provider = new Provider(issuer, {
 		registration: { enabled: !options.noRegistration },
 		clientCredentials: { enabled: true },
 		revocation: { enabled: true },
+		dPoP: { enabled: proves, nonceSecret: randomBytes(32), requireNonce: () => options.dpop === "nonce" },
 		resourceIndicators: {
 			enabled: true,
 			defaultResource: () => resource,
@@ -84,6 +88,7 @@ const discovery = async () => {
 	const found = await (await fetch(`${issuer}/.well-known/openid-configuration`, { headers: { "x-inside": "1" } })).json();
 	found.scopes_supported = ["openid", "offline_access", "read", "write"];
 	if (options.only) found.token_endpoint_auth_methods_supported = [options.only];
+	if (options.dpop === "said") found.dpop_signing_alg_values_supported = ["ES256"];
 	if (options.documents) found.client_id_metadata_document_supported = true;
 	return found;
 };
@@ -120,11 +125,31 @@ provider.on("grant.success", (context) => granted.push(context.oidc.params.grant
 provider.on("refresh_token.destroyed", () => granted.push("revocation"));
 const metadata = () => ({ resource, authorization_servers: [named], scopes_supported: ["read"] });
 
+let nonce = randomBytes(16).toString("hex");
+const proofs = new Set();
+/// Why a proof is none of who carries the token, where it is none (RFC 9449, 4.3 and 7).
+async function unproved(request, token, claims) {
+	const { payload, protectedHeader } = await jwtVerify(request.headers.dpop ?? "", EmbeddedJWK, {
+		typ: "dpop+jwt",
+		algorithms: ["ES256"],
+		maxTokenAge: 60,
+	});
+	const hash = createHash("sha256").update(token).digest("base64url");
+	if (payload.htm !== request.method || payload.htu !== resource || payload.ath !== hash) return "another request";
+	if ((await calculateJwkThumbprint(protectedHeader.jwk)) !== claims.cnf?.jkt) return "another key";
+	if (proofs.has(payload.jti)) return "again";
+	proofs.add(payload.jti);
+	return options.dpop === "nonce" && payload.nonce !== nonce ? "use_dpop_nonce" : undefined;
+}
+
 async function judge(request) {
-	const [, token] = /^Bearer (\S+)$/.exec(request.headers.authorization ?? "") ?? [];
+	const scheme = proves ? /^DPoP (\S+)$/ : /^Bearer (\S+)$/;
+	const [, token] = scheme.exec(request.headers.authorization ?? "") ?? [];
 	if (!token) return undefined;
 	try {
 		const { payload } = await jwtVerify(token, keys, { issuer, audience: resource });
+		const why = proves && (await unproved(request, token, payload));
+		if (why) return { why };
 		if (refused.has(token)) return { why: "refused" };
 		tokens.add(token);
 		return payload;
@@ -147,8 +172,11 @@ async function serve(request, response) {
 	const ok = claims && !claims.why;
 	seen.push({ method: request.method, headers: request.headers, body: text, ok: Boolean(ok) });
 	if (!ok) {
-		const why = claims ? `, error="invalid_token"` : "";
-		return say(response, 401, {}, { "www-authenticate": `Bearer realm="secret-realm"${why}${point}` });
+		const stale = claims?.why === "use_dpop_nonce";
+		const why = claims ? `, error="${stale ? claims.why : "invalid_token"}"` : "";
+		const fields = { "www-authenticate": `${proves ? "DPoP" : "Bearer"} realm="secret-realm"${why}${point}` };
+		if (stale) fields["dpop-nonce"] = nonce;
+		return say(response, 401, {}, fields);
 	}
 	if (request.method !== "POST") return say(response, 405, {});
 	const message = JSON.parse(text);
@@ -187,6 +215,7 @@ const control = createServer(async (request, response) => {
 		for (const id of refreshTokens) await provider.RefreshToken.adapter.destroy(id);
 	}
 	if (asked.do === "forget") forgotten.add(asked.client);
+	if (asked.do === "nonce") nonce = randomBytes(16).toString("hex");
 	if (asked.do === "issuer") named = asked.issuer;
 	if (asked.do === "refuse" || asked.do === "revoke") for (const token of tokens) refused.add(token);
 	const told = { seen, granted, tokens: [...tokens] };

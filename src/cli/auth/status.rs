@@ -107,12 +107,14 @@ fn object(one: &Stands<'_>) -> Value {
         "reason": reason,
         "issuer": record.map(|record| &record.issuer).or(alone.and(one.place.settings.issuer.as_ref())),
         "resource": record.map(|record| &record.resource),
-        "client_id": record.and_then(Record::client_id).or(alone.and_then(|alone| alone.id.as_deref())),
-        "client": record.map(known_as).or(alone.map(|alone| if matches!(alone.proof, Proof::Assertion(_)) { "workload" } else { "registered" })),
+        "idp": alone.and_then(|alone| if let Alone::IdJag { idp, .. } = alone { Some(&idp.issuer) } else { None }),
+        "client_id": record.and_then(Record::client_id).or(alone.and_then(|alone| alone.id())),
+        "client": record.map(known_as).or(alone.map(|alone| if alone.proof().is_none() { "workload" } else { "registered" })),
         "scopes": record.map(Record::scopes),
         "wanted_scopes": record.map(|record| &record.wanted),
         "signed_in_at": record.map(|record| time(record.signed_in_at)),
         "token_expires_at": until,
+        "dpop": record.map(Record::is_bound),
         "renewable": record.map(Record::can_be_renewed).or(alone.map(|_| true)),
     })
 }
@@ -141,6 +143,9 @@ fn table(one: &Stands<'_>) {
     if !record.wanted.is_empty() {
         say!("  wanted    {} (countersign auth login {server})", visible::line(&record.wanted.join(" ")));
     }
+    if record.is_bound() {
+        say!("  dpop      the token counts for a key of this sign-in alone");
+    }
     let renewed = if record.can_be_renewed() { "renewed by itself" } else { "not renewed" };
     match record.expires_at() {
         Some(end) => say!("  token     until {}, {renewed}", time(end)),
@@ -151,10 +156,10 @@ fn table(one: &Stands<'_>) {
 /// Where nobody signs in. The token is in the daemon alone, which says how it stands.
 fn by_itself(one: &Stands<'_>, alone: &Alone) {
     let (place, server) = (one.place, &one.place.settings.server);
-    let proof = match &alone.proof {
-        Proof::Secret(_) => "its secret",
-        Proof::Key { .. } => "its private key",
-        Proof::Assertion(_) => "an assertion",
+    let proof = match alone.proof() {
+        Some(Proof::Secret(_)) => "its secret",
+        Some(Proof::Key { .. }) => "its private key",
+        None => "an assertion",
     };
     let reason = |told: &SignInView| visible::line(told.reason.as_deref().unwrap_or_default());
     match &one.told {
@@ -168,7 +173,10 @@ fn by_itself(one: &Stands<'_>, alone: &Alone) {
         },
     }
     say!("  issuer    {}", visible::line(place.settings.issuer.as_deref().unwrap_or_default()));
-    say!("  client    {}, with {proof}", visible::line(alone.id.as_deref().unwrap_or("(without an id)")));
+    say!("  client    {}, with {proof}", visible::line(alone.id().unwrap_or("(without an id)")));
+    if let Alone::IdJag { idp, .. } = alone {
+        say!("  idp       {}, as {}", visible::line(&idp.issuer), visible::line(&idp.client_id));
+    }
     if !place.settings.scopes.is_empty() {
         say!("  scopes    {}", visible::line(&place.settings.scopes.join(" ")));
     }

@@ -139,12 +139,60 @@ fn mistakes_are_found_where_they_are() {
         // By itself.
         (oauth("grant: password"), ("C0106", 10, 71)),
         (oauth("private_key: { secret: key }"), ("C0110", 10, 77)),
+        (oauth("dpop: always"), ("C0106", 10, 70)),
         (oauth("key_id: k"), ("C0110", 10, 72)),
         (oauth("assertion: { secret: key }"), ("C0110", 10, 75)),
         (oauth("grant: jwt_bearer, issuer: \"https://b/\""), ("C0102", 10, 62)),
         (oauth("grant: jwt_bearer, assertion: { secret: key }"), ("C0102", 10, 62)),
         (oauth("grant: jwt_bearer, issuer: \"https://b/\", assertion: { secret: key }"), ("C0110", 5, 3)),
         (oauth("grant: jwt_bearer, issuer: \"https://b/\", assertion: { secret: key }, key_id: a"), ("C0110", 10, 141)),
+        (
+            oauth("grant: id_jag, issuer: \"https://b/\", client_id: a, client_secret: { secret: key }"),
+            ("C0102", 10, 62),
+        ),
+        (
+            oauth(
+                "grant: id_jag, issuer: \"https://b/\", client_id: a, client_secret: { secret: key }, idp: { issuer: \"https://c/\", client_id: b, id_token: { secret: key } }",
+            ),
+            ("C0110", 5, 3),
+        ),
+        (
+            oauth(
+                "grant: id_jag, issuer: \"https://b/\", client_id: a, client_secret: { secret: key }, idp: { issuer: \"https://c/\", client_id: b }",
+            ),
+            ("C0102", 10, 152),
+        ),
+        (
+            oauth(
+                "grant: id_jag, issuer: \"https://b/\", client_id: a, client_secret: { secret: key }, idp: { issuer: \"https://c/\", client_id: b, refresh_token: { secret: key }, key_id: k }",
+            ),
+            ("C0110", 10, 230),
+        ),
+        (
+            oauth(
+                "grant: id_jag, issuer: \"https://b/\", client_id: a, client_secret: { secret: key }, idp: { issuer: \"https://c/\", client_id: b, refresh_token: { secret: key }, id_token: { secret: token } }",
+            ),
+            ("C0110", 10, 222),
+        ),
+        (
+            oauth(
+                "grant: id_jag, issuer: \"https://b/\", client_id: a, client_secret: { secret: key }, idp: { client_id: b, refresh_token: { secret: key } }",
+            ),
+            ("C0102", 10, 152),
+        ),
+        (
+            oauth(
+                "grant: id_jag, issuer: \"https://b/\", client_id: a, client_secret: { secret: key }, idp: { issuer: \"http://c.example/\", client_id: b, refresh_token: { secret: key } }",
+            ),
+            ("C0113", 10, 162),
+        ),
+        (
+            oauth(
+                "grant: id_jag, issuer: \"https://b/\", client_id: a, client_secret: { secret: key }, assertion: { secret: key }, idp: { issuer: \"https://c/\", client_id: b, refresh_token: { secret: key } }",
+            ),
+            ("C0110", 10, 158),
+        ),
+        (oauth("idp: { issuer: \"https://c/\", client_id: b, refresh_token: { secret: key } }"), ("C0110", 10, 69)),
         (oauth(&format!("{ALONE}, issuer: \"https://b/\"")), ("C0102", 10, 62)),
         (oauth(&format!("{ALONE}, client_secret: {{ secret: key }}")), ("C0102", 10, 62)),
         (oauth("grant: client_credentials, issuer: \"https://b/\", client_secret: { secret: key }"), ("C0102", 10, 62)),

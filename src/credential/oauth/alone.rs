@@ -1,37 +1,51 @@
 //! Tokens that Countersign asks for by itself, without a person: the grant `client_credentials` (RFC 6749, 4.4), with
 //! the client's secret or with a text that its private key signs, and the grant `jwt-bearer` (RFC 7523, 2.1), with an
-//! assertion that somebody else has made for this workload. rmcp finds the authorization server; the request is
-//! our own, because rmcp's tells an answer's reasons apart by nothing but their words, and signs with less.
+//! assertion that somebody else has made for this workload or that the organisation's identity provider gives (`id_jag`).
+//! rmcp finds the authorization server; the request is our own, because rmcp's tells an answer's reasons apart by nothing
+//! but their words, and signs with less.
 //!
 //! Invariant: what shows who the client is goes to the token endpoint of the one issuer that the configuration names.
 //! The scrubber knows what comes back before anybody gets it, and nothing of it is written down.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::{Request, Response, StatusCode};
 use oauth2::TokenResponse as _;
 use rmcp::transport::auth::{AuthorizationMetadata, OAuthTokenResponse};
+use sha2::{Digest as _, Sha256};
 use url::form_urlencoded::Serializer;
 use zeroize::Zeroizing;
 
 use super::discovery;
-use super::endpoint::{self, METHODS, secret_in};
+use super::dpop::{Carried, Prover};
+use super::endpoint::{self, METHODS, SecretIn, secret_in};
+use super::id_jag::{self, Idp};
 use super::login::usable;
 use super::signer::{BadKey, Signer};
-use super::{Client, Fault, Http, Settings, now, said};
+use super::{Client, Dpop, Fault, Http, Settings, now, said};
 use crate::credential::scrub::Scrubber;
 use crate::credential::secret::{Secret, SecretCell};
 
-/// A client that signs in by itself.
+/// How Countersign signs in by itself.
 #[derive(Clone, Debug)]
-pub struct Alone {
-    /// Absent where an assertion says enough.
-    pub id: Option<String>,
+pub enum Alone {
+    /// As a client that shows who it is.
+    Client(Known),
+    /// With an assertion as it stands in its file now, which says enough without a client.
+    Assertion { id: Option<String>, assertion: SecretCell },
+    /// As a client that shows who it is, with an assertion that the identity provider gives for a person.
+    IdJag { client: Known, idp: Idp },
+}
+
+/// A client that is registered at an authorization server.
+#[derive(Clone, Debug)]
+pub struct Known {
+    pub id: String,
     pub proof: Proof,
 }
 
-/// What shows who asks.
+/// What shows who a client is.
 #[derive(Clone, Debug)]
 pub enum Proof {
     Secret(SecretCell),
@@ -40,32 +54,54 @@ pub enum Proof {
         key: SecretCell,
         id: Option<String>,
     },
-    /// As it stands in its file now.
-    Assertion(SecretCell),
+}
+
+impl Proof {
+    pub(super) fn cell(&self) -> &SecretCell {
+        let (Proof::Secret(cell) | Proof::Key { key: cell, .. }) = self;
+        cell
+    }
 }
 
 impl Alone {
-    /// What shows who asks, by its digest: with another one it is worth asking again.
-    pub(super) fn digest(&self) -> [u8; 32] {
-        let (Proof::Secret(cell) | Proof::Key { key: cell, .. } | Proof::Assertion(cell)) = &self.proof;
-        *cell.current().digest()
+    /// The client's name at the authorization server, where it has one.
+    pub fn id(&self) -> Option<&str> {
+        match self {
+            Alone::Client(client) | Alone::IdJag { client, .. } => Some(&client.id),
+            Alone::Assertion { id, .. } => id.as_deref(),
+        }
     }
 
-    fn grant(&self) -> &'static str {
-        match self.proof {
-            Proof::Secret(_) | Proof::Key { .. } => "client_credentials",
-            Proof::Assertion(_) => "urn:ietf:params:oauth:grant-type:jwt-bearer",
+    /// What shows there who the client is, besides an assertion.
+    pub fn proof(&self) -> Option<&Proof> {
+        match self {
+            Alone::Client(client) | Alone::IdJag { client, .. } => Some(&client.proof),
+            Alone::Assertion { .. } => None,
         }
+    }
+
+    /// What shows who asks, by its digest: with another one it is worth asking again.
+    pub(super) fn digest(&self) -> [u8; 32] {
+        let (assertion, idp) = match self {
+            Alone::Client(_) => (None, None),
+            Alone::Assertion { assertion, .. } => (Some(assertion), None),
+            Alone::IdJag { idp, .. } => (Some(idp.subject.cell()), idp.proof.as_ref()),
+        };
+        let cells = [assertion, self.proof().map(Proof::cell), idp.map(Proof::cell)];
+        let mut whole = Sha256::new();
+        cells.into_iter().flatten().for_each(|cell| whole.update(cell.current().digest()));
+        whole.finalize().into()
     }
 }
 
 /// A token that was given.
 pub(super) struct Given {
-    pub(super) token: Arc<Secret>,
+    pub(super) token: Carried,
     /// In seconds since 1970, and how long that is; where the issuer said it.
     pub(super) ends: Option<(u64, u64)>,
 }
 
+const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 const ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 /// How long it may take to find the authorization server and to be given a token.
 const TIME: Duration = Duration::from_secs(60);
@@ -73,29 +109,61 @@ const TIME: Duration = Duration::from_secs(60);
 const PASSING: [&str; 3] = ["temporarily_unavailable", "server_error", "slow_down"];
 
 /// Asks for a token.
-pub(super) async fn ask(settings: &Settings, alone: &Alone, http: &Http, scrubber: &Scrubber) -> Result<Given, Fault> {
+/// The key that tokens are asked for with is made once, and what a server says to put into its proofs stays with it.
+pub(super) async fn ask(
+    settings: &Settings,
+    alone: &Alone,
+    http: &Http,
+    scrubber: &Scrubber,
+    key: &OnceLock<Arc<Prover>>,
+) -> Result<Given, Fault> {
     let late = |_| Fault::Failed(format!("no token was given within {} s", TIME.as_secs()));
-    tokio::time::timeout(TIME, asked(settings, alone, http, scrubber)).await.unwrap_or_else(|over| Err(late(over)))
+    tokio::time::timeout(TIME, asked(settings, alone, http, scrubber, key)).await.unwrap_or_else(|over| Err(late(over)))
 }
 
-async fn asked(settings: &Settings, alone: &Alone, http: &Http, scrubber: &Scrubber) -> Result<Given, Fault> {
+async fn asked(
+    settings: &Settings,
+    alone: &Alone,
+    http: &Http,
+    scrubber: &Scrubber,
+    key: &OnceLock<Arc<Prover>>,
+) -> Result<Given, Fault> {
     // Nobody remembers who was asked the last time, so the configuration has to say it.
     let issuer = settings.issuer.as_deref().ok_or(Fault::NoIssuer)?;
     let mut found = discovery::discover(settings, http, None).await?;
     let resource = discovery::resource(&mut found, settings).await?;
-    let mut asked = vec![("grant_type", alone.grant().to_owned()), ("resource", resource)];
-    // Never what the server asks for: nobody looks at it.
-    asked.extend((!settings.scopes.is_empty()).then(|| ("scope", settings.scopes.join(" "))));
+    let prover = match settings.dpop.shows(&found.metadata)? {
+        true if key.get().is_none() => {
+            let made = Prover::new().ok_or(Fault::Unsigned)?;
+            Some(key.get_or_init(|| made))
+        }
+        true => key.get(),
+        false => None,
+    };
+    let (asked, assertion) = match alone {
+        Alone::Client(_) => (wanted("client_credentials", settings, resource), None),
+        Alone::Assertion { assertion, .. } => (wanted(JWT_BEARER, settings, resource), Some(assertion.current())),
+        Alone::IdJag { client, idp } => {
+            let wanted = id_jag::Wanted { settings, client_id: &client.id, issuer, resource: &resource };
+            let given = id_jag::ask(idp, &wanted, &found.metadata.token_endpoint, scrubber).await?;
+            // What it is good for is in it: said again here, it could undo what was narrowed.
+            (vec![("grant_type", JWT_BEARER.to_owned())], Some(given))
+        }
+    };
     let learn = |shown: &Arc<Secret>| scrubber.learn(&format!("oauth.{}.assertion", settings.server), shown);
-    let request = request(alone, issuer, &found.metadata, &asked, learn)?;
-    let answer = http(request).await.map_err(|why| Fault::Failed(said(why)))?;
+    // What is signed for it counts once: each request has its own.
+    let request = || request(alone, issuer, &found.metadata, &asked, assertion.as_deref(), learn);
+    let answer = match prover {
+        Some(prover) => prover.post(http, request).await?,
+        None => http(request()?).await.map_err(|why| Fault::Failed(said(why)))?,
+    };
     if !answer.status().is_success() {
         return Err(refusal(&answer, scrubber));
     }
     let body = Zeroizing::new(answer.into_body());
     let tokens = serde_json::from_slice::<OAuthTokenResponse>(&body);
     let tokens = tokens.map_err(|_| Fault::Token("the answer is not one of RFC 6749"))?;
-    usable(&tokens)?;
+    let bound = usable(&tokens, prover.is_some(), settings.dpop == Dpop::Required)?;
     let token = Arc::new(Secret::new(tokens.access_token().secret().clone()));
     scrubber.learn(&format!("oauth.{}", settings.server), &token);
     let lifetime = tokens.expires_in().map(|lifetime| lifetime.as_secs());
@@ -103,7 +171,16 @@ async fn asked(settings: &Settings, alone: &Alone, http: &Http, scrubber: &Scrub
         return Err(Fault::Token("it ends at once (`expires_in` is 0)"));
     }
     let ends = lifetime.and_then(|lifetime| Some((now().checked_add(lifetime)?, lifetime)));
-    Ok(Given { token, ends })
+    let prover = prover.filter(|_| bound).cloned();
+    Ok(Given { token: Carried { token, prover }, ends })
+}
+
+/// What is asked for.
+fn wanted(grant: &str, settings: &Settings, resource: String) -> Vec<(&'static str, String)> {
+    let mut asked = vec![("grant_type", grant.to_owned()), ("resource", resource)];
+    // Never what the server asks for: nobody looks at it.
+    asked.extend((!settings.scopes.is_empty()).then(|| ("scope", settings.scopes.join(" "))));
+    asked
 }
 
 /// The request for a token, with what shows who asks. `learn` hears of what is made for it before it can leave.
@@ -112,24 +189,46 @@ fn request(
     issuer: &str,
     metadata: &AuthorizationMetadata,
     asked: &[(&str, String)],
+    assertion: Option<&Secret>,
     learn: impl Fn(&Arc<Secret>),
 ) -> Result<Request<Vec<u8>>, Fault> {
     let mut form = Serializer::new(String::new());
-    form.extend_pairs(asked);
-    let methods = endpoint::list(metadata, METHODS);
-    let to = metadata.token_endpoint.as_str();
-    let id = alone.id.as_deref();
-    let request = match &alone.proof {
-        Proof::Assertion(assertion) => {
-            form.append_pair("assertion", assertion.current().expose());
-            endpoint::post(to, form, id, None)
+    form.extend_pairs(asked).extend_pairs(assertion.map(|assertion| ("assertion", assertion.expose())));
+    let (to, id) = (metadata.token_endpoint.as_str(), alone.id());
+    let shown = alone.proof().map(|proof| shown(proof, id.unwrap_or_default(), issuer, metadata, learn)).transpose()?;
+    let request = match shown {
+        None => endpoint::post(to, form, id, None),
+        Some(Shown::Secret(secret, place)) => endpoint::post(to, form, id, Some((secret.expose(), place))),
+        Some(Shown::Signed(text)) => {
+            form.append_pair("client_assertion_type", ASSERTION).append_pair("client_assertion", text.expose());
+            // The signed text says whose it is.
+            endpoint::post(to, form, None, None)
         }
+    };
+    request.map_err(|error| Fault::Failed(error.to_string()))
+}
+
+/// What a client shows of itself in one request.
+pub(super) enum Shown {
+    Secret(Arc<Secret>, SecretIn),
+    Signed(Arc<Secret>),
+}
+
+/// What shows this issuer who the client is, by a way that its metadata take. `learn` hears of what is made for it.
+pub(super) fn shown(
+    proof: &Proof,
+    client_id: &str,
+    issuer: &str,
+    metadata: &AuthorizationMetadata,
+    learn: impl Fn(&Arc<Secret>),
+) -> Result<Shown, Fault> {
+    let methods = endpoint::list(metadata, METHODS);
+    match proof {
         Proof::Secret(secret) => {
             let takes_none = || Fault::Refused(format!("it takes no secrets of clients: {}", list(methods.as_deref())));
-            let place = secret_in(methods.as_deref()).ok_or_else(takes_none)?;
-            endpoint::post(to, form, id, Some((secret.current().expose(), place)))
+            Ok(Shown::Secret(secret.current(), secret_in(methods.as_deref()).ok_or_else(takes_none)?))
         }
-        Proof::Key { key, id: key_id } => {
+        Proof::Key { key, id } => {
             if methods.as_ref().is_some_and(|methods| !methods.contains(&"private_key_jwt")) {
                 return Err(Fault::Refused(format!("it takes no signed texts: {}", list(methods.as_deref()))));
             }
@@ -139,19 +238,16 @@ fn request(
                 let own = own.join(" and ");
                 Fault::Refused(format!("it takes no signatures of this key ({own}): {}", list(taken.as_deref())))
             })?;
-            let shown = signer.assertion(algorithm, key_id.as_deref(), id.unwrap_or_default(), issuer, now());
-            let shown = Arc::new(shown.ok_or(Fault::Unsigned)?);
-            learn(&shown);
-            form.append_pair("client_assertion_type", ASSERTION).append_pair("client_assertion", shown.expose());
-            // The signed text says whose it is.
-            endpoint::post(to, form, None, None)
+            let text = signer.assertion(algorithm, id.as_deref(), client_id, issuer, now());
+            let text = Arc::new(text.ok_or(Fault::Unsigned)?);
+            learn(&text);
+            Ok(Shown::Signed(text))
         }
-    };
-    request.map_err(|error| Fault::Failed(error.to_string()))
+    }
 }
 
 /// What an answer says that is no token. What it repeats of ours is taken out before it is cut short.
-fn refusal(answer: &Response<Vec<u8>>, scrubber: &Scrubber) -> Fault {
+pub(super) fn refusal(answer: &Response<Vec<u8>>, scrubber: &Scrubber) -> Fault {
     let status = answer.status();
     let body = serde_json::from_slice::<serde_json::Value>(answer.body()).unwrap_or_default();
     let word = |name: &str| body.get(name).and_then(serde_json::Value::as_str);

@@ -4,7 +4,7 @@
 //! Invariant: one renewal at a time, here and across processes; a new token is known to the scrubber before anybody gets
 //! it, and lost with the process alone; a token that the server refused is not given out again.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 
 use arc_swap::ArcSwapOption;
 use http::HeaderMap;
@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, error, info, warn};
 
 use super::discovery;
+use super::dpop::{Carried, Prover};
 use super::login::usable;
 use super::record::{self, Record, Slot};
 use super::store::{Stamp, Store, StoreError};
@@ -78,11 +79,14 @@ pub struct Bearer {
     last: std::sync::Mutex<Option<(Option<Stamp>, NoToken)>>,
     /// Digest of a token that the server refused.
     refused: std::sync::Mutex<Option<[u8; 32]>>,
+    /// The key of the record's tokens, and the one of tokens that are asked for without a person.
+    prover: ArcSwapOption<Prover>,
+    key: OnceLock<Arc<Prover>>,
 }
 
 /// A token in use.
 struct Held {
-    token: Arc<Secret>,
+    token: Carried,
     stamp: Option<Stamp>,
     renew_at: u64,
     /// Where the issuer said it.
@@ -135,7 +139,8 @@ impl Bearer {
     ) -> Arc<Bearer> {
         let (held, turn) = (ArcSwapOption::empty(), Mutex::default());
         let (last, refused) = (std::sync::Mutex::default(), std::sync::Mutex::default());
-        Arc::new(Bearer { settings, store, http, scrubber, tracker, stop, held, turn, last, refused })
+        let (prover, key) = (ArcSwapOption::empty(), OnceLock::new());
+        Arc::new(Bearer { settings, store, http, scrubber, tracker, stop, held, turn, last, refused, prover, key })
     }
 
     pub fn server(&self) -> &str {
@@ -160,7 +165,7 @@ impl Bearer {
     ///
     /// # Errors
     /// [`NoToken`], without anything having been sent to the server.
-    pub async fn token(self: &Arc<Bearer>) -> Result<Arc<Secret>, NoToken> {
+    pub async fn token(self: &Arc<Bearer>) -> Result<Carried, NoToken> {
         if let Some(token) = self.held() {
             return Ok(token);
         }
@@ -172,13 +177,13 @@ impl Bearer {
     }
 
     /// The token in use, where it still counts.
-    fn held(&self) -> Option<Arc<Secret>> {
+    fn held(&self) -> Option<Carried> {
         let held = self.held.load();
-        let held = held.as_ref().filter(|held| now() < held.renew_at && !self.is_refused(&held.token))?;
-        (held.stamp == self.store.stamp(&self.settings.server)).then(|| Arc::clone(&held.token))
+        let held = held.as_ref().filter(|held| now() < held.renew_at && !self.is_refused(held.token.token()))?;
+        (held.stamp == self.store.stamp(&self.settings.server)).then(|| held.token.clone())
     }
 
-    async fn next(&self) -> Result<Arc<Secret>, NoToken> {
+    async fn next(&self) -> Result<Carried, NoToken> {
         let mut turn = self.turn.lock().await;
         let token = match self.settings.client.alone() {
             Some(alone) => self.given(&mut turn, alone).await,
@@ -296,7 +301,7 @@ impl Bearer {
     }
 
     /// The record's token, where it counts; renewed, where it has to be.
-    async fn take(&self, turn: &mut Turn) -> Result<Arc<Secret>, NoToken> {
+    async fn take(&self, turn: &mut Turn) -> Result<Carried, NoToken> {
         self.save(turn).await;
         let (stamp, record) = self.newest(turn)?;
         let fresh = self.current(&record).filter(|_| now() < renew_at(&record));
@@ -352,23 +357,42 @@ impl Bearer {
     }
 
     /// The record's token, where the server has not refused it.
-    fn current(&self, record: &Record) -> Option<Arc<Secret>> {
+    fn current(&self, record: &Record) -> Option<Carried> {
         let token = Secret::new(record.access_token()?.secret().clone());
-        (!self.is_refused(&token)).then(|| Arc::new(token))
+        if self.is_refused(&token) {
+            return None;
+        }
+        // Without its key a bound token counts for nothing.
+        let prover = match record.bound_to() {
+            Some(key) => Some(self.prover(key)?),
+            None => None,
+        };
+        Some(Carried { token: Arc::new(token), prover })
+    }
+
+    /// The key of a record. For as long as it is the same, so is what its servers want in proofs.
+    fn prover(&self, key: Arc<Secret>) -> Option<Arc<Prover>> {
+        let known = self.prover.load_full().filter(|known| known.key().digest() == key.digest());
+        if known.is_some() {
+            return known;
+        }
+        let prover = Prover::of(key)?;
+        self.prover.store(Some(Arc::clone(&prover)));
+        Some(prover)
     }
 
     /// The token that could not be renewed, for as long as it counts.
-    fn still(&self, record: &Record) -> Option<Arc<Secret>> {
+    fn still(&self, record: &Record) -> Option<Carried> {
         self.current(record).filter(|_| record.expires_at().is_none_or(|end| now() < end))
     }
 
-    fn hold(&self, turn: &Turn, record: &Record, stamp: Option<Stamp>, token: Arc<Secret>) -> Arc<Secret> {
+    fn hold(&self, turn: &Turn, record: &Record, stamp: Option<Stamp>, token: Carried) -> Carried {
         let write_at = turn.unsaved.as_ref().map_or(u64::MAX, |_| now() + PAUSE);
         let renew_at = renew_at(record).min(write_at);
         // For as long as somebody holds it.
-        self.scrubber.learn(&record.token_name(), &token);
+        self.scrubber.learn(&record.token_name(), &token.token);
         let ends_at = record.expires_at();
-        self.held.store(Some(Arc::new(Held { token: Arc::clone(&token), stamp, renew_at, ends_at })));
+        self.held.store(Some(Arc::new(Held { token: token.clone(), stamp, renew_at, ends_at })));
         token
     }
 
@@ -426,13 +450,19 @@ impl Bearer {
         };
         let redirect = record.redirect_uri.clone();
         discovery::speak_as(&mut found.manager, &self.settings, &client_id, secret.as_deref(), &redirect)?;
+        let prover = match record.bound_to() {
+            Some(key) => Some(self.prover(key).ok_or(Fault::Token("the key that it counts for cannot be read"))?),
+            None => None,
+        };
+        found.shows.show(prover.as_ref());
         let slot = Slot::new(record.credentials.clone());
         found.manager.set_credential_store(slot.clone());
         let tokens = found.manager.refresh_token().await.map_err(|error| match error {
             AuthError::TokenRefreshRejected(_) | AuthError::AuthorizationRequired => Fault::Rejected(story(&error)),
             other => Fault::Failed(story(&other)),
         })?;
-        usable(&tokens)?;
+        // A sign-in whose tokens count for a key stays one.
+        usable(&tokens, prover.is_some(), prover.is_some())?;
         record.credentials = slot.take();
         Ok(())
     }

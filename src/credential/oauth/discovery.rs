@@ -5,7 +5,7 @@
 //! this machine; what an issuer is said to publish stands where it publishes it; a token request names the resource that
 //! the sign-in is for, and that resource is the server.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use http::header::{CONTENT_TYPE, LOCATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, Method, Request, StatusCode};
@@ -15,6 +15,7 @@ use rmcp::transport::auth::{
 };
 use url::{Host, Url};
 
+use super::dpop::Prover;
 use super::{Client, Fault, Http, Settings, story};
 
 /// Longest address that a browser is given, and that is taken from metadata.
@@ -34,6 +35,19 @@ pub(super) struct Found {
     pub(super) manager: AuthorizationManager,
     pub(super) metadata: AuthorizationMetadata,
     pub(super) issuer: String,
+    pub(super) shows: Shows,
+}
+
+/// The key that token requests show, once there is one.
+#[derive(Clone, Default)]
+pub(super) struct Shows(Arc<OnceLock<Arc<Prover>>>);
+
+impl Shows {
+    pub(super) fn show(&self, prover: Option<&Arc<Prover>>) {
+        if let Some(prover) = prover {
+            self.0.get_or_init(|| Arc::clone(prover));
+        }
+    }
 }
 
 /// rmcp's requests on their way out. A redirect is an answer without its address, so that nobody follows it.
@@ -44,6 +58,7 @@ struct Guarded {
     /// Nobody goes to a page.
     alone: bool,
     read: Arc<Mutex<Read>>,
+    shows: Shows,
 }
 
 /// The documents that were asked for.
@@ -68,7 +83,13 @@ impl OAuthHttpClient for Guarded {
             if document.is_some() {
                 self.count()?;
             }
-            let mut answer = (self.http)(request).await?;
+            let prover = self.shows.0.get().filter(|_| is_form(&request));
+            let mut answer = match prover {
+                None => (self.http)(request).await?,
+                Some(prover) => {
+                    prover.post(&self.http, || Ok(request.clone())).await.map_err(|fault| fault.to_string())?
+                }
+            };
             answer.headers_mut().remove(LOCATION);
             if document.is_some() {
                 let is_there = answer.status() == StatusCode::OK;
@@ -119,8 +140,14 @@ fn names_resource(body: &[u8], resource: &str) -> bool {
 /// somebody has signed in before.
 pub(super) async fn discover(settings: &Settings, http: &Http, resource: Option<&str>) -> Result<Found, Fault> {
     let (read, alone) = (Arc::new(Mutex::new(Read::default())), settings.client.alone().is_some());
-    let guarded =
-        Guarded { http: Arc::clone(http), resource: resource.map(str::to_owned), alone, read: Arc::clone(&read) };
+    let shows = Shows::default();
+    let guarded = Guarded {
+        http: Arc::clone(http),
+        resource: resource.map(str::to_owned),
+        alone,
+        read: Arc::clone(&read),
+        shows: shows.clone(),
+    };
     let failed = |error| Fault::Failed(story(&error));
     let manager = AuthorizationManager::new_with_oauth_http_client(settings.url.as_str(), Arc::new(guarded));
     let mut manager = manager.await.map_err(failed)?;
@@ -144,7 +171,7 @@ pub(super) async fn discover(settings: &Settings, http: &Http, resource: Option<
         return Err(Fault::NoPkce);
     }
     manager.set_metadata(metadata.clone());
-    Ok(Found { manager, metadata, issuer })
+    Ok(Found { manager, metadata, issuer, shows })
 }
 
 /// Makes the manager speak for the client of a sign-in.
@@ -196,21 +223,59 @@ fn covers(resource: &str, server: &Url) -> bool {
         && below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || resource.path().ends_with('/'))
 }
 
-/// Whether an issuer publishes its metadata there (RFC 8414, 3; OpenID Connect Discovery, 4). What stands elsewhere is
-/// somebody else's word about it.
+/// Whether an issuer publishes its metadata there. What stands elsewhere is somebody else's word about it.
 fn publishes(issuer: &str, at: &str) -> bool {
     let (Ok(issuer), Ok(at)) = (Url::parse(issuer), Url::parse(at)) else { return false };
-    if issuer.query().is_some() || issuer.fragment().is_some() {
-        return false;
+    places(&issuer).contains(&at)
+}
+
+/// Where an issuer publishes its metadata (RFC 8414, 3; OpenID Connect Discovery, 4).
+fn places(issuer: &Url) -> Vec<Url> {
+    if issuer.cannot_be_a_base() || issuer.query().is_some() || issuer.fragment().is_some() {
+        return Vec::new();
     }
     let path = issuer.path().trim_matches('/');
     let path = if path.is_empty() { String::new() } else { format!("/{path}") };
     let (oauth, openid) = ("/.well-known/oauth-authorization-server", "/.well-known/openid-configuration");
-    [format!("{oauth}{path}"), format!("{openid}{path}"), format!("{path}{openid}")].iter().any(|place| {
+    let mut places = Vec::new();
+    for place in [format!("{oauth}{path}"), format!("{openid}{path}"), format!("{path}{openid}")] {
         let mut own = issuer.clone();
-        own.set_path(place);
-        own == at
-    })
+        own.set_path(&place);
+        if !places.contains(&own) {
+            places.push(own);
+        }
+    }
+    places
+}
+
+/// The metadata of an issuer that the configuration names, from the places that are its own.
+pub(super) async fn of_issuer(issuer: &str, http: &Http) -> Result<AuthorizationMetadata, Fault> {
+    let url = endpoint_of(issuer, "the issuer")?;
+    for place in places(&url) {
+        let request = Request::get(place.as_str()).header(http::header::ACCEPT, "application/json").body(Vec::new());
+        let request = request.map_err(|error| Fault::Failed(error.to_string()))?;
+        let answer = http(request).await.map_err(|why| Fault::Failed(super::said(why)))?;
+        if answer.status().is_server_error() || answer.status() == StatusCode::TOO_MANY_REQUESTS {
+            return Err(Fault::Failed(format!("{place} answers {}", answer.status())));
+        }
+        if answer.status() != StatusCode::OK {
+            continue;
+        }
+        let body = with_a_page(answer.body()).unwrap_or_else(|| answer.into_body());
+        let Ok(metadata) = serde_json::from_slice::<AuthorizationMetadata>(&body) else { continue };
+        if metadata.issuer.as_deref() != Some(issuer) {
+            let found = super::said(metadata.issuer.as_deref().unwrap_or_default());
+            return Err(Fault::Pinned { pinned: issuer.to_owned(), found });
+        }
+        endpoint(&metadata.token_endpoint, &url).map_err(|why| Fault::Address { what: "the token endpoint", why })?;
+        return Ok(metadata);
+    }
+    Err(Fault::NoMetadata)
+}
+
+fn endpoint_of(issuer: &str, what: &'static str) -> Result<Url, Fault> {
+    let url = Url::parse(issuer).map_err(|error| Fault::Address { what, why: error.to_string() })?;
+    endpoint(issuer, &url).map_err(|why| Fault::Address { what, why })
 }
 
 /// What an address says under a name.
@@ -262,13 +327,18 @@ async fn challenge(settings: &Settings, http: &Http) -> Result<Option<String>, F
     Ok(if answer.status() == StatusCode::UNAUTHORIZED { bearer_challenge(answer.headers()) } else { None })
 }
 
-/// The challenge that says most: one with metadata, else any of the scheme.
+/// The challenge that says most: one with metadata, else any of the scheme. One of DPoP (RFC 9449, 7.1) says the same.
 pub(super) fn bearer_challenge(headers: &HeaderMap) -> Option<String> {
     let fields = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|field| field.to_str().ok());
-    let bearer = fields.filter(|field| field.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("bearer")));
-    let bearer: Vec<&str> = bearer.collect();
+    let of = |field: &str, scheme: &str| field.get(..scheme.len()).is_some_and(|own| own.eq_ignore_ascii_case(scheme));
+    let bearer: Vec<String> = fields
+        .filter_map(|field| match field.get(4..) {
+            Some(rest) if of(field, "dpop") => Some(format!("Bearer{rest}")),
+            _ => of(field, "bearer").then(|| field.to_owned()),
+        })
+        .collect();
     let best = bearer.iter().find(|field| field.to_ascii_lowercase().contains("resource_metadata"));
-    best.or(bearer.first()).map(|field| (*field).to_owned())
+    best.or(bearer.first()).cloned()
 }
 
 /// What the metadata of an issuer must be like.
@@ -383,6 +453,7 @@ mod tests {
             fields(&["Bearer", "bearer resource_metadata=https://a/b"]).unwrap(),
             "bearer resource_metadata=https://a/b"
         );
+        assert_eq!(fields(&["DPoP resource_metadata=https://a/b"]).unwrap(), "Bearer resource_metadata=https://a/b");
         assert_eq!(fields(&["Basic x", "Bearer scope=\"a\""]).unwrap(), "Bearer scope=\"a\"");
     }
 

@@ -6,15 +6,15 @@
 use std::sync::Arc;
 
 use oauth2::TokenResponse as _;
-use oauth2::basic::BasicTokenType;
 use rmcp::transport::auth::AuthorizationManager;
 use subtle::ConstantTimeEq as _;
 use url::Url;
 
 use super::discovery::{self, Found};
+use super::dpop::{self, Prover};
 use super::record::{self, KnownAs, Record, Slot};
 use super::store::Store;
-use super::{Client, Fault, Http, Settings, said, story};
+use super::{Client, Dpop, Fault, Http, Settings, said, story};
 
 /// The name that Countersign registers by.
 const NAME: &str = "Countersign";
@@ -28,6 +28,9 @@ pub struct Login {
     redirect: Url,
     kept: Slot,
     store: Arc<Store>,
+    /// The key that the tokens are to count for, and whether no others are taken.
+    prover: Option<Arc<Prover>>,
+    must: bool,
 }
 
 /// What comes back from the authorization server.
@@ -69,7 +72,12 @@ impl Login {
     pub async fn begin(settings: &Settings, store: Arc<Store>, http: &Http, redirect: &str) -> Result<Begun, Fault> {
         let redirect_url =
             Url::parse(redirect).map_err(|error| Fault::Address { what: "the callback", why: error.to_string() })?;
-        let Found { mut manager, metadata, issuer } = discovery::discover(settings, http, None).await?;
+        let Found { mut manager, metadata, issuer, shows } = discovery::discover(settings, http, None).await?;
+        let prover = match settings.dpop.shows(&metadata)? {
+            true => Some(Prover::new().ok_or(Fault::Unsigned)?),
+            false => None,
+        };
+        shows.show(prover.as_ref());
         let failed = |error| Fault::Failed(story(&error));
         let scopes = wanted_scopes(settings, &store, &manager, &issuer).await;
         let scopes: Vec<&str> = scopes.iter().map(String::as_str).collect();
@@ -98,7 +106,8 @@ impl Login {
         let (state, resource) = (query("state")?, discovery::resource_of(&page, &settings.url)?);
         let mut record = Record::new(settings, resource, issuer.clone(), known_as).with_client_secret(secret);
         record.redirect_uri = redirect.to_owned();
-        let login = Login { manager, page, state, issuer, redirect: redirect_url, kept, store };
+        let must = settings.dpop == Dpop::Required;
+        let login = Login { manager, page, state, issuer, redirect: redirect_url, kept, store, prover, must };
         Ok(Begun { login, record })
     }
 
@@ -161,7 +170,9 @@ impl Begun {
         let exchanged =
             login.manager.exchange_code_for_token_with_issuer(&answer.code, &login.state, answer.issuer.as_deref());
         let tokens = exchanged.await.map_err(|error| Fault::Failed(story(&error)))?;
-        usable(&tokens)?;
+        if usable(&tokens, login.prover.is_some(), login.must)? {
+            record.bind(login.prover.as_deref());
+        }
         record.credentials = Some(login.kept.take().ok_or(Fault::Token("it was not kept"))?);
         record.signed_in_at = super::now();
         login.store.write(&record)?;
@@ -169,13 +180,17 @@ impl Begun {
     }
 }
 
+/// Whether a token counts for the key that was `shown` alone.
+///
 /// # Errors
-/// Where a token is not one that we can carry.
-pub(super) fn usable(tokens: &rmcp::transport::auth::OAuthTokenResponse) -> Result<(), Fault> {
-    if *tokens.token_type() != BasicTokenType::Bearer {
-        return Err(Fault::Token("it is not a bearer token"));
-    }
-    record::unusable(tokens.access_token().secret()).map_or(Ok(()), |why| Err(Fault::Token(why)))
+/// Where it is not one that we can carry, or does not, and `must`.
+pub(super) fn usable(
+    tokens: &rmcp::transport::auth::OAuthTokenResponse,
+    shown: bool,
+    must: bool,
+) -> Result<bool, Fault> {
+    let bound = dpop::bound(tokens, shown, must)?;
+    record::unusable(tokens.access_token().secret()).map_or(Ok(bound), |why| Err(Fault::Token(why)))
 }
 
 /// The configured scopes, else what the server asks for, and what it has asked for since the last sign-in.

@@ -6,7 +6,7 @@ use url::form_urlencoded::Serializer;
 use super::endpoint::{self, METHODS, SecretIn, secret_in};
 use super::record::Record;
 use super::store::{Store, StoreError};
-use super::{Alone, Client, Http, Proof, Settings, discovery};
+use super::{Client, Http, Proof, Settings, discovery};
 
 /// The token that others are made with.
 const RENEWING: &str = "refresh_token";
@@ -54,8 +54,11 @@ async fn tell(settings: &Settings, record: &Record, http: &Http) -> Result<(), S
     let secret = match &settings.client {
         Client::Registered { secret, .. } => secret.as_ref().map(|secret| secret.current().expose().to_owned()),
         // Of somebody who signed in before the configuration said that nobody does.
-        Client::Alone(Alone { proof: Proof::Secret(secret), .. }) => Some(secret.current().expose().to_owned()),
-        Client::Document(_) | Client::Dynamic | Client::Alone(_) => record.client_secret().map(str::to_owned),
+        Client::Alone(alone) => match alone.proof() {
+            Some(Proof::Secret(secret)) => Some(secret.current().expose().to_owned()),
+            Some(Proof::Key { .. }) | None => record.client_secret().map(str::to_owned),
+        },
+        Client::Document(_) | Client::Dynamic => record.client_secret().map(str::to_owned),
     };
     let methods = endpoint::list(&found.metadata, "revocation_endpoint_auth_methods_supported")
         .or_else(|| endpoint::list(&found.metadata, METHODS));

@@ -15,7 +15,9 @@ use super::secret::SecretCell;
 mod alone;
 mod bearer;
 mod discovery;
+mod dpop;
 mod endpoint;
+mod id_jag;
 mod login;
 mod logout;
 mod record;
@@ -23,8 +25,10 @@ mod seal;
 mod signer;
 mod store;
 
-pub use alone::{Alone, Proof};
+pub use alone::{Alone, Known, Proof};
 pub use bearer::{Bearer, NoToken, Stands};
+pub use dpop::{Carried, Dpop};
+pub use id_jag::{Idp, Subject};
 pub use login::{Answer, Begun, Login, NoAnswer};
 pub use logout::{Revoked, revoke};
 pub use record::{KnownAs, Record};
@@ -47,6 +51,8 @@ pub struct Settings {
     pub scopes: Vec<String>,
     /// The one authorization server that is accepted.
     pub issuer: Option<String>,
+    /// Whether tokens are to count for a key of ours alone.
+    pub dpop: Dpop,
 }
 
 /// Who Countersign is at the authorization server.
@@ -79,6 +85,10 @@ pub enum Fault {
     IssuerChanged { stored: String, found: String },
     #[error("the authorization server does not say that it takes PKCE with S256, without which a sign-in is not safe")]
     NoPkce,
+    #[error(
+        "the authorization server does not say that it binds tokens to a key (DPoP with ES256), and the configuration wants that"
+    )]
+    NoDpop,
     #[error("the authorization server gave a token that cannot be used: {0}")]
     Token(&'static str),
     #[error("the authorization server does not renew the sign-in: {0}")]
@@ -89,6 +99,8 @@ pub enum Fault {
     NoPerson,
     #[error("the configuration names no issuer, to whom alone it may show who asks")]
     NoIssuer,
+    #[error("the identity provider {issuer}: {fault}")]
+    Idp { issuer: String, fault: Box<Fault> },
     #[error("the client's private key cannot be used: {0}")]
     Key(BadKey),
     #[error("the system gives no random numbers")]

@@ -11,7 +11,8 @@ use rmcp::transport::auth::{AuthError, CredentialStore, StoredCredentials};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize as _;
 
-use super::{Client, Settings};
+use super::dpop::Prover;
+use super::{Client, Dpop, Settings};
 use crate::credential::secret::Secret;
 use crate::credential::source::{MAX_LENGTH, MIN_LENGTH};
 
@@ -42,6 +43,9 @@ pub struct Record {
     /// Why it counts no more.
     pub ended: Option<String>,
     pub(super) credentials: Option<StoredCredentials>,
+    /// The key that the tokens count for, where they count for one alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    dpop: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -55,6 +59,7 @@ pub enum KnownAs {
 impl Drop for Record {
     fn drop(&mut self) {
         self.client_secret.zeroize();
+        self.dpop.zeroize();
     }
 }
 
@@ -73,12 +78,26 @@ impl Record {
             wanted: Vec::new(),
             ended: None,
             credentials: None,
+            dpop: None,
         }
     }
 
     pub(super) fn with_client_secret(mut self, secret: Option<String>) -> Record {
         self.client_secret = secret;
         self
+    }
+
+    pub(super) fn bind(&mut self, prover: Option<&Prover>) {
+        self.dpop = prover.map(|prover| prover.key().expose().to_owned());
+    }
+
+    /// Whether its tokens count for a key of ours alone.
+    pub fn is_bound(&self) -> bool {
+        self.dpop.is_some()
+    }
+
+    pub(super) fn bound_to(&self) -> Option<Arc<Secret>> {
+        Some(Arc::new(Secret::new(self.dpop.clone()?)))
     }
 
     pub(super) fn is_for(&self, server: &str) -> bool {
@@ -121,6 +140,11 @@ impl Record {
         };
         if !same {
             return again("the client of the configuration is another one since the sign-in".to_owned());
+        }
+        if settings.dpop == Dpop::Required && !self.is_bound() {
+            return again(
+                "the configuration wants tokens that count for a key alone (DPoP), and this one does not".to_owned(),
+            );
         }
         if credentials.token_response.is_none() {
             return again("there is no token".to_owned());
@@ -170,6 +194,7 @@ impl Record {
             ("", self.access_token().map(|token| token.secret().as_str())),
             (".refresh", self.refresh_token().map(|token| token.secret().as_str())),
             (".client", self.client_secret()),
+            (".dpop", self.dpop.as_deref()),
         ];
         let name = self.token_name();
         keys.into_iter().filter_map(move |(what, key)| {

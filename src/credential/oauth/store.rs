@@ -188,12 +188,12 @@ mod tests {
     use url::Url;
 
     use super::super::record::KnownAs;
-    use super::super::{Client, Settings};
+    use super::super::{Client, Dpop, Settings};
     use super::*;
 
     fn settings(url: &str, client: Client, issuer: Option<&str>) -> Settings {
         let (url, issuer) = (Url::parse(url).unwrap(), issuer.map(str::to_owned));
-        Settings { server: "stripe".to_owned(), url, client, scopes: Vec::new(), issuer }
+        Settings { server: "stripe".to_owned(), url, client, scopes: Vec::new(), issuer, dpop: Dpop::Auto }
     }
 
     fn plain() -> Settings {

@@ -1,6 +1,6 @@
 //! Sign-ins without a person, against an authorization server of one function: what it is asked, and what it may not do.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use http::{Method, Request, Response};
@@ -84,16 +84,17 @@ fn settings(scopes: &[&str]) -> Settings {
     Settings {
         server: "fixture".to_owned(),
         url: Url::parse(SERVER).unwrap(),
-        client: Client::Alone(Alone { id: Some("me".to_owned()), proof: Proof::Secret(secret) }),
+        client: Client::Alone(Alone::Client(Known { id: "me".to_owned(), proof: Proof::Secret(secret) })),
         scopes: scopes.iter().map(ToString::to_string).collect(),
         issuer: Some(ISSUER.to_owned()),
+        dpop: Dpop::Auto,
     }
 }
 
 /// Asks for a token once: what came of it.
 async fn ask(settings: &Settings, fake: &Arc<Fake>) -> Result<alone::Given, Fault> {
     let alone = settings.client.alone().unwrap();
-    alone::ask(settings, alone, &fake.http(), &Scrubber::default()).await
+    alone::ask(settings, alone, &fake.http(), &Scrubber::default(), &OnceLock::new()).await
 }
 
 struct Used {
@@ -206,7 +207,8 @@ async fn a_token_is_not_waited_for_without_end() {
     let settings = settings(&[]);
     let begun = tokio::time::Instant::now();
     let (http, scrubber) = (silent(), Scrubber::default());
-    let asked = alone::ask(&settings, settings.client.alone().unwrap(), &http, &scrubber);
+    let key = OnceLock::new();
+    let asked = alone::ask(&settings, settings.client.alone().unwrap(), &http, &scrubber, &key);
     let why = asked.await.err().unwrap();
     assert!(matches!(&why, Fault::Failed(why) if why.contains("within 60 s")), "{why}");
     assert_eq!(begun.elapsed(), Duration::from_secs(60));
@@ -253,4 +255,32 @@ async fn a_token_that_ends_at_once_or_soon_is_not_had_again_for_every_call() {
         assert!(why.contains("gives tokens for 1 s"), "{why}");
     }
     assert_eq!(brief.forms().len(), 1);
+}
+
+#[tokio::test]
+async fn tokens_are_bound_to_a_key_as_the_configuration_and_the_metadata_say() {
+    let says = |algorithms: Value| {
+        let mut metadata = metadata();
+        metadata["dpop_signing_alg_values_supported"] = algorithms;
+        metadata
+    };
+    let cases = [
+        (Dpop::Auto, says(json!(["RS256", "ES256"])), "DPoP", Some(true)),
+        (Dpop::Auto, says(json!(["ES256"])), "Bearer", Some(false)),
+        (Dpop::Auto, says(json!(["RS256"])), "Bearer", Some(false)),
+        (Dpop::Auto, metadata(), "DPoP", None),
+        (Dpop::Off, says(json!(["ES256"])), "Bearer", Some(false)),
+        (Dpop::Off, says(json!(["ES256"])), "DPoP", None),
+        (Dpop::Required, says(json!(["ES256"])), "dpop", Some(true)),
+        (Dpop::Required, says(json!(["ES256"])), "Bearer", None),
+    ];
+    for (dpop, metadata, kind, bound) in cases {
+        let mut fake = Fake::honest(metadata);
+        fake.token["token_type"] = json!(kind);
+        let given = ask(&Settings { dpop, ..settings(&[]) }, &Arc::new(fake)).await;
+        assert_eq!(given.ok().map(|given| given.token.is_proved()), bound, "{dpop:?} {kind}");
+    }
+    let silent = Arc::new(Fake::honest(metadata()));
+    let why = ask(&Settings { dpop: Dpop::Required, ..settings(&[]) }, &silent).await.err().unwrap();
+    assert!(matches!(why, Fault::NoDpop) && silent.forms().is_empty(), "{why}");
 }

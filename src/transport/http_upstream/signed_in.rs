@@ -2,26 +2,24 @@
 //! it is told to its source.
 //!
 //! Invariant: a request whose token was refused is not sent again; the next one has another token, or is not sent. Only the
-//! one that begins a session is sent once more: nothing is done by it, and a client that it fails for does not come back.
-
-use std::sync::Arc;
+//! one that begins a session is sent once more: nothing is done by it, and a client that it fails for does not come back. Where
+//! the token counts and its proof lacks the server's newest nonce, what nobody had to decide about is sent once more; a call
+//! never is.
 
 use bytes::Bytes;
-use http::header::AUTHORIZATION;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use tracing::warn;
 
 use super::wire::Wire;
 use crate::call::Leave;
-use crate::credential::oauth::NoToken;
-use crate::credential::secret::Secret;
+use crate::credential::oauth::{Carried, NoToken};
 use crate::mcp::loss::{Cause, Fate, Loss};
 use crate::transport::http_client::Connection;
 
 /// The token of one request, where its server has a sign-in.
-pub(super) type Token = Option<Arc<Secret>>;
+pub(super) type Token = Option<Carried>;
 
 /// What the server said about a token; it goes with the response.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,6 +28,8 @@ enum Said {
     Refused,
     /// It covers too little.
     Insufficient,
+    /// It counts, and the proof of who carries it has to be a newer one, which the next request has.
+    Unproved,
 }
 
 impl Wire {
@@ -56,25 +56,41 @@ impl Wire {
         }
     }
 
-    /// Sends a request; one of a call, where that may still leave.
+    /// Sends a request; one of a call, where that may still leave. One that nobody had to decide about is sent once more
+    /// where the server refused it for want of its newest nonce in the proof (RFC 9449, 9).
     pub(super) async fn send(
+        &self,
+        request: Request<Full<Bytes>>,
+        token: Token,
+        leave: Option<&Leave>,
+    ) -> Result<(Response<Incoming>, Connection), Loss> {
+        let again = token.clone().filter(|token| token.is_proved() && leave.is_none()).map(|_| request.clone());
+        let (response, connection) = self.once(request, token.clone(), leave).await?;
+        match again {
+            Some(again) if response.extensions().get() == Some(&Said::Unproved) => self.once(again, token, None).await,
+            Some(_) | None => Ok((response, connection)),
+        }
+    }
+
+    /// Sends a request; one of a call, where that may still leave.
+    pub(super) async fn once(
         &self,
         mut request: Request<Full<Bytes>>,
         token: Token,
         leave: Option<&Leave>,
     ) -> Result<(Response<Incoming>, Connection), Loss> {
         if let Some(token) = &token {
-            let field = HeaderValue::try_from(format!("Bearer {}", token.expose()));
-            let mut field = field.map_err(|_| Loss::not_sent("the token cannot stand in a header"))?;
-            field.set_sensitive(true);
-            request.headers_mut().insert(AUTHORIZATION, field);
+            let method = request.method().clone();
+            let joined = token.join(&method, self.spec.uri(), request.headers_mut());
+            joined.ok_or_else(|| Loss::not_sent("the token cannot stand in a header, or be proved"))?;
         }
         let (mut response, connection) = self.client.send(self.spec.server(), self.spec.uri(), request, leave).await?;
         if let (Some(token), Some(oauth)) = (token, self.spec.oauth()) {
             let said = match response.status() {
+                status if token.wants_nonce(status, response.headers()) => Some(Said::Unproved),
                 StatusCode::UNAUTHORIZED => {
                     warn!(server = self.spec.server(), "the server refused the token; the next request renews it");
-                    oauth.refuse(&token);
+                    oauth.refuse(token.token());
                     Some(Said::Refused)
                 }
                 StatusCode::FORBIDDEN => oauth.insufficient(response.headers()).await.then_some(Said::Insufficient),
@@ -108,6 +124,9 @@ impl Wire {
     pub(super) fn sign_in_refused(&self, response: &Response<Incoming>) -> Option<Loss> {
         Some(match response.extensions().get::<Said>()? {
             Said::Refused => Loss::new(Fate::Refused, Cause::Token, "its token counts no more"),
+            Said::Unproved => {
+                Loss::new(Fate::Refused, Cause::Token, "it wants a newer proof of who carries the token (DPoP)")
+            }
             Said::Insufficient if self.spec.oauth().is_some_and(|oauth| oauth.is_alone()) => {
                 let reason = "the sign-in covers too little for it; the operator widens it in the configuration";
                 Loss::new(Fate::Refused, Cause::Key, reason)

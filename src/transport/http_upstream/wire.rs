@@ -329,7 +329,11 @@ impl Wire {
         let ended = |how| sent.map_or((), |sent| sent.ended(how));
         let sending = async {
             let request = self.head.post(message, asked)?;
-            let (response, connection) = self.send(request, self.token().await?, asked.leave.as_ref()).await?;
+            let (token, leave) = (self.token().await?, asked.leave.as_ref());
+            let (response, connection) = match begins {
+                true => self.send(request, token, leave).await?,
+                false => self.once(request, token, leave).await?,
+            };
             let status = response.status();
             if self.sign_in_refused(&response).is_none() {
                 status::report(self.spec.server(), status, response.headers(), &self.scrubber);

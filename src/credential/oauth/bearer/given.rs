@@ -6,23 +6,22 @@ use tracing::{info, warn};
 
 use super::{Bearer, Held, NoToken, PAUSE, Turn, early, too_short};
 use crate::credential::oauth::alone::{self, Alone};
-use crate::credential::oauth::{Fault, now};
-use crate::credential::secret::Secret;
+use crate::credential::oauth::{Carried, Fault, now};
 
 /// After a no of the authorization server it is asked again this much later, in seconds: an operator has to see to it.
 const PAUSE_OF_A_NO: u64 = 60;
 
 impl Bearer {
     /// A token for the next request, from whoever asked last or from the authorization server.
-    pub(super) async fn given(&self, turn: &mut Turn, alone: &Alone) -> Result<Arc<Secret>, NoToken> {
+    pub(super) async fn given(&self, turn: &mut Turn, alone: &Alone) -> Result<Carried, NoToken> {
         if let Some(token) = self.held() {
             return Ok(token);
         }
         let held = self.held.load_full();
-        let good = held.as_ref().filter(|held| !self.is_refused(&held.token));
+        let good = held.as_ref().filter(|held| !self.is_refused(held.token.token()));
         let still = || {
             let held = good.filter(|held| held.ends_at.is_none_or(|end| now() < end));
-            held.map(|held| Arc::clone(&held.token))
+            held.map(|held| held.token.clone())
         };
         // Something new to show is worth another try.
         let again = turn.tried.replace(alone.digest()).is_some_and(|tried| tried != alone.digest());
@@ -38,12 +37,12 @@ impl Bearer {
             turn.forced_at = Some(now());
         }
         // Nothing is lost with it: another one can be asked for.
-        let asked = alone::ask(&self.settings, alone, &self.http, &self.scrubber);
+        let asked = alone::ask(&self.settings, alone, &self.http, &self.scrubber, &self.key);
         let Some(asked) = self.stop.run_until_cancelled(asked).await else {
             return Err(NoToken::Later("countersign stops".to_owned()));
         };
         match asked {
-            Ok(given) if self.is_refused(&given.token) => {
+            Ok(given) if self.is_refused(given.token.token()) => {
                 let why = "the server does not take the token, and the authorization server gives the same again";
                 Err(NoToken::Refused(why.to_owned()))
             }
@@ -52,7 +51,7 @@ impl Bearer {
                 let renew_at = given.ends.map_or(u64::MAX, |(end, lifetime)| end.saturating_sub(early(lifetime)));
                 let ends_at = given.ends.map(|(end, _)| end);
                 let stamp = self.store.stamp(&self.settings.server);
-                let token = Arc::clone(&given.token);
+                let token = given.token.clone();
                 self.held.store(Some(Arc::new(Held { token: given.token, stamp, renew_at, ends_at })));
                 turn.pause =
                     given.ends.filter(|(_, lifetime)| *lifetime < PAUSE).map(|(_, lifetime)| too_short(lifetime));
@@ -73,6 +72,12 @@ impl Bearer {
 /// Whose business it is, and when to ask again.
 fn no_token(fault: &Fault) -> (NoToken, u64) {
     match fault {
+        Fault::Idp { fault: inner, .. } => {
+            let (why, pause) = no_token(inner);
+            let whole = fault.to_string();
+            let why = if matches!(why, NoToken::Later(_)) { NoToken::Later(whole) } else { NoToken::Refused(whole) };
+            (why, pause)
+        }
         Fault::Failed(_) | Fault::Store(_) | Fault::Unsigned => (NoToken::Later(fault.to_string()), PAUSE),
         Fault::Address { .. }
         | Fault::NoMetadata
@@ -80,6 +85,7 @@ fn no_token(fault: &Fault) -> (NoToken, u64) {
         | Fault::Elsewhere { .. }
         | Fault::IssuerChanged { .. }
         | Fault::NoPkce
+        | Fault::NoDpop
         | Fault::Token(_)
         | Fault::Rejected(_)
         | Fault::Refused(_)
