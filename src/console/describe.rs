@@ -323,6 +323,16 @@ pub fn badge(hold: &HoldView) -> &'static str {
     }
 }
 
+/// The median time to a ruling.
+pub fn median(millis: Option<u64>) -> String {
+    match millis {
+        None => "-".to_owned(),
+        Some(millis @ 0..10_000) => format!("{}.{} s", millis / 1000, millis % 1000 / 100),
+        Some(millis @ 10_000..120_000) => format!("{} s", millis / 1000),
+        Some(millis) => format!("{} min", millis / 60_000),
+    }
+}
+
 /// The value that matters, for a row of the list.
 pub fn summary(hold: &HoldView) -> String {
     let amount = hold.money.as_ref().map(|money| match (&money.amount, &money.absent) {

@@ -259,7 +259,14 @@ fn policy(app: &App) -> Table {
     let count = pages.rules.as_ref().map_or(0, Vec::len);
     let cells = |rule: &RuleView| {
         let last = rule.last.as_ref().map_or_else(|| "-".to_owned(), |at| describe::clock(at, &app.zone));
-        vec![rule.rule.clone(), rule.hits.to_string(), rule.holds.to_string(), rate(rule), median(rule), last]
+        vec![
+            rule.rule.clone(),
+            rule.hits.to_string(),
+            rule.holds.to_string(),
+            rate(rule),
+            describe::median(rule.median_ms),
+            last,
+        ]
     };
     Table {
         title: format!("Policy, last day: {}", plural(count, "rule")),
@@ -279,15 +286,6 @@ fn rate(rule: &RuleView) -> String {
     }
 }
 
-fn median(rule: &RuleView) -> String {
-    match rule.median_ms {
-        None => "-".to_owned(),
-        Some(millis @ 0..10_000) => format!("{}.{} s", millis / 1000, millis % 1000 / 100),
-        Some(millis @ 10_000..120_000) => format!("{} s", millis / 1000),
-        Some(millis) => format!("{} min", millis / 60_000),
-    }
-}
-
 fn rule_document(app: &App) -> Doc {
     let mut doc = Doc::for_terminal(app.ascii);
     if let Some(error) = app.daemon.as_ref().and_then(|daemon| daemon.policy_error.as_ref()) {
@@ -303,7 +301,7 @@ fn rule_document(app: &App) -> Doc {
     doc.fact("Policy", &rule.policy);
     let RuleView { hits, holds, approved, rejected, lapsed, .. } = rule;
     doc.fact("Did", &format!("{hits} decisions name it, {holds} held: {approved} approved, {rejected} rejected, {lapsed} ended without a ruling"));
-    doc.fact("Median", &format!("{} from the hold to the ruling", median(rule)));
+    doc.fact("Median", &format!("{} from the hold to the ruling", describe::median(rule.median_ms)));
     if let Some(last) = &rule.last {
         doc.fact("Last", &day_and_clock(last, &app.zone));
     }
