@@ -11,6 +11,7 @@ use super::app::{App, Effect};
 use super::draft::{self, Draft, Makes};
 use super::keys::Page;
 use super::pages::Pages;
+use super::risk::Scored;
 use super::visible;
 use crate::control::wire::HoldView;
 
@@ -119,7 +120,7 @@ pub(super) fn export(app: &mut App) -> Vec<Effect> {
 
 /// The name and the text of a file with a hold.
 pub(super) fn of_hold(hold: &HoldView) -> Option<(String, String)> {
-    Some((format!("hold-{}.json", hold.id), ascii(hold)? + "\n"))
+    Some((format!("hold-{}.json", hold.id), ascii(&Scored::of(hold))? + "\n"))
 }
 
 /// The same of the records that are known and that the filter takes, where there are any.

@@ -5,7 +5,7 @@ use countersign::call::{
 };
 use countersign::control::wire::{
     Approvals, Before, CallLine, ChainView, Confirm, Daemon, Excerpt, ExcerptLine, Frozen, GRANT_SCHEMA, GrantView,
-    HOLD_SCHEMA, HoldState, HoldView, RecordView, RuleView, SESSION_SCHEMA, ServerView, SessionView,
+    HOLD_SCHEMA, HoldState, HoldView, RecordView, RuleView, SESSION_SCHEMA, ServerView, SessionView, Size,
 };
 use countersign::json::{JsonText, Rules};
 
@@ -208,6 +208,7 @@ pub fn sessions() -> Vec<SessionView> {
         result: result.map(str::to_owned),
         rule: rule.map(str::to_owned),
         digest: refund.digest,
+        sizes: Vec::new(),
     };
     let first = SessionView {
         schema: SESSION_SCHEMA.to_owned(),
@@ -307,6 +308,9 @@ pub fn rules() -> Vec<RuleView> {
         lapsed: 0,
         median_ms: Some(1600),
         last: Some("2026-11-21T14:07:01Z".to_owned()),
+        watched: 0,
+        would_hold: 0,
+        would_deny: 0,
         hint: Some("43 of 43 approved, median 1.6 s: narrow it".to_owned()),
     };
     let refunds = RuleView {
@@ -338,6 +342,35 @@ pub fn excerpts() -> Vec<Excerpt> {
             line(12, "}", false),
         ],
     }]
+}
+
+/// The same, with rules of policies in mode `shadow` beside them.
+pub fn watched_rules() -> Vec<RuleView> {
+    let refund = rules().remove(1);
+    let watched = RuleView {
+        rule: "refunds.night".to_owned(),
+        hits: 0,
+        holds: 0,
+        approved: 0,
+        rejected: 0,
+        lapsed: 0,
+        median_ms: None,
+        watched: 9,
+        would_hold: 4,
+        would_deny: 2,
+        ..refund
+    };
+    let idle = RuleView { rule: "refunds.weekend".to_owned(), would_hold: 0, would_deny: 0, ..watched.clone() };
+    rules().into_iter().chain([watched, idle]).collect()
+}
+
+/// The session of the refund, where it comes after a larger one that policy has denied.
+pub fn retrying() -> Vec<SessionView> {
+    let mut sessions = sessions();
+    let size = |value: &str| vec![Size { value: value.to_owned(), unit: "minor".to_owned() }];
+    sessions[0].last[0].sizes = size("125000");
+    sessions[0].last[1].sizes = size("200000");
+    sessions
 }
 
 /// The approved call that a refund is compared with.

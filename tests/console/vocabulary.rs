@@ -80,7 +80,7 @@ fn a_call_and_the_record_are_exported() {
         let effects = chat.types(line);
         let [Effect::Export { name, text }] = &effects[..] else { panic!("{effects:?}") };
         assert_eq!(*name, format!("hold-{id}.json"));
-        let hold: HoldView = serde_json::from_str(text).unwrap();
+        let (hold, _): (HoldView, u64) = crate::cli::scored(text);
         assert_eq!(hold.id.as_str(), id);
     }
     assert!(said(&chat.types("export H9"))[0].starts_with("There is no such hold"));

@@ -184,9 +184,10 @@ fn rule(rule: &RuleView, zone: &TimeZone) -> String {
     let median = rule.median_ms.map(|_| format!(", median {} to a ruling", describe::median(rule.median_ms)));
     let last = rule.last.as_ref().map(|at| format!(" Last at {}.", tabs::day_and_clock(at, zone)));
     let hint = rule.hint.as_ref().map(|hint| format!(" {hint}.")).unwrap_or_default();
+    let watched = describe::watched(rule).map(|words| format!(" It was {words}.")).unwrap_or_default();
     format!(
         "Rule {}{place}: {hits} decisions in the last day, {holds} holds, {approved} approved, {rejected} rejected, \
-         {lapsed} without a ruling{}.{}{hint}",
+         {lapsed} without a ruling{}.{}{hint}{watched}",
         rule.rule,
         median.unwrap_or_default(),
         last.unwrap_or_default()

@@ -257,23 +257,46 @@ fn policy(app: &App) -> Table {
     let daemon = app.daemon.as_ref();
     let error = daemon.and_then(|daemon| daemon.policy_error.as_ref()).map(|_| "LOAD ERROR, see above".to_owned());
     let count = pages.rules.as_ref().map_or(0, Vec::len);
+    let watched = pages.rules.iter().flatten().filter(|rule| rule.watched > 0).count();
+    let mut columns = vec![("RULE", 0), ("HITS", 6), ("HOLDS", 6), ("APPROVED", 9), ("MEDIAN", 7), ("LAST", 8)];
+    // Where there is no room for both, the time stands in the detail alone.
+    if watched > 0 && app.size.0 < 100 {
+        columns.pop();
+    }
+    let (last, would) = (watched == 0 || app.size.0 >= 100, watched > 0);
+    if would {
+        columns.push(("WOULD", 15));
+    }
     let cells = |rule: &RuleView| {
-        let last = rule.last.as_ref().map_or_else(|| "-".to_owned(), |at| describe::clock(at, &app.zone));
-        vec![
-            rule.rule.clone(),
-            rule.hits.to_string(),
-            rule.holds.to_string(),
-            rate(rule),
-            describe::median(rule.median_ms),
-            last,
-        ]
+        let (hits, holds) = ((rule.hits + rule.watched).to_string(), rule.holds.to_string());
+        let mut cells = vec![rule.rule.clone(), hits, holds, rate(rule), describe::median(rule.median_ms)];
+        if last {
+            cells.push(rule.last.as_ref().map_or_else(|| "-".to_owned(), |at| describe::clock(at, &app.zone)));
+        }
+        if would {
+            cells.push(would_cell(rule));
+        }
+        cells
     };
+    let only = if would { format!(", {watched} only watched") } else { String::new() };
     Table {
-        title: format!("Policy, last day: {}", plural(count, "rule")),
+        title: format!("Policy, last day: {}{only}", plural(count, "rule")),
         right: error.into_iter().collect(),
-        columns: vec![("RULE", 0), ("HITS", 6), ("HOLDS", 6), ("APPROVED", 9), ("MEDIAN", 7), ("LAST", 8)],
+        columns,
         rows: pages.rules.iter().flatten().map(cells).collect(),
         empty: if pages.rules.is_some() { "No rule has decided anything." } else { "Asking the daemon…" }.to_owned(),
+    }
+}
+
+/// What a rule that was only watched would have changed.
+fn would_cell(rule: &RuleView) -> String {
+    let RuleView { watched, would_hold, would_deny, .. } = rule;
+    match (watched, would_hold, would_deny) {
+        (0, _, _) => "-".to_owned(),
+        (_, 0, 0) => "change nothing".to_owned(),
+        (_, hold, 0) => format!("hold {hold}"),
+        (_, 0, deny) => format!("deny {deny}"),
+        (_, hold, deny) => format!("hold {hold} deny {deny}"),
     }
 }
 
@@ -300,8 +323,13 @@ fn rule_document(app: &App) -> Doc {
     doc.fact("Rule", &format!("{}{place}", rule.rule));
     doc.fact("Policy", &rule.policy);
     let RuleView { hits, holds, approved, rejected, lapsed, .. } = rule;
-    doc.fact("Did", &format!("{hits} decisions name it, {holds} held: {approved} approved, {rejected} rejected, {lapsed} ended without a ruling"));
-    doc.fact("Median", &format!("{} from the hold to the ruling", describe::median(rule.median_ms)));
+    if *hits > 0 || rule.watched == 0 {
+        doc.fact("Did", &format!("{hits} decisions name it, {holds} held: {approved} approved, {rejected} rejected, {lapsed} ended without a ruling"));
+        doc.fact("Median", &format!("{} from the hold to the ruling", describe::median(rule.median_ms)));
+    }
+    if let Some(words) = describe::watched(rule) {
+        doc.fact("Would", &words);
+    }
     if let Some(last) = &rule.last {
         doc.fact("Last", &day_and_clock(last, &app.zone));
     }
