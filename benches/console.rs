@@ -3,7 +3,7 @@
 //!
 //! `cargo bench --bench console`
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, dead_code)]
 
 use std::time::Duration;
 

@@ -159,7 +159,9 @@ impl Desk {
                     let (did, shown) = console::outside::write(&draft, &loaded, |name| std::env::var_os(name));
                     self.happened(What::Did(did));
                     if let Some(console::app::Effect::Edit { file, line }) = shown.filter(|_| edit) {
-                        self.todo.push_back(Effect::Edit { file, line });
+                        // What is asked next stands below what the editor shows.
+                        let at = self.todo.iter().position(|effect| matches!(effect, Effect::Ask { .. }));
+                        self.todo.insert(at.unwrap_or(self.todo.len()), Effect::Edit { file, line });
                     }
                 }
                 Effect::Edit { file, line } => {

@@ -324,7 +324,15 @@ fn rule_document(app: &App) -> Doc {
     doc.fact("Policy", &rule.policy);
     let RuleView { hits, holds, approved, rejected, lapsed, .. } = rule;
     if *hits > 0 || rule.watched == 0 {
-        doc.fact("Did", &format!("{hits} decisions name it, {holds} held: {approved} approved, {rejected} rejected, {lapsed} ended without a ruling"));
+        doc.fact(
+            "Did",
+            &format!(
+                "{} with it, {holds} held: {approved} approved, {rejected} rejected, {lapsed} ended without a ruling",
+                plural(usize::try_from(*hits).unwrap_or(usize::MAX), "decision")
+            ),
+        );
+    }
+    if rule.median_ms.is_some() {
         doc.fact("Median", &format!("{} from the hold to the ruling", describe::median(rule.median_ms)));
     }
     if let Some(words) = describe::watched(rule) {
