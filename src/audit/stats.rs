@@ -50,6 +50,12 @@ pub struct RuleStats {
     pub lapsed: u64,
     /// Median time from the hold to the ruling.
     pub median_ms: Option<u64>,
+    /// Decisions beside which it spoke while its policy was only watched, in mode `warn` or `shadow`.
+    pub watched: u64,
+    /// Those of them that it would have held, and that were let through.
+    pub would_hold: u64,
+    /// Those of them that it would have denied, and that were let through or held.
+    pub would_deny: u64,
     /// When it was named last.
     pub last: String,
     pub hint: Option<String>,
@@ -131,6 +137,7 @@ impl Stats {
             "decided" => {
                 let effect = words.text("/decision/effect");
                 let named = named(&words, record, rules);
+                watched(&words, record, rules, &effect);
                 if effect == "hold" {
                     stories.entry(call).or_default().rules = named;
                 }
@@ -141,27 +148,47 @@ impl Stats {
     }
 }
 
+/// The rule of a hit, where there is room for it.
+fn of<'a>(hit: Json<'_>, record: &Record, rules: &'a mut BTreeMap<String, RuleStats>) -> Option<&'a mut RuleStats> {
+    let text = |name: &str| hit.get(name).and_then(Json::as_str).unwrap_or_default().into_owned();
+    let rule = text("rule");
+    if rules.len() >= MAX_RULES && !rules.contains_key(&rule) {
+        return None;
+    }
+    Some(rules.entry(rule.clone()).or_insert_with(|| RuleStats {
+        rule,
+        policy: text("policy"),
+        file: text("file"),
+        line: hit.get("line").and_then(Json::as_i64).and_then(|line| line.try_into().ok()).unwrap_or(0),
+        last: record.at.clone(),
+        ..RuleStats::default()
+    }))
+}
+
 /// Counts the rules of a decision, and names them.
 fn named(words: &Words, record: &Record, rules: &mut BTreeMap<String, RuleStats>) -> Vec<String> {
     let mut named = Vec::new();
     for hit in words.value("/decision/rules").into_iter().flat_map(Json::items).take(64) {
-        let text = |name: &str| hit.get(name).and_then(Json::as_str).unwrap_or_default().into_owned();
-        let rule = text("rule");
-        if rules.len() >= MAX_RULES && !rules.contains_key(&rule) {
-            continue;
+        if let Some(stats) = of(hit, record, rules) {
+            stats.hits += 1;
+            named.push(stats.rule.clone());
         }
-        let stats = rules.entry(rule.clone()).or_insert_with(|| RuleStats {
-            rule: rule.clone(),
-            policy: text("policy"),
-            file: text("file"),
-            line: hit.get("line").and_then(Json::as_i64).and_then(|line| line.try_into().ok()).unwrap_or(0),
-            last: record.at.clone(),
-            ..RuleStats::default()
-        });
-        stats.hits += 1;
-        named.push(rule);
     }
     named
+}
+
+/// Counts what the rules that were only watched would have made of a decision, as `policy shadow` does.
+fn watched(words: &Words, record: &Record, rules: &mut BTreeMap<String, RuleStats>, effect: &str) {
+    for hit in words.value("/decision/observed").into_iter().flat_map(Json::items).take(64) {
+        let Some(stats) = of(hit, record, rules) else { continue };
+        stats.watched += 1;
+        match (hit.get("would").and_then(Json::as_str).as_deref(), effect) {
+            (Some("deny"), "allow" | "hold") => stats.would_deny += 1,
+            (Some("hold"), "allow") => stats.would_hold += 1,
+            // It changes nothing, or an older version has not recorded what it asked for.
+            _ => {}
+        }
+    }
 }
 
 impl Story {

@@ -154,8 +154,9 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let ended = if args.plain || plain::is_wanted() {
         // Whole words are its keys.
-        let Options { stop, ascii, bell, signing, name, .. } = options;
-        let options = plain::Options { stop, signals: true, read_only: args.read_only, ascii, bell, signing, name };
+        let Options { stop, ascii, bell, signing, name, loaded, .. } = options;
+        let read_only = args.read_only;
+        let options = plain::Options { stop, signals: true, read_only, ascii, bell, signing, name, loaded };
         runtime.block_on(plain::run(&socket, options))
     } else {
         let Some(keys) = args.look.keys() else { return Ok(Exit::Usage) };

@@ -18,7 +18,7 @@ use super::ask::{self, DIGEST_PREFIX, Stop, connect, is_start_of, json, print, p
 use super::console::DaemonArgs;
 use super::operator::SignArgs;
 use crate::call::{CallId, Digest, Tier};
-use crate::console::risk::Risk;
+use crate::console::risk::{Risk, Scored};
 use crate::console::sign::ruling_text;
 use crate::console::{describe, terminal, visible};
 use crate::control::client::Operator;
@@ -476,7 +476,7 @@ async fn list(daemon: &DaemonArgs, format: Format, all: bool) -> Result<(), Stop
     holds.retain(|hold| all || hold.state.is_pending());
     holds.sort_by(|a, b| (&a.created_at, &a.id).cmp(&(&b.created_at, &b.id)));
     if format == Format::Json {
-        return print(&json(&holds)?);
+        return print(&json(&holds.iter().map(Scored::of).collect::<Vec<_>>())?);
     }
     if holds.is_empty() {
         eprintln!("no call is held");
@@ -575,7 +575,7 @@ fn seen(known: &mut HashMap<CallId, HoldView>, hold: HoldView, news: bool, forma
 
 fn print_change(hold: &HoldView, format: Format) -> Result<(), Stop> {
     match format {
-        Format::Json => print(&json(hold)?),
+        Format::Json => print(&json(&Scored::of(hold))?),
         Format::Table => {
             let zone = TimeZone::system();
             let [id, tier, environment, server, tool, about, left, digest] = cells(hold, Timestamp::now(), &zone);
@@ -586,7 +586,7 @@ fn print_change(hold: &HoldView, format: Format) -> Result<(), Stop> {
 
 fn print_hold(hold: &HoldView, format: Format) -> Result<(), Stop> {
     match format {
-        Format::Json => print(&json(hold)?),
+        Format::Json => print(&json(&Scored::of(hold))?),
         Format::Table => {
             let width = terminal::columns().unwrap_or(WIDTH);
             let mut doc = describe::document(hold, &Risk::of(hold), &TimeZone::system());

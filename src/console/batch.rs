@@ -129,6 +129,16 @@ fn is_alike(one: &Entry, other: &Entry) -> bool {
     Key::of(one) == Key::of(other) && a.environment == b.environment
 }
 
+/// The time that is left of all of them, the hold's and the client's, each of the one where it is least.
+pub fn clocks(app: &App, batch: &Batch) -> Option<String> {
+    let entries = || batch.items.iter().filter_map(|(id, _)| app.holds.get(id));
+    let now = app.now.wall;
+    let hold = describe::left(entries().map(|entry| entry.seconds_left(now)).min()?);
+    let first = entries().filter(|entry| entry.client_left(now).is_some()).min_by_key(|entry| entry.client_left(now));
+    let client = first.and_then(|entry| describe::client_clock(entry, now));
+    Some(format!("{hold}{}", client.map(|words| format!(" · client {words}")).unwrap_or_default()))
+}
+
 /// Everything that the batch would send.
 pub fn table(app: &App, batch: &Batch) -> Doc {
     let mut doc = Doc::for_terminal(app.ascii);
@@ -141,7 +151,7 @@ pub fn table(app: &App, batch: &Batch) -> Doc {
             doc.fact("Where", &describe::environment(&hold.environment, hold.production));
             doc.fact("Client", &describe::client(hold));
         }
-        doc.heading(&format!("{}. {}  {} left", n + 1, hold.id, describe::left(entry.seconds_left(app.now.wall))));
+        doc.heading(&format!("{}. {}  left {}", n + 1, hold.id, describe::clocks(entry, app.now.wall)));
         entry.risk.warnings.iter().for_each(|warning| doc.warning(warning));
         [Some(&hold.arguments), hold.other_params.as_ref(), hold.meta.as_ref()]
             .into_iter()

@@ -17,7 +17,7 @@ use crate::console::money;
 use crate::console::preview::{self, Clock};
 use crate::console::risk::{Risk, plural};
 use crate::console::{tabs, visible};
-use crate::control::wire::{Approvals, Daemon, HoldState, HoldView, ServerView, SignInState, SignInView};
+use crate::control::wire::{Approvals, Daemon, HoldState, HoldView, RuleView, ServerView, SignInState, SignInView};
 use crate::json::{Json, JsonText, Kind};
 
 /// Why an approval of this hold has no effect, and what would change that.
@@ -76,6 +76,8 @@ pub fn pretty(doc: &mut Doc, hold: &HoldView, risk: &Risk, zone: &TimeZone) {
         None => {}
     }
     doc.heading("Proof");
+    // Below all that is sent: it informs, and takes no room from what is read.
+    doc.fact("Risk", &risk.words());
     doc.fact("Hold", hold.id.as_str());
     doc.fact("Digest", &hold.digest.to_string());
     let definition = hold.definition.map_or_else(|| "not seen in this session".to_owned(), |digest| digest.to_string());
@@ -321,6 +323,28 @@ pub fn badge(hold: &HoldView) -> &'static str {
         (true, "production") => "[LIVE]",
         (true, _) => "[????]",
     }
+}
+
+/// The median time to a ruling.
+pub fn median(millis: Option<u64>) -> String {
+    match millis {
+        None => "-".to_owned(),
+        Some(millis @ 0..10_000) => format!("{}.{} s", millis / 1000, millis % 1000 / 100),
+        Some(millis @ 10_000..120_000) => format!("{} s", millis / 1000),
+        Some(millis) => format!("{} min", millis / 60_000),
+    }
+}
+
+/// What a rule would have changed while its policy was only watched, where it was.
+pub fn watched(rule: &RuleView) -> Option<String> {
+    let RuleView { watched, would_hold, would_deny, .. } = rule;
+    let nothing = watched.saturating_sub(would_hold + would_deny);
+    (*watched > 0).then(|| {
+        format!(
+            "only watched (mode shadow or warn), {watched} times: would have held {would_hold} that were let through, \
+             denied {would_deny} that were not, and changed nothing {nothing} times"
+        )
+    })
 }
 
 /// The value that matters, for a row of the list.

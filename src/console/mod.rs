@@ -14,6 +14,7 @@ pub mod doc;
 pub mod describe;
 pub mod diff;
 pub mod spark;
+pub mod retry;
 pub mod tabs;
 pub mod filter;
 pub mod holds;

@@ -4,12 +4,16 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::app::{App, Effect};
 use super::draft::{self, Draft, Makes};
 use super::keys::Page;
+use super::pages::Pages;
+use super::risk::Scored;
 use super::visible;
+use crate::control::wire::HoldView;
 
 /// Opens the rule that held the selected call, or that the cursor is on.
 pub(super) fn edit(app: &mut App) -> Vec<Effect> {
@@ -29,15 +33,24 @@ pub(super) fn edit(app: &mut App) -> Vec<Effect> {
         app.complain("no rule with a file is selected");
         return Vec::new();
     };
-    let path = PathBuf::from(file);
-    if path.is_absolute() {
-        return vec![Effect::Edit { file: path, line }];
+    match rule_file(file) {
+        Ok(file) => vec![Effect::Edit { file, line }],
+        Err(text) => {
+            app.complain(text);
+            Vec::new()
+        }
     }
+}
+
+/// The file of a rule, where it can be opened from here.
+///
+/// # Errors
+/// In words that have passed the escape function.
+pub fn rule_file(file: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(file);
     // The daemon's own, or a name that means another file from here.
-    let text =
-        format!("{} is no path to open: it is built in, or relative to where the daemon runs", visible::line(file));
-    app.complain(text);
-    Vec::new()
+    let why = "is no path to open: it is built in, or relative to where the daemon runs";
+    if path.is_absolute() { Ok(path) } else { Err(format!("{} {why}", visible::line(file))) }
 }
 
 /// The program and its arguments that show a line of a file: `VISUAL`, else `EDITOR`, else vi.
@@ -92,24 +105,28 @@ pub fn write(
 /// Writes the selected hold, or the records that are known and that the filter takes.
 pub(super) fn export(app: &mut App) -> Vec<Effect> {
     let made = match app.page {
-        Page::Queue => app.selected().map(|entry| {
-            let text = ascii(&entry.view).map(|line| format!("{line}\n"));
-            (format!("hold-{}.json", entry.view.id), text)
-        }),
-        Page::History => {
-            let lines: Option<String> = app.pages.records().map(|record| Some(ascii(record)? + "\n")).collect();
-            let at = app.now.wall.strftime("%Y%m%dT%H%M%SZ");
-            Some((format!("history-{at}.ndjson"), lines.filter(|lines| !lines.is_empty())))
-        }
+        Page::Queue => app.selected().and_then(|entry| of_hold(&entry.view)),
+        Page::History => of_records(&app.pages, app.now.wall),
         Page::Sessions | Page::Policy => None,
     };
     match made {
-        Some((name, Some(text))) => vec![Effect::Export { name, text }],
-        Some((_, None)) | None => {
+        Some((name, text)) => vec![Effect::Export { name, text }],
+        None => {
             app.complain("there is nothing here to export: a call of the queue, or the history");
             Vec::new()
         }
     }
+}
+
+/// The name and the text of a file with a hold.
+pub(super) fn of_hold(hold: &HoldView) -> Option<(String, String)> {
+    Some((format!("hold-{}.json", hold.id), ascii(&Scored::of(hold))? + "\n"))
+}
+
+/// The same of the records that are known and that the filter takes, where there are any.
+pub(super) fn of_records(pages: &Pages, wall: Timestamp) -> Option<(String, String)> {
+    let lines: String = pages.records().map(|record| Some(ascii(record)? + "\n")).collect::<Option<_>>()?;
+    (!lines.is_empty()).then(|| (format!("history-{}.ndjson", wall.strftime("%Y%m%dT%H%M%SZ")), lines))
 }
 
 /// JSON in one line, with nothing but ASCII: whatever a terminal would hide or draw oddly is spelled, which is the same

@@ -14,13 +14,13 @@ use crate::console::view;
 use crate::control::wire::{ChainView, Command, Excerpt, GrantView, RecordView, RuleView, SessionView};
 
 /// Records that are asked for at once.
-const PAGE: u16 = 100;
+pub const PAGE: u16 = 100;
 /// Records that are kept.
-const RECORDS: usize = 5_000;
+pub const RECORDS: usize = 5_000;
 /// A screen that is open is asked for anew so often.
 const REFRESH: Duration = Duration::from_secs(5);
 /// The chain is looked at so often where no screen asks for records: what the header says of it is no older.
-const LOOK: Duration = Duration::from_secs(60);
+pub const LOOK: Duration = Duration::from_secs(60);
 /// Questions that wait for their answers.
 const ASKED: usize = 32;
 

@@ -1,9 +1,13 @@
 //! What this side sees in a hold that asks for more care than the rule did: hidden characters, an unknown operation,
 //! letters that read like others, more text than a person reads. It can raise a tier and never lower one.
+//!
+//! The score only informs: nothing is sorted, asked or let through by it. Whatever is added to it stands beside it.
 
 use std::collections::BTreeSet;
 
-use crate::call::{Class, Tier};
+use serde::Serialize;
+
+use crate::call::{Class, Pin, Tier};
 use crate::console::{lookalike, preview, visible};
 use crate::control::wire::HoldView;
 use crate::json::{Json, JsonText, Kind, Token};
@@ -22,6 +26,31 @@ pub struct Risk {
     pub tier: Tier,
     /// Sentences about what is odd; every one has passed the escape function.
     pub warnings: Vec<String>,
+    /// What the score is made of.
+    pub addends: Vec<Addend>,
+}
+
+/// One reason behind a score.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub struct Addend {
+    pub of: &'static str,
+    pub points: u32,
+}
+
+/// A hold as it is printed and exported: with its score, which this side makes of it.
+#[derive(Serialize)]
+pub struct Scored<'a> {
+    #[serde(flatten)]
+    hold: &'a HoldView,
+    risk: u32,
+    risk_addends: Vec<Addend>,
+}
+
+impl Scored<'_> {
+    pub fn of(hold: &HoldView) -> Scored<'_> {
+        let risk = Risk::of(hold);
+        Scored { hold, risk: risk.score(), risk_addends: risk.addends }
+    }
 }
 
 impl Risk {
@@ -48,11 +77,64 @@ impl Risk {
         warnings.extend(list(&found.like, "reads like something else"));
         warnings.extend(list(&found.mixed, "mixed alphabets"));
         let tier = if warnings.is_empty() { hold.tier } else { Tier::High };
+        let addends = addends(hold, &found, size);
         warnings.extend(list(&found.beside, "Latin letters beside others"));
         warnings.extend(list(&found.hosts, "a host name of the network"));
         warnings.extend(list(&found.inexact, "a number that many readers round"));
-        Risk { tier, warnings }
+        Risk { tier, warnings, addends }
     }
+
+    pub fn score(&self) -> u32 {
+        self.addends.iter().map(|addend| addend.points).sum()
+    }
+
+    /// `5 = LIVE 2 + rule says medium 1 + …`.
+    pub fn words(&self) -> String {
+        let addends: Vec<_> = self.addends.iter().map(|Addend { of, points }| format!("{of} {points}")).collect();
+        match addends.is_empty() {
+            true => "0: nothing speaks against it".to_owned(),
+            false => format!("{} = {}", self.score(), addends.join(" + ")),
+        }
+    }
+}
+
+/// What the hold itself carries, and what was found in it.
+fn addends(hold: &HoldView, found: &Found, size: usize) -> Vec<Addend> {
+    let live = match (hold.production, hold.environment.name.as_str()) {
+        (false, _) => None,
+        (true, "production") => Some("LIVE"),
+        (true, _) => Some("unknown environment"),
+    };
+    let (class, undo) = match hold.class {
+        Class::Read => (None, false),
+        Class::Write => (Some(("write", 1)), true),
+        Class::Financial => (Some(("money", 2)), true),
+        Class::Destructive => (Some(("destructive", 2)), true),
+        Class::Unknown => (Some(("unknown operation", 2)), true),
+    };
+    let rule = match hold.tier {
+        Tier::Low => None,
+        Tier::Medium => Some(("rule says medium", 1)),
+        Tier::High => Some(("rule says high", 2)),
+    };
+    let undo = match hold.reversible {
+        Some(true) => None,
+        Some(false) => Some("no undo"),
+        None => Some("undo unknown").filter(|_| undo),
+    };
+    let of = |holds: bool, of: &'static str, points: u32| holds.then_some((of, points));
+    let all = [
+        live.map(|of| (of, 2)),
+        rule,
+        class,
+        undo.map(|of| (of, 1)),
+        of(hold.unmeasured, "not all measured", 1),
+        of(hold.pin == Pin::Changed, "tool changed", 1),
+        of(found.hidden > 0, "hidden characters", 2),
+        of(!found.like.is_empty() || !found.mixed.is_empty(), "letters like others", 1),
+        of(size > INSPECTABLE, "too long to inspect", 2),
+    ];
+    all.into_iter().flatten().map(|(of, points)| Addend { of, points }).collect()
 }
 
 /// Everything that travels.

@@ -10,6 +10,7 @@ use crate::console::diff::{Change, diff};
 use crate::console::doc::Doc;
 use crate::console::holds::Entry;
 use crate::console::keys::Action;
+use crate::console::retry;
 use crate::console::risk::plural;
 use crate::console::spark;
 use crate::control::wire::{Before, CallLine, Excerpt, HoldView, RecordView, SessionView};
@@ -248,7 +249,12 @@ pub fn describe_session(doc: &mut Doc, session: &SessionView, zone: &TimeZone, n
 }
 
 fn calls_of(doc: &mut Doc, session: &SessionView, zone: &TimeZone) {
-    session.last.iter().for_each(|call| doc.quoted(&call_line(call, zone), call.effect != "allow"));
+    for (n, call) in session.last.iter().enumerate() {
+        doc.quoted(&call_line(call, zone), call.effect != "allow");
+        if let Some(words) = retry::smaller(&session.last, n) {
+            doc.quoted(&format!("    {words}"), true);
+        }
+    }
 }
 
 fn call_line(call: &CallLine, zone: &TimeZone) -> String {

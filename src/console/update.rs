@@ -20,7 +20,7 @@ use crate::control::wire::RulingKind;
 const IDLE: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// How long the bell stays silent.
-const MUTE: std::time::Duration = std::time::Duration::from_secs(15 * 60);
+pub const MUTE: std::time::Duration = std::time::Duration::from_secs(15 * 60);
 
 /// One step.
 pub fn update(app: &mut App, event: Event) -> Vec<Effect> {

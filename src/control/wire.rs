@@ -17,10 +17,10 @@ mod view;
 pub use view::{
     Approvals, Before, CallLine, ChainView, Claimed, Confirm, DefinitionView, Excerpt, ExcerptLine, Frozen,
     GRANT_SCHEMA, GrantView, HOLD_SCHEMA, HoldState, HoldView, RecordView, RuleView, SESSION_SCHEMA, SameCall,
-    SessionView, TOOL_SCHEMA, ToolView,
+    SessionView, Size, TOOL_SCHEMA, ToolView,
 };
 
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 /// How long a claim lasts.
 pub const CLAIM_SECONDS: u32 = 60;
 /// Rulings in one batch.

@@ -13,10 +13,12 @@ use tokio_util::sync::CancellationToken;
 use super::release::REPLACED;
 use super::stops::{ENDS, Halt, PAUSES};
 use crate::audit::Event;
-use crate::call::{CallContext, CallId, ClientInfo, Decision, Digest, Effect, Environment, Outcome};
+use crate::call::{CallContext, CallId, ClientInfo, Decision, Digest, Effect, Environment, Operation, Outcome};
 
 /// Calls of a session that are remembered.
 const LAST: usize = 20;
+/// Longest spelling of an amount that is remembered with one, in bytes.
+const SHORT: usize = 40;
 
 /// A call in one line.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -29,6 +31,8 @@ pub struct Line {
     pub result: Option<String>,
     pub rule: Option<String>,
     pub digest: Digest,
+    /// Values as the call spells them, and their units.
+    pub sizes: Vec<(String, String)>,
 }
 
 /// An open session, as it is now.
@@ -223,6 +227,7 @@ impl Sessions {
             result: None,
             rule: decision.rules.first().map(|hit| hit.rule.clone()),
             digest,
+            sizes: sizes(&context.operation),
         });
         now.last.truncate(LAST);
     }
@@ -235,6 +240,16 @@ impl Sessions {
             line.result = Some(result.to_owned());
         }
     }
+}
+
+/// How much a call wants, as far as it spells that shortly.
+fn sizes(operation: &Operation) -> Vec<(String, String)> {
+    let money = operation.money.as_ref().and_then(|money| {
+        Some((money.amount.as_ref()?.clone(), money.currency.as_ref().unwrap_or(&money.unit).clone()))
+    });
+    let rest = operation.magnitude.as_ref().and_then(|size| Some((size.value.as_ref()?.clone(), size.unit.clone())));
+    let is_short = |(value, unit): &(String, String)| value.len() <= SHORT && unit.len() <= SHORT;
+    [money, rest].into_iter().flatten().filter(is_short).collect()
 }
 
 fn whose(live: &Live) -> Whose {

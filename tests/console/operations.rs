@@ -6,7 +6,7 @@ use countersign::console::rows::Row;
 use countersign::control::wire::HoldView;
 use crossterm::event::KeyCode;
 
-use crate::plain::{Chat, said};
+use crate::chat::{Chat, said};
 use crate::support::{A, B, Desk, SIZE, json, refund, sandbox};
 
 /// A coupon of everything for ever, through the tool that writes.

@@ -1,93 +1,18 @@
 //! Plain mode: the pure conversation, then the real binary in a terminal of its own.
 
-use std::time::Duration;
-
-use countersign::console::app::{Link, Now};
-use countersign::console::plain::talk::{Effect, Talk, What};
+use countersign::console::app::Link;
+use countersign::console::plain::talk::{Effect, What};
 use countersign::console::plain::words;
 use countersign::console::sign::Signing;
 use countersign::control::wire::{
     BatchResult, Command, Daemon, Failure, HoldState, HoldView, Notice, RulingKind, SignedBy,
 };
 use countersign::json::JsonText;
-use jiff::tz::TimeZone;
 
+use crate::chat::{Chat, asks, said, sent};
 use crate::fake::Fake;
 use crate::support::{A, B, START, daemon, gate, json, refund, rejected, rulings_of, sandbox};
 use crate::terminal::{Pty, lately};
-
-/// A conversation and its clock.
-pub struct Chat {
-    talk: Talk,
-    now: Duration,
-}
-
-impl Chat {
-    pub fn new(holds: Vec<HoldView>) -> (Chat, Vec<Effect>) {
-        Chat::with(holds, None, None)
-    }
-
-    pub fn with(holds: Vec<HoldView>, signing: Option<Signing>, watching: Option<&str>) -> (Chat, Vec<Effect>) {
-        let now = Duration::from_secs(10);
-        let talk = Talk::new(at(now), TimeZone::UTC, signing, watching.map(str::to_owned), true);
-        let mut chat = Chat { talk, now };
-        let mut said = chat.link(Link::Up { number: 1, operator: "ana".to_owned(), daemon: daemon() });
-        said.extend(chat.news(Notice::Snapshot { seq: None, holds, daemon: daemon() }));
-        (chat, said)
-    }
-
-    pub fn step(&mut self, what: What) -> Vec<Effect> {
-        self.talk.update(at(self.now), what)
-    }
-
-    pub fn link(&mut self, link: Link) -> Vec<Effect> {
-        self.step(What::Link(Box::new(link)))
-    }
-
-    pub fn news(&mut self, notice: Notice) -> Vec<Effect> {
-        self.link(Link::Notice(notice))
-    }
-
-    pub fn types(&mut self, line: &str) -> Vec<Effect> {
-        self.step(What::Line(format!("{line}\n")))
-    }
-
-    pub fn hold(&mut self, hold: HoldView) -> Vec<Effect> {
-        self.news(Notice::Hold { hold: Box::new(hold) })
-    }
-
-    pub fn after(&mut self, seconds: u64) -> Vec<Effect> {
-        self.now += Duration::from_secs(seconds);
-        self.step(What::Tick)
-    }
-}
-
-fn at(mono: Duration) -> Now {
-    let start: jiff::Timestamp = START.parse().unwrap();
-    Now { mono, wall: start + (mono - Duration::from_secs(10)) }
-}
-
-/// What was said, one line each, and the question at the end.
-pub fn said(effects: &[Effect]) -> Vec<String> {
-    let line = |effect: &Effect| match effect {
-        Effect::Say(line) => Some(line.clone()),
-        Effect::Ask { question, .. } => Some(question.clone()),
-        Effect::Send { .. } | Effect::Sign { .. } | Effect::Bell | Effect::Quit => None,
-    };
-    effects.iter().filter_map(line).collect()
-}
-
-pub fn sent(effects: &[Effect]) -> Vec<Command> {
-    let command = |effect: &Effect| match effect {
-        Effect::Send { command, .. } => Some(command.clone()),
-        _ => None,
-    };
-    effects.iter().filter_map(command).collect()
-}
-
-pub fn asks(effects: &[Effect], what: &str) -> bool {
-    matches!(effects.last(), Some(Effect::Ask { question, .. }) if question.contains(what))
-}
 
 #[test]
 fn a_hold_is_read_out_in_lines_of_words() {
@@ -464,6 +389,7 @@ fn the_daemon_goes_away_and_nothing_is_ruled() {
 #[test]
 fn commands_that_change_much_ask_once_more() {
     let (mut chat, _) = Chat::new(Vec::new());
+    let mut last = None;
     for (line, name) in
         [("freeze looks wrong", "Freeze"), ("thaw", "Let everything"), ("pause s-19", "Pause session s-19")]
     {
@@ -471,9 +397,11 @@ fn commands_that_change_much_ask_once_more() {
         assert!(asks(&effects, name) && sent(&effects).is_empty(), "{effects:?}");
         assert_eq!(sent(&chat.types("y")), []);
         chat.types(line);
-        assert_eq!(sent(&chat.types("yes")).len(), 1, "{line}");
+        let sent = sent(&chat.types("yes"));
+        assert_eq!(sent.len(), 1, "{line}");
+        last = sent[0].changes();
     }
-    let failed = Notice::Failed { seq: Some(1), error: Failure::NotSo, message: "not here".to_owned() };
+    let failed = Notice::Failed { seq: last, error: Failure::NotSo, message: "not here".to_owned() };
     assert_eq!(said(&chat.news(failed))[0], "No effect, the command: not here.");
 }
 

@@ -6,7 +6,7 @@ use countersign::console::keys::Page;
 use countersign::control::wire::{Command, Failure, HoldState, HoldView, Notice, RecordView, RulingKind};
 use crossterm::event::KeyCode;
 
-use crate::plain::{Chat, said, sent as told};
+use crate::chat::{Chat, said, sent as told};
 use crate::support::{A, B, C, Desk, chain, done, record, refund, rejected, rulings, sandbox, sent};
 
 fn closed(hold: HoldView, outcome: Outcome) -> HoldView {

@@ -8,7 +8,9 @@ use countersign::control::wire::{Approvals, Claimed, Command, Daemon, Failure, F
 use crossterm::event::KeyCode;
 use ratatui::style::Modifier;
 
-use crate::support::{Desk, before, daemon, done, expired, gate, json, refund, rejected, sandbox, three};
+use crate::support::{
+    Desk, before, daemon, done, expired, gate, json, refund, rejected, retrying, sandbox, three, watched_rules,
+};
 
 const SMALL: (u16, u16) = (80, 24);
 const LARGE: (u16, u16) = (120, 40);
@@ -135,15 +137,59 @@ fn policy() {
     both("policy", |desk| drop(desk.key_and_answers(KeyCode::Char('4'))), three);
 }
 
-/// Names that nothing has are said on the page of policies, as a refused reload is.
+/// Rules that are only watched say what they would have done.
 #[test]
-fn policy_warnings_are_on_the_page_of_policies() {
-    let mut desk = Desk::new(LARGE, three());
-    let line = "data.yaml:1:19: a budget for `creat_refund`, and stripe has no such operation";
-    desk.news(Notice::Daemon { daemon: Daemon { policy_warnings: vec![line.to_owned()], ..daemon() } });
-    drop(desk.key_and_answers(KeyCode::Char('4')));
-    let screen = desk.screen();
-    assert!(screen.contains("1 warning, see below") && screen.contains("a budget for `creat_refund`"), "{screen}");
+fn policy_watched() {
+    let screen = |desk: &mut Desk| {
+        let asked = desk.key(KeyCode::Char('4'));
+        let Some(Effect::Send { command: Command::Rules { seq }, .. }) = asked.first() else { panic!("{asked:?}") };
+        desk.news(Notice::Rules { seq: *seq, rules: watched_rules() });
+        desk.key(KeyCode::Char('j'));
+        desk.key(KeyCode::Char('j'));
+    };
+    both("policy_watched", screen, three);
+}
+
+/// A call that asks for less of what was refused just before is told.
+#[test]
+fn session_retrying() {
+    let screen = |desk: &mut Desk| {
+        desk.key(KeyCode::Enter);
+        for _ in 0..4 {
+            for effect in desk.key(KeyCode::Char('v')) {
+                if let Effect::Send { command: Command::Sessions { seq }, .. } = effect {
+                    desk.news(Notice::Sessions { seq, sessions: retrying() });
+                }
+            }
+        }
+    };
+    both("session_retrying", screen, three);
+}
+
+/// Ten quick approvals, and the next one is typed: the box says why.
+#[test]
+fn attention() {
+    let screen = |desk: &mut Desk| {
+        for n in 0..10 {
+            let id = format!("0000000000{n:02}");
+            desk.hold(sandbox(&id));
+            desk.key(KeyCode::Char('g'));
+            desk.draw();
+            desk.wait(500);
+            desk.press(KeyCode::Char('a'));
+            desk.draw();
+            desk.wait(500);
+            let sent = crate::support::sent(&desk.press(KeyCode::Char('y')));
+            let state = HoldState::Approved { by: "ana".into(), at: "2026-11-21T14:07:31Z".into(), leaves_at: None };
+            let hold = Box::new(HoldView { state, ..sandbox(&id) });
+            desk.news(Notice::Ruled { seq: sent[0].changes().unwrap(), hold });
+        }
+        desk.hold(sandbox("H7K5T6V7X8YZ"));
+        desk.key(KeyCode::Char('g'));
+        ask(desk);
+        desk.letters("provision");
+    };
+    both("attention", screen, Vec::new);
 }
 
 fn compared() -> Vec<HoldView> {
@@ -249,16 +295,17 @@ fn grant() {
     both("grant_draft", draft, holds);
 }
 
+fn three_alike() -> Vec<HoldView> {
+    let alike = ["H7K5T6V7X8YZ", "H7K6T6V7X8YZ", "H7K7T6V7X8YZ"].iter().enumerate();
+    let hold = |(n, id): (usize, &&str)| HoldView {
+        arguments: json(&format!(r#"{{"customer":"cust-{}","plan":"plan-pro"}}"#, 118 + n)),
+        ..sandbox(id)
+    };
+    alike.map(hold).collect()
+}
+
 #[test]
 fn batch() {
-    let holds = || {
-        let alike = ["H7K5T6V7X8YZ", "H7K6T6V7X8YZ", "H7K7T6V7X8YZ"].iter().enumerate();
-        let hold = |(n, id): (usize, &&str)| HoldView {
-            arguments: json(&format!(r#"{{"customer":"cust-{}","plan":"plan-pro"}}"#, 118 + n)),
-            ..sandbox(id)
-        };
-        alike.map(hold).collect()
-    };
     let screen = |desk: &mut Desk| {
         desk.news(Notice::Daemon { daemon: Daemon { batches: true, ..daemon() } });
         desk.key(KeyCode::Char(' '));
@@ -266,7 +313,15 @@ fn batch() {
         desk.draw();
         desk.wait(1100);
     };
-    both("batch", screen, holds);
+    both("batch", screen, three_alike);
+    // One of them has a client that may give up before the others.
+    let waiting = || {
+        let mut holds = three_alike();
+        holds[1].client_waits_until = Some("2026-11-21T14:09:22Z".to_owned());
+        holds[2].client_waits_until = Some("2026-11-21T14:11:00Z".to_owned());
+        holds
+    };
+    both("batch_clocks", screen, waiting);
 }
 
 #[test]

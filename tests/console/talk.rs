@@ -8,7 +8,7 @@ use countersign::control::wire::{
     SignInState, SignInView,
 };
 
-use crate::plain::{Chat, asks, said, sent};
+use crate::chat::{Chat, asks, said, sent};
 use crate::support::{
     A, B, START, before, chain, daemon, expired, gate, record, records, refund, rejected, rulings_of, sandbox, sessions,
 };
@@ -39,12 +39,18 @@ fn the_views_and_the_record_are_read_out() {
     // Page by page, and each line says what it is about.
     let asked = chat.types("history");
     let [Command::Records { seq, before: None, call: None, .. }] = sent(&asked)[..] else { panic!("{asked:?}") };
-    let page: Vec<_> = (21..=40).rev().map(record).collect();
+    let page: Vec<_> = (21..=120).rev().map(record).collect();
     let about = |record: &RecordView| record.server.is_some() && record.operation.is_some();
     assert!(page.iter().all(about));
     let read = said(&chat.news(Notice::Records { seq, records: page.clone(), chain: chain() }));
     let (server, operation) = (page[0].server.clone().unwrap(), page[0].operation.clone().unwrap());
     assert!(read[0].contains(&operation) && read[0].contains(&format!("on {server}")), "{}", read[0]);
+    assert!(read[0].starts_with("Record 101 at ") && read[19].starts_with("Record 120 at "), "{read:#?}");
+    for first in [81, 61, 41, 21] {
+        let read = chat.types("older");
+        assert!(said(&read)[0].starts_with(&format!("Record {first} at ")), "{read:#?}");
+        assert_eq!(sent(&read), [], "these are known");
+    }
     let asked = sent(&chat.types("older"));
     let [Command::Records { seq, before: Some(21), .. }] = asked[..] else { panic!("{asked:?}") };
     let broken = ChainView { intact: false, ..chain() };
@@ -79,7 +85,7 @@ fn several_are_rejected_by_one_reason_and_a_session_is_paused_with_its_call() {
     let ids = ["H7K5T6V7X8Y1", "H7K5T6V7X8Y2", "H7K5T6V7X8Y3"];
     let (mut chat, _) = Chat::new(ids.iter().map(|id| sandbox(id)).chain([gate(B)]).collect());
     chat.types("skip");
-    assert!(asks(&chat.types("reject all"), " and 2 alike: type the reason"));
+    assert!(asks(&chat.types("reject all"), " and 2 more: type the reason"));
     let mut rejected: Vec<_> = rulings_of(&sent(&chat.types("2"))).into_iter().map(|(id, ..)| id).collect();
     rejected.sort();
     assert_eq!(rejected, ids);
@@ -139,7 +145,7 @@ fn what_was_not_sent_is_as_it_was() {
     let first = sent(&chat.types("history"));
     let [Command::Records { seq, .. }] = first[..] else { panic!("{first:?}") };
     chat.news(Notice::Records { seq, records: records(), chain: chain() });
-    assert_eq!(sent(&chat.types("older")).len(), 1);
+    assert!(said(&chat.types("older"))[0].starts_with("Record 1175 at "));
     let instance = countersign::call::Digest::of_bytes(b"another record");
     let other = || Daemon { instance, ..daemon() };
     chat.link(Link::Down { why: "gone".to_owned() });

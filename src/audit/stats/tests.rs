@@ -49,6 +49,36 @@ async fn holds_are_counted_by_what_became_of_them() {
     assert_eq!(none, Stats::default());
 }
 
+/// What is only watched counts for nothing, and is told by what it would have changed.
+#[tokio::test]
+async fn rules_that_are_watched_are_counted_by_what_they_would_have_done() {
+    let fixture = Fixture::new();
+    let log = fixture.open();
+    let would = [
+        (Effect::Allow, Some(Effect::Hold)),
+        (Effect::Allow, Some(Effect::Deny)),
+        (Effect::Hold, Some(Effect::Deny)),
+        (Effect::Hold, Some(Effect::Hold)),
+        (Effect::Deny, Some(Effect::Deny)),
+        (Effect::Allow, Some(Effect::Allow)),
+        (Effect::Allow, None),
+    ];
+    for (effect, would) in would {
+        let Event::Decided { facts, mut decision } = decided(effect) else { panic!() };
+        decision.observed = decision.rules.clone();
+        decision.observed[0].rule = "refunds.watched".to_owned();
+        decision.observed[0].would = would;
+        let event = Event::Decided { facts, decision };
+        let _ = log.append(Entry::new(CallId::random().ok().as_ref(), true, event)).await.unwrap();
+    }
+    log.close().await;
+    let stats = AuditReader::open(&fixture.db()).unwrap().stats(Timestamp::UNIX_EPOCH, 1000).unwrap();
+    let [enforced, watched] = &stats.rules[..] else { panic!("{stats:?}") };
+    assert_eq!((enforced.hits, enforced.watched, enforced.would_hold, enforced.would_deny), (7, 0, 0, 0));
+    assert_eq!(watched.rule, "refunds.watched");
+    assert_eq!((watched.hits, watched.watched, watched.would_hold, watched.would_deny), (0, 7, 1, 2));
+}
+
 #[tokio::test]
 async fn a_rule_that_is_always_approved_at_once_asks_for_nothing() {
     let fixture = Fixture::new();

@@ -62,11 +62,20 @@ fn print(stats: &Stats, out: &mut impl Write) -> io::Result<()> {
         "\n{:>7} {:>6} {:>8} {:>8} {:>7} {:>9}  RULE",
         "HITS", "HOLDS", "APPROVED", "REJECTED", "LAPSED", "MEDIAN"
     )?;
-    for RuleStats { rule, hits, holds, approved, rejected, lapsed, median_ms, hint, .. } in &stats.rules {
+    for stats in &stats.rules {
+        let RuleStats { rule, hits, holds, approved, rejected, lapsed, median_ms, hint, .. } = stats;
+        let RuleStats { watched, would_hold, would_deny, .. } = stats;
         let rule = visible::line(rule);
         let hint = hint.as_ref().map(|hint| format!("  ({hint})")).unwrap_or_default();
         let median = median(*median_ms);
-        writeln!(out, "{hits:>7} {holds:>6} {approved:>8} {rejected:>8} {lapsed:>7} {median:>9}  {rule}{hint}")?;
+        let watched = match watched {
+            0 => String::new(),
+            times => format!("  (only watched, {times} times: would hold {would_hold}, would deny {would_deny})"),
+        };
+        writeln!(
+            out,
+            "{hits:>7} {holds:>6} {approved:>8} {rejected:>8} {lapsed:>7} {median:>9}  {rule}{hint}{watched}"
+        )?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use super::super::ask::{self, connect, json, print, unexpected};
 use super::super::audit::median;
 use super::super::console::DaemonArgs;
 use super::Format;
-use crate::console::visible;
+use crate::console::{describe, visible};
 use crate::control::wire::{self, Notice, RuleView};
 
 #[derive(clap::Args, Debug)]
@@ -38,6 +38,7 @@ fn line(rule: &RuleView) -> String {
     let RuleView { hits, holds, approved, rejected, lapsed, median_ms, .. } = rule;
     let place = rule.file.as_ref().map(|file| format!("  {file}:{}", rule.line.unwrap_or(0))).unwrap_or_default();
     let hint = rule.hint.as_ref().map(|hint| format!("  ({hint})")).unwrap_or_default();
-    let (median, name) = (median(*median_ms), visible::line(&format!("{}{place}{hint}", rule.rule)));
+    let watched = describe::watched(rule).map(|words| format!("  ({words})")).unwrap_or_default();
+    let (median, name) = (median(*median_ms), visible::line(&format!("{}{place}{hint}{watched}", rule.rule)));
     format!("{hits:>7} {holds:>6} {approved:>8} {rejected:>8} {lapsed:>7} {median:>9}  {name}")
 }

@@ -1,6 +1,8 @@
 //! What the daemon answers, in lines of words.
 
 use super::talk::{Question, Stage, Talk};
+use jiff::tz::TimeZone;
+
 use crate::call::Tier;
 use crate::console::{describe, tabs};
 use crate::control::wire::{
@@ -107,9 +109,16 @@ pub(super) fn answered(talk: &mut Talk, notice: Notice) {
         Notice::Sessions { seq, sessions } => {
             (seq, or_none(sessions.iter().map(session).collect(), "No session is open."))
         }
-        Notice::Grants { seq, grants } => (seq, or_none(grants.iter().map(grant).collect(), "No grant is in force.")),
-        Notice::Records { seq, records, chain } => return talk.records_came(seq, &records, &chain),
-        Notice::Rules { seq, rules } => (seq, or_none(rules.iter().map(rule).collect(), "No rule is loaded.")),
+        Notice::Grants { seq, grants } => {
+            (seq, or_none(grants.iter().flat_map(grant).collect(), "No grant is in force."))
+        }
+        Notice::Records { seq, records, chain } => return talk.records_came(seq, records, chain),
+        Notice::Rules { seq, rules } => {
+            let zone = talk.zone.clone();
+            let lines = rules.iter().map(|rule| self::rule(rule, &zone)).collect();
+            talk.rules = rules;
+            (seq, or_none(lines, "No rule has decided anything in the last day."))
+        }
         Notice::Explained { seq, excerpts } => {
             (seq, or_none(excerpts.iter().flat_map(excerpt).collect(), "The daemon has no text of these rules."))
         }
@@ -153,8 +162,8 @@ fn session(session: &SessionView) -> String {
     )
 }
 
-fn grant(grant: &GrantView) -> String {
-    format!(
+fn grant(grant: &GrantView) -> Vec<String> {
+    let head = format!(
         "Grant {}: {} on {} for {}, {} of {} used, until {}, made by {} from hold {}.",
         grant.id,
         grant.operation,
@@ -165,16 +174,24 @@ fn grant(grant: &GrantView) -> String {
         grant.until,
         grant.by,
         grant.hold
-    )
+    );
+    std::iter::once(head).chain(grant.text.lines().map(|line| format!("Grant {}: {line}", grant.id))).collect()
 }
 
-fn rule(rule: &RuleView) -> String {
+fn rule(rule: &RuleView, zone: &TimeZone) -> String {
     let place =
         rule.file.as_ref().map(|file| format!(" at {file} line {}", rule.line.unwrap_or(0))).unwrap_or_default();
-    let hint = rule.hint.as_ref().map(|hint| format!(" {hint}")).unwrap_or_default();
+    let RuleView { hits, holds, approved, rejected, lapsed, .. } = rule;
+    let median = rule.median_ms.map(|_| format!(", median {} to a ruling", describe::median(rule.median_ms)));
+    let last = rule.last.as_ref().map(|at| format!(" Last at {}.", tabs::day_and_clock(at, zone)));
+    let hint = rule.hint.as_ref().map(|hint| format!(" {hint}.")).unwrap_or_default();
+    let watched = describe::watched(rule).map(|words| format!(" It was {words}.")).unwrap_or_default();
     format!(
-        "Rule {}{place}: {} decisions in the last day, {} holds, {} approved, {} rejected, {} without a ruling.{hint}",
-        rule.rule, rule.hits, rule.holds, rule.approved, rule.rejected, rule.lapsed
+        "Rule {}{place}: {hits} decisions in the last day, {holds} holds, {approved} approved, {rejected} rejected, \
+         {lapsed} without a ruling{}.{}{hint}{watched}",
+        rule.rule,
+        median.unwrap_or_default(),
+        last.unwrap_or_default()
     )
 }
 

@@ -1,17 +1,17 @@
-//! What plain mode reads out beside a hold itself: its views, the record page by page, and what changes about the daemon.
+//! What plain mode reads out beside a hold itself: its views, the list, the daemon and what changes about it.
 
+use super::record;
 use super::talk::{Asked, Talk};
 use super::words;
 use crate::call::CallId;
 use crate::console::describe;
 use crate::console::doc::{Doc, Kind};
 use crate::console::filter::{Filter, Of};
+use crate::console::risk::plural;
 use crate::console::rows;
 use crate::console::tabs;
 use crate::control::wire::{ChainView, Command, Daemon, RecordView, SessionView};
 
-/// Records that are read out at once.
-const PAGE: u16 = 20;
 /// Records of one call.
 const STORY: u16 = 100;
 
@@ -58,15 +58,6 @@ impl Talk {
         }
     }
 
-    /// The newest records; `older`: those before the ones that were read out last.
-    pub(super) fn history(&mut self, older: bool) {
-        let before = self.oldest.filter(|_| older);
-        if older && before.is_none() {
-            return self.say("There are no older records, or none were read out yet: type history.");
-        }
-        self.send(Asked::History, |seq| Command::Records { seq, before, limit: PAGE, call: None });
-    }
-
     /// The holds, without those that ended a while ago unless `all` are wanted; or those that a filter takes.
     pub(super) fn list(&mut self, words: &[&str]) {
         let all = words == ["all"];
@@ -92,42 +83,58 @@ impl Talk {
     }
 
     pub(super) fn sessions_came(&mut self, seq: u64, sessions: &[SessionView]) -> bool {
-        let Some(Asked::Session(id)) = self.asked.get(&seq).cloned() else { return false };
+        let (session, none) = match self.asked.get(&seq) {
+            Some(Asked::Session(id)) => {
+                let session = self.holds.get(id).map(|entry| entry.view.session.clone());
+                (session, format!("The session of {id} has ended."))
+            }
+            Some(Asked::Named(name)) => (Some(name.clone()), "No session that is open is called so.".to_owned()),
+            Some(_) | None => return false,
+        };
         self.asked.remove(&seq);
-        let session = self.holds.get(&id).map(|entry| entry.view.session.clone());
         match sessions.iter().find(|other| session.as_ref() == Some(&other.session)) {
             Some(session) => {
                 let mut doc = Doc::default();
                 tabs::describe_session(&mut doc, session, &self.zone, self.now.wall);
                 self.read_doc(&doc);
             }
-            None => self.say(format!("The session of {id} has ended.")),
+            None => self.say(none),
         }
         true
     }
 
-    pub(super) fn records_came(&mut self, seq: u64, records: &[RecordView], chain: &ChainView) {
-        match self.asked.remove(&seq) {
-            Some(Asked::Result(id)) => {
-                let state = self.holds.get(&id).map(|entry| {
-                    let ended = describe::outcome(&entry.view.state, &self.zone);
-                    let ended = ended.unwrap_or_else(|| "it waits".to_owned());
-                    format!("State of {id}: {ended}. Approvals: {}.", describe::approvals(&entry.view.approvals))
-                });
-                state.into_iter().for_each(|line| self.say(line));
-            }
-            Some(Asked::History) => self.oldest = records.last().map(|record| record.seq).filter(|seq| *seq > 1),
-            Some(_) | None => return,
+    /// The daemon, who watches it, and the chain of its record.
+    pub(super) fn status(&mut self) {
+        let Some(daemon) = self.daemon.clone() else { return self.say("The daemon has said nothing yet.") };
+        let gone = if self.live { "" } else { " It is not there at the moment." };
+        self.say(format!("Countersign {}.{gone} {}", daemon.version, super::answers::daemon(&daemon)));
+        let operators = daemon.operators.join(", ");
+        let operators = if operators.is_empty() { operators } else { format!(": {operators}") };
+        self.say(format!("{} attached{operators}.", plural(daemon.consoles, "console")));
+        let (pending, all) = (self.holds.pending().count(), self.holds.len());
+        self.say(format!("{pending} waiting, {} known that ended.", all - pending));
+        if self.is_muted() {
+            self.say("The bell is silent, but for tier high.");
         }
-        records.iter().rev().for_each(|line| self.say(record(line)));
-        let intact = match chain.intact {
-            true => "those that were read follow one another",
-            false => {
-                "THE CHAIN IS BROKEN: those that were read do not follow one another, or some are missing. Run \
-                      countersign audit verify"
-            }
+        self.chain_words();
+    }
+
+    pub(super) fn records_came(&mut self, seq: u64, records: Vec<RecordView>, chain: ChainView) {
+        let id = match self.asked.remove(&seq) {
+            Some(Asked::Result(id)) => id,
+            Some(Asked::History { more }) => return self.took_page(more, records, chain),
+            Some(Asked::Chain) => return self.took_chain(chain),
+            Some(_) | None => return,
         };
-        self.say(format!("{} records in all; {intact}.", chain.records));
+        if let Some(entry) = self.holds.get(&id) {
+            let ended = describe::outcome(&entry.view.state, &self.zone);
+            let ended = ended.unwrap_or_else(|| "it waits".to_owned());
+            let approvals = describe::approvals(&entry.view.approvals);
+            self.say(format!("State of {id}: {ended}. Approvals: {approvals}."));
+        }
+        records.iter().rev().for_each(|line| self.say(record::record(line)));
+        self.took_chain(chain);
+        self.chain_words();
     }
 
     /// The daemon has changed: what an operator has to know of it is said, once.
@@ -136,21 +143,6 @@ impl Talk {
         lines.iter().for_each(|line| self.say(line));
         self.daemon = Some(daemon);
     }
-}
-
-fn record(record: &RecordView) -> String {
-    let RecordView { seq, at, words, call, operation, server, environment, principal, operator, .. } = record;
-    let of = |before: &str, text: &Option<String>| text.as_ref().map(|text| format!("{before}{text}"));
-    let about = [
-        call.as_ref().map(|call| format!("call {call}")),
-        of("", operation),
-        of("on ", server).map(|on| environment.as_ref().map_or_else(|| on.clone(), |name| format!("{on} in {name}"))),
-        of("for ", principal),
-        of("by ", operator),
-    ];
-    let about: Vec<_> = about.into_iter().flatten().collect();
-    let about = if about.is_empty() { String::new() } else { format!(" ({})", about.join(", ")) };
-    format!("Record {seq} at {at}: {words}{about}")
 }
 
 /// What is different about the daemon, in lines.

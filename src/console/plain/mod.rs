@@ -7,14 +7,18 @@
 mod answers;
 mod keyboard;
 mod look;
+mod news;
+mod outside;
+mod record;
 mod rule;
 pub mod talk;
 mod typed;
+pub mod vocabulary;
 pub mod words;
 
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -26,6 +30,7 @@ use super::app::Now;
 use super::sign::Signing;
 use super::terminal::{self, Lent};
 use super::{ConsoleError, Ended, Signals, link, visible};
+use crate::console;
 use crate::control::wire::SignedBy;
 use keyboard::Keyboard;
 use talk::{Effect, Talk, What};
@@ -48,6 +53,8 @@ pub struct Options {
     pub signing: Option<Signing>,
     /// What the operator wants to be called by others who look at the same daemon.
     pub name: Option<String>,
+    /// Where policies are loaded from, as far as that is known here: no draft is put there.
+    pub loaded: Vec<PathBuf>,
 }
 
 /// Whether plain mode is what this process's terminal and environment ask for. Without any terminal nobody is there to
@@ -143,6 +150,36 @@ impl Desk {
                 Effect::Bell if options.bell && io::stdout().is_terminal() => self.write("\x07")?,
                 Effect::Bell => {}
                 Effect::Send { connection, command } => super::send(&self.line, connection, command),
+                Effect::Export { name, text } => {
+                    let did = terminal::write_new(&name, &text);
+                    self.happened(What::Did(did));
+                }
+                Effect::Draft { draft, loaded, edit } => {
+                    let loaded = [loaded, options.loaded.clone()].concat();
+                    let (did, shown) = console::outside::write(&draft, &loaded, |name| std::env::var_os(name));
+                    self.happened(What::Did(did));
+                    if let Some(console::app::Effect::Edit { file, line }) = shown.filter(|_| edit) {
+                        // What is asked next stands below what the editor shows.
+                        let at = self.todo.iter().position(|effect| matches!(effect, Effect::Ask { .. }));
+                        self.todo.insert(at.unwrap_or(self.todo.len()), Effect::Edit { file, line });
+                    }
+                }
+                Effect::Edit { file, line } => {
+                    let lent = Lent::out();
+                    let mut ended = None;
+                    let over = async {
+                        ended = Some(tokio::select! {
+                            () = options.stop.cancelled() => Ended::Stopped,
+                            () = signals.any() => Ended::Signal,
+                        });
+                    };
+                    let did = self.meanwhile(terminal::edit(&file, line, over)).await;
+                    drop(lent);
+                    if let Some(ended) = ended {
+                        return Ok(ended);
+                    }
+                    self.happened(What::Did(did));
+                }
                 Effect::Quit => return Ok(Ended::Quit),
                 Effect::Sign { seq, signing, text } => {
                     let lent = Lent::out();
@@ -179,11 +216,16 @@ impl Desk {
     /// Has the operator sign, while the daemon is listened to. Nothing of ours reads the terminal meanwhile.
     async fn sign(&mut self, signing: &Signing, text: &str) -> Result<SignedBy, String> {
         terminal::say(&signing.prompt(text, self.talk.clocks_of_signing()));
-        let signed = signing.sign(text);
-        tokio::pin!(signed);
+        let signed = self.meanwhile(signing.sign(text)).await;
+        signed.map_err(|error| error.to_string())
+    }
+
+    /// Waits for what happens outside of the talk, while the daemon is listened to.
+    async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> T {
+        tokio::pin!(work);
         loop {
             tokio::select! {
-                outcome = &mut signed => return outcome.map_err(|error| error.to_string()),
+                outcome = &mut work => return outcome,
                 Some(link) = self.line.notices.recv() => {
                     self.todo.extend(self.talk.update(now(self.clock), What::Link(Box::new(link))));
                 }

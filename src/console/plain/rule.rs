@@ -111,16 +111,45 @@ impl Talk {
         self.stage = Stage::Reason { question, others, pause };
     }
 
-    /// Begins the approval of several calls: each is read out, all of it, and one question is about all.
-    pub(super) fn batch(&mut self, starts: &[&str]) {
+    /// Asks why these are rejected, by one reason.
+    pub(super) fn reject_these(&mut self, starts: &[&str]) {
+        let Some(ids) = self.find_all(starts) else { return };
+        if ids.len() > AT_ONCE + 1 {
+            return self.say(format!("At most {} at once. Nothing was sent.", AT_ONCE + 1));
+        }
+        let ended = ids.iter().filter_map(|id| self.holds.get(id));
+        let ended = ended.filter_map(|entry| barrier::ended(entry, self.now.wall, &self.zone)).next();
+        if let Some(why) = ended {
+            return self.say_shown(format!("{why} Nothing was sent."));
+        }
+        let question = |id: &CallId| Some(Question { id: id.clone(), digest: self.holds.get(id)?.view.digest });
+        let mut questions = ids.iter().filter_map(question);
+        let Some(question) = questions.next() else { return };
+        let others = questions.collect();
+        self.stage = Stage::Reason { question, others, pause: None };
+    }
+
+    /// The holds whose ids start so, each once; where that is not so it is said.
+    fn find_all(&mut self, starts: &[&str]) -> Option<Vec<CallId>> {
         let mut ids = Vec::new();
         for start in starts {
-            match self.find(start) {
-                Ok(id) if ids.contains(&id) => return self.say(format!("{id} stands there twice. Nothing was sent.")),
-                Ok(id) => ids.push(id),
-                Err(why) => return self.say(why),
-            }
+            let why = match self.find(start) {
+                Ok(id) if ids.contains(&id) => format!("{id} stands there twice. Nothing was sent."),
+                Ok(id) => {
+                    ids.push(id);
+                    continue;
+                }
+                Err(why) => why.to_owned(),
+            };
+            self.say(why);
+            return None;
         }
+        Some(ids)
+    }
+
+    /// Begins the approval of several calls: each is read out, all of it, and one question is about all.
+    pub(super) fn batch(&mut self, starts: &[&str]) {
+        let Some(ids) = self.find_all(starts) else { return };
         if let Some(why) = self.refuses_batch(&ids.iter().collect::<Vec<_>>()) {
             return self.say_shown(format!("Not at once: {why}."));
         }

@@ -5,21 +5,23 @@
 //! gets here. What may be ruled on, and what has to be typed for it, is decided where the screen has it decided.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::PathBuf;
 
 use jiff::tz::TimeZone;
 
-use super::answers;
 use super::words;
-use crate::call::{CallId, Digest};
-use crate::console::app::{Link, NOT_PAUSED, Now};
+use crate::call::{CallId, Digest, Tier};
+use crate::console::app::{Link, Now};
 use crate::console::batch;
-use crate::console::describe;
 use crate::console::dialog::Field;
+use crate::console::draft::Draft;
 use crate::console::guard::Guard;
-use crate::console::holds::{Change, Entry, Holds, is_same_question};
+use crate::console::holds::{Entry, Holds, is_same_question};
+use crate::console::pages::Pages;
 use crate::console::sign::Signing;
+use crate::console::update::MUTE;
 use crate::console::visible;
-use crate::control::wire::{Command, Daemon, Failure, HoldState, HoldView, Notice, RulingKind, SignedBy};
+use crate::control::wire::{Command, Daemon, HoldView, RuleView, RulingKind, SignedBy};
 
 /// Commands that wait for an answer.
 const ASKED: usize = 32;
@@ -39,6 +41,9 @@ pub enum What {
     Tick,
     /// What came of [`Effect::Sign`].
     Signed(u64, Result<SignedBy, String>),
+    /// What came of [`Effect::Export`], [`Effect::Draft`] or [`Effect::Edit`], in words that have not passed the escape
+    /// function.
+    Did(Result<String, String>),
 }
 
 /// What the loop has to do, in this order.
@@ -61,7 +66,37 @@ pub enum Effect {
         text: String,
     },
     Bell,
+    /// Write a text into a new file where the console was started, then tell what came of it.
+    Export {
+        name: String,
+        text: String,
+    },
+    /// Write a draft into the folder of drafts, not among what is loaded, then tell what came of it; and open it.
+    Draft {
+        draft: Box<Draft>,
+        loaded: Vec<PathBuf>,
+        edit: bool,
+    },
+    /// Open a file in the operator's editor, then tell what came of it.
+    Edit {
+        file: PathBuf,
+        line: usize,
+    },
     Quit,
+}
+
+impl Effect {
+    /// Words come of it later.
+    fn is_answered(&self) -> bool {
+        match self {
+            Effect::Send { .. }
+            | Effect::Sign { .. }
+            | Effect::Export { .. }
+            | Effect::Draft { .. }
+            | Effect::Edit { .. } => true,
+            Effect::Say(_) | Effect::Ask { .. } | Effect::Bell | Effect::Quit => false,
+        }
+    }
 }
 
 /// The question that is open.
@@ -116,8 +151,16 @@ pub(super) enum Asked {
     Session(CallId),
     /// What is recorded of this hold.
     Result(CallId),
-    /// A page of the record.
-    History,
+    /// The session of this name.
+    Named(String),
+    /// A page of the record: the newest, or one before those that are known.
+    History {
+        more: bool,
+    },
+    /// The newest records, for the state of the chain alone.
+    Chain,
+    /// What the rules did.
+    Rules,
     /// Anything whose answer is said as it is.
     Answer(&'static str),
 }
@@ -137,7 +180,7 @@ pub struct Talk {
     pub(super) zone: TimeZone,
     pub(super) signing: Option<Signing>,
     /// Why nothing can be ruled here at all, where nothing can.
-    watching: Option<String>,
+    pub(super) watching: Option<String>,
     keyboard: bool,
     pub(super) live: bool,
     pub(super) connection: u64,
@@ -145,7 +188,7 @@ pub struct Talk {
     pub(super) holds: Holds,
     pub(super) stage: Stage,
     pub(super) heard: HashMap<CallId, Heard>,
-    skipped: BTreeSet<CallId>,
+    pub(super) skipped: BTreeSet<CallId>,
     /// The smallest part of its time that was said of each hold.
     clocks: HashMap<CallId, i64>,
     pub(super) asked: BTreeMap<u64, Asked>,
@@ -155,6 +198,14 @@ pub struct Talk {
     pub(super) aside: Option<(CallId, String)>,
     /// The oldest record that was read out, where there are older ones.
     pub(super) oldest: Option<u64>,
+    /// What is known of the record, and the filter of the history.
+    pub(super) record: Pages,
+    /// When the chain was looked at last.
+    pub(super) looked_at: Option<std::time::Duration>,
+    /// The rules that were read out last.
+    pub(super) rules: Vec<RuleView>,
+    /// Until then the bell is silent.
+    pub(super) muted: Option<std::time::Duration>,
     /// The call whose approval can be taken back.
     pub(super) undo: Option<CallId>,
     /// Approvals that come too fast cost more.
@@ -186,6 +237,10 @@ impl Talk {
             unsigned: None,
             aside: None,
             oldest: None,
+            record: Pages::default(),
+            looked_at: None,
+            rules: Vec::new(),
+            muted: None,
             undo: None,
             guard: Guard::default(),
             seq: 0,
@@ -204,10 +259,12 @@ impl Talk {
             What::Link(link) => self.linked(*link),
             What::Tick => self.tick(),
             What::Signed(seq, outcome) => self.signed(seq, outcome),
+            What::Did(Ok(words)) => self.say(format!("Done: {words}.")),
+            What::Did(Err(words)) => self.say(format!("Not done: {words}.")),
         }
         self.offer();
         let mut out = std::mem::take(&mut self.out);
-        let quiet = out.iter().all(|effect| matches!(effect, Effect::Send { .. } | Effect::Sign { .. }));
+        let quiet = out.iter().all(Effect::is_answered);
         let question = self.question();
         let fresh = self.last.as_ref() != Some(&(self.stage.clone(), question.clone()));
         // Whatever was asked of the daemon is answered in words, and the question is put again below those.
@@ -238,7 +295,7 @@ impl Talk {
                 format!("Approve {}: type {label}, or back: ", question.id)
             }
             Stage::Reason { question, others, pause } => {
-                let alike = if others.is_empty() { String::new() } else { format!(" and {} alike", others.len()) };
+                let alike = if others.is_empty() { String::new() } else { format!(" and {} more", others.len()) };
                 let pause = pause.as_ref().map(|_| " and pause its session").unwrap_or_default();
                 format!("Reject {}{alike}{pause}: type the reason, which the agent reads, or back: ", question.id)
             }
@@ -262,9 +319,18 @@ impl Talk {
             self.asked.values().any(|asked| match asked {
                 Asked::Ruling { id: other, .. } => other == id,
                 Asked::Batch { ids, .. } => ids.contains(id),
-                Asked::Draft { .. } | Asked::Session(_) | Asked::Result(_) | Asked::History | Asked::Answer(_) => false,
+                Asked::Draft { .. }
+                | Asked::Session(_)
+                | Asked::Named(_)
+                | Asked::Result(_)
+                | Asked::History { .. }
+                | Asked::Chain
+                | Asked::Rules
+                | Asked::Answer(_) => false,
             })
         };
+        // No cursor stands on anything: the next one is the riskiest.
+        self.holds.sort();
         let next = self.holds.pending().find(|entry| {
             let id = &entry.view.id;
             !self.skipped.contains(id) && !entry.is_over(self.now.wall) && !busy(id)
@@ -282,7 +348,7 @@ impl Talk {
     /// Says a hold. `all`: however long it is.
     pub(super) fn read_out(&mut self, id: &CallId, all: bool) {
         let Some(entry) = self.holds.get(id).cloned() else { return self.say(format!("There is no hold {id}.")) };
-        self.out.push(Effect::Bell);
+        self.ring(entry.risk.tier);
         self.say(words::headline(&entry));
         entry.risk.warnings.iter().for_each(|warning| self.say_shown(format!("Warning: {warning}")));
         let arguments = words::arguments(&entry.view, &self.zone, all);
@@ -307,6 +373,26 @@ impl Talk {
         self.heard.insert(id.clone(), Heard { view: entry.view, whole: whole || known, at: self.now.mono });
     }
 
+    /// Rings, where the bell is not silent.
+    pub(super) fn ring(&mut self, tier: Tier) {
+        if tier == Tier::High || !self.is_muted() {
+            self.out.push(Effect::Bell);
+        }
+    }
+
+    pub(super) fn is_muted(&self) -> bool {
+        self.muted.is_some_and(|until| self.now.mono < until)
+    }
+
+    pub(super) fn mute(&mut self) {
+        self.muted = (!self.is_muted()).then(|| self.now.mono + MUTE);
+        self.say(if self.muted.is_some() {
+            "No bell for 15 minutes, but for tier high."
+        } else {
+            "The bell rings again."
+        });
+    }
+
     fn clock_words(&self, entry: &Entry) -> String {
         let left = words::spoken(entry.seconds_left(self.now.wall));
         let client = entry.client_left(self.now.wall).map(|seconds| match seconds {
@@ -317,6 +403,7 @@ impl Talk {
     }
 
     fn tick(&mut self) {
+        self.look();
         let (wall, mono) = (self.now.wall, self.now.mono);
         let late = |asked: &Asked| matches!(asked, Asked::Ruling { since, .. } | Asked::Batch { since, .. } if mono >= *since + PATIENCE);
         let late: Vec<_> = self.asked.iter().filter(|(_, asked)| late(asked)).map(|(seq, _)| *seq).collect();
@@ -351,7 +438,7 @@ impl Talk {
     }
 
     /// The holds that the open question is about.
-    fn subjects(&self) -> Vec<CallId> {
+    pub(super) fn subjects(&self) -> Vec<CallId> {
         match &self.stage {
             Stage::Ruling(id) => vec![id.clone()],
             Stage::Sure(question)
@@ -368,13 +455,17 @@ impl Talk {
         let _sent = self.try_send(asked, build);
     }
 
+    pub(super) fn has_room(&self) -> bool {
+        self.asked.len() < ASKED
+    }
+
     /// The same. Whether it was sent; where it was not, that is said.
     #[must_use]
     pub(super) fn try_send(&mut self, asked: Asked, build: impl FnOnce(u64) -> Command) -> bool {
-        let problem = match (self.live, self.asked.len() >= ASKED) {
+        let problem = match (self.live, self.has_room()) {
             (false, _) => "The daemon is not there: nothing was sent.",
-            (true, true) => "The daemon has not answered what was asked before: nothing was sent.",
-            (true, false) => "",
+            (true, false) => "The daemon has not answered what was asked before: nothing was sent.",
+            (true, true) => "",
         };
         if !problem.is_empty() {
             self.say(problem);
@@ -387,170 +478,15 @@ impl Talk {
         true
     }
 
-    // What the daemon says.
-
-    fn linked(&mut self, link: Link) {
-        match link {
-            Link::Up { number, operator, daemon } => {
-                self.connection = number;
-                if self.daemon.as_ref().is_some_and(|known| known.instance != daemon.instance) {
-                    // Another daemon's record.
-                    self.oldest = None;
-                }
-                self.say(format!("Connected as {operator}. Countersign {}.", daemon.version));
-                self.say(answers::daemon(&daemon));
-                if let Some(why) = self.watching.clone() {
-                    self.say(format!("This console only watches: {why}"));
-                }
-                self.daemon = Some(daemon);
-            }
-            Link::Down { why } => {
-                if self.live {
-                    self.say(format!("The daemon is gone: {why}. Nothing can be ruled until it is back."));
-                }
-                self.live = false;
-                self.close();
-                std::mem::take(&mut self.asked).values().for_each(|asked| self.not_paused(asked));
-            }
-            Link::Notice(notice) => self.noticed(notice),
-        }
-    }
-
-    fn noticed(&mut self, notice: Notice) {
-        match notice {
-            Notice::Snapshot { holds, daemon, .. } => {
-                self.daemon_changed(daemon);
-                if !self.live {
-                    self.live = true;
-                    let pending = holds.iter().filter(|hold| hold.state.is_pending()).count();
-                    self.say(format!("{pending} waiting."));
-                }
-                let known = |id: &CallId| self.holds.get(id).map(|entry| entry.view.clone());
-                let before: Vec<_> = self.subjects().iter().filter_map(known).collect();
-                self.holds.replace(holds);
-                for before in before {
-                    let now = self.holds.get(&before.id).map(|entry| entry.view.clone());
-                    self.compared(&before, now.as_ref());
-                }
-                self.forget();
-            }
-            Notice::Hold { hold } => self.changed(*hold),
-            Notice::Shown { seq, hold } => {
-                if self.asked.remove(&seq).is_some() {
-                    self.say(answers::shown(&hold));
-                    self.undo = self.undo.take_if(|id| *id != hold.id);
-                    // Taken back: it is asked about again.
-                    self.skipped.remove(&hold.id);
-                }
-                self.changed(*hold);
-            }
-            Notice::Ruled { seq, hold } => {
-                if let Some(Asked::Ruling { id, kind, then, .. }) = self.asked.remove(&seq) {
-                    self.say(answers::ruled(&hold, kind));
-                    let leaves = matches!(hold.state, HoldState::Approved { leaves_at: Some(_), .. });
-                    self.undo = leaves.then(|| id.clone()).or_else(|| self.undo.take());
-                    self.skipped.insert(id);
-                    if let Some(command) = then {
-                        self.send(Asked::Answer("the pause"), |seq| super::typed::numbered(*command, seq));
-                    }
-                }
-                self.changed(*hold);
-            }
-            Notice::Daemon { daemon } => self.daemon_changed(daemon),
-            Notice::Failed { seq, error, message } => self.failed(seq, error, &message),
-            Notice::Draft { seq, text } => {
-                if let Some(Asked::Draft { question, bounds }) = self.asked.remove(&seq) {
-                    answers::drafted(self, question, bounds, text);
-                }
-            }
-            Notice::RuledBatch { seq, results } => self.ruled_batch(seq, results),
-            notice => answers::answered(self, notice),
-        }
-    }
-
-    fn failed(&mut self, seq: Option<u64>, error: Failure, message: &str) {
-        let Some(asked) = seq.and_then(|seq| self.asked.remove(&seq)) else { return };
-        let what = match &asked {
-            Asked::Ruling { id, .. } => id.to_string(),
-            Asked::Batch { .. } => "the calls together".to_owned(),
-            Asked::Draft { question, .. } => format!("grant on {}", question.id),
-            Asked::Session(id) | Asked::Result(id) => id.to_string(),
-            Asked::History => "history".to_owned(),
-            Asked::Answer(what) => (*what).to_owned(),
-        };
-        self.say(format!("No effect, {what}: {message}."));
-        self.not_paused(&asked);
-        if error == Failure::SignatureRequired {
-            describe::UNSIGNED_HELP.iter().for_each(|line| self.say(line));
-        }
-    }
-
-    /// Nothing came of a rejection, so that nothing comes of the pause beside it.
-    fn not_paused(&mut self, asked: &Asked) {
-        if let Asked::Ruling { id, then: Some(_), .. } = asked {
-            self.say(format!("{id}: {NOT_PAUSED}."));
-        }
-    }
-
-    pub(super) fn changed(&mut self, view: HoldView) {
-        let before = self.holds.get(&view.id).map(|entry| entry.view.clone());
-        let change = self.holds.upsert(view.clone());
-        self.holds.settle(None);
-        match (change, before) {
-            (Change::New, _) if view.state.is_pending() => {
-                if self.stage != Stage::Free {
-                    self.out.push(Effect::Bell);
-                    let entry = self.holds.get(&view.id).map(|entry| words::line(entry, self.now.wall, &self.zone));
-                    self.say(format!("New hold, read out after this one: {}", entry.unwrap_or_default()));
-                }
-            }
-            (Change::Changed, Some(before)) => self.compared(&before, Some(&view)),
-            (Change::New | Change::Changed | Change::Touched | Change::Same, _) => {}
-        }
-        self.forget();
-    }
-
-    /// Whatever changes under an open question closes it, but for one that can be answered with no: that one stands as
-    /// long as the hold waits and has the digest which it names. A client that changes its call again and again keeps
-    /// nobody from saying no.
-    fn compared(&mut self, before: &HoldView, now: Option<&HoldView>) {
-        let asked = self.subjects().contains(&before.id);
-        let words = now.and_then(|now| describe::outcome(&now.state, &self.zone));
-        let stands = matches!(&self.stage, Stage::Ruling(_) | Stage::Reason { .. });
-        match now {
-            Some(now) if is_same_question(before, now) => {}
-            Some(now) if asked && stands && now.state.is_pending() && now.digest == before.digest => {
-                // Once, until it is read out again: an approval waits for that.
-                let was_heard = self.heard.get(&before.id).is_some_and(|heard| is_same_question(&heard.view, before));
-                if was_heard {
-                    self.say(format!(
-                        "{} has changed: type details to hear it. Before that no approval counts.",
-                        before.id
-                    ));
-                }
-            }
-            _ if asked => {
-                self.close();
-                let words = words.unwrap_or_else(|| "it is read out again".to_owned());
-                self.say(format!("{} has changed: {words}. Nothing was sent from here.", before.id));
-            }
-            Some(now) if before.state != now.state => {
-                let words = words.unwrap_or_else(|| "it waits again".to_owned());
-                self.say(format!("{}: {words}.", before.id));
-            }
-            Some(_) | None => {}
-        }
-    }
-
     /// Closes a question that was not answered. Whatever is asked next is new, even in the same words: a line that was
     /// typed before it is void.
-    fn close(&mut self) {
+    pub(super) fn close(&mut self) {
         self.stage = Stage::Free;
         self.last = None;
     }
 
     /// What is kept of holds goes with them.
-    fn forget(&mut self) {
+    pub(super) fn forget(&mut self) {
         let holds = &self.holds;
         self.aside.take_if(|(id, _)| holds.get(id).is_none());
         self.heard.retain(|id, _| holds.get(id).is_some());

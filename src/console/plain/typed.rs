@@ -1,36 +1,13 @@
 //! What a typed line does: whole words only, and nothing for an empty line.
 
 use super::talk::{Asked, Effect, Question, Stage, Talk};
+use super::vocabulary::HELP;
 use crate::call::CallId;
 use crate::console::keys::PRESETS;
 use crate::control::wire::{Command, GrantBounds, RulingKind, SessionRuling};
 
 /// Longest reason, in characters.
 const REASON: usize = 500;
-
-const HELP: [&str; 21] = [
-    "approve, reject: rules on the call that is asked about. An approval may ask for more; nothing short of a whole word counts.",
-    "reject all: the calls that are alike too, by one reason. reject pause: pauses the session as well.",
-    "details, details ID: reads a call out, all of it. skip: leaves it for later.",
-    "list: the calls that wait and those that ended lately. list all: every one. list WORDS: those that a filter takes, as env:live.",
-    "raw, diff, session, result, each with or without ID: what is sent as it is, what is different from the call that was",
-    "approved before, the client's last calls, what is recorded of it. None of them counts as having read the call.",
-    "note TEXT: a note for the record, which goes with an approval of the call that is asked about. note alone: none.",
-    "claim, release: says that you look after the call that is asked about, or no longer. claim steal: also from somebody else.",
-    "undo: takes your last approval back while it has not left. undo ID: an approval of anybody's.",
-    "reopen ID: lets a call that expired, was unattended or withdrawn wait again. An approval then counts for one identical retry.",
-    "grant USES MINUTES [less /POINTER] [any /POINTER]: approves the call and as many like it; a number at a pointer may be",
-    "less, a text at one may be anything. You are read the grant before it is made.",
-    "batch ID ID: approves calls of tier low that are alike at once, where the configuration has holds.batches. You are read each.",
-    "grants: the grants in force. revoke ID: ends one.",
-    "freeze [REASON]: holds everything that is not a read and rejects what waits. thaw [REASON]: no longer.",
-    "sessions: who is connected. pause ID, resume ID, end ID [REASON]: a session.",
-    "history: the last records. older: those before them. rules: what the rules did. why: the rule's text for the call that is asked about.",
-    "Reasons for a rejection: 1 to 5 stand for",
-    "back: leaves a question without an answer. The call stays held.",
-    "quit: leaves. Calls that wait stay held.",
-    "Nothing is approved by Enter, by the end of the input, or by what was typed before the question.",
-];
 
 impl Talk {
     pub(super) fn typed(&mut self, line: &str) {
@@ -98,18 +75,26 @@ impl Talk {
         let rest: Vec<_> = words.collect();
         match (verb, rest.as_slice()) {
             ("", _) => {}
-            ("help", []) => self.help(),
+            ("help", words) => self.help(words),
+            ("mute", []) => self.mute(),
+            ("status", []) => self.status(),
+            ("draft", words) => self.draft_rule(words, asked),
+            ("edit", words) => self.edit(words, asked),
+            ("export", words) => self.export(words, asked),
             ("list", words) => self.list(words),
             ("quit", []) => self.quit(),
             ("undo", []) => self.undo(),
             ("undo", [id]) => self.undo_of(id),
-            ("history", []) => self.history(false),
-            ("older", []) => self.history(true),
+            ("history", words) => self.history(words),
+            ("older", []) => self.older(),
             ("raw" | "diff" | "session" | "result", [id]) => match self.find(id) {
-                Ok(id) => self.look(verb, id),
+                Ok(id) => self.show_view(verb, id),
                 Err(why) => self.say(why),
             },
-            ("rules", []) => self.send(Asked::Answer("rules"), |seq| Command::Rules { seq }),
+            ("rules", []) => self.send(Asked::Rules, |seq| Command::Rules { seq }),
+            ("sessions", [name]) => {
+                self.send(Asked::Named((*name).to_owned()), |seq| Command::Sessions { seq });
+            }
             ("sessions", []) => self.send(Asked::Answer("sessions"), |seq| Command::Sessions { seq }),
             ("grants", []) => self.send(Asked::Answer("grants"), |seq| Command::Grants { seq }),
             ("freeze", reason) => self.freeze(reason),
@@ -130,6 +115,7 @@ impl Talk {
             ("details", [id]) => self.details(id),
             ("reopen", [id]) => self.reopen(id),
             ("batch", ids) => self.batch(ids),
+            ("reject", ids) if !matches!(ids, [] | ["all"] | ["pause"]) => self.reject_these(ids),
             _ => match asked {
                 Some(id) => self.about(verb, &rest, id),
                 None => self.say("There is no such command, or no call is asked about. Type help."),
@@ -142,9 +128,10 @@ impl Talk {
         match (verb, rest) {
             ("approve", []) => self.approve(&id),
             ("reject", []) => self.ask_reason(id, false, false),
+            ("same", []) => self.same(&id),
             ("reject", ["all"]) => self.ask_reason(id, true, false),
             ("reject", ["pause"]) => self.ask_reason(id, false, true),
-            ("raw" | "diff" | "session" | "result", []) => self.look(verb, id),
+            ("raw" | "diff" | "session" | "result", []) => self.show_view(verb, id),
             ("note", []) => {
                 self.aside = None;
                 self.say(format!("No note for {id}."));
@@ -171,8 +158,14 @@ impl Talk {
         }
     }
 
-    fn help(&mut self) {
-        for line in HELP {
+    /// All of it, or the lines that have all of the words.
+    fn help(&mut self, words: &[&str]) {
+        let has = |line: &str| words.iter().all(|word| line.to_lowercase().contains(&word.to_lowercase()));
+        let lines: Vec<_> = HELP.into_iter().filter(|line| has(line)).collect();
+        if lines.is_empty() {
+            return self.say("No line of the help has that: type help.");
+        }
+        for line in lines {
             self.say(line);
             if line.ends_with("stand for") {
                 PRESETS.iter().enumerate().for_each(|(n, reason)| self.say(format!("{}: {reason}", n + 1)));
@@ -181,7 +174,7 @@ impl Talk {
     }
 
     /// A view of a hold.
-    fn look(&mut self, verb: &str, id: CallId) {
+    fn show_view(&mut self, verb: &str, id: CallId) {
         match verb {
             "raw" | "diff" => self.view(verb, &id),
             _ => self.ask_about(verb, id),

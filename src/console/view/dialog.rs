@@ -118,7 +118,8 @@ fn batched(app: &App, batch: &Batch, width: u16, height: u16, theme: Theme) -> S
     lines.push(Line::from(vec![Span::styled("[ Back ]", theme.ask()), Span::raw(format!("   {wait}"))]));
     let first = batch.items.first().and_then(|(id, _)| app.holds.get(id));
     let title = first.map(|entry| title("APPROVE", entry, theme)).unwrap_or_default();
-    Sheet { title, right: format!(" {} calls ", batch.items.len()), lines, double: false }
+    let left = batch::clocks(app, batch).map(|clocks| format!(" · {clocks}")).unwrap_or_default();
+    Sheet { title, right: format!(" {} calls{left} ", batch.items.len()), lines, double: false }
 }
 
 fn grant(app: &App, wish: &Wish, entry: &Entry, width: u16, height: u16, theme: Theme) -> Sheet {

@@ -96,6 +96,10 @@ pub fn draw(app: &App, buf: &mut Buffer, area: Rect, theme: Theme) {
         if rules && ended && app.marked.is_empty() {
             continue;
         }
+        // Screens 3 and 4 have nothing to filter.
+        if *action == Action::Filter && matches!(app.page, Page::Sessions | Page::Policy) {
+            continue;
+        }
         if changes && (app.state != State::Live || app.read_only || question || granting) {
             continue;
         }

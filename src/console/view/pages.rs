@@ -259,16 +259,46 @@ fn policy(app: &App) -> Table {
     let warnings = daemon.map_or(0, |daemon| daemon.policy_warnings.len());
     let warned = (warnings > 0).then(|| format!("{}, see below", plural(warnings, "warning")));
     let count = pages.rules.as_ref().map_or(0, Vec::len);
+    let watched = pages.rules.iter().flatten().filter(|rule| rule.watched > 0).count();
+    let mut columns = vec![("RULE", 0), ("HITS", 6), ("HOLDS", 6), ("APPROVED", 9), ("MEDIAN", 7), ("LAST", 8)];
+    // Where there is no room for both, the time stands in the detail alone.
+    if watched > 0 && app.size.0 < 100 {
+        columns.pop();
+    }
+    let (last, would) = (watched == 0 || app.size.0 >= 100, watched > 0);
+    if would {
+        columns.push(("WOULD", 15));
+    }
     let cells = |rule: &RuleView| {
-        let last = rule.last.as_ref().map_or_else(|| "-".to_owned(), |at| describe::clock(at, &app.zone));
-        vec![rule.rule.clone(), rule.hits.to_string(), rule.holds.to_string(), rate(rule), median(rule), last]
+        let (hits, holds) = ((rule.hits + rule.watched).to_string(), rule.holds.to_string());
+        let mut cells = vec![rule.rule.clone(), hits, holds, rate(rule), describe::median(rule.median_ms)];
+        if last {
+            cells.push(rule.last.as_ref().map_or_else(|| "-".to_owned(), |at| describe::clock(at, &app.zone)));
+        }
+        if would {
+            cells.push(would_cell(rule));
+        }
+        cells
     };
+    let only = if would { format!(", {watched} only watched") } else { String::new() };
     Table {
-        title: format!("Policy, last day: {}", plural(count, "rule")),
+        title: format!("Policy, last day: {}{only}", plural(count, "rule")),
         right: error.into_iter().chain(warned).collect(),
-        columns: vec![("RULE", 0), ("HITS", 6), ("HOLDS", 6), ("APPROVED", 9), ("MEDIAN", 7), ("LAST", 8)],
+        columns,
         rows: pages.rules.iter().flatten().map(cells).collect(),
         empty: if pages.rules.is_some() { "No rule has decided anything." } else { "Asking the daemon…" }.to_owned(),
+    }
+}
+
+/// What a rule that was only watched would have changed.
+fn would_cell(rule: &RuleView) -> String {
+    let RuleView { watched, would_hold, would_deny, .. } = rule;
+    match (watched, would_hold, would_deny) {
+        (0, _, _) => "-".to_owned(),
+        (_, 0, 0) => "change nothing".to_owned(),
+        (_, hold, 0) => format!("hold {hold}"),
+        (_, 0, deny) => format!("deny {deny}"),
+        (_, hold, deny) => format!("hold {hold} deny {deny}"),
     }
 }
 
@@ -278,15 +308,6 @@ fn rate(rule: &RuleView) -> String {
         (_, 0) => "-".to_owned(),
         (approved, ruled @ 1..10) => format!("{approved} of {ruled}"),
         (approved, ruled) => format!("{} %", approved * 100 / ruled),
-    }
-}
-
-fn median(rule: &RuleView) -> String {
-    match rule.median_ms {
-        None => "-".to_owned(),
-        Some(millis @ 0..10_000) => format!("{}.{} s", millis / 1000, millis % 1000 / 100),
-        Some(millis @ 10_000..120_000) => format!("{} s", millis / 1000),
-        Some(millis) => format!("{} min", millis / 60_000),
     }
 }
 
@@ -307,8 +328,21 @@ fn rule_document(app: &App) -> Doc {
     doc.fact("Rule", &format!("{}{place}", rule.rule));
     doc.fact("Policy", &rule.policy);
     let RuleView { hits, holds, approved, rejected, lapsed, .. } = rule;
-    doc.fact("Did", &format!("{hits} decisions name it, {holds} held: {approved} approved, {rejected} rejected, {lapsed} ended without a ruling"));
-    doc.fact("Median", &format!("{} from the hold to the ruling", median(rule)));
+    if *hits > 0 || rule.watched == 0 {
+        doc.fact(
+            "Did",
+            &format!(
+                "{} with it, {holds} held: {approved} approved, {rejected} rejected, {lapsed} ended without a ruling",
+                plural(usize::try_from(*hits).unwrap_or(usize::MAX), "decision")
+            ),
+        );
+    }
+    if rule.median_ms.is_some() {
+        doc.fact("Median", &format!("{} from the hold to the ruling", describe::median(rule.median_ms)));
+    }
+    if let Some(words) = describe::watched(rule) {
+        doc.fact("Would", &words);
+    }
     if let Some(last) = &rule.last {
         doc.fact("Last", &day_and_clock(last, &app.zone));
     }

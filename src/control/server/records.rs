@@ -58,6 +58,9 @@ impl Connection {
             lapsed: rule.lapsed,
             median_ms: rule.median_ms,
             last: Some(rule.last.clone()),
+            watched: rule.watched,
+            would_hold: rule.would_hold,
+            would_deny: rule.would_deny,
             hint: rule.hint.clone(),
         });
         let rules = rules.collect();

@@ -2,7 +2,7 @@
 
 use super::{Connection, Ended, MAX_REASON, failure};
 use crate::call::Effect;
-use crate::control::wire::{CallLine, Failure, Frozen, Notice, SESSION_SCHEMA, SessionRuling, SessionView};
+use crate::control::wire::{CallLine, Failure, Frozen, Notice, SESSION_SCHEMA, SessionRuling, SessionView, Size};
 use crate::gate::{Halt, Line, NoEffect, SessionNow};
 
 impl Connection {
@@ -100,5 +100,6 @@ fn line(line: Line) -> CallLine {
         result: line.result,
         rule: line.rule,
         digest: line.digest,
+        sizes: line.sizes.into_iter().map(|(value, unit)| Size { value, unit }).collect(),
     }
 }

@@ -57,6 +57,19 @@ pub struct CallLine {
     pub result: Option<String>,
     pub rule: Option<String>,
     pub digest: Digest,
+    /// How much it wants: money, and whatever else is counted. Only what the call spells, and shortly.
+    #[serde(default)]
+    pub sizes: Vec<Size>,
+}
+
+/// How much a call wants of something.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Size {
+    /// As spelled in the call.
+    pub value: String,
+    /// The currency, else `minor` or `major` of money; `percent`, `count`, ... of the rest.
+    pub unit: String,
 }
 
 /// A grant: `countersign.grant/v1`.
@@ -128,6 +141,15 @@ pub struct RuleView {
     /// Median time from the hold to the ruling.
     pub median_ms: Option<u64>,
     pub last: Option<String>,
+    /// Decisions beside which it spoke while its policy was only watched, in mode `warn` or `shadow`.
+    #[serde(default)]
+    pub watched: u64,
+    /// Those of them that it would have held, and that were let through.
+    #[serde(default)]
+    pub would_hold: u64,
+    /// Those of them that it would have denied, and that were let through or held.
+    #[serde(default)]
+    pub would_deny: u64,
     /// What an author might do about it.
     pub hint: Option<String>,
 }
