@@ -120,6 +120,7 @@ impl Rig {
             client: ClientInfo::silent(Transport::Stdio),
             link: ClientLink { inbound, outbound },
             replaced: CancellationToken::new(),
+            lane: tokio::runtime::Handle::current(),
         };
         tokio::spawn(serve(new, None, (linked, answers), None, Arc::new(shared), Arc::new(server)));
         Rig { to_session, client, from_upstream, upstream, ids: 0, _folder: folder }

@@ -10,6 +10,7 @@ use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use serde_json::json;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::{Instrument as _, debug};
@@ -272,7 +273,14 @@ impl HttpFront {
 
     async fn hand_over(&self, admitted: &Admitted, client: ClientInfo, link: ClientLink) -> Result<(), Refused> {
         let (server, principal) = (admitted.server.clone(), Arc::clone(&admitted.principal));
-        let new = NewSession { server, principal, client, link, replaced: admitted.replaced.clone() };
+        let new = NewSession {
+            server,
+            principal,
+            client,
+            link,
+            replaced: admitted.replaced.clone(),
+            lane: Handle::current(),
+        };
         match timeout(HAND_OVER, self.handover.sessions.send(new)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(busy("the daemon is shutting down")),
