@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use countersign::call::{Limits, Principal, PrincipalKind};
 use countersign::json::{JsonText, Rules};
+use countersign::transport::lanes::Lanes;
 use countersign::transport::principals::Principals;
 use countersign::transport::runtime_dir::listen;
 use countersign::transport::{FromClient, Handover, NewSession, ToClient, client_socket};
@@ -42,6 +43,7 @@ impl Daemon {
             Limits::default(),
             CancellationToken::new(),
             TaskTracker::new(),
+            Lanes::start().unwrap(),
         ));
         Daemon { path, sessions, _rejected: rejected, folder }
     }

@@ -121,7 +121,7 @@ pub(super) mod tests {
     use crate::json::{JsonText, Rules};
 
     /// Every shipped family, with data of the operator's for each of them, odd data among it.
-    fn set(data: Json) -> PolicySet {
+    pub fn set(data: Json) -> PolicySet {
         let names: Vec<String> = source::builtin_names().map(str::to_owned).collect();
         let mut sources = source::builtin(&names).unwrap();
         sources.data.push(Source { name: "data.json".into(), text: data.to_string() });
@@ -129,7 +129,7 @@ pub(super) mod tests {
         PolicySet::load(Build { sources, modes, time_limit, unsafe_default_allow: false }).unwrap()
     }
 
-    static SETS: LazyLock<Vec<PolicySet>> = LazyLock::new(|| {
+    pub static SETS: LazyLock<Vec<PolicySet>> = LazyLock::new(|| {
         vec![
             set(json!({})),
             set(json!({

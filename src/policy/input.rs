@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use serde_json::json;
 
-use super::Phase;
+use super::{Phase, repeated};
 use crate::call::{CallContext, CallId, Decided, Digest, Magnitude, Money, ToolCall};
 use crate::json::{Json, JsonText, Rules};
 
@@ -50,12 +50,14 @@ impl<'a> Subject<'a> {
 pub struct Text {
     text: String,
     members: Vec<(&'static str, Range<usize>)>,
+    /// What the rules that decide about it may pass over; `None` where that is not known.
+    aside: Option<Vec<Range<usize>>>,
 }
 
 impl Text {
     /// Of which no more is known than its text.
     pub fn whole(text: String) -> Text {
-        Text { text, members: Vec::new() }
+        Text { text, members: Vec::new(), aside: None }
     }
 
     pub fn as_str(&self) -> &str {
@@ -79,6 +81,19 @@ impl Text {
         typed_value(text, pointer)
     }
 
+    /// Everything that decides about it, where others may be decided by the same.
+    pub fn repeats(&self) -> Option<String> {
+        let aside = self.aside.as_ref()?;
+        let mut kept = String::with_capacity(self.text.len());
+        let mut at = 0;
+        for range in aside {
+            kept.push_str(self.text.get(at..range.start)?);
+            at = range.end;
+        }
+        kept.push_str(self.text.get(at..)?);
+        Some(kept)
+    }
+
     /// All members of the top with their texts; none where these are not known.
     pub fn members(&self) -> impl Iterator<Item = (&'static str, &str)> {
         self.members.iter().filter_map(|(name, at)| Some((*name, self.text.get(at.clone())?)))
@@ -95,7 +110,7 @@ impl From<Text> for String {
 pub fn document(now: u64, subject: Subject<'_>, context: &CallContext) -> Text {
     let mut out = Members::new(768 + subject.arguments.len());
     out.number("version", VERSION.into());
-    out.number("now", now);
+    out.aside(|out| out.number("now", now));
     out.text("phase", subject.phase.as_str());
     out.text("method", subject.method);
     out.nested("principal", |out| {
@@ -147,21 +162,23 @@ pub fn document(now: u64, subject: Subject<'_>, context: &CallContext) -> Text {
         out.value("schema", &context.tool.schema);
     });
     out.nested("operation", |out| operation(out, context));
-    out.raw("arguments", subject.arguments);
-    if let Some(responses) = subject.responses {
-        out.raw("responses", responses.text());
-    }
-    if let Some(meta) = subject.meta {
-        out.raw("meta", meta.text());
-    }
+    out.aside(|out| {
+        out.raw("arguments", subject.arguments);
+        if let Some(responses) = subject.responses {
+            out.raw("responses", responses.text());
+        }
+        if let Some(meta) = subject.meta {
+            out.raw("meta", meta.text());
+        }
+    });
     out.optional("continues", context.continues.as_ref().map(CallId::as_str));
     if let Some(history) = &context.history {
         out.raw("history", history.as_str());
     }
     if let Some(digest) = subject.digest {
-        out.text("digest", &digest.to_string());
+        out.aside(|out| out.text("digest", &digest.to_string()));
     }
-    out.finish()
+    out.finish(repeated::may_repeat(&subject, context))
 }
 
 fn operation(out: &mut Members, context: &CallContext) {
@@ -181,7 +198,7 @@ fn operation(out: &mut Members, context: &CallContext) {
             out.optional("absent", absent.as_deref());
         });
     }
-    out.value("targets", &operation.targets);
+    out.aside(|out| out.value("targets", &operation.targets));
     if let Some(Magnitude { value, unit, absent }) = &operation.magnitude {
         out.nested("magnitude", |out| {
             if let Some(value) = value {
@@ -227,13 +244,14 @@ struct Members {
     depth: usize,
     /// Name and begin of each member of the top.
     top: Vec<(&'static str, usize)>,
+    aside: Vec<Range<usize>>,
 }
 
 impl Members {
     fn new(capacity: usize) -> Members {
         let mut text = String::with_capacity(capacity);
         text.push('{');
-        Members { text, depth: 0, top: Vec::with_capacity(20) }
+        Members { text, depth: 0, top: Vec::with_capacity(20), aside: Vec::with_capacity(4) }
     }
 
     fn name(&mut self, name: &'static str) {
@@ -304,12 +322,19 @@ impl Members {
         self.text.push('}');
     }
 
-    fn finish(mut self) -> Text {
+    /// What differs from one call to the next that is decided alike.
+    fn aside(&mut self, write: impl FnOnce(&mut Members)) {
+        let begin = self.text.len();
+        write(self);
+        self.aside.push(begin..self.text.len());
+    }
+
+    fn finish(mut self, repeats: bool) -> Text {
         // A member ends where the next one's comma and name begin.
         let begins = self.top.iter().skip(1).map(|(name, begin)| begin - name.len() - ",\"\":".len());
         let ends = begins.chain([self.text.len()]);
         let members = self.top.iter().zip(ends).map(|((name, begin), end)| (*name, *begin..end)).collect();
         self.text.push('}');
-        Text { text: self.text, members }
+        Text { text: self.text, members, aside: repeats.then_some(self.aside) }
     }
 }

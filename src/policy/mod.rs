@@ -14,12 +14,15 @@ mod check;
 mod combine;
 mod compiled;
 mod data;
+mod document;
+mod evaluation;
 mod excerpt;
 mod history;
 mod input;
 mod pool;
 mod problem;
 pub mod recorded;
+mod repeated;
 mod set;
 mod source;
 mod syntax;
@@ -48,8 +51,9 @@ pub use input::confirm_value;
 pub use problem::{PolicyErrors, Problem, Severity};
 pub use source::builtin_names;
 
+use document::Document;
 use pool::Pool;
-use set::{Document, PolicySet};
+use set::PolicySet;
 
 /// What ends what the interpreter cannot end, in time limits.
 const OUTER: u32 = 3;
@@ -290,7 +294,8 @@ impl PolicyEngine {
         self.judge(&self.0.set.load_full(), now(), input::Subject::listed(), context).await
     }
 
-    /// As [`PolicyEngine::evaluate`] of a call, on this thread and without the outer limit: only to measure it.
+    /// As [`PolicyEngine::evaluate`] of a call, on this thread, without the outer limit and whatever was decided before:
+    /// only to measure it.
     ///
     /// # Errors
     /// As [`PolicyEngine::evaluate`].
@@ -299,7 +304,7 @@ impl PolicyEngine {
         let subject = input::Subject::call(call, call.digest(context));
         let document = input::document(now(), subject, context);
         match &**self.0.set.load() {
-            InUse::Here(set, _) => set.decide(Phase::Call, &Document::Ours(document)),
+            InUse::Here(set, _) => set.evaluate(Phase::Call, &Document::Ours(document)),
             InUse::Away(_) => Err(PolicyFault::Worker("these policies are not evaluated here".to_owned())),
         }
     }

@@ -19,10 +19,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::document::Document;
 use super::excerpt::{self, Excerpt};
 use super::history::HistoryUses;
 use super::problem::{PolicyErrors, Problem};
-use super::set::{Build, Document};
+use super::set::Build;
 use super::{Phase, PolicyFault, wire, worker};
 use crate::call::Decision;
 

@@ -15,10 +15,12 @@ use regorus::{Engine, Value};
 
 use super::check;
 use super::combine::{Entry, Found, Kind, combine};
-use super::compiled::{Compiled, Sets};
+use super::compiled::Compiled;
+use super::document::Document;
+use super::evaluation::{Evaluation, Programs};
 use super::history::HistoryUses;
-use super::input::{self, Text};
 use super::problem::{PolicyErrors, Problem};
+use super::repeated::Repeated;
 use super::source::{self, Source, Sources};
 use super::syntax::{self, Module};
 use super::{Mode, Phase, PolicyFault, value};
@@ -47,6 +49,8 @@ pub struct PolicySet {
     rules: usize,
     history: HistoryUses,
     time_limit: Duration,
+    /// What the shipped families alone have decided.
+    repeated: Repeated,
 }
 
 /// A set that a policy exports.
@@ -60,54 +64,7 @@ pub(super) struct EntryPoint {
     /// Of the first rule that adds to the set, for entries whose id is computed.
     pub line: usize,
     /// Its place among the sets of the compiled program of its mode; `None`: the interpreter evaluates it.
-    compiled: Option<usize>,
-}
-
-/// What is compiled, where some of it is in use.
-#[derive(Debug)]
-struct Programs {
-    enforced: Option<Compiled>,
-    watched: Option<Compiled>,
-}
-
-/// The input of a decision.
-#[derive(Clone, Debug)]
-pub enum Document {
-    /// Built by [`input::document`]: every member has the type that the contract says.
-    Ours(Text),
-    /// From somebody's file. It may be of any shape, so the interpreter evaluates everything, errors and all.
-    Given(String),
-}
-
-impl Document {
-    pub fn len(&self) -> usize {
-        self.as_str().len()
-    }
-
-    pub fn as_str(&self) -> &str {
-        match self {
-            Document::Ours(text) => text.as_str(),
-            Document::Given(text) => text,
-        }
-    }
-
-    fn typed_value(&self, pointer: &str) -> Option<String> {
-        match self {
-            Document::Ours(text) => text.typed_value(pointer),
-            Document::Given(text) => input::typed_value(text, pointer),
-        }
-    }
-}
-
-/// Evaluates sets on one input, each where it belongs.
-struct Evaluation<'a> {
-    set: &'a PolicySet,
-    compiled: Option<&'a Programs>,
-    input: Value,
-    /// Of each program that was asked: one that has failed is not asked again.
-    enforced: Option<Result<Sets, String>>,
-    watched: Option<Result<Sets, String>>,
-    interpreter: Option<Engine>,
+    pub(super) compiled: Option<usize>,
 }
 
 /// How a set is to be built.
@@ -170,13 +127,31 @@ impl PolicySet {
     /// # Errors
     /// Anything that is not a clear answer: the caller refuses.
     pub fn decide(&self, phase: Phase, document: &Document) -> Result<Decision, PolicyFault> {
+        let repeats = match document {
+            Document::Ours(text) if self.is_shipped() => text.repeats(),
+            Document::Ours(_) | Document::Given(_) => None,
+        };
+        let Some(repeats) = repeats else { return self.evaluate(phase, document) };
+        if let Some(decision) = self.repeated.get(&repeats) {
+            return Ok(decision);
+        }
+        let decision = self.evaluate(phase, document)?;
+        self.repeated.keep(repeats, &decision);
+        Ok(decision)
+    }
+
+    /// The same, whatever was decided before.
+    ///
+    /// # Errors
+    /// As [`PolicySet::decide`].
+    pub fn evaluate(&self, phase: Phase, document: &Document) -> Result<Decision, PolicyFault> {
         let started = Instant::now();
         let (input, compiled) = match document {
             Document::Ours(text) => (value::of(text), Some(&self.compiled)),
             Document::Given(text) => (Value::from_json_str(text).map_err(|error| error.to_string()), None),
         };
         let input = input.map_err(PolicyFault::Input)?;
-        let mut evaluation = Evaluation::new(self, compiled, input);
+        let mut evaluation = Evaluation::new(&self.engine, self.time_limit, compiled, input);
         let mut found = Vec::new();
         for point in &self.entries {
             // The interpreter can lose its own expiry and go on with a wrong answer: our clock decides. After the limit
@@ -213,7 +188,17 @@ impl PolicySet {
         let (entries, lines, version) = (self.entries.clone(), self.lines.clone(), self.version.clone());
         let history = self.history.clone();
         let compiled = Programs { enforced: None, watched: None };
-        PolicySet { engine, compiled, entries, lines, version, rules: self.rules, history, time_limit }
+        PolicySet {
+            engine,
+            compiled,
+            entries,
+            lines,
+            version,
+            rules: self.rules,
+            history,
+            time_limit,
+            repeated: Repeated::default(),
+        }
     }
 
     /// The same set, with a program in place of those families' of this mode that fails on every input.
@@ -230,11 +215,16 @@ impl PolicySet {
         PolicySet { compiled, ..self }
     }
 
+    #[cfg(test)]
+    pub(super) fn repeated_for_test(&self) -> &Repeated {
+        &self.repeated
+    }
+
     /// What interpreter and program say about every set that both evaluate.
     #[cfg(test)]
     pub(super) fn both_for_test(&self, document: &str) -> Vec<(String, [Result<Value, PolicyFault>; 2])> {
         let input = Value::from_json_str(document).unwrap();
-        let mut both = Evaluation::new(self, Some(&self.compiled), input);
+        let mut both = Evaluation::new(&self.engine, self.time_limit, Some(&self.compiled), input);
         let shipped = self.entries.iter().filter(|point| point.compiled.is_some());
         shipped
             .map(|point| {
@@ -254,35 +244,6 @@ impl PolicySet {
             line,
             enforced: point.mode == Mode::Enforce,
             failed: false,
-        }
-    }
-}
-
-impl<'a> Evaluation<'a> {
-    fn new(set: &'a PolicySet, compiled: Option<&'a Programs>, input: Value) -> Evaluation<'a> {
-        Evaluation { set, compiled, input, enforced: None, watched: None, interpreter: None }
-    }
-
-    fn value(&mut self, point: &EntryPoint) -> Result<Value, PolicyFault> {
-        let Evaluation { set, compiled, input, enforced, watched, interpreter } = self;
-        let (program, sets) = match point.mode {
-            Mode::Enforce => (compiled.and_then(|programs| programs.enforced.as_ref()), enforced),
-            Mode::Warn | Mode::Shadow => (compiled.and_then(|programs| programs.watched.as_ref()), watched),
-        };
-        match (program, point.compiled) {
-            (Some(program), Some(place)) => {
-                let sets = sets.get_or_insert_with(|| program.evaluate(input.clone(), set.time_limit));
-                let sets = sets.as_ref().map_err(|message| PolicyFault::BuiltIn { message: message.clone() })?;
-                Ok(sets.set(place))
-            }
-            (None, _) | (_, None) => {
-                let interpreter = interpreter.get_or_insert_with(|| {
-                    let mut engine = set.engine.clone();
-                    engine.set_input(input.clone());
-                    engine
-                });
-                point.interpret(interpreter)
-            }
         }
     }
 }
@@ -410,7 +371,17 @@ impl Build {
         let policies = modules.iter().filter(|module| check::is_policy(module));
         let rules = policies.flat_map(|module| &module.rules).filter(|rule| check::is_export(rule)).count();
         let version = self.version();
-        Ok(PolicySet { engine, compiled, entries, lines, version, rules, history, time_limit: self.time_limit })
+        Ok(PolicySet {
+            engine,
+            compiled,
+            entries,
+            lines,
+            version,
+            rules,
+            history,
+            time_limit: self.time_limit,
+            repeated: Repeated::default(),
+        })
     }
 
     /// Compiles the sets of the shipped families, and says so in their entry points.

@@ -7,11 +7,12 @@ use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize};
 
+use super::document::Document;
 use super::excerpt::Excerpt;
 use super::history::HistoryUses;
 use super::input::Text;
 use super::problem::{PolicyErrors, Problem, Severity};
-use super::set::{Build, Document};
+use super::set::Build;
 use super::{Phase, PolicyFault};
 use crate::call::Decision;
 

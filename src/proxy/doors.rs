@@ -92,12 +92,14 @@ impl Doors {
     }
 
     fn begin(&self, new: NewSession, place: Place, server: Arc<ServerRuntime>, shared: Arc<Shared>) {
-        self.sessions.spawn(async move {
+        let lane = new.lane.clone();
+        let session = async move {
             let _place = place;
             server.sessions.fetch_add(1, Ordering::Relaxed);
             session::run(new, shared, Arc::clone(&server)).await;
             server.sessions.fetch_sub(1, Ordering::Relaxed);
-        });
+        };
+        self.sessions.spawn_on(session, &lane);
     }
 
     async fn wait(&self, new: &NewSession, limits: &Limits) -> Result<Place, Full> {
@@ -271,6 +273,7 @@ mod tests {
             link: ClientLink { inbound: mpsc::channel(1).1, outbound: mpsc::channel(1).0 },
             replaced: CancellationToken::new(),
             running: Running::default(),
+            lane: tokio::runtime::Handle::current(),
         }
     }
 

@@ -28,6 +28,7 @@ use crate::policy::{self, PolicyEngine, PolicyErrors};
 use crate::signing::Signers;
 use crate::transport::api_gate::{self, ApiGate, ApiSpec};
 use crate::transport::http_client::{HttpClient, TlsError};
+use crate::transport::lanes::Lanes;
 use crate::transport::runtime_dir::{self, SocketError};
 use crate::transport::{Handover, NewSession, Rejected, client_socket, http_front};
 
@@ -149,6 +150,8 @@ pub enum StartError {
     Upstream { server: String, reason: String },
     #[error("the folders of the servers' children cannot be made in {folder}: {source}")]
     Yard { folder: PathBuf, source: std::io::Error },
+    #[error("the threads for connections cannot be started: {0}")]
+    Lanes(std::io::Error),
     #[error("operators.allowed_signers: {0}")]
     Operators(String),
     #[error("issuers.{name}: {reason}")]
@@ -171,6 +174,7 @@ pub struct Daemon {
     limits: Limits,
     keys: Option<Arc<Keys>>,
     names: Arc<Names>,
+    lanes: Lanes,
 }
 
 impl Daemon {
@@ -240,6 +244,7 @@ impl Daemon {
         });
         gate.remember().await?;
         let http_client = HttpClient::new(config.limits, tracker.clone())?;
+        let lanes = Lanes::start().map_err(StartError::Lanes)?;
         let (rejected, from_fronts) = mpsc::channel(HANDOVER);
         let api = child_address
             .map(|address| Arc::new(ApiGate::new(address, config.limits, tracker.clone(), fronts.clone())));
@@ -303,6 +308,7 @@ impl Daemon {
             limits: config.limits,
             keys: None,
             names: Arc::clone(&known),
+            lanes: lanes.clone(),
         };
         tracker.spawn(client_socket::serve(
             client_listener,
@@ -312,6 +318,7 @@ impl Daemon {
             config.limits,
             fronts.clone(),
             tracker.clone(),
+            lanes.clone(),
         ));
         tracker.spawn(crate::control::server::serve(operator_listener, control, stop.clone(), tracker.clone()));
         if let (Some(listener), Some(listen)) = (http_listener, &config.http) {
@@ -326,7 +333,7 @@ impl Daemon {
                 fronts,
                 tracker.clone(),
             );
-            tracker.spawn(http_front::serve(listener, Arc::new(front)));
+            tracker.spawn(http_front::serve(listener, Arc::new(front), lanes.clone()));
         }
         for (channel, feed) in notices::channels(&config, &secrets, &daemon.http_client, &daemon.control)? {
             let (news, receiver) = mpsc::channel(HANDOVER);
@@ -384,6 +391,7 @@ impl Daemon {
             tracing::error!(%error, "the stop could not be recorded");
         }
         audit.close().await;
+        drop(self.lanes);
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf, UCred};
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +22,7 @@ use tracing::{Instrument as _, debug, info_span, warn};
 use self::batches::Batches;
 use super::budget::Refusals;
 use super::frame::{Frame, LineReader, write_lines};
+use super::lanes::Lanes;
 use super::principals::Principals;
 use super::runtime_dir::Listener;
 use super::{ClientLink, FromClient, Handover, NewSession, Rejected, Running, ToClient};
@@ -95,6 +97,7 @@ pub async fn serve(
     limits: Limits,
     stop: CancellationToken,
     tracker: TaskTracker,
+    lanes: Lanes,
 ) {
     let refusals = Refusals::new(handover.rejected.clone());
     let front = Arc::new(Front { principals, servers, handover, refusals, limits });
@@ -120,10 +123,14 @@ pub async fn serve(
         };
         let front = Arc::clone(&front);
         let work = async move {
-            connection(stream, &front).await;
+            // From here on the lane's own event loop looks after it.
+            match stream.into_std().and_then(UnixStream::from_std) {
+                Ok(stream) => connection(stream, &front).await,
+                Err(error) => warn!(%error, "a connection could not be served"),
+            }
             drop(place);
         };
-        tracker.spawn(work.instrument(info_span!("client", transport = "stdio")));
+        lanes.spawn(&tracker, work.instrument(info_span!("client", transport = "stdio")));
     }
 }
 
@@ -157,8 +164,8 @@ async fn connection(stream: UnixStream, front: &Front) {
     let link = ClientLink { inbound, outbound };
     // The kernel says who it is, and that does not change.
     let replaced = CancellationToken::new();
-    let session =
-        NewSession { server, principal, client: client_info(peer, cwd), link, replaced, running: Running::default() };
+    let (client, lane) = (client_info(peer, cwd), Handle::current());
+    let session = NewSession { server, principal, client, link, replaced, running: Running::default(), lane };
     let handed = timeout(PREAMBLE_TIME, front.handover.sessions.send(session)).await;
     if !matches!(handed, Ok(Ok(()))) {
         let reason = turned_away(Turned::Busy, "the daemon is stopping or too busy for a new session");

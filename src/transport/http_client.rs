@@ -18,6 +18,7 @@ use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder}
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::service::TowerToHyperService;
 use rustls::ClientConfig;
+use tokio::runtime::{self, Handle};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -48,6 +49,7 @@ pub(super) struct Connection {
     sender: SendRequest<Full<Bytes>>,
     /// How long it may wait for the next one.
     idle: Duration,
+    lane: runtime::Id,
 }
 
 /// Shared by all HTTP upstreams of the daemon. Cheap to clone.
@@ -68,6 +70,8 @@ struct Shared {
 struct Idle {
     sender: SendRequest<Full<Bytes>>,
     until: Instant,
+    /// Whose event loop looks after it: a request from there wakes no other thread.
+    lane: runtime::Id,
 }
 
 /// A request without a response. `sent` is false only where no byte of it left.
@@ -136,14 +140,17 @@ impl HttpClient {
         loop {
             let idle = self.idle(server);
             let again = idle.is_some();
-            let mut sender = match idle {
-                Some(mut idle) => {
-                    if !matches!(timeout(READY, idle.ready()).await, Ok(Ok(()))) {
+            let (mut sender, lane) = match idle {
+                Some(Idle { mut sender, lane, .. }) => {
+                    if !matches!(timeout(READY, sender.ready()).await, Ok(Ok(()))) {
                         continue;
                     }
-                    idle
+                    (sender, lane)
                 }
-                None => self.connect(uri).await.map_err(|reason| NoResponse { sent: false, reason })?,
+                None => {
+                    let sender = self.connect(uri).await.map_err(|reason| NoResponse { sent: false, reason })?;
+                    (sender, Handle::current().id())
+                }
             };
             let sending = match leave {
                 None => sender.try_send_request(request),
@@ -154,7 +161,7 @@ impl HttpClient {
             match sending.await {
                 Ok(response) => {
                     let idle = idle_time(response.headers());
-                    return Ok((response, Connection { sender, idle }));
+                    return Ok((response, Connection { sender, idle, lane }));
                 }
                 Err(mut failed) => match failed.take_message() {
                     Some(whole) if again => request = whole,
@@ -180,7 +187,7 @@ impl HttpClient {
 
     /// Takes a connection back whose last response was read through.
     pub(super) fn keep(&self, server: &str, connection: Connection) {
-        let Connection { sender, idle: time } = connection;
+        let Connection { sender, idle: time, lane } = connection;
         if sender.is_closed() || time.is_zero() || self.0.closed.is_cancelled() {
             return;
         }
@@ -190,17 +197,19 @@ impl HttpClient {
             None => idle.entry(server.to_owned()).or_default(),
         };
         if idle.len() < MOST_IDLE {
-            idle.push(Idle { sender, until: Instant::now() + time });
+            idle.push(Idle { sender, until: Instant::now() + time, lane });
         }
     }
 
-    /// The connection that was used last.
-    fn idle(&self, server: &str) -> Option<SendRequest<Full<Bytes>>> {
+    /// The connection that was used last, on this lane where there is one.
+    fn idle(&self, server: &str) -> Option<Idle> {
         let mut idle = lock(&self.0.idle);
         let idle = idle.get_mut(server)?;
         let now = Instant::now();
         idle.retain(|idle| now < idle.until && !idle.sender.is_closed());
-        idle.pop().map(|idle| idle.sender)
+        let here = Handle::current().id();
+        let best = idle.iter().rposition(|idle| idle.lane == here).or(idle.len().checked_sub(1))?;
+        Some(idle.remove(best))
     }
 
     async fn connect(&self, uri: &Uri) -> Result<SendRequest<Full<Bytes>>, String> {

@@ -5,6 +5,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -14,6 +15,7 @@ use crate::mcp::loss::Loss;
 use crate::mcp::message::{Id, Malformed, Message};
 
 mod answer;
+pub mod lanes;
 mod reach;
 mod running;
 pub use reach::Reach;
@@ -77,6 +79,8 @@ pub struct NewSession {
     pub replaced: CancellationToken,
     /// What goes on in it, for its front.
     pub running: Running,
+    /// Where its connection is served, and where the session runs.
+    pub lane: Handle,
 }
 
 /// Something a front refused before there was a session to record it.

@@ -2,10 +2,10 @@
 
 use countersign::console::app::Link;
 use countersign::console::keys::Page;
-use countersign::control::wire::{ChainView, Command, Failure, HoldView, Notice, SessionRuling};
+use countersign::control::wire::{ChainView, Command, Daemon, Failure, HoldView, Notice, SessionRuling};
 use crossterm::event::KeyCode;
 
-use crate::support::{A, Desk, SIZE, before, chain, grants, record, refund, sent, sessions, three};
+use crate::support::{A, Desk, SIZE, before, chain, daemon, grants, record, refund, sent, sessions, three};
 
 #[test]
 fn sessions_are_paused_ended_and_grants_revoked_after_a_question() {
@@ -145,7 +145,7 @@ fn no_screen_draws_anything_raw() {
 /// Names that nothing has are said on the page of policies, as a refused reload is.
 #[test]
 fn policy_warnings_are_on_the_page_of_policies() {
-    let mut desk = Desk::new(LARGE, three());
+    let mut desk = Desk::new((120, 40), three());
     let line = "data.yaml:1:19: a budget for `creat_refund`, and stripe has no such operation";
     desk.news(Notice::Daemon { daemon: Daemon { policy_warnings: vec![line.to_owned()], ..daemon() } });
     drop(desk.key_and_answers(KeyCode::Char('4')));

@@ -30,7 +30,16 @@ impl Rig {
         let handover = Handover { sessions: to_sessions, rejected: to_rejected };
         let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
         let listener = listen(&path).unwrap();
-        tokio::spawn(serve(listener, principals, servers, handover, limits, stop.clone(), tracker.clone()));
+        tokio::spawn(serve(
+            listener,
+            principals,
+            servers,
+            handover,
+            limits,
+            stop.clone(),
+            tracker.clone(),
+            Lanes::start().unwrap(),
+        ));
         Rig { path, sessions, rejected, stop, tracker, _folder: folder }
     }
 

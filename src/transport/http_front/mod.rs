@@ -31,6 +31,7 @@ use self::respond::json;
 use self::session::Sessions;
 use self::sse::Answer;
 use super::budget::Refusals;
+use super::lanes::Lanes;
 use super::principals::Principals;
 use super::{Handover, Rejected};
 use crate::call::{ClientInfo, Limits, Transport};
@@ -139,7 +140,7 @@ impl HttpFront {
 }
 
 /// Accepts until the front's `stop`. From then on requests under way are finished and no new ones are taken.
-pub async fn serve(listener: TcpListener, front: Arc<HttpFront>) {
+pub async fn serve(listener: TcpListener, front: Arc<HttpFront>, lanes: Lanes) {
     let places = Arc::new(Semaphore::new(front.limits.connections));
     loop {
         let accepted = tokio::select! {
@@ -163,10 +164,14 @@ pub async fn serve(listener: TcpListener, front: Arc<HttpFront>) {
         };
         let front_of_task = Arc::clone(&front);
         let work = async move {
-            connection(stream, peer, front_of_task).await;
+            // From here on the lane's own event loop looks after it.
+            match stream.into_std().and_then(TcpStream::from_std) {
+                Ok(stream) => connection(stream, peer, front_of_task).await,
+                Err(error) => warn!(%error, "a connection could not be served"),
+            }
             drop(place);
         };
-        front.tracker.spawn(work.instrument(info_span!("client", transport = "http", %peer)));
+        lanes.spawn(&front.tracker, work.instrument(info_span!("client", transport = "http", %peer)));
     }
 }
 

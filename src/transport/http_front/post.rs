@@ -10,6 +10,7 @@ use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use serde_json::json;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::{Instrument as _, debug};
@@ -279,7 +280,8 @@ impl HttpFront {
         running: Running,
     ) -> Result<(), Refused> {
         let (server, principal) = (admitted.server.clone(), Arc::clone(&admitted.principal));
-        let new = NewSession { server, principal, client, link, replaced: admitted.replaced.clone(), running };
+        let (replaced, lane) = (admitted.replaced.clone(), Handle::current());
+        let new = NewSession { server, principal, client, link, replaced, running, lane };
         match timeout(HAND_OVER, self.handover.sessions.send(new)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(busy("the daemon is shutting down")),

@@ -57,7 +57,7 @@ impl Rig {
         ));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(serve(listener, Arc::clone(&front)));
+        tokio::spawn(serve(listener, Arc::clone(&front), Lanes::start().unwrap()));
         Rig { address, sessions, rejected, front }
     }
 
@@ -476,7 +476,9 @@ async fn a_session_that_ends_answers_what_is_open() {
     let mut rig = Rig::start(Limits::default()).await;
     let mut client = rig.client().await;
     client.send(&modern(1)).await;
-    drop(rig.sessions.recv().await.unwrap());
+    let mut session = rig.sessions.recv().await.unwrap();
+    message(&mut session).await;
+    drop(session);
     let reply = client.reply().await;
     assert_eq!((reply.status, reply.code()), (503, sse::INTERNAL_ERROR));
     let (id, mut session) = rig.initialized(A).await;
