@@ -39,11 +39,10 @@ impl Daemon {
             listen(&path).unwrap().with_children(),
             Arc::new(Principals::new(Vec::new(), vec![(uid, Arc::new(me))])),
             Arc::new(["stripe".to_owned()].into()),
-            Handover { sessions: to_sessions, rejected: to_rejected },
+            Handover { sessions: to_sessions, rejected: to_rejected, lanes: Lanes::start().unwrap() },
             Limits::default(),
             CancellationToken::new(),
             TaskTracker::new(),
-            Lanes::start().unwrap(),
         ));
         Daemon { path, sessions, _rejected: rejected, folder }
     }

@@ -293,7 +293,7 @@ impl Daemon {
         let names: Arc<BTreeSet<String>> = Arc::new(servers.keys().cloned().collect());
         let served = servers.iter().map(|(name, server)| (name.clone(), server.served())).collect();
         let running = (Arc::clone(&shared), servers.clone());
-        let handover = accept(shared, servers, &session_tracker, &tracker, (rejected, from_fronts));
+        let handover = accept(shared, servers, &session_tracker, &tracker, (rejected, from_fronts), lanes.clone());
         let principals = Arc::new(principals::principals(&config, &secrets, &http_client, &control.gate).await?);
         let daemon = Daemon {
             http,
@@ -308,7 +308,7 @@ impl Daemon {
             limits: config.limits,
             keys: None,
             names: Arc::clone(&known),
-            lanes: lanes.clone(),
+            lanes,
         };
         tracker.spawn(client_socket::serve(
             client_listener,
@@ -318,7 +318,6 @@ impl Daemon {
             config.limits,
             fronts.clone(),
             tracker.clone(),
-            lanes.clone(),
         ));
         tracker.spawn(crate::control::server::serve(operator_listener, control, stop.clone(), tracker.clone()));
         if let (Some(listener), Some(listen)) = (http_listener, &config.http) {
@@ -333,7 +332,7 @@ impl Daemon {
                 fronts,
                 tracker.clone(),
             );
-            tracker.spawn(http_front::serve(listener, Arc::new(front), lanes.clone()));
+            tracker.spawn(http_front::serve(listener, Arc::new(front)));
         }
         for (channel, feed) in notices::channels(&config, &secrets, &daemon.http_client, &daemon.control)? {
             let (news, receiver) = mpsc::channel(HANDOVER);
@@ -537,6 +536,7 @@ fn accept(
     sessions: &TaskTracker,
     tracker: &TaskTracker,
     (rejected_to, mut rejected_from): (mpsc::Sender<Rejected>, mpsc::Receiver<Rejected>),
+    lanes: Lanes,
 ) -> Handover {
     let (session_to, mut session_from) = mpsc::channel::<NewSession>(HANDOVER);
     let (gate, scrubber) = (Arc::clone(&shared.gate), Arc::clone(&shared.scrubber));
@@ -555,5 +555,5 @@ fn accept(
             gate.refused(Event::Refused { server, principal, session: None, code, reason }).await;
         }
     });
-    Handover { sessions: session_to, rejected: rejected_to }
+    Handover { sessions: session_to, rejected: rejected_to, lanes }
 }

@@ -22,7 +22,6 @@ use tracing::{Instrument as _, debug, info_span, warn};
 use self::batches::Batches;
 use super::budget::Refusals;
 use super::frame::{Frame, LineReader, write_lines};
-use super::lanes::Lanes;
 use super::principals::Principals;
 use super::runtime_dir::Listener;
 use super::{ClientLink, FromClient, Handover, NewSession, Rejected, Running, ToClient};
@@ -97,7 +96,6 @@ pub async fn serve(
     limits: Limits,
     stop: CancellationToken,
     tracker: TaskTracker,
-    lanes: Lanes,
 ) {
     let refusals = Refusals::new(handover.rejected.clone());
     let front = Arc::new(Front { principals, servers, handover, refusals, limits });
@@ -121,16 +119,16 @@ pub async fn serve(
             let _ = stream.try_write(turned_away(Turned::Busy, &reason).as_bytes());
             continue;
         };
-        let front = Arc::clone(&front);
+        let front_of_task = Arc::clone(&front);
         let work = async move {
             // From here on the lane's own event loop looks after it.
             match stream.into_std().and_then(UnixStream::from_std) {
-                Ok(stream) => connection(stream, &front).await,
+                Ok(stream) => connection(stream, &front_of_task).await,
                 Err(error) => warn!(%error, "a connection could not be served"),
             }
             drop(place);
         };
-        lanes.spawn(&tracker, work.instrument(info_span!("client", transport = "stdio")));
+        front.handover.lanes.spawn(&tracker, work.instrument(info_span!("client", transport = "stdio")));
     }
 }
 

@@ -16,6 +16,7 @@ use crate::mcp::message::{Id, Malformed, Message};
 
 mod answer;
 pub mod lanes;
+use lanes::Lanes;
 mod reach;
 mod running;
 pub use reach::Reach;
@@ -94,11 +95,12 @@ pub struct Rejected {
     pub reason: String,
 }
 
-/// What a front needs to hand over sessions and refusals.
+/// What a front needs to serve connections, and to hand over sessions and refusals.
 #[derive(Clone, Debug)]
 pub struct Handover {
     pub sessions: mpsc::Sender<NewSession>,
     pub rejected: mpsc::Sender<Rejected>,
+    pub lanes: Lanes,
 }
 
 /// What goes to an upstream.

@@ -7,6 +7,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use super::*;
 use crate::call::PrincipalKind;
 use crate::mcp::message::{Id, PARSE_ERROR};
+use crate::transport::lanes::Lanes;
 use crate::transport::runtime_dir::listen;
 
 struct Rig {
@@ -27,19 +28,10 @@ impl Rig {
         let me = Principal::plain("me", PrincipalKind::Uid, Vec::new());
         let principals = Arc::new(Principals::new(Vec::new(), vec![(uid, Arc::new(me))]));
         let servers = Arc::new(["stripe".to_owned(), "stigg".to_owned()].into());
-        let handover = Handover { sessions: to_sessions, rejected: to_rejected };
+        let handover = Handover { sessions: to_sessions, rejected: to_rejected, lanes: Lanes::start().unwrap() };
         let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
         let listener = listen(&path).unwrap();
-        tokio::spawn(serve(
-            listener,
-            principals,
-            servers,
-            handover,
-            limits,
-            stop.clone(),
-            tracker.clone(),
-            Lanes::start().unwrap(),
-        ));
+        tokio::spawn(serve(listener, principals, servers, handover, limits, stop.clone(), tracker.clone()));
         Rig { path, sessions, rejected, stop, tracker, _folder: folder }
     }
 

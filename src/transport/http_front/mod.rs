@@ -31,7 +31,6 @@ use self::respond::json;
 use self::session::Sessions;
 use self::sse::Answer;
 use super::budget::Refusals;
-use super::lanes::Lanes;
 use super::principals::Principals;
 use super::{Handover, Rejected};
 use crate::call::{ClientInfo, Limits, Transport};
@@ -140,7 +139,7 @@ impl HttpFront {
 }
 
 /// Accepts until the front's `stop`. From then on requests under way are finished and no new ones are taken.
-pub async fn serve(listener: TcpListener, front: Arc<HttpFront>, lanes: Lanes) {
+pub async fn serve(listener: TcpListener, front: Arc<HttpFront>) {
     let places = Arc::new(Semaphore::new(front.limits.connections));
     loop {
         let accepted = tokio::select! {
@@ -171,7 +170,7 @@ pub async fn serve(listener: TcpListener, front: Arc<HttpFront>, lanes: Lanes) {
             }
             drop(place);
         };
-        lanes.spawn(&front.tracker, work.instrument(info_span!("client", transport = "http", %peer)));
+        front.handover.lanes.spawn(&front.tracker, work.instrument(info_span!("client", transport = "http", %peer)));
     }
 }
 

@@ -18,6 +18,7 @@ use crate::credential::secret::{Secret, SecretCell};
 use crate::json::Rules;
 use crate::mcp::headers;
 use crate::mcp::message::{HEADER_MISMATCH, INVALID_PARAMS, INVALID_REQUEST, Id, Message};
+use crate::transport::lanes::Lanes;
 use crate::transport::principals::Known;
 use crate::transport::{FromClient, NewSession, ToClient};
 
@@ -51,13 +52,13 @@ impl Rig {
             vec!["https://app.example".to_owned()],
             "http://mcp.example".to_owned(),
             limits,
-            Handover { sessions: to_sessions, rejected: to_rejected },
+            Handover { sessions: to_sessions, rejected: to_rejected, lanes: Lanes::start().unwrap() },
             CancellationToken::new(),
             TaskTracker::new(),
         ));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(serve(listener, Arc::clone(&front), Lanes::start().unwrap()));
+        tokio::spawn(serve(listener, Arc::clone(&front)));
         Rig { address, sessions, rejected, front }
     }
 
