@@ -41,7 +41,7 @@ struct Now {
 /// How the sending of a message ended, where its link knows that.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Ended {
-    /// The other side has taken all of it.
+    /// All of it was written to the other side.
     Taken,
     /// The other side says that it does not take it.
     Refused(String),

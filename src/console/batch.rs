@@ -91,7 +91,10 @@ impl Desk<'_> {
     /// Why these holds cannot be approved at once, in words that have passed the escape function; nothing where they can.
     pub fn refuses(&self, ids: &[&CallId], wall: Timestamp, zone: &TimeZone) -> Option<String> {
         if !self.daemon.is_some_and(|daemon| daemon.batches) {
-            return Some("the configuration does not let holds be approved at once (holds.batches)".to_owned());
+            return Some(
+                "the configuration does not let holds be approved at once (holds.batches); U takes the marks away"
+                    .to_owned(),
+            );
         }
         if !(2..=MAX_BATCH).contains(&ids.len()) {
             return Some(format!("a batch has 2 to {MAX_BATCH} holds, not {}", ids.len()));

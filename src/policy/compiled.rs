@@ -111,7 +111,7 @@ pub(super) mod tests {
     use serde_json::{Map, Value as Json, json};
 
     use super::super::set::{Build, PolicySet};
-    use super::super::{Phase, input, source};
+    use super::super::{Mode, Phase, input, source};
     use super::*;
     use crate::call::{
         AmountLimit, Bound, CallContext, Class, ConditionalScope, Confirmation, ConfirmedBy, Environment, Hours,
@@ -122,10 +122,15 @@ pub(super) mod tests {
 
     /// Every shipped family, with data of the operator's for each of them, odd data among it.
     pub fn set(data: Json) -> PolicySet {
+        set_in(data, BTreeMap::new())
+    }
+
+    /// The same, with families in these modes.
+    pub fn set_in(data: Json, modes: BTreeMap<String, Mode>) -> PolicySet {
         let names: Vec<String> = source::builtin_names().map(str::to_owned).collect();
         let mut sources = source::builtin(&names).unwrap();
         sources.data.push(Source { name: "data.json".into(), text: data.to_string() });
-        let (modes, time_limit) = (BTreeMap::new(), Duration::from_secs(30));
+        let time_limit = Duration::from_secs(30);
         PolicySet::load(Build { sources, modes, time_limit, unsafe_default_allow: false }).unwrap()
     }
 

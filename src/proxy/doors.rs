@@ -92,7 +92,7 @@ impl Doors {
     }
 
     fn begin(&self, new: NewSession, place: Place, server: Arc<ServerRuntime>, shared: Arc<Shared>) {
-        let lane = new.lane.clone();
+        let lane = new.lane.handle().clone();
         let session = async move {
             let _place = place;
             server.sessions.fetch_add(1, Ordering::Relaxed);
@@ -273,7 +273,7 @@ mod tests {
             link: ClientLink { inbound: mpsc::channel(1).1, outbound: mpsc::channel(1).0 },
             replaced: CancellationToken::new(),
             running: Running::default(),
-            lane: tokio::runtime::Handle::current(),
+            lane: crate::transport::lanes::OnLane::none(),
         }
     }
 

@@ -390,7 +390,7 @@ impl Daemon {
             tracing::error!(%error, "the stop could not be recorded");
         }
         audit.close().await;
-        drop(self.lanes);
+        self.lanes.end().await;
     }
 }
 

@@ -33,6 +33,7 @@ use crate::mcp::message::{Era, INVALID_REQUEST, Id, Malformed, Message, Shape};
 use crate::mcp::method::{self, Passage, Sorted};
 use crate::mcp::reply;
 use crate::pins::Checked;
+use crate::transport::lanes::long;
 use crate::transport::{ClientLink, FromClient, FromUpstream, NewSession, Running, ToClient};
 
 use asked::{Asked, Judging};
@@ -161,7 +162,7 @@ async fn serve(
     shared: Arc<Shared>,
     server: Arc<ServerRuntime>,
 ) {
-    let NewSession { principal, client, link, replaced, running, .. } = new;
+    let NewSession { principal, client, link, replaced, running, lane: _counts_there, .. } = new;
     let ClientLink { mut inbound, outbound } = link;
     let owner = Owner { principal: principal.name.clone(), server: server.facts.name.clone() };
     let id = session_id();
@@ -259,7 +260,6 @@ async fn serve(
     session.end(ending, answers).await;
 }
 
-/// Answers a client whose upstream cannot be started: every request it has sent so far, then the end.
 async fn at(deadline: Option<tokio::time::Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
@@ -302,7 +302,8 @@ impl Session {
     }
 
     async fn message(&mut self, message: Message) {
-        if self.shared.scrubber.has_whole(message.text().as_str()) {
+        let text = message.text().as_str();
+        if long(text.len(), || self.shared.scrubber.has_whole(text)) {
             let reason = "refused by countersign: the message contains a key that countersign keeps";
             let malformed = Malformed::new(INVALID_REQUEST, reason);
             return self.refuse(named(malformed, &message)).await;

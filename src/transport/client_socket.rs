@@ -12,7 +12,6 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf, UCred};
-use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +21,7 @@ use tracing::{Instrument as _, debug, info_span, warn};
 use self::batches::Batches;
 use super::budget::Refusals;
 use super::frame::{Frame, LineReader, write_lines};
+use super::lanes::long;
 use super::principals::Principals;
 use super::runtime_dir::Listener;
 use super::{ClientLink, FromClient, Handover, NewSession, Rejected, Running, ToClient};
@@ -162,7 +162,7 @@ async fn connection(stream: UnixStream, front: &Front) {
     let link = ClientLink { inbound, outbound };
     // The kernel says who it is, and that does not change.
     let replaced = CancellationToken::new();
-    let (client, lane) = (client_info(peer, cwd), Handle::current());
+    let (client, lane) = (client_info(peer, cwd), front.handover.lanes.here());
     let session = NewSession { server, principal, client, link, replaced, running: Running::default(), lane };
     let handed = timeout(PREAMBLE_TIME, front.handover.sessions.send(session)).await;
     if !matches!(handed, Ok(Ok(()))) {
@@ -279,7 +279,7 @@ async fn read_loop(
 ) {
     loop {
         let (event, last) = match reader.next().await {
-            Ok(Frame::Line(line)) => match batches.read(line) {
+            Ok(Frame::Line(line)) => match long(line.len(), || batches.read(line)) {
                 Ok(messages) => {
                     for message in messages {
                         if to_session.send(FromClient::Message(message)).await.is_err() {

@@ -196,19 +196,22 @@ impl HttpClient {
             Some(idle) => idle,
             None => idle.entry(server.to_owned()).or_default(),
         };
-        if idle.len() < MOST_IDLE {
-            idle.push(Idle { sender, until: Instant::now() + time, lane });
+        if idle.len() >= MOST_IDLE {
+            // Of lanes that have no use for theirs, perhaps.
+            idle.remove(0);
         }
+        idle.push(Idle { sender, until: Instant::now() + time, lane });
     }
 
-    /// The connection that was used last, on this lane where there is one.
+    /// The connection of this lane that was used last: on another's a request could wait for what is done there, and a
+    /// call would leave later than it was asked whether it may.
     fn idle(&self, server: &str) -> Option<Idle> {
         let mut idle = lock(&self.0.idle);
         let idle = idle.get_mut(server)?;
         let now = Instant::now();
         idle.retain(|idle| now < idle.until && !idle.sender.is_closed());
         let here = Handle::current().id();
-        let best = idle.iter().rposition(|idle| idle.lane == here).or(idle.len().checked_sub(1))?;
+        let best = idle.iter().rposition(|idle| idle.lane == here)?;
         Some(idle.remove(best))
     }
 

@@ -5,7 +5,6 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -81,7 +80,7 @@ pub struct NewSession {
     /// What goes on in it, for its front.
     pub running: Running,
     /// Where its connection is served, and where the session runs.
-    pub lane: Handle,
+    pub lane: lanes::OnLane,
 }
 
 /// Something a front refused before there was a session to record it.

@@ -21,6 +21,7 @@ use self::group::Group;
 use self::pending::Pending;
 use super::budget::Budget;
 use super::frame::{Frame, Gated, LineReader, write_lines};
+use super::lanes::long;
 use super::{FromUpstream, ToUpstream, UpstreamLink};
 use crate::call::{Ended, Leave, Limits};
 use crate::credential::scrub::Scrubber;
@@ -515,7 +516,7 @@ async fn read_loop(
             Err(error) => return End::Failed(format!("the upstream process cannot be read: {error}")),
         };
         if line.trim_ascii_start().first() == Some(&b'{') {
-            hand_over(Message::from_upstream(line), to_session, log, pending).await;
+            hand_over(long(line.len(), || Message::from_upstream(line)), to_session, log, pending).await;
             continue;
         }
         // Many a line of text begins with a bracket.

@@ -122,7 +122,7 @@ impl Rig {
             link: ClientLink { inbound, outbound },
             replaced: CancellationToken::new(),
             running: Running::default(),
-            lane: tokio::runtime::Handle::current(),
+            lane: crate::transport::lanes::OnLane::none(),
         };
         let gate = Arc::clone(&shared.gate);
         tokio::spawn(serve(new, None, (linked, answers), None, Arc::new(shared), Arc::new(server)));

@@ -10,7 +10,6 @@ use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use serde_json::json;
-use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::{Instrument as _, debug};
@@ -26,6 +25,7 @@ use super::{HAND_OVER, HttpFront, ONE_REQUEST, client_info};
 use crate::call::ClientInfo;
 use crate::mcp::message::{INVALID_PARAMS, INVALID_REQUEST, Malformed, Message, Shape};
 use crate::mcp::{batch, headers, params};
+use crate::transport::lanes::long;
 use crate::transport::{ClientLink, FromClient, NewSession, Running, ToClient};
 
 impl HttpFront {
@@ -46,7 +46,7 @@ impl HttpFront {
             self.open_for_work()?;
             return self.exchange(session, accepts, messages, true).await;
         }
-        let message = Message::from_client(bytes).map_err(refuse)?;
+        let message = long(bytes.len(), || Message::from_client(bytes)).map_err(refuse)?;
         self.open_for_work()?;
         // Looked for once: a large message is read through for it.
         match message.modern_version().map(str::to_owned) {
@@ -280,7 +280,7 @@ impl HttpFront {
         running: Running,
     ) -> Result<(), Refused> {
         let (server, principal) = (admitted.server.clone(), Arc::clone(&admitted.principal));
-        let (replaced, lane) = (admitted.replaced.clone(), Handle::current());
+        let (replaced, lane) = (admitted.replaced.clone(), self.handover.lanes.here());
         let new = NewSession { server, principal, client, link, replaced, running, lane };
         match timeout(HAND_OVER, self.handover.sessions.send(new)).await {
             Ok(Ok(())) => Ok(()),

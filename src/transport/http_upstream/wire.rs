@@ -27,6 +27,7 @@ use crate::mcp::message::{Id, METHOD_NOT_FOUND, Malformed, Message, Shape};
 use crate::mcp::reply;
 use crate::transport::FromUpstream;
 use crate::transport::http_client::{Connection, HttpClient, NoResponse};
+use crate::transport::lanes::long;
 
 /// Longest body of an error that is read.
 const ERROR_BYTES: usize = 64 << 10;
@@ -220,7 +221,7 @@ impl Wire {
             Form::Json => self.collect(response.into_body(), ERROR_BYTES).await.ok(),
             Form::Events | Form::Other => None,
         };
-        let said = said.and_then(|bytes| Message::from_upstream(bytes).ok());
+        let said = said.and_then(|bytes| long(bytes.len(), || Message::from_upstream(bytes)).ok());
         if said.is_some() {
             self.client.keep(server, connection);
         }
@@ -275,7 +276,7 @@ impl Wire {
     /// The message that came, or the messages where their revision has arrays of them.
     pub(super) fn messages(&self, bytes: Vec<u8>) -> Result<Vec<Message>, Malformed> {
         if !batch::is_array(&bytes) {
-            return Ok(vec![Message::from_upstream(bytes)?]);
+            return Ok(vec![long(bytes.len(), || Message::from_upstream(bytes))?]);
         }
         let members = batch::members(bytes, self.head.version())?;
         let readable = members.into_iter().filter_map(|member| {

@@ -137,7 +137,7 @@ impl Scene {
             link: ClientLink { inbound, outbound },
             replaced: CancellationToken::new(),
             running: Running::default(),
-            lane: tokio::runtime::Handle::current(),
+            lane: crate::transport::lanes::OnLane::none(),
         };
         let session = tokio::spawn(run(new, Arc::clone(&self.shared), Arc::clone(&self.server)));
         to_session.send(FromClient::Message(Message::from_client(CALL).unwrap())).await.unwrap();
