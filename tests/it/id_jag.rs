@@ -201,6 +201,16 @@ async fn what_is_not_an_assertion_for_this_server_does_not_leave() {
         ("another issuer", claim("iss", json!("https://idp.example"))),
         ("another audience", claim("aud", json!("https://other.example"))),
         ("two audiences", claim("aud", json!(["https://a.example", "https://b.example"]))),
+        (
+            "no resource",
+            Box::new(|_, _, _, _, claims| drop(claims.as_object_mut().unwrap().remove("resource").unwrap())),
+        ),
+        (
+            "two resources",
+            Box::new(|issuer, _, _, _, claims| {
+                claims["resource"] = json!([claims["resource"], format!("{issuer}/mcp")]);
+            }),
+        ),
         ("another client", claim("client_id", json!("somebody"))),
         ("another resource", claim("resource", json!("https://other.example/mcp"))),
         ("more than was asked for", claim("scope", json!("read write"))),
