@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::by_itself;
 use crate::harness::daemon::{ALLOW_ALL, SERVER};
 use crate::harness::sign_in::{CLIENT_SECRET, Person, Provider, auth, login, signed_in};
-use crate::harness::{Countersign, Daemon, request};
+use crate::harness::{Countersign, Daemon, hello, request, within};
 use crate::oauth::{files, words};
 
 async fn daemon(provider: &Provider, oauth: &Value) -> Daemon {
@@ -18,11 +18,25 @@ async fn status(daemon: &Daemon) -> Value {
     serde_json::from_str::<Value>(&said).unwrap()["sign_ins"][0].clone()
 }
 
-/// The tool calls that the server got, by what it made of them.
-async fn calls(provider: &Provider) -> Vec<bool> {
+/// The messages with this in them that the server got, by what it made of them.
+async fn sent(provider: &Provider, what: &str) -> Vec<bool> {
     let seen = provider.control(json!({"do": "seen"})).await;
-    let seen = seen.as_array().unwrap().iter().filter(|seen| seen["body"].as_str().unwrap().contains("tools/call"));
+    let seen = seen.as_array().unwrap().iter().filter(|seen| seen["body"].as_str().unwrap().contains(what));
     seen.map(|seen| seen["ok"].as_bool().unwrap()).collect()
+}
+
+/// Until the server has taken so many of them.
+async fn until_sent(provider: &Provider, what: &str, count: usize) {
+    let taken = async {
+        while sent(provider, what).await.into_iter().filter(|ok| *ok).count() < count {
+            tokio::task::yield_now().await;
+        }
+    };
+    within("the notification to be taken", taken).await;
+}
+
+async fn calls(provider: &Provider) -> Vec<bool> {
+    sent(provider, "tools/call").await
 }
 
 #[tokio::test]
@@ -79,7 +93,18 @@ async fn a_call_is_never_sent_twice_for_a_nonce() {
     assert_eq!(calls(&provider).await, [true, false, true]);
     // The token counted all the while.
     assert_eq!(provider.granted("refresh_token").await, 0);
-    // What nobody decides about goes again by itself.
+    // What nobody decides about goes again by itself, also where no answer is waited for.
+    let mut other = daemon.raw_shim();
+    let mut hello = hello();
+    hello["capabilities"] = json!({"roots": {"listChanged": true}});
+    other.send(&request("0", "initialize", hello)).await;
+    other.answer("0").await;
+    other.send(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"})).await;
+    until_sent(&provider, "notifications/initialized", 2).await;
+    provider.control(json!({"do": "nonce"})).await;
+    other.send(&json!({"jsonrpc": "2.0", "method": "notifications/roots/list_changed"})).await;
+    until_sent(&provider, "list_changed", 1).await;
+    assert_eq!(sent(&provider, "list_changed").await, [false, true]);
     provider.control(json!({"do": "nonce"})).await;
     shim.send(&request("4", "tools/list", json!({}))).await;
     let list = shim.answer("4").await;
