@@ -284,3 +284,28 @@ async fn tokens_are_bound_to_a_key_as_the_configuration_and_the_metadata_say() {
     let why = ask(&Settings { dpop: Dpop::Required, ..settings(&[]) }, &silent).await.err().unwrap();
     assert!(matches!(why, Fault::NoDpop) && silent.forms().is_empty(), "{why}");
 }
+
+/// A server points at another of the issuer's documents, which says nothing of DPoP.
+#[tokio::test]
+async fn a_server_does_not_choose_among_the_metadata_of_a_configured_issuer() {
+    let (oauth, openid) = (
+        "https://auth.example/.well-known/oauth-authorization-server",
+        "https://auth.example/.well-known/openid-configuration",
+    );
+    let mut whole = metadata();
+    whole["dpop_signing_alg_values_supported"] = json!(["ES256"]);
+    let offers = async |fake: Fake, issuer: Option<&str>| {
+        let settings = Settings { issuer: issuer.map(str::to_owned), ..settings(&[]) };
+        let found = discovery::discover(&settings, &Arc::new(fake).http(), None).await;
+        found.map(|found| settings.dpop.shows(&found.metadata).unwrap())
+    };
+    let both = [(oauth, whole), (openid, metadata())];
+    assert!(offers(Fake::new(&[openid], &both), Some(ISSUER)).await.unwrap());
+    assert!(!offers(Fake::new(&[openid], &both), None).await.unwrap());
+    // Where there is but one, it counts; and one of somebody else in its place ends it.
+    assert!(!offers(Fake::new(&[openid], &both[1..]), Some(ISSUER)).await.unwrap());
+    let mut strange = metadata();
+    strange["issuer"] = json!("https://other.example");
+    let fake = Fake::new(&[openid], &[(oauth, strange), (openid, metadata())]);
+    assert!(matches!(offers(fake, Some(ISSUER)).await, Err(Fault::Pinned { .. })));
+}
