@@ -156,3 +156,56 @@ async fn countersigns_own_tokens_are_bound_as_well() {
     assert!(by_itself::served(&mut shim, "1").await && !daemon.log().contains(CLIENT_SECRET));
     assert_eq!(provider.granted("client_credentials").await, 1);
 }
+
+/// A bearer token is no renewal of a bound one, whoever signs in and whatever the authorization server says by then.
+#[tokio::test]
+async fn a_bound_sign_in_is_not_renewed_with_a_token_for_anybody() {
+    let provider = Provider::start(json!({"dpop": true})).await;
+    let persons = daemon(&provider, &json!({})).await;
+    signed_in(persons.config()).await;
+    let mut shim = persons.shim().await;
+    assert!(words(&shim.call("1", "get_thing", json!({})).await).starts_with("as operator"));
+    provider.control(json!({"do": "unbind"})).await;
+    provider.control(json!({"do": "refuse"})).await;
+    assert_eq!(shim.call("2", "get_thing", json!({})).await["error"]["code"], 4513);
+    let answer = shim.call("3", "get_thing", json!({})).await;
+    assert!(answer["error"].is_object(), "{answer}");
+    persons.logs("it is a bearer token, and one that counts for a key alone (DPoP) is wanted").await;
+    assert_eq!(calls(&provider).await, [true, false]);
+
+    for (change, why) in [("unbind", "it is a bearer token"), ("unsay", "does not say that it binds tokens to a key")] {
+        let client = by_itself::with_secret("client_secret_basic");
+        let provider = Provider::start(json!({"dpop": true, "clients": [client]})).await;
+        let shown = json!({"client_secret": {"secret": "client"}});
+        let daemon = by_itself::setup(&provider.issuer, &provider.mcp, &shown).start().await;
+        daemon.logs("countersign has signed in").await;
+        let mut shim = daemon.shim().await;
+        assert!(by_itself::served(&mut shim, "1").await);
+        provider.control(json!({"do": change})).await;
+        provider.control(json!({"do": "refuse"})).await;
+        assert_eq!(shim.call("2", "get_thing", json!({})).await["error"]["code"], 4513);
+        let answer = shim.call("3", "get_thing", json!({})).await;
+        assert_eq!(answer["error"]["code"], 4511, "{change} {answer}");
+        daemon.logs(why).await;
+        assert_eq!(calls(&provider).await, [true, false], "{change}");
+    }
+}
+
+/// A proof that the server does not take, of a clock that is wrong, says nothing against the token.
+#[tokio::test]
+async fn a_refused_proof_is_not_a_refused_token() {
+    let provider = Provider::start(json!({"dpop": true})).await;
+    let daemon = daemon(&provider, &json!({})).await;
+    signed_in(daemon.config()).await;
+    let mut shim = daemon.shim().await;
+    assert!(words(&shim.call("1", "get_thing", json!({})).await).starts_with("as operator"));
+    provider.control(json!({"do": "disprove"})).await;
+    for id in ["2", "3"] {
+        let answer = shim.call(id, "get_thing", json!({})).await;
+        assert_eq!(answer["error"]["code"], 4511, "{answer}");
+        assert!(words(&answer).contains("not carried out"), "{answer}");
+    }
+    daemon.logs("check this machine's clock").await;
+    assert_eq!(provider.granted("refresh_token").await, 0);
+    assert_eq!(status(&daemon).await["state"], "signed_in");
+}

@@ -86,7 +86,7 @@ pub enum Fault {
     #[error("the authorization server does not say that it takes PKCE with S256, without which a sign-in is not safe")]
     NoPkce,
     #[error(
-        "the authorization server does not say that it binds tokens to a key (DPoP with ES256), and the configuration wants that"
+        "the authorization server does not say that it binds tokens to a key (DPoP with ES256), and no others are taken"
     )]
     NoDpop,
     #[error("the authorization server gave a token that cannot be used: {0}")]

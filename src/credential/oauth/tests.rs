@@ -94,7 +94,8 @@ fn settings(scopes: &[&str]) -> Settings {
 /// Asks for a token once: what came of it.
 async fn ask(settings: &Settings, fake: &Arc<Fake>) -> Result<alone::Given, Fault> {
     let alone = settings.client.alone().unwrap();
-    alone::ask(settings, alone, &fake.http(), &Scrubber::default(), &OnceLock::new()).await
+    let (http, scrubber, key) = (&fake.http(), &Scrubber::default(), &OnceLock::new());
+    alone::ask(alone::Asker { settings, alone, http, scrubber, key, dpop: settings.dpop }).await
 }
 
 struct Used {
@@ -208,7 +209,9 @@ async fn a_token_is_not_waited_for_without_end() {
     let begun = tokio::time::Instant::now();
     let (http, scrubber) = (silent(), Scrubber::default());
     let key = OnceLock::new();
-    let asked = alone::ask(&settings, settings.client.alone().unwrap(), &http, &scrubber, &key);
+    let alone = settings.client.alone().unwrap();
+    let (settings, http, scrubber, key) = (&settings, &http, &scrubber, &key);
+    let asked = alone::ask(alone::Asker { settings, alone, http, scrubber, key, dpop: settings.dpop });
     let why = asked.await.err().unwrap();
     assert!(matches!(&why, Fault::Failed(why) if why.contains("within 60 s")), "{why}");
     assert_eq!(begun.elapsed(), Duration::from_secs(60));
