@@ -91,10 +91,13 @@ async fn asked(idp: &Idp, wanted: &Wanted<'_>, to: &str, scrubber: &Scrubber) ->
     let there = there.with_client_authentication(authentication);
     let target = EmaAuthorizationServer::new(wanted.issuer, to, wanted.client_id);
     let token = idp.subject.cell().current();
-    let refresh = RefreshToken::new(token.expose().to_owned());
+    let refresh;
     let request = match &idp.subject {
         Subject::IdToken(_) => EmaExchangeRequest::new_with_id_token(there, target, wanted.resource, token.expose()),
-        Subject::RefreshToken(_) => EmaExchangeRequest::new(there, target, wanted.resource, &refresh),
+        Subject::RefreshToken(_) => {
+            refresh = RefreshToken::new(token.expose().to_owned());
+            EmaExchangeRequest::new(there, target, wanted.resource, &refresh)
+        }
     };
     let way = Way { http: Arc::clone(&idp.http), scrubber, fault: Mutex::default() };
     let given = request.with_scopes(&wanted.settings.scopes).exchange_id_jag(&way).await;
