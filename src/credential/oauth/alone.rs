@@ -258,8 +258,8 @@ pub(super) fn refusal(answer: &Response<Vec<u8>>, scrubber: &Scrubber) -> Fault 
             let more = word("error_description").map(|more| format!(": {more}")).unwrap_or_default();
             Fault::Refused(said(scrubber.line(&format!("{code}{more}"))))
         }
-        Some(code) => Fault::Failed(said(scrubber.line(&format!("the authorization server answers {status}: {code}")))),
-        None => Fault::Failed(format!("the authorization server answers {status} to the request for a token")),
+        Some(code) => Fault::Failed(said(scrubber.line(&format!("the token endpoint answers {status}: {code}")))),
+        None => Fault::Failed(format!("the token endpoint answers {status}")),
     }
 }
 
