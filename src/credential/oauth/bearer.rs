@@ -425,7 +425,8 @@ impl Bearer {
                     Err(error) => error!(
                         server,
                         %error,
-                        "the token was renewed and cannot be written down: the sign-in is lost if the daemon ends before it is"
+                        "the token was renewed and cannot be written down: \
+                         the sign-in is lost if the daemon ends before it is"
                     ),
                 }
                 Ok((self.store.stamp(server), record))
