@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use super::auth::Subject;
 use super::fields::Context;
 use super::problem::{Code, quote};
 use super::yaml::{Data, Node};
@@ -50,6 +51,7 @@ pub fn check(cx: &mut Context<'_>, root: &Node, config: &Config) {
     tokens_are_no_keys(cx, root, config);
     issuers(cx, root, config);
     assertions(cx, config);
+    identity_providers(cx, root, config);
     aliases(cx, root, config);
     sandbox::aliases(cx, root, config);
 }
@@ -145,6 +147,44 @@ fn assertions(cx: &mut Context<'_>, config: &Config) {
             let message = format!("the secret `{name}` is the {what} of server `{server}`, and no `file`");
             let help = "write { file: PATH }: a file is read again when it changes, as these do before they end";
             cx.problems.add(Code::Contradiction, &span, message, help);
+        }
+    }
+}
+
+/// The authorization server and the identity provider are two, and what one of them is shown is no business of the other.
+fn identity_providers(cx: &mut Context<'_>, root: &Node, config: &Config) {
+    for (server, _, oauth) in config.sign_ins() {
+        let Some(idp) = &oauth.idp else { continue };
+        let at = ["servers", server, "upstream", "http", "auth", "oauth", "idp"];
+        let node = at.iter().try_fold(root, |node, key| child(node, key));
+        let span = |name: &str| {
+            let own = node.and_then(|node| child(node, name)).or(node);
+            own.map(|node| node.span.clone()).unwrap_or_default()
+        };
+        if oauth.issuer.as_ref() == Some(&idp.issuer) {
+            let message = "the identity provider is the authorization server itself, and an ID-JAG is for another one";
+            let help = "write the issuer that the organisation's people sign in at";
+            cx.problems.add(Code::Contradiction, &span("issuer"), message, help);
+        }
+        let (word, Subject::IdToken(token) | Subject::RefreshToken(token)) = match &idp.subject {
+            subject @ Subject::IdToken(_) => ("id_token", subject),
+            subject @ Subject::RefreshToken(_) => ("refresh_token", subject),
+        };
+        let at_server = [oauth.client_secret.as_deref(), oauth.private_key.as_deref()];
+        let at_idp = [idp.client_secret.as_deref(), idp.private_key.as_deref()];
+        // A private key stays here, whoever is shown what it signs; all else is shown as it is.
+        let also = |name: &str, others: &[Option<&str>]| others.contains(&Some(name));
+        let secret = idp.client_secret.as_deref();
+        let shown = [
+            (word, also(token, &at_server) || also(token, &at_idp)),
+            ("client_secret", secret.is_some_and(|name| also(name, &at_server))),
+            ("private_key", idp.private_key.is_some() && idp.private_key == oauth.client_secret),
+        ];
+        for (name, _) in shown.iter().filter(|(_, shared)| *shared) {
+            let message =
+                format!("the secret of `{name}` is also shown elsewhere, or has another part in this sign-in");
+            let help = "name a secret of its own: whoever is shown one could go to the other with it";
+            cx.problems.add(Code::Contradiction, &span(name), message, help);
         }
     }
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::by_itself;
 use crate::harness::daemon::{ALLOW_ALL, SERVER};
 use crate::harness::sign_in::{CLIENT_SECRET, Person, Provider, auth, login, signed_in};
-use crate::harness::{Countersign, Daemon, request};
+use crate::harness::{Countersign, Daemon, hello, request, within};
 use crate::oauth::{files, words};
 
 async fn daemon(provider: &Provider, oauth: &Value) -> Daemon {
@@ -18,11 +18,26 @@ async fn status(daemon: &Daemon) -> Value {
     serde_json::from_str::<Value>(&said).unwrap()["sign_ins"][0].clone()
 }
 
-/// The tool calls that the server got, by what it made of them.
-async fn calls(provider: &Provider) -> Vec<bool> {
+/// The messages with this in them, or the requests of this method, that the server got, by what it made of them.
+async fn sent(provider: &Provider, what: &str) -> Vec<bool> {
     let seen = provider.control(json!({"do": "seen"})).await;
-    let seen = seen.as_array().unwrap().iter().filter(|seen| seen["body"].as_str().unwrap().contains("tools/call"));
+    let is = |seen: &&Value| seen["body"].as_str().unwrap().contains(what) || seen["method"] == what;
+    let seen = seen.as_array().unwrap().iter().filter(is);
     seen.map(|seen| seen["ok"].as_bool().unwrap()).collect()
+}
+
+/// Until the server has taken so many of them.
+async fn until_sent(provider: &Provider, what: &str, count: usize) {
+    let taken = async {
+        while sent(provider, what).await.into_iter().filter(|ok| *ok).count() < count {
+            tokio::task::yield_now().await;
+        }
+    };
+    within("the notification to be taken", taken).await;
+}
+
+async fn calls(provider: &Provider) -> Vec<bool> {
+    sent(provider, "tools/call").await
 }
 
 #[tokio::test]
@@ -79,7 +94,19 @@ async fn a_call_is_never_sent_twice_for_a_nonce() {
     assert_eq!(calls(&provider).await, [true, false, true]);
     // The token counted all the while.
     assert_eq!(provider.granted("refresh_token").await, 0);
-    // What nobody decides about goes again by itself.
+    // What nobody decides about goes again by itself, also where no answer is waited for.
+    let mut other = daemon.raw_shim();
+    let mut hello = hello();
+    hello["capabilities"] = json!({"roots": {"listChanged": true}});
+    other.send(&request("0", "initialize", hello)).await;
+    other.answer("0").await;
+    other.send(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"})).await;
+    // Both sessions have begun, and listen.
+    until_sent(&provider, "GET", 2).await;
+    provider.control(json!({"do": "nonce"})).await;
+    other.send(&json!({"jsonrpc": "2.0", "method": "notifications/roots/list_changed"})).await;
+    until_sent(&provider, "list_changed", 1).await;
+    assert_eq!(sent(&provider, "list_changed").await, [false, true]);
     provider.control(json!({"do": "nonce"})).await;
     shim.send(&request("4", "tools/list", json!({}))).await;
     let list = shim.answer("4").await;
@@ -130,4 +157,57 @@ async fn countersigns_own_tokens_are_bound_as_well() {
     let mut shim = daemon.shim().await;
     assert!(by_itself::served(&mut shim, "1").await && !daemon.log().contains(CLIENT_SECRET));
     assert_eq!(provider.granted("client_credentials").await, 1);
+}
+
+/// A bearer token is no renewal of a bound one, whoever signs in and whatever the authorization server says by then.
+#[tokio::test]
+async fn a_bound_sign_in_is_not_renewed_with_a_token_for_anybody() {
+    let provider = Provider::start(json!({"dpop": true})).await;
+    let persons = daemon(&provider, &json!({})).await;
+    signed_in(persons.config()).await;
+    let mut shim = persons.shim().await;
+    assert!(words(&shim.call("1", "get_thing", json!({})).await).starts_with("as operator"));
+    provider.control(json!({"do": "unbind"})).await;
+    provider.control(json!({"do": "refuse"})).await;
+    assert_eq!(shim.call("2", "get_thing", json!({})).await["error"]["code"], 4513);
+    let answer = shim.call("3", "get_thing", json!({})).await;
+    assert!(answer["error"].is_object(), "{answer}");
+    persons.logs("it is a bearer token, and one that counts for a key alone (DPoP) is wanted").await;
+    assert_eq!(calls(&provider).await, [true, false]);
+
+    for (change, why) in [("unbind", "it is a bearer token"), ("unsay", "does not say that it binds tokens to a key")] {
+        let client = by_itself::with_secret("client_secret_basic");
+        let provider = Provider::start(json!({"dpop": true, "clients": [client]})).await;
+        let shown = json!({"client_secret": {"secret": "client"}});
+        let daemon = by_itself::setup(&provider.issuer, &provider.mcp, &shown).start().await;
+        daemon.logs("countersign has signed in").await;
+        let mut shim = daemon.shim().await;
+        assert!(by_itself::served(&mut shim, "1").await);
+        provider.control(json!({"do": change})).await;
+        provider.control(json!({"do": "refuse"})).await;
+        assert_eq!(shim.call("2", "get_thing", json!({})).await["error"]["code"], 4513);
+        let answer = shim.call("3", "get_thing", json!({})).await;
+        assert_eq!(answer["error"]["code"], 4511, "{change} {answer}");
+        daemon.logs(why).await;
+        assert_eq!(calls(&provider).await, [true, false], "{change}");
+    }
+}
+
+/// A proof that the server does not take, of a clock that is wrong, says nothing against the token.
+#[tokio::test]
+async fn a_refused_proof_is_not_a_refused_token() {
+    let provider = Provider::start(json!({"dpop": true})).await;
+    let daemon = daemon(&provider, &json!({})).await;
+    signed_in(daemon.config()).await;
+    let mut shim = daemon.shim().await;
+    assert!(words(&shim.call("1", "get_thing", json!({})).await).starts_with("as operator"));
+    provider.control(json!({"do": "disprove"})).await;
+    for id in ["2", "3"] {
+        let answer = shim.call(id, "get_thing", json!({})).await;
+        assert_eq!(answer["error"]["code"], 4511, "{answer}");
+        assert!(words(&answer).contains("not carried out"), "{answer}");
+    }
+    daemon.logs("check this machine's clock").await;
+    assert_eq!(provider.granted("refresh_token").await, 0);
+    assert_eq!(status(&daemon).await["state"], "signed_in");
 }

@@ -120,9 +120,7 @@ async fn a_persons_token_goes_to_the_identity_provider_and_its_assertion_to_the_
     let file = own.path().join("id-token");
     secrets::write(&file, FIRST);
     let daemon = setup(&base, &issuer, ("id_token", &file)).start().await;
-    daemon
-        .logs(&format!("the identity provider {issuer}: the authorization server gives no token: invalid_grant"))
-        .await;
+    daemon.logs(&format!("the identity provider {issuer}: it gives no assertion: invalid_grant")).await;
     let view = stands(&daemon, SignInState::Failed).await;
     assert!(view.by_itself && view.reason.unwrap().contains("invalid_grant"));
     assert!(posted(&server, "/given").is_empty());
@@ -203,6 +201,16 @@ async fn what_is_not_an_assertion_for_this_server_does_not_leave() {
         ("two audiences", claim("aud", json!(["https://a.example", "https://b.example"]))),
         ("another client", claim("client_id", json!("somebody"))),
         ("another resource", claim("resource", json!("https://other.example/mcp"))),
+        (
+            "no resource",
+            Box::new(|_, _, _, _, claims| drop(claims.as_object_mut().unwrap().remove("resource").unwrap())),
+        ),
+        (
+            "two resources",
+            Box::new(|issuer, _, _, _, claims| {
+                claims["resource"] = json!([claims["resource"], format!("{issuer}/mcp")]);
+            }),
+        ),
         ("more than was asked for", claim("scope", json!("read write"))),
         ("ended", claim("exp", json!(1000))),
     ];

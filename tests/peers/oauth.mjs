@@ -17,8 +17,10 @@
 //   documents     client-id metadata documents by their address: they are taken without a look at the network
 // The control endpoint takes {"do": "revoke"} (all grants are destroyed, and "refuse"), {"do": "forget", "client": ID}
 // (there is no such client any more), {"do": "issuer", "issuer": ...}
-// (the protected-resource metadata names that one from now on), {"do": "nonce"} (the MCP server wants another one), {"do": "refuse"} (the tokens that the MCP server has
-// accepted count no more there), and answers {"do": "seen"} with all that the MCP server got, {"do": "tokens"} with the
+// (the protected-resource metadata names that one from now on), {"do": "nonce"} (the MCP server wants another one),
+// {"do": "disprove"} (the MCP server takes no proof from now on), {"do": "unbind"} (the token endpoint calls its tokens
+// bearer tokens from now on), {"do": "unsay"} (the metadata say nothing of DPoP any more), {"do": "refuse"} (the tokens
+// that the MCP server has accepted count no more there), and answers {"do": "seen"} with all that the MCP server got, {"do": "tokens"} with the
 // tokens that it accepted and {"do": "granted"} with what the authorization server gave out and revoked, by name.
 import { createHash, randomBytes } from "node:crypto";
 import { createServer } from "node:http";
@@ -80,7 +82,11 @@ const provider = new Provider(issuer, {
 	responseTypes: ["code"],
 	pkce: { required: () => true },
 });
-const quiet = () => {};
+const [quiet, changed] = [() => {}, new Set()];
+provider.use(async (context, next) => {
+	await next();
+	if (changed.has("unbind") && context.body?.access_token) context.body.token_type = "Bearer";
+});
 provider.on("server_error", (_, error) => console.error(error));
 provider.on("grant.error", quiet);
 
@@ -89,6 +95,7 @@ const discovery = async () => {
 	found.scopes_supported = ["openid", "offline_access", "read", "write"];
 	if (options.only) found.token_endpoint_auth_methods_supported = [options.only];
 	if (options.dpop === "said") found.dpop_signing_alg_values_supported = ["ES256"];
+	if (changed.has("unsay")) delete found.dpop_signing_alg_values_supported;
 	if (options.documents) found.client_id_metadata_document_supported = true;
 	return found;
 };
@@ -138,6 +145,7 @@ async function unproved(request, token, claims) {
 	if (payload.htm !== request.method || payload.htu !== resource || payload.ath !== hash) return "another request";
 	if ((await calculateJwkThumbprint(protectedHeader.jwk)) !== claims.cnf?.jkt) return "another key";
 	if (proofs.has(payload.jti)) return "again";
+	if (changed.has("disprove")) return "invalid_dpop_proof";
 	proofs.add(payload.jti);
 	return options.dpop === "nonce" && payload.nonce !== nonce ? "use_dpop_nonce" : undefined;
 }
@@ -173,7 +181,8 @@ async function serve(request, response) {
 	seen.push({ method: request.method, headers: request.headers, body: text, ok: Boolean(ok) });
 	if (!ok) {
 		const stale = claims?.why === "use_dpop_nonce";
-		const why = claims ? `, error="${stale ? claims.why : "invalid_token"}"` : "";
+		const told = stale || claims?.why === "invalid_dpop_proof" ? claims.why : "invalid_token";
+		const why = claims ? `, error="${told}"` : "";
 		const fields = { "www-authenticate": `${proves ? "DPoP" : "Bearer"} realm="secret-realm"${why}${point}` };
 		if (stale) fields["dpop-nonce"] = nonce;
 		return say(response, 401, {}, fields);
@@ -214,6 +223,7 @@ const control = createServer(async (request, response) => {
 		for (const id of grants) await provider.Grant.adapter.destroy(id);
 		for (const id of refreshTokens) await provider.RefreshToken.adapter.destroy(id);
 	}
+	if (["disprove", "unbind", "unsay"].includes(asked.do)) changed.add(asked.do);
 	if (asked.do === "forget") forgotten.add(asked.client);
 	if (asked.do === "nonce") nonce = randomBytes(16).toString("hex");
 	if (asked.do === "issuer") named = asked.issuer;

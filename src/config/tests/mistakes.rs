@@ -152,9 +152,10 @@ fn mistakes_are_found_where_they_are() {
         ),
         (
             oauth(
-                "grant: id_jag, issuer: \"https://b/\", client_id: a, client_secret: { secret: key }, idp: { issuer: \"https://c/\", client_id: b, id_token: { secret: key } }",
-            ),
-            ("C0110", 5, 3),
+                "grant: id_jag, issuer: \"https://b/\", client_id: a, client_secret: { secret: key }, idp: { issuer: \"https://c/\", client_id: b, id_token: { secret: person } }",
+            )
+            .replace("  token:", "  person: { env: PERSON }\n  token:"),
+            ("C0110", 6, 3),
         ),
         (
             oauth(

@@ -6,7 +6,7 @@ use super::*;
 fn a_server_that_countersign_signs_in_to_by_itself() {
     let oauth = |members: &str| {
         let http = format!("{{ http: {{ url: \"https://a/mcp\", auth: {{ oauth: {{ {members} }} }} }} }}");
-        let config = good(&upstream(&http));
+        let config = good(&upstream(&http).replace("secrets:", "secrets:\n  person: { file: /run/person }"));
         let names: Vec<String> = config.servers["billing"].upstream.secrets().map(str::to_owned).collect();
         let oauth = config.sign_ins().next().unwrap().2.clone();
         (oauth, names)
@@ -21,12 +21,43 @@ fn a_server_that_countersign_signs_in_to_by_itself() {
     let (jag, names) = oauth(
         "grant: id_jag, client_id: a, issuer: \"https://b/\", private_key: { secret: key }, \
          idp: { issuer: \"https://c/\", client_id: d, private_key: { secret: key }, key_id: k, \
-         refresh_token: { secret: key } }",
+         refresh_token: { secret: person } }",
     );
     let idp = jag.idp.as_ref().unwrap();
     assert_eq!((jag.grant, idp.issuer.as_str(), idp.client_id.as_str()), (Grant::IdJag, "https://c/", "d"));
-    assert_eq!((idp.key_id.as_deref(), &idp.subject), (Some("k"), &Subject::RefreshToken("key".to_owned())));
+    assert_eq!((idp.key_id.as_deref(), &idp.subject), (Some("k"), &Subject::RefreshToken("person".to_owned())));
     assert_eq!(jag.private_keys().collect::<Vec<_>>(), ["key", "key"]);
-    assert_eq!(names, ["key", "key", "key"]);
+    assert_eq!(names, ["key", "key", "person"]);
     assert_eq!(jag.short_lived(), None);
+}
+
+/// What is shown to one party of a sign-in is not shown to another.
+#[test]
+fn a_secret_is_shown_to_one_party_of_a_sign_in() {
+    let found = |own: &str, idp: &str| {
+        let oauth =
+            format!("grant: id_jag, client_id: a, issuer: \"https://b/\", {own}, idp: {{ client_id: d, {idp} }}");
+        let http = format!("{{ http: {{ url: \"https://a/mcp\", auth: {{ oauth: {{ {oauth} }} }} }} }}");
+        let text = upstream(&http).replace("secrets:", "secrets:\n  person: { file: /p }\n  other: { file: /o }");
+        check(&text).map_or_else(|_| places(&text).iter().map(|(code, ..)| *code).collect(), |_| Vec::new())
+    };
+    let (issuer, person) = ("issuer: \"https://c/\"", "id_token: { secret: person }");
+    for (own, idp) in [
+        ("client_secret: { secret: key }", format!("{issuer}, client_secret: {{ secret: other }}, {person}")),
+        ("private_key: { secret: key }", format!("{issuer}, private_key: {{ secret: key }}, {person}")),
+    ] {
+        assert_eq!(found(own, &idp), Vec::<&str>::new(), "{own} {idp}");
+    }
+    for (own, idp) in [
+        ("client_secret: { secret: key }", format!("{issuer}, client_secret: {{ secret: key }}, {person}")),
+        ("client_secret: { secret: key }", format!("{issuer}, private_key: {{ secret: key }}, {person}")),
+        ("private_key: { secret: key }", format!("{issuer}, client_secret: {{ secret: key }}, {person}")),
+        ("client_secret: { secret: person }", format!("{issuer}, {person}")),
+        ("private_key: { secret: key }", format!("{issuer}, refresh_token: {{ secret: key }}")),
+        ("private_key: { secret: key }", format!("{issuer}, private_key: {{ secret: person }}, {person}")),
+        // The authorization server itself.
+        ("client_secret: { secret: key }", format!("issuer: \"https://b/\", {person}")),
+    ] {
+        assert_eq!(found(own, &idp), ["C0110"], "{own} {idp}");
+    }
 }

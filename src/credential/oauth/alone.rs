@@ -108,31 +108,31 @@ const TIME: Duration = Duration::from_secs(60);
 /// Codes of an authorization server that say nothing about the client: it may be asked again.
 const PASSING: [&str; 3] = ["temporarily_unavailable", "server_error", "slow_down"];
 
-/// Asks for a token.
-/// The key that tokens are asked for with is made once, and what a server says to put into its proofs stays with it.
-pub(super) async fn ask(
-    settings: &Settings,
-    alone: &Alone,
-    http: &Http,
-    scrubber: &Scrubber,
-    key: &OnceLock<Arc<Prover>>,
-) -> Result<Given, Fault> {
-    let late = |_| Fault::Failed(format!("no token was given within {} s", TIME.as_secs()));
-    tokio::time::timeout(TIME, asked(settings, alone, http, scrubber, key)).await.unwrap_or_else(|over| Err(late(over)))
+/// What a token is asked for with.
+pub(super) struct Asker<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) alone: &'a Alone,
+    pub(super) http: &'a Http,
+    pub(super) scrubber: &'a Scrubber,
+    /// Made once: what a server says to put into proofs stays with it.
+    pub(super) key: &'a OnceLock<Arc<Prover>>,
+    /// Required where the last token was bound, whatever the settings say.
+    pub(super) dpop: Dpop,
 }
 
-async fn asked(
-    settings: &Settings,
-    alone: &Alone,
-    http: &Http,
-    scrubber: &Scrubber,
-    key: &OnceLock<Arc<Prover>>,
-) -> Result<Given, Fault> {
+/// Asks for a token.
+pub(super) async fn ask(asker: Asker<'_>) -> Result<Given, Fault> {
+    let late = |_| Fault::Failed(format!("no token was given within {} s", TIME.as_secs()));
+    tokio::time::timeout(TIME, asked(asker)).await.unwrap_or_else(|over| Err(late(over)))
+}
+
+async fn asked(asker: Asker<'_>) -> Result<Given, Fault> {
+    let Asker { settings, alone, http, scrubber, key, dpop } = asker;
     // Nobody remembers who was asked the last time, so the configuration has to say it.
     let issuer = settings.issuer.as_deref().ok_or(Fault::NoIssuer)?;
     let mut found = discovery::discover(settings, http, None).await?;
     let resource = discovery::resource(&mut found, settings).await?;
-    let prover = match settings.dpop.shows(&found.metadata)? {
+    let prover = match dpop.shows(&found.metadata)? {
         true if key.get().is_none() => {
             let made = Prover::new().ok_or(Fault::Unsigned)?;
             Some(key.get_or_init(|| made))
@@ -163,7 +163,7 @@ async fn asked(
     let body = Zeroizing::new(answer.into_body());
     let tokens = serde_json::from_slice::<OAuthTokenResponse>(&body);
     let tokens = tokens.map_err(|_| Fault::Token("the answer is not one of RFC 6749"))?;
-    let bound = usable(&tokens, prover.is_some(), settings.dpop == Dpop::Required)?;
+    let bound = usable(&tokens, prover.is_some(), dpop == Dpop::Required)?;
     let token = Arc::new(Secret::new(tokens.access_token().secret().clone()));
     scrubber.learn(&format!("oauth.{}", settings.server), &token);
     let lifetime = tokens.expires_in().map(|lifetime| lifetime.as_secs());
@@ -258,8 +258,8 @@ pub(super) fn refusal(answer: &Response<Vec<u8>>, scrubber: &Scrubber) -> Fault 
             let more = word("error_description").map(|more| format!(": {more}")).unwrap_or_default();
             Fault::Refused(said(scrubber.line(&format!("{code}{more}"))))
         }
-        Some(code) => Fault::Failed(said(scrubber.line(&format!("the authorization server answers {status}: {code}")))),
-        None => Fault::Failed(format!("the authorization server answers {status} to the request for a token")),
+        Some(code) => Fault::Failed(said(scrubber.line(&format!("the token endpoint answers {status}: {code}")))),
+        None => Fault::Failed(format!("the token endpoint answers {status}")),
     }
 }
 

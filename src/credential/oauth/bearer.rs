@@ -348,10 +348,13 @@ impl Bearer {
         // The stamp first: what is written between the two is read again.
         let stamp = self.store.stamp(&self.settings.server);
         let record = self.store.read(&self.settings.server).map_err(|error| NoToken::SignIn(error.to_string()))?;
-        let record = record.ok_or_else(|| NoToken::SignIn(NOBODY.to_owned()))?;
-        if let Some(why) = record.ended_by(&self.settings) {
-            return Err(NoToken::SignIn(why));
-        }
+        let over = record.as_ref().map_or(Some(NOBODY.to_owned()), |record| record.ended_by(&self.settings));
+        let (None, Some(record)) = (&over, record) else {
+            // Nothing of a sign-in that is over stays in mind.
+            self.held.store(None);
+            self.prover.store(None);
+            return Err(NoToken::SignIn(over.unwrap_or_default()));
+        };
         record.secrets().for_each(|(name, key)| self.scrubber.learn(&name, &key));
         Ok((stamp, record))
     }
@@ -422,7 +425,8 @@ impl Bearer {
                     Err(error) => error!(
                         server,
                         %error,
-                        "the token was renewed and cannot be written down: the sign-in is lost if the daemon ends before it is"
+                        "the token was renewed and cannot be written down: \
+                         the sign-in is lost if the daemon ends before it is"
                     ),
                 }
                 Ok((self.store.stamp(server), record))

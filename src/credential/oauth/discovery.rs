@@ -163,10 +163,19 @@ pub(super) async fn discover(settings: &Settings, http: &Http, resource: Option<
     }
     // rmcp takes the word of a document for whose it is where an address has a form that it does not know.
     let at = read.lock().unwrap_or_else(PoisonError::into_inner).last.take().unwrap_or_default();
-    if !publishes(&issuer, &at) {
+    let Some(before) = before(&issuer, &at) else {
         return Err(Fault::Elsewhere { issuer: super::said(&issuer), at: super::said(&at) });
-    }
+    };
     judge(&metadata, &issuer, &settings.url)?;
+    // Of the documents of an issuer that is pinned its first one counts, whichever the server has pointed at.
+    let own = match &settings.issuer {
+        Some(pinned) => first(pinned, &before, http, alone).await?,
+        None => None,
+    };
+    if let Some(own) = &own {
+        judge(own, &issuer, &settings.url)?;
+    }
+    let metadata = own.unwrap_or(metadata);
     if settings.client.alone().is_none() && !takes_pkce(&metadata) {
         return Err(Fault::NoPkce);
     }
@@ -223,10 +232,13 @@ fn covers(resource: &str, server: &Url) -> bool {
         && below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || resource.path().ends_with('/'))
 }
 
-/// Whether an issuer publishes its metadata there. What stands elsewhere is somebody else's word about it.
-fn publishes(issuer: &str, at: &str) -> bool {
-    let (Ok(issuer), Ok(at)) = (Url::parse(issuer), Url::parse(at)) else { return false };
-    places(&issuer).contains(&at)
+/// Where an issuer publishes its metadata before this place, where it publishes them there. What stands elsewhere is
+/// somebody else's word about it.
+fn before(issuer: &str, at: &str) -> Option<Vec<Url>> {
+    let (issuer, at) = (Url::parse(issuer).ok()?, Url::parse(at).ok()?);
+    let mut places = places(&issuer);
+    places.truncate(places.iter().position(|place| *place == at)?);
+    Some(places)
 }
 
 /// Where an issuer publishes its metadata (RFC 8414, 3; OpenID Connect Discovery, 4).
@@ -251,7 +263,14 @@ fn places(issuer: &Url) -> Vec<Url> {
 /// The metadata of an issuer that the configuration names, from the places that are its own.
 pub(super) async fn of_issuer(issuer: &str, http: &Http) -> Result<AuthorizationMetadata, Fault> {
     let url = endpoint_of(issuer, "the issuer")?;
-    for place in places(&url) {
+    let metadata = first(issuer, &places(&url), http, true).await?.ok_or(Fault::NoMetadata)?;
+    endpoint(&metadata.token_endpoint, &url).map_err(|why| Fault::Address { what: "the token endpoint", why })?;
+    Ok(metadata)
+}
+
+/// The first metadata of an issuer that stand at one of these places. `alone`: those without a page are some.
+async fn first(issuer: &str, places: &[Url], http: &Http, alone: bool) -> Result<Option<AuthorizationMetadata>, Fault> {
+    for place in places {
         let request = Request::get(place.as_str()).header(http::header::ACCEPT, "application/json").body(Vec::new());
         let request = request.map_err(|error| Fault::Failed(error.to_string()))?;
         let answer = http(request).await.map_err(|why| Fault::Failed(super::said(why)))?;
@@ -261,16 +280,15 @@ pub(super) async fn of_issuer(issuer: &str, http: &Http) -> Result<Authorization
         if answer.status() != StatusCode::OK {
             continue;
         }
-        let body = with_a_page(answer.body()).unwrap_or_else(|| answer.into_body());
+        let body = alone.then(|| with_a_page(answer.body())).flatten().unwrap_or_else(|| answer.into_body());
         let Ok(metadata) = serde_json::from_slice::<AuthorizationMetadata>(&body) else { continue };
         if metadata.issuer.as_deref() != Some(issuer) {
             let found = super::said(metadata.issuer.as_deref().unwrap_or_default());
             return Err(Fault::Pinned { pinned: issuer.to_owned(), found });
         }
-        endpoint(&metadata.token_endpoint, &url).map_err(|why| Fault::Address { what: "the token endpoint", why })?;
-        return Ok(metadata);
+        return Ok(Some(metadata));
     }
-    Err(Fault::NoMetadata)
+    Ok(None)
 }
 
 fn endpoint_of(issuer: &str, what: &'static str) -> Result<Url, Fault> {
@@ -467,7 +485,7 @@ mod tests {
             ("https://auth.example/a/", "https://auth.example/.well-known/openid-configuration/a"),
             ("https://auth.example/a", "https://auth.example/a/.well-known/openid-configuration"),
         ] {
-            assert!(publishes(issuer, at), "{issuer} {at}");
+            assert!(before(issuer, at).is_some(), "{issuer} {at}");
         }
         for (issuer, at) in [
             (plain, ""),
@@ -483,8 +501,14 @@ mod tests {
             ("https://auth.example?x", "https://auth.example/.well-known/oauth-authorization-server?x"),
             ("data:x", "data:x"),
         ] {
-            assert!(!publishes(issuer, at), "{issuer} {at}");
+            assert!(before(issuer, at).is_none(), "{issuer} {at}");
         }
+        let last = before("https://auth.example/a", "https://auth.example/a/.well-known/openid-configuration").unwrap();
+        let expected = [
+            "https://auth.example/.well-known/oauth-authorization-server/a",
+            "https://auth.example/.well-known/openid-configuration/a",
+        ];
+        assert_eq!(last.iter().map(Url::as_str).collect::<Vec<_>>(), expected);
     }
 
     #[test]

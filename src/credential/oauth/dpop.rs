@@ -24,6 +24,7 @@ use crate::credential::secret::Secret;
 const DPOP: HeaderName = HeaderName::from_static("dpop");
 const NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 const WANTS_NONCE: &str = "use_dpop_nonce";
+const BAD_PROOF: &str = "invalid_dpop_proof";
 /// Longest nonce that is taken over.
 const LONGEST: usize = 512;
 /// An uncompressed point: a byte that says so, and two numbers of 32.
@@ -218,9 +219,19 @@ impl Carried {
     /// nothing was done.
     pub fn wants_nonce(&self, status: StatusCode, headers: &HeaderMap) -> bool {
         let news = self.prover.as_ref().is_some_and(|prover| prover.learn(Reader::Server, headers));
-        let mut challenges = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|field| field.to_str().ok());
-        news && status == StatusCode::UNAUTHORIZED && challenges.any(|field| field.contains(WANTS_NONCE))
+        news && challenged(status, headers, WANTS_NONCE)
     }
+
+    /// Whether the server's answer says that a proof counts for nothing, and not that the token does.
+    pub fn is_disproved(&self, status: StatusCode, headers: &HeaderMap) -> bool {
+        self.is_proved() && challenged(status, headers, BAD_PROOF)
+    }
+}
+
+/// Whether a challenge has this word.
+fn challenged(status: StatusCode, headers: &HeaderMap, word: &str) -> bool {
+    let mut challenges = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|field| field.to_str().ok());
+    status == StatusCode::UNAUTHORIZED && challenges.any(|field| field.contains(word))
 }
 
 #[cfg(test)]

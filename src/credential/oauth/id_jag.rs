@@ -9,6 +9,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::LOCATION;
 use oauth2::{ClientSecret, RefreshToken};
 use rmcp::transport::auth::enterprise::{
@@ -89,10 +91,13 @@ async fn asked(idp: &Idp, wanted: &Wanted<'_>, to: &str, scrubber: &Scrubber) ->
     let there = there.with_client_authentication(authentication);
     let target = EmaAuthorizationServer::new(wanted.issuer, to, wanted.client_id);
     let token = idp.subject.cell().current();
-    let refresh = RefreshToken::new(token.expose().to_owned());
+    let refresh;
     let request = match &idp.subject {
         Subject::IdToken(_) => EmaExchangeRequest::new_with_id_token(there, target, wanted.resource, token.expose()),
-        Subject::RefreshToken(_) => EmaExchangeRequest::new(there, target, wanted.resource, &refresh),
+        Subject::RefreshToken(_) => {
+            refresh = RefreshToken::new(token.expose().to_owned());
+            EmaExchangeRequest::new(there, target, wanted.resource, &refresh)
+        }
     };
     let way = Way { http: Arc::clone(&idp.http), scrubber, fault: Mutex::default() };
     let given = request.with_scopes(&wanted.settings.scopes).exchange_id_jag(&way).await;
@@ -102,7 +107,20 @@ async fn asked(idp: &Idp, wanted: &Wanted<'_>, to: &str, scrubber: &Scrubber) ->
     })?;
     let given = Arc::new(Secret::new(given.assertion().secret().clone()));
     scrubber.learn(&format!("oauth.{server}.id_jag"), &given);
-    Ok(given)
+    // rmcp takes one that names no resource, which would count for all of that authorization server.
+    names(given.expose(), wanted.resource).then_some(given).ok_or(Fault::Token("the ID-JAG does not name the resource"))
+}
+
+/// Whether an assertion says that it is for this resource and no other.
+fn names(assertion: &str, resource: &str) -> bool {
+    let claims = assertion.split('.').nth(1).and_then(|claims| URL_SAFE_NO_PAD.decode(claims).ok());
+    let claims = claims.and_then(|claims| serde_json::from_slice::<serde_json::Value>(&claims).ok());
+    let named = claims.as_ref().and_then(|claims| claims.get("resource"));
+    named.is_some_and(|named| match named.as_array().map(Vec::as_slice) {
+        Some([one]) => one == resource,
+        Some(_) => false,
+        None => named == resource,
+    })
 }
 
 /// What rmcp says where the identity provider has not said it better.

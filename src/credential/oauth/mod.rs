@@ -86,7 +86,7 @@ pub enum Fault {
     #[error("the authorization server does not say that it takes PKCE with S256, without which a sign-in is not safe")]
     NoPkce,
     #[error(
-        "the authorization server does not say that it binds tokens to a key (DPoP with ES256), and the configuration wants that"
+        "the authorization server does not say that it binds tokens to a key (DPoP with ES256), and no others are taken"
     )]
     NoDpop,
     #[error("the authorization server gave a token that cannot be used: {0}")]
@@ -99,7 +99,7 @@ pub enum Fault {
     NoPerson,
     #[error("the configuration names no issuer, to whom alone it may show who asks")]
     NoIssuer,
-    #[error("the identity provider {issuer}: {fault}")]
+    #[error("the identity provider {issuer}: {}", fault.of_somebody())]
     Idp { issuer: String, fault: Box<Fault> },
     #[error("the client's private key cannot be used: {0}")]
     Key(BadKey),
@@ -110,6 +110,15 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// The same where it is not the authorization server's.
+    fn of_somebody(&self) -> String {
+        match self {
+            Fault::Token(why) => format!("what it gave cannot be used: {why}"),
+            Fault::Refused(why) => format!("it gives no assertion: {why}"),
+            other => other.to_string(),
+        }
+    }
+
     /// A page that lacks what belongs to it.
     fn no_page() -> Fault {
         Fault::Address { what: "the authorization endpoint", why: "it makes no page".to_owned() }

@@ -94,7 +94,8 @@ fn settings(scopes: &[&str]) -> Settings {
 /// Asks for a token once: what came of it.
 async fn ask(settings: &Settings, fake: &Arc<Fake>) -> Result<alone::Given, Fault> {
     let alone = settings.client.alone().unwrap();
-    alone::ask(settings, alone, &fake.http(), &Scrubber::default(), &OnceLock::new()).await
+    let (http, scrubber, key) = (&fake.http(), &Scrubber::default(), &OnceLock::new());
+    alone::ask(alone::Asker { settings, alone, http, scrubber, key, dpop: settings.dpop }).await
 }
 
 struct Used {
@@ -208,7 +209,9 @@ async fn a_token_is_not_waited_for_without_end() {
     let begun = tokio::time::Instant::now();
     let (http, scrubber) = (silent(), Scrubber::default());
     let key = OnceLock::new();
-    let asked = alone::ask(&settings, settings.client.alone().unwrap(), &http, &scrubber, &key);
+    let alone = settings.client.alone().unwrap();
+    let (settings, http, scrubber, key) = (&settings, &http, &scrubber, &key);
+    let asked = alone::ask(alone::Asker { settings, alone, http, scrubber, key, dpop: settings.dpop });
     let why = asked.await.err().unwrap();
     assert!(matches!(&why, Fault::Failed(why) if why.contains("within 60 s")), "{why}");
     assert_eq!(begun.elapsed(), Duration::from_secs(60));
@@ -283,4 +286,29 @@ async fn tokens_are_bound_to_a_key_as_the_configuration_and_the_metadata_say() {
     let silent = Arc::new(Fake::honest(metadata()));
     let why = ask(&Settings { dpop: Dpop::Required, ..settings(&[]) }, &silent).await.err().unwrap();
     assert!(matches!(why, Fault::NoDpop) && silent.forms().is_empty(), "{why}");
+}
+
+/// A server points at another of the issuer's documents, which says nothing of DPoP.
+#[tokio::test]
+async fn a_server_does_not_choose_among_the_metadata_of_a_configured_issuer() {
+    let (oauth, openid) = (
+        "https://auth.example/.well-known/oauth-authorization-server",
+        "https://auth.example/.well-known/openid-configuration",
+    );
+    let mut whole = metadata();
+    whole["dpop_signing_alg_values_supported"] = json!(["ES256"]);
+    let offers = async |fake: Fake, issuer: Option<&str>| {
+        let settings = Settings { issuer: issuer.map(str::to_owned), ..settings(&[]) };
+        let found = discovery::discover(&settings, &Arc::new(fake).http(), None).await;
+        found.map(|found| settings.dpop.shows(&found.metadata).unwrap())
+    };
+    let both = [(oauth, whole), (openid, metadata())];
+    assert!(offers(Fake::new(&[openid], &both), Some(ISSUER)).await.unwrap());
+    assert!(!offers(Fake::new(&[openid], &both), None).await.unwrap());
+    // Where there is but one, it counts; and one of somebody else in its place ends it.
+    assert!(!offers(Fake::new(&[openid], &both[1..]), Some(ISSUER)).await.unwrap());
+    let mut strange = metadata();
+    strange["issuer"] = json!("https://other.example");
+    let fake = Fake::new(&[openid], &[(oauth, strange), (openid, metadata())]);
+    assert!(matches!(offers(fake, Some(ISSUER)).await, Err(Fault::Pinned { .. })));
 }

@@ -1,16 +1,16 @@
-//! Requests to a server that somebody signs in to, or Countersign by itself: the token joins at the last moment, and what the server says about
-//! it is told to its source.
+//! Requests to a server that somebody signs in to, or Countersign by itself: the token joins at the last moment, and
+//! what the server says about it is told to its source.
 //!
-//! Invariant: a request whose token was refused is not sent again; the next one has another token, or is not sent. Only the
-//! one that begins a session is sent once more: nothing is done by it, and a client that it fails for does not come back. Where
-//! the token counts and its proof lacks the server's newest nonce, what nobody had to decide about is sent once more; a call
-//! never is.
+//! Invariant: a request whose token was refused is not sent again; the next one has another token, or is not sent. Only
+//! the one that begins a session is sent once more: nothing is done by it, and a client that it fails for does not come
+//! back. Where the token counts and its proof lacks the server's newest nonce, what nobody had to decide about is sent
+//! once more; a call never is.
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use tracing::warn;
+use tracing::{error, warn};
 
 use super::wire::Wire;
 use crate::call::Leave;
@@ -30,6 +30,8 @@ enum Said {
     Insufficient,
     /// It counts, and the proof of who carries it has to be a newer one, which the next request has.
     Unproved,
+    /// The proof counts for nothing. Another token would change nothing.
+    Disproved,
 }
 
 impl Wire {
@@ -65,15 +67,22 @@ impl Wire {
         leave: Option<&Leave>,
     ) -> Result<(Response<Incoming>, Connection), Loss> {
         let again = token.clone().filter(|token| token.is_proved() && leave.is_none()).map(|_| request.clone());
-        let (response, connection) = self.once(request, token.clone(), leave).await?;
-        match again {
-            Some(again) if response.extensions().get() == Some(&Said::Unproved) => self.once(again, token, None).await,
-            Some(_) | None => Ok((response, connection)),
+        let mut answered = self.once(request, token.clone(), leave).await?;
+        let unproved = |response: &Response<Incoming>| response.extensions().get() == Some(&Said::Unproved);
+        if let Some(again) = again.filter(|_| unproved(&answered.0)) {
+            answered = self.once(again, token, None).await?;
         }
+        if unproved(&answered.0) {
+            warn!(
+                server = self.spec.server(),
+                "the server refused a proof without its newest nonce; the next one has it"
+            );
+        }
+        Ok(answered)
     }
 
     /// Sends a request; one of a call, where that may still leave.
-    pub(super) async fn once(
+    async fn once(
         &self,
         mut request: Request<Full<Bytes>>,
         token: Token,
@@ -88,6 +97,14 @@ impl Wire {
         if let (Some(token), Some(oauth)) = (token, self.spec.oauth()) {
             let said = match response.status() {
                 status if token.wants_nonce(status, response.headers()) => Some(Said::Unproved),
+                status if token.is_disproved(status, response.headers()) => {
+                    let server = self.spec.server();
+                    error!(
+                        server,
+                        "the server refused the proof of who carries the token (DPoP); check this machine's clock"
+                    );
+                    Some(Said::Disproved)
+                }
                 StatusCode::UNAUTHORIZED => {
                     warn!(server = self.spec.server(), "the server refused the token; the next request renews it");
                     oauth.refuse(token.token());
@@ -126,6 +143,10 @@ impl Wire {
             Said::Refused => Loss::new(Fate::Refused, Cause::Token, "its token counts no more"),
             Said::Unproved => {
                 Loss::new(Fate::Refused, Cause::Token, "it wants a newer proof of who carries the token (DPoP)")
+            }
+            Said::Disproved => {
+                let reason = "it refused the proof of who carries the token (DPoP); the operator checks the clock";
+                Loss::new(Fate::Refused, Cause::Key, reason)
             }
             Said::Insufficient if self.spec.oauth().is_some_and(|oauth| oauth.is_alone()) => {
                 let reason = "the sign-in covers too little for it; the operator widens it in the configuration";

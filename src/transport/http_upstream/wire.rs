@@ -331,10 +331,7 @@ impl Wire {
         let sending = async {
             let request = self.head.post(message, asked)?;
             let (token, leave) = (self.token().await?, asked.leave.as_ref());
-            let (response, connection) = match begins {
-                true => self.send(request, token, leave).await?,
-                false => self.once(request, token, leave).await?,
-            };
+            let (response, connection) = self.send(request, token, leave).await?;
             let status = response.status();
             if self.sign_in_refused(&response).is_none() {
                 status::report(self.spec.server(), status, response.headers(), &self.scrubber);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tracing::{info, warn};
 
 use super::{Bearer, Held, NoToken, PAUSE, Turn, early, too_short};
-use crate::credential::oauth::alone::{self, Alone};
-use crate::credential::oauth::{Carried, Fault, now};
+use crate::credential::oauth::alone::{self, Alone, Asker};
+use crate::credential::oauth::{Carried, Dpop, Fault, now};
 
 /// After a no of the authorization server it is asked again this much later, in seconds: an operator has to see to it.
 const PAUSE_OF_A_NO: u64 = 60;
@@ -37,7 +37,18 @@ impl Bearer {
             turn.forced_at = Some(now());
         }
         // Nothing is lost with it: another one can be asked for.
-        let asked = alone::ask(&self.settings, alone, &self.http, &self.scrubber, &self.key);
+        let asked = alone::ask(Asker {
+            settings: &self.settings,
+            alone,
+            http: &self.http,
+            scrubber: &self.scrubber,
+            key: &self.key,
+            // A sign-in whose tokens count for a key stays one.
+            dpop: match held.as_ref().is_some_and(|held| held.token.is_proved()) {
+                true => Dpop::Required,
+                false => self.settings.dpop,
+            },
+        });
         let Some(asked) = self.stop.run_until_cancelled(asked).await else {
             return Err(NoToken::Later("countersign stops".to_owned()));
         };
@@ -47,7 +58,8 @@ impl Bearer {
                 Err(NoToken::Refused(why.to_owned()))
             }
             Ok(given) => {
-                info!(server = self.settings.server, "countersign has signed in");
+                let token = if given.token.is_proved() { "bound" } else { "bearer" };
+                info!(server = self.settings.server, token, "countersign has signed in");
                 let renew_at = given.ends.map_or(u64::MAX, |(end, lifetime)| end.saturating_sub(early(lifetime)));
                 let ends_at = given.ends.map(|(end, _)| end);
                 let stamp = self.store.stamp(&self.settings.server);
