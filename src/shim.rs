@@ -44,6 +44,8 @@ pub enum ShimError {
     Foreign { path: PathBuf, daemon: u32 },
     #[error("{reason}")]
     TurnedAway { kind: Turned, reason: String },
+    #[error("this process cannot be protected: {source}")]
+    Open { source: io::Error },
     #[error("the daemon at {path} did not answer as one: {what}", path = path.display())]
     Odd { path: PathBuf, what: String },
 }
@@ -85,14 +87,24 @@ pub fn socket_by(variable: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf,
 pub fn run(path: &Path, server: &str) -> Result<Ended, ShimError> {
     let odd = |error: io::Error| ShimError::Odd { path: path.to_owned(), what: error.to_string() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(odd)?;
-    let (stream, early) = runtime.block_on(greet(path, server))?;
+    let (stream, early) = runtime.block_on(reach(path, server))?;
     drop(runtime);
     stream.set_nonblocking(false).map_err(odd)?;
     carry(stream, &early).map_err(odd)
 }
 
+/// Where this process works is for operators to look at. A daemon of an earlier version does not take it, and is asked
+/// once more without.
+async fn reach(path: &Path, server: &str) -> Result<(UnixStream, Vec<u8>), ShimError> {
+    let cwd = std::env::current_dir().ok();
+    match greet(path, server, cwd.as_deref()).await {
+        Err(ShimError::TurnedAway { kind: Turned::Usage, .. }) if cwd.is_some() => greet(path, server, None).await,
+        greeted => greeted,
+    }
+}
+
 /// Says which server is wanted. What the daemon sent beyond its answer comes back too.
-async fn greet(path: &Path, server: &str) -> Result<(UnixStream, Vec<u8>), ShimError> {
+async fn greet(path: &Path, server: &str, cwd: Option<&Path>) -> Result<(UnixStream, Vec<u8>), ShimError> {
     let odd = |what: &str| ShimError::Odd { path: path.to_owned(), what: what.to_owned() };
     let gone = |source| ShimError::NotRunning { path: path.to_owned(), source };
     let stream = tokio::net::UnixStream::connect(path).await.map_err(gone)?;
@@ -102,8 +114,7 @@ async fn greet(path: &Path, server: &str) -> Result<(UnixStream, Vec<u8>), ShimE
     }
     let mut reader = LineReader::new(stream, CHUNK);
     let greeting = async {
-        let cwd = std::env::current_dir().ok();
-        reader.source_mut().write_all(preamble(server, cwd.as_deref()).as_bytes()).await?;
+        reader.source_mut().write_all(preamble(server, cwd).as_bytes()).await?;
         reader.next().await
     };
     let line = match timeout(GREETING, greeting).await {
@@ -240,6 +251,27 @@ mod tests {
         }
         let relative = |name: &str| (name != "HOME").then(|| OsString::from("folder"));
         assert!(matches!(socket_by(relative), Err(ShimError::NoFolder)), "a relative folder is none");
+    }
+
+    /// As it was before a first line could have a folder.
+    #[tokio::test]
+    async fn a_daemon_of_an_earlier_version_is_asked_without_a_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("client.sock");
+        let listener = tokio::net::UnixListener::bind(&path).unwrap();
+        let daemon = tokio::spawn(async move {
+            let mut lines = Vec::new();
+            for answer in ["{\"error\":\"no\",\"kind\":\"usage\"}\n", "{\"ok\":true}\n"] {
+                let mut reader = LineReader::new(listener.accept().await.unwrap().0, CHUNK);
+                let Frame::Line(line) = reader.next().await.unwrap() else { panic!() };
+                lines.push(String::from_utf8(line).unwrap());
+                reader.source_mut().write_all(answer.as_bytes()).await.unwrap();
+            }
+            lines
+        });
+        assert!(reach(&path, "s").await.is_ok());
+        let lines = daemon.await.unwrap();
+        assert!(lines[0].contains("\"cwd\"") && !lines[1].contains("\"cwd\""), "{lines:?}");
     }
 
     #[test]

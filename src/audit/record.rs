@@ -202,7 +202,7 @@ pub enum Answer {
     NotSent,
     /// It left, and nothing came back.
     OutcomeUnknown,
-    /// An answer came, but the client was gone.
+    /// Of older records only: an answer came, and went to nobody.
     Undeliverable,
     /// An answer came, and was kept from the client: it held a key, or part of one, that could not be taken out of it.
     KeptBack,

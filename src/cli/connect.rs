@@ -3,8 +3,6 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context as _;
-
 use super::Exit;
 use crate::shim::{self, Ended, ShimError};
 use crate::transport::client_socket::Turned;
@@ -21,11 +19,11 @@ pub struct Args {
 }
 
 /// # Errors
-/// Where the system does not let it close itself to others.
+/// None: the client is told why there is no connection.
 pub fn run(args: Args) -> anyhow::Result<Exit> {
     // It holds no key, but whatever its client asks for and is told goes through it.
-    crate::credential::harden::harden().context("cannot protect this process")?;
-    let path = args.socket.map_or_else(shim::default_socket, Ok);
+    let protected = crate::credential::harden::harden().map_err(|source| ShimError::Open { source });
+    let path = protected.and_then(|()| args.socket.map_or_else(shim::default_socket, Ok));
     let error = match path.and_then(|path| shim::run(&path, &args.server)) {
         Ok(Ended::ByClient) => return Ok(Exit::Ok),
         Ok(Ended::ByDaemon) => {
@@ -46,7 +44,8 @@ fn exit(error: &ShimError) -> Exit {
     match error {
         ShimError::NoFolder | ShimError::TurnedAway { kind: Turned::Usage, .. } => Exit::Usage,
         ShimError::TurnedAway { kind: Turned::Principal, .. } => Exit::AuthNeeded,
-        ShimError::NotRunning { .. }
+        ShimError::Open { .. }
+        | ShimError::NotRunning { .. }
         | ShimError::Foreign { .. }
         | ShimError::Odd { .. }
         | ShimError::TurnedAway { kind: Turned::Busy, .. } => Exit::Unreachable,

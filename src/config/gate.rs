@@ -82,19 +82,28 @@ pub fn cannot_fetch(upstream: &Upstream) -> Option<(String, &'static str)> {
         return None;
     }
     let program = std::path::Path::new(command).file_name()?.to_str()?;
-    let help = match (program, args.first().map(String::as_str)) {
-        ("npx" | "pnpx" | "bunx" | "uvx" | "pipx", _)
-        | ("pnpm" | "yarn", Some("dlx"))
-        | ("npm", Some("exec" | "x"))
-        | ("bun", Some("x"))
-        | ("uv", Some("tool")) => {
+    let help = match program {
+        _ if fetches(command, args) => {
             "install the server and name its file in `args`, or open the network, and know that its code then reaches every \
              host by it: `sandbox: { network: [443] }`"
         }
-        ("docker" | "podman", _) => "a container has a network of its own: install the server and start it without one",
+        "docker" | "podman" => "a container has a network of its own: install the server and start it without one",
         _ => return None,
     };
     Some((format!("{program} has no network to fetch the server by: behind a `gate` there is none"), help))
+}
+
+/// Whether a program downloads what it runs.
+pub fn fetches(command: &str, args: &[String]) -> bool {
+    let program = std::path::Path::new(command).file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    matches!(
+        (program, args.first().map(String::as_str)),
+        ("npx" | "pnpx" | "bunx" | "uvx" | "pipx", _)
+            | ("pnpm" | "yarn", Some("dlx"))
+            | ("npm", Some("exec" | "x"))
+            | ("bun", Some("x"))
+            | ("uv", Some("tool"))
+    )
 }
 
 /// The one secret among the headers, which the child must not have.

@@ -42,7 +42,7 @@ pub mod words;
 mod yaml;
 
 pub use auth::{Grant, Idp, OAuth, Subject};
-pub use gate::cannot_fetch;
+pub use gate::{cannot_fetch, fetches};
 pub use notify::{Notify, NotifyTo, QuietHours};
 pub use problem::{Code, Problem, Report};
 pub use query::parameters;

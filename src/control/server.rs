@@ -554,6 +554,7 @@ impl Control {
             policy_error: self.gate.policy_error(),
             policy_warnings: self.status.warnings(),
             consoles: *self.gate.holds().consoles().borrow(),
+            http: self.status.http,
             operators: self.status.attached().clone(),
             batches: self.gate.holds().settings().batches,
             guessed: (self.guessed)(),

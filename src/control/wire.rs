@@ -8,6 +8,8 @@
 //! [`Command::Alive`] does not count as attached until it says something again. Holds of a snapshot come one by one
 //! ([`Notice::Listed`]). Both are seen to by this program's own client, and by nobody behind it.
 
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::call::{CallId, Digest, Environment};
@@ -452,6 +454,9 @@ pub struct Daemon {
     #[serde(default)]
     pub policy_warnings: Vec<String>,
     pub consoles: usize,
+    /// Where its HTTP front listens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<SocketAddr>,
     /// Who is attached with a console, each connection once.
     #[serde(default)]
     pub operators: Vec<String>,

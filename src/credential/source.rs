@@ -251,9 +251,17 @@ fn shown(name: &str, stdout: &[u8], stderr: &[u8], inherit: &[String]) -> String
     let key = Secret::new(String::from_utf8_lossy(stdout).into_owned());
     let text = Zeroizing::new(String::from_utf8_lossy(stderr).into_owned());
     let values = inherit.iter().filter_map(|name| Some((name.as_str(), Secret::new(std::env::var(name).ok()?))));
-    let inherited: Vec<(&str, Secret)> = values.filter(|(_, value)| value.expose().len() >= MIN_LENGTH).collect();
+    let (inherited, mut short): (Vec<_>, Vec<_>) = values
+        .filter(|(_, value)| !value.expose().is_empty())
+        .partition(|(_, value)| value.expose().len() >= MIN_LENGTH);
+    // One of them may be a part of another.
+    short.sort_by_key(|(_, value): &(&str, Secret)| std::cmp::Reverse(value.expose().len()));
     let known = inherited.iter().map(|(name, value)| (*name, value)).chain([(name, &key)]);
-    let scrubbed = Scrubber::new(known).line(&text).into_owned();
+    let mut scrubbed = Scrubber::new(known).line(&text).into_owned();
+    // What is too short to be looked for in every spelling goes as it is spelled.
+    for (name, value) in &short {
+        scrubbed = Zeroizing::new(std::mem::take(&mut scrubbed)).replace(value.expose(), &format!("[secret:{name}]"));
+    }
     let visible: String = shape::mask(scrubbed.trim()).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     visible.split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -455,6 +463,12 @@ mod tests {
         let script = format!("echo \"not with ${name}\" >&2; exit 1");
         let failed = by_command_with(&["sh", "-c", &script], &[name]).await.unwrap_err().to_string();
         assert!(failed.ends_with("said: not with [secret:CARGO_MANIFEST_DIR]"), "{failed}");
+        // One that is too short to be a key.
+        let (name, value) = ("CARGO_PKG_VERSION_MAJOR", env!("CARGO_PKG_VERSION_MAJOR"));
+        assert!(value.len() < MIN_LENGTH && std::env::var(name).as_deref() == Ok(value));
+        let failed = by_command_with(&["sh", "-c", "echo \"as $CARGO_PKG_VERSION_MAJOR\" >&2; exit 1"], &[name]).await;
+        let failed = failed.unwrap_err().to_string();
+        assert!(failed.ends_with("said: as [secret:CARGO_PKG_VERSION_MAJOR]"), "{failed}");
     }
 
     #[tokio::test]

@@ -255,6 +255,7 @@ mod tests {
             frozen: None,
             unsigned_rulings: true,
             unsafe_default_allow: false,
+            http: None,
             records: 0,
         };
         let mut wire = FakeDaemon(BufReader::new(listener.accept().await.unwrap().0));

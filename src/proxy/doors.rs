@@ -14,7 +14,8 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use super::{ServerRuntime, Shared, session};
-use crate::call::Limits;
+use crate::call::{ClientInfo, Limits};
+use crate::credential::scrub::Scrubber;
 use crate::mcp::loss::OVERLOADED;
 use crate::mcp::message::Shape;
 use crate::mcp::reply;
@@ -73,7 +74,8 @@ impl Doors {
     }
 
     /// Begins a session where there is a place for it. Else its client waits a moment for one, and is turned away.
-    pub fn enter(self: &Arc<Doors>, new: NewSession, server: Arc<ServerRuntime>, shared: &Arc<Shared>) {
+    pub fn enter(self: &Arc<Doors>, mut new: NewSession, server: Arc<ServerRuntime>, shared: &Arc<Shared>) {
+        new.client = without_keys(new.client, &shared.scrubber);
         if let Ok(place) = self.hall.place(&new.principal.name, &new.server, &shared.limits) {
             return self.begin(new, place, server, Arc::clone(shared));
         }
@@ -225,13 +227,20 @@ fn reason(full: Full, server: &str, limits: &Limits) -> String {
     }
 }
 
+/// What a client says of its folder is its own word, and goes to screens.
+fn without_keys(mut client: ClientInfo, scrubber: &Scrubber) -> ClientInfo {
+    client.cwd = client.cwd.filter(|cwd| !scrubber.has_whole(cwd));
+    client
+}
+
 #[cfg(test)]
 mod tests {
     use tokio::time::Instant;
     use tokio_util::sync::CancellationToken;
 
     use super::*;
-    use crate::call::{ClientInfo, Transport, fixtures};
+    use crate::call::{Transport, fixtures};
+    use crate::credential::secret::Secret;
     use crate::transport::Running;
 
     fn limits(sessions: usize, each: usize) -> Limits {
@@ -275,6 +284,18 @@ mod tests {
             running: Running::default(),
             lane: crate::transport::lanes::OnLane::none(),
         }
+    }
+
+    #[test]
+    fn a_folder_that_holds_a_key_is_not_looked_at() {
+        let key = Secret::new("sk_weird_CANARY7Q".to_owned());
+        let scrubber = Scrubber::new([("key", &key)]);
+        let kept = |cwd: &str| {
+            let client = ClientInfo { cwd: Some(cwd.to_owned()), ..ClientInfo::silent(Transport::Stdio) };
+            without_keys(client, &scrubber).cwd
+        };
+        assert_eq!(kept("/home/a"), Some("/home/a".to_owned()));
+        assert_eq!(kept("/home/sk_weird_CANARY7Q"), None);
     }
 
     #[tokio::test(start_paused = true)]

@@ -280,7 +280,7 @@ impl Daemon {
         let has_key = Box::new(move |text: &str| matches!(keys.line(text), std::borrow::Cow::Owned(_)));
         let views = sign_ins.clone();
         let sign_ins_of = Box::new(move |server: &str| views.as_ref().and_then(|views| views.view(server)));
-        let status = status(&config, &servers);
+        let status = status(&config, &servers, http);
         let known = servers.values().map(|server| (Arc::clone(&server.facts), Arc::clone(&server.catalog)));
         let known = Arc::new(Names::of(&config, known.collect()));
         let keys = Arc::clone(&shared.scrubber);
@@ -512,7 +512,7 @@ fn first_use(config: &Config) -> impl Iterator<Item = (String, FirstUse)> {
     })
 }
 
-fn status(config: &Config, servers: &BTreeMap<String, Arc<ServerRuntime>>) -> Status {
+fn status(config: &Config, servers: &BTreeMap<String, Arc<ServerRuntime>>, http: Option<SocketAddr>) -> Status {
     let production = servers.values().any(|server| server.environment.is_production());
     let servers = servers.iter().map(|(name, server)| ServerStatus {
         name: name.clone(),
@@ -525,6 +525,7 @@ fn status(config: &Config, servers: &BTreeMap<String, Arc<ServerRuntime>>) -> St
         policy_warnings: std::sync::Mutex::default(),
         unsigned_rulings: production && config.operators.unsigned_rulings == Some(UnsignedRulings::Accept),
         unsafe_default_allow: config.policy.unsafe_default_allow,
+        http,
         changed: watch::channel(()).0,
     }
 }

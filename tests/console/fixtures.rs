@@ -195,6 +195,7 @@ pub fn daemon() -> Daemon {
         frozen: None,
         unsigned_rulings: true,
         unsafe_default_allow: false,
+        http: None,
         records: 1204,
     }
 }

@@ -13,7 +13,7 @@ use crate::harness::daemon::{OTHER_TOKEN, TOKEN, binary, set_mode};
 use crate::harness::{Act, Countersign, Daemon, Spy, within};
 
 /// What the doctor says about one set-up.
-struct Said {
+pub struct Said {
     report: Value,
     code: i32,
 }
@@ -24,13 +24,13 @@ impl Said {
     }
 
     /// The findings of a check at a level.
-    fn at(&self, check: &str, level: &str) -> Vec<&Value> {
+    pub fn at(&self, check: &str, level: &str) -> Vec<&Value> {
         self.findings().iter().filter(|found| found["check"] == check && found["level"] == level).collect()
     }
 
     /// The one whose words are these, and its command.
     #[track_caller]
-    fn says(&self, check: &str, level: &str, words: &str, command: &str) {
+    pub fn says(&self, check: &str, level: &str, words: &str, command: &str) {
         let text = |found: &Value, name: &str| found[name].as_str().unwrap_or_default().to_owned();
         let matches = |found: &&&Value| {
             let whole = format!("{}: {}", text(found, "about"), text(found, "text"));
@@ -44,32 +44,32 @@ impl Said {
     }
 
     #[track_caller]
-    fn is_well(&self, check: &str) {
+    pub fn is_well(&self, check: &str) {
         for level in ["warning", "problem"] {
             assert!(self.at(check, level).is_empty(), "{check}: {:#}", self.report["findings"]);
         }
     }
 }
 
-struct Doctor {
+pub struct Doctor {
     dir: PathBuf,
     environment: Vec<(String, std::ffi::OsString)>,
 }
 
 impl Doctor {
-    fn of(setup: &Countersign) -> Doctor {
+    pub fn of(setup: &Countersign) -> Doctor {
         let dir = setup.dir().to_owned();
         let environment =
             vec![("AGENT_TOKEN".to_owned(), TOKEN.into()), ("OTHER_TOKEN".to_owned(), OTHER_TOKEN.into())];
         Doctor { dir, environment }
     }
 
-    fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Doctor {
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Doctor {
         self.environment.push((name.to_owned(), value.as_ref().to_owned()));
         self
     }
 
-    fn path(self) -> Doctor {
+    pub fn path(self) -> Doctor {
         let path = std::env::var_os("PATH").unwrap();
         self.env("PATH", path)
     }
@@ -82,7 +82,7 @@ impl Doctor {
         within("the doctor to end", command.output()).await.unwrap()
     }
 
-    async fn run(&self, more: &[&str]) -> Said {
+    pub async fn run(&self, more: &[&str]) -> Said {
         let output = self.output(&[more, &["-o", "json"]].concat()).await;
         let text = String::from_utf8(output.stdout).unwrap();
         for secret in [TOKEN, OTHER_TOKEN] {
@@ -139,7 +139,7 @@ async fn each_entry_over_http_is_walked_with_its_own_token() {
     let spy = Spy::stdio().await;
     let http = format!("127.0.0.1:{}", free_port());
     let (_daemon, doctor) = running(Countersign::new().upstream(&spy).set("/listen/http", json!(http))).await;
-    let entry = |token: &str| json!({"url": format!("http://{http}/mcp/fixture"), "headers": {"Authorization": format!("Bearer {token}")}});
+    let entry = |token: &str| json!({"url": format!("http://{http}/mcp/fixture").replace("127.0.0.1", "localhost"), "headers": {"Authorization": format!("Bearer {token}")}});
     let wrong = format!("csgn_{}", "0".repeat(64));
     let cursor = json!({"good": entry(OTHER_TOKEN), "bad": entry(&wrong), "none": {"url": entry("")["url"]},
         "open": entry("${env:A_TOKEN}"), "elsewhere": {"url": "https://x.example.com/mcp/fixture"}});
@@ -355,6 +355,28 @@ async fn a_daemon_with_another_configuration_is_the_broken_hop() {
     said.says("paths", "ok", "fixture: by shim", "");
 }
 
+/// Whoever listens where the daemon does not is sent no token.
+#[tokio::test]
+async fn a_token_goes_only_to_where_the_daemon_says_it_listens() {
+    let spy = Spy::stdio().await;
+    let (daemon, doctor) = running(Countersign::new().upstream(&spy)).await;
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    other.set_nonblocking(true).unwrap();
+    let address = other.local_addr().unwrap().to_string();
+    let path = daemon.state_dir().with_file_name("countersign.yaml");
+    let mut config: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    config["listen"]["http"] = json!(address);
+    std::fs::write(&path, config.to_string()).unwrap();
+    let url = format!("http://{address}/mcp/fixture");
+    let entry = json!({"url": url, "headers": {"Authorization": format!("Bearer {TOKEN}")}});
+    std::fs::create_dir_all(doctor.dir.join(".cursor")).unwrap();
+    std::fs::write(doctor.dir.join(".cursor/mcp.json"), json!({"mcpServers": {"s": entry}}).to_string()).unwrap();
+    let said = doctor.run(&[]).await;
+    said.says("paths", "note", "not checked: the way by HTTP: the daemon that runs does not listen", "");
+    said.says("paths", "note", "not checked: the way by HTTP of cursor s in ", "");
+    assert!(other.accept().is_err(), "nothing has dialed");
+}
+
 #[tokio::test]
 async fn ways_that_nobody_can_go_are_said_not_to_be_checked() {
     let spy = Spy::stdio().await;
@@ -394,142 +416,6 @@ async fn a_record_that_was_changed_is_found() {
     drop(database);
     let said = doctor.run(&[]).await;
     said.says("store", "problem", "not intact", "countersign audit verify --config ");
-}
-
-/// A key of OpenSSH's, in the home that the doctor looks into.
-fn key(home: &Path, passphrase: &str) -> PathBuf {
-    let folder = home.join(".ssh");
-    std::fs::create_dir_all(&folder).unwrap();
-    let key = folder.join("id_ed25519");
-    let made = std::process::Command::new("ssh-keygen")
-        .args(["-q", "-t", "ed25519", "-C", "anna", "-N", passphrase, "-f"])
-        .arg(&key)
-        .status();
-    assert!(made.unwrap().success());
-    key
-}
-
-fn production(spy: &Spy) -> Countersign {
-    Countersign::new().upstream(spy).set("/servers/fixture/environment", json!("production"))
-}
-
-/// Production with the operator anna, whose public key stands on the list.
-fn with_anna(spy: &Spy, passphrase: &str) -> (Countersign, PathBuf) {
-    let setup = production(spy);
-    let key = key(setup.dir(), passphrase);
-    let list = setup.dir().join("operators.pub");
-    let public = std::fs::read_to_string(key.with_extension("pub")).unwrap();
-    std::fs::write(&list, format!("anna namespaces=\"countersign\" {public}")).unwrap();
-    let setup = setup.set("/operators/allowed_signers", json!(list));
-    setup.write();
-    (setup, key)
-}
-
-#[tokio::test]
-async fn approvals_that_nobody_can_give_and_those_that_everybody_can_are_found() {
-    let spy = Spy::stdio().await;
-    let setup = production(&spy);
-    setup.write();
-    let said = Doctor::of(&setup).run(&[]).await;
-    said.says("operators", "warning", "nobody can approve", "countersign operator enroll NAME");
-
-    let setup = setup.set("/operators/unsigned_rulings", json!("accept"));
-    setup.write();
-    let said = Doctor::of(&setup).run(&[]).await;
-    said.says("operators", "problem", "every program of this account can approve, and clients run", "operator enroll");
-}
-
-#[tokio::test]
-async fn an_operators_key_that_lies_open_is_found() {
-    let spy = Spy::stdio().await;
-    let (setup, _) = with_anna(&spy, "");
-    let said = Doctor::of(&setup).run(&[]).await;
-    said.says("operators", "problem", "the key of anna has no passphrase", "ssh-keygen -p -f ");
-
-    let (setup, _) = with_anna(&spy, "a passphrase");
-    let said = Doctor::of(&setup).run(&[]).await;
-    said.says("operators", "ok", "no operator's key lies open", "");
-    said.says("operators", "ok", "1 key of operators: anna", "");
-
-    // A key elsewhere is found where the console would take it from, and it is said where it was looked for.
-    let (setup, lies) = with_anna(&spy, "");
-    let elsewhere = setup.dir().join("anna.key");
-    std::fs::rename(&lies, &elsewhere).unwrap();
-    Doctor::of(&setup).run(&[]).await.says("operators", "ok", "in ~/.ssh; it was looked for nowhere else", "");
-    let said = Doctor::of(&setup).env("COUNTERSIGN_SIGN_WITH", &elsewhere).run(&[]).await;
-    said.says("operators", "problem", "the key of anna has no passphrase", "anna.key");
-    std::fs::remove_file(&elsewhere).unwrap();
-    let said = Doctor::of(&setup).env("COUNTERSIGN_SIGN_WITH", &elsewhere).run(&[]).await;
-    said.says("operators", "warning", "there is no such file", "COUNTERSIGN_SIGN_WITH");
-
-    // Of somebody else's keys nothing is said.
-    let setup = production(&spy);
-    let (own, list) = (key(setup.dir(), ""), setup.dir().join("operators.pub"));
-    let other = tempfile::tempdir().unwrap();
-    let public = std::fs::read_to_string(key(other.path(), "").with_extension("pub")).unwrap();
-    std::fs::write(&list, format!("ben {public}")).unwrap();
-    let setup = setup.set("/operators/allowed_signers", json!(list));
-    setup.write();
-    Doctor::of(&setup).run(&[]).await.is_well("operators");
-    assert!(own.exists());
-
-    std::fs::write(&list, "ben not-a-key\n").unwrap();
-    Doctor::of(&setup).run(&[]).await.says("operators", "problem", "line 1", "correct that line");
-}
-
-#[tokio::test]
-async fn the_keys_of_the_console_are_looked_at() {
-    let spy = Spy::stdio().await;
-    let setup = production(&spy);
-    setup.write();
-    let keys = setup.dir().join("keys/countersign/keys.yaml");
-    std::fs::create_dir_all(keys.parent().unwrap()).unwrap();
-    let doctor = || Doctor::of(&setup).env("XDG_CONFIG_HOME", setup.dir().join("keys"));
-    assert!(doctor().run(&[]).await.at("console", "ok").is_empty(), "there are none");
-    std::fs::write(&keys, "freeze: F8\n").unwrap();
-    doctor().run(&[]).await.says("console", "ok", "keys of your own", "");
-    std::fs::write(&keys, "freeze: F8\napprove: Enter\n").unwrap();
-    doctor().run(&[]).await.says("console", "problem", "cannot be given away", "");
-    std::fs::set_permissions(&keys, std::fs::Permissions::from_mode(0o666)).unwrap();
-    doctor().run(&[]).await.says("console", "problem", "can be changed by others", "chmod go-w");
-}
-
-#[tokio::test]
-async fn a_key_in_ssh_agent_is_found() {
-    let spy = Spy::stdio().await;
-    let (setup, key) = with_anna(&spy, "");
-    let socket = setup.dir().join("agent.sock");
-    let mut agent = tokio::process::Command::new("ssh-agent");
-    agent.args(["-D", "-a"]).arg(&socket).stdout(Stdio::null()).kill_on_drop(true);
-    let _agent = agent.spawn().unwrap();
-    within("ssh-agent to take the key", async {
-        loop {
-            let mut add = tokio::process::Command::new("ssh-add");
-            add.arg("-q").arg(&key).env("SSH_AUTH_SOCK", &socket).stderr(Stdio::null());
-            if add.status().await.unwrap().success() {
-                return;
-            }
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
-    std::fs::remove_file(&key).unwrap();
-    let doctor = Doctor::of(&setup).path();
-    doctor.run(&[]).await.says("operators", "ok", "no operator's key lies open", "");
-    let said = doctor.env("SSH_AUTH_SOCK", &socket).run(&[]).await;
-    said.says("operators", "warning", "ssh-agent has the key SHA256:", "ssh-add -c");
-    said.says("operators", "warning", "of anna", "");
-}
-
-#[tokio::test]
-async fn an_agent_that_cannot_be_asked_is_not_said_to_have_no_key() {
-    let spy = Spy::stdio().await;
-    let (setup, _) = with_anna(&spy, "a passphrase");
-    let said = Doctor::of(&setup).path().env("SSH_AUTH_SOCK", setup.dir().join("nobody.sock")).run(&[]).await;
-    said.says("operators", "note", "nobody.sock could not be asked", "ssh-add -l");
-    let well = said.at("operators", "ok");
-    assert!(well.iter().all(|found| !found["text"].as_str().unwrap().contains("ssh-agent")), "{well:?}");
-    said.says("operators", "ok", "no operator's key lies open in ~/.ssh", "");
 }
 
 /// The entries of a client are compared with the configuration that is meant, not with whatever lies at home.

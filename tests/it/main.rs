@@ -22,6 +22,7 @@ mod continuations;
 mod crowd;
 mod daemon;
 mod doctor;
+mod doctor_operators;
 mod door;
 mod dpop;
 mod drafting;

@@ -20,7 +20,9 @@ fn a_server_that_runs_code_is_wrapped_behind_a_gate() {
     let before = entry(PACKAGE, &json!({"STIGG_API_KEY": KEY, "STIGG_LOG": "debug"}));
     home.write(".cursor/mcp.json", &before);
     let told = home.good(&[WRAP, &["--dry-run"]].concat());
-    for said in ["its program gets no key", "--code-execution-mode=local: added", "sandbox: { network: [443] }:"] {
+    for said in
+        ["its program does not get the key", "--code-execution-mode=local: added", "sandbox: { network: [443] }:"]
+    {
         assert!(told.contains(said), "{said}: {told}");
     }
     assert!(told.contains("+          key_env: STIGG_API_KEY\n"), "{told}");
@@ -78,6 +80,8 @@ fn where_no_gate_can_be_written_it_is_said_why() {
     for (args, env, why) in [
         (&["-y", "@stigg/typescript-mcp", "--code-execution-mode=stainless-sandbox"][..], json!({}), "would get one"),
         (PACKAGE, json!({"STIGG_BASE_URL": "https://api.example.com/v2"}), "more than a scheme, a host and a port"),
+        (PACKAGE, json!({"B_KEY": "other-CANARY12345678"}), "there is a key in the variable B_KEY too"),
+        (PACKAGE, json!({"HDRS": format!("x: {KEY}")}), "HDRS too"),
     ] {
         let home = Home::new();
         let mut env = env;
@@ -133,6 +137,42 @@ fn a_key_in_a_comment_is_masked_and_comes_back() {
         home.good(&["unwrap", client]);
         assert_eq!(home.read(file), before, "{client}");
     }
+}
+
+/// A mark that stands in the entry is none of ours: neither it nor the comments change.
+#[test]
+fn a_mark_that_somebody_wrote_into_the_entry_is_no_key() {
+    let home = Home::new();
+    let before = "{\n\t// tok-CANARYcomment12345\n\t\"servers\": {\n\t\t\"s\": { \"url\": \"https://x.example.com/mcp\",\n\t\t\t\
+                  \"headers\": { /* [secret:s_x_api_key] */ \"X-Api-Key\": \"tok-CANARYcomment12345\" } }\n\t}\n}\n";
+    home.write(".config/Code/User/mcp.json", before);
+    let told = home.good(&["wrap", "vscode", "--server", "s", "--environment", "test"]);
+    assert!(told.contains("still stands in line 2") && !told.contains("comments of the file"), "{told}");
+    home.good(&["unwrap", "vscode"]);
+    assert_eq!(home.read(".config/Code/User/mcp.json"), before);
+}
+
+/// A mark that is added later is not filled with the key, and an entry that is put back by hand leaves no mark behind.
+#[test]
+fn only_the_marks_that_were_written_get_the_key_back() {
+    let (home, file) = (Home::new(), ".config/Code/User/mcp.json");
+    let before = "{\n\t// tok-CANARYcomment12345\n\t\"servers\": {\n\t\t\"s\": { \"url\": \"https://x.example.com/mcp\", \
+                  \"headers\": { \"X-Api-Key\": \"tok-CANARYcomment12345\" } }\n\t}\n}\n";
+    let wrap = ["wrap", "vscode", "--server", "s", "--environment", "test"];
+    home.write(file, before);
+    home.good(&wrap);
+    let wrapped = home.read(file);
+    home.write(file, &format!("// [secret:s_x_api_key]\n{wrapped}"));
+    let told = home.bad(1, &["unwrap", "vscode"]);
+    assert!(told.contains("in 2 places where `wrap` wrote it in 1") && !told.contains("CANARY"), "{told}");
+    home.write(file, &wrapped);
+    home.good(&["unwrap", "vscode"]);
+    assert_eq!(home.read(file), before);
+    home.good(&wrap);
+    // By hand, and not in the comment.
+    home.write(file, &before.replacen("tok-CANARYcomment12345", "[secret:s_x_api_key]", 1));
+    home.good(&["unwrap", "vscode"]);
+    assert_eq!(home.read(file), before);
 }
 
 /// What another entry needs stays, and is named.

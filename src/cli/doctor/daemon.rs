@@ -109,6 +109,7 @@ mod tests {
             frozen: None,
             unsigned_rulings: false,
             unsafe_default_allow: false,
+            http: None,
             batches: false,
             records: 3,
         };

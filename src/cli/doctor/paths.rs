@@ -10,6 +10,7 @@ use super::finding::{Finding, place};
 use super::ground::{self, Ground};
 use super::walk::{self, Broken, Hop};
 use crate::call::Principal;
+use crate::cli::wrap::reach;
 use crate::cli::wrap::ways::{self, NoToken};
 use crate::config::{Config, HttpListen, Match, Mode, Upstream, Value};
 use crate::console::visible;
@@ -122,6 +123,14 @@ fn may_ask(config: &Config, principal: &Principal, server: &str) -> bool {
     !scoped || has_scope_for(principal, server)
 }
 
+/// Else a token would go to whoever listens there now.
+const NOT_LISTENING: &str = "the daemon that runs does not listen where this configuration says";
+
+/// Whether the daemon that runs says that its HTTP front listens at an address.
+fn listens(ground: &Ground, address: std::net::SocketAddr) -> bool {
+    ground.daemon.as_ref().is_ok_and(|seen| seen.daemon.http == Some(address))
+}
+
 /// With the token of each principal that can be read, or why not.
 fn by_http<'a>(config: &'a Config, ground: &Ground) -> Vec<Way<'a>> {
     let Some(HttpListen { address, allowed_hosts, .. }) = config.http.as_ref() else { return Vec::new() };
@@ -129,8 +138,10 @@ fn by_http<'a>(config: &'a Config, ground: &Ground) -> Vec<Way<'a>> {
     if address.port() == 0 {
         return no("its port is chosen at each start");
     }
-    let ip = if address.ip().is_unspecified() { std::net::Ipv4Addr::LOCALHOST.into() } else { address.ip() };
-    let reached = std::net::SocketAddr::new(ip, address.port()).to_string();
+    if !listens(ground, *address) {
+        return no(NOT_LISTENING);
+    }
+    let (ip, reached) = (reach::reached(*address).ip(), reach::reached(*address).to_string());
     let host = reached.rsplit_once(':').map_or("", |(host, _)| host);
     if !ip.is_loopback() || !allowed_hosts.iter().any(|allowed| allowed == host) {
         return no("it is not for clients of this machine");
@@ -167,6 +178,7 @@ async fn by_entries<'a>(
             // Where the entries are listed it is said that it goes nowhere.
             _ if !config.servers.contains_key(&entry.server) => continue,
             _ if entries.len() >= MAX_ENTRIES => "there are more than are walked",
+            _ if !config.http.as_ref().is_some_and(|http| listens(ground, http.address)) => NOT_LISTENING,
             Err(NoToken::None) => "it has no token",
             Err(NoToken::Elsewhere) => "its token does not stand in it",
             Ok(_) => "",

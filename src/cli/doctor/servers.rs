@@ -71,13 +71,16 @@ fn boxed(name: &str, server: &Server, support: Support) -> Option<Finding> {
 
 /// Code of the agent that runs where the key is.
 fn beside_the_key(name: &str, server: &Server, catalog: &Catalog) -> Option<Finding> {
-    let Upstream::Stdio { env, gate: None, .. } = &server.upstream else { return None };
+    let Upstream::Stdio { env, gate, .. } = &server.upstream else { return None };
     let tool = catalog.runs_code()?;
-    env.iter().any(|(_, value)| matches!(value, Value::Secret { .. })).then(|| {
-        let text = format!("its tool {tool} runs code of the agent beside the key: whoever may call it has the key");
-        let help = "give it a `gate`: docs/configuration.md, A gate for servers that run code";
-        Finding::warning(name, text).run(help)
-    })
+    let (variable, _) = env.iter().find(|(_, value)| matches!(value, Value::Secret { .. }))?;
+    let help = match gate {
+        None => "give it a `gate`: docs/configuration.md, A gate for servers that run code",
+        Some(_) => "take it out of `env` where the server can do without: its `gate` guards the other key alone",
+    };
+    let text =
+        format!("its tool {tool} runs code of the agent beside the key in {variable}: whoever may call it has the key");
+    Some(Finding::warning(name, text).run(help))
 }
 
 /// By the keys alone: nobody has asked the server.
@@ -164,7 +167,7 @@ mod tests {
     fn code_that_runs_beside_a_key_is_said() {
         let said = |vendor: &str, more: &str| {
             let text = format!(
-                "version: 1\nsecrets: {{ k: {{ env: K }} }}\nservers: {{ s: {{ vendor: {vendor}, environment: sandbox, \
+                "version: 1\nsecrets: {{ k: {{ env: K }}, k2: {{ env: K2 }} }}\nservers: {{ s: {{ vendor: {vendor}, environment: sandbox, \
                  upstream: {{ stdio: {{ command: a, {more} }} }} }} }}\n\
                  principals: [{{ name: a, match: {{ uid: 1 }}, scopes: [] }}]\n"
             );
@@ -180,6 +183,9 @@ mod tests {
         {
             assert_eq!(said(vendor, more), None, "{vendor} {more}");
         }
+        // A gate keeps one key away, and no other.
+        let other = said("stigg", &format!("{}, env: {{ B: {{ secret: k2 }} }}", gate)).unwrap();
+        assert!(other.level == Level::Warning && other.text.contains("the key in B"), "{other:?}");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! Invariant: either the key is behind the gate and in no variable of the program, or it is said why it is not.
 
 use super::assigned;
-use super::keys::{Key, Reached, Val};
+use super::keys::{From, Key, Reached, Val};
 use crate::catalog::Catalog;
 use crate::config::edit::Value;
 use crate::config::{self, Upstream};
@@ -18,6 +18,8 @@ struct Known {
     url_env: &'static str,
     key_env: &'static str,
     mode: (&'static str, &'static str),
+    /// Without this option it fetches something when it starts, and ends where it cannot.
+    offline: &'static str,
 }
 
 const KNOWN: &[Known] = &[Known {
@@ -27,7 +29,11 @@ const KNOWN: &[Known] = &[Known {
     url_env: "STIGG_BASE_URL",
     key_env: "STIGG_API_KEY",
     mode: ("--code-execution-mode", "local"),
+    offline: "--custom-instructions-path",
 }];
+
+/// Programs to which an argument at the end is none of the command that they run.
+const SHELLS: [&str; 7] = ["sh", "bash", "dash", "zsh", "ksh", "ash", "fish"];
 
 /// A server behind a gate.
 pub struct Gated {
@@ -41,6 +47,8 @@ pub struct Gated {
     key_env: &'static str,
     /// The option that was added.
     added: Option<String>,
+    /// It has to reach other hosts before it can start.
+    fetches: bool,
     tool: String,
 }
 
@@ -72,7 +80,7 @@ fn behind(reached: &Reached, vendor: Option<&str>, tool: &str, keys: &[Key]) -> 
     let Reached::Stdio { command, args, env, inherit, cwd } = reached else { return Err(String::new()) };
     let known = KNOWN.iter().find(|known| Some(known.vendor) == vendor);
     let known = known.ok_or("by which variable its program finds the API is not known here")?;
-    let Known { api, header, url_env, key_env, mode: (option, mode), .. } = known;
+    let Known { api, header, url_env, key_env, mode: (option, mode), offline, .. } = known;
     if assigned::CONTAINERS.contains(&assigned::program(command)) {
         return Err("a container has a network of its own, and does not reach a gate".to_owned());
     }
@@ -84,11 +92,27 @@ fn behind(reached: &Reached, vendor: Option<&str>, tool: &str, keys: &[Key]) -> 
         (Some(one), Some(other)) => one.is_same(other),
         _ => false,
     };
-    let again = |(name, value): &&(String, Val)| {
-        name != key_env && matches!(value, Val::Key { index, .. } if *index == key || is_it(*index))
-    };
-    if let Some((name, _)) = env.iter().find(again) {
-        return Err(format!("its key is in the variable {name} too"));
+    let other = |(name, value): &&(String, Val)| name != key_env && matches!(value, Val::Key { .. });
+    if let Some((name, value)) = env.iter().find(other) {
+        return Err(match value {
+            Val::Key { index, .. } if *index == key || is_it(*index) => {
+                format!("its key is in the variable {name} too: take it out of there, and wrap again")
+            }
+            _ => format!(
+                "there is a key in the variable {name} too, which its code could read: take it out where the server can do \
+                 without, and wrap again"
+            ),
+        });
+    }
+    if let Some(Key { from: From::File(key), .. }) = keys.get(key) {
+        let values = env.iter().filter_map(|(name, value)| match value {
+            Val::Plain(text) => Some((format!("the variable {name}"), text)),
+            Val::Key { .. } => None,
+        });
+        let others = args.iter().chain([command]).chain(cwd).map(|text| ("an argument".to_owned(), text));
+        if let Some((place, _)) = values.chain(others).find(|(_, text)| text.contains(key.as_str())) {
+            return Err(format!("its key stands in {place} too: take it out of there, and wrap again"));
+        }
     }
     let url = match env.iter().find(|(name, _)| name == url_env) {
         None if inherit.iter().any(|name| name == url_env) => {
@@ -100,11 +124,12 @@ fn behind(reached: &Reached, vendor: Option<&str>, tool: &str, keys: &[Key]) -> 
             return Err(format!("the address of its API, in {url_env}, has more than a scheme, a host and a port"));
         }
     };
-    let args = with_mode(args, option, mode)?;
+    let fetches = config::fetches(command, args) || !args.iter().any(|arg| is_option(arg, offline));
+    let args = with_mode(command, args, option, mode)?;
     let added = (args.len() > self::args(reached).len()).then(|| format!("{option}={mode}"));
     let env = env.iter().filter(|(name, _)| name != key_env && name != url_env).cloned().collect();
     let reached = Reached::Stdio { command: command.clone(), args, env, inherit: inherit.clone(), cwd: cwd.clone() };
-    Ok(Gated { reached, url, header, key, url_env, key_env, added, tool: tool.to_owned() })
+    Ok(Gated { reached, url, header, key, url_env, key_env, added, fetches, tool: tool.to_owned() })
 }
 
 fn args(reached: &Reached) -> &[String] {
@@ -114,9 +139,13 @@ fn args(reached: &Reached) -> &[String] {
     }
 }
 
+fn is_option(arg: &str, option: &str) -> bool {
+    arg.strip_prefix(option).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+}
+
 /// The arguments with the option that has code run on this machine.
-fn with_mode(args: &[String], option: &str, mode: &str) -> Result<Vec<String>, String> {
-    let mut rest = args.iter();
+fn with_mode(command: &str, args: &[String], option: &str, mode: &str) -> Result<Vec<String>, String> {
+    let (mut rest, mut there) = (args.iter(), false);
     while let Some(arg) = rest.next() {
         let said = match arg.strip_prefix(option) {
             Some("") => rest.next().map(String::as_str),
@@ -124,7 +153,8 @@ fn with_mode(args: &[String], option: &str, mode: &str) -> Result<Vec<String>, S
             None => None,
         };
         match said {
-            Some(said) if said == mode => return Ok(args.to_vec()),
+            // Of two the program may take the later one.
+            Some(said) if said == mode => there = true,
             Some(_) => {
                 return Err(format!(
                     "its code runs on a machine of somebody else, where the key goes with it and which reaches no gate; with \
@@ -133,6 +163,16 @@ fn with_mode(args: &[String], option: &str, mode: &str) -> Result<Vec<String>, S
             }
             None => {}
         }
+    }
+    if there {
+        return Ok(args.to_vec());
+    }
+    let runs_a_line = args.iter().any(|arg| arg == "-c" || is_option(arg, "--call"));
+    if SHELLS.contains(&assigned::program(command)) || runs_a_line {
+        return Err(format!(
+            "it is started by a line of a shell, to which {option}={mode} cannot be added: name the program and its arguments \
+             in the entry, and wrap again"
+        ));
     }
     Ok(args.iter().cloned().chain([format!("{option}={mode}")]).collect())
 }
@@ -166,14 +206,14 @@ impl Gated {
             ("key_env", Value::text(self.key_env)),
         ];
         let network = Value::map([("network", Value::List(vec![Value::Number(443)]))]);
-        let sandbox = sandboxes.then_some(("sandbox", network));
+        let sandbox = (sandboxes && self.fetches).then_some(("sandbox", network));
         sandbox.into_iter().chain([("gate", Value::map(gate.into_iter().chain(plain)))]).collect()
     }
 
     pub fn told(&self, sandboxes: bool) -> Vec<String> {
         let Gated { tool, url_env, key_env, url, .. } = self;
         let mut told = vec![format!(
-            "gate: its tool {tool} runs code of the agent, so its program gets no key: {key_env} is good at countersign alone, \
+            "gate: its tool {tool} runs code of the agent, so its program does not get the key: {key_env} is good at countersign alone, \
              {url_env} leads there, and what the code asks of {url} is judged request by request"
         )];
         if let Some(option) = &self.added {
@@ -182,10 +222,10 @@ impl Gated {
                  it takes what the server needs to run code here (Stigg's: `deno`)"
             ));
         }
-        if sandboxes {
+        if sandboxes && self.fetches {
             told.push(
                 "sandbox: { network: [443] }: for what the server fetches when it starts; its code reaches every host by \
-                 it, without the key. docs/configuration.md, \"A gate for servers that run code\", says how to close it"
+                 it, and by UDP on every port, without the key. docs/configuration.md, \"A gate for servers that run code\", says how to close it"
                     .to_owned(),
             );
         }
@@ -209,7 +249,6 @@ impl Gated {
 
 #[cfg(test)]
 mod tests {
-    use super::super::keys::From;
     use super::*;
 
     fn reached(command: &str, args: &[&str], env: &[(&str, Val)], inherit: &[&str]) -> Reached {
@@ -253,6 +292,50 @@ mod tests {
         }
     }
 
+    /// With the vendor's key in the file, whatever else the program would see.
+    #[test]
+    fn no_other_key_stays_with_a_program_behind_a_gate() {
+        let of = |text: &str| Key { label: "k".to_owned(), from: From::File(text.to_owned().into()) };
+        let keys = [of("server-CANARY1"), of("{\"X-API-KEY\": \"server-CANARY1\"}"), of("another")];
+        let catalog = Catalog::builtin(Some("stigg")).unwrap();
+        let said = |args: &[&str], name: &str, value: Val| {
+            let env = [("STIGG_API_KEY", key(0)), (name, value)];
+            match gated(&reached("x", args, &env, &[]), Some("stigg"), &catalog, &keys) {
+                Code::Beside { why, .. } => why,
+                Code::Gated(_) | Code::Without => String::new(),
+            }
+        };
+        let debug = || Val::Plain("debug".to_owned());
+        assert_eq!(said(&[], "LEVEL", debug()), "");
+        for (args, name, value, why) in [
+            (&[][..], "B_KEY", key(2), "there is a key in the variable B_KEY"),
+            (&[], "HDRS", key(1), "there is a key in the variable HDRS"),
+            (&[], "HDRS", Val::Plain("x: server-CANARY1".to_owned()), "its key stands in the variable HDRS"),
+            (&["--header=x: server-CANARY1"], "LEVEL", debug(), "its key stands in an argument"),
+        ] {
+            let said = said(args, name, value);
+            assert!(said.contains(why) && said.contains("wrap again") && !said.contains("CANARY"), "{said}");
+        }
+    }
+
+    /// Only where it has to fetch something is the network open.
+    #[test]
+    fn a_program_that_fetches_nothing_gets_no_network() {
+        for (command, args, open) in [
+            ("npx", &["-y", "@stigg/typescript-mcp", "--custom-instructions-path=/i"][..], true),
+            ("node", &["/opt/index.js"], true),
+            ("node", &["/opt/index.js", "--custom-instructions-path", "/i"], false),
+        ] {
+            let Code::Gated(gated) = code(&reached(command, args, &[("STIGG_API_KEY", key(0))], &[]), Some("stigg"))
+            else {
+                panic!()
+            };
+            let written = gated.written(&["k".to_owned()], true);
+            assert_eq!(written.iter().any(|(name, _)| *name == "sandbox"), open, "{command} {args:?}");
+            assert_eq!(gated.told(true).iter().any(|line| line.contains("UDP")), open);
+        }
+    }
+
     #[test]
     fn where_it_is_not_known_how_it_is_said_why() {
         let plain = |text: &str| Val::Plain(text.to_owned());
@@ -265,6 +348,17 @@ mod tests {
             (reached("x", &[], &[("STIGG_API_KEY", prefixed)], &[]), "not in the variable STIGG_API_KEY"),
             (reached("x", &[], &[own.clone(), ("B_KEY", key(0))], &[]), "in the variable B_KEY too"),
             (reached("x", &[], &[own.clone(), ("B_KEY", key(1))], &[]), "in the variable B_KEY too"),
+            (reached("sh", &["-c", "npx x"], std::slice::from_ref(&own), &[]), "cannot be added"),
+            (reached("npx", &["-c", "stigg-mcp"], std::slice::from_ref(&own), &[]), "cannot be added"),
+            (
+                reached(
+                    "x",
+                    &["--code-execution-mode=local", "--code-execution-mode=x"],
+                    std::slice::from_ref(&own),
+                    &[],
+                ),
+                "of somebody else",
+            ),
             (reached("x", &[], std::slice::from_ref(&own), &["STIGG_BASE_URL"]), "variable of the client's"),
             (reached("x", &[], &[own.clone(), ("STIGG_BASE_URL", plain("https://h/path"))], &[]), "has more than"),
             (reached("x", &[], &[own.clone(), ("STIGG_BASE_URL", plain("http://h.example"))], &[]), "has more than"),

@@ -20,7 +20,7 @@ mod ls;
 mod one;
 mod originals;
 mod ours;
-mod reach;
+pub(super) mod reach;
 mod remains;
 mod sign_in;
 mod toml;

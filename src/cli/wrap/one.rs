@@ -13,7 +13,7 @@ use super::found::{Entry, marked};
 use super::keys::{self, From, Hints, Moved, Reached};
 use super::originals::{self, Original, Was};
 use super::ours::Draft;
-use super::remains;
+use super::remains::{self, Masked};
 use super::sign_in::Auth;
 use super::tree::Node;
 use crate::cli::quoted;
@@ -53,13 +53,13 @@ impl Run {
         let changed = format.change(text, &entry.path, &entry::changes(client, node, &ours))?;
         let keys = from_file(&moved, &names);
         let was = Was::Entry(original(client, text, &entry.path, &keys)?);
-        let (changed, masked) = remains::masked(format, &changed, &keys)?;
+        let (changed, masked) = remains::masked(format, text, &changed, &keys)?;
         keys.iter().for_each(|(_, key)| self.files.hide(key));
         let mut told =
             vec![format!("{}: {}", if self.files.dry_run { "would wrap" } else { "wrapped" }, entry.shown())];
         told.extend(draft.told.drain(..).map(|line| format!("  {line}")));
         told.extend(self.sign_in(&server, &moved.reached));
-        for name in &masked {
+        for Masked { name, .. } in &masked {
             told.push(format!(
                 "  comments of the file had its key too: there stands [secret:{name}] now, until an unwrap"
             ));
@@ -192,7 +192,7 @@ impl Run {
         text: &str,
         path: &[String],
         server: &str,
-        (was, masked): (Was, Vec<String>),
+        (was, masked): (Was, Vec<Masked>),
         draft: Draft,
     ) -> anyhow::Result<()> {
         let written = place.client.format().read(marked(text).1)?;

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::files::hash;
+use super::remains::Masked;
 use crate::credential::shape;
 use crate::credential::store;
 use crate::credential::trust::{self, Readers};
@@ -41,7 +42,7 @@ pub struct Original {
     pub was: Was,
     /// Secrets whose keys stood in comments of the file; marks have taken their place.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub masked: Vec<String>,
+    pub masked: Vec<Masked>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -127,7 +128,7 @@ impl Original {
             Piece::Secret(name) => Some(name.as_str()),
             Piece::Text(_) => None,
         });
-        cut.chain(self.masked.iter().map(String::as_str))
+        cut.chain(self.masked.iter().map(|masked| masked.name.as_str()))
     }
 
     pub fn name(&self) -> &str {

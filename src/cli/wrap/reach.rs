@@ -2,7 +2,7 @@
 //! address that stand in it, and the token.
 
 use std::ffi::OsString;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -24,7 +24,7 @@ use crate::shim;
 /// # Errors
 /// Where no address can be written that still holds after a restart.
 pub fn front(http: &HttpListen) -> anyhow::Result<String> {
-    let mut address = http.address;
+    let address = http.address;
     match &http.public_url {
         Some(public) if !address.ip().is_loopback() && !address.ip().is_unspecified() => return Ok(public.clone()),
         _ => {}
@@ -32,29 +32,46 @@ pub fn front(http: &HttpListen) -> anyhow::Result<String> {
     if address.port() == 0 {
         bail!("the HTTP front has another port after each start: give listen.http a fixed one, such as 127.0.0.1:8377");
     }
-    if address.ip().is_unspecified() {
-        address.set_ip(match address.ip() {
-            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-        });
-    }
-    Ok(format!("http://{address}"))
+    Ok(format!("http://{}", reached(address)))
 }
 
 /// The server that an address of the front is of; nothing for any other address.
 pub fn server(http: &HttpListen, url: &str) -> Option<String> {
     let uri: http::Uri = url.parse().ok()?;
     let server = uri.path().strip_prefix("/mcp/")?.to_owned();
-    let host = uri.host()?.trim_matches(['[', ']']);
+    let public = http.public_url.as_deref().and_then(|public| url.strip_prefix(public));
+    (is_here(http, &uri) || public.is_some_and(|rest| rest.starts_with('/'))).then_some(server)
+}
+
+/// Whether an address leads to where the front listens on this machine.
+fn is_here(http: &HttpListen, uri: &http::Uri) -> bool {
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
     let ours = http.address.ip();
     let here = match host.parse::<IpAddr>() {
         Ok(ip) => ip == ours || (ours.is_unspecified() && ip.is_loopback()),
         Err(_) => host.eq_ignore_ascii_case("localhost") && (ours.is_loopback() || ours.is_unspecified()),
     };
-    let here = here && uri.scheme_str() == Some("http");
-    let port = uri.port_u16().unwrap_or(80);
-    let public = http.public_url.as_deref().and_then(|public| url.strip_prefix(public));
-    ((here && port == http.address.port()) || public.is_some_and(|rest| rest.starts_with('/'))).then_some(server)
+    here && uri.scheme_str() == Some("http") && uri.port_u16().unwrap_or(80) == http.address.port()
+}
+
+/// Where a token of an entry may be sent to: the very address that is configured. Under another one that leads there too,
+/// as `localhost` may, another account could listen.
+pub fn dialed(http: &HttpListen, url: &str) -> String {
+    match url.parse::<http::Uri>() {
+        Ok(uri) if is_here(http, &uri) => format!("http://{}{}", reached(http.address), uri.path()),
+        Ok(_) | Err(_) => url.to_owned(),
+    }
+}
+
+/// An address by which this machine reaches what listens at one.
+pub fn reached(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
 }
 
 /// Whether an entry names the HTTP front.
@@ -219,5 +236,12 @@ mod tests {
             assert_eq!(server(&http, url).as_deref(), of, "{url}");
         }
         assert_eq!(server(&listen("0.0.0.0:1", None), "http://[::1]:1/mcp/s").as_deref(), Some("s"));
+        for (address, url, to) in [
+            ("127.0.0.1:1", "http://localhost:1/mcp/s", "http://127.0.0.1:1/mcp/s"),
+            ("0.0.0.0:1", "http://[::1]:1/mcp/s", "http://127.0.0.1:1/mcp/s"),
+            ("[::1]:1", "http://localhost:1/mcp/s", "http://[::1]:1/mcp/s"),
+        ] {
+            assert_eq!(dialed(&listen(address, None), url), to);
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use clap::ValueEnum;
+use zeroize::Zeroizing;
 
 use super::clients::{Client, Place, Scope, Surroundings};
 use super::files::{Files, hash};
@@ -32,9 +33,19 @@ pub fn one(files: &mut Files, around: &Surroundings, state_dir: &Path, original:
     let edited = || original.edited(state_dir, if opened.exists() { "the entry" } else { "the file" });
     let root = place.read(&opened)?;
     let node = root.at(&original.path).with_context(edited)?;
+    for name in original.secrets() {
+        if let Some(secret) = store::get(&store::folder(state_dir), name)? {
+            files.hide(secret.expose());
+        }
+    }
     if node.digest() != original.wrote_entry {
         if !is_back(format, text, state_dir, original) {
             bail!(edited());
+        }
+        // The entry is back; its key in comments may not be.
+        let restored = remains::restored(format, text, &original.masked, state_dir)?;
+        if *restored != text {
+            files.replace(&opened, Some(&format!("{mark}{}", restored.as_str())))?;
         }
         if !files.dry_run {
             original.forget(state_dir)?;
@@ -42,16 +53,12 @@ pub fn one(files: &mut Files, around: &Surroundings, state_dir: &Path, original:
         let (client, name, file) = (&original.client, original.name(), original.file.display());
         return Ok(format!("{client} {name} in {file} is as it was before it was wrapped"));
     }
-    for name in original.secrets() {
-        if let Some(secret) = store::get(&store::folder(state_dir), name)? {
-            files.hide(secret.expose());
-        }
-    }
     let untouched = hash(opened.text()) == original.wrote_file;
     match &original.was {
         Was::Entry(_) => {
-            let restored = format.replace(text, &original.path, &original.text(state_dir)?)?;
-            let restored = remains::restored(format, &restored, &original.masked, state_dir)?;
+            // The comments first: a mark in what the entry was is none of ours.
+            let restored = remains::restored(format, text, &original.masked, state_dir)?;
+            let restored = Zeroizing::new(format.replace(&restored, &original.path, &original.text(state_dir)?)?);
             files.replace(&opened, Some(&format!("{mark}{}", restored.as_str())))?;
         }
         Was::Absent { file: false, .. } if untouched => files.replace(&opened, None)?,

@@ -22,7 +22,7 @@ pub struct Way {
     pub name: String,
     pub file: PathBuf,
     pub server: String,
-    /// Of the front, as the entry has it.
+    /// Of the front, where it is configured to listen.
     pub url: String,
     pub token: Result<Secret, NoToken>,
 }
@@ -52,7 +52,7 @@ pub fn by_http(config: &Config) -> Vec<Way> {
             let file = std::path::absolute(&entry.place.file).unwrap_or_else(|_| entry.place.file.clone());
             let known = |way: &Way| way.file == file && way.name == entry.name && way.server == server;
             if !ways.iter().any(known) {
-                let (client, url, token) = (place.client.as_str(), url.to_owned(), token(&entry));
+                let (client, url, token) = (place.client.as_str(), reach::dialed(http, url), token(&entry));
                 ways.push(Way { client, name: entry.name, file, server, url, token });
             }
         }

@@ -1,5 +1,6 @@
 //! What operators see of the daemon beside its holds: data, and who is attached.
 
+use std::net::SocketAddr;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -21,6 +22,8 @@ pub struct Status {
     pub servers: Vec<ServerStatus>,
     pub unsigned_rulings: bool,
     pub unsafe_default_allow: bool,
+    /// Where the HTTP front listens.
+    pub http: Option<SocketAddr>,
     /// Who is attached with a console, each connection once.
     pub operators: Mutex<Vec<String>>,
     /// What is probably a mistake in the policies in use, a line each.
