@@ -56,6 +56,10 @@ pub struct RuleStats {
     pub would_hold: u64,
     /// Those of them that it would have denied, and that were let through or held.
     pub would_deny: u64,
+    /// Those of them that it would have allowed, and that were denied since nothing allowed them.
+    pub may_allow: u64,
+    /// Those of them that an older version recorded, which did not say what the rule asked for.
+    pub unknown: u64,
     /// When it was named last.
     pub last: String,
     pub hint: Option<String>,
@@ -179,14 +183,18 @@ fn named(words: &Words, record: &Record, rules: &mut BTreeMap<String, RuleStats>
 
 /// Counts what the rules that were only watched would have made of a decision, as `policy shadow` does.
 fn watched(words: &Words, record: &Record, rules: &mut BTreeMap<String, RuleStats>, effect: &str) {
+    // A rule that denies them goes on to; what is held was allowed already.
+    let unallowed =
+        effect == "deny" && words.value("/decision/rules").into_iter().flat_map(Json::items).next().is_none();
     for hit in words.value("/decision/observed").into_iter().flat_map(Json::items).take(64) {
         let Some(stats) = of(hit, record, rules) else { continue };
         stats.watched += 1;
         match (hit.get("would").and_then(Json::as_str).as_deref(), effect) {
             (Some("deny"), "allow" | "hold") => stats.would_deny += 1,
             (Some("hold"), "allow") => stats.would_hold += 1,
-            // It changes nothing, or an older version has not recorded what it asked for.
-            _ => {}
+            (Some("allow"), _) if unallowed => stats.may_allow += 1,
+            (Some("allow" | "deny" | "hold"), _) => {}
+            (Some(_) | None, _) => stats.unknown += 1,
         }
     }
 }

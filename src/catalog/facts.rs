@@ -92,14 +92,13 @@ impl Facts {
         arguments.names().any(|name| !is_known(name) && !is_place(name))
     }
 
-    /// Some pointer of the entry leads into this argument.
+    /// Some pointer of the entry leads into this argument. One that says where the call reaches says nothing of how much.
     fn leads_to(&self, name: &str) -> bool {
         let amount = self.money.iter().flat_map(MoneyFacts::pointers);
         let magnitude = self.magnitude.iter().flat_map(|much| much.value.iter().chain(&much.count));
-        let reach = self.environment.iter().flat_map(Reaches::pointers);
         let raises = self.raises.iter().flat_map(|raise| raise.when.pointers());
         let others = self.targets.iter().chain(&self.unmeasured);
-        amount.chain(magnitude).chain(reach).chain(raises).chain(others).any(|pointer| pointer.first() == name)
+        amount.chain(magnitude).chain(raises).chain(others).any(|pointer| pointer.first() == name)
     }
 
     /// Calls of this entry are within a limit with an argument that takes them out of those of the other one.
@@ -277,11 +276,6 @@ fn counted(lists: &[Pointer], arguments: &Arguments<'_>) -> Option<String> {
 }
 
 impl Reaches {
-    fn pointers(&self) -> impl Iterator<Item = &Pointer> {
-        let mode = self.mode.iter().map(|mode| &mode.at);
-        mode.chain(&self.accounts).chain(&self.environments)
-    }
-
     /// Where the arguments want the call to take effect, where they name a place.
     pub fn read(&self, arguments: &Arguments<'_>) -> Option<Reach> {
         let reach = Reach {

@@ -447,6 +447,7 @@ fn is_looser(before: &Facts, now: &Facts) -> bool {
         || now.worst() < before.worst()
         || before.raises.iter().any(|raise| raise.class > now.class && !is_kept(raise, now))
         || !newly_measured(before, now).is_empty()
+        || newly_counted(before, now).is_some()
         || is_newly_known(before, now)
         || gated(now) < gated(before)
 }
@@ -455,6 +456,17 @@ fn is_looser(before: &Facts, now: &Facts) -> bool {
 fn is_kept(raise: &Raise, now: &Facts) -> bool {
     let same = |other: &&Raise| other.when == raise.when && other.class >= raise.class;
     now.raises.iter().filter(same).any(|other| raise.measured || !other.measured)
+}
+
+/// What the entry before says of the magnitude, where this one lets a smaller number stand for it.
+fn newly_counted(before: &Facts, now: &Facts) -> Option<&'static str> {
+    let (before, now) = (before.magnitude.as_ref()?, now.magnitude.as_ref().filter(|_| now.class != Class::Unknown)?);
+    let is_told = !(now.value.is_empty() && now.count.is_empty());
+    match (is_told, before.value.is_empty() && before.count.is_empty(), before.total && !now.total) {
+        (true, true, _) => Some("that no number in a call tells how much it is"),
+        (true, false, true) => Some("that its numbers are added up"),
+        (true, false, false) | (false, ..) => None,
+    }
 }
 
 /// A call may carry arguments within a limit of one entry that the entry before says nothing of.
@@ -479,9 +491,10 @@ fn without(before: &Facts, now: &Facts) -> String {
     let lost = newly_measured(before, now);
     let others = is_newly_known(before, now).then_some("arguments that it does not list");
     let lost: Vec<_> = lost.into_iter().chain(others).collect();
+    let counted = newly_counted(before, now).map(|words| format!(", and {words}")).unwrap_or_default();
     match lost.is_empty() {
-        true => span(before),
-        false => format!("{}, and that no limit covers a call with {}", span(before), lost.join(", ")),
+        true => format!("{}{counted}", span(before)),
+        false => format!("{}{counted}, and that no limit covers a call with {}", span(before), lost.join(", ")),
     }
 }
 

@@ -146,14 +146,14 @@ fn what_amounts_do_not_tell_is_unmeasured() {
     let replaced = json!({"params": {"path_id": "g", "rules": narrow, "isEnabled": false}});
     assert!(statsig.operation(&call("Update_Gate_Entirely", &replaced)).unmeasured);
 
-    // The rest of a rule stays: so does the percentage.
+    // The rest of a rule stays: so does the percentage, and what one that is there takes the place of is not told.
     let facts = &statsig.operations["PATCH /console/v1/gates/{id}/rules/{ruleID}"];
     let rule = |body: &str| {
         let body = JsonText::parse(body, Rules::CLIENT).unwrap();
         facts.describe_inside("rule", &[], &Arguments::of(body.view()))
     };
     let narrow = rule(r#"{"passPercentage":5,"environments":["production"],"conditions":[{"type":"public"}]}"#);
-    assert_eq!((narrow.class, narrow.unmeasured), (Class::Destructive, false));
+    assert_eq!((narrow.class, narrow.unmeasured), (Class::Destructive, true));
     for untold in [
         r#"{"environments":["production"],"pendingAutomatedRollouts":[{"passPercent":5}]}"#,
         r#"{"passPercentage":null,"environments":["production"]}"#,

@@ -135,7 +135,7 @@ pub fn unreachable(error: &ControlError) -> Exit {
             eprintln!("help: start it with `countersign serve`, or name its socket with --socket PATH");
         }
         ControlError::Foreign { .. } => eprintln!("help: the daemon belongs to the operator: run this as that user"),
-        ControlError::Version { .. } | ControlError::Wire(_) => {
+        ControlError::Version { .. } | ControlError::Wire(_) | ControlError::Refused(_) => {
             eprintln!("help: use the same version of countersign on both sides");
         }
         ControlError::Closed | ControlError::Io(_) | ControlError::TooLong(_) => {}

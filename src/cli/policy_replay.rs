@@ -465,7 +465,9 @@ struct Watched {
     /// Calls that were not held or denied, and would have been.
     would_hold: Times,
     would_deny: Times,
-    /// Hits that add nothing to what happened, or allow.
+    /// Calls that were denied since nothing allowed them, and that it allows.
+    may_allow: Times,
+    /// Hits that add nothing to what happened.
     nothing_new: u64,
     /// Recorded by a version that did not say what the rule asks for.
     unknown: u64,
@@ -476,10 +478,13 @@ impl Watched {
         self.policy.clone_from(&hit.policy);
         self.hits += 1;
         let now = call.decision.as_ref().map(|decision| decision.effect);
+        let unallowed = call.decision.as_ref().is_some_and(|decision| decision.rules.is_empty());
         match (hit.would, now) {
             (None, _) => self.unknown += 1,
             (Some(Effect::Deny), Some(Effect::Allow | Effect::Hold)) => self.would_deny.add(&call.id),
             (Some(Effect::Hold), Some(Effect::Allow)) => self.would_hold.add(&call.id),
+            // A rule that denies it goes on to; what is held was allowed already.
+            (Some(Effect::Allow), Some(Effect::Deny)) if unallowed => self.may_allow.add(&call.id),
             (Some(Effect::Deny | Effect::Hold | Effect::Allow), _) => self.nothing_new += 1,
         }
     }
@@ -502,10 +507,12 @@ pub fn shadow(args: &Shadow) -> anyhow::Result<Exit> {
         Output::Human => {
             let said = plural(rules.len(), "rule");
             println!("{calls} calls; {said} of policies in mode shadow or warn said something");
-            for (rule, Watched { policy, hits, would_hold, would_deny, nothing_new, unknown }) in &rules {
+            for (rule, Watched { policy, hits, would_hold, would_deny, may_allow, nothing_new, unknown }) in &rules {
                 let times = if *hits == 1 { "once" } else { &format!("{hits} times") };
                 println!("{} ({}): {times}", visible::line(rule), visible::line(policy));
-                for (what, times) in [("would deny", would_deny), ("would hold", would_hold)] {
+                for (what, times) in
+                    [("may let through", may_allow), ("would deny", would_deny), ("would hold", would_hold)]
+                {
                     if times.count > 0 {
                         println!("  {what} {}, for example {}", times.count, list(&times.examples));
                     }

@@ -337,12 +337,20 @@ pub fn median(millis: Option<u64>) -> String {
 
 /// What a rule would have changed while its policy was only watched, where it was.
 pub fn watched(rule: &RuleView) -> Option<String> {
-    let RuleView { watched, would_hold, would_deny, .. } = rule;
-    let nothing = watched.saturating_sub(would_hold + would_deny);
+    let RuleView { watched, would_hold, would_deny, may_allow, unknown, .. } = rule;
+    let nothing = watched.saturating_sub(would_hold + would_deny + may_allow + unknown);
     (*watched > 0).then(|| {
+        let may = match may_allow {
+            0 => String::new(),
+            _ => format!("may have LET THROUGH {may_allow} that were denied, "),
+        };
+        let unknown = match unknown {
+            0 => String::new(),
+            _ => format!("; {unknown} times it is not known what it asked for"),
+        };
         format!(
-            "only watched (mode shadow or warn), {watched} times: would have held {would_hold} that were let through, \
-             denied {would_deny} that were not, and changed nothing {nothing} times"
+            "only watched (mode shadow or warn), {watched} times: {may}would have held {would_hold} that were let \
+             through, denied {would_deny} that were not, and changed nothing {nothing} times{unknown}"
         )
     })
 }

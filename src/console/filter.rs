@@ -64,6 +64,13 @@ impl Filter {
         Ok(Filter { text: text.trim().to_owned(), terms })
     }
 
+    /// The records of one operation of one server, however they are called: a name may have spaces.
+    pub fn of_operation(server: &str, operation: &str) -> Filter {
+        let term = |field, value: &str| Term { not: false, test: Test::Field(field, value.to_lowercase()) };
+        let text = format!("server:{server} op:{operation}");
+        Filter { text, terms: vec![term("server", server), term("op", operation)] }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.terms.is_empty()
     }

@@ -286,7 +286,10 @@ pub fn took_records(pages: &mut Pages, more: bool, records: Vec<RecordView>, cha
             pages.records = newer;
         }
     }
-    pages.records.truncate(RECORDS);
+    if pages.records.len() > RECORDS {
+        pages.records.truncate(RECORDS);
+        pages.complete = false;
+    }
 }
 
 /// Whether an answer goes with the records that are known: an older page begins right below them, a newer one ends no

@@ -11,18 +11,19 @@ const LATELY: i64 = 600;
 /// escape function.
 pub fn smaller(last: &[CallLine], at: usize) -> Option<String> {
     let call = last.get(at)?;
-    let before = last.iter().skip(at + 1).find(|other| other.operation == call.operation)?;
-    if !is_refused(before) {
-        return None;
-    }
     let time = |line: &CallLine| line.at.parse::<Timestamp>().ok();
-    let seconds = time(call)?.duration_since(time(before)?).as_secs();
-    let (now, then) = call.sizes.iter().find_map(|now| {
-        let then = before.sizes.iter().find(|then| then.unit == now.unit)?;
-        is_less(now, then).then_some((now, then))
-    })?;
-    (0..=LATELY).contains(&seconds).then(|| {
-        format!("retried smaller, {} after {} {}, {seconds} s after a refusal", now.value, then.value, then.unit)
+    let at_time = time(call)?;
+    // Whatever came between: a read, or the same for less, makes nothing of a refusal forgotten.
+    let mut refused = last.iter().skip(at + 1).filter(|other| other.operation == call.operation && is_refused(other));
+    refused.find_map(|before| {
+        let seconds = at_time.duration_since(time(before)?).as_secs();
+        let (now, then) = call.sizes.iter().find_map(|now| {
+            let then = before.sizes.iter().find(|then| then.unit.eq_ignore_ascii_case(&now.unit))?;
+            is_less(now, then).then_some((now, then))
+        })?;
+        (0..=LATELY).contains(&seconds).then(|| {
+            format!("retried smaller, {} after {} {}, {seconds} s after a refusal", now.value, then.value, then.unit)
+        })
     })
 }
 
@@ -69,6 +70,11 @@ mod tests {
         assert_eq!(told(&now, denied("200000", "minor")).as_deref(), Some(words));
         let rejected = call("H7K1AAAAAAAA", "04:11", "hold", Some("rejected"), "2e5", "minor");
         assert!(told(&now, rejected).is_some());
+        assert!(told(&now, denied("200000", "MINOR")).is_some(), "one unit in two spellings");
+        // What passed in between, or was refused for less, is no answer to the larger one.
+        let passed = call("H7K1BBBBBBBB", "04:50", "allow", Some("ok"), "10", "minor");
+        let between = [now.clone(), passed, denied("100", "minor"), denied("200000", "minor")];
+        assert_eq!(smaller(&between, 0).as_deref(), Some(words));
         for (what, before) in [
             ("more", denied("100", "minor")),
             ("the same", denied("125000", "minor")),

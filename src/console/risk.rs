@@ -92,7 +92,7 @@ impl Risk {
     pub fn words(&self) -> String {
         let addends: Vec<_> = self.addends.iter().map(|Addend { of, points }| format!("{of} {points}")).collect();
         match addends.is_empty() {
-            true => "0: nothing speaks against it".to_owned(),
+            true => "0: nothing that is counted here".to_owned(),
             false => format!("{} = {}", self.score(), addends.join(" + ")),
         }
     }

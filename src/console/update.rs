@@ -443,16 +443,8 @@ fn view(app: &mut App, tab: Tab) -> Vec<Effect> {
 /// The history of the operation that the selected hold is about.
 fn same_tool(app: &mut App) -> Vec<Effect> {
     let Some(hold) = app.selected().map(|entry| &entry.view) else { return Vec::new() };
-    match Filter::parse(&format!("server:{} op:{}", hold.server, hold.operation), Of::Records) {
-        Ok(filter) => {
-            app.pages.filter = filter;
-            pages::open(app, Page::History)
-        }
-        Err(why) => {
-            app.complain(format!("the history cannot be filtered by that: {}", visible::line(&why)));
-            Vec::new()
-        }
-    }
+    app.pages.filter = Filter::of_operation(&hold.server, &hold.operation);
+    pages::open(app, Page::History)
 }
 
 /// Nothing of a call is copied: what is pasted into a shell is ours.

@@ -27,6 +27,8 @@ pub enum ControlError {
     Io(#[from] std::io::Error),
     #[error("the daemon sent something that this version does not understand: {0}")]
     Wire(String),
+    #[error("the daemon takes no operator from here: {0}")]
+    Refused(String),
     #[error("the daemon sent {0}")]
     TooLong(String),
     #[error("the daemon speaks version {theirs} of the operator protocol, this program speaks {ours}")]
@@ -92,7 +94,7 @@ impl Operator {
         match &welcome {
             Notice::Welcome { version, .. } if *version == VERSION => Ok(Operator { reader, writer, welcome }),
             Notice::Welcome { version, .. } => Err(ControlError::Version { theirs: *version, ours: VERSION }),
-            Notice::Failed { message, .. } => Err(ControlError::Wire(message.clone())),
+            Notice::Failed { message, .. } => Err(ControlError::Refused(message.clone())),
             other => Err(ControlError::Wire(format!("{other:?}"))),
         }
     }

@@ -198,7 +198,12 @@ async fn connection(
     let hello =
         hello.and_then(Result::ok).filter(|hello| !matches!(hello, Command::Hello { name, .. } if !named(name)));
     let Some(Command::Hello { version: VERSION, watch, read_only, name }) = hello else {
-        let message = format!("say hello first, with version {VERSION}, and with a name of {OPERATOR_NAME} or none");
+        let message = match hello {
+            Some(Command::Hello { version, .. }) if version != VERSION => {
+                format!("this console speaks {version}, the daemon {VERSION}: use the same release")
+            }
+            _ => format!("say hello first, with version {VERSION}, and with a name of {OPERATOR_NAME} or none"),
+        };
         connection.send(&Notice::Failed { seq: None, error: Failure::Malformed, message }).await?;
         return Err(Ended::Hello);
     };

@@ -70,6 +70,7 @@ pub fn problems(modules: &[Module], documents: &[String]) -> Vec<Problem> {
             }
         }
     }
+    globs(modules, &index, &mut found);
     recursion(modules, &index, &mut found);
     found
 }
@@ -268,9 +269,8 @@ fn function(module: &Module, call: &Call, index: &Index<'_>, found: &mut Vec<Pro
         }
         Some(_) => {}
     }
-    if name == "glob.match" && call.strings.first().and_then(Option::as_deref).is_some_and(has_empty_choice) {
-        let help = "write one pattern without the choice and one with it";
-        report("glob", "an empty choice of a glob matches nothing here".to_owned(), help.to_owned());
+    if glob(call).is_some_and(|pattern| has_empty_choice(pattern, true)) {
+        report("glob", EMPTY_CHOICE.to_owned(), EMPTY_HELP.to_owned());
     }
     let position = match name.as_str() {
         "regex.replace" => 1,
@@ -286,21 +286,96 @@ fn function(module: &Module, call: &Call, index: &Index<'_>, found: &mut Vec<Pro
     }
 }
 
-/// `{a,}`, which is `a` or nothing in OPA, and `a` alone for the engine.
-fn has_empty_choice(pattern: &str) -> bool {
-    let (mut depth, mut before, mut characters) = (0_usize, ' ', pattern.chars());
-    while let Some(character) = characters.next() {
+const EMPTY_CHOICE: &str = "an empty choice of a glob matches nothing here";
+const EMPTY_HELP: &str = "write one pattern without the choice and one with it";
+
+/// The pattern of a call of `glob.match`, where it is written in it.
+fn glob(call: &Call) -> Option<&str> {
+    is_glob(call).then(|| call.strings.first()?.as_deref()).flatten()
+}
+
+fn is_glob(call: &Call) -> bool {
+    call.path.join(".") == "glob.match"
+}
+
+/// Patterns that get to `glob.match` by a name: whatever is written in a rule that calls it, in one that calls a function
+/// which does, and in those that they name.
+fn globs(modules: &[Module], index: &Index<'_>, found: &mut Vec<Problem>) {
+    let mut near: HashSet<&Vec<String>> = HashSet::new();
+    let mut before = None;
+    while before != Some(near.len()) {
+        before = Some(near.len());
+        for (path, rules) in &index.rules {
+            let gets_there =
+                |call: &Call| is_glob(call) || index.functions.contains_key(&call.path) && near.contains(&call.path);
+            if rules.iter().any(|(_, rule)| rule.calls.iter().any(gets_there)) {
+                near.insert(path);
+            }
+        }
+    }
+    let mut queue: Vec<&Vec<String>> = near.iter().copied().collect();
+    while let Some(path) = queue.pop() {
+        let rules = index.rules.get(path).into_iter().flatten();
+        for target in rules.flat_map(|(_, rule)| targets(rule)) {
+            for (next, _) in index.rules_below(target).filter_map(|next| index.rules.get_key_value(next)) {
+                if near.insert(next) {
+                    queue.push(next);
+                }
+            }
+        }
+    }
+    for (n, rule) in index.rules.iter().filter(|(path, _)| near.contains(path)).flat_map(|(_, rules)| rules) {
+        let Some(module) = modules.get(*n).filter(|module| !module.is_test()) else { continue };
+        // What is written in the call itself is reported there.
+        let said = |text: &str| rule.calls.iter().any(|call| glob(call) == Some(text));
+        for (_, offset) in rule.strings.iter().filter(|(text, _)| has_empty_choice(text, false) && !said(text)) {
+            found.push(module.problem(*offset, "glob", EMPTY_CHOICE, EMPTY_HELP));
+        }
+    }
+}
+
+/// `{a,}`, which is `a` or nothing in OPA, and `a` alone for the engine. What may be a regular expression has none in
+/// `{2,}`, which is how often something comes in it.
+fn has_empty_choice(pattern: &str, is_glob: bool) -> bool {
+    let (mut depth, mut before, mut characters) = (0_usize, ' ', pattern.char_indices());
+    while let Some((at, character)) = characters.next() {
         let begins = depth > 0 && matches!(before, '{' | ',');
+        before = character;
         match character {
-            ',' | '}' if begins => return true,
+            ',' | '}' if begins && (is_glob || !is_repetition(pattern, at)) => return true,
             '{' => depth += 1,
             '}' => depth = depth.saturating_sub(1),
-            '\\' => drop(characters.next()),
+            '\\' => {
+                characters.next();
+                before = ' ';
+            }
+            '[' => {
+                if let Some(length) = class_length(characters.as_str()) {
+                    characters.by_ref().take(length).for_each(drop);
+                }
+            }
             _ => {}
         }
-        before = if character == '\\' { ' ' } else { character };
     }
     false
+}
+
+/// How many characters a class of characters has from behind its `[` to its `]`.
+fn class_length(text: &str) -> Option<usize> {
+    let mut escaped = false;
+    let end = text.chars().position(|character| {
+        let ends = character == ']' && !escaped;
+        escaped = character == '\\' && !escaped;
+        ends
+    });
+    end.map(|end| end + 1)
+}
+
+/// `{2,}` up to this brace.
+fn is_repetition(pattern: &str, end: usize) -> bool {
+    let counted = pattern.get(..=end).and_then(|text| text.strip_suffix(",}"));
+    let number = counted.and_then(|text| text.rsplit_once('{')).map(|(_, number)| number);
+    number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// Where every rule is, by its whole path.
@@ -328,6 +403,12 @@ impl<'a> Index<'a> {
     fn rules_below<'b>(&'b self, path: &'b [String]) -> impl Iterator<Item = &'b Vec<String>> {
         self.rules.keys().filter(move |rule| rule.starts_with(path) || path.starts_with(rule))
     }
+}
+
+/// The rules and functions that a rule names.
+fn targets(rule: &Rule) -> impl Iterator<Item = &Vec<String>> {
+    let named = rule.references.iter().map(|reference| &reference.path).chain(rule.calls.iter().map(|call| &call.path));
+    named.filter(|target| target.first().is_some_and(|root| root == "data"))
 }
 
 /// A rule that needs itself. For functions the interpreter would overflow the stack and end the process.
@@ -368,9 +449,7 @@ fn visit<'a>(
     }
     way.push(path);
     for (_, rule) in index.rules.get(path).into_iter().flatten() {
-        let targets =
-            rule.references.iter().map(|reference| &reference.path).chain(rule.calls.iter().map(|call| &call.path));
-        for target in targets.filter(|target| target.first().is_some_and(|root| root == "data")) {
+        for target in targets(rule) {
             for next in index.rules_below(target) {
                 // Looking up a rule by a path that only reaches its package evaluates it too.
                 if let Some((next, _)) = index.rules.get_key_value(next) {

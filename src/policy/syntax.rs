@@ -45,6 +45,8 @@ pub struct Rule {
     pub references: Vec<Reference>,
     pub calls: Vec<Call>,
     pub objects: Vec<ObjectLiteral>,
+    /// Every string that is written out, and where.
+    pub strings: Vec<(String, usize)>,
     /// Offsets of `with` modifiers.
     pub withs: Vec<usize>,
     /// The object literal that stands in the head of a set.
@@ -235,6 +237,7 @@ impl Rule {
             references: Vec::new(),
             calls: Vec::new(),
             objects: Vec::new(),
+            strings: Vec::new(),
             withs: Vec::new(),
             entry: None,
             imports: HashSet::new(),
@@ -431,6 +434,10 @@ impl Walk<'_> {
                         "Object" => {
                             self.found.objects.extend(literal(inner));
                             self.node(inner);
+                        }
+                        "String" | "RawString" => {
+                            let text = inner.get("value").and_then(Value::as_str).map(str::to_owned);
+                            self.found.strings.extend(text.zip(start(inner)));
                         }
                         "with_mods" => {
                             let offsets = inner.as_array().into_iter().flatten().filter_map(start);

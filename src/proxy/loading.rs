@@ -27,6 +27,8 @@ pub(crate) struct Names {
     pub servers: Vec<(Arc<ServerFacts>, Arc<Catalog>)>,
     /// With a configuration: its file, the scopes in it, and the file with what servers have listed.
     pub config: Option<(PathBuf, BTreeSet<String>, PathBuf)>,
+    /// Loading, and saying what came of it.
+    pub turn: tokio::sync::Mutex<()>,
 }
 
 impl Names {
@@ -38,7 +40,7 @@ impl Names {
         });
         let file = config.path.clone().unwrap_or_default();
         let config_of = Some((file, scopes.collect(), config.state_dir.join("pins.db")));
-        Names { settings: policy_settings(config), servers, config: config_of }
+        Names { settings: policy_settings(config), servers, config: config_of, turn: tokio::sync::Mutex::default() }
     }
 
     /// Names in data and scopes that nothing has. What a server has listed counts as well as its catalog.
@@ -68,8 +70,9 @@ impl Names {
     }
 }
 
-/// Loads the policies again, and says what came of it.
+/// Loads the policies again, and says what came of it: of one load after the other, so that the last word is of the last.
 pub(super) async fn reload(control: &Control, names: &Arc<Names>) -> Result<String, String> {
+    let _turn = names.turn.lock().await;
     let loaded = control.gate.reload().await;
     match &loaded {
         Ok(version) => {
@@ -86,7 +89,8 @@ pub(super) async fn reload(control: &Control, names: &Arc<Names>) -> Result<Stri
     loaded
 }
 
-/// Says in the log, and to operators from now on, which names in what was loaded nothing has.
+/// Says in the log, and to operators until the next load, which names in what was loaded nothing has. What a server lists
+/// later is not asked again.
 pub(super) async fn warn_of(control: &Control, names: &Arc<Names>) {
     let names = Arc::clone(names);
     let found = tokio::task::spawn_blocking(move || names.misspelt()).await.unwrap_or_default();

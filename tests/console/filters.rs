@@ -2,10 +2,10 @@
 
 use countersign::console::app::Effect;
 use countersign::console::filter::{Filter, Of};
-use countersign::control::wire::HoldView;
+use countersign::control::wire::{HoldView, RecordView};
 use crossterm::event::KeyCode;
 
-use crate::support::{A, B, C, Desk, SIZE, gate, refund, rejected, sandbox, three};
+use crate::support::{A, B, C, Desk, SIZE, gate, record, refund, rejected, sandbox, three};
 
 #[test]
 fn the_language_of_the_filters() {
@@ -69,6 +69,20 @@ fn a_filter_never_hides_silently() {
     assert!(desk.screen().contains("2 HOLDS HIDDEN by the filter"), "{}", desk.screen());
     desk.key(KeyCode::Esc);
     assert!(!desk.screen().contains("HIDDEN"));
+}
+
+/// A name may have spaces, colons and a `!`: none of it is a term of its own.
+#[test]
+fn the_records_of_an_operation_are_found_by_its_whole_name() {
+    let operation = "PATCH /console/v1/gates/{id} !op:x";
+    let filter = Filter::of_operation("Statsig", operation);
+    let of = |operation: &str| RecordView {
+        server: Some("statsig".to_owned()),
+        operation: Some(operation.to_owned()),
+        ..record(1)
+    };
+    assert!(filter.takes_record(&of(operation)));
+    assert!(!filter.takes_record(&of("PATCH /console/v1/layers/{id}")) && !filter.takes_record(&record(1)));
 }
 
 /// Arguments are looked into once for a filter, whatever else happens, and anew where they or the filter change.

@@ -313,6 +313,8 @@ pub fn rules() -> Vec<RuleView> {
         watched: 0,
         would_hold: 0,
         would_deny: 0,
+        may_allow: 0,
+        unknown: 0,
         hint: Some("43 of 43 approved, median 1.6 s: narrow it".to_owned()),
     };
     let refunds = RuleView {
@@ -363,7 +365,8 @@ pub fn watched_rules() -> Vec<RuleView> {
         ..refund
     };
     let idle = RuleView { rule: "refunds.weekend".to_owned(), would_hold: 0, would_deny: 0, ..watched.clone() };
-    rules().into_iter().chain([watched, idle]).collect()
+    let loose = RuleView { rule: "refunds.open".to_owned(), may_allow: 3, unknown: 1, ..idle.clone() };
+    rules().into_iter().chain([watched, idle, loose]).collect()
 }
 
 /// The session of the refund, where it comes after a larger one that policy has denied.

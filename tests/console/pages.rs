@@ -2,6 +2,7 @@
 
 use countersign::console::app::Link;
 use countersign::console::keys::Page;
+use countersign::console::pages::{self, Pages};
 use countersign::control::wire::{ChainView, Command, Daemon, Failure, HoldView, Notice, SessionRuling};
 use crossterm::event::KeyCode;
 
@@ -73,6 +74,19 @@ fn the_history_comes_page_by_page() {
     desk.key(KeyCode::Enter);
     assert!(desk.screen().contains("HIDDEN by kind:ruled"), "{}", desk.screen());
     assert!(desk.app.pages.records().all(|record| record.kind == "ruled"));
+}
+
+/// What is cut off at the end is there, and the history does not say that it has all of it.
+#[test]
+fn a_history_that_was_cut_is_not_whole() {
+    let mut known = Pages::default();
+    pages::took_records(&mut known, false, vec![record(2), record(1)], chain());
+    assert!(known.complete);
+    let newest = u64::try_from(pages::RECORDS).unwrap();
+    known.records = (1..=newest).rev().map(record).collect();
+    pages::took_records(&mut known, false, vec![record(newest + 1), record(newest)], chain());
+    assert_eq!((known.records.len(), known.complete), (pages::RECORDS, false));
+    assert!(!known.is_broken());
 }
 
 /// A broken chain and an answer that did not come are said.

@@ -180,11 +180,17 @@ fn the_chain_is_looked_at() {
     let [Command::Records { seq, .. }] = sent(&chat.after(60))[..] else { panic!() };
     assert_eq!(said(&chat.news(Notice::Records { seq, records: records(), chain: chain() })), [""; 0]);
     assert!(said(&chat.types("status")).iter().any(|line| line.contains("THE CHAIN IS BROKEN")));
-    // Where it cannot be looked at nobody is told: they have not asked.
+    // Where it cannot be looked at that is said once, and again after it could be.
+    let failed = |chat: &mut Chat| {
+        let [Command::Records { seq, .. }] = sent(&chat.after(60))[..] else { panic!() };
+        let error = countersign::control::wire::Failure::Unavailable;
+        let said = said(&chat.news(Notice::Failed { seq: Some(seq), error, message: "busy".to_owned() }));
+        said.into_iter().filter(|line| line.starts_with("Records: they cannot be read")).count()
+    };
+    assert_eq!((failed(&mut chat), failed(&mut chat)), (1, 0));
     let [Command::Records { seq, .. }] = sent(&chat.after(60))[..] else { panic!() };
-    let error = countersign::control::wire::Failure::Unavailable;
-    let failed = Notice::Failed { seq: Some(seq), error, message: "busy".to_owned() };
-    assert_eq!(said(&chat.news(failed)), [""; 0]);
+    chat.news(Notice::Records { seq, records: records(), chain: chain() });
+    assert_eq!(failed(&mut chat), 1);
 }
 
 #[test]

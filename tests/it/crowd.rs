@@ -138,3 +138,17 @@ async fn five_hundred_consoles_die_and_nothing_is_ruled_by_that() {
     let records = daemon.records().await;
     assert_eq!(records.iter().filter(|record| record["kind"] == "ruled").count(), 1);
 }
+
+/// Whoever updates one side first reads which side is which.
+#[tokio::test]
+async fn a_console_of_another_release_is_told_so() {
+    let spy = Spy::stdio().await;
+    let daemon = Countersign::new().upstream(&spy).start().await;
+    let mut old = UnixStream::connect(&daemon.operator_socket).await.unwrap();
+    let hello = format!(r#"{{"command":"hello","version":{},"watch":true,"read_only":false}}"#, VERSION - 1) + "\n";
+    old.write_all(hello.as_bytes()).await.unwrap();
+    let mut said = String::new();
+    within("its answer", tokio::io::AsyncReadExt::read_to_string(&mut old, &mut said)).await.unwrap();
+    let words = format!("this console speaks {}, the daemon {VERSION}: use the same release", VERSION - 1);
+    assert!(said.contains(&words), "{said}");
+}

@@ -16,6 +16,8 @@ hold contains {"rule": "watched.reads", "reason": "a person looks"} if {
 	startswith(input.tool.name, "get_")
 }
 
+allow contains {"rule": "watched.anything", "reason": "whatever nobody else allows"}
+
 deny contains {"rule": "watched.delete", "reason": "no deletes either"} if {
 	input.tool.name == "delete_customer"
 }
@@ -123,8 +125,17 @@ async fn a_watched_policy_shows_what_it_would_have_done() {
     let spy = Spy::http().await;
     let setup = Countersign::new().upstream(&spy).policy("watched.rego", WATCHED);
     let daemon = used(setup.set("/policy/modes", json!({"watched": "shadow"}))).await;
+    // Nothing allows it, and nothing else denies it.
+    let mut client = daemon.http();
+    client.initialize().await;
+    assert_eq!(outcome(&client.call("e", "export_all", json!({})).await), Some("denied"));
     let seen = report(&daemon, &["policy", "shadow", "--since", "1h"]).await;
-    assert_eq!(seen["calls"], 4);
+    assert_eq!(seen["calls"], 5);
+    let loose = &seen["rules"]["watched.anything"];
+    assert_eq!(
+        (&loose["hits"], &loose["may_allow"]["count"], &loose["nothing_new"]),
+        (&json!(5), &json!(1), &json!(4))
+    );
     let counts = |rule: &str| {
         let rule = &seen["rules"][rule];
         let count = |what: &str| rule[what]["count"].as_u64().unwrap();
@@ -140,6 +151,7 @@ async fn a_watched_policy_shows_what_it_would_have_done() {
     assert_eq!(counts("watched.delete"), (1, 0, 0, 1), "it was denied anyway");
     let (text, code) = daemon.run(&["policy", "shadow"]).await;
     assert!(code == 0 && text.contains("watched.reads (watched): 3 times\n  would hold 3, for example "), "{text}");
+    assert!(text.contains("watched.anything (watched): 5 times\n  may let through 1, for example "), "{text}");
 }
 
 /// Over everything that the catalogs know.

@@ -79,10 +79,11 @@ pub struct Tally {
     pub machine_differ: BTreeSet<String>,
     /// Differences that nobody listed, and listed ones that agree.
     pub wrong: Vec<String>,
+    notes: BTreeSet<String>,
 }
 
-/// Runs every case below `folder`.
-pub fn run(folder: &Path, listed: &Differences) -> Tally {
+/// Runs every case below `folder`. `whole`: every case that is listed has to be there.
+pub fn run(folder: &Path, listed: &Differences, whole: bool) -> Tally {
     let mut tally = Tally::default();
     for path in files(folder) {
         let text = std::fs::read_to_string(&path).unwrap();
@@ -104,6 +105,10 @@ pub fn run(folder: &Path, listed: &Differences) -> Tally {
         }
     }
     tally.wrong.retain(|said| !excused(said, listed));
+    let gone = listed.interpreter.keys().chain(listed.machine.keys()).filter(|note| !tally.notes.contains(*note));
+    let gone: Vec<_> =
+        gone.filter(|_| whole).map(|note| format!("{note}: is listed, and no case is called so")).collect();
+    tally.wrong.extend(gone);
     tally
 }
 
@@ -146,6 +151,7 @@ impl std::fmt::Display for Tally {
 
 impl Tally {
     fn judge(&mut self, case: Case) {
+        self.notes.insert(case.note.clone());
         if let Some(reason) = not_applicable(&case) {
             *self.not_applicable.entry(reason).or_default() += 1;
             return;

@@ -54,7 +54,7 @@ async fn holds_are_counted_by_what_became_of_them() {
 async fn rules_that_are_watched_are_counted_by_what_they_would_have_done() {
     let fixture = Fixture::new();
     let log = fixture.open();
-    let would = [
+    let calls = [
         (Effect::Allow, Some(Effect::Hold)),
         (Effect::Allow, Some(Effect::Deny)),
         (Effect::Hold, Some(Effect::Deny)),
@@ -62,10 +62,17 @@ async fn rules_that_are_watched_are_counted_by_what_they_would_have_done() {
         (Effect::Deny, Some(Effect::Deny)),
         (Effect::Allow, Some(Effect::Allow)),
         (Effect::Allow, None),
+        // Somebody's deny stands, whatever else allows it.
+        (Effect::Deny, Some(Effect::Allow)),
+        (Effect::Hold, Some(Effect::Allow)),
     ];
-    for (effect, would) in would {
+    let unallowed = [(Effect::Deny, Some(Effect::Allow)); 3];
+    for (n, (effect, would)) in calls.into_iter().chain(unallowed).enumerate() {
         let Event::Decided { facts, mut decision } = decided(effect) else { panic!() };
         decision.observed = decision.rules.clone();
+        if n >= calls.len() {
+            decision.rules.clear();
+        }
         decision.observed[0].rule = "refunds.watched".to_owned();
         decision.observed[0].would = would;
         let event = Event::Decided { facts, decision };
@@ -74,9 +81,10 @@ async fn rules_that_are_watched_are_counted_by_what_they_would_have_done() {
     log.close().await;
     let stats = AuditReader::open(&fixture.db()).unwrap().stats(Timestamp::UNIX_EPOCH, 1000).unwrap();
     let [enforced, watched] = &stats.rules[..] else { panic!("{stats:?}") };
-    assert_eq!((enforced.hits, enforced.watched, enforced.would_hold, enforced.would_deny), (7, 0, 0, 0));
+    assert_eq!((enforced.hits, enforced.watched, enforced.would_hold, enforced.would_deny), (9, 0, 0, 0));
     assert_eq!(watched.rule, "refunds.watched");
-    assert_eq!((watched.hits, watched.watched, watched.would_hold, watched.would_deny), (0, 7, 1, 2));
+    assert_eq!((watched.hits, watched.watched, watched.would_hold, watched.would_deny), (0, 12, 1, 2));
+    assert_eq!((watched.may_allow, watched.unknown), (3, 1));
 }
 
 #[tokio::test]

@@ -51,6 +51,59 @@ fn what_takes_the_place_of_a_list_is_destructive_and_unmeasured() {
     }
 }
 
+/// Down from 50 percent to one, and 49 percent get something else.
+#[test]
+fn a_share_that_is_changed_does_not_tell_what_it_was() {
+    let one = json!({"passPercentage": 1});
+    for (operation, arguments) in [
+        ("PATCH /console/v1/holdouts/{id}", one.clone()),
+        ("PATCH /console/v1/gates/{id}/rules/{ruleID}", one.clone()),
+        ("PATCH /console/v1/gates/{id}/rules/{ruleID}", json!({"passPercentage": 0})),
+        ("PATCH /console/v1/dynamic_configs/{id}/rule/{ruleId}", one.clone()),
+        (
+            "PATCH /console/v1/dynamic_configs/{id}/rule/{ruleId}",
+            json!({"pendingAutomatedRollouts": [{"passPercent": 1}], "environments": ["staging"]}),
+        ),
+        ("PATCH /console/v1/experiments/{id}", json!({"allocation": 1})),
+    ] {
+        assert!(unmeasured("statsig", operation, &arguments), "{operation} {arguments}");
+    }
+    for (operation, arguments) in [
+        ("POST /console/v1/gates/{id}/rule", one.clone()),
+        ("POST /console/v1/holdouts", one),
+        ("POST /console/v1/experiments", json!({"allocation": 1})),
+    ] {
+        assert!(!unmeasured("statsig", operation, &arguments), "nobody had anything: {operation}");
+    }
+}
+
+#[test]
+fn which_apps_something_is_for_is_no_word_about_it() {
+    for changed in [
+        "PATCH /console/v1/gates/{id}",
+        "PATCH /console/v1/dynamic_configs/{id}",
+        "PATCH /console/v1/experiments/{id}",
+        "PATCH /console/v1/layers/{id}",
+    ] {
+        for arguments in [json!({"targetApps": []}), json!({"targetApps": ["web"]}), json!({"targetAppID": null})] {
+            let operation = described("statsig", changed, &arguments);
+            assert_eq!((operation.class, operation.unmeasured), (Class::Destructive, true), "{changed} {arguments}");
+        }
+    }
+    for created in ["POST /console/v1/gates", "POST /console/v1/experiments", "POST /console/v1/segments"] {
+        let arguments = json!({"targetApps": ["web"], "ids": ["u"], "allocation": 1});
+        assert!(unmeasured("statsig", created, &arguments), "{created}");
+    }
+}
+
+#[test]
+fn who_is_taken_out_of_a_segment_by_either_way_is_the_same_loss() {
+    for way in ["PATCH /console/v1/segments/{id}/remove_ids", "DELETE /console/v1/segments/{id}/id_list"] {
+        let operation = described("statsig", way, &json!({"ids": ["u_1", "u_2"]}));
+        assert_eq!((operation.class, operation.magnitude.unwrap().value.as_deref()), (Class::Destructive, Some("2")));
+    }
+}
+
 #[test]
 fn a_default_value_reaches_everybody() {
     for (operation, arguments) in [
@@ -227,6 +280,26 @@ fn what_an_own_entry_measures_and_the_built_in_one_does_not_is_said() {
         "PostSubscriptionItems: { class: unknown, magnitude: { value: [/quantity], unit: count } }",
     ] {
         assert_eq!(others(kept), [""; 0], "{kept}");
+    }
+    // A number in place of everybody, and one of several in place of their sum.
+    let usage = |more: &str| {
+        format!(
+            "v1.usage.report: {{ class: financial, unmeasured: [/usages/*/updateBehavior], magnitude: {{ value: \
+             [/usages/*/value], unit: usage{more} }} }}"
+        )
+    };
+    let enable = "PUT /console/v1/gates/{id}/enable: { class: write, magnitude: { value: [/n], unit: percent } }";
+    for (vendor, facts, said) in [
+        ("statsig", enable.to_owned(), Some("no number in a call tells")),
+        ("stigg", usage(""), Some("added up")),
+        ("stigg", usage(", total: true"), None),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("own.yaml");
+        std::fs::write(&path, format!("version: 1\noperations:\n  others:\n    {facts}\n")).unwrap();
+        let catalog = Catalog::load(Some(vendor), &[path]).unwrap();
+        assert_eq!(catalog.loosened().len(), usize::from(said.is_some()), "{:?}", catalog.loosened());
+        assert!(said.is_none_or(|said| catalog.loosened()[0].contains(said)), "{:?}", catalog.loosened());
     }
     // One condition in place of another.
     let exchanged = "PostDisputesDispute: { class: financial, raises: [{ when: { at: /other }, class: destructive }] }";

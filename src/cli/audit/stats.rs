@@ -64,13 +64,19 @@ fn print(stats: &Stats, out: &mut impl Write) -> io::Result<()> {
     )?;
     for stats in &stats.rules {
         let RuleStats { rule, hits, holds, approved, rejected, lapsed, median_ms, hint, .. } = stats;
-        let RuleStats { watched, would_hold, would_deny, .. } = stats;
+        let RuleStats { watched, would_hold, would_deny, may_allow, unknown, .. } = stats;
         let rule = visible::line(rule);
         let hint = hint.as_ref().map(|hint| format!("  ({hint})")).unwrap_or_default();
         let median = median(*median_ms);
         let watched = match watched {
             0 => String::new(),
-            times => format!("  (only watched, {times} times: would hold {would_hold}, would deny {would_deny})"),
+            times => {
+                let may = if *may_allow > 0 { format!(", may let through {may_allow}") } else { String::new() };
+                let unknown = if *unknown > 0 { format!(", not known {unknown}") } else { String::new() };
+                format!(
+                    "  (only watched, {times} times: would hold {would_hold}, would deny {would_deny}{may}{unknown})"
+                )
+            }
         };
         writeln!(
             out,

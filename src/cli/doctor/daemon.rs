@@ -30,7 +30,7 @@ fn absent(why: &NoDaemon, serve: &str, at: &str) -> Finding {
         NoDaemon::Control(ControlError::Foreign { owner, .. }) => {
             Finding::problem(at, why.to_string()).run(format!("sudo -u '#{owner}' countersign doctor"))
         }
-        NoDaemon::Control(ControlError::Version { .. } | ControlError::Wire(_)) => {
+        NoDaemon::Control(ControlError::Version { .. } | ControlError::Wire(_) | ControlError::Refused(_)) => {
             Finding::problem(at, why.to_string()).run(same)
         }
         NoDaemon::Control(ControlError::Closed | ControlError::Io(_) | ControlError::TooLong(_)) => {

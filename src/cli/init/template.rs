@@ -114,8 +114,11 @@ fn texts(vendor: Vendor) -> Texts {
                     "Update_Gate_Entirely",
                     "gate_create",
                     "gate_update",
-                    "POST /console/v1/gates*",
-                    "PATCH /console/v1/gates*",
+                    "POST /console/v1/gates",
+                    "POST /console/v1/gates/{id}/rule",
+                    "POST /console/v1/gates/{id}/rules",
+                    "PATCH /console/v1/gates/{id}",
+                    "PATCH /console/v1/gates/{id}/rules/{ruleID}",
                 ],
             }
         }

@@ -59,7 +59,7 @@ fn misnamed_by(settings: &Settings, places: &[Place], config: Option<&config::Co
     let servers = || places.iter().map(|place| (Arc::clone(&place.facts), Arc::clone(&place.catalog))).collect();
     let names = match config {
         Some(config) => Names { settings: settings.clone(), ..Names::of(config, servers()) },
-        None => Names { settings: settings.clone(), servers: servers(), config: None },
+        None => Names { settings: settings.clone(), servers: servers(), config: None, turn: Default::default() },
     };
     names.misspelt()
 }

@@ -1,7 +1,7 @@
 //! Plain mode: the console as a conversation, for screen readers, dumb terminals and those who like it. Lines are added
 //! and never redrawn, each is `Field: value`, and every answer is a whole word.
 //!
-//! `talk`, `typed`, `answers`, `look` and `rule` are pure; only this file and `keyboard` touch the world. What may be ruled on and with
+//! Only this file and `keyboard` touch the world; the others are pure. What may be ruled on and with
 //! what gesture is `barrier`'s and `dialog`'s word, as it is for the screen.
 
 mod answers;

@@ -102,8 +102,15 @@ impl Talk {
             Asked::Named(_) => "sessions".to_owned(),
             Asked::History { .. } => "history".to_owned(),
             Asked::Rules => "rules".to_owned(),
-            // The operator has not asked; whoever wants to know more types status or history.
-            Asked::Chain => return,
+            // The operator has not asked: it is said when it begins.
+            Asked::Chain => {
+                if !std::mem::replace(&mut self.unread, true) {
+                    self.say(format!(
+                        "Records: they cannot be read, and nobody looks whether any is missing: {message}."
+                    ));
+                }
+                return;
+            }
             Asked::Answer(what) => (*what).to_owned(),
         };
         self.say(format!("No effect, {what}: {message}."));

@@ -28,10 +28,7 @@ impl Talk {
     /// What was recorded of the operation of a hold.
     pub(super) fn same(&mut self, id: &crate::call::CallId) {
         let Some(hold) = self.holds.get(id).map(|entry| &entry.view) else { return };
-        match Filter::parse(&format!("server:{} op:{}", hold.server, hold.operation), Of::Records) {
-            Ok(filter) => self.history_of(filter),
-            Err(why) => self.say(format!("The history cannot be filtered by that: {why}.")),
-        }
+        self.history_of(Filter::of_operation(&hold.server, &hold.operation));
     }
 
     /// The records before those that were read out last.
@@ -113,6 +110,7 @@ impl Talk {
 
     /// A chain that breaks is said when it is seen.
     fn broke(&mut self, was: bool) {
+        self.unread = false;
         if self.record.is_broken() && !was {
             self.say(format!("Records: {BROKEN}."));
         }

@@ -200,6 +200,8 @@ pub struct Talk {
     pub(super) oldest: Option<u64>,
     /// What is known of the record, and the filter of the history.
     pub(super) record: Pages,
+    /// The record could not be looked at, and that was said.
+    pub(super) unread: bool,
     /// When the chain was looked at last.
     pub(super) looked_at: Option<std::time::Duration>,
     /// The rules that were read out last.
@@ -238,6 +240,7 @@ impl Talk {
             aside: None,
             oldest: None,
             record: Pages::default(),
+            unread: false,
             looked_at: None,
             rules: Vec::new(),
             muted: None,

@@ -292,13 +292,16 @@ fn policy(app: &App) -> Table {
 
 /// What a rule that was only watched would have changed.
 fn would_cell(rule: &RuleView) -> String {
-    let RuleView { watched, would_hold, would_deny, .. } = rule;
-    match (watched, would_hold, would_deny) {
-        (0, _, _) => "-".to_owned(),
-        (_, 0, 0) => "change nothing".to_owned(),
-        (_, hold, 0) => format!("hold {hold}"),
-        (_, 0, deny) => format!("deny {deny}"),
-        (_, hold, deny) => format!("hold {hold} deny {deny}"),
+    let RuleView { watched, would_hold, would_deny, may_allow, unknown, .. } = rule;
+    match (watched, would_hold, would_deny, may_allow) {
+        (0, ..) => "-".to_owned(),
+        // What loosens comes first: the rest stands in the detail.
+        (_, _, _, allow @ 1..) => format!("may allow {allow}"),
+        (_, 0, 0, 0) if *unknown > 0 => "not known".to_owned(),
+        (_, 0, 0, 0) => "change nothing".to_owned(),
+        (_, hold, 0, 0) => format!("hold {hold}"),
+        (_, 0, deny, 0) => format!("deny {deny}"),
+        (_, hold, deny, 0) => format!("hold {hold} deny {deny}"),
     }
 }
 

@@ -61,6 +61,8 @@ impl Connection {
             watched: rule.watched,
             would_hold: rule.would_hold,
             would_deny: rule.would_deny,
+            may_allow: rule.may_allow,
+            unknown: rule.unknown,
             hint: rule.hint.clone(),
         });
         let rules = rules.collect();

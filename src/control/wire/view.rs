@@ -150,6 +150,12 @@ pub struct RuleView {
     /// Those of them that it would have denied, and that were let through or held.
     #[serde(default)]
     pub would_deny: u64,
+    /// Those of them that it would have allowed, and that were denied since nothing allowed them.
+    #[serde(default)]
+    pub may_allow: u64,
+    /// Those of them that an older version recorded, which did not say what the rule asked for.
+    #[serde(default)]
+    pub unknown: u64,
     /// What an author might do about it.
     pub hint: Option<String>,
 }
