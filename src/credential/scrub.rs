@@ -3,7 +3,7 @@
 //! Looked for are the key itself, its base64 (both alphabets, wherever it starts inside a longer encoded text) and its
 //! hex digits, and of a key with lines each long one; each also behind JSON escapes and percent-encoding in any spelling,
 //! up to two of them around each other, and broken into lines, or hex into groups; and in what `xxd`, `hexdump` and `od`
-//! print (`dump`).
+//! print with an offset at the beginning of each line (`dump`).
 //! A piece of a long key, half of it or more, is taken like the whole where all of the key is secret (`forms`): what is
 //! cut over two texts leaves less than half in either. That shows whether a guess at a key was right, so it is counted
 //! (`guesses`). What a client says is searched for whole keys alone (`whole`). In the answers of servers keys of other
@@ -340,7 +340,9 @@ impl Known {
             self.search(&joined.text, sought, |range, whose| found.push((outward(joined.outward(range)), whose)));
         }
         for dump in dump::dumps(text) {
-            self.search(&dump.text, sought, |range, whose| found.push((outward(dump.outward(text, range)), whose)));
+            self.search(&dump.text, sought, |range, whose| {
+                found.extend(dump.outward(text, range).into_iter().map(|range| (outward(range), whose)));
+            });
         }
         let Some(depth) = depth.checked_sub(1) else { return };
         for undo in [View::json, View::percent] {

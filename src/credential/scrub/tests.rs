@@ -350,6 +350,11 @@ fn a_long_text_costs_little_whatever_is_in_it() {
     texts.extend([(lines, true), (groups, true), (odd, true)]);
     let dump = "00000000  73 6b 5f 6c 69 76 65 5f  30 30 30 31 43 41 4e 41  |sk_live_0001CANA|\n".repeat(1 << 14);
     texts.extend([(dump, true), ("\"0000 ".repeat(1 << 15), true), ("0000 \\n0 ".repeat(1 << 16), true)]);
+    texts.extend([
+        (" 0000".repeat(1 << 18), true),
+        ("0000\t".repeat(1 << 18), true),
+        ("\n0000 0 0".repeat(1 << 16), true),
+    ]);
     for (text, clean) in texts {
         let start = Instant::now();
         assert_eq!(matches!(scrubber.line(&text), Cow::Borrowed(_)), clean, "{text:.20}");

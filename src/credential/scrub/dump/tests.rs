@@ -1,6 +1,7 @@
 //! Every dump of a key, wherever in it the key begins.
 
 use std::fmt::Write as _;
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
@@ -24,10 +25,14 @@ struct Style {
     kind: Kind,
     /// What stands before and behind the text.
     text: Option<(&'static str, &'static str)>,
+    /// A second line for each offset, with the characters.
+    second: bool,
+    /// The first offset.
+    from: usize,
 }
 
 const fn style(base: u32, digits: usize, group: usize, kind: Kind) -> Style {
-    Style { base, digits, colon: false, group, swapped: false, kind, text: None }
+    Style { base, digits, colon: false, group, swapped: false, kind, text: None, second: false, from: 0 }
 }
 
 const STYLES: &[Style] = &[
@@ -37,6 +42,10 @@ const STYLES: &[Style] = &[
     Style { colon: true, text: Some(("", "")), ..style(16, 8, 4, Kind::Hex) },
     Style { colon: true, text: Some(("", "")), ..style(16, 8, 8, Kind::Hex) },
     Style { colon: true, swapped: true, text: Some(("", "")), ..style(16, 8, 4, Kind::Hex) },
+    // xxd -g16, -g0, and -s.
+    Style { colon: true, text: Some(("", "")), ..style(16, 8, 16, Kind::Hex) },
+    Style { colon: true, text: Some(("", "")), ..style(16, 8, 256, Kind::Hex) },
+    Style { colon: true, text: Some(("", "")), from: 0x1234_5670, ..style(16, 8, 2, Kind::Hex) },
     // hexdump -C, hexdump, od -A x -t x1z, od -t x1, od -x, od -t x4, od -A d -t x1.
     Style { text: Some(("|", "|")), ..style(16, 8, 1, Kind::Hex) },
     Style { swapped: true, ..style(16, 7, 2, Kind::Hex) },
@@ -50,12 +59,18 @@ const STYLES: &[Style] = &[
     style(8, 7, 2, Kind::Octal),
     style(8, 7, 1, Kind::Decimal),
     style(8, 7, 1, Kind::Characters),
+    // od -A d -t x1c, od -xc, od -bc, od -t x8c, od -b -j.
+    Style { second: true, ..style(10, 7, 1, Kind::Hex) },
+    Style { second: true, swapped: true, ..style(8, 7, 2, Kind::Hex) },
+    Style { second: true, ..style(8, 7, 1, Kind::Octal) },
+    Style { second: true, swapped: true, ..style(8, 7, 8, Kind::Hex) },
+    Style { from: 0o1_234_560, ..style(8, 7, 1, Kind::Octal) },
 ];
 
 fn dump(bytes: &[u8], style: Style, columns: usize) -> String {
     let mut out = String::new();
     for (n, line) in bytes.chunks(columns).enumerate() {
-        let (at, digits) = (n * columns, style.digits);
+        let (at, digits) = (style.from + n * columns, style.digits);
         _ = match style.base {
             16 => write!(out, "{at:0digits$x}"),
             10 => write!(out, "{at:0digits$}"),
@@ -92,6 +107,15 @@ fn dump(bytes: &[u8], style: Style, columns: usize) -> String {
             out.extend(line.iter().map(|byte| char::from(shown(*byte))));
             out.push_str(after);
         }
+        if style.second {
+            out.push_str("\n       ");
+            line.iter().for_each(|byte| {
+                _ = match byte {
+                    byte if byte.is_ascii_graphic() => write!(out, "   {}", char::from(*byte)),
+                    byte => write!(out, " {byte:03o}"),
+                }
+            });
+        }
         out.push('\n');
     }
     out
@@ -105,10 +129,23 @@ fn check(key: &str, before: &[u8], after: &[u8], style: Style, columns: usize) {
     let what = format!("{style:?} {columns}\n{text}\n{clean}");
     assert!(clean.contains("[secret:key]"), "{what}");
     // What is left of a column of text is less than a piece.
+    let packed: String = clean.split_ascii_whitespace().collect();
     let left = (0..key.len()).flat_map(|at| (8..=key.len() - at).map(move |length| &key[at..at + length]));
-    let left = left.filter(|piece| clean.contains(piece)).map(str::len).max().unwrap_or(0);
+    let left = left.filter(|piece| packed.contains(piece)).map(str::len).max().unwrap_or(0);
     assert!(left == 0, "{left} {what}");
     assert!(scrubber.has_whole(&text), "{what}");
+    // In strings of their own lines are only found from a zero on.
+    if !style.second && style.from == 0 {
+        let lines: Vec<&str> = text.lines().collect();
+        let clean = scrubber.message(&json(&serde_json::json!({ "lines": lines }).to_string()), Kinds::NONE);
+        let clean: serde_json::Value = serde_json::from_str(clean.text.unwrap().as_str()).unwrap();
+        assert_eq!(clean["lines"].as_array().unwrap().len(), lines.len(), "{clean} {what}");
+        assert!(clean.to_string().contains("[secret:key]"), "{clean} {what}");
+    }
+    // Nor is a line of its own in a string.
+    if style.from > 0 && bytes.len() <= columns {
+        return;
+    }
     for inner in [&text, text.trim_end()] {
         let message = serde_json::json!({"result": {"content": [{"type": "text", "text": inner}]}}).to_string();
         let twice = serde_json::json!({"text": message}).to_string();
@@ -144,6 +181,83 @@ proptest! {
     ) {
         check(if long { LONG } else { KEY }, &before, &after, style, columns);
     }
+}
+
+/// The column of text that looks like more groups, and a place that ends with the first bytes of a line.
+#[test]
+fn the_column_of_text_goes_with_the_key() {
+    let key = "console-CANARY0Fq7Zt2Lw9Xb4Kd6Hn8Rp5Sv1Ty3Uc7Wg0Je2Ma4b5c6d7e8f9";
+    for style in [STYLES[3], Style { swapped: true, ..STYLES[3] }] {
+        let text = dump(key.as_bytes(), style, 8);
+        let clean = one(key).line(&text).into_owned();
+        assert!(text.trim_end().ends_with("  c6d7e8f9") && !clean.contains("d7e8f9"), "{clean}");
+        let text = dump(format!("{key}00").as_bytes(), style, 8);
+        assert!(!one(key).line(&text).contains("d7e8f9"), "{text}");
+    }
+    let text = dump(format!("{}Q", &KEY[..24]).as_bytes(), style(16, 8, 1, Kind::Hex), 8);
+    for (key, clean) in [(&KEY[..17], " [secret:key] 32 5a"), (&KEY[..24], " [secret:key]\\n00000018 51")] {
+        let message = serde_json::json!({"a": text.trim_end(), "b": "  m and eXZe"});
+        let text = one(key).message(&json(&message.to_string()), Kinds::NONE).text.unwrap();
+        assert!(text.as_str().ends_with("\"b\":\"  m and eXZe\"}"), "{}", text.as_str());
+        assert!(text.as_str().contains(clean), "{}", text.as_str());
+    }
+}
+
+/// What is kept of a text, and what is read of it, for each way to read it.
+#[test]
+fn neither_memory_nor_work_grows_faster_than_a_text() {
+    let ordinary = "{\"id\": \"cus_123\", \"since\": \"2026 11 22\", \"balance\": [4200, 17, 0]}, ";
+    for part in [
+        " 0000",
+        "\t0000",
+        "\"0000 ",
+        "\n0000 ",
+        "\n0000 0",
+        "0000 0\n    0\n    0\n    0\n",
+        "0000 \" ",
+        "\"0000 \" s k ",
+        "0",
+        "0,",
+        "0 ",
+        "\t0",
+        "\n0000 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0",
+        "0000\t0000\t0.0\t0000\n",
+        "QUJDREVGR0hJSktMTU5PUFFSQUJDREVGR0hJSktMTU5PUFFSQUJDREVGR0hJSktMTU5PUFFS\n",
+        "dead beef\n",
+        "0000 00000000000000000000000000000000\"",
+        "\"dead beef\",\n",
+        "\"\n1000 0",
+        ordinary,
+    ] {
+        let text = part.repeat((1 << 18) / part.len());
+        let (text, lines) = (text.as_bytes(), lines(text.as_bytes()));
+        assert!(lines.len() * size_of::<Line>() <= 6 * text.len(), "{} lines of {part:?}", lines.len());
+        for kind in KINDS {
+            let mut read = 0;
+            let mut scratch = Vec::new();
+            for line in &lines {
+                scratch.clear();
+                assert!(line.body >= read, "{kind:?} {part:?}");
+                let mut groups = Groups::of(text, line.body, kind);
+                while let Some(outer) = groups.next(&mut scratch) {
+                    read = outer.end;
+                }
+            }
+        }
+        for dump in dumps(text) {
+            let room = dump.text.capacity() + dump.lines.capacity() * size_of::<(usize, usize)>();
+            assert!(dump.text.len() <= text.len() / 2 && room <= 7 * text.len(), "{room} for {part:?}");
+        }
+    }
+}
+
+#[test]
+fn many_keys_in_a_dump_cost_little() {
+    let text = dump(KEY.repeat(1 << 11).as_bytes(), style(16, 8, 1, Kind::Hex), 256);
+    let start = Instant::now();
+    let clean = one(KEY).line(&text).into_owned();
+    let taken = start.elapsed();
+    assert!(clean.len() * 2 < text.len() && taken < Duration::from_secs(10), "{taken:?} for {} bytes", text.len());
 }
 
 #[test]
