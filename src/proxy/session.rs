@@ -302,8 +302,8 @@ impl Session {
     }
 
     async fn message(&mut self, message: Message) {
-        let text = message.text().as_str();
-        if long(text.len(), || self.shared.scrubber.has_whole(text)) {
+        let (text, scrubber) = (message.text().clone(), Arc::clone(&self.shared.scrubber));
+        if long(text.as_str().len(), move || scrubber.has_whole(text.as_str())).await {
             let reason = "refused by countersign: the message contains a key that countersign keeps";
             let malformed = Malformed::new(INVALID_REQUEST, reason);
             return self.refuse(named(malformed, &message)).await;
@@ -500,8 +500,10 @@ impl Session {
             FromUpstream::Message { message, related } => {
                 let shape = message.shape().clone();
                 // Before anything of it is looked at: what is kept, judged, recorded or shown holds no key.
+                let (scrubber, hidden) = (Arc::clone(&self.shared.scrubber), self.server.hidden);
+                let size = message.text().as_str().len();
                 let Scrubbed { text: clean, names, pieces } =
-                    Upstream::clean(message, &self.shared.scrubber, self.server.hidden);
+                    long(size, move || Upstream::clean(message, &scrubber, hidden)).await;
                 self.redacted(&shape, related.as_ref(), names);
                 let guessed = self.shared.is_guessed(&self.base, pieces).await;
                 match clean.filter(|_| !guessed) {

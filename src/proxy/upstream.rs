@@ -21,7 +21,6 @@ use crate::mcp::reply;
 use crate::transport::api_gate::{self, Answered, ApiSpec, Lost};
 use crate::transport::http_client::HttpClient;
 use crate::transport::http_upstream::{self, HttpSpec};
-use crate::transport::lanes::long;
 use crate::transport::stdio_upstream::{self, EnvValue, StdioSpec};
 use crate::transport::{FromUpstream, ToUpstream, UpstreamLink};
 
@@ -105,8 +104,7 @@ impl Upstream {
     /// A server's message as everything on this side may see, keep and show it: without keys. Its id and its method
     /// are read again. Nothing where it could not be kept a message.
     pub fn clean(message: Message, scrubber: &Scrubber, foreign: Kinds) -> Scrubbed<Option<Message>> {
-        let said = message.text();
-        let Scrubbed { text, names, pieces } = long(said.as_str().len(), || scrubber.message(said, foreign));
+        let Scrubbed { text, names, pieces } = scrubber.message(message.text(), foreign);
         let text = if names.is_empty() { Some(message) } else { text.and_then(Message::ours) };
         Scrubbed { text, names, pieces }
     }

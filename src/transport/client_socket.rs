@@ -21,7 +21,6 @@ use tracing::{Instrument as _, debug, info_span, warn};
 use self::batches::Batches;
 use super::budget::Refusals;
 use super::frame::{Frame, LineReader, write_lines};
-use super::lanes::long;
 use super::principals::Principals;
 use super::runtime_dir::Listener;
 use super::{ClientLink, FromClient, Handover, NewSession, Rejected, Running, ToClient};
@@ -279,7 +278,7 @@ async fn read_loop(
 ) {
     loop {
         let (event, last) = match reader.next().await {
-            Ok(Frame::Line(line)) => match long(line.len(), || batches.read(line)) {
+            Ok(Frame::Line(line)) => match batches.read(line) {
                 Ok(messages) => {
                     for message in messages {
                         if to_session.send(FromClient::Message(message)).await.is_err() {

@@ -7,11 +7,12 @@
 use std::future::Future;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use tokio::runtime::{Builder, Handle, Runtime, RuntimeFlavor};
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 /// More than one daemon has use for.
@@ -142,13 +143,25 @@ impl Drop for Load {
     }
 }
 
-/// Does work on a text of this size. Where it takes long, another thread serves the lane meanwhile.
-pub fn long<T>(size: usize, work: impl FnOnce() -> T) -> T {
-    let flavor = || Handle::try_current().map(|handle| handle.runtime_flavor());
-    if size >= LONG && flavor().is_ok_and(|flavor| flavor == RuntimeFlavor::MultiThread) {
-        tokio::task::block_in_place(work)
-    } else {
-        work()
+/// Places for long work beside the lanes: no more than there are processors, or whatever has a time limit would wait among
+/// them for its turn.
+static BESIDE: LazyLock<Semaphore> =
+    LazyLock::new(|| Semaphore::new(thread::available_parallelism().map_or(1, usize::from)));
+
+/// Does work on a text of this size, where it takes long beside the lane. Children are started on the lane, whose thread
+/// stays.
+pub async fn long<T: Send + 'static>(size: usize, work: impl FnOnce() -> T + Send + 'static) -> T {
+    if size < LONG {
+        return work();
+    }
+    let _place = BESIDE.acquire().await;
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime ends, and with it whoever waits.
+            Err(_) => std::future::pending().await,
+        },
     }
 }
 
@@ -240,13 +253,15 @@ mod tests {
         lanes.spawn(&tracker, async move {
             tasks.spawn_on(async move { told.send(()).unwrap() }, of_task.here().handle());
             // Ends only when the other has run.
-            long(LONG, || goes.recv().unwrap());
+            long(LONG, move || goes.recv().unwrap()).await;
         });
         timeout(Duration::from_secs(20), hears).await.unwrap().unwrap();
         go.send(()).unwrap();
         tracker.close();
         tracker.wait().await;
-        assert_eq!(long(LONG, || 7), 7, "where there is no other thread it is done here");
+        let panicked = tokio::spawn(long(LONG, || panic!("work that panics"))).await;
+        assert!(panicked.unwrap_err().is_panic());
+        assert_eq!(BESIDE.available_permits(), thread::available_parallelism().unwrap().get());
     }
 
     #[tokio::test]

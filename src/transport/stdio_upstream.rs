@@ -516,7 +516,7 @@ async fn read_loop(
             Err(error) => return End::Failed(format!("the upstream process cannot be read: {error}")),
         };
         if line.trim_ascii_start().first() == Some(&b'{') {
-            hand_over(long(line.len(), || Message::from_upstream(line)), to_session, log, pending).await;
+            hand_over(long(line.len(), move || Message::from_upstream(line)).await, to_session, log, pending).await;
             continue;
         }
         // Many a line of text begins with a bracket.

@@ -46,7 +46,7 @@ impl HttpFront {
             self.open_for_work()?;
             return self.exchange(session, accepts, messages, true).await;
         }
-        let message = long(bytes.len(), || Message::from_client(bytes)).map_err(refuse)?;
+        let message = long(bytes.len(), move || Message::from_client(bytes)).await.map_err(refuse)?;
         self.open_for_work()?;
         // Looked for once: a large message is read through for it.
         match message.modern_version().map(str::to_owned) {

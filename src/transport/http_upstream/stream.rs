@@ -89,7 +89,7 @@ impl Wire {
                 if event.name.as_deref() == Some(ENDPOINT) {
                     return Err(self.speaks_sse(Fate::Unknown));
                 }
-                let Some(message) = self.beside_the_answer(id, self.said(event)).await else { continue };
+                let Some(message) = self.beside_the_answer(id, self.said(event).await).await else { continue };
                 // The end of the stream mostly comes along with the answer: then its connection is there for the next
                 // request, which may come as soon as the answer is told.
                 let answered = match source.body.frame().now_or_never() {
@@ -208,7 +208,7 @@ impl Wire {
             }
             while let Some(event) = decoder.next_event() {
                 heard = true;
-                for message in self.said(event) {
+                for message in self.said(event).await {
                     self.tell(FromUpstream::Message { message, related: None }).await;
                 }
             }
@@ -217,12 +217,12 @@ impl Wire {
     }
 
     /// What an event says.
-    fn said(&self, event: Event) -> Vec<Message> {
+    async fn said(&self, event: Event) -> Vec<Message> {
         if event.name.as_deref().is_some_and(|name| name != "message") {
             debug!("an event of another kind than message is ignored");
             return Vec::new();
         }
-        self.messages(event.data).unwrap_or_else(|malformed| {
+        self.messages(event.data).await.unwrap_or_else(|malformed| {
             warn!(reason = %malformed.reason, "the upstream sent an event that cannot be read");
             Vec::new()
         })

@@ -182,6 +182,7 @@ impl Wire {
                 self.client.keep(self.spec.server(), connection);
                 let messages = self
                     .messages(bytes)
+                    .await
                     .map_err(|malformed| Loss::unknown(format!("the upstream's answer cannot be read: {malformed}")))?;
                 if !messages.iter().any(|message| answers(message, id)) {
                     return Err(Loss::unknown("the upstream's answer is not one to this request"));
@@ -221,7 +222,7 @@ impl Wire {
             Form::Json => self.collect(response.into_body(), ERROR_BYTES).await.ok(),
             Form::Events | Form::Other => None,
         };
-        let said = said.and_then(|bytes| long(bytes.len(), || Message::from_upstream(bytes)).ok());
+        let said = said.and_then(|bytes| Message::from_upstream(bytes).ok());
         if said.is_some() {
             self.client.keep(server, connection);
         }
@@ -274,9 +275,9 @@ impl Wire {
     }
 
     /// The message that came, or the messages where their revision has arrays of them.
-    pub(super) fn messages(&self, bytes: Vec<u8>) -> Result<Vec<Message>, Malformed> {
+    pub(super) async fn messages(&self, bytes: Vec<u8>) -> Result<Vec<Message>, Malformed> {
         if !batch::is_array(&bytes) {
-            return Ok(vec![long(bytes.len(), || Message::from_upstream(bytes))?]);
+            return Ok(vec![long(bytes.len(), move || Message::from_upstream(bytes)).await?]);
         }
         let members = batch::members(bytes, self.head.version())?;
         let readable = members.into_iter().filter_map(|member| {
