@@ -22,7 +22,6 @@ const WASTES: &[(&str, &str)] = &[
     ("sprintf", "count(sprintf(a.format, [1])) > 0"),
     ("replace", "count(replace(a.text, \"\", a.text)) > 0"),
     ("replace_twice", "count(replace(replace(a.text, \"x\", a.text), \"x\", a.text)) > 0"),
-    ("replace_n", "count(strings.replace_n({\"x\": a.text}, a.text)) > 0"),
     ("regex_replace", "count(regex.replace(a.text, \"x\", a.text)) > 0"),
     ("regex", "regex.match(a.pattern, a.text)"),
     ("glob", "glob.match(a.glob, [\"/\"], a.text)"),
