@@ -491,7 +491,8 @@ async fn coverage_of_what_init_writes_is_what_eval_says() {
     let config = CONFIG
         .replace("vendor: billing", "vendor: stigg")
         .replace("command: \"false\", env: { KEY: { secret: key } }", &format!("command: \"false\", gate: {gate}"))
-        .replace("\"crm/create_refund\", ", "");
+        .replace("\"crm/create_refund\", ", "")
+        .replace("crm/create_refund", "crm/read");
     home.write("countersign.yaml", &config);
     let rule = "package countersign.policy.x\n\ndeny contains {\"rule\": \"x.a\", \"reason\": \"r\"} if {\n\tinput.operation.name == \"v1.subscriptions.cancel\"\n\tinput.arguments.body.endDate\n}\n";
     home.write("policies/x.rego", rule);
