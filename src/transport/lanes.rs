@@ -1,8 +1,8 @@
 //! The threads that clients' connections are served on, one for each CPU.
 //!
 //! Invariant: what a connection begins, its session and the link to the upstream included, runs on the connection's lane:
-//! between them a message is passed on without waking another thread, which would cost more than the message. What
-//! takes long goes through [`long`], so that it keeps nobody else on the lane waiting.
+//! between them a message is passed on without waking another thread, which would cost more than the message. Long
+//! texts go through [`long`], but for those that the client socket reads, and keep nobody else on the lane waiting.
 
 use std::future::Future;
 use std::io;
