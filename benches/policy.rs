@@ -42,7 +42,7 @@ fn context(vendor: &str, catalog: &Catalog, call: &ToolCall) -> CallContext {
         history: None,
         session: "4Q2M7T".into(),
         principal: Arc::new(Principal::plain("claude-code", PrincipalKind::Uid, vec!["*/read".into(), own])),
-        client: ClientInfo {
+        client: Arc::new(ClientInfo {
             name: Some("claude-code".into()),
             version: Some("2.1.329".into()),
             protocol: Some("2025-11-25".into()),
@@ -51,7 +51,7 @@ fn context(vendor: &str, catalog: &Catalog, call: &ToolCall) -> CallContext {
             pid: Some(1),
             cwd: None,
             peer: None,
-        },
+        }),
         server: Arc::new(ServerFacts { name: vendor.into(), vendor: Some(vendor.into()), catalog: None }),
         environment: Arc::new(Environment {
             name: "production".into(),

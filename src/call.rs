@@ -18,6 +18,7 @@ mod environment;
 mod leave;
 mod limits;
 mod narrow;
+mod random;
 mod remembered;
 mod scope;
 mod spelling;
@@ -45,8 +46,7 @@ impl CallId {
     /// # Errors
     /// Where the system has no randomness: the call is then refused.
     pub fn random() -> Result<CallId, getrandom::Error> {
-        let mut bytes = [0; 12];
-        getrandom::fill(&mut bytes)?;
+        let bytes = random::bytes()?;
         let letter = |byte: &u8| Self::ALPHABET.get(usize::from(byte & 31)).copied().map_or('0', char::from);
         Ok(CallId(bytes.iter().map(letter).collect()))
     }
@@ -431,7 +431,7 @@ impl ToolCall {
 pub struct CallContext {
     pub session: String,
     pub principal: Arc<Principal>,
-    pub client: ClientInfo,
+    pub client: Arc<ClientInfo>,
     pub server: Arc<ServerFacts>,
     pub environment: Arc<Environment>,
     pub tool: ToolFacts,

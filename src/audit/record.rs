@@ -4,6 +4,8 @@
 //! live here: SQL, files, threads. Invariant: everything in a record but its own hash goes into that hash, each field
 //! with its length before it, so two different records never hash the same bytes.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::call::{
@@ -101,10 +103,10 @@ pub enum ToolRuling {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct CallFacts {
     pub session: String,
-    pub principal: Principal,
-    pub client: ClientInfo,
-    pub server: ServerFacts,
-    pub environment: Environment,
+    pub principal: Arc<Principal>,
+    pub client: Arc<ClientInfo>,
+    pub server: Arc<ServerFacts>,
+    pub environment: Arc<Environment>,
     pub method: String,
     pub tool: String,
     pub definition: Option<Digest>,
@@ -161,10 +163,10 @@ impl CallFacts {
         let tool = Some(&context.tool.name).filter(|name| *name != call.tool()).cloned();
         CallFacts {
             session: context.session.clone(),
-            principal: (*context.principal).clone(),
-            client: context.client.clone(),
-            server: (*context.server).clone(),
-            environment: (*context.environment).clone(),
+            principal: Arc::clone(&context.principal),
+            client: Arc::clone(&context.client),
+            server: Arc::clone(&context.server),
+            environment: Arc::clone(&context.environment),
             method: call.method().as_str().to_owned(),
             tool: call.tool().to_owned(),
             definition: context.tool.definition,
@@ -327,7 +329,7 @@ pub enum Event {
     Decided {
         #[serde(flatten)]
         facts: Box<CallFacts>,
-        decision: Decision,
+        decision: Arc<Decision>,
     },
     /// Policy could not decide: the call is refused.
     Failed {

@@ -9,7 +9,7 @@ pub fn context(tool: &str, class: Class) -> CallContext {
     CallContext {
         session: "s-1".to_owned(),
         principal: principal("agent", &[]),
-        client: ClientInfo::silent(Transport::Stdio),
+        client: Arc::new(ClientInfo::silent(Transport::Stdio)),
         server: server("billing"),
         environment: environment("production"),
         tool: ToolFacts {

@@ -231,7 +231,7 @@ fn everywhere() -> anyhow::Result<(Vec<Place>, Vec<Caller>)> {
     let caller = |name: &str, scopes: &[&str]| {
         let scopes = scopes.iter().map(|scope| (*scope).to_owned()).collect();
         let principal = Arc::new(Principal::plain(name, PrincipalKind::Token, scopes));
-        Caller { principal, client: ClientInfo::silent(Transport::Http) }
+        Caller { principal, client: Arc::new(ClientInfo::silent(Transport::Http)) }
     };
     Ok((places, vec![caller("everything", &["*/*"]), caller("reader", &["*/read"])]))
 }

@@ -100,9 +100,8 @@ impl Clearance {
 
     /// Why a call may not leave that has waited for its server: nobody has asked the policies that were loaded meanwhile
     /// about it. One that leaves at once leaves as it was judged, so that loading policies refuses no call.
-    fn outdated(&self, since: Instant) -> Option<No> {
-        let waited = self.gate.holds.now() >= since + AT_ONCE;
-        (waited && !self.gate.policy.decides_by(&self.now.policy_version)).then(|| {
+    fn outdated(&self, waited: Duration) -> Option<No> {
+        (waited >= AT_ONCE && !self.gate.policy.decides_by(&self.now.policy_version)).then(|| {
             let reason = "the policies were loaded again while the call waited for its server; ask again";
             (Outcome::Unavailable, reason.to_owned())
         })
@@ -113,9 +112,9 @@ impl Clearance {
         // The timer of the link stands still while the machine sleeps.
         let since = self.gate.holds.now();
         Leave::new(Instant::now() + LEAVES_WITHIN, move || {
-            let is_late = || self.gate.holds.now() >= since + LEAVES_WITHIN;
-            let late = || is_late().then(|| (Outcome::Unavailable, Leave::LATE.to_owned()));
-            self.no().or_else(|| self.outdated(since)).or_else(late)
+            let waited = self.gate.holds.now().saturating_duration_since(since);
+            let late = || (waited >= LEAVES_WITHIN).then(|| (Outcome::Unavailable, Leave::LATE.to_owned()));
+            self.no().or_else(|| self.outdated(waited)).or_else(late)
         })
     }
 }

@@ -175,8 +175,8 @@ impl Gate {
     /// The refusal, recorded.
     pub async fn admit(
         self: &Arc<Self>,
-        call: ToolCall,
-        context: CallContext,
+        call: Box<ToolCall>,
+        context: Box<CallContext>,
         presence: &Presence,
     ) -> Result<Admission, Refusal> {
         let origin = self.following.take(&call, &context);
@@ -189,8 +189,8 @@ impl Gate {
     /// The refusal, recorded.
     pub async fn admit_answer(
         self: &Arc<Self>,
-        answer: ToolCall,
-        context: CallContext,
+        answer: Box<ToolCall>,
+        context: Box<CallContext>,
         presence: &Presence,
         origin: Option<Origin>,
     ) -> Result<Admission, Refusal> {
@@ -204,24 +204,27 @@ impl Gate {
     /// The refusal, recorded.
     pub async fn admit_request(
         self: &Arc<Self>,
-        request: ToolCall,
-        context: CallContext,
+        request: Box<ToolCall>,
+        mut context: Box<CallContext>,
         presence: &Presence,
         within: Option<CallId>,
     ) -> Result<Admission, Refusal> {
-        self.decide(request, CallContext { continues: within, ..context }, presence, None).await
+        context.continues = within;
+        self.decide(request, context, presence, None).await
     }
 
     async fn decide(
         self: &Arc<Self>,
-        call: ToolCall,
-        context: CallContext,
+        call: Box<ToolCall>,
+        mut context: Box<CallContext>,
         presence: &Presence,
         origin: Option<Origin>,
     ) -> Result<Admission, Refusal> {
-        let continues = origin.as_ref().map(|origin| origin.call().clone()).or_else(|| context.continues.clone());
-        let confirmations = self.issued.checked(call.tool(), call.arguments().view(), &context);
-        let context = CallContext { continues, confirmations, history: None, ..context };
+        context.confirmations = self.issued.checked(call.tool(), call.arguments().view(), &context);
+        if let Some(origin) = &origin {
+            context.continues = Some(origin.call().clone());
+        }
+        context.history = None;
         let id = call.id().clone();
         let digest = call.digest(&context);
         let (turn, policies) = match self.turn(&call, &context).await {
@@ -233,10 +236,10 @@ impl Gate {
                 return Err(Refusal::new(Outcome::Unavailable, unknown.for_client()).of(&id));
             }
         };
-        let context = CallContext { history: turn.document(), ..context };
-        let (context, now, decision) = self.judge(&policies, &call, context, digest, presence).await;
+        context.history = turn.document();
+        let (now, decision) = self.judge(&policies, &call, &mut context, digest, presence).await;
         let decision = match decision {
-            Ok(decision) => decision,
+            Ok(decision) => Arc::new(decision),
             Err(fault) => {
                 drop(turn);
                 tracing::error!(call = %id, server = context.server.name, tool = call.tool(), %fault, "policy failed");
@@ -266,12 +269,13 @@ impl Gate {
         match decision.effect {
             Effect::Deny => {
                 let rule = decision.rules.first().map(|hit| hit.rule.clone());
-                Err(Refusal { rule, ..Refusal::new(Outcome::Denied, decision.reason).of(&id) })
+                Err(Refusal { rule, ..Refusal::new(Outcome::Denied, decision.reason.as_str()).of(&id) })
             }
             Effect::Allow => {
                 // What is kept for later has no use for what was before.
-                let context = Arc::new(CallContext { history: None, ..context });
-                let clearance = Clearance::allowed(self, Arc::clone(&context), Arc::new(decision), presence);
+                context.history = None;
+                let context: Arc<CallContext> = context.into();
+                let clearance = Clearance::allowed(self, Arc::clone(&context), decision, presence);
                 if let Some((outcome, why)) = clearance.no() {
                     self.history.give_back(counted);
                     self.sessions.became(&context.session, &id, outcome.as_str());
@@ -279,13 +283,13 @@ impl Gate {
                 }
                 let released = Released { receipt, leave: clearance.leave(), counted };
                 let origin = origin.unwrap_or_else(|| Origin::new(&call, context, None));
-                Ok(Admission::Permitted(PermittedCall::new(call, released, None, origin)))
+                Ok(Admission::Permitted(PermittedCall::new(*call, released, None, origin)))
             }
             Effect::Hold => match origin.filter(|origin| origin.covers(&decision)) {
                 Some(origin) => match Box::pin(self.goes_on(&call, context, decision, presence)).await {
                     Ok(released) => {
                         let released = Released { counted, ..released };
-                        Ok(Admission::Permitted(PermittedCall::new(call, released, None, origin)))
+                        Ok(Admission::Permitted(PermittedCall::new(*call, released, None, origin)))
                     }
                     Err((outcome, reason)) => {
                         self.history.give_back(counted);
@@ -302,15 +306,15 @@ impl Gate {
     async fn goes_on(
         self: &Arc<Self>,
         call: &ToolCall,
-        context: CallContext,
-        decision: Decision,
+        mut context: Box<CallContext>,
+        decision: Arc<Decision>,
         presence: &Presence,
     ) -> Result<Released, No> {
         if !presence.place.bind(&context.bound, context.operation.environment.as_ref()) {
             return Err((Outcome::Denied, ELSEWHERE.to_owned()));
         }
-        let context = Arc::new(CallContext { history: None, ..context });
-        let clearance = Clearance::approved(self, context, None, Arc::new(decision), presence);
+        context.history = None;
+        let clearance = Clearance::approved(self, context.into(), None, decision, presence);
         self.last_look(call, None, clearance).await
     }
 
@@ -333,27 +337,27 @@ impl Gate {
         &self,
         policies: &Policies,
         call: &ToolCall,
-        mut context: CallContext,
+        context: &mut CallContext,
         digest: Digest,
         presence: &Presence,
-    ) -> (CallContext, u64, Result<Decision, PolicyFault>) {
+    ) -> (u64, Result<Decision, PolicyFault>) {
         loop {
-            context = self.standing(context, presence);
+            self.standing(context, presence);
             let now = policy::now();
-            let decision = policies.evaluate(call, &context, digest, now).await;
-            let decision = decision.map(|decision| self.stopped(&context, decision));
+            let decision = policies.evaluate(call, context, digest, now).await;
+            let decision = decision.map(|decision| self.stopped(context, decision));
             let allowed = decision.as_ref().is_ok_and(|decision| decision.effect == Effect::Allow);
             let reach = context.operation.environment.as_ref();
             if !allowed || presence.place.bind(&context.bound, reach) {
-                return (context, now, decision);
+                return (now, decision);
             }
         }
     }
 
-    /// The context of a call with what is known now of its session and its server.
-    fn standing(&self, context: CallContext, presence: &Presence) -> CallContext {
-        let environment = self.environment(&context.server.name, &context.environment);
-        CallContext { bound: presence.place.bound(), environment, ..context }
+    /// Puts into the context of a call what is known now of its session and its server.
+    fn standing(&self, context: &mut CallContext, presence: &Presence) {
+        context.environment = self.environment(&context.server.name, &context.environment);
+        context.bound = presence.place.bound();
     }
 
     /// The environment of a server, with what contradicts it where an answer did.
@@ -371,10 +375,10 @@ impl Gate {
 
     async fn hold(
         self: &Arc<Self>,
-        call: ToolCall,
-        context: CallContext,
+        call: Box<ToolCall>,
+        mut context: Box<CallContext>,
         digest: Digest,
-        decision: Decision,
+        decision: Arc<Decision>,
         presence: &Presence,
     ) -> Result<Admission, Refusal> {
         let id = call.id().clone();
@@ -382,8 +386,8 @@ impl Gate {
         let typed = |pointer: &String| Some((pointer.clone(), confirm_value(pointer, &call, &context, digest)?));
         let confirm = decision.confirm_with.iter().filter_map(typed).collect();
         // At its release it is judged by what is left then.
-        let context = CallContext { history: None, ..context };
-        let (call, context, decision) = (Arc::new(call), Arc::new(context), Arc::new(decision));
+        context.history = None;
+        let (call, context): (Arc<ToolCall>, Arc<CallContext>) = (call.into(), context.into());
         let granted = || self.grants.take(&call, &context, &decision);
         if let Some(used) = self.frozen().map_or_else(granted, |_| None) {
             tracing::info!(call = %id, grant = %used.grant(), "a grant covers this call");

@@ -92,10 +92,10 @@ impl Gate {
             tracing::error!(call = %call.id(), %unknown, "no history for the rules at release");
             (Outcome::Unavailable, unknown.for_client().to_owned())
         })?;
-        let context = CallContext { history: turn.document(), ..context.clone() };
-        let context = &self.standing(context, presence);
-        let judged = policies.evaluate(call, context, call.digest(context), policy::now()).await;
-        let judged = judged.map(|now| self.stopped(context, now));
+        let mut context = CallContext { history: turn.document(), ..context.clone() };
+        self.standing(&mut context, presence);
+        let judged = policies.evaluate(call, &context, call.digest(&context), policy::now()).await;
+        let judged = judged.map(|now| self.stopped(&context, now));
         let now = judged.map_err(|fault| {
             tracing::error!(call = %call.id(), %fault, "policy failed at release");
             (Outcome::Unavailable, "the policy could not decide this call again at release".to_owned())
@@ -115,7 +115,7 @@ impl Gate {
             return Err((Outcome::Denied, ELSEWHERE.to_owned()));
         }
         let counted = self.history.spend(turn);
-        let context = Arc::new(CallContext { history: None, ..context.clone() });
+        let context = Arc::new(CallContext { history: None, ..context });
         let clearance = Clearance::approved(self, context, Some(by), Arc::new(now), presence);
         match self.last_look(call, Some(by), clearance).await {
             Ok(released) => Ok(Released { counted, ..released }),

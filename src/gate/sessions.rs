@@ -42,7 +42,7 @@ pub struct SessionNow {
     pub server: String,
     pub environment: Arc<Environment>,
     pub principal: String,
-    pub client: ClientInfo,
+    pub client: Arc<ClientInfo>,
     pub since: Timestamp,
     pub paused: Option<Halt>,
     pub calls: u64,
@@ -96,9 +96,9 @@ impl OpenSession {
     }
 
     /// What its client says about itself.
-    pub fn met(&self, client: &ClientInfo) {
+    pub fn met(&self, client: &Arc<ClientInfo>) {
         if let Some(live) = self.all.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&self.session) {
-            live.now.client = client.clone();
+            live.now.client = Arc::clone(client);
         }
     }
 }
@@ -144,7 +144,7 @@ impl Sessions {
             server: context.server.name.clone(),
             environment: Arc::clone(&context.environment),
             principal: context.principal.name.clone(),
-            client: context.client.clone(),
+            client: Arc::clone(&context.client),
             since: Timestamp::now(),
             paused: None,
             calls: 0,

@@ -41,8 +41,8 @@ impl Gate {
             return Some(REDEFINED.to_owned());
         }
         let (turn, policies) = self.turn(&hold.call, &hold.context).await.ok()?;
-        let context = CallContext { history: turn.document(), ..(*hold.context).clone() };
-        let context = self.standing(context, presence);
+        let mut context = CallContext { history: turn.document(), ..(*hold.context).clone() };
+        self.standing(&mut context, presence);
         let now = policies.evaluate(&hold.call, &context, hold.digest, policy::now()).await.ok()?;
         let now = self.stopped(&context, now);
         drop(turn);

@@ -82,7 +82,7 @@ async fn nothing_leaves_for_a_client_whose_token_was_replaced() {
     let (outcome, reason) = release().await.unwrap_err();
     assert_eq!((outcome, reason.as_str()), (Outcome::Withdrawn, REPLACED));
     assert_eq!(session.stopped(), Some((outcome, reason)));
-    let admitted = gate.admit(super::tests::call(), context(), &Presence::default()).await;
+    let admitted = gate.admit(Box::new(super::tests::call()), Box::new(context()), &Presence::default()).await;
     assert_eq!(admitted.unwrap_err().outcome, Outcome::Withdrawn);
 }
 
@@ -90,14 +90,14 @@ async fn nothing_leaves_for_a_client_whose_token_was_replaced() {
 async fn a_call_that_waited_while_policies_were_loaded_is_judged_with_all_that_they_ask_for() {
     let folder = tempfile::tempdir().unwrap();
     let gate = gate(folder.path()).await;
-    let first = gate.admit(call(), context(), &Presence::default()).await;
+    let first = gate.admit(Box::new(call()), Box::new(context()), &Presence::default()).await;
     assert!(matches!(first, Ok(Admission::Permitted(_))), "{first:?}");
     let before = gate.history.turn(&call(), &context(), HistoryUse::Budgets).await.unwrap();
     let [waits, released] = std::array::from_fn(|n| {
         let gate = Arc::clone(&gate);
         tokio::spawn(async move {
             if n == 0 {
-                return gate.admit(call(), context(), &Presence::default()).await.map(|_| ());
+                return gate.admit(Box::new(call()), Box::new(context()), &Presence::default()).await.map(|_| ());
             }
             let (call, context) = (call(), context());
             let approved = gate.policy.evaluate(&call, &context, call.digest(&context), policy::now()).await.unwrap();
@@ -184,7 +184,7 @@ async fn what_policy_lets_go_by_itself_does_not_leave_after_the_machine_has_slep
         [(None, 0, None), (None, 61, Some(Outcome::Unavailable)), (soon, 0, None), (soon, 31, Some(Outcome::Expired))]
     {
         let presence = Presence::default().until(&gate, patience);
-        let admitted = gate.admit(call(), context(), &presence).await;
+        let admitted = gate.admit(Box::new(call()), Box::new(context()), &presence).await;
         let Ok(Admission::Permitted(permit)) = admitted else { panic!("{admitted:?}") };
         let sent = permit.release();
         gate.holds.clock.sleep(Duration::from_secs(slept));

@@ -4,6 +4,7 @@
 //! the only thing that says what it is.
 
 use std::fmt;
+use std::ops::Range;
 
 use crate::call::ToolCall;
 use crate::json::{Fault, Json, JsonText, Kind, Rules};
@@ -86,8 +87,27 @@ pub enum Shape {
 pub struct Message {
     text: JsonText,
     shape: Shape,
+    parts: Parts,
     /// The revision that `_meta` names, read once.
     revision: Option<String>,
+}
+
+/// Where the parts of a message stand in its text.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+struct Parts {
+    params: Option<Range<usize>>,
+    result: Option<Range<usize>>,
+}
+
+impl Parts {
+    fn of(text: &JsonText, params: Option<Json<'_>>, result: Option<Json<'_>>) -> Parts {
+        let place = |part: Option<Json<'_>>| part.and_then(|part| text.place(part));
+        Parts { params: place(params), result: place(result) }
+    }
+
+    fn in_text(text: &JsonText) -> Parts {
+        Parts::of(text, text.view().get("params"), text.view().get("result"))
+    }
 }
 
 /// Why a text is not a message that is accepted, with the JSON-RPC error it is answered by.
@@ -174,7 +194,8 @@ impl Message {
             true => Shape::Response { id: Some(id), is_error: text.view().get("error").is_some() },
             false => Shape::Request { id, method: call.method().as_str().to_owned() },
         };
-        Some(Message { text, shape, revision })
+        let parts = Parts::in_text(&text);
+        Some(Message { text, shape, parts, revision })
     }
 
     /// A message of ours.
@@ -184,7 +205,8 @@ impl Message {
 
     /// The same message, of the same shape, with its text cleaned or filtered.
     pub fn with_text(self, text: JsonText) -> Message {
-        Message { text, ..self }
+        let parts = Parts::in_text(&text);
+        Message { text, parts, ..self }
     }
 
     fn read(text: JsonText, strict: bool) -> Result<Message, Malformed> {
@@ -251,7 +273,8 @@ impl Message {
             _ => return Err(named(invalid("a message has either method, or result, or error"))),
         };
         let revision = revision(params.and_then(|params| params.get("_meta")));
-        Ok(Message { text, shape, revision })
+        let parts = Parts::of(&text, params, result);
+        Ok(Message { text, shape, parts, revision })
     }
 
     pub fn text(&self) -> &JsonText {
@@ -284,11 +307,11 @@ impl Message {
     }
 
     pub fn params(&self) -> Option<Json<'_>> {
-        self.text.view().get("params")
+        self.text.at(self.parts.params.clone()?)
     }
 
     pub fn result(&self) -> Option<Json<'_>> {
-        self.text.view().get("result")
+        self.text.at(self.parts.result.clone()?)
     }
 
     /// The revision that a modern request names in `_meta`; absent in legacy messages.

@@ -108,7 +108,7 @@ pub fn document(body: &str) -> Result<Recorded, NotReplayable> {
     let context = CallContext {
         session: facts.session,
         principal: Arc::new(facts.principal),
-        client: facts.client,
+        client: Arc::new(facts.client),
         server: Arc::new(facts.server),
         environment: Arc::new(facts.environment),
         tool,
@@ -198,7 +198,7 @@ mod tests {
                 let definition = listed.then(|| Digest::of_bytes(b"definition"));
                 CallContext {
                     session,
-                    client: ClientInfo { name, version, uid, ..ClientInfo::silent(transport) },
+                    client: Arc::new(ClientInfo { name, version, uid, ..ClientInfo::silent(transport) }),
                     tool: ToolFacts { annotations, definition, pin, ..context.tool.clone() },
                     continues: continues.then(|| CallId::random().unwrap()),
                     ..context

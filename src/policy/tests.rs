@@ -32,7 +32,8 @@ fn answering(tool: &str, arguments: &Value) -> ToolCall {
 fn context(tool: &str, class: Class, environment: &str, scopes: &[&str]) -> CallContext {
     CallContext {
         principal: fixtures::principal("agent", scopes),
-        client: ClientInfo { name: Some("cli\"ent".into()), uid: Some(1000), ..ClientInfo::silent(Transport::Stdio) },
+        client: ClientInfo { name: Some("cli\"ent".into()), uid: Some(1000), ..ClientInfo::silent(Transport::Stdio) }
+            .into(),
         server: fixtures::server("stripe"),
         environment: fixtures::environment(environment),
         ..fixtures::context(tool, class)

@@ -101,8 +101,8 @@ impl Api {
     }
 
     /// What the session's client says about itself.
-    pub fn met(&self, client: &ClientInfo) {
-        self.requests.base.lock().unwrap_or_else(PoisonError::into_inner).client = client.clone();
+    pub fn met(&self, client: &Arc<ClientInfo>) {
+        self.requests.base.lock().unwrap_or_else(PoisonError::into_inner).client = Arc::clone(client);
     }
 
     /// A call of the session's client is with the child.
@@ -181,7 +181,7 @@ impl Requests {
             let reason = "refused by countersign: it is asked where its key works, and reads are enough for that";
             return self.refuse(StatusCode::FORBIDDEN, reason).await;
         }
-        match self.decide(call, presence).await {
+        match self.decide(Box::new(call), presence).await {
             Ok(permit) => self.send(permit).await,
             Err(refusal) => refused(&refusal),
         }
@@ -214,9 +214,9 @@ impl Requests {
         }
     }
 
-    async fn decide(&self, call: ToolCall, presence: &Presence) -> Result<PermittedCall, Refusal> {
+    async fn decide(&self, call: Box<ToolCall>, presence: &Presence) -> Result<PermittedCall, Refusal> {
         let operation = self.catalog.operation(&call);
-        let context = CallContext { tool: definitions::unknown(call.tool()), operation, ..self.base() };
+        let context = Box::new(CallContext { tool: definitions::unknown(call.tool()), operation, ..self.base() });
         let gate = &self.shared.gate;
         let permit = match gate.admit_request(call, context, presence, self.within()).await? {
             Admission::Permitted(permit) => permit,

@@ -211,7 +211,7 @@ impl<'a> Conversation<'a> {
             return Err(format!("`{}` does not take what the catalog would ask it with: {why}", probe.tool));
         }
         let presence = Presence::of_tool(self.listing.definition_now(&probe.tool));
-        let permit = match self.shared.gate.admit(call, context, &presence).await {
+        let permit = match self.shared.gate.admit(Box::new(call), Box::new(context), &presence).await {
             Ok(Admission::Permitted(permit)) => permit,
             Ok(Admission::Held(held)) => {
                 presence.leave(Outcome::Unattended, "nobody can rule before countersign has started");
@@ -307,7 +307,7 @@ fn ours(server: &ServerRuntime, tool: ToolFacts, operation: Operation) -> CallCo
     CallContext {
         session: SESSION.to_owned(),
         principal: Arc::new(Principal::plain(BUILTIN_PRINCIPAL, PrincipalKind::Builtin, vec![scope])),
-        client: ClientInfo::silent(Transport::Stdio),
+        client: Arc::new(ClientInfo::silent(Transport::Stdio)),
         server: Arc::clone(&server.facts),
         environment: Arc::clone(&server.environment),
         tool,

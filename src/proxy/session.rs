@@ -170,7 +170,7 @@ async fn serve(
     let base = CallContext {
         session: id.clone(),
         principal,
-        client,
+        client: Arc::new(client),
         server: Arc::clone(&server.facts),
         environment: Arc::clone(&server.environment),
         tool: definitions::unknown(""),
@@ -326,7 +326,7 @@ impl Session {
         }
         let modern = message.is_modern();
         match method::sort(message) {
-            Sorted::Decide(call) => self.decide(*call, modern, None).await,
+            Sorted::Decide(call) => self.decide(call, modern, None).await,
             Sorted::Pass(passage) => self.pass(passage, modern, None).await,
             Sorted::Task { task, passage } => self.task(task, passage, modern).await,
             Sorted::Notice(passage) => self.notice(passage),
@@ -362,7 +362,7 @@ impl Session {
     }
 
     /// `part` is what the call is to a task that stands already.
-    async fn decide(&mut self, call: ToolCall, modern: bool, part: Option<(String, Part)>) {
+    async fn decide(&mut self, call: Box<ToolCall>, modern: bool, part: Option<(String, Part)>) {
         let Some(message) = Message::of_call(&call) else { return };
         let Some(id) = message.id().cloned() else { return };
         if self.names_foreign_tasks(&call) {
@@ -371,7 +371,7 @@ impl Session {
         if let Some(malformed) = self.server.cannot_call(&call, &id, modern) {
             return self.refuse(malformed).await;
         }
-        let client = if modern { modern_client(&message, &self.base.client) } else { self.base.client.clone() };
+        let client = if modern { modern_client(&message, &self.base.client) } else { Arc::clone(&self.base.client) };
         let (context, presence) = match call.method() {
             Decided::ToolsCall => {
                 let operation = self.handles.operation(&self.server.catalog, &call);
@@ -397,7 +397,7 @@ impl Session {
         if let Some((task, part)) = part {
             (wait.task, wait.part) = (Some(task), part);
         }
-        let context = CallContext { client, ..context };
+        let context = Box::new(CallContext { client, ..context });
         let capabilities = modern.then(|| declared(&message)).flatten();
         let state = Open::Deciding { method: call.method(), presence: presence.clone() };
         self.open.insert(id.clone(), Request { state, modern, capabilities, cancelled: false, wait });
@@ -525,8 +525,8 @@ async fn admit(
     gate: &Arc<Gate>,
     server: &ServerRuntime,
     listing: &Listing,
-    call: ToolCall,
-    mut context: CallContext,
+    call: Box<ToolCall>,
+    mut context: Box<CallContext>,
     presence: &Presence,
 ) -> Result<Admission, Refusal> {
     if call.method() == Decided::ToolsCall {

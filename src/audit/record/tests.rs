@@ -10,16 +10,18 @@ pub fn json(text: &str) -> JsonText {
 pub fn facts(params: &str) -> Box<CallFacts> {
     Box::new(CallFacts {
         session: "s1".into(),
-        principal: Principal::plain("claude-code", PrincipalKind::Token, Vec::new()),
-        client: ClientInfo { name: Some("agent".into()), uid: Some(1000), ..ClientInfo::silent(Transport::Stdio) },
-        server: ServerFacts { name: "stripe".into(), vendor: Some("stripe".into()), catalog: None },
+        principal: Arc::new(Principal::plain("claude-code", PrincipalKind::Token, Vec::new())),
+        client: ClientInfo { name: Some("agent".into()), uid: Some(1000), ..ClientInfo::silent(Transport::Stdio) }
+            .into(),
+        server: ServerFacts { name: "stripe".into(), vendor: Some("stripe".into()), catalog: None }.into(),
         environment: Environment {
             name: "production".into(),
             source: EnvironmentSource::Key,
             verified: true,
             conflict: None,
             accounts: Vec::new(),
-        },
+        }
+        .into(),
         method: "tools/call".into(),
         tool: "create_refund".into(),
         definition: None,
@@ -66,7 +68,7 @@ pub fn decision(effect: Effect) -> Decision {
 }
 
 pub fn decided(effect: Effect) -> Event {
-    Event::Decided { facts: facts(r#"{"name":"create_refund"}"#), decision: decision(effect) }
+    Event::Decided { facts: facts(r#"{"name":"create_refund"}"#), decision: decision(effect).into() }
 }
 
 pub fn ruled(ruling: Ruling, effective: bool) -> Event {
@@ -174,7 +176,7 @@ fn the_kind_of_a_record_is_the_tag_of_its_body() {
 #[test]
 fn parameters_keep_every_byte() {
     let params = r#"{"z":1.0,"a":1e2,"m":"\u0041\u202e","b":[0.10,-0,"\/"],"name":"x"}"#;
-    let body = Event::Decided { facts: facts(params), decision: decision(Effect::Hold) }.body().unwrap();
+    let body = Event::Decided { facts: facts(params), decision: decision(Effect::Hold).into() }.body().unwrap();
     assert!(body.as_str().contains(&format!(r#""params":{params}"#)), "{}", body.as_str());
     let back: CallFacts = serde_json::from_str(body.as_str()).unwrap();
     assert_eq!(back, *facts(params));
@@ -224,7 +226,7 @@ fn an_oversized_body_names_what_it_left_out() {
 fn a_server_cannot_make_every_record_long() {
     let claims = |text: &str| {
         let facts = CallFacts { annotations: Some(json(text)), ..*facts(r#"{"cut":true}"#) };
-        Event::Decided { facts: Box::new(facts), decision: decision(Effect::Allow) }.body().unwrap()
+        Event::Decided { facts: Box::new(facts), decision: decision(Effect::Allow).into() }.body().unwrap()
     };
     for text in ["null", "{}", r#"{"title":"x","readOnlyHint":true}"#] {
         let body = claims(text);

@@ -1,5 +1,7 @@
 //! The numbers of a made-up day.
 
+use std::sync::Arc;
+
 use super::super::record::tests::{decided, ruled};
 use super::super::tests::Fixture;
 use super::super::{AuditLog, Entry, Event, Ruling};
@@ -69,12 +71,13 @@ async fn rules_that_are_watched_are_counted_by_what_they_would_have_done() {
     let unallowed = [(Effect::Deny, Some(Effect::Allow)); 3];
     for (n, (effect, would)) in calls.into_iter().chain(unallowed).enumerate() {
         let Event::Decided { facts, mut decision } = decided(effect) else { panic!() };
-        decision.observed = decision.rules.clone();
+        let decided = Arc::make_mut(&mut decision);
+        decided.observed = decided.rules.clone();
         if n >= calls.len() {
-            decision.rules.clear();
+            decided.rules.clear();
         }
-        decision.observed[0].rule = "refunds.watched".to_owned();
-        decision.observed[0].would = would;
+        decided.observed[0].rule = "refunds.watched".to_owned();
+        decided.observed[0].would = would;
         let event = Event::Decided { facts, decision };
         let _ = log.append(Entry::new(CallId::random().ok().as_ref(), true, event)).await.unwrap();
     }

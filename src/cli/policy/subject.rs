@@ -63,7 +63,7 @@ pub struct Place {
 #[derive(Clone, Debug)]
 pub struct Caller {
     pub principal: Arc<Principal>,
-    pub client: ClientInfo,
+    pub client: Arc<ClientInfo>,
 }
 
 impl Asked {
@@ -204,14 +204,14 @@ impl Caller {
     pub fn anybody() -> Caller {
         Caller {
             principal: Arc::new(Principal::plain("sample", PrincipalKind::Uid, vec!["*/*".to_owned()])),
-            client: ClientInfo { uid: Some(1000), ..ClientInfo::silent(Transport::Stdio) },
+            client: Arc::new(ClientInfo { uid: Some(1000), ..ClientInfo::silent(Transport::Stdio) }),
         }
     }
 
     /// Somebody who may ask for nothing.
     pub fn nobody() -> Caller {
         let principal = Principal::plain("nobody", PrincipalKind::Token, Vec::new());
-        Caller { principal: Arc::new(principal), client: ClientInfo::silent(Transport::Http) }
+        Caller { principal: Arc::new(principal), client: Arc::new(ClientInfo::silent(Transport::Http)) }
     }
 
     pub fn all(config: &Config) -> Vec<Caller> {
@@ -223,7 +223,10 @@ impl Caller {
             Match::Token(_) | Match::TokenHash(_) | Match::Jwt { .. } => (Transport::Http, None),
             Match::Uid(uid) => (Transport::Stdio, Some(uid)),
         };
-        Caller { principal: Arc::clone(&entry.principal), client: ClientInfo { uid, ..ClientInfo::silent(transport) } }
+        Caller {
+            principal: Arc::clone(&entry.principal),
+            client: Arc::new(ClientInfo { uid, ..ClientInfo::silent(transport) }),
+        }
     }
 }
 

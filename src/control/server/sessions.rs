@@ -74,7 +74,7 @@ fn view(now: SessionNow) -> SessionView {
         server: now.server,
         environment: (*now.environment).clone(),
         principal: now.principal,
-        client: now.client,
+        client: (*now.client).clone(),
         since: now.since.to_string(),
         paused: now.paused.as_ref().map(frozen),
         calls: now.calls,

@@ -67,7 +67,7 @@ fn view(hold: &Hold) -> HoldView {
             .map(|(pointer, value)| Confirm { pointer: pointer.clone(), value: value.clone() })
             .collect(),
         principal: hold.context.principal.name.clone(),
-        client: hold.context.client.clone(),
+        client: (*hold.context.client).clone(),
         session: hold.context.session.clone(),
         created_at: hold.created.to_string(),
         expires_at: hold.expires.to_string(),

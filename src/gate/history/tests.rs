@@ -258,7 +258,10 @@ fn decided(call: &ToolCall, context: &CallContext, effect: Effect) -> Event {
         policy_version: "v".into(),
         observed: Vec::new(),
     };
-    Event::Decided { facts: Box::new(CallFacts::of(call, context, call.digest(context), 0)), decision }
+    Event::Decided {
+        facts: Box::new(CallFacts::of(call, context, call.digest(context), 0)),
+        decision: Arc::new(decision),
+    }
 }
 
 fn completed(result: Answer) -> Event {

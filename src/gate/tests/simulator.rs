@@ -174,7 +174,7 @@ impl Sim {
         let waits = self.dice.roll(12);
         let task = tokio::spawn(async move {
             let context = asks(session, class);
-            let permit = match gate.admit(call, context, &here).await {
+            let permit = match gate.admit(Box::new(call), Box::new(context), &here).await {
                 Ok(Admission::Permitted(permit)) => permit,
                 Ok(Admission::Held(held)) => match held.wait(&here, patience).await {
                     Ok(permit) => permit,

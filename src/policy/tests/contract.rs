@@ -136,8 +136,9 @@ fn a_history_is_asked_for_by_rules_and_budgets_alone() {
 #[tokio::test]
 async fn the_input_of_the_contract_is_complete() {
     let mut full = context("t", Class::Financial, "production", &["a/b"]);
-    full.client.version = Some("1".into());
-    full.client.protocol = Some("x".into());
+    let client = Arc::make_mut(&mut full.client);
+    client.version = Some("1".into());
+    client.protocol = Some("x".into());
     full.server = Arc::new(ServerFacts { name: "s".into(), vendor: Some("v".into()), catalog: None });
     full.environment = Arc::new(Environment { conflict: Some("x".into()), ..(*full.environment).clone() });
     full.tool.annotations = Some(JsonText::empty_object());

@@ -103,18 +103,19 @@ impl Session {
             self.look(&request.state, text).await;
         }
         let capabilities = request.capabilities.as_ref();
-        let undeclared = text.as_ref().and_then(|text| undeclared(text, request.modern, capabilities));
+        let result = message.as_ref().and_then(Message::result);
+        let undeclared = result.filter(|_| request.modern).and_then(|result| undeclared(result, capabilities));
         let told = text.clone().filter(|_| undeclared.is_none() && !request.cancelled);
-        if let Some(text) = &told {
-            self.task_said(&request.state, text.view());
-            self.learn(&request.state, text.view());
+        if told.is_some() {
+            self.task_said(&request.state, result);
+            self.learn(&request.state, result);
         }
         let origin = match &request.state {
             Open::Sent { sent } => Some(sent.origin().clone()),
             Open::Deciding { .. } | Open::Passed { .. } | Open::Returned => None,
         };
         if let Open::Sent { sent } = request.state {
-            let result = match (undeclared, message.as_ref()) {
+            let kind = match (undeclared, message.as_ref()) {
                 (_, None) => Answer::KeptBack,
                 (Some(Undeclared::Task), Some(_)) => Answer::OutcomeUnknown,
                 (Some(Undeclared::Input) | None, Some(_)) if is_error => Answer::Error,
@@ -124,10 +125,10 @@ impl Session {
                 .as_ref()
                 .map_or((0, None), |text| (text.as_str().len(), Some(Digest::of_bytes(text.as_str().as_bytes()))));
             // The words of the stateless era leave nothing open in the other.
-            let kind =
+            let complete =
                 |result: Json<'_>| result.get("resultType").and_then(Json::as_str).map(|kind| kind == "complete");
-            let own = |result: &Json<'_>| request.modern || kind(*result) != Some(false);
-            let left_open = told.as_ref().and_then(|text| text.view().get("result").filter(own));
+            let own = |result: &Json<'_>| request.modern || complete(*result) != Some(false);
+            let left_open = result.filter(|_| told.is_some()).filter(own);
             let left_open = left_open.and_then(|result| {
                 let left_open = self.shared.gate.relayed(&sent, result)?;
                 self.task_began(result);
@@ -138,7 +139,7 @@ impl Session {
                 (None, true) => Some("the client no longer waited for it"),
                 (None, false) => left_open,
             };
-            self.shared.gate.completed(sent, result, bytes, digest, note.map(str::to_owned)).await;
+            self.shared.gate.completed(sent, kind, bytes, digest, note.map(str::to_owned)).await;
         }
         if request.cancelled {
             return;
@@ -195,8 +196,8 @@ impl Session {
     }
 
     /// Remembers what the server says about its handles, as the client is told it.
-    fn learn(&mut self, state: &Open, answer: Json<'_>) {
-        if let (Open::Sent { sent }, Some(result)) = (state, answer.get("result"))
+    fn learn(&mut self, state: &Open, result: Option<Json<'_>>) {
+        if let (Open::Sent { sent }, Some(result)) = (state, result)
             && sent.origin().method() == Decided::ToolsCall
         {
             self.handles.learn(&self.server.catalog, &sent.origin().tool().name, result);

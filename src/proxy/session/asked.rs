@@ -169,6 +169,7 @@ impl Session {
                 if let Some(asked) = self.asked.get_mut(id) {
                     asked.deciding = Some(presence.clone());
                 }
+                let (call, context) = (Box::new(call), Box::new(context));
                 let (gate, id) = (Arc::clone(&self.shared.gate), id.clone());
                 let task = self.shared.tracker.spawn(
                     async move {
@@ -369,8 +370,7 @@ pub(super) enum Undeclared {
     Task,
 }
 
-pub(super) fn undeclared(text: &JsonText, modern: bool, capabilities: Option<&JsonText>) -> Option<Undeclared> {
-    let result = text.view().get("result").filter(|_| modern)?;
+pub(super) fn undeclared(result: Json<'_>, capabilities: Option<&JsonText>) -> Option<Undeclared> {
     let follows = || tasks::declared(capabilities.map(JsonText::view));
     if result.get("resultType").and_then(Json::as_str).as_deref() == Some("task") && !follows() {
         return Some(Undeclared::Task);

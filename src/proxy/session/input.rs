@@ -88,7 +88,7 @@ impl Session {
         if let Some(malformed) = id.and_then(|id| self.server.cannot_call(&call, &id, true)) {
             return self.break_off(task, &malformed.reason);
         }
-        self.decide(call, true, Some((task.to_owned(), part))).await;
+        self.decide(Box::new(call), true, Some((task.to_owned(), part))).await;
     }
 
     fn read(&self, text: String) -> Result<crate::call::ToolCall, Malformed> {

@@ -68,12 +68,12 @@ impl Session {
     }
 
     /// Remembers what the answer to a request about a task asks of the client, and that the task has ended.
-    pub(super) fn task_said(&self, state: &Open, answer: Json<'_>) {
+    pub(super) fn task_said(&self, state: &Open, result: Option<Json<'_>>) {
         let Open::Passed { task: Some(task), method, .. } = state else { return };
-        if answer.get("result").is_some_and(|result| method == TASKS_RESULT || has_ended(result)) {
+        if result.is_some_and(|result| method == TASKS_RESULT || has_ended(result)) {
             self.running.ended(task);
         }
-        if let Some(questions) = answer.pointer("/result/inputRequests") {
+        if let Some(questions) = result.and_then(|result| result.get("inputRequests")) {
             self.shared.gate.task_asks(task, &self.base, questions);
         }
     }

@@ -1,6 +1,7 @@
 //! Single exchanges with an HTTP upstream: a message there, and what an answer of each form means.
 
 use std::future::Future;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -125,8 +126,10 @@ impl Wire {
         // A token that has to be renewed first has a time of its own.
         let answered = match self.token().await {
             Err(loss) => Err(loss),
-            Ok(token) if asked.stays || asked.waits => self.ask(&id, message, token, &asked).await,
-            Ok(token) => self.in_time(self.ask(&id, message, token, &asked)).await,
+            Ok(token) => {
+                let ask = pin!(self.ask(&id, message, token, &asked));
+                if asked.stays || asked.waits { ask.await } else { self.in_time(ask).await }
+            }
         };
         match answered {
             Ok(Answered::Whole) => Done::Request { id, begins },
@@ -146,7 +149,8 @@ impl Wire {
         }
     }
 
-    async fn in_time<T>(&self, work: impl Future<Output = Result<T, Loss>>) -> Result<T, Loss> {
+    /// The work stays where its caller has pinned it.
+    async fn in_time<T, W: Future<Output = Result<T, Loss>>>(&self, work: Pin<&mut W>) -> Result<T, Loss> {
         let allowed = self.limits.answer_timeout;
         timeout(allowed, work).await.unwrap_or_else(|_| {
             let seconds = allowed.as_secs();
@@ -161,7 +165,8 @@ impl Wire {
         let (response, connection) = match asked {
             Asked { begins: true, .. } => Box::pin(self.begin(request, token)).await?,
             Asked { stays: true, leave, .. } => {
-                Box::pin(self.in_time(self.send(request, token, leave.as_ref()))).await?
+                let mut send = Box::pin(self.send(request, token, leave.as_ref()));
+                self.in_time(send.as_mut()).await?
             }
             Asked { leave, .. } => self.send(request, token, leave.as_ref()).await?,
         };
