@@ -136,16 +136,31 @@ async fn built_in_functions_answer_as_in_opa() {
 #[test]
 fn every_function_that_a_policy_can_call_has_a_case() {
     let cases: String = GROUPS.iter().flat_map(|group| read::<Vec<Case>>(group)).map(|case| case.expr + "\n").collect();
-    let without: Vec<_> = regorus::unstable::BUILTINS
-        .keys()
-        .filter(|name| !REFUSED.contains(name) && !OPERATORS.contains(name))
-        .filter(|name| !cases.contains(&format!("{name}(")))
-        .collect();
+    let without: Vec<_> = callable().into_iter().filter(|name| !cases.contains(&format!("{name}("))).collect();
     assert!(without.is_empty(), "no case calls {without:?}");
 }
 
+/// The functions that a policy can call, by name.
+fn callable() -> Vec<&'static str> {
+    let all = regorus::unstable::BUILTINS.keys().copied();
+    let all: BTreeSet<_> = all.filter(|name| !REFUSED.contains(name) && !OPERATORS.contains(name)).collect();
+    all.into_iter().collect()
+}
+
 /// The loader refuses these: their answer changes from call to call, or is another than in OPA.
-const REFUSED: [&str; 4] = ["time.now_ns", "rand.intn", "strings.count", "strings.replace_n"];
+const REFUSED: [&str; 11] = [
+    "time.now_ns",
+    "rand.intn",
+    "strings.count",
+    "strings.replace_n",
+    "glob.quote_meta",
+    "json.filter",
+    "json.remove",
+    "net.cidr_contains",
+    "time.add_date",
+    "units.parse",
+    "units.parse_bytes",
+];
 /// Written as operators, which cases use; or for authors alone.
 const OPERATORS: [&str; 3] = ["__builtin_sets.union", "__builtin_sets.intersection", "trace"];
 
