@@ -7,6 +7,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stderr)]
 
+mod generated;
+mod peer;
 mod suite;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -203,4 +205,21 @@ fn a_case_in_the_form_of_opa_is_judged() {
         "gone: is listed, and no case is called so",
     ];
     assert_eq!(tally.wrong.into_iter().collect::<BTreeSet<_>>(), words(&said));
+}
+
+/// Operators and functions on values that nobody would think of.
+#[test]
+fn calls_with_odd_arguments_are_answered_as_in_opa_or_refused() {
+    let plan: generated::Plan = read("generated");
+    let functions: BTreeSet<&str> = plan.functions.keys().map(String::as_str).collect();
+    // It is a line of its own, among the forms.
+    let walk = BTreeSet::from(["walk"]);
+    assert_eq!(
+        functions.union(&walk).copied().collect::<Vec<_>>(),
+        callable(),
+        "what is called, and what can be called"
+    );
+    let tally = generated::run(&plan, &read::<Vec<generated::Difference>>("generated_differences"));
+    eprintln!("{} calls, {} of them refused that OPA answers", tally.calls, tally.refused);
+    assert!(tally.wrong.is_empty(), "{}:\n{}", tally.wrong.len(), tally.wrong.join("\n"));
 }
