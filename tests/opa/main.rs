@@ -2,8 +2,9 @@
 //! as a policy would be, with the settings of the daemon (errors are faults, nothing that changes from call to call).
 //!
 //! The cases are this project's own, written after OPA's reference and the subjects of its conformance suite
-//! (`v1/test/cases` of open-policy-agent/opa, Apache-2.0); that suite itself is not part of this repository. With a copy
-//! of it `suite` runs it as well: see `README.md` beside this file.
+//! (`v1/test/cases` of open-policy-agent/opa, Apache-2.0), and OPA itself, a peer that `tests/run` installs, says of each
+//! that it is so; `generated` makes more. The suite is not part of this repository: with a copy of it `suite` runs it as
+//! well. See `README.md` beside this file.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stderr)]
 
@@ -132,6 +133,29 @@ async fn built_in_functions_answer_as_in_opa() {
     assert!(unknown.is_empty(), "differences.yaml names cases that are not there: {unknown:?}");
     assert!(wrong.is_empty(), "{} of {} cases:\n{}", wrong.len(), seen.len(), wrong.join("\n"));
     eprintln!("{} cases, {} of them differ for a known reason", seen.len(), differ.len());
+}
+
+/// What the cases want is what OPA says, and not only what its reference was read to say. What OPA does not compile, since
+/// the types cannot fit, is an error.
+#[test]
+fn what_the_cases_want_is_what_opa_says() {
+    let (mut opa, mut wrong) = (peer::Opa::start(), Vec::new());
+    for Case { note, expr, want } in GROUPS.iter().flat_map(|group| read::<Vec<Case>>(group)) {
+        let module = format!("package cases\n{HELPERS}\nis := value if {{\n\tvalue := {expr}\n}}\n");
+        let is = match opa.ask(&[module], "{}", &[("data.cases.is", input(0))]) {
+            Ok(answers) => answers[0].clone(),
+            Err(error) => peer::Answer::Error(error),
+        };
+        let agrees = match &is {
+            peer::Answer::Is(value) => *value == peer::exact(&want.to_string()),
+            peer::Answer::Undefined => want == "undefined",
+            peer::Answer::Error(_) => want == "error",
+        };
+        if !agrees {
+            wrong.push(format!("{note}: {expr} is {is} in OPA, and the case wants {want}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), wrong.join("\n"));
 }
 
 /// What a policy can call and no case does.
