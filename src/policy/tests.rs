@@ -9,6 +9,7 @@ use crate::call::{CallId, Class, ClientInfo, Decided, Effect, Environment, Serve
 use crate::json::{JsonText, Rules};
 
 mod contract;
+mod opa;
 
 fn call(tool: &str, arguments: &Value) -> ToolCall {
     let text = |value: &Value| JsonText::parse(value.to_string(), Rules::CLIENT).unwrap();
