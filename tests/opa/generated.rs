@@ -175,7 +175,7 @@ fn common(a: usize, b: usize) -> usize {
 }
 
 fn module(calls: &[Call]) -> String {
-    let mut text = "package generated\n\nis(x) := x\n\nf({\"a\": x}) := x\n".to_owned();
+    let mut text = "package generated\n\nis(x) := x\n\npositive(o) if o.a > 0\n".to_owned();
     for (n, Call { body, .. }) in calls.iter().enumerate() {
         let _ = write!(text, "\nn{n} := [type_name(v), v] if {{ {body} }}\n");
     }

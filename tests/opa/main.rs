@@ -10,6 +10,7 @@
 
 mod generated;
 mod peer;
+mod shipped;
 mod suite;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -246,4 +247,38 @@ fn calls_with_odd_arguments_are_answered_as_in_opa_or_refused() {
     let tally = generated::run(&plan, &read::<Vec<generated::Difference>>("generated_differences"));
     eprintln!("{} calls, {} of them refused that OPA answers", tally.calls, tally.refused);
     assert!(tally.wrong.is_empty(), "{}:\n{}", tally.wrong.len(), tally.wrong.join("\n"));
+}
+
+#[test]
+fn the_tests_of_the_policies_that_come_along_hold_in_opa() {
+    let (count, wrong) = shipped::run();
+    assert!(wrong.is_empty(), "{} of {count}:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(count > 140, "{count}");
+    eprintln!("{count} tests");
+}
+
+#[test]
+fn a_number_is_its_value() {
+    for (left, right) in [("1.0", "1"), ("1e2", "100"), ("-0.0", "0"), ("1.50E-3", "0.0015"), ("1e300", "10e299")] {
+        assert_eq!(peer::exact(left), peer::exact(right));
+    }
+    for (left, right) in [("1", "-1"), ("18446744073709551616", "18446744073709551617"), ("0.1", "0.10000000000000001")]
+    {
+        assert_ne!(peer::exact(left), peer::exact(right));
+    }
+    assert_eq!(peer::exact(r#"{"b": [1.0, "\u003c"], "a": null}"#), r#"{"a": null, "b": [1, "<"]}"#);
+}
+
+#[test]
+fn opa_answers() {
+    let mut opa = peer::Opa::start();
+    let module = "package a\n\nhalf := input.n / 2\n\nwrong := to_number(input.n)\n".to_owned();
+    let asks = [("data.a.half", r#"{"n": 3}"#), ("data.a.half", "{}"), ("data.a.wrong", r#"{"n": "x"}"#)];
+    let asks = asks.map(|(reference, input)| (reference, input.to_owned()));
+    let answers = opa.ask(&[module], "{}", &asks).unwrap();
+    assert_eq!(answers[..2], [peer::Answer::Is("15e-1".to_owned()), peer::Answer::Undefined]);
+    assert!(matches!(&answers[2], peer::Answer::Error(_)), "{answers:?}");
+    let error = opa.ask(&["package a\n\np := count(1)\n".to_owned()], "{}", &[("data.a.p", String::new())]);
+    let error = error.unwrap_err();
+    assert!(error.contains("invalid argument"), "{error}");
 }

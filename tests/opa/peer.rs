@@ -179,29 +179,3 @@ fn installed(path: &str) -> PathBuf {
     assert!(found.exists(), "{} is missing: run tests/run once, it installs the peers", found.display());
     found
 }
-
-#[test]
-fn a_number_is_its_value() {
-    for (left, right) in [("1.0", "1"), ("1e2", "100"), ("-0.0", "0"), ("1.50E-3", "0.0015"), ("1e300", "10e299")] {
-        assert_eq!(exact(left), exact(right));
-    }
-    for (left, right) in [("1", "-1"), ("18446744073709551616", "18446744073709551617"), ("0.1", "0.10000000000000001")]
-    {
-        assert_ne!(exact(left), exact(right));
-    }
-    assert_eq!(exact(r#"{"b": [1.0, "\u003c"], "a": null}"#), r#"{"a": null, "b": [1, "<"]}"#);
-}
-
-#[test]
-fn opa_answers() {
-    let mut opa = Opa::start();
-    let module = "package a\n\nhalf := input.n / 2\n\nwrong := to_number(input.n)\n".to_owned();
-    let asks = [("data.a.half", r#"{"n": 3}"#), ("data.a.half", "{}"), ("data.a.wrong", r#"{"n": "x"}"#)];
-    let asks = asks.map(|(reference, input)| (reference, input.to_owned()));
-    let answers = opa.ask(&[module], "{}", &asks).unwrap();
-    assert_eq!(answers[..2], [Answer::Is("15e-1".to_owned()), Answer::Undefined]);
-    assert!(matches!(&answers[2], Answer::Error(_)), "{answers:?}");
-    let error = opa.ask(&["package a\n\np := count(1)\n".to_owned()], "{}", &[("data.a.p", String::new())]);
-    let error = error.unwrap_err();
-    assert!(error.contains("invalid argument"), "{error}");
-}
