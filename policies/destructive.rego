@@ -103,6 +103,7 @@ is_small(name, number, limit) if {
 
 is_small(name, number, limit) if {
 	measure := input.operation[name]
+	is_string(measure.currency)
 	fits(measure[number], object.get(limit, [measure.unit, lower(measure.currency)], null))
 }
 

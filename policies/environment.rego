@@ -65,7 +65,7 @@ is_bound(named) if {
 
 names_another(named) if {
 	some account in named.accounts
-	not account in object.get(data.environment.accounts, input.server.name, [])
+	not account in object.get(data.environment.accounts, server, [])
 	not account in object.get(input, ["environment", "accounts"], [])
 }
 

@@ -139,7 +139,7 @@ test_what_is_declared_leads_out_of_no_sandbox if {
 	}
 }
 
-reason(denied) := text if some {"reason": text} in denied
+reason(denied) := entry.reason if some entry in denied
 
 test_a_reason_names_the_place_in_words if {
 	reach := {"mode": "test", "accounts": ["acct_1", "acct_2"], "environments": ["staging"], "everywhere": true}

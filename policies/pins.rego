@@ -27,8 +27,10 @@ hold contains {"rule": "pins.schema_held", "reason": unchecked, "tier": schema_n
 }
 
 # Resources, prompts, requests to an API and the like have no definition that could be pinned.
-about_a_tool if {
-	not input.method in {
+about_a_tool if not about_something_else
+
+about_something_else if {
+	input.method in {
 		"resources/read", "resources/subscribe", "prompts/get", "completion/complete", "subscriptions/listen",
 		"roots/list", "api/request",
 	}

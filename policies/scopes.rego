@@ -90,7 +90,7 @@ fails(entry) if {
 
 fails(entry) if {
 	"environments" in object.keys(entry)
-	not input.environment.name in entry.environments
+	not is_here(entry.environments)
 }
 
 fails(entry) if {
@@ -156,7 +156,7 @@ is_within(limit) if {
 # The amount is all that the call does: nothing in it does more, and no quantity or percentage stands beside it.
 is_all if {
 	is_measured
-	not input.operation.magnitude.unit in {"count", "percent"}
+	not is_several
 }
 
 is_all if {
@@ -164,6 +164,8 @@ is_all if {
 	input.operation.magnitude.unit == "count"
 	input.operation.magnitude.value == 1
 }
+
+is_several if input.operation.magnitude.unit in {"count", "percent"}
 
 is_measured if {
 	not input.operation.unmeasured
@@ -187,6 +189,8 @@ is_amount(value, limit) if {
 is_whole_enough(value, limit) if not limit.whole
 
 is_whole_enough(value, _) if value == floor(value)
+
+is_here(environments) if input.environment.name in environments
 
 is_current(entry) if {
 	is_number(input.now)

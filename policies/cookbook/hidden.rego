@@ -4,7 +4,7 @@ package countersign.policy.hidden
 
 deny contains {"rule": "hidden.characters", "reason": "the call contains characters that cannot be seen"} if {
 	some text in texts
-	regex.match(`[[\p{Cc}\p{Cf}\p{Co}]--[\t\n\r]]`, text)
+	regex.match(`[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\p{Cf}\p{Co}]`, text)
 }
 
 said := [object.get(input, "arguments", {}), object.get(input, "responses", {})]

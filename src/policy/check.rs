@@ -11,9 +11,24 @@ use crate::call::meant;
 const NONDETERMINISTIC: [&str; 5] = ["time.now_ns", "rand.intn", "uuid.rfc4122", "opa.runtime", "http.send"];
 
 /// Functions that answer otherwise than in OPA, where a rule would go on with the wrong answer: why, and what to write.
-const UNLIKE: [(&str, &str, &str); 2] = [
+const UNLIKE: [(&str, &str, &str); 9] = [
     ("strings.count", "counts places that overlap", "write count(split(text, part)) - 1"),
     ("strings.replace_n", "replaces what it has replaced", "write one replace after the other"),
+    (
+        "glob.quote_meta",
+        "leaves ?, [, ] and braces as they are",
+        "write the pattern out, or compare with == or startswith",
+    ),
+    ("json.filter", "loses what a path leads beyond, and knows no `/` before a path", "write object.filter"),
+    ("json.remove", "removes what a path leads beyond, and knows no `/` before a path", "write object.remove"),
+    (
+        "net.cidr_contains",
+        "does not see an IPv4 address that is written as ::ffff:10.0.0.1",
+        "write address in net.cidr_expand(network)",
+    ),
+    ("time.add_date", "stays in a short month, and leads to nothing on 29 February", "add nanoseconds"),
+    ("units.parse", "leads to nothing for `5.`", "ask for a number"),
+    ("units.parse_bytes", "leads to nothing for `5.`", "ask for a number"),
 ];
 
 /// The sets that a policy exports.
@@ -63,6 +78,11 @@ pub fn problems(modules: &[Module], documents: &[String]) -> Vec<Problem> {
             }
             for call in &rule.calls {
                 function(module, call, &index, &mut found);
+            }
+            for &offset in &rule.patterns {
+                let message = "an object that takes another one apart: here it is no matter what else that one has";
+                let help = "take the members out one by one, `x := object.member`; compare objects with ==";
+                found.push(module.problem(offset, "pattern", message, help));
             }
             if let (false, Some(&offset)) = (module.is_test(), rule.withs.first()) {
                 let help = "`with` belongs in tests: pass what varies as an argument of a function";
@@ -240,7 +260,8 @@ fn function(module: &Module, call: &Call, index: &Index<'_>, found: &mut Vec<Pro
             "use input.now for the time".to_owned(),
         );
     }
-    if let Some((_, why, instead)) = UNLIKE.iter().find(|(unlike, ..)| *unlike == name) {
+    // Tests may take what they like for the inputs that they make.
+    if let Some((_, why, instead)) = UNLIKE.iter().find(|(unlike, ..)| *unlike == name && !module.is_test()) {
         return report("function", format!("{name} is not as in OPA: it {why}"), (*instead).to_owned());
     }
     // Anywhere else it is no value and no error: the rule would never hold, and say so nowhere.
@@ -269,8 +290,8 @@ fn function(module: &Module, call: &Call, index: &Index<'_>, found: &mut Vec<Pro
         }
         Some(_) => {}
     }
-    if glob(call).is_some_and(|pattern| has_empty_choice(pattern, true)) {
-        report("glob", EMPTY_CHOICE.to_owned(), EMPTY_HELP.to_owned());
+    if let Some((message, help)) = glob(call).and_then(|pattern| unlike_glob(pattern, true)) {
+        report("glob", message.to_owned(), help.to_owned());
     }
     let position = match name.as_str() {
         "regex.replace" => 1,
@@ -286,8 +307,13 @@ fn function(module: &Module, call: &Call, index: &Index<'_>, found: &mut Vec<Pro
     }
 }
 
-const EMPTY_CHOICE: &str = "an empty choice of a glob matches nothing here";
-const EMPTY_HELP: &str = "write one pattern without the choice and one with it";
+/// What a glob has that means something else here than in OPA, and what to write.
+type Unlike = (&'static str, &'static str);
+
+const EMPTY_CHOICE: Unlike =
+    ("an empty choice of a glob matches nothing here", "write one pattern without the choice and one with it");
+const CARET: Unlike =
+    ("a class of a glob that begins with ^ is a negation here, and in OPA it is none", "write [!...]");
 
 /// The pattern of a call of `glob.match`, where it is written in it.
 fn glob(call: &Call) -> Option<&str> {
@@ -328,21 +354,29 @@ fn globs(modules: &[Module], index: &Index<'_>, found: &mut Vec<Problem>) {
         let Some(module) = modules.get(*n).filter(|module| !module.is_test()) else { continue };
         // What is written in the call itself is reported there.
         let said = |text: &str| rule.calls.iter().any(|call| glob(call) == Some(text));
-        for (_, offset) in rule.strings.iter().filter(|(text, _)| has_empty_choice(text, false) && !said(text)) {
-            found.push(module.problem(*offset, "glob", EMPTY_CHOICE, EMPTY_HELP));
+        // A class of a regular expression may well begin with it.
+        let regex = |text: &str| {
+            let mut calls = rule.calls.iter().filter(|call| call.path.first().is_some_and(|root| root == "regex"));
+            calls.any(|call| call.strings.iter().flatten().any(|string| string == text))
+        };
+        for (text, offset) in rule.strings.iter().filter(|(text, _)| !said(text)) {
+            let unlike = unlike_glob(text, false).filter(|unlike| *unlike != CARET || !regex(text));
+            found.extend(unlike.map(|(message, help)| module.problem(*offset, "glob", message, help)));
         }
     }
 }
 
-/// `{a,}`, which is `a` or nothing in OPA, and `a` alone for the engine. What may be a regular expression has none in
-/// `{2,}`, which is how often something comes in it.
-fn has_empty_choice(pattern: &str, is_glob: bool) -> bool {
+/// `{a,}`, which is `a` or nothing in OPA, and `a` alone for the engine; `[^a]`, which is `^` or `a` in OPA. What may be a
+/// regular expression has no choice in `{2,}`, which is how often something comes in it.
+fn unlike_glob(pattern: &str, is_glob: bool) -> Option<Unlike> {
     let (mut depth, mut before, mut characters) = (0_usize, ' ', pattern.char_indices());
     while let Some((at, character)) = characters.next() {
         let begins = depth > 0 && matches!(before, '{' | ',');
         before = character;
         match character {
-            ',' | '}' if begins && (is_glob || !is_repetition(pattern, at)) => return true,
+            ',' | '}' if begins && (is_glob || !is_repetition(pattern, at)) => {
+                return Some(EMPTY_CHOICE);
+            }
             '{' => depth += 1,
             '}' => depth = depth.saturating_sub(1),
             '\\' => {
@@ -350,6 +384,9 @@ fn has_empty_choice(pattern: &str, is_glob: bool) -> bool {
                 before = ' ';
             }
             '[' => {
+                if characters.as_str().starts_with('^') {
+                    return Some(CARET);
+                }
                 if let Some(length) = class_length(characters.as_str()) {
                     characters.by_ref().take(length).for_each(drop);
                 }
@@ -357,7 +394,7 @@ fn has_empty_choice(pattern: &str, is_glob: bool) -> bool {
             _ => {}
         }
     }
-    false
+    None
 }
 
 /// How many characters a class of characters has from behind its `[` to its `]`.

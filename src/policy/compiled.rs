@@ -32,7 +32,7 @@ const ALL: &str = "data.countersign.compiled.sets";
 #[derive(Debug)]
 pub struct Compiled {
     program: Arc<Program>,
-    data: Value,
+    pub(super) data: Value,
 }
 
 /// What a program says about one input: all its sets.
@@ -167,7 +167,7 @@ pub(super) mod tests {
     });
 
     /// Any value, from a pool in which the values that rules look for stand beside odd ones.
-    fn odd() -> impl Strategy<Value = Json> {
+    pub fn odd() -> impl Strategy<Value = Json> {
         select(vec![
             json!(null),
             json!(true),
@@ -195,7 +195,7 @@ pub(super) mod tests {
         ])
     }
 
-    fn amount() -> BoxedStrategy<Json> {
+    pub fn amount() -> BoxedStrategy<Json> {
         let spelled = select(vec![
             json!(1),
             json!(1000),
@@ -216,7 +216,7 @@ pub(super) mod tests {
         prop_oneof![6 => usual, 1 => odd()].boxed()
     }
 
-    fn object(members: Vec<(&'static str, BoxedStrategy<Json>)>) -> BoxedStrategy<Json> {
+    pub fn object(members: Vec<(&'static str, BoxedStrategy<Json>)>) -> BoxedStrategy<Json> {
         // A member is there, or it is not.
         let members = members.into_iter().map(|(name, value)| {
             prop::option::weighted(0.85, value).prop_map(move |value| value.map(|value| (name.to_owned(), value)))
@@ -244,7 +244,7 @@ pub(super) mod tests {
         ])
     }
 
-    fn document() -> BoxedStrategy<Json> {
+    pub fn document() -> BoxedStrategy<Json> {
         let scopes = prop_oneof![5 => prop::collection::vec(scope(), 0..4).prop_map(Json::Array), 1 => odd()];
         let currency = one_of(&["usd", "EUR", "eur", "jpy", ""]);
         let money =
@@ -460,7 +460,7 @@ pub(super) mod tests {
         JsonText::parse(text, Rules::CLIENT).unwrap()
     }
 
-    fn key() -> BoxedStrategy<Json> {
+    pub fn key() -> BoxedStrategy<Json> {
         one_of(&["x", "sk_live_abc", "k_live_", "rk_live_\u{e9}", "sk_test_1"])
     }
 

@@ -215,6 +215,12 @@ impl PolicySet {
         PolicySet { compiled, ..self }
     }
 
+    /// What the shipped families read.
+    #[cfg(test)]
+    pub(super) fn data_for_test(&self) -> &Value {
+        &self.compiled.enforced.as_ref().unwrap().data
+    }
+
     #[cfg(test)]
     pub(super) fn repeated_for_test(&self) -> &Repeated {
         &self.repeated

@@ -9,6 +9,7 @@ use crate::call::{CallId, Class, ClientInfo, Decided, Effect, Environment, Serve
 use crate::json::{JsonText, Rules};
 
 mod contract;
+mod opa;
 
 fn call(tool: &str, arguments: &Value) -> ToolCall {
     let text = |value: &Value| JsonText::parse(value.to_string(), Rules::CLIENT).unwrap();
@@ -438,6 +439,24 @@ fn the_loader_refuses() {
         ("glob", policy("p if {\n\tsome one in [\"a\", \"{prod,}\"]\n\tglob.match(one, [], \"-db\")\n}"), 3),
         ("glob", policy("names := {\"{prod,}\"}\np if glob.match(names[_], [], \"-db\")"), 2),
         ("glob", policy("f(x) if glob.match(x, [], \"a\")\np if f(sprintf(\"{%s,}\", [\"a\"]))"), 3),
+        ("glob", policy("p if glob.match(\"[^a]b\", null, \"ab\")"), 2),
+        ("glob", policy("p if glob.match(\"{[^a],b}\", null, \"a\")"), 2),
+        ("glob", policy("classes := [`[^a]`]\np if glob.match(classes[_], [], \"a\")"), 2),
+        ("function", policy("p := glob.quote_meta(input.arguments.name)"), 2),
+        ("function", policy("p := json.filter(input.arguments, [\"/a\"])"), 2),
+        ("function", policy("p := json.remove(input.arguments, [\"a/b\"])"), 2),
+        ("function", policy("p if net.cidr_contains(\"10.0.0.0/8\", input.arguments.address)"), 2),
+        ("function", policy("p := time.add_date(input.now, 0, 1, 0)"), 2),
+        ("function", policy("p := units.parse(input.arguments.memory)"), 2),
+        ("function", policy("p := units.parse_bytes(input.arguments.memory)"), 2),
+        ("pattern", policy("p if {\"a\": x} := input.arguments"), 2),
+        ("pattern", policy("p if {\"a\": x} = input.arguments"), 2),
+        ("pattern", policy("p if input.arguments = {\"a\": _}"), 2),
+        ("pattern", policy("p if [1, {\"a\": x}] = input.arguments.list"), 2),
+        ("pattern", policy("p if input.arguments = {\"a\": {\"b\": q}}\nq := 1"), 2),
+        ("pattern", policy("p if {\n\tsome {\"a\": x} in input.arguments.list\n\tx == 1\n}"), 3),
+        ("pattern", policy("f({\"a\": x}) := x\np := f(input.arguments)"), 2),
+        ("pattern", policy("p if [x | {\"a\": x} = input.arguments] == []"), 2),
         ("nondeterministic", policy("p if time.now_ns() > 1"), 2),
         ("nondeterministic", policy("p if rand.intn(\"a\", 2) == 1"), 2),
         ("regex", policy("p if regex.match(`(?<=a)b`, \"b\")"), 2),

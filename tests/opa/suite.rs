@@ -22,7 +22,7 @@ use serde_json::{Map, Value, json};
 use super::{REFUSED, same};
 
 /// Of one case and one way to judge it.
-const LIMIT: Duration = Duration::from_secs(3);
+pub const LIMIT: Duration = Duration::from_secs(3);
 
 #[derive(Deserialize)]
 struct File {
@@ -216,7 +216,7 @@ fn not_applicable(case: &Case) -> Option<String> {
 
 /// On a thread of its own with a deep stack, as the daemon judges in a process of its own. One that does not come back
 /// is left behind.
-fn timed<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+pub fn timed<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     let (answer, answered) = channel();
     let thread = std::thread::Builder::new().stack_size(64 << 20);
     thread.spawn(move || drop(answer.send(work()))).unwrap();
