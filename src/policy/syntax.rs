@@ -9,8 +9,10 @@ use super::problem::{Problem, position};
 use super::source::Source;
 
 mod body;
+mod query;
 
 pub use body::{Asks, Body, Span};
+pub use query::{Equation, Kind, Line, Name, Part, Query};
 
 /// One file.
 #[derive(Debug)]
@@ -64,6 +66,10 @@ pub struct Rule {
     /// Lines that have an expression.
     pub lines: BTreeSet<usize>,
     pub is_default: bool,
+    /// Variables of a function's arguments.
+    pub arguments: Vec<Name>,
+    /// Each body with what the head makes of it; one without lines for a rule without a body.
+    pub queries: Vec<Query>,
 }
 
 /// A name with as much of its path as is constant, resolved: it starts with `data`, `input`, or is local.
@@ -216,6 +222,7 @@ fn read_rule(node: &Value, module: &Module, names: &HashSet<String>) -> Option<R
         statement: false,
     };
     body::read(node, &module.source.text, &mut walk.found)?;
+    (walk.found.arguments, walk.found.queries) = query::read(node)?;
     walk.locals(node);
     walk.node(node);
     if walk.failed {
@@ -247,6 +254,8 @@ impl Rule {
             bodies: Vec::new(),
             lines: BTreeSet::new(),
             is_default: false,
+            arguments: Vec::new(),
+            queries: Vec::new(),
         }
     }
 }
