@@ -66,8 +66,8 @@ pub struct Rule {
     /// Lines that have an expression.
     pub lines: BTreeSet<usize>,
     pub is_default: bool,
-    /// Variables of a function's arguments.
-    pub arguments: Vec<Name>,
+    /// The patterns of a function's arguments.
+    pub arguments: Part,
     /// Each body with what the head makes of it; one without lines for a rule without a body.
     pub queries: Vec<Query>,
 }
@@ -254,7 +254,7 @@ impl Rule {
             bodies: Vec::new(),
             lines: BTreeSet::new(),
             is_default: false,
-            arguments: Vec::new(),
+            arguments: Part::default(),
             queries: Vec::new(),
         }
     }

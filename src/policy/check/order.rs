@@ -15,10 +15,11 @@ use crate::policy::syntax::{Equation, Kind, Line, Module, Name, Part, Query, Rul
 pub fn problems(module: &Module, rule: &Rule, found: &mut Vec<Problem>) {
     let rules = module.rules.iter().filter_map(|rule| rule.path.first()).map(String::as_str);
     let mut globals: HashSet<&str> = rules.chain(module.aliases().map(|(alias, _)| alias)).collect();
-    let arguments: HashSet<&str> = rule.arguments.iter().map(|name| module.text(*name)).collect();
+    let arguments: HashSet<&str> = rule.arguments.names.iter().map(|name| module.text(*name)).collect();
     globals.retain(|name| !arguments.contains(name));
     let known = Known { globals, settled: arguments.clone(), given: arguments, ..Known::default() };
     let mut judge = Judge { module, found };
+    judge.objects(&rule.arguments.objects, |_| false);
     rule.queries.iter().for_each(|query| judge.query(query, &known, Asker::Rule));
 }
 
@@ -35,6 +36,8 @@ struct Known<'a> {
     late: HashSet<&'a str>,
     /// Those that are given one, and that the interpreter does not wait for.
     shaky: HashSet<&'a str>,
+    /// Those with a value outside of an `every` that this place is in.
+    outside: HashSet<&'a str>,
 }
 
 impl<'a> Known<'a> {
@@ -45,7 +48,8 @@ impl<'a> Known<'a> {
 
     /// The name is declared here, whatever it is outside.
     fn shadow(&mut self, name: &str) {
-        for names in [&mut self.globals, &mut self.given, &mut self.settled, &mut self.late, &mut self.shaky] {
+        let Known { globals, given, settled, late, shaky, outside } = self;
+        for names in [globals, given, settled, late, shaky, outside] {
             names.remove(name);
         }
     }
@@ -142,8 +146,24 @@ impl<'a> Judge<'a, '_> {
     }
 
     fn line(&mut self, line: &'a Line, known: &Known<'a>, body: &Body<'a>) {
+        let is_value =
+            |name: &str, worth: &HashSet<&str>| name != "_" && (!body.own.contains(name) || worth.contains(name));
+        if let Kind::Holds(equations) | Kind::Not(equations) = &line.kind {
+            for equation in equations {
+                let right = equation.right.iter().filter(|_| !equation.declares);
+                let sides = right.chain(equation.right.as_ref().map(|_| &equation.left));
+                for name in sides.clone().flat_map(|side| &side.pattern) {
+                    self.compares(*name, known, body);
+                }
+                sides.for_each(|side| self.objects(&side.objects, |name| is_value(name, &known.settled)));
+                if let Some((_, _, last)) = &equation.output {
+                    self.objects(&last.objects, |name| is_value(name, &known.given));
+                }
+            }
+        }
         for part in line.parts() {
             part.names.iter().for_each(|name| self.read(*name, known, body));
+            self.objects(&part.index_objects, |name| is_value(name, &known.settled));
             let mut inside = known.clone();
             // A name that is declared below is another one.
             let end = self.module.line(line.span.end);
@@ -155,7 +175,15 @@ impl<'a> Judge<'a, '_> {
             }
         }
         match &line.kind {
-            Kind::Some(_) | Kind::SomeIn { .. } => {}
+            Kind::Some(_) => {}
+            Kind::SomeIn { each, .. } => {
+                for (offset, _) in &each.objects {
+                    // Not even where nothing in it is unpacked.
+                    let message = "this object matches whatever else an item has, and not so in OPA";
+                    let help = "write `some x in ...`, and take its members one by one: `x.member`";
+                    self.found.push(self.module.problem(*offset, "pattern", message, help));
+                }
+            }
             Kind::Holds(equations) => equations.iter().for_each(|equation| self.reads_itself(equation, known, body)),
             Kind::Not(equations) => {
                 let parts = || equations.iter().flat_map(Equation::parts);
@@ -170,6 +198,7 @@ impl<'a> Judge<'a, '_> {
                 self.asks(among.names.iter(), &tried, known, body, Asker::Every);
                 let mut inside = known.clone();
                 inside.shaky.extend(known.given.difference(&known.settled));
+                inside.outside.extend(&known.given);
                 for name in each.iter().map(|name| self.module.text(*name)) {
                     inside.shadow(name);
                     inside.give(name);
@@ -177,6 +206,29 @@ impl<'a> Judge<'a, '_> {
                 }
                 self.query(query, &inside, Asker::Every);
             }
+        }
+    }
+
+    /// An object that something is unpacked into matches any that has its members, whatever else that has; in OPA it has
+    /// to be the whole of it. `is_value`: the variable has its value before, so that nothing is unpacked.
+    fn objects(&mut self, objects: &[(usize, Vec<Name>)], is_value: impl Fn(&str) -> bool) {
+        for (offset, members) in objects {
+            if let Some(name) = members.iter().map(|name| self.module.text(*name)).find(|name| !is_value(name)) {
+                let message =
+                    format!("this object matches whatever else a value has beside `{name}`, and not so in OPA");
+                let help = "take the members one by one: `x := value.member`";
+                self.found.push(self.module.problem(*offset, "pattern", message, help));
+            }
+        }
+    }
+
+    /// In an `every`, `x = ...` gives a value of its own to what has one outside.
+    fn compares(&mut self, name: Name, known: &Known<'a>, body: &Body<'a>) {
+        let text = self.module.text(name);
+        if known.outside.contains(text) && !body.own.contains(text) {
+            let message = format!("`=` in this `every` does not compare with the `{text}` outside of it");
+            let help = "write `==` to compare, and `:=` to give a value";
+            self.found.push(self.module.problem(name.start, "order", message, help));
         }
     }
 
@@ -382,3 +434,6 @@ impl Equation {
         [&self.left].into_iter().chain(&self.right)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -62,6 +62,10 @@ pub struct Part {
     pub pattern: Vec<Name>,
     /// Those that stand for a key of such an object.
     pub keys: Vec<Name>,
+    /// The objects of a pattern: where each stands, and what stands for its members, `_` among it.
+    pub objects: Vec<(usize, Vec<Name>)>,
+    /// The same of indexes.
+    pub index_objects: Vec<(usize, Vec<Name>)>,
     /// Those that may stand for every index: in `a.b[x]`, with the names of what is looked into.
     pub indexes: Vec<(Name, Vec<Name>)>,
     pub comprehensions: Vec<Query>,
@@ -69,11 +73,11 @@ pub struct Part {
 
 /// The arguments of a function, and each body with what the head makes of it. `None` where the tree has another form than
 /// it should.
-pub(super) fn read(node: &Value) -> Option<(Vec<Name>, Vec<Query>)> {
+pub(super) fn read(node: &Value) -> Option<(Part, Vec<Query>)> {
     let mut arguments = Part::default();
     if let Some(default) = node.get("Default") {
         arguments.expressions(default.get("args")?)?;
-        return Some((arguments.names, vec![Query { lines: Vec::new(), output: part(default.get("value")?)? }]));
+        return Some((arguments, vec![Query { lines: Vec::new(), output: part(default.get("value")?)? }]));
     }
     let spec = node.get("Spec")?;
     let head = spec.get("head")?;
@@ -96,7 +100,7 @@ pub(super) fn read(node: &Value) -> Option<(Vec<Name>, Vec<Query>)> {
     }
     let bodies = spec.get("bodies")?.as_array()?;
     if bodies.is_empty() {
-        return Some((arguments.names, vec![Query { lines: Vec::new(), output: made }]));
+        return Some((arguments, vec![Query { lines: Vec::new(), output: made }]));
     }
     let mut queries = Vec::new();
     for body in bodies {
@@ -108,7 +112,7 @@ pub(super) fn read(node: &Value) -> Option<(Vec<Name>, Vec<Query>)> {
         }
         queries.push(Query { lines: lines(body.get("query")?)?, output });
     }
-    Some((arguments.names, queries))
+    Some((arguments, queries))
 }
 
 /// What stands behind `:=` of a head or an `else`.
@@ -182,6 +186,25 @@ fn part(expression: &Value) -> Option<Part> {
     Some(part)
 }
 
+/// An object with all variables that stand for a member of it or of what is in it.
+fn members(object: &Value) -> Option<(usize, Vec<Name>)> {
+    fn collect(node: &Value, names: &mut Vec<Name>) {
+        if let Some(name) = node.get("Var") {
+            names.extend(Span::read(name));
+        }
+        let items = node.pointer("/Array/items").or_else(|| node.pointer("/Object/fields"));
+        for item in items.and_then(Value::as_array).into_iter().flatten() {
+            // The field of an object has its place, its name and its value.
+            collect(item.get(2).unwrap_or(item), names);
+        }
+    }
+    let mut names = Vec::new();
+    for field in object.get("fields")?.as_array()? {
+        collect(field.get(2)?, &mut names);
+    }
+    Some((Span::read(object)?.start, names))
+}
+
 impl Part {
     fn expressions(&mut self, nodes: &Value) -> Option<()> {
         nodes.as_array()?.iter().try_for_each(|node| self.add(node, true))
@@ -193,8 +216,8 @@ impl Part {
         match form.as_str() {
             "String" | "RawString" | "Number" | "Bool" | "Null" => {}
             "Var" => {
+                let name = Span::read(node)?;
                 if !["_", "input", "data"].contains(&node.get("value")?.as_str()?) {
-                    let name = Span::read(node)?;
                     self.names.push(name);
                     self.pattern.extend(Some(name).filter(|_| unpacks));
                 }
@@ -218,6 +241,7 @@ impl Part {
                     self.comprehensions.extend(key.comprehensions);
                     self.add(field.get(2)?, unpacks)?;
                 }
+                self.objects.extend(unpacks.then(|| members(node)).flatten());
             }
             "ArrayCompr" | "SetCompr" => self.comprehension(node, &["term"])?,
             "ObjectCompr" => self.comprehension(node, &["key", "value"])?,
@@ -233,6 +257,7 @@ impl Part {
                 let index = part(node.get("index")?)?;
                 let free = index.pattern.iter().chain(&index.keys);
                 self.indexes.extend(free.map(|name| (*name, looked_into.clone())));
+                self.index_objects.extend(index.objects);
                 self.add(node.get("refr")?, false)?;
                 self.add(node.get("index")?, false)?;
             }
