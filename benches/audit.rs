@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::Instant;
 
 use countersign::audit::{Answer, AuditLog, CallFacts, Entry, Event, Judged};
@@ -20,12 +21,12 @@ const ARGUMENTS: &str = r#"{"name":"create_refund","arguments":{"charge":"ch_3Pq
 fn decided(effect: Effect) -> Event {
     let facts = CallFacts {
         session: "01JD8W6Q2M".into(),
-        principal: Principal::plain(
+        principal: Arc::new(Principal::plain(
             "claude-code",
             PrincipalKind::Token,
             vec!["stripe/read".into(), "stripe/financial".into()],
-        ),
-        client: ClientInfo {
+        )),
+        client: Arc::new(ClientInfo {
             name: Some("claude-code".into()),
             version: Some("2.1.0".into()),
             protocol: Some("2025-11-25".into()),
@@ -34,15 +35,15 @@ fn decided(effect: Effect) -> Event {
             pid: None,
             cwd: None,
             peer: Some("127.0.0.1:50412".into()),
-        },
-        server: ServerFacts { name: "stripe".into(), vendor: Some("stripe".into()), catalog: None },
-        environment: Environment {
+        }),
+        server: Arc::new(ServerFacts { name: "stripe".into(), vendor: Some("stripe".into()), catalog: None }),
+        environment: Arc::new(Environment {
             name: "production".into(),
             source: EnvironmentSource::Key,
             verified: true,
             conflict: None,
             accounts: Vec::new(),
-        },
+        }),
         method: "tools/call".into(),
         tool: "create_refund".into(),
         definition: Some(Digest::of_bytes(b"definition")),
@@ -93,7 +94,7 @@ fn decided(effect: Effect) -> Event {
         policy_version: "3f1c".into(),
         observed: vec![],
     };
-    Event::Decided { facts: Box::new(facts), decision }
+    Event::Decided { facts: Box::new(facts), decision: Arc::new(decision) }
 }
 
 /// The two records of an allowed call.

@@ -46,7 +46,7 @@ fn context() -> CallContext {
         history: None,
         session: "s-bench".into(),
         principal: Arc::new(Principal::plain("agent", PrincipalKind::Uid, vec!["billing/read".into()])),
-        client: ClientInfo {
+        client: Arc::new(ClientInfo {
             name: Some("bench".into()),
             version: None,
             protocol: None,
@@ -55,7 +55,7 @@ fn context() -> CallContext {
             pid: None,
             cwd: None,
             peer: None,
-        },
+        }),
         server: Arc::new(ServerFacts { name: "billing".into(), vendor: Some("billing".into()), catalog: None }),
         environment: Arc::new(Environment {
             name: "production".into(),
@@ -103,7 +103,7 @@ fn gate(criterion: &mut Criterion) {
         bencher.iter(|| {
             runtime.block_on(async {
                 let Sorted::Decide(call) = sort(Message::from_client(text.as_str()).unwrap()) else { panic!("sorted") };
-                let admitted = gate.admit(*call, context.clone(), &Presence::default()).await.unwrap();
+                let admitted = gate.admit(call, Box::new(context.clone()), &Presence::default()).await.unwrap();
                 let Admission::Permitted(permit) = admitted else { panic!("held") };
                 gate.completed(permit.release(), Answer::Ok, 200, None, None).await;
             });

@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+mod order;
+
 use super::problem::Problem;
 use super::syntax::{Call, Head, Module, ObjectLiteral, Reference, Rule};
 use crate::call::meant;
@@ -30,6 +32,9 @@ const UNLIKE: [(&str, &str, &str); 9] = [
     ("units.parse", "leads to nothing for `5.`", "ask for a number"),
     ("units.parse_bytes", "leads to nothing for `5.`", "ask for a number"),
 ];
+
+/// What `future.keywords` brings: version 1 of the language has them without.
+const KEYWORDS: [&str; 4] = ["in", "every", "if", "contains"];
 
 /// The sets that a policy exports.
 pub const SETS: [&str; 3] = ["deny", "hold", "allow"];
@@ -76,23 +81,48 @@ pub fn problems(modules: &[Module], documents: &[String]) -> Vec<Problem> {
             for each in &rule.references {
                 reference(module, each, &index, documents, &mut found);
             }
-            for call in &rule.calls {
-                function(module, call, &index, &mut found);
-            }
-            for &offset in &rule.patterns {
-                let message = "an object that takes another one apart: here it is no matter what else that one has";
-                let help = "take the members out one by one, `x := object.member`; compare objects with ==";
-                found.push(module.problem(offset, "pattern", message, help));
-            }
             if let (false, Some(&offset)) = (module.is_test(), rule.withs.first()) {
                 let help = "`with` belongs in tests: pass what varies as an argument of a function";
                 found.push(module.problem(offset, "with", "`with` in a policy", help));
             }
         }
     }
-    globs(modules, &index, &mut found);
-    recursion(modules, &index, &mut found);
+    meaning(modules, &index, &mut found);
     found
+}
+
+/// Problems of what files mean, whatever their packages are: where this engine is not as OPA, among others.
+pub fn misread(modules: &[Module]) -> Vec<Problem> {
+    let mut found = Vec::new();
+    meaning(modules, &Index::new(modules), &mut found);
+    found
+}
+
+fn meaning(modules: &[Module], index: &Index<'_>, found: &mut Vec<Problem>) {
+    for module in modules {
+        module.import_places.iter().for_each(|import| imported(module, import, found));
+        for rule in &module.rules {
+            order::problems(module, rule, found);
+            rule.calls.iter().for_each(|call| function(module, call, index, found));
+        }
+    }
+    globs(modules, index, found);
+    recursion(modules, index, found);
+}
+
+/// The engine takes any import, also one that changes what a policy means in OPA.
+fn imported(module: &Module, import: &Reference, found: &mut Vec<Problem>) {
+    let path: Vec<&str> = import.path.iter().map(String::as_str).collect();
+    let known = match path.as_slice() {
+        ["data" | "input", ..] | ["rego", "v1"] | ["future", "keywords"] => true,
+        ["future", "keywords", word] => KEYWORDS.contains(word),
+        _ => false,
+    };
+    if !known {
+        let help = "import rules of `data`, or parts of `input`; a policy is Rego version 1 without any import";
+        let message = format!("this engine does not know `import {}`", path.join("."));
+        found.push(module.problem(import.offset, "import", message, help));
+    }
 }
 
 /// `countersign.policy.NAME` or `countersign.lib.NAME`, each in one file; tests add `_test` to the name.

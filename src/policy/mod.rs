@@ -496,5 +496,14 @@ fn load(settings: &Settings) -> Result<InUse, PolicyErrors> {
     }
 }
 
+/// What the loader says of the meaning of files in any package, as OPA's own cases are: for the tests that run them.
+///
+/// # Errors
+/// Everything that it refuses in them, names and forms of policies aside.
+#[doc(hidden)]
+pub fn misread(files: impl IntoIterator<Item = (String, String)>) -> Result<(), PolicyErrors> {
+    PolicyErrors::check(check::misread(&set::read(files)?))
+}
+
 #[cfg(test)]
 mod tests;

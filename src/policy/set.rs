@@ -489,6 +489,17 @@ pub(super) fn step(progress: &Sender<String>, file: &str) {
     let _ = progress.send(file.to_owned());
 }
 
+/// Parses files, and does nothing else.
+pub(super) fn read(files: impl IntoIterator<Item = (String, String)>) -> Result<Vec<Module>, PolicyErrors> {
+    let sources: Vec<Source> = files.into_iter().map(|(name, text)| Source { name, text }).collect();
+    let mut engine = Engine::new();
+    for source in &sources {
+        let added = engine.add_policy(source.name.clone(), source.text.clone());
+        added.map_err(|error| of_interpreter(&format!("{error:#}"), &sources, &source.name))?;
+    }
+    tree(&engine, &sources)
+}
+
 fn tree(engine: &Engine, sources: &[Source]) -> Result<Vec<Module>, PolicyErrors> {
     let unreadable = |reason: String| {
         let help = "write long or deeply nested expressions as several rules";

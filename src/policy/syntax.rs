@@ -9,8 +9,10 @@ use super::problem::{Problem, position};
 use super::source::Source;
 
 mod body;
+mod query;
 
 pub use body::{Asks, Body, Span};
+pub use query::{Equation, Kind, Line, Name, Part, Query};
 
 /// One file.
 #[derive(Debug)]
@@ -49,8 +51,6 @@ pub struct Rule {
     pub strings: Vec<(String, usize)>,
     /// Offsets of `with` modifiers.
     pub withs: Vec<usize>,
-    /// Objects with names in them that take a value apart, as in `{"a": x} := value`.
-    pub patterns: Vec<usize>,
     /// The object literal that stands in the head of a set.
     pub entry: Option<ObjectLiteral>,
     /// Aliases of imports that the rule names.
@@ -66,6 +66,10 @@ pub struct Rule {
     /// Lines that have an expression.
     pub lines: BTreeSet<usize>,
     pub is_default: bool,
+    /// The patterns of a function's arguments.
+    pub arguments: Part,
+    /// Each body with what the head makes of it; one without lines for a rule without a body.
+    pub queries: Vec<Query>,
 }
 
 /// A name with as much of its path as is constant, resolved: it starts with `data`, `input`, or is local.
@@ -218,6 +222,7 @@ fn read_rule(node: &Value, module: &Module, names: &HashSet<String>) -> Option<R
         statement: false,
     };
     body::read(node, &module.source.text, &mut walk.found)?;
+    (walk.found.arguments, walk.found.queries) = query::read(node)?;
     walk.locals(node);
     walk.node(node);
     if walk.failed {
@@ -241,7 +246,6 @@ impl Rule {
             objects: Vec::new(),
             strings: Vec::new(),
             withs: Vec::new(),
-            patterns: Vec::new(),
             entry: None,
             imports: HashSet::new(),
             span: Span::default(),
@@ -250,6 +254,8 @@ impl Rule {
             bodies: Vec::new(),
             lines: BTreeSet::new(),
             is_default: false,
+            arguments: Part::default(),
+            queries: Vec::new(),
         }
     }
 }
@@ -346,15 +352,6 @@ fn part_of_input((name, value): (&Value, &Value)) -> Option<(String, Vec<String>
     (chain.path.len() > 1 && chain.path.first().is_some_and(|root| root == "input")).then_some((name, chain.path))
 }
 
-/// Whether anything in a literal is no constant.
-fn has_names(node: &Value) -> bool {
-    match node {
-        Value::Array(items) => items.iter().any(has_names),
-        Value::Object(members) => members.iter().any(|(kind, inner)| kind == "Var" || has_names(inner)),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
-    }
-}
-
 struct Walk<'a> {
     module: &'a Module,
     names: &'a HashSet<String>,
@@ -376,16 +373,12 @@ impl Walk<'_> {
                 for (kind, inner) in members {
                     match kind.as_str() {
                         "AssignExpr" if inner.get("op").and_then(Value::as_str) == Some("ColEq") => {
-                            self.taken_apart(inner.get("lhs"));
                             let part = inner.get("lhs").zip(inner.get("rhs")).and_then(part_of_input);
                             let known = part.as_ref().is_some_and(|(name, _)| self.locals.contains(name));
                             self.bind(inner.get("lhs"));
                             self.aliases.extend(part.filter(|_| !known));
                         }
-                        "AssignExpr" => ["lhs", "rhs"].iter().for_each(|side| self.taken_apart(inner.get(*side))),
                         "SomeIn" => {
-                            self.taken_apart(inner.get("key"));
-                            self.taken_apart(inner.get("value"));
                             self.bind(inner.get("key"));
                             self.bind(inner.get("value"));
                         }
@@ -395,9 +388,6 @@ impl Walk<'_> {
                             self.spans(inner.get("value"));
                         }
                         "Func" | "Default" => {
-                            inner.get("args").and_then(Value::as_array).into_iter().flatten().for_each(|argument| {
-                                self.taken_apart(Some(argument));
-                            });
                             self.bind(inner.get("args"));
                         }
                         _ => {}
@@ -426,17 +416,6 @@ impl Walk<'_> {
                 }
             }
             Some(Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) | None => {}
-        }
-    }
-
-    /// Objects with names in them that stand where a value is taken apart, also inside of arrays.
-    fn taken_apart(&mut self, pattern: Option<&Value>) {
-        let Some(pattern) = pattern else { return };
-        if let Some(array) = pattern.get("Array") {
-            let items = array.get("items").and_then(Value::as_array);
-            items.into_iter().flatten().for_each(|item| self.taken_apart(Some(item)));
-        } else if let Some(object) = pattern.get("Object").filter(|object| has_names(object)) {
-            self.found.patterns.extend(start(object));
         }
     }
 

@@ -160,6 +160,46 @@ async fn check_says_what_is_wrong_and_where() {
     assert!(place["artifactLocation"]["uri"].as_str().unwrap().ends_with("/policies/refunds.rego"));
 }
 
+/// A `deny` that would never hold: the negated line asks for any customer.
+const TOO_EARLY: &str = "package countersign.policy.customers
+
+deny contains {\"rule\": \"customers.foreign\", \"reason\": \"not a customer\"} if {
+\tnot customers[customer]
+\tcustomer = input.arguments.customer
+}
+
+customers := {\"cus_1\"}
+";
+
+const REFUSED: &str =
+    "~/policies/customers.rego:4:16: error[order]: `customer` has no value yet where this line is negated
+  |
+4 | \tnot customers[customer]
+  | \t              ^
+  help: put the line that gives `customer` its value above this one
+
+";
+
+#[tokio::test]
+async fn a_question_that_is_asked_too_early_is_refused() {
+    let home = Home::new();
+    home.write("countersign.yaml", CONFIG);
+    home.write("policies/customers.rego", TOO_EARLY);
+    let check = ["policy", "check", "--config", "countersign.yaml"];
+    let ran = home.run(&check).await;
+    assert_eq!((ran.err.as_str(), ran.out.as_str(), ran.code), (REFUSED, "1 error\n", 1));
+    let ran = home.run(&["policy", "eval", "--config", "countersign.yaml", "--server", "crm", "--tool", "x"]).await;
+    assert!(ran.code != 0 && ran.out.is_empty() && ran.err.contains("error[order]"), "{}: {}", ran.out, ran.err);
+
+    let (negated, given) = ("\tnot customers[customer]\n", "\tcustomer = input.arguments.customer\n");
+    home.write(
+        "policies/customers.rego",
+        &TOO_EARLY.replace(&format!("{negated}{given}"), &format!("{given}{negated}")),
+    );
+    let ran = home.run(&check).await;
+    assert!(!ran.err.contains("error["), "{}", ran.err);
+}
+
 #[tokio::test]
 async fn warnings_fail_where_they_are_asked_to() {
     let home = Home::new();

@@ -11,6 +11,7 @@ use std::sync::LazyLock;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
+use countersign::policy::misread;
 use regex::Regex;
 use regorus::languages::rego::compiler::Compiler;
 use regorus::rvm::vm::RegoVM;
@@ -63,6 +64,20 @@ pub struct Differences {
     /// The evaluator of the built-in policies, where it differs and the interpreter does not.
     #[serde(default)]
     machine: BTreeMap<String, String>,
+    /// Cases that come to no answer, since their text is not loaded. `*` at the end stands for any rest of the name.
+    #[serde(default)]
+    refused: BTreeMap<String, String>,
+}
+
+impl Differences {
+    /// What lists a case as refused.
+    fn refusal(&self, note: &str) -> Option<&String> {
+        let is = |pattern: &&String| match pattern.strip_suffix('*') {
+            Some(beginning) => note.starts_with(beginning),
+            None => note == pattern.as_str(),
+        };
+        self.refused.keys().find(is)
+    }
 }
 
 /// What became of a folder of cases.
@@ -77,6 +92,10 @@ pub struct Tally {
     /// Cases that the virtual machine took, and those of them in which it alone differs.
     pub machine: usize,
     pub machine_differ: BTreeSet<String>,
+    /// Those whose text is not loaded, where OPA answers.
+    pub refused: BTreeSet<String>,
+    /// Those that agree, and that the loader refuses all the same.
+    pub strict: BTreeSet<String>,
     /// Differences that nobody listed, and listed ones that agree.
     pub wrong: Vec<String>,
     notes: BTreeSet<String>,
@@ -95,8 +114,9 @@ pub fn run(folder: &Path, listed: &Differences, whole: bool) -> Tally {
         }
     }
     // Several cases may have one name: it is listed when one of them differs.
-    tally.agree.retain(|note| !tally.differ.contains(note));
-    for note in tally.agree.iter().filter(|note| listed.interpreter.contains_key(*note)) {
+    tally.agree.retain(|note| !tally.differ.contains(note) && !tally.refused.contains(note));
+    let named = |note: &&String| listed.interpreter.contains_key(*note) || listed.refused.contains_key(*note);
+    for note in tally.agree.iter().filter(named) {
         tally.wrong.push(format!("{note}: agrees, and is listed"));
     }
     for note in tally.agree.iter().filter(|note| listed.machine.contains_key(*note)) {
@@ -106,9 +126,12 @@ pub fn run(folder: &Path, listed: &Differences, whole: bool) -> Tally {
     }
     tally.wrong.retain(|said| !excused(said, listed));
     let gone = listed.interpreter.keys().chain(listed.machine.keys()).filter(|note| !tally.notes.contains(*note));
-    let gone: Vec<_> =
-        gone.filter(|_| whole).map(|note| format!("{note}: is listed, and no case is called so")).collect();
-    tally.wrong.extend(gone);
+    let gone = gone.map(|note| format!("{note}: is listed, and no case is called so"));
+    let used: BTreeSet<&String> = tally.refused.iter().filter_map(|note| listed.refusal(note)).collect();
+    let idle = listed.refused.keys().filter(|pattern| !used.contains(pattern));
+    let idle = idle.map(|pattern| format!("{pattern}: is listed as refused, and no case is"));
+    let wrong: Vec<_> = gone.chain(idle).filter(|_| whole).collect();
+    tally.wrong.extend(wrong);
     tally
 }
 
@@ -117,7 +140,11 @@ fn excused(said: &str, listed: &Differences) -> bool {
     let names = |part: &BTreeMap<String, String>, way: &str| {
         part.keys().any(|note| said.strip_prefix(way).is_some_and(|rest| rest.starts_with(&format!("{note}: "))))
     };
-    names(&listed.interpreter, "interpreter: ") || names(&listed.machine, "machine: ")
+    let refused = said.strip_prefix("refused: ").is_some_and(|rest| {
+        let mut notes = rest.match_indices(": ").filter_map(|(at, _)| rest.get(..at));
+        notes.any(|note| listed.refusal(note).is_some())
+    });
+    refused || names(&listed.interpreter, "interpreter: ") || names(&listed.machine, "machine: ")
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {
@@ -140,9 +167,11 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 impl std::fmt::Display for Tally {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (agree, differ, machine) = (self.agree.len(), self.differ.len(), self.machine_differ.len());
+        let (refused, strict) = (self.refused.len(), self.strict.len());
         writeln!(f, "{} files, {} cases", self.files, self.cases)?;
         let run = self.cases - self.not_applicable.values().sum::<usize>();
         writeln!(f, "interpreter: {run} cases run, {agree} names agree, {differ} differ")?;
+        writeln!(f, "refused: {refused} names are not loaded, and {strict} of those that agree would not be")?;
         writeln!(f, "machine: {} cases taken, {machine} names differ", self.machine)?;
         writeln!(f, "not applicable: {}", self.not_applicable.values().sum::<usize>())?;
         self.not_applicable.iter().try_for_each(|(reason, count)| writeln!(f, "  {count:4} {reason}"))
@@ -157,12 +186,22 @@ impl Tally {
             return;
         }
         let note = case.note.clone();
+        let refused = refused(&case);
         let verdicts = timed(move || {
             let interpreter = differs(&case);
             let machine = if interpreter.is_none() { machine_differs(&case) } else { None };
             (interpreter, machine)
         });
         let (interpreter, machine) = verdicts.unwrap_or_else(|| (Some("no answer".to_owned()), None));
+        match (&interpreter, refused) {
+            (Some(how), Some(why)) => {
+                self.wrong.push(format!("refused: {note}: {why}; else {how}"));
+                self.refused.insert(note);
+                return;
+            }
+            (None, Some(_)) => drop(self.strict.insert(note.clone())),
+            (_, None) => {}
+        }
         if let Some(how) = interpreter {
             self.wrong.push(format!("interpreter: {note}: {how}"));
             self.differ.insert(note);
@@ -212,6 +251,13 @@ fn not_applicable(case: &Case) -> Option<String> {
         }
     }
     None
+}
+
+/// Why the policies of a case are not loaded, where they are not.
+fn refused(case: &Case) -> Option<String> {
+    let modules = case.modules.iter().flatten().enumerate();
+    let errors = misread(modules.map(|(n, module)| (format!("{n}.rego"), module.clone()))).err()?;
+    errors.problems().first().map(|problem| problem.message.clone())
 }
 
 /// On a thread of its own with a deep stack, as the daemon judges in a process of its own. One that does not come back
