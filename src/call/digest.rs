@@ -1,7 +1,7 @@
 //! A digest, and how it is spelled.
 
 use std::fmt;
-use std::str::FromStr;
+use std::str::{FromStr, Utf8Error};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -45,15 +45,20 @@ impl Digest {
     }
 }
 
-impl fmt::Display for Digest {
-    /// At once: digit by digit would cost more than the hash, and every record spells several.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Digest {
+    /// Spells it, at once: digit by digit would cost more than the hash, and every record spells several.
+    fn spell(self, digits: &mut [u8; 64]) -> Result<&str, Utf8Error> {
         let digit = |half: u8| if half < 10 { b'0' + half } else { b'a' - 10 + half };
-        let mut digits = [0; 64];
         for (pair, byte) in digits.chunks_exact_mut(2).zip(self.0) {
             pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 0xF)]);
         }
-        f.write_str(std::str::from_utf8(&digits).map_err(|_| fmt::Error)?)
+        std::str::from_utf8(digits)
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.spell(&mut [0; 64]).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -85,7 +90,7 @@ pub struct NotADigest;
 
 impl Serialize for Digest {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(self.spell(&mut [0; 64]).map_err(serde::ser::Error::custom)?)
     }
 }
 

@@ -57,6 +57,10 @@ impl View {
     /// What was broken into lines or groups, in one again: a line of at least [`RUN`] characters of base64 with whatever
     /// comes behind the break, and hex in whole bytes. Nothing where nothing was; and nothing else of the text.
     pub fn joined(text: &[u8]) -> Option<View> {
+        // The quick look: in most texts no run is followed by what a break begins with.
+        if !text.iter().zip(text.iter().skip(1)).any(|(run, next)| may_break(*next) && in_code(run)) {
+            return None;
+        }
         let mut view: Option<View> = None;
         // Where the last run was, and whether the view ends with it; how far the view goes in the text.
         let (mut last, mut open, mut upto) = (0..0, false, 0);
@@ -151,7 +155,12 @@ fn is_break(text: &[u8], left: &Range<usize>, right: &Range<usize>) -> bool {
     if between.iter().all(u8::is_ascii_whitespace) {
         return left.len() >= RUN || bytes();
     }
-    between.iter().all(|byte| byte.is_ascii_whitespace() || *byte == b':') && bytes()
+    between.iter().all(|byte| may_break(*byte)) && bytes()
+}
+
+/// What breaks are made of.
+fn may_break(byte: u8) -> bool {
+    byte.is_ascii_whitespace() || byte == b':'
 }
 
 /// Characters of base64, in both alphabets; those of hex are among them.
