@@ -1,4 +1,5 @@
-//! Random bytes for names, fetched for many names at once: a call would else ask the kernel for a few.
+//! Random bytes for names, fetched for many names at once: a call would else ask the kernel for a few. They are no
+//! secrets, and each thread has its own; only a machine that is resumed twice from one image gives out the same ones.
 
 use std::cell::RefCell;
 

@@ -112,9 +112,11 @@ impl Clearance {
         // The timer of the link stands still while the machine sleeps.
         let since = self.gate.holds.now();
         Leave::new(Instant::now() + LEAVES_WITHIN, move || {
-            let waited = self.gate.holds.now().saturating_duration_since(since);
-            let late = || (waited >= LEAVES_WITHIN).then(|| (Outcome::Unavailable, Leave::LATE.to_owned()));
-            self.no().or_else(|| self.outdated(waited)).or_else(late)
+            self.no().or_else(|| {
+                let waited = self.gate.holds.now().saturating_duration_since(since);
+                let late = || (waited >= LEAVES_WITHIN).then(|| (Outcome::Unavailable, Leave::LATE.to_owned()));
+                self.outdated(waited).or_else(late)
+            })
         })
     }
 }

@@ -307,10 +307,12 @@ impl Message {
     }
 
     pub fn params(&self) -> Option<Json<'_>> {
+        debug_assert_eq!(self.parts, Parts::in_text(&self.text));
         self.text.at(self.parts.params.clone()?)
     }
 
     pub fn result(&self) -> Option<Json<'_>> {
+        debug_assert_eq!(self.parts, Parts::in_text(&self.text));
         self.text.at(self.parts.result.clone()?)
     }
 

@@ -1,8 +1,8 @@
 //! What a client says about itself: at the start of a session, or with each request.
 
-use super::Session;
 use std::sync::Arc;
 
+use super::Session;
 use crate::call::ClientInfo;
 use crate::json::{Json, JsonText};
 use crate::mcp::message::Message;
