@@ -26,7 +26,7 @@ const UNLIKE: [(&str, &str, &str); 9] = [
     (
         "net.cidr_contains",
         "does not see an IPv4 address that is written as ::ffff:10.0.0.1",
-        "write address in net.cidr_expand(network)",
+        "compare texts, startswith(address, \"10.\"), and refuse addresses of another form",
     ),
     ("time.add_date", "stays in a short month, and leads to nothing on 29 February", "add nanoseconds"),
     ("units.parse", "leads to nothing for `5.`", "ask for a number"),
@@ -342,8 +342,10 @@ type Unlike = (&'static str, &'static str);
 
 const EMPTY_CHOICE: Unlike =
     ("an empty choice of a glob matches nothing here", "write one pattern without the choice and one with it");
-const CARET: Unlike =
-    ("a class of a glob that begins with ^ is a negation here, and in OPA it is none", "write [!...]");
+const CARET: Unlike = (
+    "a class of a glob that begins with ^ is a negation here, and in OPA it is none",
+    "write [!...]; where it is a regular expression, write it into its call",
+);
 
 /// The pattern of a call of `glob.match`, where it is written in it.
 fn glob(call: &Call) -> Option<&str> {
@@ -400,6 +402,7 @@ fn globs(modules: &[Module], index: &Index<'_>, found: &mut Vec<Problem>) {
 /// regular expression has no choice in `{2,}`, which is how often something comes in it.
 fn unlike_glob(pattern: &str, is_glob: bool) -> Option<Unlike> {
     let (mut depth, mut before, mut characters) = (0_usize, ' ', pattern.char_indices());
+    let mut caret = None;
     while let Some((at, character)) = characters.next() {
         let begins = depth > 0 && matches!(before, '{' | ',');
         before = character;
@@ -415,7 +418,7 @@ fn unlike_glob(pattern: &str, is_glob: bool) -> Option<Unlike> {
             }
             '[' => {
                 if characters.as_str().starts_with('^') {
-                    return Some(CARET);
+                    caret = Some(CARET);
                 }
                 if let Some(length) = class_length(characters.as_str()) {
                     characters.by_ref().take(length).for_each(drop);
@@ -424,7 +427,7 @@ fn unlike_glob(pattern: &str, is_glob: bool) -> Option<Unlike> {
             _ => {}
         }
     }
-    None
+    caret
 }
 
 /// How many characters a class of characters has from behind its `[` to its `]`.

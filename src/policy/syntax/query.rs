@@ -235,10 +235,8 @@ impl Part {
             "Object" => {
                 for field in node.get("fields")?.as_array()? {
                     let key = part(field.get(1)?)?;
-                    self.keys.extend(key.pattern.into_iter().filter(|_| unpacks));
-                    self.names.extend(key.names);
-                    self.indexes.extend(key.indexes);
-                    self.comprehensions.extend(key.comprehensions);
+                    self.keys.extend(key.pattern.iter().filter(|_| unpacks));
+                    self.reads(key);
                     self.add(field.get(2)?, unpacks)?;
                 }
                 self.objects.extend(unpacks.then(|| members(node)).flatten());
@@ -253,13 +251,13 @@ impl Part {
             "UnaryExpr" => self.add(node.get("expr")?, false)?,
             "RefDot" => self.add(node.get("refr")?, false)?,
             "RefBrack" => {
-                let looked_into = part(node.get("refr")?)?.names;
-                let index = part(node.get("index")?)?;
+                // Each is read once: they nest.
+                let (refr, index) = (part(node.get("refr")?)?, part(node.get("index")?)?);
                 let free = index.pattern.iter().chain(&index.keys);
-                self.indexes.extend(free.map(|name| (*name, looked_into.clone())));
-                self.index_objects.extend(index.objects);
-                self.add(node.get("refr")?, false)?;
-                self.add(node.get("index")?, false)?;
+                self.indexes.extend(free.map(|name| (*name, refr.names.clone())));
+                self.index_objects.extend_from_slice(&index.objects);
+                self.reads(refr);
+                self.reads(index);
             }
             "BinExpr" | "BoolExpr" | "ArithExpr" | "AssignExpr" => {
                 self.add(node.get("lhs")?, false)?;
@@ -275,6 +273,15 @@ impl Part {
             _ => return None,
         }
         Some(())
+    }
+
+    /// Takes over what another part has, nothing of it unpacked.
+    fn reads(&mut self, part: Part) {
+        let Part { names, pattern: _, keys: _, objects: _, index_objects, indexes, comprehensions } = part;
+        self.names.extend(names);
+        self.index_objects.extend(index_objects);
+        self.indexes.extend(indexes);
+        self.comprehensions.extend(comprehensions);
     }
 
     fn comprehension(&mut self, node: &Value, made: &[&str]) -> Option<()> {

@@ -173,3 +173,11 @@ fn an_import_that_the_engine_does_not_know_is_refused() {
         assert_eq!(said(&format!("import {import}\n\np if true\n")), Vec::<String>::new(), "{import}");
     }
 }
+
+#[test]
+fn what_nests_deeply_is_read_once() {
+    let brackets = "[\"a\"]".repeat(40);
+    assert_eq!(said_of(&format!("not input.arguments{brackets} == 1")), Vec::<String>::new());
+    let nested = (0..40).fold("q.k".to_owned(), |index, _| format!("q[{index}]"));
+    assert_eq!(said_of(&format!("not {nested} == 1")), Vec::<String>::new());
+}
