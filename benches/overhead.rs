@@ -3,7 +3,8 @@
 //! `cargo bench --bench overhead` starts an upstream, a bare hyper hop, a bare stdio relay and `countersign serve`
 //! with the built-in policies and the record on, then alternates batches over all of them. Read the ratios: they are
 //! medians over the rounds of one run. Environment: `ROUNDS` (7), `CALLS` a batch (400), `PIN=1` pins the
-//! upstream, the hops and the proxy to one CPU through `taskset`; the client, which is this process, is not pinned.
+//! upstream, the hops and the proxy to the first CPU through `taskset`; the client, which is this process, is where the
+//! command puts it (`taskset -c 1`).
 
 #![allow(
     clippy::unwrap_used,
