@@ -331,10 +331,8 @@ async fn a_runaway_builtin_is_refused_in_time_and_others_go_on() {
     let context = context("t", Class::Read, "sandbox", &[]);
     let stuck = engine.judged(&call("t", &json!({"slow": true})), &context).await.unwrap_err();
     // On a fast machine the step may end before the outer limit, and the interpreter's own clock speaks.
-    assert!(
-        matches!(stuck, PolicyFault::Timeout | PolicyFault::TimeLimit { .. } | PolicyFault::Engine { .. }),
-        "{stuck}"
-    );
+    let clock = matches!(stuck, PolicyFault::Engine { .. }) && stuck.to_string().contains("time limit");
+    assert!(clock || matches!(stuck, PolicyFault::Timeout | PolicyFault::TimeLimit { .. }), "{stuck}");
     // Its thread may still run and keep its slot; another one decides.
     let next = engine.judged(&call("t", &json!({})), &context).await.unwrap();
     assert_eq!(next.effect, Effect::Allow);

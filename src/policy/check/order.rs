@@ -3,8 +3,8 @@
 //! an `every`. Asked too early, `not allowed[customer]` looks for any customer, and the rule never holds.
 //!
 //! Invariant: whatever such a question reads has its value when the interpreter asks. It takes the lines as they are
-//! written, but puts off those that only hand a value on (`x = y` with two variables of one body, a call with its result
-//! as the last argument), and those that need what these give; and there are questions that it does not put off.
+//! written, but puts off those that only hand a value on (`x = y` and `x := [y, 1]` with variables of one body, a call
+//! with its result as the last argument), and those that need what these give; and there are questions that it does not put off.
 
 use std::collections::{HashMap, HashSet};
 
